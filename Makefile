@@ -1,0 +1,71 @@
+# Two commands do it all: `make repro` (environment, then the graph) and `make test` (environment, then tests).
+# Nothing but Python 3.11 and git is needed beforehand. Everything stays inside this folder.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3.11
+VENV := $(CURDIR)/.venv
+STAMP := $(VENV)/.installed
+
+export PATH := $(VENV)/bin:$(PATH)
+export VIRTUAL_ENV := $(VENV)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export DO_NOT_TRACK := 1
+export DVC_NO_ANALYTICS := 1
+export GX_ANALYTICS_ENABLED := false
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export NO_ALBUMENTATIONS_UPDATE := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+unexport PYTHONHOME PYTHONPATH
+
+TESTS ?= tests
+
+.PHONY: help setup repro test test-slow lint format bench clean
+
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+
+setup: $(STAMP) ## make the environment in .venv from requirements.lock (once; offline afterwards)
+
+# The stamp is younger than the lock and pyproject.toml exactly when the environment fits them.
+$(STAMP): requirements.lock pyproject.toml
+	@if [ ! -x "$(VENV)/bin/python" ]; then \
+	  command -v "$(PYTHON)" >/dev/null || { echo "setup: no '$(PYTHON)' on PATH. Install Python 3.11, or say which: make PYTHON=/path/to/python3.11"; exit 1; }; \
+	  "$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
+	    || { echo "setup: Reprise needs Python 3.11 to 3.13, and '$(PYTHON)' is $$("$(PYTHON)" -V)"; exit 1; }; \
+	  echo "setup: making .venv with $$("$(PYTHON)" -V)"; "$(PYTHON)" -m venv "$(VENV)"; fi
+	@echo "setup: installing $$(grep -c == requirements.lock) pinned packages into .venv (minutes the first time)"
+	@python -m pip install --quiet -r requirements.lock
+	@echo "setup: installing Reprise itself, in place"
+	@python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@python -m pip check
+	@touch "$@"
+
+repro: setup ## run the graph: images to report; what is up to date is skipped
+	@reprise repro
+
+test: setup ## the tests, without the slow ones and those that need a GPU
+	@python -m pytest -m "not slow and not gpu" $(TESTS)
+
+test-slow: setup ## the slow tests
+	@python -m pytest -m "slow and not gpu" $(TESTS)
+
+lint: setup ## ruff, its formatter, mypy, and whether DVC can read the graph
+	@ruff check .
+	@ruff format --check .
+	@mypy
+	@dvc stage list >/dev/null && echo "dvc.yaml: $$(dvc stage list --name-only | wc -l) stages"
+
+format: setup ## let ruff put imports and layout in order
+	@ruff check --fix .
+	@ruff format .
+
+bench: setup ## the timed scripts of benchmarks/; each says what it measures
+	@shopt -s nullglob; for script in benchmarks/*.py; do echo "== $$script"; python "$$script"; done
+
+clean: ## remove caches and build leftovers; never data, never .venv
+	@rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks build *.egg-info
+	@find pipeline stages tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo "clean: caches removed; data/, .dvc/cache and .venv are as they were"
