@@ -1,0 +1,1 @@
+"""Networks: backbones, heads, the autoencoder. Never paths, files, optimisers or training state."""

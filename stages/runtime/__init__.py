@@ -1,0 +1,1 @@
+"""Runtime: how a process starts, device, precision, seeds, progress. Never data, networks or methods."""

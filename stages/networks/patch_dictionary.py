@@ -1,0 +1,59 @@
+"""A single-layer network of image patches: whitening, a dictionary, the triangle code, quadrant pooling.
+
+Source: Coates, Ng, Lee, "An Analysis of Single-Layer Networks in Unsupervised Feature Learning" (AISTATS
+2011), sections 3 and 4; receptive field 6, stride 1. The dictionary and the whitening matrix are buffers: the
+method `patch_kmeans` fills them by k-means, without gradients.
+
+Shape legend: B images, C channels, S side, P patch side, K dictionary size, p = P * P * C.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+NORMALISE_EPSILON = 10.0  # added to the patch variance on the 0..255 scale, as in the authors' code
+
+
+class PatchDictionary(nn.Module):
+    """Frozen patch features.
+
+    Args:
+        patches: K, the number of centroids; the features have 4 K dimensions.
+        patch_size: P, in pixels.
+        channels: C.
+        input_std: what the input was divided by in normalisation (per channel), to get back to 0..255 contrast.
+    """
+
+    whitening_mean: Tensor
+    whitening: Tensor
+    centroids: Tensor
+    input_std: Tensor
+
+    def __init__(self, patches: int = 256, patch_size: int = 6, channels: int = 3) -> None:
+        super().__init__()
+        size = patch_size * patch_size * channels
+        self.patch_size, self.num_features = patch_size, 4 * patches
+        self.register_buffer("whitening_mean", torch.zeros(size))
+        self.register_buffer("whitening", torch.eye(size))
+        self.register_buffer("centroids", torch.zeros(patches, size))
+        self.register_buffer("input_std", torch.ones(channels))
+
+    def patches(self, x: Tensor) -> Tensor:
+        """Contrast-normalised patches at every position: (B, C, S, S) -> (B, L, p), L = (S - P + 1)^2."""
+        pixels = x.float() * (255.0 * self.input_std.view(1, -1, 1, 1))
+        unfolded = F.unfold(pixels, self.patch_size).transpose(1, 2)
+        centred = unfolded - unfolded.mean(dim=2, keepdim=True)
+        return centred / torch.sqrt(centred.var(dim=2, keepdim=True, unbiased=True) + NORMALISE_EPSILON)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, S, S) normalised images -> (B, 4 K) triangle activations summed over the four quadrants."""
+        with torch.autocast(x.device.type, enabled=False):
+            white = (self.patches(x) - self.whitening_mean) @ self.whitening
+            distance = torch.cdist(white, self.centroids.expand(len(x), -1, -1))
+            code = F.relu(distance.mean(dim=2, keepdim=True) - distance)  # triangle: max(0, mean distance - distance)
+            side = x.shape[-1] - self.patch_size + 1
+            grid = code.transpose(1, 2).reshape(len(x), -1, x.shape[-2] - self.patch_size + 1, side)
+            # average rather than sum: the same up to a scale that every probe standardises away
+            return F.adaptive_avg_pool2d(grid, 2).flatten(1)

@@ -1,0 +1,61 @@
+"""Residual networks for small images, with timm's blocks and timm's key names.
+
+He et al. 2016, section 4.2 (CIFAR): a 3x3 stem without pooling, three stages of widths 16, 32, 64, global
+average pooling. `resnet20` has three basic blocks a stage as in the paper; `resnet_tiny` has one.
+Deviation: projection shortcuts (option B) where the paper uses zero padding (option A).
+
+Shapes: x (B, C, H, W) -> features (B, 64, H/4, W/4) -> (B, 64).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from stages.networks.torchvision_schemas import ensure_torchvision_imports
+
+ensure_torchvision_imports()
+from timm.models.resnet import BasicBlock  # noqa: E402
+
+
+class SmallResNet(nn.Module):
+    """Three-stage residual network.
+
+    Args:
+        blocks: basic blocks a stage.
+        channels: image channels.
+        widths: channels of the three stages.
+    """
+
+    def __init__(self, blocks: int, channels: int = 3, widths: tuple[int, int, int] = (16, 32, 64)) -> None:
+        super().__init__()
+        self.num_features = widths[-1]
+        self.conv1 = nn.Conv2d(channels, widths[0], 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        self.act1 = nn.ReLU(inplace=True)
+        inplanes = widths[0]
+        for stage, width in enumerate(widths):
+            layers = []
+            for block in range(blocks):
+                stride = 2 if stage > 0 and block == 0 else 1
+                shortcut = None
+                if stride != 1 or inplanes != width:
+                    shortcut = nn.Sequential(nn.Conv2d(inplanes, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+                layers.append(BasicBlock(inplanes, width, stride, shortcut))
+                inplanes = width
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*layers))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, 64, H/4, W/4)."""
+        x = self.act1(self.bn1(self.conv1(x)))
+        return self.layer3(self.layer2(self.layer1(x)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, 64), globally averaged."""
+        return torch.mean(self.forward_features(x), dim=(2, 3))
+
+
+BLOCKS = {"resnet_tiny": 1, "resnet20": 3}

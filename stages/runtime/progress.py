@@ -1,0 +1,70 @@
+"""Progress on stderr: a bar on a terminal, a line every ten seconds elsewhere (logs of DVC, Prefect, CI)."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+LINE_SECONDS = 10.0
+
+
+class Progress:
+    """Counts work and shows it.
+
+    Args:
+        label: what is being done ("pretrain simclr seed 0").
+        total: how much there is; None if unknown.
+        unit: of what ("images").
+    """
+
+    def __init__(self, label: str, total: int | None, unit: str = "images", done: int = 0) -> None:
+        self.label, self.total, self.unit, self.done, self.first = label, total, unit, done, done
+        self.began = self.said = time.monotonic()
+        self._bar = None
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+            self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task(label, total=total, completed=done, note="")
+            self._bar.start()
+
+    def advance(self, amount: int, **figures: float) -> None:
+        """`amount` more is done; `figures` (loss, lr) are shown beside the rate."""
+        self.done += amount
+        now = time.monotonic()
+        note = "  ".join([f"{self.rate():,.0f} {self.unit}/s", *(f"{k} {v:.4g}" for k, v in figures.items())])
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.done, note=note)
+        elif now - self.said >= LINE_SECONDS:
+            self.said = now
+            share = f" of {self.total:,} ({100 * self.done / self.total:.0f} %)" if self.total else ""
+            print(f"{self.label}: {self.done:,}{share} {self.unit}  {note}", file=sys.stderr, flush=True)
+
+    def rate(self) -> float:
+        """Units a second since the start of this process."""
+        return (self.done - self.first) / max(time.monotonic() - self.began, 1e-9)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def track(iterable: Iterable[T], label: str, total: int | None = None, unit: str = "images") -> Iterator[T]:
+    """Yield from `iterable` and show how far it is."""
+    with Progress(label, total if total is not None else _length(iterable), unit) as progress:
+        for item in iterable:
+            yield item
+            progress.advance(1)
+
+
+def _length(iterable: object) -> int | None:
+    return len(iterable) if hasattr(iterable, "__len__") else None
