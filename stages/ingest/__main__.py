@@ -1,0 +1,40 @@
+"""`python -m stages.ingest`: source -> data/ingest (manifest, quarantine, data set card, suggested views)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+
+from stages.contracts.atomic import atomic_directory
+from stages.contracts.listing import LOCK_FILE
+from stages.contracts.manifest import MANIFEST
+from stages.contracts.params import read_yaml
+from stages.ingest.load import load_source
+from stages.runtime.entry import run_stage, threads
+
+
+def main(argv: list[str]) -> None:
+    """Command line: no arguments; everything is in params.yaml."""
+    argparse.ArgumentParser(prog="python -m stages.ingest", description="Take in the images of the source.").parse_args(argv)
+    source, params = load_source(read_yaml())
+
+    from stages.contracts.provenance import record
+    from stages.ingest.ingest import ingest
+
+    began = time.time()
+    with atomic_directory(MANIFEST.parent) as output:
+        card = ingest(source, params, output, threads())
+    record("ingest", began, {"images": card["found"], "images_per_second": round(card["found"] / (time.time() - began), 1)})
+    print(f"ingest: {card['found']:,} found, {card['kept']:,} kept, {card['quarantined']:,} in quarantine; {card['counts']}")
+    try:
+        digest = json.loads(LOCK_FILE.read_text(encoding="utf-8"))["digest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        digest = None
+    if digest != source.extent().digest:
+        print(f"warning: {LOCK_FILE} does not describe this source: `python -m stages.ingest.scan` (or `reprise repro`) writes it", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    run_stage(main)

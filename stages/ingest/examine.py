@@ -1,0 +1,140 @@
+"""Look at every candidate in worker processes: read, hash, decode fully. A worker that a file crashes costs that file only."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+
+from stages.contracts.errors import ImageRefused, printable
+from stages.contracts.images import Inspection, inspect
+from stages.contracts.listing import read_regular, sha256_of
+
+_CHUNK = 64
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Largest width x height, smallest side, both in pixels."""
+
+    max_pixels: int
+    min_side: int
+
+    @property
+    def max_bytes(self) -> int:
+        """No file of a permitted image is larger: eight bytes a pixel and a megabyte of metadata."""
+        return 8 * self.max_pixels + (1 << 20)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What came of one candidate: an inspection, or a reason and a sentence; the hash whenever the bytes were read."""
+
+    sha256: str | None
+    bytes: int
+    inspection: Inspection | None
+    reason: str = ""
+    detail: str = ""
+
+
+def examine(name: str, reference: str | bytes, limits: Limits) -> Finding:
+    """Read and decode one candidate."""
+    sha256, size = None, 0
+    try:
+        try:
+            data = reference if isinstance(reference, bytes) else read_regular(reference, limits.max_bytes)
+        except ImageRefused as refusal:
+            if refusal.what == "too_many_bytes":  # not decoded, but hashed: its digest belongs to the listing
+                sha256, size = sha256_of(str(reference))
+            raise
+        sha256, size = hashlib.sha256(data).hexdigest(), len(data)
+        return Finding(sha256, size, inspect(data, name, limits.max_pixels, limits.min_side))
+    except ImageRefused as refusal:
+        return Finding(sha256, size, None, refusal.what, _ADDRESS.sub("", printable(f"{refusal.found}. {refusal.fix}", 300)).replace("\n", " "))
+    except MemoryError:
+        return Finding(sha256, size, None, "out_of_memory", "This machine has too little memory to decode it. Lower source.max_pixels.")
+
+
+def examine_all(items: Sequence[tuple[str, str | bytes]], limits: Limits, workers: int) -> Iterator[Finding]:
+    """Findings in the order of `items`.
+
+    Args:
+        items: (name, reference). workers: processes; 0 works in this one (for bytes that Reprise made itself).
+    """
+    if workers == 0:
+        yield from (examine(name, reference, limits) for name, reference in items)
+        return
+    chunks = deque(items[i : i + _CHUNK] for i in range(0, len(items), _CHUNK))
+    while chunks:
+        in_flight: deque[tuple[Sequence[tuple[str, str | bytes]], Future[list[Finding]]]] = deque()
+        pool = _pool(min(workers, len(chunks)))
+        try:
+            while chunks or in_flight:
+                while chunks and len(in_flight) < 3 * workers:
+                    chunk = chunks.popleft()
+                    in_flight.append((chunk, pool.submit(_examine_chunk, chunk, limits)))
+                findings = in_flight[0][1].result()
+                in_flight.popleft()
+                yield from findings
+        except BrokenProcessPool:
+            suspects = [chunk for chunk, _ in in_flight]
+            pool.shutdown(cancel_futures=True)
+            for chunk in suspects:
+                yield from _one_by_one(chunk, limits)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _one_by_one(chunk: Sequence[tuple[str, str | bytes]], limits: Limits) -> Iterator[Finding]:
+    """The same with a process that may die: the image that kills it is refused, the others are looked at again."""
+    pool = _pool(1)
+    try:
+        for item in chunk:
+            try:
+                yield pool.submit(_examine_chunk, [item], limits).result()[0]
+            except BrokenProcessPool:
+                pool.shutdown(cancel_futures=True)
+                pool = _pool(1)
+                yield _crashed(item[1])
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _crashed(reference: str | bytes) -> Finding:
+    detail = "The decoder crashed or was killed on this file. Mend or remove it, then run again."
+    try:
+        sha256, size = (hashlib.sha256(reference).hexdigest(), len(reference)) if isinstance(reference, bytes) else sha256_of(reference)
+    except ImageRefused:
+        return Finding(None, 0, None, "crashed_decoder", detail)
+    return Finding(sha256, size, None, "crashed_decoder", detail)
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare_worker, initargs=(os.getpid(),))
+
+
+def _prepare_worker(parent: int) -> None:
+    """Die with the parent, one thread, no core files from crashing decoders."""
+    import resource
+
+    from stages.runtime.entry import prepare_process
+
+    prepare_process()
+    if os.getppid() != parent:
+        os._exit(1)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
+def _examine_chunk(chunk: Sequence[tuple[str, str | bytes]], limits: Limits) -> list[Finding]:
+    return [examine(name, reference, limits) for name, reference in chunk]

@@ -1,0 +1,147 @@
+"""Source -> manifest, quarantine, data set card, suggested views; and a tar for images that are not loose files.
+
+kept + quarantined = found: whatever a source names ends in one of the two tables.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from stages.contracts import ustar
+from stages.contracts.atomic import write_json
+from stages.contracts.errors import SourceError
+from stages.contracts.images import EXTENSIONS
+from stages.contracts.manifest import MANIFEST, MANIFEST_SCHEMA, QUARANTINE, QUARANTINE_SCHEMA, SPLITS, write_manifest, write_quarantine
+from stages.ingest.examine import Limits, examine_all
+from stages.ingest.params import SourceParams
+from stages.ingest.select import Image, assign_splits, resolve_duplicates
+from stages.ingest.source import Candidate, Refused, Source
+from stages.runtime.progress import track
+
+IMAGES = "images.tar"
+VIEWS = "views.json"
+_IN_PROCESS = 5000  # images made from arrays; more are worth starting workers
+
+
+def ingest(source: Source, params: SourceParams, output: Path, workers: int, published: Path = MANIFEST.parent) -> dict[str, Any]:
+    """Take in everything a source names.
+
+    Args:
+        output: folder to fill. workers: decoding processes.
+        published: where `output` will lie in the end; paths into images.tar in the manifest point there.
+
+    Returns:
+        the data set card, as written to dataset.json.
+
+    Raises:
+        SourceError: the source cannot be read, is empty, or no image of it can be used.
+    """
+    named = list(source.candidates())
+    candidates = [item for item in named if isinstance(item, Candidate)]
+    refused = [item for item in named if isinstance(item, Refused)]
+    if not candidates:
+        raise SourceError("the source holds no images", where=source.root, found=_reasons(refused), fix="Set source.root in params.yaml to a folder with images (JPEG, PNG, WebP, BMP, TIFF, GIF).")
+    images, bad = _examine(candidates, params, workers)
+    kept, copies = resolve_duplicates(images)
+    rows = sorted(assign_splits(kept, params.val_fraction, params.test_fraction), key=lambda image: image.key)
+    quarantined = refused + bad + copies
+    if not rows:
+        raise SourceError("no image of the source can be used", where=source.root, found=_reasons(quarantined), fix="Look at a few of these files; docs/data-rules.md explains each reason.")
+    if len(rows) == 1:
+        raise SourceError("one image is not enough to learn from", where=source.root, found=f"1 image can be used; refused: {_reasons(quarantined)}", fix="Set source.root in params.yaml to a folder with more images.")
+    offsets = _write_tar(rows, output / IMAGES)
+    write_manifest(output / MANIFEST.name, _manifest(rows, offsets, published / IMAGES))
+    write_quarantine(output / QUARANTINE.name, _quarantine(quarantined))
+    card = _card(source, params, rows, quarantined, len(named))
+    write_json(output / "dataset.json", card)
+    write_json(output / VIEWS, source.views)
+    return card
+
+
+def _examine(candidates: list[Candidate], params: SourceParams, workers: int) -> tuple[list[Image], list[Refused]]:
+    made_here = len(candidates) <= _IN_PROCESS and all(isinstance(c.reference, bytes) for c in candidates)
+    findings = examine_all([(c.name, c.reference) for c in candidates], Limits(params.max_pixels, params.min_side), 0 if made_here else workers)
+    images, refused = [], []
+    for candidate, finding in zip(candidates, track(findings, "ingest", len(candidates)), strict=True):
+        if finding.inspection is not None and finding.sha256 is not None:
+            images.append(Image(candidate, finding.sha256, finding.bytes, finding.inspection))
+        else:
+            refused.append(Refused(candidate.name, finding.reason, finding.detail, finding.sha256))
+    return images, refused
+
+
+def _write_tar(rows: list[Image], path: Path) -> dict[str, int]:
+    """Store images that exist only as bytes; returns the offset of each by key. No file when there are none."""
+    offsets: dict[str, int] = {}
+    if all(isinstance(row.candidate.reference, str) for row in rows):
+        return offsets
+    with open(path, "wb") as file:
+        for row in rows:
+            if isinstance(row.candidate.reference, bytes):
+                offsets[row.key] = file.tell() + ustar.BLOCK
+                file.write(ustar.member(f"{row.key}.{EXTENSIONS[row.inspection.format]}", row.candidate.reference))
+        file.write(ustar.END)
+    return offsets
+
+
+def _manifest(rows: list[Image], offsets: dict[str, int], tar: Path) -> pa.Table:
+    return pa.Table.from_pylist(
+        [
+            {
+                "key": row.key,
+                "path": str(tar) if row.key in offsets else row.candidate.reference,
+                "offset": offsets.get(row.key, 0),
+                "bytes": row.bytes,
+                "split": row.candidate.split,
+                "label": row.candidate.label,
+                "width": row.inspection.width,
+                "height": row.inspection.height,
+                "channels": row.inspection.channels,
+                "format": row.inspection.format,
+                "plain": row.inspection.plain,
+                "sha256": row.sha256,
+                "group": row.candidate.group,
+            }
+            for row in rows
+        ],
+        schema=MANIFEST_SCHEMA,
+    )
+
+
+def _quarantine(refused: list[Refused]) -> pa.Table:
+    return pa.Table.from_pylist([{"path": r.name, "reason": r.reason, "detail": r.detail, "sha256": r.sha256} for r in refused], schema=QUARANTINE_SCHEMA)
+
+
+def _card(source: Source, params: SourceParams, rows: list[Image], quarantined: list[Refused], found: int) -> dict[str, Any]:
+    sizes = {(row.inspection.height, row.inspection.width) for row in rows}
+    classes = sorted({row.candidate.label for row in rows if row.candidate.label is not None})
+    return {
+        "source": params.name,
+        "name": source.title,
+        "citation": source.citation,
+        "licence": source.licence,
+        "found": found,
+        "kept": len(rows),
+        "quarantined": len(quarantined),
+        "counts": {split: sum(row.candidate.split == split for row in rows) for split in SPLITS},
+        "classes": classes,
+        "uniform": list(sizes.pop()) if len(sizes) == 1 else None,
+        "notes": [*source.notes(), *_clashes(classes)],
+    }
+
+
+def _clashes(classes: list[str]) -> list[str]:
+    folded: dict[str, list[str]] = {}
+    for name in classes:
+        folded.setdefault(name.casefold(), []).append(name)
+    return [f"Classes {', '.join(map(repr, same))} differ only in upper and lower case and are kept apart." for same in folded.values() if len(same) > 1]
+
+
+def _reasons(refused: list[Refused]) -> str:
+    counts: dict[str, int] = {}
+    for item in refused:
+        counts[item.reason] = counts.get(item.reason, 0) + 1
+    return ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items(), key=lambda c: (-c[1], c[0]))) or "nothing"

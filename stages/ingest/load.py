@@ -1,0 +1,22 @@
+"""From the block `source` of params.yaml to a ready source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from stages.contracts.params import parse, section
+from stages.contracts.registry import load_class
+from stages.ingest.params import SECTION, SourceParams
+from stages.ingest.source import PACKAGE, Source
+
+
+def load_source(raw: dict[str, Any]) -> tuple[Source, SourceParams]:
+    """The source that params.yaml names, with its options checked.
+
+    Raises:
+        ParameterError: the block is wrong, or no source has that name.
+    """
+    params = section(raw, SECTION, SourceParams)
+    kind = load_class(PACKAGE, params.name, Source, f"{SECTION}.name")
+    return kind(Path(params.root), parse(kind.Params, params.options, f"{SECTION}.options")), params

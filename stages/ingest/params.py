@@ -1,0 +1,33 @@
+"""Parameters of ingest: the block `source` of params.yaml."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from stages.contracts.params import Name, StrictModel
+
+SECTION = "source"
+_PILLOW_LIMIT = 178_956_970  # pixels; Pillow refuses more on its own
+
+
+class SourceParams(StrictModel):
+    """Where images come from and which of them are taken in.
+
+    Attributes:
+        name: a file in stages/ingest/sources.
+        root: the folder or archive.
+        val_fraction, test_fraction: shares cut off by content hash; the second only where the source has no test split.
+        max_pixels: width x height; larger images are refused.
+        min_side: pixels; smaller images are refused.
+        options: what the source itself understands.
+    """
+
+    name: Name
+    root: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")] = "data/images"
+    val_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    test_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.2
+    max_pixels: Annotated[int, Field(ge=1, le=_PILLOW_LIMIT)] = 50_000_000
+    min_side: Annotated[int, Field(ge=1, le=4096)] = 4
+    options: dict[str, Any] = {}

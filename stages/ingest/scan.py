@@ -1,0 +1,41 @@
+"""`python -m stages.ingest.scan`: write source.lock.json, the digest of the source that DVC depends on.
+
+Light on purpose (no numpy): it runs before every `repro`, and reads only files whose size or times changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from stages.contracts.atomic import dump_json, write_json
+from stages.contracts.listing import LOCK_FILE
+from stages.contracts.params import read_yaml
+from stages.ingest.load import load_source
+from stages.runtime.entry import run_stage
+
+
+def scan(path: Path = LOCK_FILE) -> bool:
+    """Write the lock file if it differs; True if it did.
+
+    Raises:
+        SourceError: the source cannot be read. ParameterError: the block `source` is wrong.
+    """
+    source, params = load_source(read_yaml())
+    extent = source.extent()
+    lock = {"source": params.name, "root": params.root, "files": extent.files, "bytes": extent.bytes, "digest": extent.digest}
+    if path.exists() and path.read_text(encoding="utf-8") == dump_json(lock):
+        return False
+    write_json(path, lock)
+    return True
+
+
+def main(argv: list[str]) -> None:
+    """Command line: no arguments."""
+    argparse.ArgumentParser(prog="python -m stages.ingest.scan", description="Write source.lock.json: what the source holds now.").parse_args(argv)
+    if scan():
+        print(f"{LOCK_FILE}: the source changed")
+
+
+if __name__ == "__main__":
+    run_stage(main)

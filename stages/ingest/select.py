@@ -1,0 +1,104 @@
+"""Which of the good images stay: exact duplicates by content, and splits by content hash. Pure functions on rows.
+
+Nothing here depends on names or listing order except which of several equal copies with one label stays (the
+first by name).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from stages.contracts.images import Inspection
+from stages.contracts.manifest import KEY_DIGITS
+from stages.ingest.source import Candidate, Refused
+
+_PRECEDENCE = ("test", "val", "train", None)  # which split keeps an image that several hold
+
+
+@dataclass(frozen=True)
+class Image:
+    """A candidate that decodes, with its hash and length."""
+
+    candidate: Candidate
+    sha256: str
+    bytes: int
+    inspection: Inspection
+
+    @property
+    def key(self) -> str:
+        """First digits of the hash."""
+        return self.sha256[:KEY_DIGITS]
+
+
+def resolve_duplicates(images: Iterable[Image]) -> tuple[list[Image], list[Refused]]:
+    """One copy of each content.
+
+    Within a split, copies with one label (or none) leave the first by name; copies whose labels differ all go.
+    Between splits, test stays before val, and val before train.
+
+    Returns:
+        kept images and refused copies (label_conflict, duplicate, duplicate_across_splits).
+    """
+    by_content: dict[str, list[Image]] = defaultdict(list)
+    for image in images:
+        by_content[image.sha256].append(image)
+    kept: list[Image] = []
+    refused: list[Refused] = []
+    for copies in by_content.values():
+        copies.sort(key=lambda image: (image.candidate.label is None, image.candidate.name))
+        stays: Image | None = None
+        for split in _PRECEDENCE:
+            here = [image for image in copies if image.candidate.split == split]
+            labels = sorted({image.candidate.label for image in here if image.candidate.label is not None})
+            if len(labels) > 1:
+                refused += [_refuse(i, "label_conflict", f"the same image is labelled {', '.join(map(repr, labels))}: remove the wrong copies") for i in here]
+                continue
+            for image in here:
+                if stays is None:
+                    stays = image
+                elif stays.candidate.split == split:
+                    refused.append(_refuse(image, "duplicate", f"the same bytes as {stays.candidate.name}"))
+                else:
+                    refused.append(_refuse(image, "duplicate_across_splits", f"the same bytes as {stays.candidate.name} of {stays.candidate.split}"))
+        if stays is not None:
+            kept.append(stays)
+    return kept, refused
+
+
+def _refuse(image: Image, reason: str, detail: str) -> Refused:
+    return Refused(image.candidate.name, reason, detail, image.sha256)
+
+
+def assign_splits(images: list[Image], val_fraction: float, test_fraction: float) -> list[Image]:
+    """Give every image a split.
+
+    Images without one belong to train. A source without a test split gives up `test_fraction` of train, one
+    without a validation split `val_fraction` of what is left; both by the hash of the content (of the group,
+    where there is one), so adding images moves none of the others. A slice that would stay empty gets one unit.
+    """
+    rows = [image if image.candidate.split else _moved(image, "train") for image in images]
+    for split, fraction in (("test", test_fraction), ("val", val_fraction)):
+        if fraction == 0 or any(image.candidate.split == split for image in rows):
+            continue
+        units = {_unit(image): _position(split, _unit(image)) for image in rows if image.candidate.split == "train"}
+        chosen = {unit for unit, position in units.items() if position < fraction}
+        if not chosen and len(units) > 1:
+            chosen = {min(units, key=lambda unit: (units[unit], unit))}
+        rows = [_moved(i, split) if i.candidate.split == "train" and _unit(i) in chosen else i for i in rows]
+    return rows
+
+
+def _unit(image: Image) -> str:
+    return image.sha256 if image.candidate.group is None else f"group {image.candidate.group}"
+
+
+def _position(split: str, unit: str) -> float:
+    """A number in [0, 1) that is uniform over units and independent between splits."""
+    return int.from_bytes(hashlib.sha256(f"{split}\0{unit}".encode()).digest()[:6], "big") / 2**48
+
+
+def _moved(image: Image, split: str) -> Image:
+    return replace(image, candidate=replace(image.candidate, split=split))

@@ -1,0 +1,96 @@
+"""What a source of images is: it names candidates and what it refuses; ingest decides the rest.
+
+A source is one file in `stages/ingest/sources`, with one subclass of `Source`. Its module imports nothing heavy
+(numpy, scikit-learn) at the top: `python -m stages.ingest.scan` loads it before every `repro`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from stages.contracts.params import StrictModel
+
+SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
+PACKAGE = "stages.ingest.sources"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An image that may be taken in.
+
+    Attributes:
+        name: how it is called in the manifest and in messages; unique, valid UTF-8.
+        reference: a file to read, or the encoded bytes themselves.
+        split: train, val, test, or None where the source does not say.
+        label: class name or None. group: what it must not be separated from (video, scene), or None.
+    """
+
+    name: str
+    reference: str | bytes
+    split: str | None = None
+    label: str | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Something found that cannot be a candidate: shown name, reason code, a sentence; its hash if it was read."""
+
+    name: str
+    reason: str
+    detail: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What a source holds, for source.lock.json: number of files, bytes, digest of names and contents."""
+
+    files: int
+    bytes: int
+    digest: str
+
+
+class Source(ABC):
+    """Base of all sources.
+
+    Attributes:
+        title, citation, licence: shown in the report. views: augmentations that suit the images (data/ingest/views.json).
+    """
+
+    class Params(StrictModel):
+        """Options of the source; none by default."""
+
+    title: ClassVar[str]
+    citation: ClassVar[str]
+    licence: ClassVar[str]
+    views: ClassVar[dict[str, Any]]
+
+    def __init__(self, root: Path, options: Any) -> None:
+        self.root, self.options = root, options
+
+    @abstractmethod
+    def candidates(self) -> Iterator[Candidate | Refused]:
+        """Everything found, in a fixed order.
+
+        Raises:
+            SourceError: the source cannot be read at all.
+        """
+
+    @abstractmethod
+    def extent(self) -> Extent:
+        """What there is to read, without decoding it."""
+
+    def notes(self) -> list[str]:
+        """Sentences for the report, known after `candidates` was exhausted."""
+        return []
+
+
+def constant_extent(name: str) -> Extent:
+    """The extent of a source that is part of an installed package."""
+    return Extent(0, 0, hashlib.sha256(name.encode()).hexdigest())

@@ -1,0 +1,37 @@
+"""digits: 1,797 handwritten digits of 8 x 8 pixels that come with scikit-learn; no download, no root.
+
+Values 0..16 become 0..255 exactly (x * 255 / 16, rounded half up). A digit mirrored is another sign, so views
+neither flip nor rotate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from stages.ingest.source import Candidate, Extent, Refused, Source, constant_extent
+
+
+class Digits(Source):
+    """Optical recognition of handwritten digits (UCI), test part."""
+
+    title: ClassVar[str] = "Digits (scikit-learn)"
+    citation: ClassVar[str] = "E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998, doi:10.24432/C50P49"
+    licence: ClassVar[str] = "CC BY 4.0"
+    views: ClassVar[dict[str, Any]] = {"crop_scale_min": 0.3, "flip": False, "jitter": 0.4, "grey": 0.0, "blur": 0.0, "solarize": 0.0}
+
+    def candidates(self) -> Iterator[Candidate | Refused]:
+        """All digits in scikit-learn's order."""
+        import numpy as np
+        from sklearn.datasets import load_digits
+
+        from stages.contracts.images import stored_png
+
+        digits = load_digits()
+        pixels = np.floor(digits.images * 255 / 16 + 0.5).astype(np.uint8)
+        for i, (image, label) in enumerate(zip(pixels, digits.target.tolist(), strict=True)):
+            yield Candidate(name=f"digits/{i:04d}.png", reference=stored_png(image), label=str(label))
+
+    def extent(self) -> Extent:
+        """A constant: the images are part of scikit-learn."""
+        return constant_extent("digits")

@@ -1,0 +1,33 @@
+"""`python -m stages.shard`: manifest -> data/shards (WebDataset tars and an index of byte offsets)."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from stages.contracts.params import read_yaml, section
+from stages.runtime.entry import run_stage, threads
+from stages.shard.params import SECTION, ShardParams
+
+
+def main(argv: list[str]) -> None:
+    """Command line: no arguments; everything is in params.yaml."""
+    argparse.ArgumentParser(prog="python -m stages.shard", description="Pack the images of the manifest into tars.").parse_args(argv)
+    params = section(read_yaml(), SECTION, ShardParams)
+
+    from stages.contracts.atomic import atomic_directory
+    from stages.contracts.manifest import read_manifest
+    from stages.contracts.provenance import record
+    from stages.contracts.shards import DIRECTORY
+    from stages.shard.write import write_shards
+
+    began = time.time()
+    manifest = read_manifest()
+    with atomic_directory(DIRECTORY) as output:
+        shards = write_shards(manifest, params, output, threads())
+    record("shard", began, {"images": manifest.num_rows, "images_per_second": round(manifest.num_rows / (time.time() - began), 1)})
+    print(f"shard: {manifest.num_rows:,} images in {shards} tars")
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,173 @@
+"""Write shards: plan which image goes where, then write the tars side by side. Same manifest, same bytes.
+
+Plain bytes are kept as they are; anything else is decoded by the rules of contracts/images.py and stored as
+PNG. Every source is held against the hash of the manifest, so a file that changed since ingest is an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stages.contracts import ustar
+from stages.contracts.errors import ImageRefused, ShardError
+from stages.contracts.images import EXTENSIONS, compressed_png, decode, resize
+from stages.contracts.listing import opened
+from stages.contracts.shards import INDEX, INDEX_SCHEMA, write_index
+from stages.runtime.progress import Progress
+from stages.shard.params import ShardParams
+
+_WORTH_PROCESSES = 64 << 20  # bytes to pack; below, starting processes takes longer than the work
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One tar: its name, the rows of the manifest it holds, the bytes they take at most."""
+
+    name: str
+    rows: list[dict[str, Any]]
+    bytes: int
+
+
+def write_shards(manifest: pa.Table, params: ShardParams, output: Path, workers: int) -> int:
+    """Write all tars and the index into `output`; returns the number of tars.
+
+    Raises:
+        ShardError: a source file is missing or changed since ingest.
+    """
+    plans = plan(manifest, params)
+    index: list[dict[str, Any]] = []
+    with Progress("shard", manifest.num_rows) as progress:
+        for entries in _write_all(plans, params, output, workers):
+            index += entries
+            progress.advance(len(entries))
+    write_index(output / INDEX, pa.Table.from_pylist(index, schema=INDEX_SCHEMA))
+    return len(plans)
+
+
+def plan(manifest: pa.Table, params: ShardParams) -> list[Plan]:
+    """Fill tars in key order, split by split, by an upper bound of what each image takes."""
+    plans: list[Plan] = []
+    for split in sorted(set(manifest["split"].to_pylist())):
+        rows: list[dict[str, Any]] = []
+        size, number = len(ustar.END), 0
+        for row in manifest.filter(pc.equal(manifest["split"], split)).to_pylist():
+            more = _upper_bound(row, params.max_side)
+            if rows and size + more > params.max_shard_bytes:
+                plans.append(Plan(f"{split}-{number:06d}.tar", rows, size))
+                rows, size, number = [], len(ustar.END), number + 1
+            rows.append(row)
+            size += more
+        plans.append(Plan(f"{split}-{number:06d}.tar", rows, size))
+    return plans
+
+
+def stored_size(width: int, height: int, max_side: int) -> tuple[int, int]:
+    """Width and height in the shard: as they are, or scaled so that the longer side is `max_side`."""
+    longer = max(width, height)
+    if longer <= max_side:
+        return width, height
+    return max(1, round(width * max_side / longer)), max(1, round(height * max_side / longer))
+
+
+def _keeps_bytes(row: dict[str, Any], max_side: int) -> bool:
+    return bool(row["plain"]) and max(row["width"], row["height"]) <= max_side
+
+
+def _upper_bound(row: dict[str, Any], max_side: int) -> int:
+    if _keeps_bytes(row, max_side):
+        size = row["bytes"]
+    else:
+        width, height = stored_size(row["width"], row["height"], max_side)
+        raw = height * (1 + width * row["channels"])
+        size = raw + raw // 500 + 1024  # what deflate adds at worst, and the PNG's frame
+    return ustar.member_size(size) + ustar.member_size(256 + 6 * len(row["group"] or ""))
+
+
+def _write_all(plans: list[Plan], params: ShardParams, output: Path, workers: int) -> Iterator[list[dict[str, Any]]]:
+    if workers == 1 or len(plans) == 1 or sum(p.bytes for p in plans) < _WORTH_PROCESSES:
+        yield from (write_shard(p, params, output) for p in plans)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(plans)), mp_context=context, initializer=_prepare_worker, initargs=(os.getpid(),)) as pool:
+        try:
+            for future in as_completed([pool.submit(write_shard, p, params, output) for p in plans]):
+                yield future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _prepare_worker(parent: int) -> None:
+    from stages.runtime.entry import prepare_process
+
+    prepare_process()
+    if os.getppid() != parent:
+        os._exit(1)
+
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
+def write_shard(shard: Plan, params: ShardParams, output: Path) -> list[dict[str, Any]]:
+    """Write one tar; returns its rows of the index."""
+    entries = []
+    with open(output / shard.name, "wb", buffering=1 << 20) as file:
+        offset = 0
+        for row in shard.rows:
+            data, extension, width, height = _stored(row, params.max_side)
+            facts = {"key": row["key"], "split": row["split"], "width": width, "height": height, "channels": row["channels"], "group": row["group"]}
+            image = ustar.member(f"{row['key']}.{extension}", data)
+            card = ustar.member(f"{row['key']}.json", _json(facts))
+            file.write(image)
+            file.write(card)
+            entries.append(facts | {"shard": shard.name, "offset": offset + ustar.BLOCK, "bytes": len(data), "ext": extension, "sha256": hashlib.sha256(data).hexdigest()})
+            offset += len(image) + len(card)
+        file.write(ustar.END)
+    return entries
+
+
+def _json(facts: dict[str, Any]) -> bytes:
+    return json.dumps(facts, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+
+
+def _stored(row: dict[str, Any], max_side: int) -> tuple[bytes, str, int, int]:
+    """Bytes, extension, width and height of an image as the shard holds it."""
+    data = _source_bytes(row)
+    if _keeps_bytes(row, max_side):
+        return data, EXTENSIONS[row["format"]], row["width"], row["height"]
+    try:
+        pixels = decode(data, row["path"], row["channels"], max_pixels=row["width"] * row["height"])
+    except ImageRefused as refusal:
+        raise _changed(row, f"{refusal.what}: {refusal.found}") from refusal
+    width, height = stored_size(row["width"], row["height"], max_side)
+    if (width, height) != (row["width"], row["height"]):
+        pixels = resize(pixels, width, height)
+    return compressed_png(pixels), "png", width, height
+
+
+def _source_bytes(row: dict[str, Any]) -> bytes:
+    path = os.path.realpath(row["path"])
+    try:
+        with opened(path) as descriptor:
+            data = os.pread(descriptor, row["bytes"] + (row["offset"] == 0), row["offset"])  # one more: a file that grew
+    except ImageRefused as refusal:
+        raise _changed(row, f"{refusal.what}: {refusal.found}") from refusal
+    if len(data) != row["bytes"] or hashlib.sha256(data).hexdigest() != row["sha256"]:
+        raise _changed(row, "other bytes than ingest saw")
+    return data
+
+
+def _changed(row: dict[str, Any], found: str) -> ShardError:
+    return ShardError("an image changed since ingest", where=row["path"], found=found, fix="Run `reprise repro`, which scans the source again (or `python -m stages.ingest.scan`, then `dvc repro`).")

@@ -1,0 +1,46 @@
+"""`python -m stages.validate`: manifest and quarantine -> data/validate, or an error that names the expectation."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+
+from stages.contracts.params import read_yaml, section
+from stages.runtime.entry import run_stage
+from stages.validate.params import SECTION, ValidateParams
+
+
+def main(argv: list[str]) -> None:
+    """Command line: no arguments; everything is in params.yaml."""
+    argparse.ArgumentParser(prog="python -m stages.validate", description="Hold the manifest against the expectations.").parse_args(argv)
+    params = section(read_yaml(), SECTION, ValidateParams)
+
+    from stages.contracts.atomic import atomic_directory, write_json
+    from stages.contracts.manifest import read_manifest, read_quarantine
+    from stages.contracts.provenance import record
+    from stages.validate.check import DOCS, FAILED, OUTPUT, PASSED, VERDICT, check, require
+    from stages.validate.facts import gather
+
+    began = time.time()
+    facts = gather(read_manifest(), read_quarantine())
+    shutil.rmtree(DOCS, ignore_errors=True)
+    verdicts = check(facts, params, DOCS)
+    warnings = [v for v in verdicts if v["severity"] == "warning" and not v["success"]]
+    for verdict in warnings:
+        print(f"warning: not so: {verdict['says']} (saw {verdict['observed']}, allowed {verdict['threshold']})", file=sys.stderr)
+    if any(v["severity"] == "error" and not v["success"] for v in verdicts):
+        write_json(FAILED, verdicts)
+        (OUTPUT / PASSED).unlink(missing_ok=True)  # an earlier pass was about other data
+    require(verdicts, FAILED)
+    FAILED.unlink(missing_ok=True)
+    with atomic_directory(OUTPUT) as output:
+        write_json(output / VERDICT, verdicts)
+        write_json(output / PASSED, {"passed": True})
+    record("validate", began, {"expectations": len(verdicts), "warnings": len(warnings)})
+    print(f"validate: {len(verdicts)} expectations hold, {len(warnings)} warnings; {DOCS}/index.html shows them")
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,142 @@
+"""Run the suite with Great Expectations and turn its results into a verdict that is the same for the same data.
+
+The context is ephemeral (a file context writes random ids), telemetry is off, and neither times nor ids reach
+the verdict. The suite is data: stages/validate/suite.json, with thresholds (`$name`) from params.yaml.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from stages.contracts.errors import ValidationFailed
+from stages.validate.facts import EXAMPLES, Facts
+from stages.validate.params import ValidateParams
+
+SUITE = Path(__file__).with_name("suite.json")
+OUTPUT = Path("data/validate")
+DOCS = Path("data/validation_docs")
+FAILED = Path(".reprise/validation_failed.json")
+VERDICT = "validation.json"
+PASSED = "passed.json"
+TABLES = {"images": "key", "classes": "label", "totals": "train_images"}  # table -> the column that names a row
+_SITE = "reprise"
+
+
+def load_suite(params: ValidateParams, labelled: bool) -> list[dict[str, Any]]:
+    """The entries that apply, thresholds filled in; label checks only where labels exist."""
+    thresholds = params.model_dump()
+    entries = [e for e in json.loads(SUITE.read_text(encoding="utf-8")) if labelled or e.get("needs") != "labels"]
+    for entry in entries:
+        entry["kwargs"] = {k: thresholds[v[1:]] if isinstance(v, str) and v.startswith("$") else v for k, v in entry["kwargs"].items()}
+    return entries
+
+
+def check(facts: Facts, params: ValidateParams, docs: Path | None = None) -> list[dict[str, Any]]:
+    """Check everything.
+
+    Args:
+        docs: folder for Great Expectations' Data Docs (HTML); None builds none.
+
+    Returns:
+        in the suite's order, {expectation, says, table, column, severity, success, observed, threshold, examples}.
+    """
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import great_expectations as gx
+    from great_expectations.checkpoint import UpdateDataDocsAction
+    from great_expectations.expectations.registry import get_expectation_impl
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    source = context.data_sources.add_pandas("reprise")
+    actions = []
+    if docs is not None:
+        store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.absolute())}
+        context.add_data_docs_site(_SITE, {"class_name": "SiteBuilder", "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"}, "store_backend": store})
+        actions.append(UpdateDataDocsAction(name="docs", site_names=[_SITE]))
+    entries = load_suite(params, facts.labelled)
+    verdicts: dict[int, dict[str, Any]] = {}
+    for table, row_name in TABLES.items():
+        chosen = [number for number, entry in enumerate(entries) if entry["table"] == table]
+        if not chosen:
+            continue
+        expectations = [
+            get_expectation_impl(entries[n]["type"])(**entries[n]["kwargs"], meta={"number": n, "says": entries[n]["says"]}) for n in chosen
+        ]
+        suite = context.suites.add(gx.ExpectationSuite(name=table, expectations=expectations))
+        batch = source.add_dataframe_asset(table).add_batch_definition_whole_dataframe("all")
+        definition = context.validation_definitions.add(gx.ValidationDefinition(name=table, data=batch, suite=suite))
+        shape = {"result_format": "SUMMARY", "partial_unexpected_count": EXAMPLES, "unexpected_index_column_names": [row_name]}
+        checkpoint = context.checkpoints.add(gx.Checkpoint(name=table, validation_definitions=[definition], actions=actions, result_format=shape))
+        outcome = checkpoint.run(batch_parameters={"dataframe": facts.table(table)})
+        for result in next(iter(outcome.run_results.values())).results:
+            number = result.expectation_config.meta["number"]
+            verdicts[number] = _verdict(entries[number], result.to_json_dict(), facts)
+    return [verdicts[number] for number in range(len(entries))]
+
+
+def _verdict(entry: dict[str, Any], result: dict[str, Any], facts: Facts) -> dict[str, Any]:
+    """One result without anything that differs from run to run."""
+    problem = result["exception_info"]
+    if problem.get("raised_exception"):
+        raise RuntimeError(f"expectation {entry['type']} on {entry['kwargs']} could not be computed: {problem.get('exception_message')}")
+    table, column = entry["table"], entry["kwargs"].get("column")
+    details = result["result"]
+    examples: list[str] = []
+    if not result["success"]:
+        rows = [str(row[TABLES[table]]) for row in details.get("partial_unexpected_index_list", [])]
+        if table == "images":
+            examples = rows[:EXAMPLES]
+        elif table == "classes":
+            examples = [key for label in rows for key in facts.keys_of(label)][:EXAMPLES]
+        elif column == "quarantined_share":
+            examples = facts.refused
+    return {
+        "expectation": entry["type"],
+        "says": entry["says"],
+        "table": table,
+        "column": column,
+        "severity": entry["severity"],
+        "success": bool(result["success"]),
+        "observed": _observed(entry, details, facts),
+        "threshold": {k: v for k, v in entry["kwargs"].items() if k != "column"},
+        "examples": examples,
+    }
+
+
+def _observed(entry: dict[str, Any], details: dict[str, Any], facts: Facts) -> Any:
+    """A value for totals, the smallest class for classes, the number of rows against it for images."""
+    column = entry["kwargs"].get("column")
+    if entry["table"] == "totals":
+        value = facts.totals[column].iloc[0].item()
+        return round(value, 6) if isinstance(value, float) else value
+    if entry["table"] == "classes":
+        smallest = facts.classes.sort_values(["train_images", "label"]).iloc[0]
+        return {"label": smallest["label"], column: int(smallest[column])}
+    if column is None:
+        return details["observed_value"]
+    return {"rows": details["element_count"], "unexpected": details["unexpected_count"]}
+
+
+def require(verdicts: list[dict[str, Any]], where: Path) -> None:
+    """Stop the graph on an error-level failure.
+
+    Raises:
+        ValidationFailed: naming each failed expectation, what was seen, the limit, and example keys.
+    """
+    failed = [v for v in verdicts if v["severity"] == "error" and not v["success"]]
+    if not failed:
+        return
+    lines = []
+    for verdict in failed:
+        name = verdict["expectation"] + (f"({verdict['column']})" if verdict["column"] else "")
+        examples = f"; for example {', '.join(verdict['examples'])}" if verdict["examples"] else ""
+        lines.append(f"{verdict['says']}: {name} saw {json.dumps(verdict['observed'], ensure_ascii=False)}, allowed {json.dumps(verdict['threshold'], ensure_ascii=False)}{examples}")
+    raise ValidationFailed(
+        f"the data do not meet {len(failed)} expectation{'s' if len(failed) > 1 else ''}",
+        where=where,
+        found="\n  " + "\n  ".join(lines) + "\n",
+        fix=f"Mend the data, or change the threshold under `validate` in params.yaml; the full verdict is in {where}.",
+    )

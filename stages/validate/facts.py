@@ -1,0 +1,60 @@
+"""What the expectations are about: three small tables computed from manifest and quarantine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+import pyarrow as pa
+
+EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Tables for the suite.
+
+    Attributes:
+        images: the manifest, and `also_in_test`: outside test, with the content of a test image.
+        classes: label, train_images; a row a class.
+        totals: one row of counts and shares.
+        refused: up to five names of refused files. labelled: whether any image has a label.
+    """
+
+    images: pd.DataFrame
+    classes: pd.DataFrame
+    totals: pd.DataFrame
+    refused: list[str]
+    labelled: bool
+
+    def table(self, name: str) -> pd.DataFrame:
+        """images, classes or totals."""
+        return {"images": self.images, "classes": self.classes, "totals": self.totals}[name]
+
+    def keys_of(self, label: str) -> list[str]:
+        """Up to five keys of a class."""
+        return self.images.loc[self.images["label"] == label, "key"].head(EXAMPLES).tolist()
+
+
+def gather(manifest: pa.Table, quarantine: pa.Table) -> Facts:
+    """Compute the tables from what ingest wrote."""
+    images = manifest.to_pandas()
+    in_test = set(images.loc[images["split"] == "test", "sha256"])
+    images["also_in_test"] = images["sha256"].isin(in_test) & (images["split"] != "test")
+    train = images[images["split"] == "train"]
+    labels = sorted(images["label"].dropna().unique().tolist())
+    counts = train["label"].value_counts()
+    classes = pd.DataFrame({"label": labels, "train_images": [int(counts.get(label, 0)) for label in labels]})
+    sizes = classes["train_images"]
+    found = len(images) + quarantine.num_rows
+    totals = {
+        "train_images": len(train),
+        "val_images": int((images["split"] == "val").sum()),
+        "test_images": int((images["split"] == "test").sum()),
+        "quarantined_share": quarantine.num_rows / found if found else 0.0,
+        "classes": int((sizes > 0).sum()),
+        "imbalance": float(sizes.max() / max(1, sizes.min())) if len(sizes) else 1.0,
+        "unlabelled_images": int(images["label"].isna().sum()),
+    }
+    refused = sorted(quarantine["path"].to_pylist())[:EXAMPLES]
+    return Facts(images, classes, pd.DataFrame([totals]), refused, bool(labels))

@@ -1,0 +1,29 @@
+"""Parameters of validation: the block `validate` of params.yaml. Suite entries name these thresholds as `$name`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from stages.contracts.params import StrictModel
+
+SECTION = "validate"
+
+
+class ValidateParams(StrictModel):
+    """Thresholds of stages/validate/suite.json.
+
+    Attributes:
+        min_train_images: images in train, an error below.
+        min_classes: classes in train where labels exist, an error below.
+        min_images_per_class: in train, an error below.
+        max_imbalance: largest class over smallest class in train, a warning above.
+        max_quarantined: share of the files found, an error above.
+    """
+
+    min_train_images: Annotated[int, Field(ge=1)] = 100
+    min_classes: Annotated[int, Field(ge=1)] = 2
+    min_images_per_class: Annotated[int, Field(ge=1)] = 5
+    max_imbalance: Annotated[float, Field(ge=1)] = 100.0
+    max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.05
