@@ -8,7 +8,7 @@ Legend: `x_ND` features (n examples, d dimensions), numpy or torch; computed in 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ COLLAPSED_STD = 0.1  # below: all features point the same way (1 is isotropic)
 LOW_RANK_SHARE = 0.05  # below this share of min(n, d): dimensional collapse
 UNIFORMITY_ROWS = 4096  # pairs grow with the square
 
-Features = np.ndarray | torch.Tensor
+Features: TypeAlias = np.ndarray | torch.Tensor
 
 
 def _float64(x_ND: Features) -> torch.Tensor:

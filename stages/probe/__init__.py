@@ -1,0 +1,1 @@
+"""Embeddings become metrics and per-example predictions. Never images, backbones or training."""

@@ -1,0 +1,1 @@
+"""Probes that need no labels: spread, map, neighbours."""

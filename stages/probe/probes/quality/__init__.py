@@ -1,0 +1,1 @@
+"""Probes that need labels: how much of the classes can be read off frozen features."""

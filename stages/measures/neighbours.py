@@ -1,0 +1,112 @@
+"""Nearest neighbours by cosine similarity, exactly and with bounded memory, and the weighted vote of Wu et al. 2018.
+
+Similarities are first found in float32 blocks, then the few best candidates of each query are computed again in
+float64, with a bound that says when the short list cannot have missed one; the rare query without that certainty is
+done in float64 against the whole bank. So the answer does not depend on block sizes or on how a processor adds up.
+
+Ties: equal similarities (as float32) go to the lowest row of the bank, equal votes to the lowest class.
+Legend: q queries, n rows of the bank, d dimensions, k neighbours, c classes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+BLOCK_CELLS = 1 << 24  # similarities held at once: 64 MiB of float32
+SPARE = 16  # candidates beyond k
+
+
+def unit_rows(x: np.ndarray | torch.Tensor) -> torch.Tensor:
+    """(n, d) float64 rows of length one; a zero row stays zero, and is equally unlike everything."""
+    rows = torch.from_numpy(np.array(x, dtype=np.float64)) if isinstance(x, np.ndarray) else x.detach().double()
+    length = rows.norm(dim=1, keepdim=True)
+    return rows / torch.where(length > 0, length, torch.ones_like(length))
+
+
+def top_k(
+    queries: np.ndarray | torch.Tensor, bank: np.ndarray | torch.Tensor, k: int, cells: int = BLOCK_CELLS
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k rows of the bank with the highest cosine similarity to each query.
+
+    Args:
+        queries: (q, d). bank: (n, d). k: at least 1; with k > n all n rows are returned.
+        cells: similarities held at once.
+
+    Returns:
+        similarity (q, min(k, n)) float32, decreasing; row (q, min(k, n)) int64.
+
+    Raises:
+        ValueError: k < 1, an empty bank, or dimensions that differ.
+    """
+    if k < 1 or bank.shape[0] < 1 or queries.shape[1] != bank.shape[1]:
+        raise ValueError(f"need k >= 1, a filled bank and equal dimensions, got k {k}, {queries.shape}, {bank.shape}")
+    query64, bank64 = unit_rows(queries), unit_rows(bank)
+    bank32 = bank64.float()
+    n, d = bank64.shape
+    k = min(k, n)
+    wanted = min(n, k + SPARE)
+    # |float32 dot - exact dot| of unit vectors: rounding of the inputs and of a sum of d terms
+    error = (d + 4) * float(np.finfo(np.float32).eps)
+    similarities = np.empty((len(query64), k), dtype=np.float32)
+    rows = np.empty((len(query64), k), dtype=np.int64)
+    step = max(1, min(cells // n, cells // (wanted * d)))
+    for start in range(0, len(query64), step):
+        block = query64[start : start + step]
+        rough, candidates = torch.topk(block.float() @ bank32.T, wanted, dim=1)
+        exact = torch.bmm(bank64[candidates], block.unsqueeze(2)).squeeze(2)
+        value, row = _ordered(exact, candidates, k)
+        if wanted < n:
+            # a row left out is at most the last rough value + error; it must be below the k-th kept one
+            unsure = (rough[:, -1].double() + 2 * error >= value[:, -1].double()).nonzero().flatten()
+            for i in unsure.tolist():
+                whole = bank64 @ block[i]
+                value[i], row[i] = (t[0] for t in _ordered(whole[None], torch.arange(n)[None], k))
+        similarities[start : start + step] = value.cpu().numpy()
+        rows[start : start + step] = row.cpu().numpy()
+    return similarities, rows
+
+
+def _ordered(exact: torch.Tensor, rows: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The k best of (q, m) similarities as float32, decreasing, ties by lowest row."""
+    by_row = rows.argsort(dim=1)
+    rows, value = rows.gather(1, by_row), exact.gather(1, by_row).float()
+    best = value.argsort(dim=1, descending=True, stable=True)[:, :k]
+    return value.gather(1, best), rows.gather(1, best)
+
+
+def vote(
+    similarities: np.ndarray, labels: np.ndarray, classes: int, temperature: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each neighbour votes for its class with weight exp(similarity / temperature).
+
+    Source: Wu et al. 2018 (instance discrimination), as used by DINO (k 20, temperature 0.07).
+
+    Args:
+        similarities: (q, k). labels: (q, k) class of each neighbour, in 0..c-1. temperature: > 0.
+
+    Returns:
+        predicted (q,) int64, the lowest class on equal votes; share (q,) float64 of the votes that it got.
+    """
+    scaled = similarities.astype(np.float64) / temperature
+    weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))  # a common factor changes no vote and no share
+    q = len(similarities)
+    cell = np.arange(q)[:, None] * classes + labels
+    votes = np.bincount(cell.ravel(), weights=weights.ravel(), minlength=q * classes).reshape(q, classes)
+    predicted = votes.argmax(axis=1)
+    return predicted, votes[np.arange(q), predicted] / votes.sum(axis=1)
+
+
+def classify(
+    queries: np.ndarray, bank: np.ndarray, labels: np.ndarray, classes: int, k: int, temperature: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """`top_k` then `vote`.
+
+    Args:
+        queries: (q, d). bank: (n, d). labels: (n,) class of each row of the bank, in 0..classes-1.
+
+    Returns:
+        predicted (q,) int64 and its share of the votes (q,) float64.
+    """
+    similarities, rows = top_k(queries, bank, k)
+    return vote(similarities, np.asarray(labels)[rows], classes, temperature)

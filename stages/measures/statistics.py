@@ -1,0 +1,307 @@
+"""Intervals and tests, by the rule "measured, not hoped" (docs/statistics.md). Numpy and scipy only, never torch.
+
+- Over examples: Wilson interval for a share, bootstrap for other figures; whole groups (videos, scenes) are drawn
+  where groups exist, since the images of one group are not independent. Says: how sure is the figure of *this model*.
+- Over seeds: paired t. Says: is one *method* above the other.
+- One seed allows a sentence about two models and none about methods; two seeds allow no sentence; three or more
+  allow one about methods. Holm over the stated family of pairs in every case.
+
+Legend: n examples, s seeds, b resamples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+SEEDS_FOR_METHODS = 3
+_CELLS = 1 << 22  # numbers held at once while resampling
+
+
+class Interval(NamedTuple):
+    """Both ends of a confidence interval; None where none can be given."""
+
+    low: float | None
+    high: float | None
+
+
+NO_INTERVAL = Interval(None, None)
+
+
+def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> Interval:
+    """Interval of a share of independent examples (Wilson 1927). Inside [0, 1], useful at 0 and n successes too.
+
+    Raises:
+        ValueError: n < 1 or successes outside 0..n.
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(f"successes must be in 0..n and n at least 1, got {successes} of {n}")
+    z = float(stats.norm.ppf((1 + confidence) / 2))
+    share = successes / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    low = 0.0 if successes == 0 else max(0.0, centre - half)
+    high = 1.0 if successes == n else min(1.0, centre + half)
+    return Interval(float(low), float(high))
+
+
+def bootstrap(
+    statistic: Callable[[np.ndarray], np.ndarray],
+    n: int,
+    groups: np.ndarray | None = None,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    copies: np.ndarray | None = None,
+) -> Interval:
+    """Percentile interval of a statistic of weighted examples, expanded for few units (Hesterberg 2015, section 5.4).
+
+    Not for figures that duplicates bias (neighbour graphs, NMI, RankMe).
+
+    Args:
+        statistic: (b, n) float64 weights, how often each example was drawn -> (b,) values; NaN where it is undefined
+            (such draws are left out).
+        n: length of the weights.
+        groups: (n,) integers; whole groups are drawn. None: single examples.
+        copies: (n,) how many examples each weight stands for, when many are interchangeable (the same label, the same
+            answer): the same distribution at a fraction of the cost. Only without groups.
+
+    Returns:
+        The interval; none with fewer than two units (examples or groups), or when over half the draws are undefined.
+    """
+    if groups is not None:
+        names, unit = np.unique(np.asarray(groups), return_inverse=True)
+        chances = np.full(len(names), 1 / len(names))
+        units = len(names)
+    else:
+        copies = np.ones(n, dtype=np.int64) if copies is None else copies
+        units, unit = int(copies.sum()), np.arange(n)
+        chances = copies / units
+    if units < 2:
+        return NO_INTERVAL
+    rng = np.random.default_rng(seed)
+    values = []
+    step = max(1, _CELLS // n)
+    for start in range(0, resamples, step):
+        draws = rng.multinomial(units, chances, size=min(step, resamples - start))
+        values.append(np.asarray(statistic(draws[:, unit].astype(np.float64)), dtype=np.float64))
+    found = np.concatenate(values)
+    found = found[np.isfinite(found)]
+    if len(found) < resamples / 2:
+        return NO_INTERVAL
+    # plain percentiles are too narrow by sqrt((u - 1) / u) and use the normal where t is due
+    z = float(stats.t.ppf((1 + confidence) / 2, units - 1)) * np.sqrt(units / (units - 1))
+    tail = float(stats.norm.cdf(-z))
+    low, high = np.quantile(found, [tail, 1 - tail])
+    return Interval(float(low), float(high))
+
+
+def bootstrap_mean(
+    scores: np.ndarray,
+    groups: np.ndarray | None = None,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """`bootstrap` of the mean of (n,) per-example scores."""
+    scores, copies = np.asarray(scores, dtype=np.float64), None
+    if groups is None:
+        scores, copies = np.unique(scores, return_counts=True)
+
+    def mean(weights: np.ndarray) -> np.ndarray:
+        return (weights @ scores) / weights.sum(1)
+
+    return bootstrap(mean, len(scores), groups, confidence, resamples, seed, copies)
+
+
+def share(correct: np.ndarray, groups: np.ndarray | None = None, confidence: float = CONFIDENCE) -> Interval:
+    """Interval of the share of True in (n,) booleans: Wilson, or the bootstrap over groups where groups exist."""
+    if groups is None:
+        return wilson(int(np.sum(correct)), len(correct), confidence)
+    return bootstrap_mean(correct, groups, confidence)
+
+
+def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
+    """Exact two-sided McNemar test of two models on the same independent examples; returns p.
+
+    Binomial on the examples that only one model gets right, with the smaller tail doubled. Conservative (the
+    mid-p variant is not used): under equal models it calls at most the nominal share different.
+
+    Args:
+        correct_a, correct_b: (n,) booleans.
+    """
+    a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    return float(min(1.0, 2 * stats.binom.cdf(min(only_a, only_b), only_a + only_b, 0.5)))
+
+
+def sign_flip(differences: np.ndarray, groups: np.ndarray, flips: int = 9999, seed: int = 0) -> float:
+    """Paired test over groups: McNemar's place where examples are not independent; returns a two-sided p.
+
+    If two models are alike, the sum of differences in a group is as often positive as negative, so the signs of
+    whole groups are flipped at random; p = (1 + flips at least as extreme) / (1 + flips), never below that.
+
+    Args:
+        differences: (n,) correct_a - correct_b. groups: (n,) integers.
+    """
+    names, unit = np.unique(np.asarray(groups), return_inverse=True)
+    sums = np.bincount(unit, weights=np.asarray(differences, dtype=np.float64), minlength=len(names))
+    sums = sums[sums != 0]
+    observed = abs(sums.sum())
+    rng = np.random.default_rng(seed)
+    extreme, step = 0, max(1, _CELLS // max(1, len(sums)))
+    for start in range(0, flips, step):
+        signs = rng.integers(0, 2, (min(step, flips - start), len(sums)), dtype=np.int8) * 2 - 1
+        extreme += int((np.abs(signs @ sums) >= observed - 1e-9).sum())
+    return (1 + extreme) / (1 + flips)
+
+
+class PairedT(NamedTuple):
+    """Mean of per-seed differences, its interval over seeds, and the two-sided p."""
+
+    mean: float
+    interval: Interval
+    p: float
+
+
+def paired_t(differences: Sequence[float] | np.ndarray, confidence: float = CONFIDENCE) -> PairedT:
+    """Paired t test over per-seed differences, s - 1 degrees of freedom.
+
+    Differences that are all equal leave no spread to test against; that happens by chance with coarse figures
+    and few seeds, so p is 1 and there is no interval, rather than a p of 0.
+
+    Raises:
+        ValueError: fewer than two differences.
+    """
+    d = np.asarray(differences, dtype=np.float64)
+    if len(d) < 2:
+        raise ValueError(f"a paired t test needs two differences or more, got {len(d)}")
+    mean, sd = float(d.mean()), float(d.std(ddof=1))
+    if sd <= 1e-12 * max(1.0, float(np.abs(d).max())):
+        return PairedT(mean, NO_INTERVAL, 1.0)
+    error = sd / np.sqrt(len(d))
+    half = float(stats.t.ppf((1 + confidence) / 2, len(d) - 1)) * error
+    p = 2 * float(stats.t.sf(abs(mean) / error, len(d) - 1))
+    return PairedT(mean, Interval(mean - half, mean + half), p)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted for a family by Holm 1979, in the given order; reject where the result is below the level."""
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty(len(p))
+    factors = np.arange(len(p), 0, -1)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * factors)) if len(p) else p
+    return [float(v) for v in adjusted]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Run `a` against run `b` on one metric. `difference` is the mean over common seeds of a - b."""
+
+    a: str
+    b: str
+    seeds: tuple[int, ...]
+    difference: float
+    test: str  # "exact McNemar", "sign flips of groups", "paired t", "none"
+    p: float | None
+    p_adjusted: float | None  # Holm over the family
+    over_seeds: Interval  # of the difference between methods; needs three seeds
+    over_examples: Interval  # of the difference between these very models; needs per-example scores
+    verdict: str
+
+
+def compare(
+    values: Mapping[str, Mapping[int, float]],
+    scores: Mapping[str, Mapping[int, np.ndarray]] | None = None,
+    groups: np.ndarray | None = None,
+    confidence: float = CONFIDENCE,
+) -> list[Pair]:
+    """Every pair of runs on one metric: the family over which Holm adjusts.
+
+    Args:
+        values: run -> seed -> value. Pairs are (later run, earlier run), so that a positive difference speaks for
+            the later one.
+        scores: run -> seed -> (n,) booleans, correct or not, in one order of examples for all; None if the metric
+            has none (RankMe, say).
+        groups: (n,) integers or None.
+
+    Returns:
+        One Pair for each two runs that share a seed.
+    """
+    drafts = []
+    for b, a in combinations(values, 2):
+        seeds = tuple(sorted(set(values[a]) & set(values[b])))
+        if seeds:
+            drafts.append(_draft(a, b, seeds, values, scores, groups, confidence))
+    tested = [i for i, d in enumerate(drafts) if d.p is not None]
+    adjusted = dict(zip(tested, holm([drafts[i].p or 0.0 for i in tested]), strict=True))
+    level = 1 - confidence
+    return [_decided(d, adjusted.get(i), len(tested), level) for i, d in enumerate(drafts)]
+
+
+def _draft(
+    a: str,
+    b: str,
+    seeds: tuple[int, ...],
+    values: Mapping[str, Mapping[int, float]],
+    scores: Mapping[str, Mapping[int, np.ndarray]] | None,
+    groups: np.ndarray | None,
+    confidence: float,
+) -> Pair:
+    differences = np.array([values[a][s] - values[b][s] for s in seeds])
+    over_examples, test, p, over_seeds = NO_INTERVAL, "none", None, NO_INTERVAL
+    if scores is not None:
+        per_example = np.mean([scores[a][s].astype(np.float64) - scores[b][s] for s in seeds], axis=0)
+        over_examples = bootstrap_mean(per_example, groups, confidence)
+        if len(seeds) == 1 and groups is None:
+            test, p = "exact McNemar", mcnemar(scores[a][seeds[0]], scores[b][seeds[0]])
+        elif len(seeds) == 1:
+            test, p = "sign flips of groups", sign_flip(per_example, np.asarray(groups))
+    if len(seeds) >= SEEDS_FOR_METHODS:
+        result = paired_t(differences, confidence)
+        test, p, over_seeds = "paired t", result.p, result.interval
+    return Pair(a, b, seeds, float(differences.mean()), test, p, None, over_seeds, over_examples, "")
+
+
+def _decided(pair: Pair, p_adjusted: float | None, family: int, level: float) -> Pair:
+    sentence = verdict(pair.a, pair.b, len(pair.seeds), pair.difference, pair.test, p_adjusted, family, level)
+    return Pair(**{**pair.__dict__, "p_adjusted": p_adjusted, "verdict": sentence})
+
+
+def verdict(
+    a: str, b: str, seeds: int, difference: float, test: str, p_adjusted: float | None, family: int, level: float
+) -> str:
+    """The sentence that the number of seeds allows.
+
+    Args:
+        difference: a - b. test: its name, "none" if there is none. p_adjusted: Holm over `family` pairs.
+        level: below it the difference counts as shown (0.05).
+    """
+    if p_adjusted is None:
+        if seeds == 1:
+            return "No claim: this metric has no per-example scores to test, and one seed cannot compare methods."
+        return f"No claim: {seeds} seeds are too few to tell methods from chance; run {SEEDS_FOR_METHODS} or more."
+    shown = p_adjusted < level
+    better, worse = (a, b) if difference > 0 else (b, a)
+    how = f"{abs(difference):.4f}; {test}, p {_p(p_adjusted)} after Holm over {family} pair{'s' if family != 1 else ''}"
+    if seeds == 1:
+        if shown:
+            return f"These two models differ: {better} above {worse} by {how}. One seed says nothing about the methods."
+        return f"No difference shown between these two models ({how}). One seed says nothing about the methods."
+    if shown:
+        return f"{better} is above {worse} over {seeds} seeds by {how}."
+    return f"No difference shown between {a} and {b} over {seeds} seeds ({how})."
+
+
+def _p(value: float) -> str:
+    return "< 0.0001" if value < 1e-4 else f"= {value:.4f}"

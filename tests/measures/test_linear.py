@@ -1,0 +1,124 @@
+"""The linear classifier against scikit-learn's objective, and where training or validation is degenerate."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from stages.measures import linear
+
+
+def blobs(n: int, seed: int, classes: int = 4, d: int = 10) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, classes, n)
+    mixing = np.random.default_rng(99).normal(size=(d, d))  # strongly correlated features of unequal scales
+    x = (rng.normal(size=(n, d)) + 1.5 * np.eye(classes, d)[y]) @ mixing * np.logspace(-2, 2, d) + 5
+    return x, y
+
+
+def objective(x: np.ndarray, y: np.ndarray, weight: np.ndarray, bias: np.ndarray, penalty: float) -> float:
+    logits = x @ weight + bias
+    log_p = (
+        logits
+        - np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1, keepdims=True))
+        - logits.max(1, keepdims=True)
+    )
+    return float(-log_p[np.arange(len(y)), y].mean() + penalty / 2 * (weight**2).sum())
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1e-2, 1e-4])
+def test_reaches_scikit_learns_minimum(penalty: float) -> None:
+    x, y = blobs(400, 0)
+    standard = StandardScaler().fit_transform(x)
+    peer = LogisticRegression(C=1 / (penalty * len(x)), tol=1e-8, max_iter=5000).fit(standard, y)
+    best = objective(standard, y, peer.coef_.T, peer.intercept_, penalty)
+    found = linear.Problem(x, y).fit(penalty)
+    assert found.converged
+    assert found.objective == pytest.approx(best, abs=1e-7)
+    # and the classifier handed out, on raw features, is that very solution
+    assert found.logits(x)[:, :1] - found.logits(x) == pytest.approx(
+        (standard @ (peer.coef_[:1] - peer.coef_).T) + peer.intercept_[0] - peer.intercept_, abs=2e-2
+    )
+
+
+def test_float32_reaches_the_same_objective() -> None:
+    x, y = blobs(500, 1)
+    for penalty in (0.1, 1e-3):
+        exact, single = (linear.Problem(x, y, t).fit(penalty).objective for t in (torch.float64, torch.float32))
+        assert single == pytest.approx(exact, abs=1e-5)
+
+
+def test_separable_classes_stay_finite() -> None:
+    x, y = np.repeat([[-1.0], [1.0]], 50, axis=0), np.repeat([0, 1], 50)
+    found = linear.Problem(x, y).fit(1e-6)
+    assert np.isfinite(found.weight).all()
+    assert (found.predict(x)[0] == y).all()
+
+
+def test_scale_and_offset_of_features_change_nothing() -> None:
+    x, y = blobs(300, 2)
+    a, b = linear.Problem(x, y).fit(0.01), linear.Problem(x * 1e3 - 7e4, y).fit(0.01)
+    assert (a.predict(x)[0] == b.predict(x * 1e3 - 7e4)[0]).all()
+    assert a.objective == pytest.approx(b.objective, abs=1e-8)
+
+
+def test_same_input_same_bits() -> None:
+    x, y = blobs(300, 3)
+    assert (linear.Problem(x, y).fit(0.01).weight == linear.Problem(x, y).fit(0.01).weight).all()
+
+
+def test_more_dimensions_than_examples() -> None:
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(size=(20, 60)), rng.integers(0, 3, 20)
+    standard = StandardScaler().fit_transform(x)
+    peer = LogisticRegression(C=1 / (0.01 * 20), tol=1e-8, max_iter=5000).fit(standard, y)
+    best = objective(standard, y, peer.coef_.T, peer.intercept_, 0.01)
+    assert linear.Problem(x, y).fit(0.01).objective == pytest.approx(best, abs=1e-7)
+
+
+def test_the_penalty_is_chosen_on_held_out_rows() -> None:
+    """Many useless dimensions: weak penalties overfit, and the held-out rows show it."""
+    rng = np.random.default_rng(5)
+    y = rng.integers(0, 2, 460)
+    x = rng.normal(size=(460, 80))
+    x[:, 0] += 1.5 * (2 * y - 1)
+    problem = linear.Problem(x[:60], y[:60])
+    choice = linear.choose(problem, x[60:], y[60:])
+    best = max(choice.path, key=lambda step: (step[1], -step[2], step[0]))
+    assert choice.classifier.penalty == best[0]
+    assert choice.classifier.penalty > min(linear.PENALTIES)
+    assert choice.path[-1][1] < best[1]
+    assert [p for p, _, _ in choice.path] == sorted(linear.PENALTIES, reverse=True)
+
+
+def test_warm_start_ends_where_a_cold_start_ends() -> None:
+    x, y = blobs(300, 6)
+    problem = linear.Problem(x, y)
+    warm = problem.fit(1e-3, problem.fit(0.1))
+    assert warm.objective == pytest.approx(problem.fit(1e-3).objective, abs=1e-7)
+
+
+def test_single_class_and_constant_features() -> None:
+    only = linear.Problem(np.ones((5, 3)), np.full(5, 7)).fit(0.1)
+    assert only.predict(np.zeros((2, 3)))[0].tolist() == [7, 7]
+    constant = linear.Problem(np.full((6, 2), 0.1), np.array([0, 0, 0, 0, 1, 1])).fit(0.1)
+    predicted, probability = constant.predict(np.full((1, 2), 0.1))
+    assert predicted.tolist() == [0]
+    assert probability[0] == pytest.approx(4 / 6, abs=1e-4)  # the bias is free: class shares
+
+
+def test_held_out_classes_that_training_lacks_are_errors() -> None:
+    x, y = blobs(200, 7, classes=3)
+    unknown = np.full(50, 9)
+    choice = linear.choose(linear.Problem(x, y), np.concatenate([x[:50], x[:50]]), np.concatenate([y[:50], unknown]))
+    assert all(accuracy <= 0.5 for _, accuracy, _ in choice.path)
+    everything_unknown = linear.choose(linear.Problem(x, y), x[:5], np.full(5, 9))
+    assert everything_unknown.classifier.penalty == max(linear.PENALTIES)
+
+
+def test_empty_training_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one row"):
+        linear.Problem(np.ones((0, 2)), np.ones(0, int))
