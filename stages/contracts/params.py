@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
@@ -25,10 +25,20 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,47}$", description="lowe
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
 class StrictModel(BaseModel):
     """Base of all typed parameters: frozen, no unknown keys, no coercion ('3' is not 3), no NaN or infinity."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ImageParams(StrictModel):
+    """What every network sees: the section `image`, shared by features, pretrain and embed."""
+
+    size: Annotated[int, Field(ge=8, le=1024)]  # side in pixels
+    channels: Literal[1, 3]
 
 
 class FeaturesRow(StrictModel):
@@ -58,6 +68,18 @@ class GroupRow(StrictModel):
     """A row of `groups`: a folder of probes under stages/probe/probes, one DVC stage a run."""
 
     name: Name
+
+
+class IntervalParams(StrictModel):
+    """Read by probe (intervals over examples) and summary (tests): part of the section `summary`.
+
+    confidence: of every interval; 1 - confidence is the level of the tests.
+    """
+
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+
+
+SHARED_SECTIONS: dict[str, type[StrictModel]] = {"image": ImageParams}
 
 
 class Tables(StrictModel):

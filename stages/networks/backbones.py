@@ -16,7 +16,7 @@ from stages.networks.patch_dictionary import PatchDictionary
 from stages.networks.small_resnet import BLOCKS, SmallResNet
 from stages.networks.torchvision_schemas import ensure_torchvision_imports
 
-SMALL_SIDE = 64  # pixels: below, a 7x7 stride-2 stem with pooling would throw most of the image away
+SMALL_SIDE = 64  # pixels: below, a 7x7 stride-2 stem with pooling would throw most of the image away; other families keep their own stem
 
 
 def build_backbone(architecture: str, channels: int, size: int, stem: str = "auto", options: dict[str, Any] | None = None) -> nn.Module:
@@ -47,7 +47,7 @@ def build_backbone(architecture: str, channels: int, size: int, stem: str = "aut
         )
     extra: dict[str, Any] = {"img_size": size} if _takes_image_size(architecture) else {}
     network = timm.create_model(architecture, pretrained=False, num_classes=0, in_chans=channels, **extra, **options)
-    if resolve_stem(stem, size) == "small" and not extra:
+    if stem == "small" or (resolve_stem(stem, size) == "small" and _has_resnet_stem(network)):
         _replace_stem(network, architecture, channels)
     return network
 
@@ -61,12 +61,15 @@ def _takes_image_size(architecture: str) -> bool:
     return any(family in architecture for family in ("vit", "deit", "beit", "eva", "swin", "mixer"))
 
 
+def _has_resnet_stem(network: nn.Module) -> bool:
+    return isinstance(getattr(network, "conv1", None), nn.Conv2d) and hasattr(network, "maxpool")
+
+
 def _replace_stem(network: nn.Module, architecture: str, channels: int) -> None:
-    conv = getattr(network, "conv1", None)
-    if not isinstance(conv, nn.Conv2d) or not hasattr(network, "maxpool"):
+    if not _has_resnet_stem(network):
         raise BackboneError(
             "this architecture has no ResNet stem to replace", where="train.stem", found=f"small with {architecture}", fix="Set train.stem to imagenet or choose a ResNet."
         )
-    stem = nn.Conv2d(channels, conv.out_channels, 3, 1, 1, bias=False)
+    stem = nn.Conv2d(channels, network.conv1.out_channels, 3, 1, 1, bias=False)
     nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
     network.conv1, network.maxpool = stem, nn.Identity()  # type: ignore[assignment]

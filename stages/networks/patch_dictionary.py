@@ -23,12 +23,14 @@ class PatchDictionary(nn.Module):
         patches: K, the number of centroids; the features have 4 K dimensions.
         patch_size: P, in pixels.
         channels: C.
-        input_std: what the input was divided by in normalisation (per channel), to get back to 0..255 contrast.
+
+    Buffers `input_mean` and `input_std` (per channel) undo the input's normalisation, back to the 0..255 scale.
     """
 
     whitening_mean: Tensor
     whitening: Tensor
     centroids: Tensor
+    input_mean: Tensor
     input_std: Tensor
 
     def __init__(self, patches: int = 256, patch_size: int = 6, channels: int = 3) -> None:
@@ -38,11 +40,12 @@ class PatchDictionary(nn.Module):
         self.register_buffer("whitening_mean", torch.zeros(size))
         self.register_buffer("whitening", torch.eye(size))
         self.register_buffer("centroids", torch.zeros(patches, size))
+        self.register_buffer("input_mean", torch.zeros(channels))
         self.register_buffer("input_std", torch.ones(channels))
 
     def patches(self, x: Tensor) -> Tensor:
         """Contrast-normalised patches at every position: (B, C, S, S) -> (B, L, p), L = (S - P + 1)^2."""
-        pixels = x.float() * (255.0 * self.input_std.view(1, -1, 1, 1))
+        pixels = 255.0 * (x.float() * self.input_std.view(1, -1, 1, 1) + self.input_mean.view(1, -1, 1, 1))
         unfolded = F.unfold(pixels, self.patch_size).transpose(1, 2)
         centred = unfolded - unfolded.mean(dim=2, keepdim=True)
         return centred / torch.sqrt(centred.var(dim=2, keepdim=True, unbiased=True) + NORMALISE_EPSILON)

@@ -1,0 +1,1 @@
+"""One file a miner; its name is the file's: features in, clusters out."""

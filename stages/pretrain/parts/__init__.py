@@ -1,0 +1,1 @@
+"""What methods share: losses, schedules, optimiser groups. One idea a file."""

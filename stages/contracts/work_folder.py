@@ -1,0 +1,137 @@
+"""Work folders: where a stage keeps what must survive a kill, outside DVC's outputs, keyed by the stage's inputs.
+
+`.reprise/work/<stage>/<name>/<hash of the inputs>/` holds checkpoints; `inputs.json` beside them says what they
+belong to. A lock on the folder keeps a second process out. A finished stage removes it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stages.contracts.atomic import dump_json, explained_storage, write_json
+from stages.contracts.errors import CheckpointError, WorkspaceBusyError
+
+ROOT = Path(".reprise/work")
+INPUTS = "inputs.json"
+
+
+def file_digest(*paths: str | Path) -> str:
+    """SHA-256 over the contents of files and, recursively, folders, with their relative names."""
+    digest = hashlib.sha256()
+    for path in map(Path, paths):
+        members = sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts) if path.is_dir() else [path]
+        for member in members:
+            name = str(member.relative_to(path)) if path.is_dir() else member.name
+            digest.update(f"{len(name)}:{name}:{member.stat().st_size}:".encode())
+            with open(member, "rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+    return digest.hexdigest()
+
+
+def inputs_key(inputs: dict[str, Any]) -> str:
+    """A short hash of the inputs."""
+    return hashlib.sha256(dump_json(inputs).encode()).hexdigest()[:16]
+
+
+def difference(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list[str]:
+    """What differs between two nested mappings, one line each: "train.learning_rate: 0.2 -> 0.1"."""
+    lines = []
+    for key in sorted(old.keys() | new.keys()):
+        a, b, name = old.get(key), new.get(key), f"{path}{key}"
+        if isinstance(a, dict) and isinstance(b, dict):
+            lines += difference(a, b, f"{name}.")
+        elif a != b:
+            lines.append(f"{name}: {a} -> {b}")
+    return lines
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold an exclusive lock on `folder`; the system releases it when the process ends, however it ends.
+
+    Raises:
+        WorkspaceBusyError: another process holds it.
+    """
+    with explained_storage(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 64, 0).decode("ascii", "replace").strip() or "unknown"
+            raise WorkspaceBusyError(
+                "another process is working on this", where=folder, found=f"process {holder}", fix="Wait for it to end, or stop it, and run again."
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def work_folder(name: str, inputs: dict[str, Any], restart: bool = False, root: Path = ROOT) -> Iterator[Path]:
+    """The folder for work on these inputs; removed after success, kept after any failure.
+
+    Work of the same name on other inputs is removed, and what differs is said: its checkpoints would be refused.
+
+    Args:
+        name: "pretrain/simclr/0".
+        inputs: JSON-serialisable; everything that the result depends on.
+        restart: discard what is there.
+
+    Raises:
+        WorkspaceBusyError: another process works under this name.
+        CheckpointError: the folder's inputs.json is not what its name says.
+    """
+    base = root / name
+    with locked(base):
+        folder = base / inputs_key(inputs)
+        for other in sorted(p for p in base.iterdir() if p.is_dir() and p != folder):
+            changed = _what_differs(other, inputs)
+            print(f"discarding unfinished work on other inputs in {other} ({changed})", file=sys.stderr, flush=True)
+            shutil.rmtree(other)
+        if restart:
+            shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(exist_ok=True)
+        if (folder / INPUTS).exists():
+            check_inputs(folder, inputs)
+        else:
+            write_json(folder / INPUTS, inputs)
+        yield folder
+        shutil.rmtree(folder)
+    shutil.rmtree(base, ignore_errors=True)
+
+
+def check_inputs(folder: Path, inputs: dict[str, Any]) -> None:
+    """Refuse the work in `folder` if it belongs to other inputs.
+
+    Raises:
+        CheckpointError: naming what differs.
+    """
+    try:
+        old = json.loads((folder / INPUTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError("the record of a checkpoint's inputs is unreadable", where=folder / INPUTS, found=error, fix="Run again with --restart to discard it.") from error
+    changed = difference(old, json.loads(dump_json(inputs)))
+    if changed:
+        raise CheckpointError("a checkpoint belongs to other inputs", where=folder, found="; ".join(changed[:10]), fix="Run again with --restart to discard it.")
+
+
+def _what_differs(folder: Path, inputs: dict[str, Any]) -> str:
+    try:
+        check_inputs(folder, inputs)
+    except CheckpointError as error:
+        return error.found
+    return "unknown inputs"

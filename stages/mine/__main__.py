@@ -1,0 +1,31 @@
+"""`python -m stages.mine --name NAME --seed N`: a label set from features, into data/mine/NAME/N."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from stages.contracts.params import parse, read_yaml, row, tables
+from stages.runtime.entry import run_stage
+
+
+def main(argv: list[str]) -> None:
+    """Parse, type the parameters, mine."""
+    parser = argparse.ArgumentParser(prog="python -m stages.mine", description=__doc__)
+    parser.add_argument("--name", required=True, help="a row of `mines` in params.yaml")
+    parser.add_argument("--seed", required=True, type=int)
+    arguments = parser.parse_args(argv)
+    raw = read_yaml()
+    chosen = row(tables(raw).mines, arguments.name, "mines")
+
+    from stages.contracts.registry import load_class
+    from stages.mine.label_set import mine
+    from stages.mine.miner import Miner
+
+    kind = load_class("stages.mine.miners", chosen.miner, Miner, f"mines.{chosen.name}.miner")
+    params = parse(kind.Params, (raw.get("mining") or {}).get(chosen.name, {}), f"mining.{chosen.name}")
+    mine(chosen, kind, params, arguments.seed, Path("data/mine") / chosen.name / str(arguments.seed))
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,36 @@
+"""The protocol of an extractor: pixels to features, without labels. One file in stages/mine/extractors each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from stages.contracts.params import StrictModel
+from stages.runtime.device import Compute
+
+
+class Extractor:
+    """Base of all extractors.
+
+    Attributes:
+        Params: the typed parameter class.
+    """
+
+    Params: ClassVar[type[StrictModel]] = StrictModel
+
+    def __init__(self, params: StrictModel, seed: int, compute: Compute) -> None:
+        self.params, self.seed, self.compute = params, seed, compute
+
+    def features(self, images: np.ndarray, work: Path) -> np.ndarray:
+        """Describe images.
+
+        Args:
+            images: (n, S, S, C) uint8, training images sorted by key.
+            work: a locked folder for checkpoints.
+
+        Returns:
+            (n, d) float32.
+        """
+        raise TypeError(f"{type(self).__name__} does not describe images")

@@ -1,0 +1,15 @@
+"""`none`: the empty label set, for methods that use no labels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stages.mine.miner import Mined, Miner
+
+
+class NoLabels(Miner):
+    """Labels nothing."""
+
+    def mine(self, features: np.ndarray, truth: list[str | None] | None) -> Mined:
+        """Every image stands for itself."""
+        return Mined(np.full(len(features), -1, dtype=np.int64))

@@ -1,0 +1,42 @@
+"""A picture of a label set: a row a cluster, the images nearest to its centre first."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from stages.contracts.atomic import atomic_file
+from stages.contracts.images import decode, square
+from stages.contracts.shards import Shards
+from stages.mine.miner import Mined
+
+ROWS, COLUMNS, SIDE, GAP = 16, 16, 40, 2  # clusters, images each, pixels, pixels
+
+
+def write_montage(path: Path, shards: Shards, keys: np.ndarray, mined: Mined) -> None:
+    """The largest clusters, evenly thinned to ROWS, each with its COLUMNS nearest images.
+
+    Args:
+        keys: (n,) of the mined images; all must be in the shards.
+    """
+    position = {key: row for row, key in enumerate(shards.keys)}
+    clusters, sizes = np.unique(mined.clusters[mined.clusters >= 0], return_counts=True)
+    by_size = clusters[np.lexsort((clusters, -sizes))]
+    shown = by_size[np.unique(np.linspace(0, len(by_size) - 1, min(ROWS, len(by_size))).astype(int))]
+    step = SIDE + GAP
+    canvas = np.full((len(shown) * step, COLUMNS * step, 3), 255, dtype=np.uint8)
+    for line, cluster in enumerate(shown):
+        members = np.flatnonzero(mined.clusters == cluster)
+        if mined.distance is not None:
+            members = members[np.argsort(mined.distance[members], kind="stable")]
+        for column, member in enumerate(members[:COLUMNS]):
+            row = position[keys[member]]
+            tile = square(decode(shards.read(row), str(keys[member]), 3), SIDE)
+            canvas[line * step : line * step + SIDE, column * step : column * step + SIDE] = tile
+    buffer = io.BytesIO()
+    Image.fromarray(canvas).save(buffer, "PNG", optimize=False)
+    with atomic_file(path) as file:
+        file.write(buffer.getvalue())

@@ -1,0 +1,35 @@
+"""`python -m stages.pretrain --run NAME --seed N`: one backbone, into data/runs/NAME/N."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from stages.contracts.params import ImageParams, parse, read_yaml, row, section, tables
+from stages.runtime.entry import run_stage
+
+
+def main(argv: list[str]) -> None:
+    """Parse, type the parameters, train."""
+    parser = argparse.ArgumentParser(prog="python -m stages.pretrain", description=__doc__)
+    parser.add_argument("--run", required=True, help="a row of `runs` in params.yaml")
+    parser.add_argument("--seed", required=True, type=int)
+    parser.add_argument("--restart", action="store_true", help="discard the checkpoints of an interrupted run")
+    arguments = parser.parse_args(argv)
+    raw = read_yaml()
+    chosen = row(tables(raw).runs, arguments.run, "runs")
+    image = section(raw, "image", ImageParams)
+
+    from stages.contracts.registry import load_class
+    from stages.pretrain.method import Method
+    from stages.pretrain.params import TrainParams
+    from stages.pretrain.run import pretrain
+
+    train = section(raw, "train", TrainParams)
+    kind = load_class("stages.pretrain.methods", chosen.method, Method, f"runs.{chosen.name}.method")
+    own = parse(kind.Params, (raw.get("methods") or {}).get(chosen.name, {}), f"methods.{chosen.name}")
+    pretrain(chosen, arguments.seed, image, train, own, Path("data/runs") / chosen.name / str(arguments.seed), arguments.restart)
+
+
+if __name__ == "__main__":
+    run_stage(main)

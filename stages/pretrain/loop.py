@@ -1,0 +1,142 @@
+"""The training loop: one function, top to bottom. Everything random in it is a pure function of (seed, step),
+so a run that is killed and resumed takes the steps that it would have taken.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.contracts.checkpoints import latest_checkpoint, save_checkpoint
+from stages.contracts.errors import TrainingError
+from stages.measures.spectrum import feature_std, rankme
+from stages.networks.state import arrays_of, load_optimizer, tensors_of
+from stages.pretrain.method import Batch, Method
+from stages.pretrain.params import TrainParams
+from stages.pretrain.parts.optimization import build_optimizer, learning_rate_at, scaled_learning_rate
+from stages.runtime.device import Compute
+from stages.runtime.progress import Progress
+from stages.runtime.seeding import seed_torch
+
+MakeViews = Callable[[np.ndarray, int, int], list[Tensor]]  # (image rows, epoch, batch) -> views
+MakeBatches = Callable[[int], list[np.ndarray]]  # epoch -> image rows, a batch each
+
+
+@dataclass
+class Trained:
+    """What the loop leaves behind besides the weights: a row an epoch, and how many steps were taken."""
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    step: int = 0
+
+
+def train(
+    method: Method,
+    make_batches: MakeBatches,
+    make_views: MakeViews,
+    clusters: np.ndarray,
+    params: TrainParams,
+    compute: Compute,
+    seed: int,
+    work: Path,
+    label: str,
+    live: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
+) -> Trained:
+    """Train `method` in place, going on from the newest checkpoint in `work`.
+
+    Args:
+        make_batches: epoch -> the image rows of each batch; as many batches in every epoch.
+        make_views: views of some rows; a pure function of its arguments.
+        clusters: (n,) int64, -1 for no label.
+        work: folder of the checkpoints, already locked.
+        label: what the progress line says.
+        live: called after each epoch with its row of the history.
+
+    Raises:
+        TrainingError: the loss is not finite; the last good checkpoint stays.
+    """
+    device = torch.device(compute.device)
+    method.to(device=device, memory_format=torch.channels_last).train()
+    optimizer = build_optimizer(method, params)
+    batches_an_epoch = len(make_batches(0))
+    steps, warmup = params.epochs * batches_an_epoch, min(params.warmup_epochs, params.epochs - 1) * batches_an_epoch
+    peak = scaled_learning_rate(params.learning_rate, params.batch_size)
+
+    # ------------------------------------------------------------------ resume
+    done, losses = Trained(), []
+    if (state := latest_checkpoint(work)) is not None:
+        restore(state, method, optimizer)
+        done, losses = Trained(state["history"], state["step"]), state["losses"]
+
+    # ------------------------------------------------------------------- steps
+    total = params.epochs * len(clusters)
+    with Progress(label, total, "images", total * done.step // steps) as progress:
+        while done.step < steps:
+            epoch, first = divmod(done.step, batches_an_epoch)
+            for number, rows in enumerate(make_batches(epoch)[first:], start=first):
+                seed_torch(seed, "step", done.step)
+                rate = learning_rate_at(done.step, steps, warmup, peak)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                views = [v.to(device, non_blocking=True) for v in make_views(rows, epoch, number)]
+                batch = Batch(views, torch.from_numpy(clusters[rows]).to(device), torch.from_numpy(rows).to(device))
+                with compute.autocast():
+                    loss, logs = method.step(batch)
+                value = float(loss.detach())
+                if not math.isfinite(value):
+                    raise TrainingError(
+                        "the loss is not finite",
+                        where=f"{label}, step {done.step} of {steps}, learning rate {rate:.4g}",
+                        found=value,
+                        fix=f"Lower the learning rate or set train.precision to fp32; the last checkpoint is in {work}.",
+                    )
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                method.after_step((done.step + 1) / steps)
+                done.step += 1
+                losses.append(value)
+                progress.advance(len(rows), loss=value, lr=rate)
+
+                # ------------------------------------------ end of an epoch, checkpoint
+                if number == batches_an_epoch - 1:
+                    row = {"epoch": epoch + 1, "step": done.step, "loss": sum(losses) / len(losses), "learning_rate": rate, **collapse(logs)}
+                    done.history.append(row)
+                    losses = []
+                    live(epoch + 1, row)
+                if done.step < steps and (number == batches_an_epoch - 1 or done.step % params.checkpoint_steps == 0):
+                    save_checkpoint(work, done.step, snapshot(method, optimizer, done, losses))
+    return done
+
+
+def collapse(logs: dict[str, Tensor]) -> dict[str, float]:
+    """Figures of one batch and its features: their spread and rank tell collapse while it happens."""
+    figures = {k: float(v.detach()) for k, v in logs.items() if k != "features"}
+    if "features" in logs:
+        features = logs["features"].detach().float().cpu()
+        figures |= {"feature_std": feature_std(features), "rankme": rankme(features)}
+    return figures
+
+
+def snapshot(method: Method, optimizer: torch.optim.Optimizer, done: Trained, losses: list[float]) -> dict[str, Any]:
+    """The whole state between two steps, as arrays and plain values. Random generators need no place: they are reseeded each step."""
+    return {
+        "step": done.step,
+        "history": done.history,
+        "losses": losses,
+        "method": arrays_of(method.state_dict()),
+        "optimizer": arrays_of(optimizer.state_dict()),
+    }
+
+
+def restore(state: dict[str, Any], method: Method, optimizer: torch.optim.Optimizer) -> None:
+    """Load a `snapshot`."""
+    method.load_state_dict(tensors_of(state["method"]), strict=True)
+    load_optimizer(optimizer, state["optimizer"])

@@ -1,0 +1,116 @@
+"""The protocol of a method: heads on a backbone, a loss for a batch of views. It never sees files or optimisers.
+
+A method is one file in stages/pretrain/methods; its name is the file's. It declares how many views it needs,
+whether it uses the label set, and how its batches are drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stages.networks.heads import Projector
+from stages.pretrain.params import MethodParams
+
+Sampling = Literal["random", "guided", "rank"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step gets.
+
+    Attributes:
+        views: tensors (B, C, S, S), normalised; row i of each comes from the same image.
+        clusters: (B,) int64 from the run's label set, -1 where there is none.
+        rows: (B,) int64 positions of the images among the training images (for per-sample state).
+    """
+
+    views: list[Tensor]
+    clusters: Tensor
+    rows: Tensor
+
+
+@dataclass(frozen=True)
+class Context:
+    """Facts a method may need to build its heads.
+
+    Attributes:
+        images: n, training images. clusters: number of clusters (0 without labels).
+        steps: total. size, channels: of the input.
+        mean, std: the normalisation of the input, per channel.
+        seed: of the run, for gradient-free fits.
+    """
+
+    images: int
+    clusters: int
+    steps: int
+    size: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    seed: int
+
+
+class Method(nn.Module):
+    """Base of all methods.
+
+    Attributes:
+        Params: the typed parameter class, a subclass of MethodParams.
+        views: random views of each image in a batch.
+        needs_labels: refuse to run on an empty label set.
+        gradient_free: no loop; `fit` sees plain images instead.
+        architecture: the backbone that this method brings itself, or None for train.backbone.
+        weights: which weights become the backbone (`student`, `teacher`).
+    """
+
+    Params: ClassVar[type[MethodParams]] = MethodParams
+    views: ClassVar[int] = 2
+    needs_labels: ClassVar[bool] = False
+    gradient_free: ClassVar[bool] = False
+    weights: ClassVar[str] = "student"
+
+    backbone: nn.Module
+    projector: Projector | None
+
+    def __init__(self, backbone: nn.Module, params: MethodParams, context: Context) -> None:
+        super().__init__()
+        self.backbone, self.params, self.context = backbone, params, context
+        self.projector = None
+
+    @classmethod
+    def own_backbone(cls, params: MethodParams) -> tuple[str, dict[str, int]] | None:
+        """Architecture and options of a backbone that belongs to the method itself; None: train.backbone."""
+        return None
+
+    @property
+    def sampling(self) -> Sampling:
+        """How batches are drawn: `random`, `guided` (clusters kept apart) or `rank` (G-SimCLR as published)."""
+        return "random"
+
+    def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss (a scalar to differentiate) and figures for the log; `features` (B, d) among them feeds collapse checks."""
+        raise TypeError(f"{type(self).__name__} is gradient-free and has no step")
+
+    def after_step(self, progress: float) -> None:
+        """Called after each optimiser step with progress in (0, 1]: moving averages, queues, centres."""
+
+    def fit(self, images: Iterator[np.ndarray] | np.ndarray) -> None:
+        """Gradient-free methods learn here.
+
+        Args:
+            images: (n, S, S, C) uint8, the training images as embedding will see them.
+        """
+
+    def heads(self) -> dict[str, Projector]:
+        """Heads that are saved beside the backbone and can be tapped."""
+        return {"projector": self.projector} if self.projector is not None else {}
+
+
+def embed_views(backbone: nn.Module, views: list[Tensor]) -> Tensor:
+    """All views through the backbone in one pass, so that batch normalisation sees them together: (V B, d)."""
+    return backbone(torch.cat(views) if len(views) > 1 else views[0])

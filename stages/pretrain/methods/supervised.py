@@ -1,0 +1,49 @@
+"""`supervised`: cross entropy on the run's label set, the ceiling of every comparison.
+
+With `labels: truth` it sees the true labels of the training split; with a mined label set it becomes the
+"classify the clusters" baseline (Caron et al. 2018 without re-clustering). One random view an image, so that
+images seen are equal to the other runs; crops are half of SimCLR's.
+
+Shape legend: B batch, d features, K classes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from stages.pretrain.method import Batch, Context, Method, embed_views
+from stages.pretrain.params import MethodParams
+
+
+class SupervisedParams(MethodParams):
+    """label_smoothing: share of the target spread over all classes."""
+
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class Supervised(Method):
+    """A linear classifier on the backbone; images without a label are left out of the loss."""
+
+    Params = SupervisedParams
+    views = 1
+    needs_labels = True
+    params: SupervisedParams
+
+    def __init__(self, backbone: nn.Module, params: SupervisedParams, context: Context) -> None:
+        super().__init__(backbone, params, context)
+        self.classifier = nn.Linear(backbone.num_features, context.clusters)  # type: ignore[arg-type]
+
+    def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean cross entropy over the labelled images of the batch (0 if it has none)."""
+        features_Bd = embed_views(self.backbone, batch.views)
+        logits_BK = self.classifier(features_Bd).float()
+        labelled = batch.clusters >= 0
+        total = F.cross_entropy(
+            logits_BK, batch.clusters.clamp(min=0), reduction="none", label_smoothing=self.params.label_smoothing
+        )
+        loss = (total * labelled).sum() / labelled.sum().clamp(min=1)
+        return loss, {"features": features_Bd}

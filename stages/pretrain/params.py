@@ -1,0 +1,55 @@
+"""Typed parameters of pretraining. Units: epochs of images, learning rates at batch 256, probabilities in [0, 1]."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stages.contracts.params import Probability, StrictModel
+
+SECTION = "train"
+REFERENCE_BATCH = 256  # learning rates are stated for this global batch and scaled linearly (Goyal et al. 2017)
+
+
+class ViewParams(StrictModel):
+    """Augmentation; None takes what suits the source (data/ingest/views.json)."""
+
+    crop_scale_min: Annotated[float, Field(gt=0, le=1)] | None = None  # smallest crop, as a share of the image's area
+    flip: bool | None = None  # mirror left-right with probability 0.5
+    jitter: Annotated[float, Field(ge=0, le=2)] | None = None  # strength s: brightness, contrast, saturation 0.8 s, hue 0.2 s; 0 is off
+    grey: Probability | None = None
+    blur: Probability | None = None
+    solarize: Probability | None = None
+
+
+class TrainParams(StrictModel):
+    """One budget for all runs."""
+
+    backbone: str
+    stem: Literal["auto", "small", "imagenet"] = "auto"
+    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    batch_size: Annotated[int, Field(ge=2, le=1_000_000)]  # global, over all ranks
+    optimizer: Literal["sgd", "adamw"]
+    learning_rate: Annotated[float, Field(gt=0)]  # at REFERENCE_BATCH
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)]
+    warmup_epochs: Annotated[int, Field(ge=0)]
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    checkpoint_steps: Annotated[int, Field(ge=1)] = 200
+    views: ViewParams = ViewParams()
+
+
+class MethodParams(StrictModel):
+    """Base of every method's parameters: whatever of `train` a run may set for itself; None takes `train`'s value."""
+
+    optimizer: Literal["sgd", "adamw"] | None = None
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    warmup_epochs: Annotated[int, Field(ge=0)] | None = None
+
+    def applied_to(self, train: TrainParams) -> TrainParams:
+        """`train` with this run's own values."""
+        own = {k: v for k in MethodParams.model_fields if (v := getattr(self, k)) is not None}
+        return train.model_copy(update=own)

@@ -1,0 +1,42 @@
+"""What SimCLR and its guided form share: a projector on the backbone and NT-Xent on two views."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from stages.networks.heads import Projector
+from stages.pretrain.method import Batch, Context, Method, embed_views
+from stages.pretrain.params import MethodParams
+from stages.pretrain.parts.nt_xent import nt_xent
+
+
+class ContrastiveParams(MethodParams):
+    """temperature: of NT-Xent (paper: 0.1 on ImageNet, 0.5 on CIFAR-10). hidden, output: projector widths; layers: 2 or 3."""
+
+    temperature: Annotated[float, Field(gt=0, le=10)] = 0.5
+    hidden: Annotated[int, Field(ge=1, le=65536)] = 128
+    output: Annotated[int, Field(ge=1, le=65536)] = 64
+    layers: Annotated[int, Field(ge=2, le=4)] = 3
+
+
+class TwoViewContrast(Method):
+    """Backbone, projector, NT-Xent over the two views of each image."""
+
+    Params = ContrastiveParams
+    params: ContrastiveParams
+    mask_same_cluster: bool = False
+
+    def __init__(self, backbone: nn.Module, params: ContrastiveParams, context: Context) -> None:
+        super().__init__(backbone, params, context)
+        widths = [backbone.num_features, *[params.hidden] * (params.layers - 1), params.output]
+        self.projector = Projector(widths)  # type: ignore[arg-type]
+
+    def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """NT-Xent of the projections; the features of the first view go to the collapse figures."""
+        features_2Bd = embed_views(self.backbone, batch.views)
+        first, second = self.projector(features_2Bd).chunk(2)
+        clusters = batch.clusters if self.mask_same_cluster else None
+        return nt_xent(first, second, self.params.temperature, clusters), {"features": features_2Bd[: len(first)]}

@@ -1,0 +1,39 @@
+"""Optimiser, learning-rate scaling and schedule, as pure functions of the parameters and the step."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from stages.pretrain.params import REFERENCE_BATCH, TrainParams
+
+
+def scaled_learning_rate(base: float, batch_size: int) -> float:
+    """Linear scaling: base * batch / 256 (Goyal et al. 2017)."""
+    return base * batch_size / REFERENCE_BATCH
+
+
+def learning_rate_at(step: int, steps: int, warmup: int, peak: float) -> float:
+    """Linear warm-up from peak / warmup to peak over `warmup` steps, then half a cosine down to 0 at `steps`.
+
+    Args:
+        step: 0-based. steps: total. warmup: in steps, less than `steps`. peak: the scaled rate.
+    """
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def build_optimizer(model: nn.Module, train: TrainParams) -> torch.optim.Optimizer:
+    """SGD with momentum or AdamW; biases and normalisation parameters are not decayed."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": train.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    peak = scaled_learning_rate(train.learning_rate, train.batch_size)
+    if train.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=peak)
+    return torch.optim.SGD(groups, lr=peak, momentum=train.momentum)

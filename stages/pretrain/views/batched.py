@@ -1,0 +1,178 @@
+"""Views of a whole batch in torch, for small images of one size: every parameter is drawn per image.
+
+Cropping and resizing are two small matrix products per image: row i of a matrix holds the weights with which
+output pixel i is blended from the input's pixels (a triangle filter, widened where the crop shrinks, which is
+what Pillow and torchvision call antialiased bilinear). Mirroring reverses the rows; blurring is a banded matrix.
+
+Shape legend: B images, H W input side, S output side, C channels.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stages.pretrain.views.settings import BLUR_SIGMA, JITTER_PROBABILITY, RATIO, ViewSettings
+
+CROP_TRIES = 10  # as in torchvision: candidates before falling back to the whole image
+_LUMA = (0.299, 0.587, 0.114)
+
+
+def batched_view(images: Tensor, settings: ViewSettings, rng: torch.Generator, device: str = "cpu") -> Tensor:
+    """One random view of each image.
+
+    Args:
+        images: (B, H, W, C) uint8.
+        rng: a CPU generator; draws do not depend on the device.
+
+    Returns:
+        (B, C, S, S) float32, normalised.
+    """
+    x = images.to(device).permute(0, 3, 1, 2).float().div_(255.0)
+    x = resized_crops(x, draw_crops(len(x), images.shape[1], images.shape[2], settings.crop_scale_min, rng).to(device), settings.size)
+    if settings.flip:
+        mirrored = (torch.rand(len(x), generator=rng) < 0.5).to(device)
+        x = torch.where(mirrored.view(-1, 1, 1, 1), x.flip(3), x)
+    if settings.jitter > 0:
+        x = colour_jitter(x, settings.jitter, rng)
+    if settings.grey > 0 and settings.channels == 3:
+        chosen = (torch.rand(len(x), generator=rng) < settings.grey).to(device)
+        x = torch.where(chosen.view(-1, 1, 1, 1), _luma(x).expand_as(x), x)
+    if settings.blur > 0:
+        x = gaussian_blur(x, settings.blur, settings.blur_kernel, rng)
+    if settings.solarize > 0:
+        chosen = (torch.rand(len(x), generator=rng) < settings.solarize).to(device)
+        x = torch.where(chosen.view(-1, 1, 1, 1) & (x >= 0.5), 1.0 - x, x)
+    return normalise(x, settings)
+
+
+def normalise(x: Tensor, settings: ViewSettings) -> Tensor:
+    """(B, C, S, S) in [0, 1] -> (x - mean) / std, channels last in memory."""
+    mean = torch.tensor(settings.mean, device=x.device).view(1, -1, 1, 1)
+    std = torch.tensor(settings.std, device=x.device).view(1, -1, 1, 1)
+    return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def draw_crops(count: int, height: int, width: int, scale_min: float, rng: torch.Generator) -> Tensor:
+    """Random resized crops as torchvision draws them: area uniform in [scale_min, 1], log-uniform aspect, integer boxes.
+
+    Returns:
+        (count, 4) float: top, left, height, width in pixels.
+    """
+    area = height * width * torch.empty(count, CROP_TRIES).uniform_(scale_min, 1.0, generator=rng)
+    ratio = torch.exp(torch.empty(count, CROP_TRIES).uniform_(math.log(RATIO[0]), math.log(RATIO[1]), generator=rng))
+    w, h = torch.round(torch.sqrt(area * ratio)), torch.round(torch.sqrt(area / ratio))
+    fits = (w >= 1) & (h >= 1) & (w <= width) & (h <= height)
+    first = torch.where(fits.any(1), fits.float().argmax(1), 0)
+    w = torch.where(fits.any(1), w.gather(1, first[:, None])[:, 0], float(width))
+    h = torch.where(fits.any(1), h.gather(1, first[:, None])[:, 0], float(height))
+    top = torch.floor(torch.rand(count, generator=rng) * (height - h + 1))
+    left = torch.floor(torch.rand(count, generator=rng) * (width - w + 1))
+    return torch.stack([top, left, h, w], dim=1)
+
+
+def resize_weights(start: Tensor, length: Tensor, size_in: int, size_out: int) -> Tensor:
+    """Blending weights of an antialiased bilinear resize of [start, start + length) to `size_out` pixels.
+
+    Args:
+        start, length: (B,) in pixels.
+
+    Returns:
+        (B, size_out, size_in); rows sum to 1, weights outside the crop are 0.
+    """
+    scale = (length / size_out).view(-1, 1, 1)
+    out = torch.arange(size_out, device=start.device, dtype=torch.float32).view(1, -1, 1)
+    pixel = torch.arange(size_in, device=start.device, dtype=torch.float32).view(1, 1, -1)
+    centre = start.view(-1, 1, 1) + (out + 0.5) * scale
+    weight = F.relu(1.0 - torch.abs(pixel + 0.5 - centre) / scale.clamp(min=1.0))
+    inside = (pixel >= start.view(-1, 1, 1)) & (pixel < (start + length).view(-1, 1, 1))
+    weight = weight * inside
+    return weight / weight.sum(dim=2, keepdim=True)
+
+
+def resized_crops(x: Tensor, boxes: Tensor, size: int) -> Tensor:
+    """(B, C, H, W), (B, 4) top, left, height, width -> (B, C, S, S)."""
+    rows = resize_weights(boxes[:, 0], boxes[:, 2], x.shape[2], size)[:, None]
+    columns = resize_weights(boxes[:, 1], boxes[:, 3], x.shape[3], size)[:, None]
+    return rows @ x @ columns.transpose(2, 3)
+
+
+def colour_jitter(x: Tensor, strength: float, rng: torch.Generator) -> Tensor:
+    """SimCLR's colour distortion: four changes in an order of its own per image, clipped to [0, 1] after each."""
+    count = len(x)
+    kinds = 4 if x.shape[1] == 3 else 2  # grey images have neither saturation nor hue
+    low, high = max(0.0, 1.0 - 0.8 * strength), 1.0 + 0.8 * strength
+    factor = torch.empty(count, 4).uniform_(low, high, generator=rng)
+    factor[:, 3] = torch.empty(count).uniform_(-0.2 * strength, 0.2 * strength, generator=rng).clamp(-0.5, 0.5)
+    order = torch.rand(count, kinds, generator=rng).argsort(1)
+    applied = torch.rand(count, generator=rng) < JITTER_PROBABILITY
+    for turn in range(kinds):
+        for kind, change in enumerate((_brightness, _contrast, _saturation, _hue)[:kinds]):
+            chosen = torch.nonzero(applied & (order[:, turn] == kind))[:, 0]
+            if len(chosen):
+                rows = chosen.to(x.device)
+                amount = factor[chosen, kind].to(x.device).view(-1, 1, 1, 1)
+                x = x.index_copy(0, rows, change(x[rows], amount).clamp_(0.0, 1.0))
+    return x
+
+
+def _luma(x: Tensor) -> Tensor:
+    if x.shape[1] == 1:
+        return x
+    return (x * torch.tensor(_LUMA, device=x.device).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+
+
+def _brightness(x: Tensor, factor: Tensor) -> Tensor:
+    return x * factor
+
+
+def _contrast(x: Tensor, factor: Tensor) -> Tensor:
+    mean = _luma(x).mean(dim=(2, 3), keepdim=True)
+    return mean + (x - mean) * factor
+
+
+def _saturation(x: Tensor, factor: Tensor) -> Tensor:
+    grey = _luma(x)
+    return grey + (x - grey) * factor
+
+
+def _hue(x: Tensor, turns: Tensor) -> Tensor:
+    """Rotate the hue by `turns` of a full circle, through HSV."""
+    value, _ = x.max(dim=1, keepdim=True)
+    chroma = value - x.min(dim=1, keepdim=True)[0]
+    safe = torch.where(chroma > 0, chroma, 1.0)
+    red, green, blue = x.split(1, dim=1)
+    hue = torch.where(
+        value == red, (green - blue) / safe, torch.where(value == green, 2.0 + (blue - red) / safe, 4.0 + (red - green) / safe)
+    )
+    hue = hue / 6.0 + turns
+    # f(n) of the HSV hexcone: value minus chroma times a trapezoid of the hue
+    shift = torch.tensor([5.0, 3.0, 1.0], device=x.device).view(1, 3, 1, 1)
+    position = torch.remainder(shift + 6.0 * hue, 6.0)
+    return value - chroma * torch.clamp(torch.minimum(position, 4.0 - position), 0.0, 1.0)
+
+
+def gaussian_blur(x: Tensor, probability: float, kernel: int, rng: torch.Generator) -> Tensor:
+    """Blur each image with probability `probability`, sigma uniform in [0.1, 2] pixels, edges reflected."""
+    sigma = torch.empty(len(x)).uniform_(*BLUR_SIGMA, generator=rng)
+    chosen = torch.nonzero(torch.rand(len(x), generator=rng) < probability)[:, 0]
+    if not len(chosen):
+        return x
+    rows = chosen.to(x.device)
+    vertical = _blur_weights(sigma[chosen], kernel, x.shape[2]).to(x.device)[:, None]
+    horizontal = _blur_weights(sigma[chosen], kernel, x.shape[3]).to(x.device)[:, None]
+    return x.index_copy(0, rows, vertical @ x[rows] @ horizontal.transpose(2, 3))
+
+
+def _blur_weights(sigma: Tensor, kernel: int, size: int) -> Tensor:
+    offsets = torch.arange(kernel) - kernel // 2
+    weight = torch.exp(-(offsets**2) / (2.0 * sigma[:, None] ** 2))
+    weight = weight / weight.sum(dim=1, keepdim=True)
+    target = torch.arange(size)[:, None] + offsets[None]
+    target = torch.where(target < 0, -target, target)
+    target = torch.where(target >= size, 2 * (size - 1) - target, target)
+    bands = torch.zeros(len(sigma), size, size)
+    return bands.scatter_add_(2, target.expand(len(sigma), -1, -1), weight[:, None].expand(-1, size, -1))

@@ -1,0 +1,75 @@
+"""Views through albumentations, image by image: for large images and images of different sizes.
+
+A batch is cut into chunks of fixed size; each chunk has a seed of its own, so the result does not depend on the
+number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.pretrain.views.settings import BLUR_SIGMA, JITTER_PROBABILITY, RATIO, ViewSettings
+from stages.runtime.seeding import mix
+
+CHUNK = 16  # images a seed
+
+
+class PerImageViews:
+    """Random views of images of any size.
+
+    Args:
+        read: position -> (H, W, C) uint8.
+        settings: what the views are made of.
+        threads: images are transformed by this many threads.
+    """
+
+    def __init__(self, read: Callable[[int], np.ndarray], settings: ViewSettings, threads: int) -> None:
+        self.read, self.settings = read, settings
+        self.pool = ThreadPoolExecutor(threads)
+        cv2.setNumThreads(1)
+
+    def __call__(self, rows: Sequence[int], *seed: int | str) -> Tensor:
+        """One view of each image: (B, C, S, S) float32, normalised; a pure function of `rows` and `seed`."""
+        chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
+        done = self.pool.map(self._chunk, chunks, [mix(*seed, number) % 2**32 for number in range(len(chunks))])
+        x = torch.from_numpy(np.concatenate(list(done))).permute(0, 3, 1, 2).float().div_(255.0)
+        mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (self.settings.mean, self.settings.std))
+        return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
+
+    def _chunk(self, rows: Sequence[int], seed: int) -> np.ndarray:
+        transform = build_transform(self.settings)
+        transform.set_random_seed(seed)
+        views = [np.asarray(transform(image=self.read(int(row)))["image"]) for row in rows]
+        return np.stack([v if v.ndim == 3 else v[..., None] for v in views])
+
+
+def build_transform(settings: ViewSettings):  # noqa: ANN201 - albumentations is imported here, 2.8 s
+    """The albumentations pipeline of one view: (H, W, C) uint8 -> (S, S, C) uint8."""
+    import albumentations as A
+
+    side, strength = settings.size, settings.jitter
+    steps: list[A.BasicTransform] = [
+        A.RandomResizedCrop((side, side), scale=(settings.crop_scale_min, 1.0), ratio=RATIO, interpolation=cv2.INTER_LINEAR, area_for_downscale="image")
+    ]
+    if settings.flip:
+        steps.append(A.HorizontalFlip(p=0.5))
+    if strength > 0:
+        span = (max(0.0, 1.0 - 0.8 * strength), 1.0 + 0.8 * strength)
+        turn = min(0.5, 0.2 * strength)
+        coloured = settings.channels == 3
+        steps.append(
+            A.ColorJitter(span, span, span if coloured else (1.0, 1.0), (-turn, turn) if coloured else (0.0, 0.0), p=JITTER_PROBABILITY)
+        )
+    if settings.grey > 0 and settings.channels == 3:
+        steps.append(A.ToGray(p=settings.grey))
+    if settings.blur > 0:
+        steps.append(A.GaussianBlur(blur_limit=(settings.blur_kernel, settings.blur_kernel), sigma_limit=BLUR_SIGMA, p=settings.blur))
+    if settings.solarize > 0:
+        steps.append(A.Solarize(threshold_range=(0.5, 0.5), p=settings.solarize))
+    return A.Compose(steps)

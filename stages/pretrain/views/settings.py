@@ -1,0 +1,67 @@
+"""What the views are made of, resolved: the user's choice where there is one, else what suits the source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.contracts.errors import ManifestError
+from stages.contracts.params import ImageParams
+from stages.contracts.results import read_json
+from stages.pretrain.params import ViewParams
+
+RATIO = (3 / 4, 4 / 3)  # aspect of crops (SimCLR, appendix A)
+JITTER_PROBABILITY = 0.8
+BLUR_SIGMA = (0.1, 2.0)
+
+
+@dataclass(frozen=True)
+class ViewSettings:
+    """All numbers of one view.
+
+    Attributes:
+        size: output side, pixels. channels: 1 or 3.
+        crop_scale_min: smallest crop, share of the area; the largest is 1.
+        flip: mirror with probability 0.5.
+        jitter: strength s of SimCLR's colour distortion; brightness, contrast and saturation change by factors in
+            [1 - 0.8 s, 1 + 0.8 s], hue by [-0.2 s, 0.2 s] turns, in random order, with probability 0.8.
+        grey, blur, solarize: probabilities.
+        mean, std: per channel, on the 0..1 scale.
+    """
+
+    size: int
+    channels: int
+    crop_scale_min: float
+    flip: bool
+    jitter: float
+    grey: float
+    blur: float
+    solarize: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def blur_kernel(self) -> int:
+        """Side of the blur kernel: about a tenth of the image, odd, at least 3 (SimCLR, appendix A)."""
+        return max(3, self.size // 10 | 1)
+
+
+def resolve_views(
+    params: ViewParams, suggested: Path, image: ImageParams, mean: tuple[float, ...], std: tuple[float, ...]
+) -> ViewSettings:
+    """Fill what the user left open from the source's suggestions.
+
+    Args:
+        suggested: data/ingest/views.json.
+
+    Raises:
+        ManifestError: the suggestions lack a value that the user left open.
+    """
+    defaults = read_json(suggested, fix="Run `dvc repro ingest` to write it again.")
+    values = {}
+    for name in ViewParams.model_fields:
+        value = getattr(params, name)
+        if value is None and name not in defaults:
+            raise ManifestError(f"the suggested views lack '{name}'", where=suggested, found=", ".join(sorted(defaults)), fix="Run `dvc repro ingest` to write it again.")
+        values[name] = defaults[name] if value is None else value
+    return ViewSettings(size=image.size, channels=image.channels, mean=mean, std=std, **values)
