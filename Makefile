@@ -1,5 +1,5 @@
 # Two commands do it all: `make repro` (environment, then the graph) and `make test` (environment, then tests).
-# Nothing but Python 3.11 and git is needed beforehand. Everything stays inside this folder.
+# Nothing but Python 3.11 and git is needed beforehand, no home directory, no git identity.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help

@@ -1,0 +1,1 @@
+"""All parameters, checked at once before anything runs. Looks rooms up by folder; never runs a stage's work."""

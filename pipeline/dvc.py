@@ -1,0 +1,230 @@
+"""The only caller of DVC. Each call is a process of its own, with its arguments as a list, never a shell's text."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from pipeline.graph import Graph, load_graph
+from pipeline.lockfile import LOCK_FILE, fit_lock, read_lock
+from pipeline.processes import CommandFailed, capture, run
+from pipeline.prune import Pruned, prune
+from pipeline.why import Explanation, explain
+from pipeline.workspace import STATE, Say, exclusive, mend
+from stages.contracts.atomic import atomic_file, write_json
+from stages.contracts.errors import GraphError, WorkspaceBusyError
+from stages.contracts.params import read_yaml
+
+DVC = (sys.executable, "-m", "dvc")
+_CHECKED = STATE / "checked.json"
+
+
+class Outcome(Enum):
+    """What DVC did with a stage."""
+
+    RAN = "ran"
+    RESTORED = "restored from the cache"
+    CACHED = "up to date"
+
+
+def repro(
+    targets: Sequence[str] = (), *, root: Path = Path(), wait: bool = False, force: bool = False, say: Say = print
+) -> None:
+    """Run what is not up to date: the whole graph, or the targets and what they need.
+
+    Before DVC starts, the source is looked at, all parameters are checked at once, what a kill left is put
+    right, and what removed rows left is pruned.
+
+    Args:
+        targets: see `Graph.find`.
+        wait: wait for another run in this folder instead of giving up.
+        force: run the targets although nothing changed.
+
+    Raises:
+        CommandFailed: DVC, a stage or a check ended with an error and has said why.
+        WorkspaceBusyError: another run holds the folder and `wait` is false.
+    """
+    with exclusive(root, wait=wait, say=say):
+        graph = prepare(root, say)
+        names = graph.find(targets)
+        command = [*DVC, "--wait-for-lock", "repro", *(["--force"] if force else []), *names]
+        status = run(command, cwd=root)
+        if status:
+            raise CommandFailed(command, status)
+
+
+def prepare(root: Path, say: Say, on_line: Callable[[str], None] | None = None) -> Graph:
+    """What precedes every run: check, scan, mend, prune. Call it while holding `exclusive`.
+
+    Returns:
+        The graph as dvc.yaml and params.yaml state it now.
+    """
+    check(root, on_line=on_line)
+    scan(root, on_line=on_line)
+    mend(root, say)
+    graph = load_graph(root)
+    for line in prune(graph, root).lines():
+        say(line)
+    return graph
+
+
+def repro_stage(
+    name: str, *, root: Path = Path(), on_line: Callable[[str], None], cancelled: threading.Event | None = None
+) -> Outcome:
+    """Run one stage, without what it needs, and say what DVC did with it. Call it while holding `exclusive`.
+
+    Raises:
+        CommandFailed: with the last lines that the stage wrote.
+    """
+    lines: list[str] = []
+
+    def keep(line: str) -> None:
+        lines.append(line)
+        on_line(line)
+
+    command = [*DVC, "--wait-for-lock", "repro", "--single-item", name]
+    status = run(command, cwd=root, on_line=keep, cancelled=cancelled)
+    if status:
+        raise CommandFailed(command, status, lines[-40:])
+    return outcome(name, lines)
+
+
+def outcome(name: str, lines: Sequence[str]) -> Outcome:
+    """Read DVC's own words about a stage from what it wrote."""
+    if any(line.startswith(f"Stage '{name}' is cached") for line in lines):
+        return Outcome.RESTORED
+    if any(line.startswith(f"Running stage '{name}'") for line in lines):
+        return Outcome.RAN
+    return Outcome.CACHED
+
+
+def check(root: Path = Path(), *, on_line: Callable[[str], None] | None = None, again: bool = False) -> None:
+    """Check all parameters in a process of its own; skipped when neither they nor the stages' code changed.
+
+    Raises:
+        CommandFailed: something is wrong; the process has said what.
+    """
+    digest = _digest_of_checked(root)
+    if not again and _remembered(root / _CHECKED) == digest:
+        return
+    _stage_module("stages.check", ["--no-output"], root, on_line)
+    write_json(root / _CHECKED, {"digest": digest})
+
+
+def scan(root: Path = Path(), *, on_line: Callable[[str], None] | None = None) -> None:
+    """Look at the source and write source.lock.json anew if it changed.
+
+    Raises:
+        CommandFailed: the source cannot be read; the process has said why.
+    """
+    _stage_module("stages.ingest.scan", [], root, on_line)
+
+
+def status(root: Path = Path()) -> dict[str, Any]:
+    """What DVC finds changed, by stage.
+
+    Raises:
+        GraphError: DVC cannot tell.
+    """
+    try:
+        return json.loads(capture([*DVC, "--wait-for-lock", "status", "--json"], cwd=root))
+    except (CommandFailed, ValueError) as error:
+        found = " ".join(error.lines) if isinstance(error, CommandFailed) else str(error)
+        raise GraphError(
+            "DVC cannot tell what changed",
+            where=root / "dvc.yaml",
+            found=found,
+            fix="Run `reprise repro`, or `dvc doctor`.",
+        ) from error
+
+
+def why(targets: Sequence[str] = (), *, root: Path = Path()) -> Explanation:
+    """What would run and which dependency changed, for the whole graph or for the targets and what they need.
+
+    Rows that moved are compared under their present names; dvc.lock is as it was afterwards.
+    """
+    check(root)
+    scan(root)
+    graph = load_graph(root)
+    names = graph.find(targets)
+    with fitted_lock(graph, root):
+        return explain(graph, status(root), read_lock(root), read_yaml(root / "params.yaml"), names)
+
+
+@contextmanager
+def fitted_lock(graph: Graph, root: Path) -> Iterator[None]:
+    """dvc.lock with the present names of its entries, for a while; as it is while another run holds the folder."""
+    path = root / LOCK_FILE
+    try:
+        with exclusive(root, wait=False, say=lambda line: None):
+            before = path.read_bytes() if path.exists() else b""
+            dropped, moved = fit_lock(graph, root)
+            try:
+                yield
+            finally:
+                if dropped or moved:
+                    with atomic_file(path) as file:
+                        file.write(before)
+    except WorkspaceBusyError:
+        yield
+
+
+def prune_workspace(root: Path = Path(), *, wait: bool = False, say: Say = print) -> Pruned:
+    """Remove what rows that are no longer in params.yaml left in data/ and dvc.lock.
+
+    Raises:
+        WorkspaceBusyError: a run holds the folder and `wait` is false.
+    """
+    with exclusive(root, wait=wait, say=say):
+        check(root)
+        mend(root, say)
+        return prune(load_graph(root), root)
+
+
+def read_at(revision: str, path: str, root: Path = Path()) -> bytes | None:
+    """The content of an output file as it was at a git revision, from DVC's cache; None if it is not there."""
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "file"
+        try:
+            capture([*DVC, "get", "--quiet", "--rev", revision, "--out", str(target), str(root.resolve()), path])
+            return target.read_bytes()
+        except (CommandFailed, OSError):
+            return None
+
+
+def _stage_module(module: str, arguments: list[str], root: Path, on_line: Callable[[str], None] | None) -> None:
+    command = [sys.executable, "-m", module, *arguments]
+    lines: list[str] = []
+
+    def keep(line: str) -> None:
+        lines.append(line)
+        if on_line:
+            on_line(line)
+
+    code = run(command, cwd=root, on_line=keep if on_line else None)
+    if code:
+        raise CommandFailed(command, code, lines[-40:])
+
+
+def _digest_of_checked(root: Path) -> str:
+    """Of params.yaml and the code that could judge it otherwise, file by file."""
+    total = hashlib.sha256()
+    for path in sorted([root / "params.yaml", *(root / "stages").rglob("*.py")]):
+        total.update(f"{path.relative_to(root)}\0".encode())
+        total.update(hashlib.sha256(path.read_bytes()).digest() if path.is_file() else b"missing")
+    return total.hexdigest()
+
+
+def _remembered(path: Path) -> str | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8")).get("digest")
+    except (OSError, ValueError, AttributeError):
+        return None

@@ -1,0 +1,211 @@
+"""Commands as processes that can be ended whole: own session, signals forwarded to all of it, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+GRACE_SECONDS = 45.0  # torchrun gives its ranks 30
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+_LEASH = Path(__file__).with_name("leash.py")
+_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class CommandFailed(Exception):
+    """A process that was started ended with an error, which it has explained on its own output.
+
+    Attributes:
+        status: its exit status; 128 + n after signal n.
+        lines: the last lines it wrote, when they were captured.
+    """
+
+    def __init__(self, command: Sequence[str], status: int, lines: Sequence[str] = ()) -> None:
+        self.command, self.status, self.lines = tuple(command), status, tuple(lines)
+        super().__init__(f"{' '.join(command)} ended with status {status}")
+
+
+def environment() -> dict[str, str]:
+    """This process's environment with its own Python first on PATH, no telemetry, and the plain shell for DVC."""
+    here = str(Path(sys.executable).parent)
+    path = os.environ.get("PATH", os.defpath)
+    parts = [here, *(part for part in path.split(os.pathsep) if part != here)]
+    return {**os.environ, **QUIET, "PATH": os.pathsep.join(parts), "SHELL": "/bin/sh"}
+
+
+def run(
+    command: Sequence[str],
+    *,
+    on_line: Callable[[str], None] | None = None,
+    cancelled: threading.Event | None = None,
+    cwd: Path | None = None,
+    grace: float = GRACE_SECONDS,
+) -> int:
+    """Run `command` to its end; SIGINT, SIGTERM and SIGHUP that arrive meanwhile go to all of its processes.
+
+    What is left of it `grace` seconds after a signal, or after its own end, is killed. It also gets SIGTERM
+    when this process dies without a word.
+
+    Args:
+        on_line: called with each line that the command writes, from another thread; without it the command
+            writes to this process's own output.
+        cancelled: set from another thread to end the command as SIGTERM would.
+
+    Returns:
+        The exit status, 128 + n when signal n ended it.
+
+    Raises:
+        KeyboardInterrupt: after SIGINT, once everything has ended.
+        SystemExit: after SIGTERM or SIGHUP, likewise.
+    """
+    started = [sys.executable, "-I", "-S", str(_LEASH), str(os.getpid()), *command]
+    output = None if on_line is None else subprocess.PIPE
+    process = subprocess.Popen(
+        started,
+        cwd=cwd,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=None if on_line is None else subprocess.STDOUT,
+        start_new_session=True,
+    )
+    reader = threading.Thread(target=_read, args=(process, on_line), daemon=True) if on_line else None
+    if reader:
+        reader.start()
+    with _forwarding(process.pid) as received:
+        _wait(process, received, cancelled, grace)
+    if reader:
+        reader.join(timeout=5)
+    if received:
+        raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(128 + received[0])
+    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+
+
+def capture(command: Sequence[str], *, cwd: Path | None = None) -> str:
+    """Standard output of a short command.
+
+    Raises:
+        CommandFailed: it ended with an error; `lines` holds what it said.
+    """
+    done = subprocess.run(
+        list(command), cwd=cwd, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise CommandFailed(command, done.returncode, (done.stderr or done.stdout).strip().splitlines())
+    return done.stdout
+
+
+def is_running(pid: int, word: str = "") -> bool:
+    """Whether process `pid` lives (zombies do not) and, if a word is given, has it in its command line."""
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and word in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+
+
+def _wait(
+    process: subprocess.Popen[bytes], received: list[int], cancelled: threading.Event | None, grace: float
+) -> None:
+    family: dict[int, psutil.Process] = {}
+    deadline: float | None = None
+    while process.poll() is None:
+        if deadline is None and cancelled is not None and cancelled.is_set():
+            signal_session(process.pid, signal.SIGTERM)
+            deadline = time.monotonic() + grace
+        if deadline is None and received:
+            deadline = time.monotonic() + grace
+        if deadline is not None:
+            family |= {p.pid: p for p in _descendants(process.pid)}
+            if time.monotonic() > deadline:
+                break
+        try:
+            process.wait(timeout=0.1)
+        except subprocess.TimeoutExpired:
+            continue
+    left = {p.pid: p for p in [*family.values(), *_session(process.pid)] if p.is_running()}
+    if left and deadline is not None:  # its own end came first: the others have what remains of the grace
+        psutil.wait_procs(list(left.values()), timeout=max(0.0, deadline - time.monotonic()))
+    for other in left.values():
+        _send(other, signal.SIGKILL)
+    psutil.wait_procs(list(left.values()), timeout=5)  # a killed process takes a moment to end
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _session(leader: int) -> list[psutil.Process]:
+    """Processes of the session that `leader` opened, except itself."""
+    found = []
+    for pid in psutil.pids():
+        try:
+            if pid != leader and os.getsid(pid) == leader:
+                found.append(psutil.Process(pid))
+        except (ProcessLookupError, PermissionError, psutil.NoSuchProcess):
+            continue
+    return found
+
+
+def signal_session(leader: int, signum: int) -> None:
+    """Send a signal to every process of the session that `leader` opened, and to itself."""
+    for process in [*_session(leader), *([psutil.Process(leader)] if psutil.pid_exists(leader) else [])]:
+        _send(process, signum)
+
+
+def _send(process: psutil.Process, signum: int) -> None:
+    try:
+        process.send_signal(signum)
+    except psutil.Error:
+        return
+
+
+@contextmanager
+def _forwarding(leader: int) -> Iterator[list[int]]:
+    """Forward signals to the session of `leader`; yields the list of those received. Only the main thread may."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def forward(signum: int, frame: FrameType | None) -> None:
+        received.append(signum)
+        signal_session(leader, signal.SIGTERM if len(received) > 1 else signum)
+
+    before = {number: signal.signal(number, forward) for number in _FORWARDED}
+    try:
+        yield received
+    finally:
+        for number, action in before.items():
+            signal.signal(number, action)
+
+
+def _read(process: subprocess.Popen[bytes], on_line: Callable[[str], None]) -> None:
+    assert process.stdout is not None
+    with process.stdout:
+        for raw in process.stdout:
+            on_line(raw.decode("utf-8", "replace").rstrip("\r\n"))

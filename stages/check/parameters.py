@@ -1,0 +1,301 @@
+"""Every problem in params.yaml: tables, sections, the block of every row, and what must fit together.
+
+Sections and plug-ins are found by listing folders: a room's `params.py` holds `SECTION` and the class
+`<Section>Params`; a plug-in's file holds one class with an attribute `Params`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+import stages
+from stages.contracts.errors import ParameterError, RepriseError
+from stages.contracts.params import (
+    SHARED_SECTIONS,
+    FeaturesRow,
+    GroupRow,
+    MineRow,
+    Problem,
+    RunRow,
+    StrictModel,
+    Tables,
+    problems_of,
+)
+from stages.contracts.registry import load_class, names, nearest
+
+# table: its row class, the field that names a plug-in, the section with one block a row, the plug-ins' package
+# and the module and name of their base class.
+_PLUGGED: dict[str, tuple[type[StrictModel], str, str, str, tuple[str, str]]] = {
+    "features": (
+        FeaturesRow,
+        "extractor",
+        "extractors",
+        "stages.mine.extractors",
+        ("stages.mine.extractor", "Extractor"),
+    ),
+    "mines": (MineRow, "miner", "mining", "stages.mine.miners", ("stages.mine.miner", "Miner")),
+    "runs": (RunRow, "method", "methods", "stages.pretrain.methods", ("stages.pretrain.method", "Method")),
+}
+_PROBES = "stages.probe.probes"
+_PROBE_BASE = ("stages.probe.probe", "Probe")
+_SOURCES = "stages.ingest.sources"
+_SOURCE_BASE = ("stages.ingest.source", "Source")
+
+
+def problems(raw: dict[str, Any]) -> list[Problem]:
+    """All that is wrong with `raw`, the content of params.yaml, in the order of its sections."""
+    sections = known_sections()
+    blocks = [section for _, _, section, _, _ in _PLUGGED.values()] + ["probes"]
+    known = [*Tables.model_fields, *sections, *blocks]
+    found = [
+        Problem(str(key), "unknown section", _brief(raw[key]), nearest(key, known) or f" Known: {', '.join(known)}.")
+        for key in raw
+        if key not in known
+    ]
+    found += problems_of(Tables, {key: raw[key] for key in Tables.model_fields if key in raw}, "")
+    for name, model in sections.items():
+        if name in raw:
+            found += problems_of(model, raw[name], name)
+        else:
+            found.append(Problem(name, "missing section", None, " Start from the params.yaml of the repository."))
+    found += _source_problems(raw.get("source"))
+    classes: dict[str, type] = {}
+    for table in _PLUGGED:
+        found += _block_problems(raw, table, classes)
+    found += _probe_problems(raw)
+    return found + _fit_problems(raw, classes)
+
+
+def known_sections() -> dict[str, type[StrictModel]]:
+    """Sections of params.yaml and the class of each, from the rooms' params.py and the shared ones.
+
+    Raises:
+        ParameterError: a room's params.py does not name its section and class as agreed.
+    """
+    sections: dict[str, type[StrictModel]] = dict(SHARED_SECTIONS)
+    for room in pkgutil.iter_modules(stages.__path__):
+        if not room.ispkg or room.name == "contracts":
+            continue
+        package = importlib.import_module(f"stages.{room.name}")
+        if "params" not in [module.name for module in pkgutil.iter_modules(package.__path__)]:
+            continue
+        module = importlib.import_module(f"stages.{room.name}.params")
+        name = getattr(module, "SECTION", None)
+        wanted = f"{name}params".replace("_", "")
+        fitting = [c for n, c in inspect.getmembers(module, inspect.isclass) if n.lower() == wanted]
+        if name is None or len(fitting) != 1 or not issubclass(fitting[0], StrictModel):
+            raise ParameterError(
+                "a room's params.py must hold SECTION and one StrictModel named after it",
+                where=module.__name__,
+                found=f"SECTION = {name!r}, {len(fitting)} fitting classes",
+                fix="Name the class after the section: SECTION = 'shard' and class ShardParams.",
+            )
+        sections[name] = fitting[0]
+    return sections
+
+
+def _source_problems(block: Any) -> list[Problem]:
+    if not isinstance(block, dict) or not isinstance(block.get("name"), str):
+        return []
+    kind, found = _plugin(_SOURCES, block["name"], _SOURCE_BASE, "source.name", "source")
+    return found + (_params_problems(kind, block.get("options", {}), "source.options") if kind else [])
+
+
+def _block_problems(raw: dict[str, Any], table: str, classes: dict[str, type]) -> list[Problem]:
+    """Of one table: repeated names, unknown plug-ins, blocks without a row, rows without a block, the blocks."""
+    row_class, field, section, package, base = _PLUGGED[table]
+    rows = _rows(raw, table, row_class)
+    found = _repeated(table, [row["name"] for _, row in rows])
+    blocks = raw.get(section)
+    if not isinstance(blocks, dict):
+        return [*found, Problem(section, "must hold one block per row of " + table, _brief(blocks), " Add it.")]
+    row_names = [row["name"] for _, row in rows]
+    found += [
+        Problem(
+            f"{section}.{key}",
+            f"this block belongs to no row of '{table}'",
+            _brief(value),
+            nearest(key, row_names) or " Remove it.",
+        )
+        for key, value in blocks.items()
+        if key not in row_names and len(rows) == len(_listed(raw, table))
+    ]
+    for index, row in rows:
+        kind, unknown = _plugin(package, row[field], base, f"{table}[{index}].{field}", field)
+        found += unknown
+        if row["name"] not in blocks:
+            found.append(
+                Problem(
+                    f"{section}.{row['name']}",
+                    f"row {index} of '{table}' has no block here",
+                    None,
+                    f" Add `{row['name']}: {{}}`.",
+                )
+            )
+        elif kind:
+            classes[f"{table}.{row['name']}"] = kind
+            found += _params_problems(kind, blocks[row["name"]], f"{section}.{row['name']}")
+    return found
+
+
+def _probe_problems(raw: dict[str, Any]) -> list[Problem]:
+    rows = _rows(raw, "groups", GroupRow)
+    found = _repeated("groups", [row["name"] for _, row in rows])
+    package = importlib.import_module(_PROBES)
+    folders = sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.ispkg)
+    blocks = raw.get("probes")
+    if not isinstance(blocks, dict):
+        return [*found, Problem("probes", "must hold one block per row of groups", _brief(blocks), " Add it.")]
+    listed = [row["name"] for _, row in rows]
+    found += [
+        Problem(
+            f"probes.{key}",
+            "this block belongs to no row of 'groups'",
+            _brief(value),
+            nearest(key, listed) or " Remove it.",
+        )
+        for key, value in blocks.items()
+        if key not in listed and len(rows) == len(_listed(raw, "groups"))
+    ]
+    for index, row in rows:
+        group = row["name"]
+        if group not in folders:
+            hint = nearest(group, folders) or f" Known: {', '.join(folders)}."
+            found.append(Problem(f"groups[{index}].name", "no such folder of probes", group, hint))
+        elif not isinstance(blocks.get(group), dict):
+            hint = f" Add `{group}: {{}}` with a block for each probe."
+            found.append(Problem(f"probes.{group}", "must hold one block per probe", _brief(blocks.get(group)), hint))
+        else:
+            for probe, block in blocks[group].items():
+                kind, unknown = _plugin(f"{_PROBES}.{group}", probe, _PROBE_BASE, f"probes.{group}.{probe}", "probe")
+                found += unknown
+                found += _params_problems(kind, block, f"probes.{group}.{probe}") if kind else []
+    return found
+
+
+def _fit_problems(raw: dict[str, Any], classes: dict[str, type]) -> list[Problem]:
+    """What must fit together across tables: names that exist, labels for methods that need them, no circle."""
+    features = [row["name"] for _, row in _rows(raw, "features", FeaturesRow)]
+    mines = {row["name"]: row for _, row in _rows(raw, "mines", MineRow)}
+    runs = {row["name"]: row for _, row in _rows(raw, "runs", RunRow)}
+    found: list[Problem] = []
+    if isinstance(raw.get("seeds"), list):
+        found += _repeated("seeds", [repr(seed) for seed in raw["seeds"]])
+    for index, row in _rows(raw, "mines", MineRow):
+        kind, name = row["on"].split("/", 1)
+        known, table = (features, "features") if kind == "features" else (list(runs), "runs")
+        if name not in known:
+            found.append(
+                Problem(
+                    f"mines[{index}].on", f"no row of '{table}' is called '{name}'", row["on"], _choices(name, known)
+                )
+            )
+    for index, row in _rows(raw, "runs", RunRow):
+        where = f"runs[{index}].labels"
+        if row["labels"] not in mines:
+            rule = f"no row of 'mines' is called '{row['labels']}'"
+            found.append(Problem(where, rule, row["labels"], _choices(row["labels"], list(mines))))
+        elif mines[row["labels"]]["miner"] == "none" and getattr(
+            classes.get(f"runs.{row['name']}"), "needs_labels", False
+        ):
+            hint = " Name a label set of `mines` that holds clusters."
+            found.append(
+                Problem(
+                    where, f"the method '{row['method']}' needs a label set and this one is empty", row["labels"], hint
+                )
+            )
+    found += [
+        Problem(
+            f"runs.{name}.labels",
+            "a run cannot use labels that were mined on what follows from it",
+            circle,
+            " Break the circle.",
+        )
+        for name, circle in _circles(runs, mines)
+    ]
+    return found
+
+
+def _circles(runs: dict[str, Any], mines: dict[str, Any]) -> list[tuple[str, str]]:
+    """Each circle once: the run it is reported at, and the way round."""
+    before = {}  # run -> the run on whose embedding its labels are mined
+    for name, row in runs.items():
+        on = mines.get(row["labels"], {}).get("on", "")
+        if on.startswith("embed/") and on.removeprefix("embed/") in runs:
+            before[name] = on.removeprefix("embed/")
+    found, told = [], set()
+    for start in before:
+        way = [start]
+        while (earlier := before.get(way[-1])) is not None and earlier not in way:
+            way.append(earlier)
+        if earlier == start and start not in told:
+            told.update(way)
+            found.append((start, " <- ".join([*way, start])))
+    return found
+
+
+def _plugin(package: str, name: Any, base: tuple[str, str], where: str, word: str) -> tuple[type | None, list[Problem]]:
+    """The plug-in class called `name`, or what is wrong."""
+    known = names(package)
+    if name not in known:
+        return None, [Problem(where, f"unknown {word}", name, _choices(name, known))]
+    try:
+        return load_class(package, name, getattr(importlib.import_module(base[0]), base[1]), where), []
+    except RepriseError as error:
+        return None, [Problem(where, error.what, error.found, f" {error.fix}")]
+    except (ImportError, SyntaxError, AttributeError, NameError, TypeError) as error:
+        file = f"{package.replace('.', '/')}/{name}.py"
+        return None, [
+            Problem(where, f"{file} cannot be imported", f"{type(error).__name__}: {error}", " Correct that file.")
+        ]
+
+
+def _params_problems(kind: type, block: Any, where: str) -> list[Problem]:
+    if not isinstance(block, dict):
+        return [Problem(where, "must be a block of parameters", _brief(block), " Write `{}` for the defaults.")]
+    return problems_of(kind.Params, block, where)  # type: ignore[attr-defined]
+
+
+def _listed(raw: dict[str, Any], table: str) -> list[Any]:
+    value = raw.get(table)
+    return value if isinstance(value, list) else []
+
+
+def _rows(raw: dict[str, Any], table: str, row_class: type[StrictModel]) -> list[tuple[int, dict[str, Any]]]:
+    """Rows that are well formed, with their index; problems of the others are reported with the tables."""
+    rows = []
+    for index, row in enumerate(_listed(raw, table)):
+        try:
+            rows.append((index, row_class.model_validate(row).model_dump()))
+        except ValidationError:
+            continue
+    return rows
+
+
+def _repeated(table: str, given: Sequence[str]) -> list[Problem]:
+    return [
+        Problem(
+            table,
+            "a name may stand in one row only" if table != "seeds" else "a seed may be listed only once",
+            name,
+            " Rename or remove one.",
+        )
+        for name, times in Counter(given).items()
+        if times > 1
+    ]
+
+
+def _choices(name: Any, known: Iterable[str]) -> str:
+    known = list(known)
+    return nearest(name, known) or f" Known: {', '.join(known) or 'none'}."
+
+
+def _brief(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | bool | type(None)) else type(value).__name__
