@@ -14,12 +14,15 @@ Legend: n examples, d dimensions, c classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from scipy.optimize import minimize
 
-PENALTIES = (1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-5, 1e-6)  # strong to weak, each starts from the one before
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 TOLERANCE = 1e-5  # of the largest entry of the gradient, in the scaled axes
 STEPS = 1000
 
@@ -127,8 +130,8 @@ class Choice:
     path: tuple[tuple[float, float, float], ...]  # (penalty, accuracy, log-loss)
 
 
-def choose(problem: Problem, x_val: np.ndarray, y_val: np.ndarray, penalties: tuple[float, ...] = PENALTIES) -> Choice:
-    """Fit along `penalties` (strong to weak, warm starts) and keep the most accurate on held-out rows.
+def choose(problem: Problem, x_val: np.ndarray, y_val: np.ndarray, penalties: Sequence[float]) -> Choice:
+    """Fit along `penalties` (from strong to weak, warm starts) and keep the most accurate on held-out rows.
 
     Equal accuracy: the lower log-loss, then the stronger penalty. A held-out class that training lacks counts as an
     error for every penalty, and is left out of the log-loss.

@@ -1,0 +1,122 @@
+"""The data of a probe: embeddings joined with the manifest by key, each tap read when it is first asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from stages.contracts.embeddings import read_embeddings, taps_in
+from stages.contracts.errors import EmbeddingError
+from stages.contracts.manifest import MANIFEST, read_manifest
+from stages.probe.probe import Part
+
+BACKBONE = "backbone"
+_COLUMNS = ["key", "split", "label", "group"]
+
+
+class ProbeData:
+    """Embeddings, splits, labels and groups of one run.
+
+    Args:
+        embeddings: path of an embeddings file. manifest: path of the manifest.
+        confidence: of every interval.
+
+    Attributes:
+        classes: names of the classes over all splits, sorted; a label is an index into them.
+        taps: names of the taps, `backbone` first.
+        test: the split that is scored: "test", else "val", else "train".
+
+    Raises:
+        EmbeddingError: the file does not hold exactly the images of the manifest, in the same splits.
+    """
+
+    def __init__(self, embeddings: str | Path, manifest: str | Path = MANIFEST, confidence: float = 0.95) -> None:
+        self._path, self.confidence = Path(embeddings), confidence
+        self.taps = tuple(taps_in(embeddings))
+        if BACKBONE not in self.taps:
+            raise EmbeddingError(
+                f"no tap '{BACKBONE}'",
+                where=embeddings,
+                found=", ".join(self.taps) or "no taps",
+                fix="Run `dvc repro embed`.",
+            )
+        table = read_manifest(manifest, _COLUMNS)
+        keys, splits, labels, groups = (np.asarray(table[c].to_pylist(), dtype=object) for c in _COLUMNS)
+        self._features: dict[str, np.ndarray] = {}
+        self._join(keys, splits)
+        self._keys, self._splits = keys, splits
+        self.classes = tuple(sorted({label for label in labels if label is not None}))
+        index = {name: i for i, name in enumerate(self.classes)}
+        self._labels = np.array([index.get(label, -1) for label in labels], dtype=np.int64)
+        self._groups = _numbered(groups, keys)
+        present = set(splits)
+        self.test = next((s for s in ("test", "val") if s in present), "train")
+
+    def _join(self, keys: np.ndarray, splits: np.ndarray) -> None:
+        found_keys, found_splits, values = read_embeddings(self._path, BACKBONE)
+        if found_keys.tolist() != keys.tolist():
+            here, there = set(found_keys), set(keys)
+            missing, foreign = sorted(there - here), sorted(here - there)
+            raise EmbeddingError(
+                "the embeddings are of other images than the manifest",
+                where=self._path,
+                found=f"{len(missing)} images without embedding, {len(foreign)} embeddings without image"
+                f", such as {(missing or foreign)[0]}",
+                fix="Run `dvc repro embed` to write them again.",
+            )
+        if found_splits.tolist() != splits.tolist():
+            raise EmbeddingError(
+                "the embeddings name other splits than the manifest",
+                where=self._path,
+                found=f"{int((found_splits != splits).sum())} images",
+                fix="Run `dvc repro embed` to write them again.",
+            )
+        self._features[BACKBONE] = values
+
+    @property
+    def test_note(self) -> str:
+        """Which split is scored, in words, for the protocol."""
+        return self.test if self.test == "test" else f"{self.test} (there is no test split)"
+
+    def part(self, split: str) -> Part:
+        """Keys, labels and groups of one split; may be empty."""
+        rows = self._splits == split
+        return Part(self._keys[rows], self._labels[rows], None if self._groups is None else self._groups[rows])
+
+    def features(self, split: str, tap: str = BACKBONE) -> np.ndarray:
+        """(n, d) float32 of one split, in the order of `part(split)`.
+
+        Raises:
+            EmbeddingError: no such tap, or damaged.
+        """
+        if tap not in self._features:
+            self._features[tap] = read_embeddings(self._path, tap)[2]
+        return self._features[tap][self._splits == split]
+
+    def choose(self, split: str, n: int) -> np.ndarray:
+        """Up to n rows of a split, picked by the hash of their keys: the same images in every run. Increasing rows."""
+        keys = self.part(split).keys
+        order = sorted(range(len(keys)), key=lambda i: hashlib.sha256(str(keys[i]).encode()).digest())
+        return np.array(sorted(order[:n]), dtype=np.int64)
+
+    def digest(self, labels: bool) -> str:
+        """SHA-256 of everything here that a probe can see; labels only for probes that read them."""
+        found = hashlib.sha256(str(self.confidence).encode())
+        with self._path.open("rb") as file:
+            found.update(hashlib.file_digest(file, "sha256").digest())
+        columns = [self._keys.tolist(), self._splits.tolist(), [] if self._groups is None else self._groups.tolist()]
+        if labels:
+            columns += [list(self.classes), self._labels.tolist()]
+        found.update(repr(columns).encode("utf-8", "surrogatepass"))
+        return found.hexdigest()
+
+
+def _numbered(groups: np.ndarray, keys: np.ndarray) -> np.ndarray | None:
+    """Groups as integers; an image without a group is a group of its own. None when no image has one."""
+    if all(g is None for g in groups):
+        return None
+    named = [("group", g) if g is not None else ("key", k) for g, k in zip(groups, keys, strict=True)]
+    index = {name: i for i, name in enumerate(sorted(set(named)))}
+    return np.array([index[name] for name in named], dtype=np.int64)

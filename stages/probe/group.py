@@ -1,0 +1,73 @@
+"""A group of probes on one embedding, into one folder; probes whose inputs did not change are not run again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stages.contracts.atomic import atomic_directory, write_json
+from stages.contracts.errors import ProbeError
+from stages.contracts.results import METRICS, write_metrics, write_predictions
+from stages.contracts.tables import write_table
+from stages.probe import cache
+from stages.probe.probe import ProbeResult
+from stages.probe.scoring import why_not
+from stages.runtime.progress import track
+
+if TYPE_CHECKING:
+    from stages.probe.data import ProbeData
+    from stages.probe.probe import Probe
+
+PROTOCOL = "protocol.json"
+
+
+def run_group(probes: dict[str, Probe], data: ProbeData, output: str | Path, label: str) -> list[str]:
+    """Run each probe, or take its stored result, and write the group's folder.
+
+    Args:
+        probes: name -> probe, with its parameters. label: what the progress bar says.
+
+    Returns:
+        Names of the probes that were really run, the others were stored.
+
+    Raises:
+        ProbeError: a probe returned something that cannot be written.
+    """
+    results, ran = {}, []
+    for name in track(sorted(probes), label, unit="probes"):
+        reason = why_not(data) if probes[name].needs_labels else None
+        if reason is not None:
+            results[name] = ProbeResult({}, {"note": reason})
+            continue
+        digest = cache.key(name, probes[name], data)
+        stored = cache.load(digest)
+        if stored is None:
+            stored = probes[name].run(data)
+            ran.append(name)
+            _check(name, stored)
+            cache.store(digest, stored)
+        results[name] = stored
+    _write(results, Path(output))
+    return ran
+
+
+def _check(name: str, result: ProbeResult) -> None:
+    if result.predictions is not None and "top1" not in result.metrics:
+        raise ProbeError(
+            "a probe with predictions must report the share of right ones as `top1`",
+            where=f"probe {name}",
+            found=f"metrics {', '.join(result.metrics) or 'none'}",
+            fix="Add that metric: summary pairs runs by these predictions.",
+        )
+
+
+def _write(results: dict[str, ProbeResult], output: Path) -> None:
+    with atomic_directory(output) as folder:
+        metrics = {p: {m: vars(figure) for m, figure in r.metrics.items()} for p, r in results.items()}
+        write_metrics(folder / METRICS, metrics)
+        write_json(folder / PROTOCOL, {probe: result.protocol for probe, result in results.items()})
+        for probe, result in results.items():
+            if result.predictions is not None:
+                write_predictions(folder / f"predictions-{probe}.parquet", result.predictions)
+            if result.table is not None:
+                write_table(folder / f"{probe}.parquet", result.table)

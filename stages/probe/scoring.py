@@ -1,0 +1,124 @@
+"""From predicted labels to figures and tables: what all classification probes report alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from stages.contracts.results import PREDICTIONS_SCHEMA
+from stages.measures.statistics import bootstrap, share
+from stages.probe.probe import Figure, Part
+
+if TYPE_CHECKING:
+    from stages.probe.data import ProbeData
+
+
+def labelled(data: ProbeData, split: str, tap: str) -> tuple[Part, np.ndarray]:
+    """The images of a split that have a label, and their (n, d) features at a tap."""
+    part = data.part(split)
+    known = part.labelled
+    groups = None if part.groups is None else part.groups[known]
+    return Part(part.keys[known], part.labels[known], groups), data.features(split, tap)[known]
+
+
+def top1(part: Part, predicted: np.ndarray, confidence: float) -> Figure:
+    """Share of right answers; Wilson interval, or the bootstrap over groups where groups exist."""
+    correct = predicted == part.labels
+    low, high = share(correct, part.groups, confidence)
+    return Figure(float(correct.mean()), low, high, len(part))
+
+
+def balanced_accuracy(part: Part, predicted: np.ndarray, confidence: float) -> Figure:
+    """Mean over the classes that occur of the share of right answers in each; bootstrap interval."""
+    _, index = np.unique(part.labels, return_inverse=True)
+    c, correct = int(index.max()) + 1, predicted == part.labels
+    copies = None
+    if part.groups is None:  # examples of one class with one outcome are interchangeable
+        cell, copies = np.unique(index * 2 + correct, return_counts=True)
+        index, correct = cell // 2, cell % 2 == 1
+    membership = np.zeros((len(index), c))
+    membership[np.arange(len(index)), index] = 1.0
+
+    def mean_recall(weights: np.ndarray) -> np.ndarray:
+        drawn, right = weights @ membership, (weights * correct) @ membership
+        recall = np.where(drawn > 0, right / np.maximum(drawn, 1), np.nan)
+        return np.nanmean(recall, axis=1)
+
+    low, high = bootstrap(mean_recall, len(index), part.groups, confidence, copies=copies)
+    whole = np.ones(len(index)) if copies is None else copies.astype(np.float64)
+    return Figure(float(mean_recall(whole[None])[0]), low, high, len(part))
+
+
+def recalls(part: Part, predicted: np.ndarray, classes: tuple[str, ...], confidence: float) -> pa.Table:
+    """A row a class that occurs in `part`: class, recall, low, high, n, predicted (how often it was answered)."""
+    rows = []
+    for label in np.unique(part.labels).tolist():
+        own = part.labels == label
+        correct = predicted[own] == label
+        low, high = share(correct, None if part.groups is None else part.groups[own], confidence)
+        rows.append(
+            {
+                "class": classes[label],
+                "recall": float(correct.mean()),
+                "low": low,
+                "high": high,
+                "n": int(own.sum()),
+                "predicted": int((predicted == label).sum()),
+            }
+        )
+    kinds = [pa.string(), pa.float64(), pa.float64(), pa.float64(), pa.int64(), pa.int64()]
+    names = ("class", "recall", "low", "high", "n", "predicted")
+    return pa.Table.from_pylist(rows, pa.schema(list(zip(names, kinds, strict=True))))
+
+
+def predictions(part: Part, predicted: np.ndarray, scores: np.ndarray, classes: tuple[str, ...]) -> pa.Table:
+    """Rows of PREDICTIONS_SCHEMA; a group is named by its number, equal in all runs of one manifest."""
+    names = np.asarray(classes, dtype=object)
+    return pa.table(
+        {
+            "key": pa.array(part.keys, pa.string()),
+            "label": pa.array(names[part.labels], pa.string()),
+            "predicted": pa.array(names[predicted], pa.string()),
+            "correct": pa.array(predicted == part.labels, pa.bool_()),
+            "score": pa.array(scores.astype(np.float32), pa.float32()),
+            "group": pa.array(
+                [None] * len(part) if part.groups is None else [str(g) for g in part.groups], pa.string()
+            ),
+        },
+        schema=PREDICTIONS_SCHEMA,
+    )
+
+
+def counts_note(data: ProbeData) -> dict[str, str]:
+    """Protocol entries that every labelled probe states: how many images, what is left out, what counts as an error."""
+    note = {"scored on": data.test_note, "confidence": f"{data.confidence:g}"}
+    for split in ("train", "val", "test"):
+        part = data.part(split)
+        known = int(part.labelled.sum())
+        left = f" ({len(part) - known} without label left out)" if known < len(part) else ""
+        note[f"{split} images"] = f"{known}{left}"
+    train, test = (set(data.part(s).labels.tolist()) - {-1} for s in ("train", data.test))
+    if test - train:
+        names = ", ".join(data.classes[i] for i in sorted(test - train)[:5])
+        note["classes absent from train"] = f"{len(test - train)} ({names}): every such test image counts as an error"
+    if len(train) == 1:
+        note["single class"] = "train has one class: it is always the answer"
+    note["interval"] = (
+        "bootstrap over groups" if data.part(data.test).groups is not None else "Wilson for shares, bootstrap otherwise"
+    )
+    return note
+
+
+def why_not(data: ProbeData) -> str | None:
+    """Why a labelled probe cannot run on these data, or None if it can."""
+    if not data.classes:
+        return "not run: no image has a label"
+    if not data.part("train").labelled.any():
+        return "not run: no training image has a label"
+    if data.test == "train":
+        return "not run: there is neither a test nor a val split to score"
+    if not data.part(data.test).labelled.any():
+        return f"not run: no image of the {data.test} split has a label"
+    return None
