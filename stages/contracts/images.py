@@ -29,6 +29,8 @@ _GREY, _GREY_ALPHA, _GREY_16 = ("1", "L"), ("LA", "La"), ("I;16", "I;16L", "I;16
 _COLOUR, _COLOUR_ALPHA = ("RGB", "CMYK", "YCbCr", "RGBX", "P"), ("RGBA", "RGBa", "PA")
 _ORIENTATION = 0x0112  # EXIF tag
 _TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation -> PIL.Image.Transpose
+_CUT = ("truncated", "not enough image data", "unexpected end", "incomplete")
+_SIGNATURES = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG", "PNG"), (b"GIF8", "GIF"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"))
 _FIX_FILE = "Mend or remove the file, then run again."
 
 
@@ -63,7 +65,7 @@ def inspect(data: bytes, where: str, max_pixels: int = MAX_PIXELS, min_side: int
     """
     image = _open(data, where, max_pixels)
     kind = "JPEG" if image.format == "MPO" else str(image.format)
-    with _explained(where, kind):
+    with _explained(where, kind, data):
         frames = int(getattr(image, "n_frames", 1))
         pixels = _pixels(image, where)
     height, width = pixels.shape[:2]
@@ -93,7 +95,7 @@ def decode(data: bytes, where: str, channels: int = 3, max_pixels: int = MAX_PIX
     pixels = _decode_plain(data) if plain else None
     if pixels is None:
         image = _open(data, where, max_pixels)
-        with _explained(where, str(image.format)):
+        with _explained(where, str(image.format), data):
             pixels = _pixels(image, where)
     return as_channels(pixels, channels)
 
@@ -176,8 +178,8 @@ def _cover(width: int, height: int, size: int) -> tuple[int, int]:
 class _explained:
     """Turn whatever a decoder raises on hostile bytes into ImageRefused; library warnings are not for users."""
 
-    def __init__(self, where: str, kind: str) -> None:
-        self._where, self._kind = where, kind
+    def __init__(self, where: str, kind: str, data: bytes) -> None:
+        self._where, self._kind, self._data = where, kind, data
 
     def __enter__(self) -> None:
         self._warnings = warnings.catch_warnings()
@@ -189,8 +191,7 @@ class _explained:
         if error is None or isinstance(error, ImageRefused) or not isinstance(error, Exception):
             return
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        cut = any(w in said.lower() for w in ("truncated", "not enough image data", "unexpected end", "incomplete", "broken data stream"))
-        raise ImageRefused("truncated" if cut else "undecodable", where=self._where, found=f"{self._kind}: {said}", fix=_FIX_FILE) from error
+        raise ImageRefused(_damage(said, self._data), where=self._where, found=f"{self._kind}: {said}", fix=_FIX_FILE) from error
 
 
 def _open(data: bytes, where: str, max_pixels: int) -> Any:
@@ -206,15 +207,26 @@ def _open(data: bytes, where: str, max_pixels: int) -> Any:
     except Image.DecompressionBombError as error:
         raise ImageRefused("too_many_pixels", where=where, found=str(error), fix="Scale it down (source.max_pixels).") from error
     except UnidentifiedImageError as error:
-        raise ImageRefused("not_an_image", where=where, found=_looks_like(data), fix=_FIX_FILE) from error
+        kind = next((name for sign, name in _SIGNATURES if data.startswith(sign)), None)
+        if kind is None:
+            raise ImageRefused("not_an_image", where=where, found=_looks_like(data), fix=_FIX_FILE) from error
+        raise ImageRefused(_damage("", data), where=where, found=f"{kind}: its header is damaged", fix=_FIX_FILE) from error
     except Exception as error:  # Pillow's parsers raise anything on hostile headers
-        raise ImageRefused("undecodable", where=where, found=str(error) or type(error).__name__, fix=_FIX_FILE) from error
+        said = str(error) or type(error).__name__
+        raise ImageRefused(_damage(said, data), where=where, found=said, fix=_FIX_FILE) from error
     width, height = image.size
     if width * height > max_pixels:
         raise ImageRefused("too_many_pixels", where=where, found=f"{width} x {height} pixels", fix=f"The limit is {max_pixels} pixels (source.max_pixels).")
     if width < 1 or height < 1:
         raise ImageRefused("undecodable", where=where, found=f"{width} x {height} pixels", fix=_FIX_FILE)
     return image
+
+
+def _damage(said: str, data: bytes) -> str:
+    """truncated or undecodable, from what a decoder said and, for WebP, from the length that its header promises."""
+    if data[:4] == b"RIFF" and len(data) < 8 + int.from_bytes(data[4:8], "little"):
+        return "truncated"
+    return "truncated" if any(words in said.lower() for words in _CUT) else "undecodable"
 
 
 def _looks_like(data: bytes) -> str:

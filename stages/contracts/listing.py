@@ -121,16 +121,26 @@ def root_error(root: str | Path, error: OSError) -> SourceError:
     return SourceError("the root of the source cannot be read", where=root, found=error.strerror, fix="Give yourself read permission on it (`ls -ld` shows its owner).")
 
 
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
 @contextmanager
 def opened(path: bytes | str | Path) -> Iterator[int]:
-    """Open a regular file for reading: never a link, never a device, never waiting; yields the descriptor.
+    """Open a regular file for reading: never a device, never waiting; yields the descriptor.
+
+    A path that is a link (`walk` lets through those that stay inside the root) is resolved once.
 
     Raises:
         ImageRefused: not_a_file, unreadable; or changed_while_reading when size or times differ at the end.
     """
     where = shown(os.fsencode(path))
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            descriptor = os.open(path, _FLAGS)
+        except OSError as error:
+            if error.errno != errno.ELOOP:  # what O_NOFOLLOW says of a link
+                raise
+            descriptor = os.open(os.path.realpath(path, strict=True), _FLAGS)
     except OSError as error:
         raise ImageRefused("unreadable", where=where, found=error.strerror, fix="Give yourself read permission on it.") from error
     try:
@@ -140,7 +150,7 @@ def opened(path: bytes | str | Path) -> Iterator[int]:
         try:
             yield descriptor
         except OSError as error:
-            raise ImageRefused("unreadable", where=where, found=error.strerror, fix="Check the disk.") from error
+            raise ImageRefused("unreadable", where=where, found=error.strerror or error, fix="Check the disk.") from error
         after = os.fstat(descriptor)
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise ImageRefused("changed_while_reading", where=where, found="other size or time after reading", fix="Run again when nobody writes to it.")

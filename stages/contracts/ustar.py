@@ -6,19 +6,27 @@ BLOCK = 512
 END = b"\0" * (2 * BLOCK)
 
 
+_OWNER = b"0000644\0" + b"0000000\0" * 2
+_TIME = b"00000000000\0"
+_REST = b"0" + b"\0" * 100 + b"ustar\x0000" + b"\0" * 64 + b"0000000\0" * 2 + b"\0" * 167
+_CONSTANT_SUM = sum(_OWNER) + sum(_TIME) + sum(_REST) + 8 * 32  # the checksum's own field counts as spaces
+
+
 def header(name: str, size: int) -> bytes:
     """The 512-byte header of a regular file.
 
     Args:
         name: ASCII, at most 100 characters. size: bytes, below 8 GiB.
+
+    Raises:
+        ValueError: ustar cannot hold the name or the size.
     """
     encoded = name.encode("ascii")
     if len(encoded) > 100 or size >= 1 << 33:
         raise ValueError(f"ustar holds names of 100 characters and files below 8 GiB, not {name!r} of {size} bytes")
-    start = encoded.ljust(100, b"\0") + b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" % size + b"00000000000\0"
-    rest = b"0" + b"\0" * 100 + b"ustar\x0000" + b"\0" * 64 + b"0000000\0" * 2 + b"\0" * 167
-    checksum = sum(start) + sum(rest) + 8 * 32  # its own field counts as spaces
-    return start + b"%06o\0 " % checksum + rest
+    length = b"%011o\0" % size
+    checksum = b"%06o\0 " % (sum(encoded) + sum(length) + _CONSTANT_SUM)
+    return b"".join((encoded, bytes(100 - len(encoded)), _OWNER, length, _TIME, checksum, _REST))
 
 
 def padding(size: int) -> bytes:

@@ -121,7 +121,7 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _prepare_worker(parent: int) -> None:
-    """Die with the parent, one thread, no core files from crashing decoders."""
+    """Die with the parent; one thread; no core files and no chatter from C decoders (what they refuse is in the quarantine)."""
     import resource
 
     from stages.runtime.entry import prepare_process
@@ -130,6 +130,9 @@ def _prepare_worker(parent: int) -> None:
     if os.getppid() != parent:
         os._exit(1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
 
     import cv2
 

@@ -126,27 +126,32 @@ def write_shard(shard: Plan, params: ShardParams, output: Path) -> list[dict[str
     with open(output / shard.name, "wb", buffering=1 << 20) as file:
         offset = 0
         for row in shard.rows:
-            data, extension, width, height = _stored(row, params.max_side)
+            data, extension, sha256, width, height = _stored(row, params.max_side)
             facts = {"key": row["key"], "split": row["split"], "width": width, "height": height, "channels": row["channels"], "group": row["group"]}
             image = ustar.member(f"{row['key']}.{extension}", data)
             card = ustar.member(f"{row['key']}.json", _json(facts))
             file.write(image)
             file.write(card)
-            entries.append(facts | {"shard": shard.name, "offset": offset + ustar.BLOCK, "bytes": len(data), "ext": extension, "sha256": hashlib.sha256(data).hexdigest()})
+            entries.append(facts | {"shard": shard.name, "offset": offset + ustar.BLOCK, "bytes": len(data), "ext": extension, "sha256": sha256})
             offset += len(image) + len(card)
         file.write(ustar.END)
     return entries
 
 
 def _json(facts: dict[str, Any]) -> bytes:
-    return json.dumps(facts, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+    """The member `<key>.json`: sorted keys, ASCII. Only the group is text from outside."""
+    group = "null" if facts["group"] is None else json.dumps(facts["group"])
+    return (
+        f'{{"channels":{facts["channels"]},"group":{group},"height":{facts["height"]},'
+        f'"key":"{facts["key"]}","split":"{facts["split"]}","width":{facts["width"]}}}'
+    ).encode("ascii")
 
 
-def _stored(row: dict[str, Any], max_side: int) -> tuple[bytes, str, int, int]:
-    """Bytes, extension, width and height of an image as the shard holds it."""
+def _stored(row: dict[str, Any], max_side: int) -> tuple[bytes, str, str, int, int]:
+    """Bytes, extension, SHA-256, width and height of an image as the shard holds it."""
     data = _source_bytes(row)
     if _keeps_bytes(row, max_side):
-        return data, EXTENSIONS[row["format"]], row["width"], row["height"]
+        return data, EXTENSIONS[row["format"]], row["sha256"], row["width"], row["height"]
     try:
         pixels = decode(data, row["path"], row["channels"], max_pixels=row["width"] * row["height"])
     except ImageRefused as refusal:
@@ -154,13 +159,13 @@ def _stored(row: dict[str, Any], max_side: int) -> tuple[bytes, str, int, int]:
     width, height = stored_size(row["width"], row["height"], max_side)
     if (width, height) != (row["width"], row["height"]):
         pixels = resize(pixels, width, height)
-    return compressed_png(pixels), "png", width, height
+    png = compressed_png(pixels)
+    return png, "png", hashlib.sha256(png).hexdigest(), width, height
 
 
 def _source_bytes(row: dict[str, Any]) -> bytes:
-    path = os.path.realpath(row["path"])
     try:
-        with opened(path) as descriptor:
+        with opened(row["path"]) as descriptor:
             data = os.pread(descriptor, row["bytes"] + (row["offset"] == 0), row["offset"])  # one more: a file that grew
     except ImageRefused as refusal:
         raise _changed(row, f"{refusal.what}: {refusal.found}") from refusal

@@ -1,0 +1,274 @@
+"""The CIFAR archives (Krizhevsky 2009): found or fetched, verified by checksum, and unpickled without running anything.
+
+The batches are Python pickles. They are read with an unpickler that knows four harmless stand-ins and refuses
+every other name, so an archive cannot execute code, whatever it holds; nothing is ever extracted to disk.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import pickle
+import tarfile
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+from pydantic import Field
+
+from stages.contracts.atomic import atomic_file
+from stages.contracts.errors import ImageRefused, SourceError
+from stages.contracts.listing import opened, sha256_of
+from stages.contracts.params import StrictModel
+from stages.ingest.source import Candidate, Extent
+from stages.runtime.progress import Progress
+
+_BASE = "https://www.cs.toronto.edu/~kriz/"
+_SIDE = 32
+_VALUES = 3 * _SIDE * _SIDE
+_MAX_BATCH = 256 << 20  # bytes of one unpacked batch; the largest official one has 155 MB
+_MAX_UNPACKED = 1 << 30
+_MAX_MEMBERS = 1000
+Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+
+class ArchiveParams(StrictModel):
+    """Options of both CIFAR sources.
+
+    Attributes:
+        download: fetch the archive when there is nothing at source.root.
+    """
+
+    download: bool = False
+
+
+class CifarArchive:
+    """One archive.
+
+    Args:
+        root: the archive, or a folder that holds it under its official name.
+        name: official file name. md5: expected checksum, None accepts any.
+        download: whether it may be fetched when `root` does not exist.
+    """
+
+    def __init__(self, root: Path, name: str, md5: str | None, download: bool) -> None:
+        self.root, self.name, self.md5, self.download = root, name, md5, download
+
+    def extent(self) -> Extent:
+        """By checksum where one is demanded (the same before and after fetching), else by content."""
+        if self.md5 is not None:
+            if not self.root.exists() and not self.download:
+                self._missing()
+            return Extent(1, 0, hashlib.sha256(f"md5:{self.md5}".encode()).hexdigest())
+        try:
+            sha256, size = sha256_of(self._path())
+        except ImageRefused as refusal:
+            raise self._unreadable(refusal.found) from refusal
+        return Extent(1, size, sha256)
+
+    def members(self, wanted: tuple[str, ...]) -> dict[str, dict[bytes, Any]]:
+        """The named batches, unpickled.
+
+        Args:
+            wanted: full member names, in the order in which they are returned.
+
+        Raises:
+            SourceError: the archive is missing, of another checksum, damaged, lacks a batch or holds foreign objects.
+        """
+        path = self._fetched()
+        found: dict[str, dict[bytes, Any]] = {}
+        try:
+            with opened(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
+                self._verify(path, file)
+                with tarfile.open(fileobj=_Bounded(gzip.GzipFile(fileobj=file)), mode="r|") as archive:
+                    for number, member in enumerate(archive):
+                        if number >= _MAX_MEMBERS:
+                            raise ValueError(f"more than {_MAX_MEMBERS} members")
+                        name = member.name.removeprefix("./")
+                        if name not in wanted or name in found or not member.isreg():
+                            continue
+                        if member.size > _MAX_BATCH:
+                            raise ValueError(f"batch {name} of {member.size} bytes")
+                        stream = archive.extractfile(member)
+                        found[name] = self._unpickle(stream.read() if stream else b"", name)
+        except ImageRefused as refusal:
+            raise self._unreadable(refusal.found) from refusal
+        except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
+            raise self._unreadable(str(error) or type(error).__name__) from error
+        absent = [name for name in wanted if name not in found]
+        if absent:
+            raise self._unreadable(f"no {', '.join(absent)} inside")
+        return {name: found[name] for name in wanted}
+
+    def candidates(
+        self, batch: dict[bytes, Any], member: str, split: str, labels: bytes, classes: list[str]
+    ) -> Iterator[Candidate]:
+        """Images of a batch.
+
+        Args:
+            member: the batch's name, for messages and names. split: train or test.
+            labels: key of the label list. classes: name of each label.
+        """
+        import numpy as np
+
+        from stages.contracts.images import stored_png
+
+        array, numbers = batch.get(b"data"), batch.get(labels)
+        if not isinstance(array, _Array) or not isinstance(numbers, list):
+            raise self._unreadable(f"{member} lacks data or {labels.decode()}")
+        try:
+            values = array.values().reshape(-1, _VALUES)
+        except ValueError as error:
+            raise self._unreadable(f"{member}: {error}") from error
+        if len(values) != len(numbers) or not all(type(n) is int and 0 <= n < len(classes) for n in numbers):
+            raise self._unreadable(f"{member}: {len(values)} images, {len(numbers)} labels, {len(classes)} classes")
+        pixels = np.ascontiguousarray(values.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1))
+        for i, (image, label) in enumerate(zip(pixels, numbers, strict=True)):
+            yield Candidate(f"{self.name}/{member}/{i:05d}.png", stored_png(image), split, classes[label])
+
+    def names(self, meta: dict[bytes, Any], key: bytes) -> list[str]:
+        """Class names of a meta file."""
+        names = meta.get(key)
+        if not isinstance(names, list) or not names or not all(isinstance(n, bytes) for n in names):
+            raise self._unreadable(f"no list of names under {key.decode()}")
+        return [n.decode("utf-8", "backslashreplace") for n in names]
+
+    def _path(self) -> Path:
+        return self.root / self.name if self.root.is_dir() else self.root
+
+    def _fetched(self) -> Path:
+        if self.root.exists():
+            path = self._path()
+            if not path.exists():
+                raise SourceError("the folder does not hold the archive", where=self.root, found=f"no {self.name}", fix=f"Put {_BASE}{self.name} there, or set source.root to the archive.")
+            return path
+        if not self.download:
+            self._missing()
+        path = self.root if self.root.name.endswith((".tar.gz", ".tgz")) else self.root / self.name
+        url, digest = _BASE + self.name, hashlib.md5(usedforsecurity=False)
+        try:
+            with urllib.request.urlopen(url, timeout=60) as answer, atomic_file(path) as file:
+                total = int(answer.headers.get("Content-Length") or 0) or None
+                with Progress(f"download {self.name}", total, "bytes") as progress:
+                    while block := answer.read(1 << 20):
+                        digest.update(block)
+                        file.write(block)
+                        progress.advance(len(block))
+                if self.md5 is not None and digest.hexdigest() != self.md5:
+                    raise self._other_checksum(path, digest.hexdigest())
+        except (urllib.error.URLError, TimeoutError, ConnectionError, EOFError) as error:
+            raise SourceError("the archive cannot be downloaded", where=url, found=getattr(error, "reason", error), fix="Fetch it on a machine with access and set source.root to the file.") from error
+        return path
+
+    def _verify(self, path: Path, file: Any) -> None:
+        if self.md5 is None:
+            return
+        digest = hashlib.md5(usedforsecurity=False)
+        while block := file.read(1 << 20):
+            digest.update(block)
+        if digest.hexdigest() != self.md5:
+            raise self._other_checksum(path, digest.hexdigest())
+        file.seek(0)
+
+    def _unpickle(self, data: bytes, name: str) -> dict[bytes, Any]:
+        try:
+            value = _Unpickler(io.BytesIO(data), encoding="bytes").load()
+        except (Exception, MemoryError) as error:  # hostile pickles raise anything
+            raise self._unreadable(f"{name}: {error}") from error
+        if not isinstance(value, dict):
+            raise self._unreadable(f"{name} holds a {type(value).__name__}, not a dict")
+        return value
+
+    def _missing(self) -> NoReturn:
+        raise SourceError("there is no archive at the root of the source", where=self.root, found="no such file", fix=f"Put {_BASE}{self.name} there, or set source.options.download to true.")
+
+    def _other_checksum(self, path: Path, found: str) -> SourceError:
+        return SourceError(f"the archive is not the official one (MD5 {self.md5})", where=path, found=f"MD5 {found}", fix="Fetch it again, or set source.options.md5 to null to accept your own.")
+
+    def _unreadable(self, found: str) -> SourceError:
+        return SourceError("the archive cannot be read", where=self.root, found=found, fix=f"Fetch {_BASE}{self.name} again.")
+
+
+class _Bounded(io.RawIOBase):
+    """A stream that refuses to unpack more than any CIFAR archive holds (compression bombs)."""
+
+    def __init__(self, stream: gzip.GzipFile) -> None:
+        self._stream, self._left = stream, _MAX_UNPACKED
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(min(size, 1 << 20) if size >= 0 else 1 << 20)
+        self._left -= len(data)
+        if self._left < 0:
+            raise ValueError(f"it unpacks to more than {_MAX_UNPACKED} bytes")
+        return data
+
+
+class _Dtype:
+    """Stand-in for numpy.dtype: keeps the type's code."""
+
+    def __init__(self, code: object = None, *_: object) -> None:
+        self.code = code.decode("ascii", "replace") if isinstance(code, bytes) else code
+
+    def __setstate__(self, state: object) -> None:
+        """Byte order and the like: of no meaning for single bytes."""
+
+
+class _Array:
+    """Stand-in for numpy.ndarray: keeps shape, type and raw bytes."""
+
+    def __init__(self, *_: object) -> None:
+        self.state: tuple[Any, ...] = ()
+
+    def __setstate__(self, state: object) -> None:
+        self.state = state if isinstance(state, tuple) else ()
+
+    def values(self) -> Any:
+        """The array, (..., 3072) uint8.
+
+        Raises:
+            ValueError: anything but unsigned bytes in C order whose number fits the shape.
+        """
+        import numpy as np
+
+        if len(self.state) != 5:
+            raise ValueError("an array without content")
+        _, shape, dtype, fortran, raw = self.state
+        if not isinstance(dtype, _Dtype) or dtype.code != "u1" or fortran or not isinstance(raw, bytes):
+            raise ValueError("an array that is not of bytes in C order")
+        if not isinstance(shape, tuple) or len(shape) != 2 or shape[1] != _VALUES or shape[0] * _VALUES != len(raw):
+            raise ValueError(f"an array of shape {shape} with {len(raw)} bytes")
+        return np.frombuffer(raw, np.uint8).reshape(shape)
+
+
+def _reconstruct(*_: object) -> _Array:
+    return _Array()
+
+
+def _latin1(text: object, encoding: object = "latin1") -> bytes:
+    """Stand-in for _codecs.encode, by which Python 3 pickles bytes for old protocols."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8")
+    if not isinstance(text, str) or encoding not in ("latin1", b"latin1"):
+        raise pickle.UnpicklingError("an encoding other than latin1")
+    return text.encode("latin1")
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows plain containers and the stand-ins; every other name is refused."""
+
+    _KNOWN = {  # noqa: RUF012
+        ("numpy", "ndarray"): _Array,
+        ("numpy", "dtype"): _Dtype,
+        ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+        ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+        ("_codecs", "encode"): _latin1,
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self._KNOWN:
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which no CIFAR batch needs")
+        return self._KNOWN[module, name]

@@ -1,0 +1,105 @@
+"""folder: images in a folder, read where they are. docs/your-own-data.md shows the layouts, docs/data-rules.md the rules.
+
+split/class/*, class/*, split/* or a flat heap; deeper folders are allowed, and the label is the first folder
+below the split. What a file is, is decided by its content.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal
+
+from stages.contracts.errors import SourceError
+from stages.contracts.listing import Entry, digest_folder, walk
+from stages.contracts.params import StrictModel
+from stages.ingest.source import SPLIT_NAMES, Candidate, Extent, Refused, Source
+from stages.runtime.progress import Progress
+
+_PATIENCE = 2.0  # seconds before a progress bar
+
+
+class Folder(Source):
+    """A folder of the user."""
+
+    class Params(StrictModel):
+        """Options of the folder source.
+
+        Attributes:
+            layout: `splits` (split/class/* or split/*), `classes` (class/*), `flat` (folders mean nothing), or
+                `auto`: splits when every folder at the top has the name of a split, else classes.
+            group: `folder` keeps files of one folder below the class (a video, a patient) in one split; `none`.
+        """
+
+        layout: Literal["auto", "splits", "classes", "flat"] = "auto"
+        group: Literal["none", "folder"] = "none"
+
+    title: ClassVar[str] = "Images in a folder"
+    citation: ClassVar[str] = ""
+    licence: ClassVar[str] = "as the owner of the images says"
+    views: ClassVar[dict[str, Any]] = {
+        "crop_scale_min": 0.08,
+        "flip": True,
+        "jitter": 1.0,
+        "grey": 0.2,
+        "blur": 0.5,
+        "solarize": 0.0,
+    }
+
+    def candidates(self) -> Iterator[Candidate | Refused]:
+        """Every entry below the root, sorted by name."""
+        entries = walk(self.root)
+        layout = self._layout(entries)
+        for entry in entries:
+            if entry.reason is not None:
+                yield Refused(str(self.root / entry.shown), entry.reason, entry.detail)
+                continue
+            *folders, _ = entry.shown.split("/")
+            split = None
+            if layout == "splits":
+                split = SPLIT_NAMES.get(folders[0].casefold()) if folders else None
+                if split is None:
+                    yield Refused(str(self.root / entry.shown), "outside_splits", "it lies in none of the split folders (train, val, test)")
+                    continue
+                folders = folders[1:]
+            label = folders[0] if folders and layout != "flat" else None
+            below = folders if layout == "flat" else folders[1:]
+            group = "/".join([label or "", *below]) if self.options.group == "folder" and below else None
+            path = str(self.root / entry.shown)
+            yield Candidate(path, path, split, label, group)
+
+    def extent(self) -> Extent:
+        """Digest of names and contents; unchanged files are not read again."""
+        began, bar, done = time.monotonic(), None, 0
+
+        def seen() -> None:
+            nonlocal bar, done
+            done += 1
+            if bar is None and time.monotonic() - began > _PATIENCE:
+                bar = Progress("scan", None, "files", done=done)
+            if bar is not None:
+                bar.advance(1)
+
+        try:
+            return Extent(*digest_folder(self.root, seen=seen))
+        finally:
+            if bar is not None:
+                bar.__exit__()
+
+    def _layout(self, entries: list[Entry]) -> str:
+        """The layout asked for, or what the folders at the top say."""
+        if self.options.layout != "auto":
+            return str(self.options.layout)
+        top = sorted({entry.shown.split("/")[0] for entry in entries if entry.reason is None and "/" in entry.shown})
+        splits = [name for name in top if name.casefold() in SPLIT_NAMES]
+        others = [name for name in top if name.casefold() not in SPLIT_NAMES]
+        if splits and not others:
+            return "splits"
+        if len(splits) > 1:
+            raise SourceError(
+                "some folders at the top are splits and some are not",
+                where=self.root,
+                found=f"splits {', '.join(splits)}; others {', '.join(others[:5])}",
+                fix="Set source.options.layout in params.yaml: `splits` leaves the others out, `classes` takes all as class names.",
+            )
+        return "classes"
