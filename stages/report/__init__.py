@@ -1,0 +1,1 @@
+"""Stage `report`: all artifacts become one self-contained HTML page. It computes no figure and changes no artifact."""

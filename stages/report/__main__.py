@@ -1,0 +1,42 @@
+"""`python -m stages.report`: every artifact becomes data/report/index.html, one self-contained page.
+
+Facts that differ from run to run (time, machine, revision) go to data/report/provenance.js beside it, untracked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from stages.contracts.params import read_yaml, section
+from stages.report.params import SECTION, ReportParams
+from stages.runtime.entry import run_stage
+
+
+def main(argv: list[str]) -> None:
+    """Command line: no arguments; everything is in params.yaml and data/."""
+    argparse.ArgumentParser(
+        prog="python -m stages.report", description="Write data/report/index.html from all artifacts."
+    ).parse_args(argv)
+    params = section(read_yaml(), SECTION, ReportParams)
+
+    from pathlib import Path
+
+    from stages.contracts.atomic import atomic_file
+    from stages.contracts.provenance import record
+    from stages.report.gather import gather
+    from stages.report.page import render
+    from stages.report.provenance_script import write_provenance_script
+
+    began = time.time()
+    target = Path("data/report/index.html")
+    page = render(gather(), params.samples)
+    with atomic_file(target) as file:
+        file.write(page)
+    record("report", began, {"bytes": len(page)})
+    write_provenance_script()
+    print(f"report: {target} ({len(page) / 1e6:.1f} MB), open it in any browser")
+
+
+if __name__ == "__main__":
+    run_stage(main)

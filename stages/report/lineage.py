@@ -1,0 +1,42 @@
+"""Which bytes the page was made from: SHA-256 of every input file that it read or summarizes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+_PATTERNS = (
+    "data/ingest/*.json",
+    "data/ingest/*.parquet",
+    "data/validate/validation.json",
+    "data/shards/index.parquet",
+    "data/mine/*/*/*",
+    "data/runs/*/*/*",
+    "data/embed/*/*/*",
+    "data/probe/*/*/*/*",
+    "data/summary/*",
+)
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file, its size in bytes and its SHA-256."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+def inputs() -> tuple[Input, ...]:
+    """All inputs by path. Shards are covered by their index, which holds the hash of every image."""
+    files = sorted(
+        {f for pattern in _PATTERNS for f in Path().glob(pattern) if f.is_file() and not f.name.startswith(".")}
+    )
+    return tuple(_hashed(file) for file in files)
+
+
+def _hashed(path: Path) -> Input:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+        return Input(path.as_posix(), file.tell(), digest.hexdigest())

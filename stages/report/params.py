@@ -1,0 +1,17 @@
+"""Parameters of the report: the block `report` of params.yaml."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from stages.contracts.params import StrictModel
+
+SECTION = "report"
+
+
+class ReportParams(StrictModel):
+    """What the page shows of the data; everything else follows from the artifacts."""
+
+    samples: Annotated[int, Field(ge=1, le=500, description="images in the sample grid")] = 48

@@ -1,0 +1,50 @@
+"""provenance.js: what differs from run to run (time, machine, versions, revision), beside the page and not part of it.
+
+The page is a pure function of its inputs; this file is not, so DVC does not track it. The page reads it when it
+is there and says "not recorded" when it is not.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from stages.contracts.atomic import atomic_file
+from stages.contracts.provenance import FOLDER
+from stages.report.text import LONGEST, embedded_json, shown
+
+PROVENANCE = Path("data/report/provenance.js")
+VARIABLE = "REPRISE_PROVENANCE"
+_MOST_RECORDS = 1000
+
+
+def write_provenance_script(path: Path = PROVENANCE) -> None:
+    """Gather `.reprise/provenance/**.json` into a script that sets one global variable.
+
+    Records that cannot be read are left out: provenance informs, it decides nothing.
+    """
+    records = [found for file in sorted(FOLDER.rglob("*.json"))[:_MOST_RECORDS] if (found := _read(file)) is not None]
+    with atomic_file(path, "w") as file:
+        file.write(f"window.{VARIABLE} = {embedded_json(records)};\n")
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(raw, dict):
+        return None
+    return {shown(k): _plain(v) for k, v in raw.items()} | {
+        "record": path.relative_to(FOLDER).with_suffix("").as_posix()
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {shown(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, int | float | bool | None) else shown(value, LONGEST)

@@ -1,0 +1,263 @@
+"""The page's sections about the runs: figures with intervals, budgets, curves, guided batches, parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from stages.report.charts import Estimate, Line, interval_chart, line_chart
+from stages.report.gather_runs import Run
+from stages.report.text import metric_title, number, quantity, share, shown
+
+MOST_RUNS_WITH_CURVES = 24
+MOST_POINTS = 400  # a line; longer histories are thinned
+_CURVES = (
+    ("loss", "Loss"),
+    ("learning_rate", "Learning rate"),
+    ("rankme", "RankMe (effective rank)"),
+    ("feature_std", "Feature standard deviation"),
+)
+_NOT_CURVES = {"epoch", "step"}
+_MOST_CURVES = 6
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A metric of a run: its value (mean over seeds), its interval, and every seed's value."""
+
+    value: str
+    interval: str
+    seeds: str
+    best: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run in the table."""
+
+    name: str
+    method: str
+    labels: str
+    seeds: int
+    cells: tuple[Cell | None, ...]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a run cost and ran on; texts, a dash where it is not written down."""
+
+    name: str
+    architecture: str
+    weights: str
+    epochs: str
+    images: str
+    crops: str
+    flops: str
+    precision: str
+    device: str
+    features: str
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Small charts of one run."""
+
+    run: str
+    seeds: tuple[int, ...]
+    charts: tuple[Markup, ...]
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Guided batches of one run and seed."""
+
+    run: str
+    seed: int
+    labels: str
+    clusters: str
+    largest: str
+    batches: str
+    conflicting: str
+    affected: str
+    possible: str  # in words: whether zero conflicts were possible
+
+
+Intervals = Mapping[tuple[str, str], tuple[float, float]]
+
+
+def metric_names(runs: Sequence[Run], family: str) -> tuple[str, ...]:
+    """All metrics of all runs, the family metric first, then accuracies, then the rest by name."""
+    found = {metric for run in runs for seed in run.seeds for metric in seed.figures}
+    return tuple(sorted(found, key=lambda m: (m != family, not m.endswith(("top1", "top5")), m)))
+
+
+def estimate(run: Run, metric: str, between_seeds: Intervals) -> Estimate | None:
+    """The run's mean over seeds; the interval over examples with one seed, over seeds with several."""
+    values = run.values(metric)
+    if not values:
+        return None
+    low, high = between_seeds.get((run.name, metric), (None, None))
+    if len(values) == 1:
+        figure = next(seed.figures[metric] for seed in run.seeds if metric in seed.figures)
+        low, high = figure.low, figure.high
+    return Estimate(run.name, sum(values) / len(values), low, high, values)
+
+
+def table(runs: Sequence[Run], metrics: Sequence[str], between_seeds: Intervals) -> tuple[Row, ...]:
+    """A row a run, a cell a metric."""
+    estimates = {(run.name, metric): estimate(run, metric, between_seeds) for run in runs for metric in metrics}
+    best = {
+        metric: max((e.value for (_, m), e in estimates.items() if m == metric and e), default=None)
+        for metric in metrics
+    }
+    rows = []
+    for run in runs:
+        found = [(metric, estimates[run.name, metric]) for metric in metrics]
+        cells = tuple(
+            _cell(e, metric.endswith(("top1", "top5")) and e.value == best[metric]) if e else None
+            for metric, e in found
+        )
+        config = run.first.config
+        rows.append(
+            Row(run.name, str(config.get("method") or "–"), str(config.get("labels") or "–"), len(run.seeds), cells)
+        )
+    return tuple(rows)
+
+
+def _cell(found: Estimate, best: bool) -> Cell:
+    interval = "" if found.low is None or found.high is None else f"[{number(found.low)}, {number(found.high)}]"
+    seeds = ", ".join(number(value) for value in found.seeds) if len(found.seeds) > 1 else ""
+    return Cell(number(found.value), interval, seeds, best)
+
+
+def family_chart(runs: Sequence[Run], family: str, between_seeds: Intervals) -> Markup | None:
+    """Dots and intervals of the family metric; None when no run has it."""
+    found = [e for run in runs if (e := estimate(run, family, between_seeds))]
+    return interval_chart(found, f"{metric_title(family)} by run, with intervals") if found else None
+
+
+def budgets(runs: Sequence[Run]) -> tuple[Budget, ...]:
+    """What the config.json of each run's first seed says."""
+    return tuple(_budget(run.name, run.first.config) for run in runs)
+
+
+def _budget(name: str, config: Mapping[str, Any]) -> Budget:
+    def word(key: str) -> str:
+        value = config.get(key)
+        return "–" if value is None else number(value) if isinstance(value, int | float) else str(value)
+
+    size, threads = config.get("input_size"), config.get("threads")
+    side = size[0] if isinstance(size, list) and size else size
+    return Budget(
+        name=name,
+        architecture=word("architecture") + (f", {side} px" if side else ""),
+        weights=word("weights"),
+        epochs=word("epochs"),
+        images=quantity(config.get("images_seen")),
+        crops=quantity(config.get("crops_seen")),
+        flops=quantity(config.get("flops_per_image")),
+        precision=word("precision"),
+        device=word("device") + (f", {threads} thread{'s' if threads != 1 else ''}" if threads else ""),
+        features=word("num_features"),
+    )
+
+
+def curves(runs: Sequence[Run]) -> tuple[Curves, ...]:
+    """Loss, learning rate, RankMe, feature standard deviation and what else the history holds, a line a seed."""
+    found = []
+    for run in [run for run in runs if any(seed.history for seed in run.seeds)][:MOST_RUNS_WITH_CURVES]:
+        columns = {
+            name for seed in run.seeds for name, values in seed.history.items() if any(v is not None for v in values)
+        }
+        known = [name for name, _ in _CURVES if name in columns]
+        more = sorted(columns - _NOT_CURVES - set(known))
+        titles = dict(_CURVES)
+        charts = tuple(line_chart(_lines(run, name), titles.get(name, name)) for name in [*known, *more][:_MOST_CURVES])
+        if charts:
+            found.append(Curves(run.name, tuple(seed.seed for seed in run.seeds if seed.history), charts))
+    return tuple(found)
+
+
+def _lines(run: Run, column: str) -> list[Line]:
+    lines = []
+    for seed in run.seeds:
+        values = seed.history.get(column, ())
+        epochs = seed.history.get("epoch", ())
+        x = (
+            tuple(e if e is not None else float(i) for i, e in enumerate(epochs))
+            if epochs
+            else tuple(map(float, range(len(values))))
+        )
+        step = -(-len(values) // MOST_POINTS) or 1
+        kept = sorted({*range(0, len(values), step), len(values) - 1}) if values else []
+        if kept:
+            lines.append(Line(f"seed {seed.seed}", tuple(x[i] for i in kept), tuple(values[i] for i in kept)))
+    return lines
+
+
+def guided_batches(runs: Sequence[Run]) -> tuple[Batches, ...]:
+    """A row for every run and seed whose config has sampling figures."""
+    rows = []
+    for run in runs:
+        for seed in run.seeds:
+            sampling = seed.config.get("sampling")
+            if isinstance(sampling, dict):
+                rows.append(_batches(run.name, seed.seed, str(seed.config.get("labels") or "–"), sampling))
+    return tuple(rows)
+
+
+def _batches(run: str, seed: int, labels: str, sampling: Mapping[str, Any]) -> Batches:
+    largest, batches, affected = sampling.get("largest"), sampling.get("batches"), sampling.get("share_affected")
+    possible = "–"
+    if largest is not None and batches is not None:
+        possible = (
+            "yes"
+            if largest <= batches
+            else f"no: the largest cluster ({largest:,}) has more images than there are batches ({batches:,})"
+        )
+    return Batches(
+        run=run,
+        seed=seed,
+        labels=labels,
+        clusters=number(sampling.get("clusters")),
+        largest=number(largest),
+        batches=number(batches),
+        conflicting=number(sampling.get("conflicting_pairs")),
+        affected="–" if affected is None else share(affected, 1),
+        possible=possible,
+    )
+
+
+def flattened(value: object, prefix: str = "") -> list[tuple[str, str]]:
+    """Nested parameters as (dotted path, value) in their order; texts are bounded."""
+    if isinstance(value, Mapping) and value:
+        return [
+            row for key in value for row in flattened(value[key], f"{prefix}.{shown(key)}" if prefix else shown(key))
+        ]
+    if isinstance(value, bool) or value is None:
+        return [(prefix, {True: "true", False: "false", None: "null"}[value])]
+    return [(prefix, shown(value, 200))]
+
+
+def parameter_rows(runs: Sequence[Run]) -> tuple[tuple[str, tuple[str, ...], bool], ...]:
+    """(path, value by run, whether the runs differ): every parameter that any run used, those that differ first."""
+    by_run = [dict(flattened(run.first.config.get("parameters") or {})) for run in runs]
+    paths = list(dict.fromkeys(path for found in by_run for path in found))
+    rows = [(path, tuple(found.get(path, "–") for found in by_run)) for path in paths]
+    return tuple(
+        sorted(((path, values, len(set(values)) > 1) for path, values in rows), key=lambda row: (not row[2], row[0]))
+    )
+
+
+def protocol_rows(runs: Sequence[Run]) -> tuple[tuple[str, str, tuple[str, ...], bool], ...]:
+    """(probe, choice, value by run, whether the runs differ) from protocol.json."""
+    by_run = [
+        {(probe, path): value for probe, raw in run.first.protocol.items() for path, value in flattened(raw)}
+        for run in runs
+    ]
+    paths = sorted({path for found in by_run for path in found})
+    rows = [(probe, path, tuple(found.get((probe, path), "–") for found in by_run)) for probe, path in paths]
+    return tuple((probe, path, values, len(set(values)) > 1) for probe, path, values in rows)

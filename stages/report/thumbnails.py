@@ -1,0 +1,148 @@
+"""Small pictures inside the page: decoded from the shards, scaled, and written as data URIs within a budget of bytes.
+
+Pictures of at most `TINY` pixels a side keep their pixels (the page enlarges them crisply); larger ones are
+scaled down. PNG where it is small, JPEG otherwise; both encoders give the same bytes for the same pixels.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from stages.contracts.images import decode
+from stages.contracts.shards import Shards
+
+TINY = 40  # pixels of the longer side
+SIDES = (96, 72, 56, 40)  # tried from the left until a set of pictures fits its budget
+SPRITE_COLUMNS = 40
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that the page can show: data URI, its size in pixels, and whether to enlarge it crisply."""
+
+    uri: str
+    width: int
+    height: int
+
+    @property
+    def crisp(self) -> bool:
+        """Whether the pixels are so few that they are to be shown as squares."""
+        return max(self.width, self.height) <= TINY
+
+
+@dataclass(frozen=True)
+class Sprite:
+    """Many pictures in one: picture i lies at column i % columns, row i // columns, in cells of `side` pixels."""
+
+    picture: Picture
+    side: int
+    columns: int
+
+
+class Album:
+    """Pixels of images by key, from the shards.
+
+    Args:
+        shards: None when there are none; then no key has a picture.
+    """
+
+    def __init__(self, shards: Shards | None) -> None:
+        self._shards = shards
+        self._row = {key: row for row, key in enumerate(shards.keys.tolist())} if shards is not None else {}
+        self._small: dict[str, np.ndarray] = {}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._row
+
+    def pixels(self, key: str) -> np.ndarray:
+        """(h, w, 3) uint8 RGB, the longer side at most SIDES[0] pixels.
+
+        Raises:
+            ShardError: the shard is truncated. ImageRefused: the bytes are not an image.
+        """
+        if key not in self._small:
+            assert self._shards is not None
+            self._small[key] = fitted(decode(self._shards.read(self._row[key]), key, channels=3), SIDES[0])
+        return self._small[key]
+
+    def pictures(self, keys: Iterable[str], budget: int) -> dict[str, Picture]:
+        """Pictures of the keys that have one, the largest that together stay within `budget` bytes of page.
+
+        The smallest side is used when nothing fits, so callers bound the number of keys.
+        """
+        wanted = [key for key in dict.fromkeys(keys) if key in self]
+        found: dict[str, Picture] = {}
+        for side in SIDES:
+            found = {key: encoded(fitted(self.pixels(key), side)) for key in wanted}
+            if sum(len(p.uri) for p in found.values()) <= budget:
+                break
+        return found
+
+    def sprite(self, keys: Sequence[str], budget: int) -> Sprite | None:
+        """All keys in one picture (an empty cell where a key has no image); None when none has one."""
+        if not any(key in self for key in keys):
+            return None
+        largest = max(max(self.pixels(key).shape[:2]) for key in keys if key in self)
+        sheet, side = np.zeros((1, 1, 3), np.uint8), 0
+        for side in sorted({min(largest, s) for s in SIDES} | {min(largest, 32), min(largest, 24)}, reverse=True):
+            sheet = _sheet([fitted(self.pixels(key), side) if key in self else None for key in keys], side)
+            picture = encoded(sheet)
+            if len(picture.uri) <= budget:
+                break
+        return Sprite(encoded(sheet), side, SPRITE_COLUMNS)
+
+
+def fitted(image: np.ndarray, side: int) -> np.ndarray:
+    """The image with its longer side at most `side`, never enlarged; at least one pixel each way."""
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return image
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def encoded(image: np.ndarray) -> Picture:
+    """(h, w, 3) uint8 RGB as a data URI: PNG for few pixels or when it is the smaller one, JPEG otherwise."""
+    swapped = np.ascontiguousarray(image[:, :, ::-1])
+    kind, data = "png", cv2.imencode(".png", swapped, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
+    if max(image.shape[:2]) > TINY:
+        smaller = cv2.imencode(".jpg", swapped, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
+        if len(smaller) < len(data):
+            kind, data = "jpeg", smaller
+    uri = f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+    return Picture(uri, image.shape[1], image.shape[0])
+
+
+def _sheet(images: Sequence[np.ndarray | None], side: int) -> np.ndarray:
+    rows = -(-len(images) // SPRITE_COLUMNS)
+    sheet = np.full((rows * side, SPRITE_COLUMNS * side, 3), 127, np.uint8)
+    for index, image in enumerate(images):
+        if image is None:
+            continue
+        top, left = index // SPRITE_COLUMNS * side, index % SPRITE_COLUMNS * side
+        height, width = image.shape[:2]
+        y, x = top + (side - height) // 2, left + (side - width) // 2
+        sheet[y : y + height, x : x + width] = image
+    return sheet
+
+
+def montage(data: bytes, where: str, budget: int, most_side: int = 1400) -> tuple[Picture, bool]:
+    """A montage file for the page: its top part when it is too tall, JPEG when too many bytes.
+
+    Returns:
+        the picture, and whether rows were cut off.
+    """
+    image = decode(data, where, channels=3)
+    cut = image.shape[0] > most_side
+    image = fitted(image[:most_side], most_side)
+    picture = encoded(image)
+    while len(picture.uri) > budget and max(image.shape[:2]) > TINY:
+        image = fitted(image, max(image.shape[:2]) * 3 // 4)
+        picture = encoded(image)
+    return picture, cut
