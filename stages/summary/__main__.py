@@ -1,0 +1,40 @@
+"""`python -m stages.summary`: all runs side by side, into data/summary and metrics.json."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from stages.contracts.params import read_yaml, section, tables
+from stages.runtime.entry import run_stage
+from stages.summary.params import SECTION, SummaryParams
+
+OUTPUT, METRICS = Path("data/summary"), Path("metrics.json")
+
+
+def main(argv: list[str]) -> None:
+    """Gather, compare, write."""
+    argparse.ArgumentParser(prog="python -m stages.summary", description=__doc__).parse_args(argv)
+    raw = read_yaml()
+    params, rows = section(raw, SECTION, SummaryParams), tables(raw)
+
+    from stages.contracts.atomic import atomic_directory, dump_json, write_json
+    from stages.summary.comparison import classification_probe, comparison
+    from stages.summary.gather import gather
+    from stages.summary.tables import confusion_csv, curves_csv, nested_means, table_csv
+
+    results = gather([run.name for run in rows.runs], rows.seeds, [group.name for group in rows.groups])
+    texts = {
+        "comparison.json": dump_json(comparison(results, params)),
+        "table.csv": table_csv(results),
+        "curves.csv": curves_csv(results),
+        "confusion.csv": confusion_csv(results, classification_probe(results, params.family)),
+    }
+    with atomic_directory(OUTPUT) as folder:
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8", newline="\n")
+    write_json(METRICS, nested_means(results))
+
+
+if __name__ == "__main__":
+    run_stage(main)

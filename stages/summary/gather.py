@@ -1,0 +1,131 @@
+"""Reads what probes and runs left behind, for the rows that params.yaml names and no others."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stages.contracts.errors import ResultError
+from stages.contracts.results import METRICS, read_json, read_predictions
+
+PROBES, RUNS = Path("data/probe"), Path("data/runs")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Per-example answers of one probe on one run and seed, sorted by key; (n,) arrays."""
+
+    keys: np.ndarray
+    labels: np.ndarray
+    predicted: np.ndarray
+    correct: np.ndarray  # booleans
+    groups: np.ndarray | None  # integers
+
+
+Figures = dict[str, dict[str, dict[str, Any]]]  # probe -> metric -> {"value", "low", "high", "n"}
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that is compared.
+
+    Args:
+        figures: (run, seed) -> probe -> metric -> figure.
+        answers: probe -> (run, seed) -> answers; only probes that classify.
+        histories: (run, seed) -> rows of history.csv. configs: (run, seed) -> config.json.
+    """
+
+    runs: list[str]
+    seeds: list[int]
+    figures: dict[tuple[str, int], Figures]
+    answers: dict[str, dict[tuple[str, int], Answers]]
+    histories: dict[tuple[str, int], list[dict[str, str]]]
+    configs: dict[tuple[str, int], dict[str, Any]]
+
+    def metrics(self) -> list[str]:
+        """`<probe>.<metric>` of all that was found, sorted."""
+        found = {f"{p}.{m}" for figures in self.figures.values() for p, metrics in figures.items() for m in metrics}
+        return sorted(found)
+
+    def values(self, metric: str) -> dict[str, dict[int, dict[str, Any]]]:
+        """run -> seed -> figure of one `<probe>.<metric>`, runs in their own order; those that lack it left out."""
+        probe, name = metric.split(".", 1)
+        found: dict[str, dict[int, dict[str, Any]]] = {}
+        for run in self.runs:
+            for seed in self.seeds:
+                figure = self.figures[run, seed].get(probe, {}).get(name)
+                if figure is not None:
+                    found.setdefault(run, {})[seed] = figure
+        return found
+
+
+def gather(runs: list[str], seeds: list[int], groups: list[str]) -> Results:
+    """Read all artifacts of these rows.
+
+    Raises:
+        ResultError: a file is missing or damaged, a probe's name stands in two groups, runs scored different images.
+    """
+    figures: dict[tuple[str, int], Figures] = {}
+    answers: dict[str, dict[tuple[str, int], Answers]] = {}
+    for run in runs:
+        for seed in seeds:
+            figures[run, seed] = {}
+            for group in groups:
+                folder = PROBES / run / str(seed) / group
+                for probe, metrics in read_json(folder / METRICS).items():
+                    if probe in figures[run, seed]:
+                        raise ResultError(
+                            f"the probe '{probe}' stands in two groups",
+                            where=folder,
+                            found=", ".join(groups),
+                            fix="Rename one of the two files; metrics are named <run>.<probe>.<metric>.",
+                        )
+                    figures[run, seed][probe] = metrics
+                    predictions = folder / f"predictions-{probe}.parquet"
+                    if predictions.exists():
+                        answers.setdefault(probe, {})[run, seed] = _answers(predictions)
+    for probe, found in answers.items():
+        _same_images(probe, found)
+    histories = {(run, seed): _history(RUNS / run / str(seed)) for run in runs for seed in seeds}
+    configs = {(run, seed): read_json(RUNS / run / str(seed) / "config.json", _AGAIN) for run in runs for seed in seeds}
+    return Results(runs, seeds, figures, answers, histories, configs)
+
+
+_AGAIN = "Run `dvc repro pretrain` to write it again."
+
+
+def _answers(path: Path) -> Answers:
+    table = read_predictions(path)
+    columns = {
+        name: np.asarray(table[name].to_pylist(), dtype=object) for name in ("key", "label", "predicted", "group")
+    }
+    groups = None
+    if table.num_rows and table["group"].null_count == 0:
+        groups = np.unique(columns["group"].astype(str), return_inverse=True)[1]
+    correct = np.asarray(table["correct"].to_pylist(), dtype=bool)
+    return Answers(columns["key"], columns["label"], columns["predicted"], correct, groups)
+
+
+def _same_images(probe: str, found: dict[tuple[str, int], Answers]) -> None:
+    (first, reference), *others = found.items()
+    for name, answers in others:
+        if answers.keys.tolist() != reference.keys.tolist() or answers.labels.tolist() != reference.labels.tolist():
+            raise ResultError(
+                f"the predictions of '{probe}' are of different images or labels",
+                where=f"{PROBES}, {name[0]} seed {name[1]} and {first[0]} seed {first[1]}",
+                found=f"{len(answers.keys)} and {len(reference.keys)} images",
+                fix="Run `dvc repro` so that all runs are probed on the same data.",
+            )
+
+
+def _history(folder: Path) -> list[dict[str, str]]:
+    path = folder / "history.csv"
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise ResultError("the training history cannot be read", where=path, found=error, fix=_AGAIN) from error

@@ -1,0 +1,75 @@
+"""Results as plain tables and nested numbers: what `dvc metrics`, `dvc plots` and spreadsheets read."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from stages.summary.gather import Results
+
+DIGITS = 6
+
+
+def rounded(value: float | None) -> float | None:
+    """Six digits after the point: below that machines differ, and no interval is that narrow."""
+    return None if value is None else round(float(value), DIGITS) + 0.0
+
+
+def nested_means(results: Results) -> dict[str, Any]:
+    """{run: {probe: {metric: mean over seeds}}}, for `dvc metrics show` and `diff`; probes without metrics left out."""
+    found: dict[str, Any] = {}
+    for metric in results.metrics():
+        probe, name = metric.split(".", 1)
+        for run, seeds in results.values(metric).items():
+            mean = sum(figure["value"] for figure in seeds.values()) / len(seeds)
+            found.setdefault(run, {}).setdefault(probe, {})[name] = rounded(mean)
+    return found
+
+
+def table_csv(results: Results) -> str:
+    """A row a figure: run, seed, probe, metric, value, low, high, n."""
+    rows = [
+        [run, seed, *metric.split(".", 1), *(rounded(figure[k]) for k in ("value", "low", "high")), figure["n"]]
+        for metric in results.metrics()
+        for run, seeds in results.values(metric).items()
+        for seed, figure in seeds.items()
+    ]
+    order = {run: i for i, run in enumerate(results.runs)}
+    rows.sort(key=lambda row: (order[row[0]], row[1], row[2], row[3]))
+    return _csv(["run", "seed", "probe", "metric", "value", "low", "high", "n"], rows)
+
+
+def curves_csv(results: Results) -> str:
+    """Training histories one below the other: run, seed, epoch, step, loss, then every other column, sorted."""
+    columns = {name for rows in results.histories.values() for row in rows for name in row if name is not None}
+    first = ["epoch", "step", "loss"]
+    names = first + sorted(columns - {*first, "run", "seed"})
+    rows = [
+        [run, seed, *(row.get(name, "") for name in names)]
+        for (run, seed), history in results.histories.items()
+        for row in history
+    ]
+    return _csv(["run", "seed", *names], rows)
+
+
+def confusion_csv(results: Results, probe: str | None) -> str:
+    """A row a test image and run, of the first seed: run, actual, predicted, as `dvc plots` wants for confusion."""
+    answers = results.answers.get(probe or "", {})
+    rows: list[list[Any]] = []
+    for run in results.runs:
+        found = next((answers[run, seed] for seed in results.seeds if (run, seed) in answers), None)
+        if found is not None:
+            rows += [[run, actual, answer] for actual, answer in zip(found.labels, found.predicted, strict=True)]
+    return _csv(["run", "actual", "predicted"], rows)
+
+
+def _csv(names: list[str], rows: Iterable[list[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(["" if value is None else value for value in row] for row in rows)
+    return text.getvalue()
