@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from pipeline.lockfile import LOCK_FILE, fit_lock, read_lock
 from pipeline.processes import CommandFailed, capture, run
 from pipeline.prune import Pruned, prune
 from pipeline.why import Explanation, explain
-from pipeline.workspace import STATE, Say, exclusive, mend
+from pipeline.workspace import STATE, Say, dvc_at_rest, exclusive, mend
 from stages.contracts.atomic import atomic_file, write_json
 from stages.contracts.errors import GraphError, WorkspaceBusyError
 from stages.contracts.params import read_yaml
@@ -56,9 +56,18 @@ def repro(
         graph = prepare(root, say)
         names = graph.find(targets)
         command = [*DVC, "--wait-for-lock", "repro", *(["--force"] if force else []), *names]
-        status = run(command, cwd=root)
-        if status:
-            raise CommandFailed(command, status)
+        try:
+            code = run(command, cwd=root)
+        finally:
+            tidy_lock(graph, root)
+        if code:
+            raise CommandFailed(command, code)
+
+
+def tidy_lock(graph: Graph, root: Path) -> None:
+    """Put the entries of dvc.lock in graph order; one that a kill left unreadable waits for the next run."""
+    with suppress(GraphError), dvc_at_rest(root):
+        fit_lock(graph, root)
 
 
 def prepare(root: Path, say: Say, on_line: Callable[[str], None] | None = None) -> Graph:
@@ -166,11 +175,11 @@ def fitted_lock(graph: Graph, root: Path) -> Iterator[None]:
     try:
         with exclusive(root, wait=False, say=lambda line: None):
             before = path.read_bytes() if path.exists() else b""
-            dropped, moved = fit_lock(graph, root)
+            fit_lock(graph, root)
             try:
                 yield
             finally:
-                if dropped or moved:
+                if before and path.read_bytes() != before:
                     with atomic_file(path) as file:
                         file.write(before)
     except WorkspaceBusyError:

@@ -29,7 +29,7 @@ def read_lock(root: Path = Path()) -> dict[str, Any]:
     path = root / LOCK_FILE
     if not path.exists():
         return {}
-    return _entries(path, YAML(typ="safe", pure=True))["stages"]
+    return _entries(path, YAML(typ="safe"))["stages"]
 
 
 def set_aside_unreadable_lock(root: Path = Path()) -> Path | None:
@@ -50,10 +50,12 @@ def set_aside_unreadable_lock(root: Path = Path()) -> Path | None:
 
 
 def fit_lock(graph: Graph, root: Path = Path()) -> tuple[list[str], list[str]]:
-    """Make dvc.lock name the stages of `graph` only.
+    """Make dvc.lock name the stages of `graph` only, in its order.
 
     DVC names the stages of a matrix by position, so a row added in the middle gives later rows new names. An
-    entry is recognised by its command, which names run and seed, and moves to its present name.
+    entry is recognised by its command, which names run and seed, and moves to its present name. DVC runs
+    independent stages in an order that Python's hash seed decides, so the order of entries is put right too:
+    the same results give the same file.
 
     Returns:
         Names of dropped entries, and of moved ones ("old -> new").
@@ -64,15 +66,16 @@ def fit_lock(graph: Graph, root: Path = Path()) -> tuple[list[str], list[str]]:
     path = root / LOCK_FILE
     if not path.exists():
         return [], []
+    entries = read_lock(root)
+    names = _present_names(graph, entries)
+    dropped = [old for old in entries if old not in names]
+    moved = [f"{old} -> {new}" for old, new in names.items() if old != new]
+    if list(entries) == list(names.values()):
+        return [], []
     yaml = YAML()  # round trip with DVC's settings: dvc/utils/serialize/_yaml.py
     yaml.default_flow_style = False
     document = _entries(path, yaml)
     entries = document["stages"]
-    names = _present_names(graph, entries)
-    dropped = [old for old in entries if old not in names]
-    moved = [f"{old} -> {new}" for old, new in names.items() if old != new]
-    if not dropped and not moved:
-        return [], []
     kept = {new: entries[old] for old, new in names.items()}
     entries.clear()
     entries.update(kept)
@@ -84,7 +87,7 @@ def fit_lock(graph: Graph, root: Path = Path()) -> tuple[list[str], list[str]]:
 
 
 def _present_names(graph: Graph, entries: dict[str, Any]) -> dict[str, str]:
-    """The present name of each entry that is worth keeping, in the order of the entries."""
+    """Old name -> present name of each entry that is worth keeping, in the order of the graph."""
     name_of = {stage.cmd: stage.name for stage in graph.stages}
     names: dict[str, str] = {}
     for old, entry in entries.items():
@@ -96,7 +99,8 @@ def _present_names(graph: Graph, entries: dict[str, Any]) -> dict[str, str]:
         outs = [out["path"] for out in entry.get("outs", [])]
         if old not in names and stage and old not in names.values() and sorted(outs) == sorted(stage.outs):
             names[old] = old
-    return {old: names[old] for old in entries if old in names}
+    order = {stage.name: position for position, stage in enumerate(graph.stages)}
+    return dict(sorted(names.items(), key=lambda pair: order[pair[1]]))
 
 
 def _entries(path: Path, yaml: YAML) -> Any:

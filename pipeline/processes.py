@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -141,15 +141,21 @@ def _wait(
             process.wait(timeout=0.1)
         except subprocess.TimeoutExpired:
             continue
-    left = {p.pid: p for p in [*family.values(), *_session(process.pid)] if p.is_running()}
-    if left and deadline is not None:  # its own end came first: the others have what remains of the grace
-        psutil.wait_procs(list(left.values()), timeout=max(0.0, deadline - time.monotonic()))
-    for other in left.values():
-        _send(other, signal.SIGKILL)
-    psutil.wait_procs(list(left.values()), timeout=5)  # a killed process takes a moment to end
+    left = {p.pid: p for p in [*family.values(), *_session(process.pid)]}
+    if deadline is not None:  # its own end came first: the others have what remains of the grace
+        _wait_for_end(left, deadline - time.monotonic())
     if process.poll() is None:
         process.kill()
+    for other in left.values():
+        _send(other, signal.SIGKILL)
     process.wait()
+    _wait_for_end(left, 5.0)  # a killed process takes a moment to end
+
+
+def _wait_for_end(family: Mapping[int, psutil.Process], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while any(p.is_running() and is_running(pid) for pid, p in family.items()) and time.monotonic() < end:
+        time.sleep(0.02)
 
 
 def _descendants(pid: int) -> list[psutil.Process]:

@@ -1,0 +1,1 @@
+"""WHAT runs: one package a DVC stage, over four floors. Never imports pipeline, prefect or dvc."""

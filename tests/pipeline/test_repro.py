@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -164,6 +165,18 @@ def test_targets_by_name(toy: Project) -> None:
 def test_an_entry_whose_command_was_reworded_is_kept_for_dvc_to_judge(built: Project) -> None:
     built.replace("dvc.yaml", "cmd: python -m stages.work data/shards", "cmd: python -m stages.work  data/shards")
     assert fit_lock(load_graph(built.root), built.root) == ([], [])
+
+
+def test_the_lock_has_one_order_whatever_order_dvc_ran_in(built: Project) -> None:
+    before = built.lock().decode()
+    head, *entries = re.split(r"(?m)^(?=  \S)", before)
+    built.write("dvc.lock", head + "".join(reversed(entries)))
+    built.reprise("repro")
+    assert built.ran() == []
+    assert built.lock().decode() == before
+    assert [line[2:-1] for line in before.splitlines() if re.match(r"  \S.*:$", line)] == list(
+        load_graph(built.root).by_name
+    )
 
 
 def test_nothing_is_written_when_nothing_changed(built: Project) -> None:
