@@ -40,7 +40,8 @@ class Comparison:
     tests: tuple[str, ...]
     seeds: int
     verdicts: tuple[Verdict, ...]
-    between_seeds: Intervals
+    intervals: Intervals
+    remarks: tuple[str, ...]  # warnings and notes of the summary stage
     order: tuple[str, ...]
 
 
@@ -63,14 +64,20 @@ def read_comparison() -> Comparison | None:
             tests=tests,
             seeds=min((len(pair["seeds"]) for pair in pairs), default=0),
             verdicts=tuple(_verdict(pair, level) for pair in pairs),
-            between_seeds={},
-            order=tuple(raw["runs"]),
+            intervals={
+                (run, metric): (found["low"], found["high"])
+                for metric, by_run in raw["metrics"].items()
+                for run, found in by_run.items()
+            },
+            remarks=(*map(str, raw["warnings"]), *map(str, raw["notes"])),
+            order=tuple(map(str, raw["runs"])),
         )
 
 
 def _verdict(pair: dict[str, Any], level: float) -> Verdict:
     adjusted = pair["p_adjusted"]
-    low, high = pair["over_seeds"] if pair["test"] == OVER_SEEDS else pair["over_examples"]
+    interval = pair["over_seeds"] if pair["test"] == OVER_SEEDS else pair["over_examples"]
+    low, high = interval["low"], interval["high"]
     gap = float(pair["difference"])
     return Verdict(
         first=str(pair["a"]),
@@ -88,11 +95,11 @@ def outcome(comparison: Comparison | None, runs: Sequence[Run], family: str) -> 
     """The outcome in a few sentences, which claim no more than the verdicts do."""
     if not runs:
         return "Nothing has been trained yet: this page describes the data."
-    between = comparison.between_seeds if comparison else {}
-    found = [e for run in runs if (e := estimate(run, family, between))]
+    intervals = comparison.intervals if comparison else {}
+    found = [e for run in runs if (e := estimate(run, family, intervals))]
     if not found:
         names = listed([shown(run.name) for run in runs])
-        return f"Trained: {names}. Without labels or probes no accuracy is given: look at the clusters, neighbours and map."
+        return f"Trained: {names}. No accuracy is given without labels and probes: see clusters, neighbours and map."
     best = max(found, key=lambda e: (e.value, e.name))
     start = f"{shown(best.name)} has the highest {metric_title(family)}, {number(best.value)}"
     if best.low is not None and best.high is not None:

@@ -90,9 +90,11 @@ def heatmap(confusion: Confusion, label: str) -> Markup:
         )
     for i, row in enumerate(confusion.counts):
         for j, count in enumerate(row):
-            tip = f"true {shown(confusion.names[i])}, predicted {shown(confusion.names[j])}: {count:,} of {sum(row):,}"
             drawn = _cell(left + cell * j, top + cell * i, cell, count, count / (sum(row) or 1), right=i == j)
-            body.append(Markup("<g><title>{}</title>{}</g>").format(tip, drawn))
+            if count:
+                pair = f"true {shown(confusion.names[i])}, predicted {shown(confusion.names[j])}"
+                drawn = Markup("<g><title>{}: {:,} of {:,}</title>{}</g>").format(pair, count, sum(row), drawn)
+            body.append(drawn)
     width = left + cell * size + (50 if tilted else 4)
     return svg(width, top + cell * size + 6, label, body, "chart heatmap")
 

@@ -87,10 +87,6 @@ class Run:
         """The lowest seed, which the pictures show."""
         return self.seeds[0]
 
-    def values(self, metric: str) -> tuple[float, ...]:
-        """The metric of each seed that has it."""
-        return tuple(seed.figures[metric].value for seed in self.seeds if metric in seed.figures)
-
 
 def gather_label_sets() -> tuple[LabelSet, ...]:
     """All of data/mine/<name>/<seed>, by name and seed."""

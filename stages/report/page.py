@@ -95,7 +95,7 @@ def _values(artifacts: Artifacts, wanted_samples: int) -> dict[str, Any]:
     labels = data.images.labels if data.images else {}
     classes = data.images.classes if data.images else ()
     family = comparison.family if comparison else "knn.top1"
-    between = comparison.between_seeds if comparison else {}
+    intervals = comparison.intervals if comparison else {}
     maps = sections_pictures.maps(runs, labels, classes, artifacts.label_sets, artifacts.album)
     sprite = maps.sprite if maps else None
     checks = data.checks or ()
@@ -115,10 +115,10 @@ def _values(artifacts: Artifacts, wanted_samples: int) -> dict[str, Any]:
         "clusters": sections_data.cluster_sections(artifacts.label_sets, runs),
         "table": runs,
         "family": family,
-        "family_chart": sections_runs.family_chart(runs, family, between),
+        "family_chart": sections_runs.family_chart(runs, family, intervals),
         "interval_words": interval_words(runs),
         "metric_tables": [
-            ("Figures" if index == 0 else "Further figures", names, sections_runs.table(runs, names, between))
+            ("Figures" if index == 0 else "Further figures", names, sections_runs.table(runs, names, intervals))
             for index, names in enumerate(groups)
         ],
         "comparison": comparison,
@@ -169,8 +169,8 @@ def interval_words(runs: Sequence[Run]) -> str:
     """What the brackets mean here."""
     if max((len(run.seeds) for run in runs), default=0) > 1:
         return (
-            "A dot is the mean over seeds, a ring one seed, a bar the interval over seeds. "
-            "Intervals that overlap do not settle a comparison: the verdicts below do."
+            "A dot is the mean over seeds, a ring one seed, a bar the interval over test examples of that mean. "
+            "The bar does not hold what seeds add: only the verdicts below settle a comparison."
         )
     return (
         "One seed: a bar is the interval over test examples. It says how well this model is measured, not how much "

@@ -15,8 +15,8 @@ from stages.report.text import number, share
 from stages.report.thumbnails import Album, Picture, montage
 
 MOST_BARS = 24
-SAMPLE_BUDGET = 2_000_000  # bytes of page
-MONTAGE_BUDGET = 1_200_000  # over all label sets
+SAMPLE_BUDGET = 1_600_000  # bytes of page
+MONTAGE_BUDGET = 1_000_000  # over all label sets
 _QUALITY = (
     (
         "silhouette",

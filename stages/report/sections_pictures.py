@@ -17,8 +17,8 @@ MOST_RUNS = 12  # drawn; the tables list all
 MOST_POINTS = 1000  # a map
 MOST_QUERIES = 6
 MOST_NEIGHBOURS = 8
-SPRITE_BUDGET = 1_400_000  # bytes of page
-NEIGHBOUR_BUDGET = 1_400_000
+SPRITE_BUDGET = 1_200_000  # bytes of page
+NEIGHBOUR_BUDGET = 1_200_000
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from markupsafe import Markup
 
 from stages.report.charts import Estimate, Line, interval_chart, line_chart
 from stages.report.gather_runs import Run
-from stages.report.text import metric_title, number, quantity, share, shown
+from stages.report.text import listed, metric_title, number, quantity, share, shown
 
 MOST_RUNS_WITH_CURVES = 24
 MOST_POINTS = 400  # a line; longer histories are thinned
@@ -85,7 +86,7 @@ class Batches:
     possible: str  # in words: whether zero conflicts were possible
 
 
-Intervals = Mapping[tuple[str, str], tuple[float, float]]
+Intervals = Mapping[tuple[str, str], tuple[float | None, float | None]]  # (run, metric) -> both ends
 
 
 def metric_names(runs: Sequence[Run], family: str) -> tuple[str, ...]:
@@ -94,21 +95,22 @@ def metric_names(runs: Sequence[Run], family: str) -> tuple[str, ...]:
     return tuple(sorted(found, key=lambda m: (m != family, not m.endswith(("top1", "top5")), m)))
 
 
-def estimate(run: Run, metric: str, between_seeds: Intervals) -> Estimate | None:
-    """The run's mean over seeds; the interval over examples with one seed, over seeds with several."""
-    values = run.values(metric)
-    if not values:
+def estimate(run: Run, metric: str, intervals: Intervals) -> Estimate | None:
+    """The run's mean over seeds with its interval over examples; None when no seed has the metric.
+
+    With one seed the interval is the probe's; with several it is the summary's, of the mean.
+    """
+    found = [seed.figures[metric] for seed in run.seeds if metric in seed.figures]
+    if not found:
         return None
-    low, high = between_seeds.get((run.name, metric), (None, None))
-    if len(values) == 1:
-        figure = next(seed.figures[metric] for seed in run.seeds if metric in seed.figures)
-        low, high = figure.low, figure.high
-    return Estimate(run.name, sum(values) / len(values), low, high, values)
+    ends = (found[0].low, found[0].high) if len(found) == 1 else intervals.get((run.name, metric), (None, None))
+    values = tuple(figure.value for figure in found)
+    return Estimate(run.name, sum(values) / len(values), *ends, values)
 
 
-def table(runs: Sequence[Run], metrics: Sequence[str], between_seeds: Intervals) -> tuple[Row, ...]:
+def table(runs: Sequence[Run], metrics: Sequence[str], intervals: Intervals) -> tuple[Row, ...]:
     """A row a run, a cell a metric."""
-    estimates = {(run.name, metric): estimate(run, metric, between_seeds) for run in runs for metric in metrics}
+    estimates = {(run.name, metric): estimate(run, metric, intervals) for run in runs for metric in metrics}
     best = {
         metric: max((e.value for (_, m), e in estimates.items() if m == metric and e), default=None)
         for metric in metrics
@@ -129,13 +131,16 @@ def table(runs: Sequence[Run], metrics: Sequence[str], between_seeds: Intervals)
 
 def _cell(found: Estimate, best: bool) -> Cell:
     interval = "" if found.low is None or found.high is None else f"[{number(found.low)}, {number(found.high)}]"
-    seeds = ", ".join(number(value) for value in found.seeds) if len(found.seeds) > 1 else ""
+    seeds = ""
+    if len(found.seeds) > 1:
+        spread = statistics.stdev(found.seeds)
+        seeds = f"sd {number(spread)} over {len(found.seeds)} seeds: {listed([number(v) for v in found.seeds], 6)}"
     return Cell(number(found.value), interval, seeds, best)
 
 
-def family_chart(runs: Sequence[Run], family: str, between_seeds: Intervals) -> Markup | None:
+def family_chart(runs: Sequence[Run], family: str, intervals: Intervals) -> Markup | None:
     """Dots and intervals of the family metric; None when no run has it."""
-    found = [e for run in runs if (e := estimate(run, family, between_seeds))]
+    found = [e for run in runs if (e := estimate(run, family, intervals))]
     return interval_chart(found, f"{metric_title(family)} by run, with intervals") if found else None
 
 

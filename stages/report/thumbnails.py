@@ -15,24 +15,22 @@ import numpy as np
 
 from stages.contracts.images import decode
 from stages.contracts.shards import Shards
+from stages.runtime.progress import track
 
 TINY = 40  # pixels of the longer side
 SIDES = (96, 72, 56, 40)  # tried from the left until a set of pictures fits its budget
+SMALLER = (32, 24)  # further sides for the many pictures of a map
 SPRITE_COLUMNS = 40
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that the page can show: data URI, its size in pixels, and whether to enlarge it crisply."""
+    """A picture that the page can show: data URI, its size in pixels, and whether to enlarge its pixels as squares."""
 
     uri: str
     width: int
     height: int
-
-    @property
-    def crisp(self) -> bool:
-        """Whether the pixels are so few that they are to be shown as squares."""
-        return max(self.width, self.height) <= TINY
+    crisp: bool
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,7 @@ class Album:
         self._shards = shards
         self._row = {key: row for row, key in enumerate(shards.keys.tolist())} if shards is not None else {}
         self._small: dict[str, np.ndarray] = {}
+        self._tiny: set[str] = set()
 
     def __contains__(self, key: str) -> bool:
         return key in self._row
@@ -67,7 +66,10 @@ class Album:
         """
         if key not in self._small:
             assert self._shards is not None
-            self._small[key] = fitted(decode(self._shards.read(self._row[key]), key, channels=3), SIDES[0])
+            image = decode(self._shards.read(self._row[key]), key, channels=3)
+            self._small[key] = fitted(image, SIDES[0])
+            if max(image.shape[:2]) <= TINY:
+                self._tiny.add(key)
         return self._small[key]
 
     def pictures(self, keys: Iterable[str], budget: int) -> dict[str, Picture]:
@@ -75,10 +77,10 @@ class Album:
 
         The smallest side is used when nothing fits, so callers bound the number of keys.
         """
-        wanted = [key for key in dict.fromkeys(keys) if key in self]
+        images = {key: self.pixels(key) for key in track(list(dict.fromkeys(keys)), "thumbnails") if key in self}
         found: dict[str, Picture] = {}
         for side in SIDES:
-            found = {key: encoded(fitted(self.pixels(key), side)) for key in wanted}
+            found = {key: encoded(fitted(image, side), key in self._tiny) for key, image in images.items()}
             if sum(len(p.uri) for p in found.values()) <= budget:
                 break
         return found
@@ -87,14 +89,17 @@ class Album:
         """All keys in one picture (an empty cell where a key has no image); None when none has one."""
         if not any(key in self for key in keys):
             return None
-        largest = max(max(self.pixels(key).shape[:2]) for key in keys if key in self)
-        sheet, side = np.zeros((1, 1, 3), np.uint8), 0
-        for side in sorted({min(largest, s) for s in SIDES} | {min(largest, 32), min(largest, 24)}, reverse=True):
-            sheet = _sheet([fitted(self.pixels(key), side) if key in self else None for key in keys], side)
-            picture = encoded(sheet)
+        images = [self.pixels(key) if key in self else None for key in track(keys, "map thumbnails")]
+        largest = max(max(image.shape[:2]) for image in images if image is not None)
+        sides = sorted({min(largest, side) for side in (*SIDES, *SMALLER)}, reverse=True)
+        for side in sides:
+            sheet = _sheet([None if image is None else fitted(image, side) for image in images], side)
+            picture = encoded(sheet, tiny=side <= TINY)
+            if len(picture.uri) > budget:
+                picture = encoded(sheet, tiny=False)
             if len(picture.uri) <= budget:
                 break
-        return Sprite(encoded(sheet), side, SPRITE_COLUMNS)
+        return Sprite(picture, side, SPRITE_COLUMNS)
 
 
 def fitted(image: np.ndarray, side: int) -> np.ndarray:
@@ -107,16 +112,16 @@ def fitted(image: np.ndarray, side: int) -> np.ndarray:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
-def encoded(image: np.ndarray) -> Picture:
-    """(h, w, 3) uint8 RGB as a data URI: PNG for few pixels or when it is the smaller one, JPEG otherwise."""
+def encoded(image: np.ndarray, tiny: bool) -> Picture:
+    """(h, w, 3) uint8 RGB as a data URI: PNG for tiny images or when it is the smaller one, JPEG otherwise."""
     swapped = np.ascontiguousarray(image[:, :, ::-1])
     kind, data = "png", cv2.imencode(".png", swapped, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
-    if max(image.shape[:2]) > TINY:
+    if not tiny:
         smaller = cv2.imencode(".jpg", swapped, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
         if len(smaller) < len(data):
             kind, data = "jpeg", smaller
     uri = f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
-    return Picture(uri, image.shape[1], image.shape[0])
+    return Picture(uri, image.shape[1], image.shape[0], tiny)
 
 
 def _sheet(images: Sequence[np.ndarray | None], side: int) -> np.ndarray:
@@ -141,8 +146,8 @@ def montage(data: bytes, where: str, budget: int, most_side: int = 1400) -> tupl
     image = decode(data, where, channels=3)
     cut = image.shape[0] > most_side
     image = fitted(image[:most_side], most_side)
-    picture = encoded(image)
+    picture = encoded(image, tiny=False)
     while len(picture.uri) > budget and max(image.shape[:2]) > TINY:
         image = fitted(image, max(image.shape[:2]) * 3 // 4)
-        picture = encoded(image)
+        picture = encoded(image, tiny=False)
     return picture, cut

@@ -21,6 +21,9 @@ from stages.contracts.pseudo_labels import write_pseudo_labels
 from stages.contracts.results import write_metrics, write_predictions
 from stages.contracts.shards import DIRECTORY, INDEX, write_index
 from stages.contracts.tables import write_table
+from stages.summary.comparison import comparison
+from stages.summary.gather import gather as summary_gather
+from stages.summary.params import SummaryParams
 
 IMAGES = 120
 RUNS = {"random": ("random", "none"), "simclr": ("simclr", "none"), "gsimclr": ("gsimclr", "dae_kmeans")}
@@ -253,16 +256,13 @@ class Tree:
         test, train = self.of("test"), self.of("train")
         quality, free = Path(f"data/probe/{run}/{seed}/quality"), Path(f"data/probe/{run}/{seed}/label_free")
         if self.labelled:
-            value = (20 + 4 * min(place, 1)) / len(test)
-            predicted = [self.labels[i] if rng.random() < value else self.labels[test[0]] for i in test]
-            write_metrics(
-                quality / "metrics.json",
-                {
-                    p: {"top1": {"value": value, "low": value - 0.1, "high": value + 0.1, "n": len(test)}}
-                    for p in ("knn", "linear")
-                },
-            )
+            right = [12, 12, 13][seed % 3] if place == 0 else [26, 27, 26][(seed + place) % 3]
+            wrong = rng.permutation(len(test))[right:]
             true = [self.labels[i] for i in test]
+            predicted = [self.names[self.names.index(t) - 1] if i in wrong else t for i, t in enumerate(true)]
+            value = right / len(test)
+            figure = {"value": value, "low": value - 0.1, "high": value + 0.1, "n": len(test)}
+            write_metrics(quality / "metrics.json", {"knn": {"top1": figure}, "linear": {"top1": figure}})
             table = {
                 "key": [self.keys[i] for i in test],
                 "label": true,
@@ -271,7 +271,10 @@ class Tree:
                 "score": pa.array([0.5] * len(test), pa.float32()),
                 "group": pa.array([None] * len(test), pa.string()),
             }
-            write_predictions(quality / "predictions-linear.parquet", pa.table(table))
+            for probe in ("knn", "linear"):
+                write_predictions(quality / f"predictions-{probe}.parquet", pa.table(table))
+        else:
+            write_metrics(quality / "metrics.json", {})
         write_json(quality / "protocol.json", {"knn": {"k": 20, "temperature": 0.07}})
         write_metrics(
             free / "metrics.json",
@@ -294,31 +297,9 @@ class Tree:
         )
 
     def summary(self) -> None:
-        """data/summary/comparison.json, for labelled data."""
-        if not self.labelled or len(self.runs) < 2:
-            return
-        names = list(self.runs)
-        several = len(self.seeds) > 1
-        pairs = [
-            {
-                "a": a,
-                "b": b,
-                "seeds": list(self.seeds),
-                "difference": 0.1 if b == names[0] else 0.0,
-                "test": "paired t" if several else "exact McNemar",
-                "p": 0.001,
-                "p_adjusted": 0.003 if b == names[0] else 1.0,
-                "over_seeds": [0.05, 0.15] if several else [None, None],
-                "over_examples": [0.02, 0.18],
-                "verdict": f"{a} against {b} in words",
-            }
-            for i, b in enumerate(names)
-            for a in names[i + 1 :]
-        ]
-        write_json(
-            "data/summary/comparison.json",
-            {"family": "knn.top1", "confidence": 0.95, "runs": names, "seeds": list(self.seeds), "pairs": pairs},
-        )
+        """data/summary/comparison.json, as the summary stage makes it."""
+        results = summary_gather(list(self.runs), list(self.seeds), ["quality", "label_free"])
+        write_json("data/summary/comparison.json", comparison(results, SummaryParams()))
 
 
 def _index_types() -> list[tuple[str, pa.DataType]]:

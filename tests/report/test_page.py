@@ -120,7 +120,7 @@ def test_three_seeds_speak_of_methods_and_show_every_seed(build: Build) -> None:
     page = rendered()
     assert "With 3 seeds this is a statement about the methods" in read(page).text
     assert page.count(b'class="seed"') == 9  # three runs, three seeds
-    assert "0.800, 0.800, 0.800" in read(page).text
+    assert "sd 0.019 over 3 seeds: 0.900, 0.867 and 0.867" in read(page).text
 
 
 def test_two_renders_are_equal_also_under_another_hash_seed(build: Build, repository: Path) -> None:
@@ -284,7 +284,7 @@ def test_unlabelled_images_have_a_page(build: Build) -> None:
     page = rendered()
     text = read(page).text
     assert "No labels: classes, accuracies and confusion are left out" in text
-    assert "Without labels or probes no accuracy is given" in text
+    assert "No accuracy is given without labels and probes" in text
     assert "No predictions to count" in text
     assert "The images have neither labels nor clusters" in text  # the map holds test images, clusters are of train
     assert page.count(b"<img") >= 24
