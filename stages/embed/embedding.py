@@ -33,14 +33,30 @@ def embed(run: str, seed: int, params: EmbedParams, out: Path) -> None:
     config = read_config(folder)
     network = assemble(config, *read_weights(folder), where=str(folder)).to(compute.device)
     shards = Shards.open()
-    taps = embed_rows(network, shards, shards.rows(), config, params.batch_size, compute.device, compute.threads, f"embed {run} seed {seed}")
+    taps = embed_rows(
+        network,
+        shards,
+        shards.rows(),
+        config,
+        params.batch_size,
+        compute.device,
+        compute.threads,
+        f"embed {run} seed {seed}",
+    )
     with atomic_directory(out) as target:
         write_embeddings(target / FILE, shards.keys, shards.splits, taps)
     record(f"embed/{run}/{seed}", began, {"images_per_second": round(len(shards) / (time.time() - began), 1)})
 
 
 def embed_rows(
-    network: torch.nn.Module, shards: Shards, rows: np.ndarray, config: dict, batch_size: int, device: str, threads: int, label: str
+    network: torch.nn.Module,
+    shards: Shards,
+    rows: np.ndarray,
+    config: dict,
+    batch_size: int,
+    device: str,
+    threads: int,
+    label: str,
 ) -> dict[str, np.ndarray]:
     """Features of some rows of the shards: {tap: (n, d) float32}."""
     size = config["input_size"]

@@ -30,7 +30,9 @@ def main(argv: list[str]) -> None:
     extract(kind, params, chosen.extractor, arguments.seed, image, out, arguments.restart)
 
 
-def extract(kind: type, params: StrictModel, extractor: str, seed: int, image: ImageParams, out: Path, restart: bool) -> None:
+def extract(
+    kind: type, params: StrictModel, extractor: str, seed: int, image: ImageParams, out: Path, restart: bool
+) -> None:
     """Describe the training images and write `embeddings.parquet` with the tap `features`."""
     import numpy as np
     import torch
@@ -62,10 +64,20 @@ def extract(kind: type, params: StrictModel, extractor: str, seed: int, image: I
     with work_folder(f"features/{out.parent.name}/{seed}", inputs, restart) as work:
         values = kind(params, seed, compute).features(images, work)
         with atomic_directory(out) as folder:
-            write_embeddings(folder / FILE, shards.keys[rows], np.full(len(rows), "train", dtype=object), {"features": values})
-            config = {"extractor": extractor, "parameters": params.model_dump(), "seed": seed, "precision": compute.precision, "device": compute.device}
+            write_embeddings(
+                folder / FILE, shards.keys[rows], np.full(len(rows), "train", dtype=object), {"features": values}
+            )
+            config = {
+                "extractor": extractor,
+                "parameters": params.model_dump(),
+                "seed": seed,
+                "precision": compute.precision,
+                "device": compute.device,
+            }
             write_json(folder / "config.json", config)
-    record(f"features/{out.parent.name}/{seed}", began, {"images_per_second": round(len(rows) / (time.time() - began), 1)})
+    record(
+        f"features/{out.parent.name}/{seed}", began, {"images_per_second": round(len(rows) / (time.time() - began), 1)}
+    )
 
 
 if __name__ == "__main__":

@@ -52,7 +52,11 @@ def as_table(keys: np.ndarray, mined: Mined, round_number: int = 0) -> pa.Table:
     empty = np.zeros(len(keys), dtype=np.float32)
 
     def column(values: np.ndarray | None) -> pa.Array:
-        return pa.array(empty if values is None else values, pa.float32(), mask=none if values is not None else np.ones(len(keys), dtype=bool))
+        return pa.array(
+            empty if values is None else values,
+            pa.float32(),
+            mask=none if values is not None else np.ones(len(keys), dtype=bool),
+        )
 
     return pa.table(
         {
@@ -65,7 +69,9 @@ def as_table(keys: np.ndarray, mined: Mined, round_number: int = 0) -> pa.Table:
     )
 
 
-def quality(row: MineRow, kind: type[Miner], features: np.ndarray, mined: Mined, truth: list[str | None], seed: int) -> dict[str, Any]:
+def quality(
+    row: MineRow, kind: type[Miner], features: np.ndarray, mined: Mined, truth: list[str | None], seed: int
+) -> dict[str, Any]:
     """Figures of a label set; those that compare with true labels are for the report and reach no method."""
     labelled = mined.clusters >= 0
     figures: dict[str, Any] = dict.fromkeys(
@@ -79,7 +85,9 @@ def quality(row: MineRow, kind: type[Miner], features: np.ndarray, mined: Mined,
         if known.any():
             names = sorted({label for label in truth if label is not None})
             number = {name: i for i, name in enumerate(names)}
-            classes = np.array([number[label] for label, use in zip(truth, known, strict=True) if use and label is not None])
+            classes = np.array(
+                [number[label] for label, use in zip(truth, known, strict=True) if use and label is not None]
+            )
             figures |= agreement(mined.clusters[known], classes)
     return {
         "miner": row.miner,

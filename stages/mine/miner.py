@@ -57,6 +57,16 @@ def check_clusters(features: np.ndarray, clusters: int, where: str) -> None:
         MiningError: saying which.
     """
     if clusters > len(features):
-        raise MiningError("there are fewer images than clusters", where=where, found=f"{len(features)} images, {clusters} clusters", fix=f"Set it to at most {len(features)}.")
+        raise MiningError(
+            "there are fewer images than clusters",
+            where=where,
+            found=f"{len(features)} images, {clusters} clusters",
+            fix=f"Set it to at most {len(features)}.",
+        )
     if len(features) > 1 and (features == features[0]).all():
-        raise MiningError("all images have the same features", where=where, found=f"{len(features)} equal rows", fix="Use another extractor, or look at the images in the report.")
+        raise MiningError(
+            "all images have the same features",
+            where=where,
+            found=f"{len(features)} equal rows",
+            fix="Use another extractor, or look at the images in the report.",
+        )

@@ -31,19 +31,30 @@ class TappedBackbone(nn.Module):
         return {"backbone": h, **(self.projector.taps(h) if self.projector is not None else {})}
 
 
-def assemble(config: dict[str, Any], weights: dict[str, np.ndarray], heads: dict[str, np.ndarray], where: str) -> TappedBackbone:
+def assemble(
+    config: dict[str, Any], weights: dict[str, np.ndarray], heads: dict[str, np.ndarray], where: str
+) -> TappedBackbone:
     """Build the network of `config` and load arrays into it strictly.
 
     Raises:
         BackboneError: keys or shapes do not fit, or a stored value is not finite.
     """
-    backbone = build_backbone(config["architecture"], config["channels"], config["input_size"], config["stem"], config["options"])
+    backbone = build_backbone(
+        config["architecture"], config["channels"], config["input_size"], config["stem"], config["options"]
+    )
     projector = Projector(config["heads"]["projector"]) if "projector" in config["heads"] else None
     network = TappedBackbone(backbone, projector)
-    arrays = {f"backbone.{k}": v for k, v in weights.items()} | {k: v for k, v in heads.items() if k.startswith("projector.")}
+    arrays = {f"backbone.{k}": v for k, v in weights.items()} | {
+        k: v for k, v in heads.items() if k.startswith("projector.")
+    }
     state = {k: torch.from_numpy(np.array(v)) for k, v in arrays.items()}
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        raise BackboneError("the weights do not fit their configuration", where=where, found=" ".join(str(error).split())[:600], fix="Restore the folder whole: `dvc checkout`.") from error
+        raise BackboneError(
+            "the weights do not fit their configuration",
+            where=where,
+            found=" ".join(str(error).split())[:600],
+            fix="Restore the folder whole: `dvc checkout`.",
+        ) from error
     return network.to(memory_format=torch.channels_last)

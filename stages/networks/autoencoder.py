@@ -23,10 +23,20 @@ class DenoisingAutoencoder(nn.Module):
         super().__init__()
         down, up, before = [], [], channels
         for width in WIDTHS:
-            down += [nn.Conv2d(before, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+            down += [
+                nn.Conv2d(before, width, 3, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(inplace=True),
+                nn.MaxPool2d(2),
+            ]
             before = width
         for width in WIDTHS[::-1]:
-            up += [nn.Conv2d(before, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.Upsample(scale_factor=2)]
+            up += [
+                nn.Conv2d(before, width, 3, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(inplace=True),
+                nn.Upsample(scale_factor=2),
+            ]
             before = width
         self.encoder = nn.Sequential(*down)
         self.decoder = nn.Sequential(*up, nn.Conv2d(before, channels, 3, padding=1), nn.Sigmoid())

@@ -16,10 +16,13 @@ from stages.networks.patch_dictionary import PatchDictionary
 from stages.networks.small_resnet import BLOCKS, SmallResNet
 from stages.networks.torchvision_schemas import ensure_torchvision_imports
 
-SMALL_SIDE = 64  # pixels: below, a 7x7 stride-2 stem with pooling would throw most of the image away; other families keep their own stem
+# Pixels: up to here a 7x7 stride-2 stem with pooling would throw most of the image away.
+SMALL_SIDE = 64
 
 
-def build_backbone(architecture: str, channels: int, size: int, stem: str = "auto", options: dict[str, Any] | None = None) -> nn.Module:
+def build_backbone(
+    architecture: str, channels: int, size: int, stem: str = "auto", options: dict[str, Any] | None = None
+) -> nn.Module:
     """Build an untrained backbone from the global torch RNG.
 
     Args:
@@ -43,7 +46,10 @@ def build_backbone(architecture: str, channels: int, size: int, stem: str = "aut
     if not timm.is_model(architecture):
         close = difflib.get_close_matches(architecture, [*BLOCKS, *timm.list_models()], n=3)
         raise BackboneError(
-            "unknown backbone", where="train.backbone", found=architecture, fix=f"Use {', '.join(BLOCKS)} or a timm name.{' Near: ' + ', '.join(close) + '.' if close else ''}"
+            "unknown backbone",
+            where="train.backbone",
+            found=architecture,
+            fix=f"Use {', '.join(BLOCKS)} or a timm name.{' Near: ' + ', '.join(close) + '.' if close else ''}",
         )
     extra: dict[str, Any] = {"img_size": size} if _takes_image_size(architecture) else {}
     network = timm.create_model(architecture, pretrained=False, num_classes=0, in_chans=channels, **extra, **options)
@@ -68,8 +74,11 @@ def _has_resnet_stem(network: nn.Module) -> bool:
 def _replace_stem(network: nn.Module, architecture: str, channels: int) -> None:
     if not _has_resnet_stem(network):
         raise BackboneError(
-            "this architecture has no ResNet stem to replace", where="train.stem", found=f"small with {architecture}", fix="Set train.stem to imagenet or choose a ResNet."
+            "this architecture has no ResNet stem to replace",
+            where="train.stem",
+            found=f"small with {architecture}",
+            fix="Set train.stem to imagenet or choose a ResNet.",
         )
     stem = nn.Conv2d(channels, network.conv1.out_channels, 3, 1, 1, bias=False)
     nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
-    network.conv1, network.maxpool = stem, nn.Identity()  # type: ignore[assignment]
+    network.conv1, network.maxpool = stem, nn.Identity()

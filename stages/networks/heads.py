@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 
@@ -19,7 +21,7 @@ class Projector(nn.Module):
         self.widths = list(widths)
         self.hidden = nn.ModuleList(
             nn.Sequential(nn.Linear(a, b, bias=False), nn.BatchNorm1d(b), nn.ReLU(inplace=True))
-            for a, b in zip(widths[:-2], widths[1:-1], strict=True)
+            for a, b in pairwise(widths[:-1])
         )
         self.output = nn.Linear(widths[-2], widths[-1])
 

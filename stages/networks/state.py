@@ -1,4 +1,4 @@
-"""Training state as plain trees: tensors to arrays and back, with optimiser buffers in their parameters' memory layout."""
+"""Training state as plain trees: tensors to arrays and back."""
 
 from __future__ import annotations
 

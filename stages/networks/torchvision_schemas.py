@@ -16,13 +16,12 @@ _SCHEMAS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
 }
-_library: torch.library.Library | None = None  # kept alive: its schemas vanish with it
+_kept: list[torch.library.Library] = []  # schemas vanish with their library
 
 
 def ensure_torchvision_imports() -> None:
     """Make `import torchvision` (and so timm) work; no effect where it already does."""
-    global _library
-    if _library is not None or "torchvision" in sys.modules or importlib.util.find_spec("torchvision") is None:
+    if _kept or "torchvision" in sys.modules or importlib.util.find_spec("torchvision") is None:
         return
     try:
         import torchvision  # noqa: F401
@@ -31,7 +30,8 @@ def ensure_torchvision_imports() -> None:
             raise
         for name in [m for m in sys.modules if m.split(".")[0] == "torchvision"]:
             del sys.modules[name]
-        _library = torch.library.Library("torchvision", "FRAGMENT")
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        _kept.append(library)
         for name, schema in _SCHEMAS.items():
             if not hasattr(torch.ops.torchvision, name):
-                _library.define(schema)
+                library.define(schema)

@@ -1,1 +1,1 @@
-"""Pretraining: one hand-written loop; methods in one file each; samplers and views. Never reads labels of the manifest."""
+"""Pretraining: one hand-written loop; methods in one file each; samplers and views. Never the manifest."""

@@ -28,7 +28,15 @@ def main(argv: list[str]) -> None:
     train = section(raw, "train", TrainParams)
     kind = load_class("stages.pretrain.methods", chosen.method, Method, f"runs.{chosen.name}.method")
     own = parse(kind.Params, (raw.get("methods") or {}).get(chosen.name, {}), f"methods.{chosen.name}")
-    pretrain(chosen, arguments.seed, image, train, own, Path("data/runs") / chosen.name / str(arguments.seed), arguments.restart)
+    pretrain(
+        chosen,
+        arguments.seed,
+        image,
+        train,
+        own,
+        Path("data/runs") / chosen.name / str(arguments.seed),
+        arguments.restart,
+    )
 
 
 if __name__ == "__main__":

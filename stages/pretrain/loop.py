@@ -107,11 +107,18 @@ def train(
 
                 # ------------------------------------------ end of an epoch, checkpoint
                 if number == batches_an_epoch - 1:
-                    row = {"epoch": epoch + 1, "step": done.step, "loss": sum(losses) / len(losses), "learning_rate": rate, **collapse(logs)}
+                    row = {
+                        "epoch": epoch + 1,
+                        "step": done.step,
+                        "loss": sum(losses) / len(losses),
+                        "learning_rate": rate,
+                        **collapse(logs),
+                    }
                     done.history.append(row)
                     losses = []
                     live(epoch + 1, row)
-                if done.step < steps and (number == batches_an_epoch - 1 or done.step % params.checkpoint_steps == 0):
+                due = number == batches_an_epoch - 1 or done.step % params.checkpoint_steps == 0
+                if due and done.step < steps:
                     save_checkpoint(work, done.step, snapshot(method, optimizer, done, losses))
     return done
 
@@ -126,7 +133,10 @@ def collapse(logs: dict[str, Tensor]) -> dict[str, float]:
 
 
 def snapshot(method: Method, optimizer: torch.optim.Optimizer, done: Trained, losses: list[float]) -> dict[str, Any]:
-    """The whole state between two steps, as arrays and plain values. Random generators need no place: they are reseeded each step."""
+    """The whole state between two steps, as arrays and plain values.
+
+    Random generators need no place in it: they are reseeded at each step.
+    """
     return {
         "step": done.step,
         "history": done.history,

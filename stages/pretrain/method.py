@@ -6,7 +6,6 @@ whether it uses the label set, and how its batches are drawn.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -93,13 +92,16 @@ class Method(nn.Module):
         return "random"
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss (a scalar to differentiate) and figures for the log; `features` (B, d) among them feeds collapse checks."""
+        """Loss (a scalar to differentiate) and figures for the log.
+
+        `features` (B, d) among the figures feeds the collapse checks.
+        """
         raise TypeError(f"{type(self).__name__} is gradient-free and has no step")
 
     def after_step(self, progress: float) -> None:
         """Called after each optimiser step with progress in (0, 1]: moving averages, queues, centres."""
 
-    def fit(self, images: Iterator[np.ndarray] | np.ndarray) -> None:
+    def fit(self, images: np.ndarray) -> None:
         """Gradient-free methods learn here.
 
         Args:

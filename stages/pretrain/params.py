@@ -17,7 +17,9 @@ class ViewParams(StrictModel):
 
     crop_scale_min: Annotated[float, Field(gt=0, le=1)] | None = None  # smallest crop, as a share of the image's area
     flip: bool | None = None  # mirror left-right with probability 0.5
-    jitter: Annotated[float, Field(ge=0, le=2)] | None = None  # strength s: brightness, contrast, saturation 0.8 s, hue 0.2 s; 0 is off
+    jitter: Annotated[float, Field(ge=0, le=2)] | None = (
+        None  # strength s: brightness, contrast, saturation 0.8 s, hue 0.2 s; 0 is off
+    )
     grey: Probability | None = None
     blur: Probability | None = None
     solarize: Probability | None = None

@@ -35,7 +35,7 @@ from stages.pretrain.views.batched import batched_view
 from stages.pretrain.views.per_image import PerImageViews
 from stages.pretrain.views.settings import ViewSettings, resolve_views
 from stages.runtime.device import Compute, resolve_compute
-from stages.runtime.seeding import mix, numpy_rng, seed_torch, torch_rng
+from stages.runtime.seeding import numpy_rng, seed_torch, torch_rng
 
 VIEWS = Path("data/ingest/views.json")
 CODE = Path(__file__).parent
@@ -54,7 +54,15 @@ class Inputs:
     views: ViewSettings
 
 
-def pretrain(row: RunRow, seed: int, image: ImageParams, train_params: TrainParams, method_raw: MethodParams, out: Path, restart: bool) -> None:
+def pretrain(
+    row: RunRow,
+    seed: int,
+    image: ImageParams,
+    train_params: TrainParams,
+    method_raw: MethodParams,
+    out: Path,
+    restart: bool,
+) -> None:
     """Train one run and write its folder.
 
     Raises:
@@ -80,7 +88,11 @@ def pretrain(row: RunRow, seed: int, image: ImageParams, train_params: TrainPara
         "labels": file_digest(labels),
         "views": file_digest(VIEWS),
         "code": {p.name: file_digest(p) for p in sorted(CODE.glob("*.py"))}
-        | {"method file": file_digest(CODE / "methods" / f"{row.method}.py"), "parts": file_digest(CODE / "parts"), "views": file_digest(CODE / "views")},
+        | {
+            "method file": file_digest(CODE / "methods" / f"{row.method}.py"),
+            "parts": file_digest(CODE / "parts"),
+            "views": file_digest(CODE / "views"),
+        },
         "torch": torch.__version__,
     }
     with work_folder(f"pretrain/{row.name}/{seed}", work_inputs, restart) as work:
@@ -102,7 +114,11 @@ def pretrain(row: RunRow, seed: int, image: ImageParams, train_params: TrainPara
             )
         config = describe(row, seed, image, params, method_raw, method, inputs, compute, done)
         with atomic_directory(out) as folder:
-            heads = {f"{name}.{k}": v for name, head in method.heads().items() for k, v in arrays_of(head.state_dict()).items()}
+            heads = {
+                f"{name}.{k}": v
+                for name, head in method.heads().items()
+                for k, v in arrays_of(head.state_dict()).items()
+            }
             write_backbone(folder, arrays_of(method.backbone.state_dict()), heads, config)
             write_history(folder / "history.csv", done.history)
     seconds = time.time() - began
@@ -119,10 +135,16 @@ def read_inputs(labels: Path, image: ImageParams, params: TrainParams, compute: 
     return Inputs(shards, decoded, clusters, resolve_views(params.views, VIEWS, image, mean, std))
 
 
-def pixel_statistics(shards: Shards, rows: np.ndarray, image: ImageParams, compute: Compute) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def pixel_statistics(
+    shards: Shards, rows: np.ndarray, image: ImageParams, compute: Compute
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel on the 0..1 scale, in exact integers, over evenly spaced images."""
     chosen = rows[:: -(-len(rows) // STATISTICS_ROWS)] if len(rows) else rows
-    pixels = open_decoded(shards, chosen, image.channels, None, threads=compute.threads).resized(image.size).reshape(-1, image.channels)
+    pixels = (
+        open_decoded(shards, chosen, image.channels, None, threads=compute.threads)
+        .resized(image.size)
+        .reshape(-1, image.channels)
+    )
     total, squares = pixels.sum(axis=0, dtype=np.int64), np.zeros(image.channels, dtype=np.int64)
     for start in range(0, len(pixels), 1 << 22):
         squares += np.square(pixels[start : start + (1 << 22)].astype(np.int64)).sum(axis=0)
@@ -136,12 +158,24 @@ def check_images(row: RunRow, kind: type[Method], inputs: Inputs, params: TrainP
     """Refuse what cannot be trained on, before anything is built."""
     n, labelled = len(inputs.decoded), int((inputs.clusters >= 0).sum())
     if n < params.batch_size and not kind.gradient_free:
-        raise TrainingError("there are fewer training images than a batch holds", where="train.batch_size", found=f"{n} images, batch {params.batch_size}", fix=f"Set train.batch_size to at most {n}, or add images.")
+        raise TrainingError(
+            "there are fewer training images than a batch holds",
+            where="train.batch_size",
+            found=f"{n} images, batch {params.batch_size}",
+            fix=f"Set train.batch_size to at most {n}, or add images.",
+        )
     if kind.needs_labels and labelled == 0:
-        raise TrainingError(f"method '{row.method}' needs a label set with labels", where=f"runs: {row.name}: labels", found=f"'{row.labels}', which labels no image", fix="Name a mined label set, or `truth` if the images have labels.")
+        raise TrainingError(
+            f"method '{row.method}' needs a label set with labels",
+            where=f"runs: {row.name}: labels",
+            found=f"'{row.labels}', which labels no image",
+            fix="Name a mined label set, or `truth` if the images have labels.",
+        )
 
 
-def build_method(kind: type[Method], method_params: MethodParams, params: TrainParams, image: ImageParams, inputs: Inputs, seed: int) -> Method:
+def build_method(
+    kind: type[Method], method_params: MethodParams, params: TrainParams, image: ImageParams, inputs: Inputs, seed: int
+) -> Method:
     """Initialise backbone and heads; the same seed gives every method the same backbone."""
     architecture, options = kind.own_backbone(method_params) or (params.backbone, {})
     seed_torch(seed, "backbone")
@@ -169,21 +203,24 @@ def batches(sampling: str, clusters: np.ndarray, batch_size: int, seed: int, epo
     return random_batches(len(clusters), batch_size, numpy_rng(seed, "batches", epoch))
 
 
-def view_maker(inputs: Inputs, count: int, seed: int, compute: Compute):  # noqa: ANN201 - see MakeViews
+def view_maker(inputs: Inputs, count: int, seed: int, compute: Compute):
     """The batched path for small images of one size, the per-image path for everything else."""
     images = inputs.decoded.images
     if images is not None and max(images.shape[1:3]) <= BATCHED_SIDE:
 
         def batched(rows: np.ndarray, epoch: int, number: int) -> list[torch.Tensor]:
             pixels = torch.from_numpy(images[rows])
-            return [batched_view(pixels, inputs.views, torch_rng(seed, "views", epoch, number, v), compute.device) for v in range(count)]
+            return [
+                batched_view(pixels, inputs.views, torch_rng(seed, "views", epoch, number, v), compute.device)
+                for v in range(count)
+            ]
 
         return batched
     per_image = PerImageViews(inputs.decoded.image, inputs.views, compute.threads)
     return lambda rows, epoch, number: [per_image(rows, seed, "views", epoch, number, v) for v in range(count)]
 
 
-def live_log(row: RunRow, seed: int):  # noqa: ANN201
+def live_log(row: RunRow, seed: int):
     """DVCLive files under .reprise/live, for watching a run while it trains; never an output."""
     from dvclive import Live
 
@@ -200,7 +237,15 @@ def live_log(row: RunRow, seed: int):  # noqa: ANN201
 
 
 def describe(
-    row: RunRow, seed: int, image: ImageParams, params: TrainParams, method_params: MethodParams, method: Method, inputs: Inputs, compute: Compute, done: Trained
+    row: RunRow,
+    seed: int,
+    image: ImageParams,
+    params: TrainParams,
+    method_params: MethodParams,
+    method: Method,
+    inputs: Inputs,
+    compute: Compute,
+    done: Trained,
 ) -> dict[str, Any]:
     """config.json: how to rebuild the network, what it saw, and under which budget."""
     own = method.own_backbone(method_params)
@@ -225,7 +270,7 @@ def describe(
         "mean": list(inputs.views.mean),
         "std": list(inputs.views.std),
         "pooling": "quadrants" if architecture == "patch_dictionary" else "average",
-        "num_features": int(method.backbone.num_features),  # type: ignore[arg-type]
+        "num_features": int(method.backbone.num_features),
         "weights": method.weights,
         "heads": {name: head.widths for name, head in method.heads().items()},
         "epochs": epochs,
@@ -256,6 +301,8 @@ def describe(
 def write_history(path: Path, history: list[dict[str, float]]) -> None:
     """history.csv: a row an epoch; only the header for gradient-free methods."""
     names = list(history[0]) if history else list(HISTORY)
-    table = pa.table({n: pa.array([r[n] for r in history], pa.int64() if n in ("epoch", "step") else pa.float64()) for n in names})
+    table = pa.table(
+        {n: pa.array([r[n] for r in history], pa.int64() if n in ("epoch", "step") else pa.float64()) for n in names}
+    )
     with atomic_file(path) as file:
         pyarrow.csv.write_csv(table, file)

@@ -44,14 +44,14 @@ def guided_batches(clusters: np.ndarray, batch_size: int, rng: np.random.Generat
     """
     n = len(clusters)
     m = batch_count(n, batch_size)
-    # Shuffled images, then grouped by cluster with the clusters in random order. Unlabelled images are clusters of one.
+    # Shuffled images, grouped by cluster, the clusters in random order.
     shuffled = rng.permutation(n)
     _, group = np.unique(np.where(clusters == NO_LABEL, -1 - np.arange(n), clusters), return_inverse=True)
     rank = rng.permutation(group.max() + 1 if n else 0)
     ordered = shuffled[np.argsort(rank[group[shuffled]], kind="stable")]
     _, sizes = np.unique(rank[group], return_counts=True)
 
-    # "Least filled, ties at random" is a walk through random permutations of the batches: one walk fills every batch once.
+    # "Least filled, ties at random" is a walk through a random permutation of the batches, then through another.
     batch_of = np.empty(n, dtype=np.int64)  # for positions in `ordered`
     walk, start = rng.permutation(m), 0
     for size in sizes:
@@ -120,6 +120,6 @@ def conflicts(clusters: np.ndarray, batches: list[np.ndarray]) -> Conflicts:
 
 
 def fewest_pairs(sizes: np.ndarray, m: int) -> int:
-    """The smallest possible number of conflicting pairs for clusters of these sizes in m batches: each spread evenly."""
+    """The fewest conflicting pairs that clusters of these sizes can have in m batches: each spread evenly."""
     full, rest = np.divmod(sizes, m)
     return int((rest * full * (full + 1) // 2 + (m - rest) * full * (full - 1) // 2).sum())

@@ -40,13 +40,18 @@ def resolve_compute(device: str, precision: str) -> Compute:
         ParameterError: cuda asked for where there is none.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise ParameterError("no CUDA device is visible", where="train.device", found="cuda", fix="Set train.device to auto or cpu, or check `nvidia-smi`.")
+        raise ParameterError(
+            "no CUDA device is visible",
+            where="train.device",
+            found="cuda",
+            fix="Set train.device to auto or cpu, or check `nvidia-smi`.",
+        )
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     if precision == "auto":
         if chosen == "cuda":
             native = torch.cuda.is_bf16_supported(including_emulation=False)
         else:
-            native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+            native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001 - no public name before 2.13
         precision = "bf16" if native else "fp32"
     torch.set_num_threads(threads())
     torch.use_deterministic_algorithms(True, warn_only=chosen == "cuda")

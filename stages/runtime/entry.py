@@ -32,7 +32,13 @@ QUIET = {
 def threads() -> int:
     """Cores this process may use, or REPRISE_THREADS. The last bits of a result may depend on it."""
     asked = os.environ.get("REPRISE_THREADS", "")
-    return max(1, int(asked)) if asked.isdigit() else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return (
+        max(1, int(asked))
+        if asked.isdigit()
+        else len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1
+    )
 
 
 def prepare_process() -> None:
@@ -43,7 +49,9 @@ def prepare_process() -> None:
         os.environ.setdefault(name, str(threads()))
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):  # glibc: keep freed pages, or every training step faults them in anew (measured: +15 to +60 %)
+        if hasattr(
+            libc, "mallopt"
+        ):  # glibc: keep freed pages, or every training step faults them in anew (measured: +15 to +60 %)
             libc.mallopt(_M_MMAP_THRESHOLD, _KEEP_BYTES)
             libc.mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
         parent = os.getppid()

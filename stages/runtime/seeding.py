@@ -1,4 +1,4 @@
-"""Seeds: every random draw is a pure function of named integers, so that a resumed run draws what it would have drawn."""
+"""Seeds: every draw is a pure function of names and integers, so a resumed run draws what it would have drawn."""
 
 from __future__ import annotations
 

@@ -56,24 +56,44 @@ class DAEFeatures(Extractor):
             network.load_state_dict(tensors_of(state["network"]))
             load_optimizer(optimizer, state["optimizer"])
             first = state["epoch"]
-        with Progress(f"autoencoder seed {self.seed}", self.params.epochs * len(images), done=first * len(images)) as progress:
+        with Progress(
+            f"autoencoder seed {self.seed}", self.params.epochs * len(images), done=first * len(images)
+        ) as progress:
             for epoch in range(first, self.params.epochs):
                 self._epoch(network.train(), optimizer, images, epoch, progress)
                 if epoch + 1 < self.params.epochs:
-                    tree = {"epoch": epoch + 1, "network": arrays_of(network.state_dict()), "optimizer": arrays_of(optimizer.state_dict())}
+                    tree = {
+                        "epoch": epoch + 1,
+                        "network": arrays_of(network.state_dict()),
+                        "optimizer": arrays_of(optimizer.state_dict()),
+                    }
                     save_checkpoint(work, epoch + 1, tree)
         return self._codes(network.eval(), images)
 
-    def _epoch(self, network: DenoisingAutoencoder, optimizer: torch.optim.Optimizer, images: np.ndarray, epoch: int, progress: Progress) -> None:
+    def _epoch(
+        self,
+        network: DenoisingAutoencoder,
+        optimizer: torch.optim.Optimizer,
+        images: np.ndarray,
+        epoch: int,
+        progress: Progress,
+    ) -> None:
         count = max(1, len(images) // self.params.batch_size)
-        for number, rows in enumerate(np.array_split(numpy_rng(self.seed, "dae", epoch).permutation(len(images)), count)):
+        for number, rows in enumerate(
+            np.array_split(numpy_rng(self.seed, "dae", epoch).permutation(len(images)), count)
+        ):
             clean = self._pixels(images[rows])
             noise = torch.randn(clean.shape, generator=torch_rng(self.seed, "noise", epoch, number)).to(clean.device)
             with self.compute.autocast():
                 restored = network(clean + self.params.noise * noise)
             loss = F.mse_loss(restored.float(), clean)
             if not math.isfinite(float(loss.detach())):
-                raise MiningError("the autoencoder's loss is not finite", where=f"epoch {epoch + 1}", found=float(loss.detach()), fix="Lower extractors.*.learning_rate.")
+                raise MiningError(
+                    "the autoencoder's loss is not finite",
+                    where=f"epoch {epoch + 1}",
+                    found=float(loss.detach()),
+                    fix="Lower extractors.*.learning_rate.",
+                )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -81,8 +101,19 @@ class DAEFeatures(Extractor):
 
     def _codes(self, network: DenoisingAutoencoder, images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return np.concatenate([network.code(self._pixels(images[s : s + 1024])).float().cpu().numpy() for s in range(0, len(images), 1024)])
+            return np.concatenate(
+                [
+                    network.code(self._pixels(images[s : s + 1024])).float().cpu().numpy()
+                    for s in range(0, len(images), 1024)
+                ]
+            )
 
     def _pixels(self, images: np.ndarray) -> torch.Tensor:
-        x = torch.from_numpy(np.ascontiguousarray(images)).to(self.compute.device).permute(0, 3, 1, 2).float().div_(255.0)
+        x = (
+            torch.from_numpy(np.ascontiguousarray(images))
+            .to(self.compute.device)
+            .permute(0, 3, 1, 2)
+            .float()
+            .div_(255.0)
+        )
         return x.contiguous(memory_format=torch.channels_last)

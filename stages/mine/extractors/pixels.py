@@ -44,5 +44,8 @@ class Pixels(Extractor):
         basis = vectors[:, ::-1][:, : self.params.components]
         basis = basis * np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(basis.shape[1])])
         return np.concatenate(
-            [((flat[s : s + CHUNK].astype(np.float64) / 255.0 - mean) @ basis).astype(np.float32) for s in range(0, len(flat), CHUNK)]
+            [
+                ((flat[s : s + CHUNK].astype(np.float64) / 255.0 - mean) @ basis).astype(np.float32)
+                for s in range(0, len(flat), CHUNK)
+            ]
         )

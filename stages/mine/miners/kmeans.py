@@ -51,10 +51,16 @@ class KMeans(Miner):
             max_points_per_centroid=max(256, -(-len(features) // self.params.clusters)),
         )
         kmeans.train(np.ascontiguousarray(features, dtype=np.float32))
-        squared, nearest = kmeans.index.search(np.ascontiguousarray(features, dtype=np.float32), min(2, self.params.clusters))
+        squared, nearest = kmeans.index.search(
+            np.ascontiguousarray(features, dtype=np.float32), min(2, self.params.clusters)
+        )
         distance = np.sqrt(np.maximum(squared, 0.0))
         ratio = distance[:, 0] / np.maximum(distance[:, 1], np.finfo(np.float32).tiny)
-        return Mined(renumbered(nearest[:, 0]), distance[:, 0].astype(np.float32), np.clip(1.0 - ratio, 0.0, 1.0).astype(np.float32))
+        return Mined(
+            renumbered(nearest[:, 0]),
+            distance[:, 0].astype(np.float32),
+            np.clip(1.0 - ratio, 0.0, 1.0).astype(np.float32),
+        )
 
 
 def renumbered(clusters: np.ndarray) -> np.ndarray:

@@ -32,7 +32,7 @@ class GSimCLR(TwoViewContrast):
     needs_labels = True
     params: GSimCLRParams
 
-    def __init__(self, backbone, params: GSimCLRParams, context: Context) -> None:  # noqa: ANN001 - as in the base
+    def __init__(self, backbone, params: GSimCLRParams, context: Context) -> None:
         super().__init__(backbone, params, context)
         self.mask_same_cluster = params.mask_negatives
 

@@ -78,9 +78,18 @@ class PatchKMeans(Method):
         side, want = self.params.patch_size, self.params.samples
         n, height, width, _ = images.shape
         if min(height, width) < side:
-            raise TrainingError("images are smaller than a patch", where="methods.*.patch_size", found=f"{width}x{height} for patches of {side}", fix="Lower patch_size or raise image.size.")
+            raise TrainingError(
+                "images are smaller than a patch",
+                where="methods.*.patch_size",
+                found=f"{width}x{height} for patches of {side}",
+                fix="Lower patch_size or raise image.size.",
+            )
         rng = numpy_rng(self.context.seed, "patches")
-        which, top, left = rng.integers(0, n, want), rng.integers(0, height - side + 1, want), rng.integers(0, width - side + 1, want)
+        which, top, left = (
+            rng.integers(0, n, want),
+            rng.integers(0, height - side + 1, want),
+            rng.integers(0, width - side + 1, want),
+        )
         steps = np.arange(side)
         patches = images[which[:, None, None], top[:, None, None] + steps[:, None], left[:, None, None] + steps]
         # the order (channel, row, column) of torch's unfold
@@ -92,7 +101,12 @@ class PatchKMeans(Method):
         import faiss
 
         if len(white_Np) < self.params.patches:
-            raise TrainingError("fewer patches than centroids", where="methods.*.patches", found=f"{len(white_Np)} for {self.params.patches}", fix="Raise samples or lower patches.")
+            raise TrainingError(
+                "fewer patches than centroids",
+                where="methods.*.patches",
+                found=f"{len(white_Np)} for {self.params.patches}",
+                fix="Raise samples or lower patches.",
+            )
         kmeans = faiss.Kmeans(
             white_Np.shape[1],
             self.params.patches,
@@ -102,4 +116,4 @@ class PatchKMeans(Method):
             min_points_per_centroid=1,
         )
         kmeans.train(np.ascontiguousarray(white_Np.numpy()))
-        return torch.from_numpy(kmeans.centroids.copy())
+        return torch.from_numpy(np.array(kmeans.centroids))

@@ -35,7 +35,7 @@ class Supervised(Method):
 
     def __init__(self, backbone: nn.Module, params: SupervisedParams, context: Context) -> None:
         super().__init__(backbone, params, context)
-        self.classifier = nn.Linear(backbone.num_features, context.clusters)  # type: ignore[arg-type]
+        self.classifier = nn.Linear(backbone.num_features, context.clusters)
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean cross entropy over the labelled images of the batch (0 if it has none)."""

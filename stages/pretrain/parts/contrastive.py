@@ -14,7 +14,7 @@ from stages.pretrain.parts.nt_xent import nt_xent
 
 
 class ContrastiveParams(MethodParams):
-    """temperature: of NT-Xent (paper: 0.1 on ImageNet, 0.5 on CIFAR-10). hidden, output: projector widths; layers: 2 or 3."""
+    """temperature: of NT-Xent (paper: 0.1 on ImageNet, 0.5 on CIFAR-10). hidden, output, layers: of the projector."""
 
     temperature: Annotated[float, Field(gt=0, le=10)] = 0.5
     hidden: Annotated[int, Field(ge=1, le=65536)] = 128
@@ -27,12 +27,13 @@ class TwoViewContrast(Method):
 
     Params = ContrastiveParams
     params: ContrastiveParams
+    projector: Projector
     mask_same_cluster: bool = False
 
     def __init__(self, backbone: nn.Module, params: ContrastiveParams, context: Context) -> None:
         super().__init__(backbone, params, context)
         widths = [backbone.num_features, *[params.hidden] * (params.layers - 1), params.output]
-        self.projector = Projector(widths)  # type: ignore[arg-type]
+        self.projector = Projector(widths)
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """NT-Xent of the projections; the features of the first view go to the collapse figures."""

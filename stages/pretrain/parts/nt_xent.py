@@ -27,8 +27,9 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float, clusters: Tensor 
         A scalar. With one image and no negatives it is 0.
     """
     count = len(first)
-    z = F.normalize(torch.cat([first, second]).float(), dim=1)
-    similarity = z @ z.T / temperature
+    with torch.autocast(first.device.type, enabled=False):  # a bf16 product would blur similarities divided by 0.1
+        z = F.normalize(torch.cat([first, second]).float(), dim=1)
+        similarity = z @ z.T / temperature
     itself = torch.eye(2 * count, dtype=torch.bool, device=z.device)
     left_out = itself
     partner = torch.arange(2 * count, device=z.device).roll(count)

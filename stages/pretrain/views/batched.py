@@ -32,7 +32,9 @@ def batched_view(images: Tensor, settings: ViewSettings, rng: torch.Generator, d
         (B, C, S, S) float32, normalised.
     """
     x = images.to(device).permute(0, 3, 1, 2).float().div_(255.0)
-    x = resized_crops(x, draw_crops(len(x), images.shape[1], images.shape[2], settings.crop_scale_min, rng).to(device), settings.size)
+    x = resized_crops(
+        x, draw_crops(len(x), images.shape[1], images.shape[2], settings.crop_scale_min, rng).to(device), settings.size
+    )
     if settings.flip:
         mirrored = (torch.rand(len(x), generator=rng) < 0.5).to(device)
         x = torch.where(mirrored.view(-1, 1, 1, 1), x.flip(3), x)
@@ -57,7 +59,7 @@ def normalise(x: Tensor, settings: ViewSettings) -> Tensor:
 
 
 def draw_crops(count: int, height: int, width: int, scale_min: float, rng: torch.Generator) -> Tensor:
-    """Random resized crops as torchvision draws them: area uniform in [scale_min, 1], log-uniform aspect, integer boxes.
+    """Random resized crops as torchvision draws them: area uniform in [scale_min, 1], aspect log-uniform, whole pixels.
 
     Returns:
         (count, 4) float: top, left, height, width in pixels.
@@ -146,7 +148,9 @@ def _hue(x: Tensor, turns: Tensor) -> Tensor:
     safe = torch.where(chroma > 0, chroma, 1.0)
     red, green, blue = x.split(1, dim=1)
     hue = torch.where(
-        value == red, (green - blue) / safe, torch.where(value == green, 2.0 + (blue - red) / safe, 4.0 + (red - green) / safe)
+        value == red,
+        (green - blue) / safe,
+        torch.where(value == green, 2.0 + (blue - red) / safe, 4.0 + (red - green) / safe),
     )
     hue = hue / 6.0 + turns
     # f(n) of the HSV hexcone: value minus chroma times a trapezoid of the hue

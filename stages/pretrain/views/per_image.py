@@ -49,13 +49,19 @@ class PerImageViews:
         return np.stack([v if v.ndim == 3 else v[..., None] for v in views])
 
 
-def build_transform(settings: ViewSettings):  # noqa: ANN201 - albumentations is imported here, 2.8 s
+def build_transform(settings: ViewSettings):
     """The albumentations pipeline of one view: (H, W, C) uint8 -> (S, S, C) uint8."""
     import albumentations as A
 
     side, strength = settings.size, settings.jitter
     steps: list[A.BasicTransform] = [
-        A.RandomResizedCrop((side, side), scale=(settings.crop_scale_min, 1.0), ratio=RATIO, interpolation=cv2.INTER_LINEAR, area_for_downscale="image")
+        A.RandomResizedCrop(
+            (side, side),
+            scale=(settings.crop_scale_min, 1.0),
+            ratio=RATIO,
+            interpolation=cv2.INTER_LINEAR,
+            area_for_downscale="image",
+        )
     ]
     if settings.flip:
         steps.append(A.HorizontalFlip(p=0.5))
@@ -64,12 +70,22 @@ def build_transform(settings: ViewSettings):  # noqa: ANN201 - albumentations is
         turn = min(0.5, 0.2 * strength)
         coloured = settings.channels == 3
         steps.append(
-            A.ColorJitter(span, span, span if coloured else (1.0, 1.0), (-turn, turn) if coloured else (0.0, 0.0), p=JITTER_PROBABILITY)
+            A.ColorJitter(
+                span,
+                span,
+                span if coloured else (1.0, 1.0),
+                (-turn, turn) if coloured else (0.0, 0.0),
+                p=JITTER_PROBABILITY,
+            )
         )
     if settings.grey > 0 and settings.channels == 3:
         steps.append(A.ToGray(p=settings.grey))
     if settings.blur > 0:
-        steps.append(A.GaussianBlur(blur_limit=(settings.blur_kernel, settings.blur_kernel), sigma_limit=BLUR_SIGMA, p=settings.blur))
+        steps.append(
+            A.GaussianBlur(
+                blur_limit=(settings.blur_kernel, settings.blur_kernel), sigma_limit=BLUR_SIGMA, p=settings.blur
+            )
+        )
     if settings.solarize > 0:
         steps.append(A.Solarize(threshold_range=(0.5, 0.5), p=settings.solarize))
     return A.Compose(steps)

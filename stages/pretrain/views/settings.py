@@ -62,6 +62,11 @@ def resolve_views(
     for name in ViewParams.model_fields:
         value = getattr(params, name)
         if value is None and name not in defaults:
-            raise ManifestError(f"the suggested views lack '{name}'", where=suggested, found=", ".join(sorted(defaults)), fix="Run `dvc repro ingest` to write it again.")
+            raise ManifestError(
+                f"the suggested views lack '{name}'",
+                where=suggested,
+                found=", ".join(sorted(defaults)),
+                fix="Run `dvc repro ingest` to write it again.",
+            )
         values[name] = defaults[name] if value is None else value
     return ViewSettings(size=image.size, channels=image.channels, mean=mean, std=std, **values)
