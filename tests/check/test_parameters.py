@@ -60,14 +60,19 @@ def test_everything_wrong_is_told_at_once(raw: dict[str, Any]) -> None:
         ("probes.quality.knn.k", "valid integer. Found: nan"),
         ("runs[1].labels", "needs a label set"),
     ]:
-        assert any(line.startswith(f"{path}: ") and rest in line for line in lines), f"{path}: {rest}\nin\n" + "\n".join(lines)
+        assert any(line.startswith(f"{path}: ") and rest in line for line in lines), (
+            f"{path}: {rest}\nin\n" + "\n".join(lines)
+        )
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
         (lambda raw: raw["runs"].append({**raw["runs"][0]}), "runs: a name may stand in one row only. Found: 'random'"),
-        (lambda raw: raw["runs"][4].update(labels="dae_kmean"), "runs[4].labels: no row of 'mines' is called 'dae_kmean'"),
+        (
+            lambda raw: raw["runs"][4].update(labels="dae_kmean"),
+            "runs[4].labels: no row of 'mines' is called 'dae_kmean'",
+        ),
         (lambda raw: raw["mines"][2].update(on="features/da"), "mines[2].on: no row of 'features' is called 'da'"),
         (lambda raw: raw["mines"][2].update(on="embed/simcl"), "Did you mean 'simclr'?"),
         (lambda raw: raw["mines"][2].update(on="embed/gsimclr"), "gsimclr <- gsimclr"),
@@ -80,12 +85,18 @@ def test_everything_wrong_is_told_at_once(raw: dict[str, Any]) -> None:
         (lambda raw: raw.pop("methods"), "methods: must hold one block per row of runs"),
         (lambda raw: raw.update(probes=[1]), "probes: must hold one block per row of groups. Found: 'list'"),
         (lambda raw: raw["methods"].update(simclr=None), "methods.simclr: must be a block of parameters. Found: None"),
-        (lambda raw: raw["probes"]["quality"].update(knm={}), "probes.quality.knm: unknown probe. Found: 'knm'. Did you mean 'knn'?"),
+        (
+            lambda raw: raw["probes"]["quality"].update(knm={}),
+            "probes.quality.knm: unknown probe. Found: 'knm'. Did you mean 'knn'?",
+        ),
         (lambda raw: raw["probes"]["quality"].update({3: {}}), "probes.quality.3: unknown probe"),
         (lambda raw: raw["source"].update(options={"x": 1}), "source.options.x: unknown parameter"),
         (lambda raw: raw["train"].update(epochs="60"), "train.epochs: input should be a valid integer. Found: '60'"),
         (lambda raw: raw["train"].update(epochs=True), "train.epochs: input should be a valid integer. Found: True"),
-        (lambda raw: raw["train"].update(learning_rate=float("inf")), "train.learning_rate: input should be a finite number"),
+        (
+            lambda raw: raw["train"].update(learning_rate=float("inf")),
+            "train.learning_rate: input should be a finite number",
+        ),
         (lambda raw: raw["train"].update(epochs=10**40), "train.epochs: "),
         (lambda raw: raw.update({"tr\u202eain": 1}), "unknown section"),
     ],
@@ -97,9 +108,15 @@ def test_one_thing_wrong(raw: dict[str, Any], change: Any, expected: str) -> Non
 
 
 def test_a_circle_through_two_runs_is_told_once(raw: dict[str, Any]) -> None:
-    raw["mines"] += [{"name": "a", "miner": "kmeans", "on": "embed/two"}, {"name": "b", "miner": "kmeans", "on": "embed/one"}]
+    raw["mines"] += [
+        {"name": "a", "miner": "kmeans", "on": "embed/two"},
+        {"name": "b", "miner": "kmeans", "on": "embed/one"},
+    ]
     raw["mining"] |= {"a": {"clusters": 20}, "b": {"clusters": 20}}
-    raw["runs"] += [{"name": "one", "method": "gsimclr", "labels": "a"}, {"name": "two", "method": "gsimclr", "labels": "b"}]
+    raw["runs"] += [
+        {"name": "one", "method": "gsimclr", "labels": "a"},
+        {"name": "two", "method": "gsimclr", "labels": "b"},
+    ]
     raw["methods"] |= {"one": {}, "two": {}}
     circles = [line for line in told(raw) if "Break the circle" in line]
     assert len(circles) == 1

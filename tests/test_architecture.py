@@ -1,0 +1,372 @@
+"""The walls of the house (DESIGN "The house"), kept by reading the source. Nothing is run but the parsers."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.graph import Stage, load_graph
+from stages.check.parameters import known_sections
+from stages.contracts.params import StrictModel, read_yaml
+from tests.code_reach import imports, reach
+
+ROOT = Path(__file__).resolve().parents[1]
+FLOORS = ("contracts", "networks", "measures", "runtime")
+# What a floor may import of the others; rooms may import every floor and themselves.
+BELOW = {"contracts": set(), "networks": {"contracts"}, "measures": {"contracts"}, "runtime": {"contracts"}}
+ROOMS = sorted(p.name for p in (ROOT / "stages").iterdir() if p.is_dir() and p.name not in (*FLOORS, "__pycache__"))
+PLUGIN_FOLDERS = (
+    "stages/ingest/sources",
+    "stages/mine/extractors",
+    "stages/mine/miners",
+    "stages/pretrain/methods",
+    *sorted(
+        str(p.relative_to(ROOT)) for p in (ROOT / "stages/probe/probes").iterdir() if p.is_dir() and p.name[0] != "_"
+    ),
+)
+LONGEST_FILE, LONGEST_MAIN = 400, 80
+
+
+def sources(*folders: str) -> list[Path]:
+    found = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    assert found, folders
+    return found
+
+
+def named(path: Path) -> Iterator[tuple[str, str]]:
+    """(module, where) of every import of a file."""
+    for module, line in imports(path):
+        yield module, f"{path.relative_to(ROOT)}:{line}"
+
+
+def broken(folders: tuple[str, ...], forbidden: Any) -> list[str]:
+    return [
+        f"{where} imports {module}" for path in sources(*folders) for module, where in named(path) if forbidden(module)
+    ]
+
+
+def top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def room_of(module: str) -> str | None:
+    parts = module.split(".")
+    return parts[1] if parts[0] == "stages" and len(parts) > 1 else None
+
+
+def test_stages_never_import_what_starts_them() -> None:
+    assert (
+        broken(("stages",), lambda module: top(module) in {"pipeline", "prefect", "dvc", "tests", "benchmarks"}) == []
+    )
+
+
+def test_pipeline_never_imports_torch_or_a_stage() -> None:
+    def forbidden(module: str) -> bool:
+        parts = module.split(".")
+        floor = parts[0] == "stages" and len(parts) > 1 and parts[1] != "contracts"
+        return top(module) in {"torch", "dvc", "timm"} or (
+            floor and parts[1:3] not in (["measures"], ["measures", "statistics"])
+        )
+
+    assert broken(("pipeline",), forbidden) == []
+    reached = {str(path) for path in reach(ROOT, [path.relative_to(ROOT) for path in sources("pipeline")])}
+    heavy = [path for path in reached if any(top(module) == "torch" for module, _ in imports(ROOT / path))]
+    assert heavy == []
+
+
+def test_prefect_stays_in_the_flows() -> None:
+    found = broken(("pipeline",), lambda module: top(module) == "prefect")
+    assert [line for line in found if not line.startswith("pipeline/flows.py")] == []
+
+
+def test_only_one_file_calls_dvc() -> None:
+    """The command's name as a word of its own in a list or tuple of arguments."""
+    callers = set()
+    for path in sources("pipeline", "stages"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.List | ast.Tuple) and any(
+                isinstance(e, ast.Constant) and e.value == "dvc" for e in node.elts
+            ):
+                callers.add(str(path.relative_to(ROOT)))
+    assert callers - {"stages/contracts/provenance.py"} == {"pipeline/dvc.py"}  # provenance asks for its version
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_floors_rest_on_what_is_below(floor: str) -> None:
+    allowed = {floor, *BELOW[floor]}
+    assert (
+        broken((f"stages/{floor}",), lambda module: room_of(module) is not None and room_of(module) not in allowed)
+        == []
+    )
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_never_import_each_other(room: str) -> None:
+    allowed = {room, *FLOORS}
+    assert (
+        broken((f"stages/{room}",), lambda module: room_of(module) is not None and room_of(module) not in allowed) == []
+    )
+
+
+def test_contracts_and_statistics_live_without_torch() -> None:
+    heavy = {"torch", "timm", "torchvision", "torchmetrics"}
+    assert broken(("stages/contracts",), lambda module: top(module) in heavy) == []
+    reached = reach(ROOT, [Path("stages/measures/statistics.py")])
+    assert [str(path) for path in reached if any(top(module) in heavy for module, _ in imports(ROOT / path))] == []
+
+
+def test_networks_know_no_files_and_no_optimisers() -> None:
+    assert (
+        broken(("stages/networks",), lambda module: top(module) in {"pathlib", "os", "shutil"} or "optim" in module)
+        == []
+    )
+
+
+def test_measures_know_no_files() -> None:
+    assert broken(("stages/measures",), lambda module: top(module) in {"pathlib", "os", "shutil", "pyarrow"}) == []
+
+
+@pytest.mark.parametrize("folder", PLUGIN_FOLDERS)
+def test_plug_ins_never_import_each_other(folder: str) -> None:
+    package = folder.replace("/", ".")
+    names = {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__"}
+    assert names, folder
+    assert broken((folder,), lambda module: module.startswith(f"{package}.") and module.split(".")[-1] in names) == []
+
+
+def test_names_say_what_things_do() -> None:
+    generic = re.compile(
+        r"^(utils?|helpers?|common|misc|tools?|manager|handler|stuff|base)$|_(utils?|helpers?|manager|handler)$"
+    )
+    files = [
+        p
+        for folder in ("pipeline", "stages", "tests", "benchmarks")
+        for p in (ROOT / folder).rglob("*")
+        if p.suffix in ("", ".py")
+    ]
+    assert [str(p.relative_to(ROOT)) for p in files if generic.search(p.stem)] == []
+
+
+def test_files_are_short_enough_to_read() -> None:
+    lengths = {
+        str(p.relative_to(ROOT)): len(p.read_text(encoding="utf-8").splitlines()) for p in sources("pipeline", "stages")
+    }
+    assert {name: n for name, n in lengths.items() if n > LONGEST_FILE} == {}
+    assert {name: n for name, n in lengths.items() if name.endswith("__main__.py") and n >= LONGEST_MAIN} == {}
+
+
+def test_packages_hold_a_docstring_and_nothing_else() -> None:
+    for path in [p for p in sources("pipeline", "stages") if p.name == "__init__.py"]:
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        assert len(body) == 1, (
+            f"{path.relative_to(ROOT)} must say in one docstring what it holds and what must never be in it"
+        )
+        assert isinstance(body[0], ast.Expr), path
+
+
+def test_no_path_of_a_machine() -> None:
+    place = re.compile(r"(?<![\w.])/(work|home|root|mnt|Users)/\w|\.\./shared|shared/(data|papers)")
+    suffixes = {".py", ".md", ".yaml", ".yml", ".toml", ".json", ".lock", ".html", ".jinja", ".j2", ""}
+    folders = ("pipeline", "stages", "benchmarks", "docs", "tests", ".ci")
+    files = [
+        p
+        for f in folders
+        for p in (ROOT / f).rglob("*")
+        if p.is_file() and p.suffix in suffixes and "__pycache__" not in p.parts
+    ]
+    files += [p for p in ROOT.glob("*") if p.is_file() and p.suffix in suffixes and p.name != ".git"]
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()[:80]}"
+        for path in files
+        if path != Path(__file__)
+        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1)
+        if place.search(line)
+    ]
+    assert found == []
+
+
+def test_telemetry_is_off_in_everything_that_is_started() -> None:
+    from pipeline.processes import QUIET as pipeline_quiet
+    from stages.runtime.entry import QUIET as stage_quiet
+
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert pipeline_quiet == stage_quiet
+    for name, value in stage_quiet.items():
+        assert f"export {name} := {value}\n" in makefile
+
+
+# ---- parameters ------------------------------------------------------------------------------------------
+
+
+def typed_classes() -> list[tuple[str, type[StrictModel]]]:
+    """(folder of its room, class) of every section and plug-in."""
+    found = [(f"stages/{m.__module__.split('.')[1]}", m) for m in known_sections().values()]
+    for folder in PLUGIN_FOLDERS:
+        for path in sorted((ROOT / folder).glob("*.py")):
+            module = importlib.import_module(f"{folder.replace('/', '.')}.{path.stem}")
+            for _, kind in inspect.getmembers(module, inspect.isclass):
+                if kind.__module__ == module.__name__ and hasattr(kind, "Params"):
+                    found.append(("/".join(folder.split("/")[:2]), kind.Params))
+    return found
+
+
+def test_every_parameter_is_used() -> None:
+    texts = {
+        folder: "\n".join(
+            p.read_text(encoding="utf-8") for p in (ROOT / folder).rglob("*") if p.suffix in (".py", ".json")
+        )
+        for folder in {f for f, _ in typed_classes()}
+    }
+    texts["stages/contracts"] = "\n".join(texts.values())  # shared sections are used in any room
+    unused = [
+        f"{kind.__module__}.{kind.__qualname__}.{field}"
+        for folder, kind in typed_classes()
+        for field in kind.model_fields
+        if not re.search(rf"\.{field}\b|[\"'$]{field}\b", texts[folder])
+    ]
+    assert unused == []
+
+
+def test_every_key_of_the_parameter_file_has_a_comment_above_or_beside_its_block() -> None:
+    """A reader of params.yaml finds a word about each section."""
+    lines = (ROOT / "params.yaml").read_text(encoding="utf-8").splitlines()
+    raw = read_yaml(ROOT / "params.yaml")
+    for section in raw:
+        start = next(i for i, line in enumerate(lines) if line.startswith(f"{section}:"))
+        block = [lines[start]]
+        for line in lines[start + 1 :]:
+            if line and not line.startswith((" ", "#", "-")):
+                break
+            block.append(line)
+        assert any("#" in line for line in [*lines[max(0, start - 2) : start], *block]), (
+            f"params.yaml: {section} has no comment"
+        )
+
+
+# ---- promise 6: declared dependencies cover the code -----------------------------------------------------
+
+
+def plug_ins(stage: Stage, raw: dict[str, Any]) -> list[Path]:
+    """Files that a stage looks up by name, from the tables of params.yaml."""
+
+    def row(table: str) -> dict[str, Any]:
+        return next(row for row in raw[table] if row["name"] == stage.words[0])
+
+    if stage.group == "ingest":
+        return [Path(f"stages/ingest/sources/{raw['source']['name']}.py")]
+    if stage.group == "features":
+        return [Path(f"stages/mine/extractors/{row('features')['extractor']}.py")]
+    if stage.group == "mine":
+        return [Path(f"stages/mine/miners/{row('mines')['miner']}.py")]
+    if stage.group == "pretrain":
+        return [Path(f"stages/pretrain/methods/{row('runs')['method']}.py")]
+    if stage.group == "probe":
+        return sorted(p.relative_to(ROOT) for p in (ROOT / f"stages/probe/probes/{stage.words[2]}").glob("*.py"))
+    return []
+
+
+def entry(stage: Stage) -> Path:
+    match = re.match(r"python -m (stages(?:\.\w+)+)", stage.cmd)
+    assert match, stage.cmd
+    path = Path(*match[1].split("."))
+    return path / "__main__.py" if (ROOT / path).is_dir() else path.with_suffix(".py")
+
+
+def code_of(stage: Stage, raw: dict[str, Any]) -> set[str]:
+    """Project files that the stage's process runs or reads as its own: imports, plug-ins, templates and suites."""
+    files = {str(path) for path in reach(ROOT, [entry(stage), *plug_ins(stage, raw)])}
+    room = ROOT / "stages" / entry(stage).parts[1]
+    files |= {
+        str(p.relative_to(ROOT)) for p in room.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc", ".md")
+    }
+    return {file for file in files if not (Path(file).name == "__init__.py" and Path(file).parent == Path("stages"))}
+
+
+def declared_code(stage: Stage) -> list[str]:
+    return [dep for dep in stage.deps if dep == "stages" or dep.startswith("stages/")]
+
+
+def covers(dep: str, file: str) -> bool:
+    return file == dep or file.startswith(f"{dep}/")
+
+
+def test_declared_dependencies_cover_the_code_that_runs() -> None:
+    """Without this, a change of code leaves old results standing (promise 6)."""
+    raw = read_yaml(ROOT / "params.yaml")
+    missing: dict[str, list[str]] = {}
+    for stage in load_graph(ROOT).stages:
+        uncovered = {file for file in code_of(stage, raw) if not any(covers(dep, file) for dep in declared_code(stage))}
+        if stage.group != "check" and uncovered:
+            missing.setdefault(stage.group, sorted(uncovered))
+    assert missing == {}, "add to the deps of these stages in dvc.yaml"
+
+
+def test_declared_code_is_code_that_runs() -> None:
+    """Without this, a change of code reruns what does not use it (promise 2)."""
+    raw = read_yaml(ROOT / "params.yaml")
+    used: dict[str, set[str]] = {}
+    for stage in load_graph(ROOT).stages:
+        code = code_of(stage, raw)
+        for dep in declared_code(stage):
+            used.setdefault(stage.group, set()).update([dep] if any(covers(dep, file) for file in code) else [])
+    idle = {
+        stage.group: sorted(set(declared_code(stage)) - used[stage.group])
+        for stage in load_graph(ROOT).stages
+        if set(declared_code(stage)) - used[stage.group]
+    }
+    assert idle == {}, "remove from the deps of these stages in dvc.yaml"
+
+
+def test_declared_parameters_exist_and_cover_the_sections_read() -> None:
+    """A stage that calls section(raw, "x", ...) or reads raw["x"] must declare x or x.<something>."""
+    raw = read_yaml(ROOT / "params.yaml")
+    graph = load_graph(ROOT)
+    for stage in graph.stages:
+        for key in stage.params:
+            value: Any = raw
+            for part in key.split("."):
+                assert part in value, f"{stage.name}: params.yaml has no {key}"
+                value = value[part]
+    for stage in graph.stages:
+        if stage.group == "check":
+            continue  # it depends on the whole file
+        room = f"stages/{entry(stage).parts[1]}/"
+        own = [ROOT / file for file in code_of(stage, raw) if file.startswith(room) and file.endswith(".py")]
+        read = {name for path in own for name in sections_read(path, raw)}
+        declared = {key.split(".")[0] for key in stage.params}
+        assert read <= declared, f"{stage.group} reads {sorted(read - declared)} of params.yaml without declaring it"
+
+
+def sections_read(path: Path, raw: dict[str, Any]) -> set[str]:
+    """Names of top-level sections that a file takes from the parsed params.yaml, as far as the source shows it."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    if not any(isinstance(node, ast.Name) and node.id == "read_yaml" for node in ast.walk(tree)):
+        return set()
+    constants = {
+        alias.asname or alias.name: getattr(importlib.import_module(node.module or ""), alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.name == "SECTION"
+    }
+    found = set()
+    for node in ast.walk(tree):
+        asked: ast.expr | None = None
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "section" and len(node.args) > 1:
+            asked = node.args[1]
+        elif isinstance(node, ast.Subscript) and getattr(node.value, "id", "") == "raw":
+            asked = node.slice
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "raw.get":
+            asked = node.args[0]
+        if isinstance(asked, ast.Constant) and asked.value in raw:
+            found.add(str(asked.value))
+        elif isinstance(asked, ast.Name) and asked.id in constants:
+            found.add(constants[asked.id])
+    return found
