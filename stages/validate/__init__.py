@@ -1,0 +1,1 @@
+"""Manifest -> verdict; a gate that repairs nothing. Never reads pixels."""
