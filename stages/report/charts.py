@@ -40,15 +40,15 @@ class Line:
 
 
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
-    """Round numbers (1, 2 or 5 times a power of ten) that lie in [low, high], about `wanted` of them."""
+    """Round numbers in [low, high]: multiples of 1, 2 or 5 times a power of ten, as many as `wanted` + 1 allows."""
     if not high > low:
         return [low]
-    raw = (high - low) / max(1, wanted - 1)
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(s * power for s in (1, 2, 5, 10) if s * power >= raw * (1 - 1e-9))
-    first = math.ceil(low / step - 1e-9)
-    count = math.floor(high / step + 1e-9) - first + 1
-    return [round((first + i) * step, 12) for i in range(count)]
+    power = 10.0 ** math.floor(math.log10((high - low) / wanted))
+    for step in (s * power for s in (1, 2, 5, 10, 20)):
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        if last - first <= wanted:
+            break
+    return [round(i * step, 12) for i in range(first, last + 1)] or [low]
 
 
 def tick_texts(values: Sequence[float]) -> list[str]:

@@ -87,8 +87,16 @@ def _verdict(pair: dict[str, Any], level: float) -> Verdict:
         difference=points(gap),
         interval="" if low is None or high is None else f"[{points(low)}, {points(high)}]",
         p="–" if adjusted is None else "< 0.001" if adjusted < 0.001 else f"{adjusted:.3f}",
-        words=str(pair["verdict"]),
+        words=_words(pair, gap, adjusted is not None and adjusted < level),
     )
+
+
+def _words(pair: dict[str, Any], gap: float, differs: bool) -> str:
+    """The verdict for people; what the seeds allow to be claimed stands once, above the table."""
+    if pair["p_adjusted"] is None:
+        return str(pair["verdict"])
+    higher, lower = (pair["a"], pair["b"]) if gap > 0 else (pair["b"], pair["a"])
+    return f"{shown(higher)} is above {shown(lower)}" if differs else "no difference shown"
 
 
 def outcome(comparison: Comparison | None, runs: Sequence[Run], family: str) -> str:
@@ -144,7 +152,7 @@ def _ties(comparison: Comparison, best: str) -> str:
         for v in comparison.verdicts
         if best in (v.first, v.second) and not v.differs
     ]
-    return f"No difference was found between {shown(best)} and {listed(level)}. " if level else ""
+    return f"No difference was shown between {shown(best)} and {listed(level)}. " if level else ""
 
 
 def _claim(comparison: Comparison) -> str:

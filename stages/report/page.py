@@ -37,7 +37,6 @@ _CONTENTS = (
     ("parameters", "Parameters"),
     ("lineage", "Lineage"),
 )
-_METRICS_A_TABLE = 4
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,6 @@ def _values(artifacts: Artifacts, wanted_samples: int) -> dict[str, Any]:
     sprite = maps.sprite if maps else None
     checks = data.checks or ()
     metrics = sections_runs.metric_names(runs, family)
-    groups = [metrics[i : i + _METRICS_A_TABLE] for i in range(0, len(metrics), _METRICS_A_TABLE)] or [()]
     return {
         "title": data.dataset.name if data.dataset else "Unnamed data set",
         "outcome": outcome(comparison, runs, family),
@@ -118,8 +116,8 @@ def _values(artifacts: Artifacts, wanted_samples: int) -> dict[str, Any]:
         "family_chart": sections_runs.family_chart(runs, family, intervals),
         "interval_words": interval_words(runs),
         "metric_tables": [
-            ("Figures" if index == 0 else "Further figures", names, sections_runs.table(runs, names, intervals))
-            for index, names in enumerate(groups)
+            (title, names, sections_runs.table(runs, names, intervals))
+            for title, names in sections_runs.metric_tables(metrics, family)
         ],
         "comparison": comparison,
         "how_tested": how_tested(comparison),

@@ -60,6 +60,7 @@ class Clusters:
     seed: int
     more_seeds: int
     miner: str
+    truth: bool  # these are the true classes
     features: str
     used_by: tuple[str, ...]
     images: int
@@ -114,8 +115,11 @@ def _clusters(seeds: Sequence[LabelSet], runs: Sequence[Run], budget: int) -> Cl
     quality = first.quality
     sizes = first.sizes
     batch_rows = [run.first.config.get("sampling") for run in runs if run.first.config.get("labels") == first.name]
-    batches = next((s["batches"] for s in batch_rows if isinstance(s, dict) and s.get("batches")), None)
+    guided = [s for s in batch_rows if isinstance(s, dict) and s.get("kind", "guided") == "guided"]
+    batches = next((s["batches"] for s in guided if s.get("batches")), None)
     limit = (float(batches), f"{batches} batches an epoch: larger clusters must conflict") if batches else None
+    truth = bool(quality.get("uses_truth"))
+    figures = () if truth else tuple(row for row in _QUALITY if quality.get(row[0]) is not None)
     picture, cut = (None, False)
     if first.montage is not None:
         picture, cut = montage(first.montage.read_bytes(), str(first.montage), budget)
@@ -123,6 +127,7 @@ def _clusters(seeds: Sequence[LabelSet], runs: Sequence[Run], budget: int) -> Cl
         name=first.name,
         seed=first.seed,
         more_seeds=len(seeds) - 1,
+        truth=truth,
         miner=str(quality.get("miner") or "unknown miner"),
         features=str(quality.get("on") or "unknown features"),
         used_by=tuple(run.name for run in runs if run.first.config.get("labels") == first.name),
@@ -131,9 +136,7 @@ def _clusters(seeds: Sequence[LabelSet], runs: Sequence[Run], budget: int) -> Cl
         count=len(sizes),
         sizes=(sizes[-1], sizes[len(sizes) // 2], sizes[0]) if sizes else None,
         chart=size_chart(sizes, f"Cluster sizes of {first.name}", limit) if len(sizes) > 1 else None,
-        quality=tuple(
-            (title, number(quality[key]), meaning) for key, title, meaning in _QUALITY if quality.get(key) is not None
-        ),
+        quality=tuple((title, number(quality[key]), meaning) for key, title, meaning in figures),
         picture=picture,
         cut=cut,
     )

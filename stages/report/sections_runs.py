@@ -23,6 +23,8 @@ _CURVES = (
 )
 _NOT_CURVES = {"epoch", "step"}
 _MOST_CURVES = 6
+_COLUMNS = 5  # metrics a table
+_RESOLVED = ("views", "options", "learning_rate_scaled", "stem", "pooling", "taps", "precision", "device", "threads")
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Budget:
 
     name: str
     architecture: str
+    pixels: str
     weights: str
     epochs: str
     images: str
@@ -78,6 +81,7 @@ class Batches:
     run: str
     seed: int
     labels: str
+    order: str  # guided or random
     clusters: str
     largest: str
     batches: str
@@ -87,6 +91,19 @@ class Batches:
 
 
 Intervals = Mapping[tuple[str, str], tuple[float | None, float | None]]  # (run, metric) -> both ends
+
+
+def metric_tables(metrics: Sequence[str], family: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """(title, metrics) of each table: first the family metric and other top-1 accuracies, then probe by probe."""
+    main = tuple(m for m in metrics if m == family or m.endswith(".top1"))[:_COLUMNS]
+    rest: dict[str, list[str]] = {}
+    for metric in metrics:
+        if metric not in main:
+            rest.setdefault(metric.split(".", 1)[0], []).append(metric)
+    tables = [("", main)] if main else []
+    for probe, names in sorted(rest.items()):
+        tables += [(metric_title(probe), tuple(names[i : i + _COLUMNS])) for i in range(0, len(names), _COLUMNS)]
+    return tuple(tables)
 
 
 def metric_names(runs: Sequence[Run], family: str) -> tuple[str, ...]:
@@ -158,14 +175,15 @@ def _budget(name: str, config: Mapping[str, Any]) -> Budget:
     side = size[0] if isinstance(size, list) and size else size
     return Budget(
         name=name,
-        architecture=word("architecture") + (f", {side} px" if side else ""),
+        architecture=word("architecture"),
+        pixels=f"{side} px" if side else "–",
         weights=word("weights"),
         epochs=word("epochs"),
         images=quantity(config.get("images_seen")),
         crops=quantity(config.get("crops_seen")),
         flops=quantity(config.get("flops_per_image")),
         precision=word("precision"),
-        device=word("device") + (f", {threads} thread{'s' if threads != 1 else ''}" if threads else ""),
+        device=word("device") + (f" × {threads}" if threads else ""),
         features=word("num_features"),
     )
 
@@ -227,6 +245,7 @@ def _batches(run: str, seed: int, labels: str, sampling: Mapping[str, Any]) -> B
         run=run,
         seed=seed,
         labels=labels,
+        order=str(sampling.get("kind") or "guided"),
         clusters=number(sampling.get("clusters")),
         largest=number(largest),
         batches=number(batches),
@@ -249,12 +268,19 @@ def flattened(value: object, prefix: str = "") -> list[tuple[str, str]]:
 
 def parameter_rows(runs: Sequence[Run]) -> tuple[tuple[str, tuple[str, ...], bool], ...]:
     """(path, value by run, whether the runs differ): every parameter that any run used, those that differ first."""
-    by_run = [dict(flattened(run.first.config.get("parameters") or {})) for run in runs]
+    by_run = [dict(flattened(_used(run.first.config))) for run in runs]
     paths = list(dict.fromkeys(path for found in by_run for path in found))
     rows = [(path, tuple(found.get(path, "–") for found in by_run)) for path in paths]
     return tuple(
         sorted(((path, values, len(set(values)) > 1) for path, values in rows), key=lambda row: (not row[2], row[0]))
     )
+
+
+def _used(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What params.yaml gave, and what became of its nulls and `auto`s."""
+    given = config.get("parameters")
+    resolved = {name: config[name] for name in _RESOLVED if config.get(name) not in (None, {})}
+    return {**(given if isinstance(given, Mapping) else {}), **({"resolved": resolved} if resolved else {})}
 
 
 def protocol_rows(runs: Sequence[Run]) -> tuple[tuple[str, str, tuple[str, ...], bool], ...]:

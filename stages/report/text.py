@@ -58,12 +58,14 @@ _TITLES = {
     "ari": "ARI",
     "nll": "NLL",
     "ece": "ECE",
+    "std": "standard deviation",
+    "val": "on val",
 }
 
 
 def metric_title(metric: str) -> str:
-    """`knn.top1` as a title: kNN top-1 accuracy. Unknown words stay, underscores become spaces."""
-    return shown(" ".join(_TITLES.get(part, part.replace("_", " ")) for part in metric.split(".")))
+    """`knn.top1` as a title: kNN top-1 accuracy. Unknown words stay, dots and underscores become spaces."""
+    return shown(" ".join(_TITLES.get(word, word) for part in metric.split(".") for word in part.split("_")))
 
 
 def share(part: float, whole: float) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from markupsafe import Markup
 
 from stages.contracts.images import decode
 from stages.contracts.shards import Shards
@@ -27,7 +28,7 @@ SPRITE_COLUMNS = 40
 class Picture:
     """A picture that the page can show: data URI, its size in pixels, and whether to enlarge its pixels as squares."""
 
-    uri: str
+    uri: Markup
     width: int
     height: int
     crisp: bool
@@ -120,7 +121,7 @@ def encoded(image: np.ndarray, tiny: bool) -> Picture:
         smaller = cv2.imencode(".jpg", swapped, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
         if len(smaller) < len(data):
             kind, data = "jpeg", smaller
-    uri = f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+    uri = Markup("data:image/{};base64,{}").format(kind, base64.b64encode(data).decode("ascii"))  # whole, however long
     return Picture(uri, image.shape[1], image.shape[0], tiny)
 
 

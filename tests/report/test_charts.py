@@ -43,8 +43,9 @@ def test_ticks_are_round_rising_and_inside(low: float, high: float) -> None:
 
 
 def test_ticks_of_the_unit_interval() -> None:
-    assert ticks(0, 1) == [0, 0.5, 1]
-    assert ticks(0, 1, wanted=6) == [0, 0.2, 0.4, 0.6, 0.8, 1]
+    assert ticks(0, 1) == [0, 0.2, 0.4, 0.6, 0.8, 1]
+    assert ticks(0, 1, wanted=3) == [0, 0.5, 1]
+    assert ticks(21.0, 29.0, wanted=4) == [22, 24, 26, 28]
 
 
 def test_tick_texts_tell_neighbours_apart() -> None:

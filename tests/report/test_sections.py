@@ -49,7 +49,7 @@ def test_outcome_sorts_runs_into_above_below_and_unclear() -> None:
     assert "a is above the untrained network (random) beyond chance; " in words
     assert "c is below the untrained network (random); " in words
     assert "b cannot be told from the untrained network (random). " in words
-    assert "No difference was found" not in words
+    assert "No difference was shown" not in words
 
 
 def test_outcome_without_verdicts_makes_no_claim() -> None:
