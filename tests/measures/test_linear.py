@@ -72,6 +72,16 @@ def test_same_input_same_bits() -> None:
     assert (linear.Problem(x, y).fit(0.01).weight == linear.Problem(x, y).fit(0.01).weight).all()
 
 
+def test_small_problems_do_not_depend_on_the_number_of_threads() -> None:
+    x, y = blobs(300, 3)
+    found = []
+    for threads in (2, 1):
+        torch.set_num_threads(threads)
+        found.append(linear.Problem(x, y).fit(0.01).weight)
+        assert torch.get_num_threads() == threads
+    assert (found[0] == found[1]).all()
+
+
 def test_more_dimensions_than_examples() -> None:
     rng = np.random.default_rng(4)
     x, y = rng.normal(size=(20, 60)), rng.integers(0, 3, 20)
