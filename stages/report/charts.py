@@ -86,7 +86,7 @@ def svg(width: float, height: float, label: str, body: Sequence[Markup], kind: s
 
 def margin(names: Sequence[str], letters: int = 20) -> float:
     """Width that the longest of the names takes when at most `letters` of it are written."""
-    return 22.0 + 6.8 * max((min(len(shown(name, letters)), letters + 10) for name in names), default=0)
+    return 20.0 + 8.0 * max((min(len(shown(name, letters)), letters + 10) for name in names), default=0)
 
 
 def _text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> Markup:
@@ -100,7 +100,7 @@ def _segment(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
 def interval_chart(rows: Sequence[Estimate], label: str) -> Markup:
     """A row an estimate, largest value first: a dot at the value, a bar for the interval, rings for the seeds."""
     rows = sorted(rows, key=lambda r: (-r.value, r.name))
-    width, left, right, step, top = 760.0, margin([row.name for row in rows]), 90.0, 30.0, 8.0
+    width, left, right, step, top = 640.0, margin([row.name for row in rows]), 70.0, 30.0, 8.0
     height = top + step * len(rows) + 30
     bounds = [v for r in rows for v in (r.value, r.low, r.high, *r.seeds) if v is not None]
     domain, span = padded(min(bounds), max(bounds)), (left, width - right)
@@ -127,7 +127,7 @@ def interval_chart(rows: Sequence[Estimate], label: str) -> Markup:
         parts.append(Markup('<circle cx="{:.1f}" cy="{:.1f}" r="5" class="dot"/>').format(x, y))
         parts.append(_text(width - right + 14, y + 4, number(row.value), "value"))
         body.append(Markup("<g><title>{}</title>{}</g>").format(tip, Markup("").join(parts)))
-    return svg(width, height, label, body)
+    return svg(width, height, label, body, "chart wide")
 
 
 def line_chart(lines: Sequence[Line], title: str, x_name: str = "epoch") -> Markup:
@@ -192,7 +192,7 @@ def lonely(points: Sequence[tuple[float, float] | None]) -> list[tuple[float, fl
 
 def bar_chart(rows: Sequence[tuple[str, Sequence[int]]], parts: Sequence[str], label: str) -> Markup:
     """Stacked horizontal bars: a row a class, a colour a part (train, val, test), the sum at the end."""
-    width, left, right, step, top = 760.0, margin([name for name, _ in rows]), 70.0, 22.0, 4.0
+    width, left, right, step, top = 640.0, margin([name for name, _ in rows]), 66.0, 22.0, 4.0
     largest = max((sum(counts) for _, counts in rows), default=0) or 1
     body = []
     for index, (name, counts) in enumerate(rows):
@@ -209,7 +209,7 @@ def bar_chart(rows: Sequence[tuple[str, Sequence[int]]], parts: Sequence[str], l
             x += size
         drawn.append(_text(x + 8, y + 15, f"{sum(counts):,}", "value"))
         body.append(Markup("<g><title>{}: {}</title>{}</g>").format(shown(name), tip, Markup("").join(drawn)))
-    return svg(width, top * 2 + step * len(rows), label, body)
+    return svg(width, top * 2 + step * len(rows), label, body, "chart wide")
 
 
 def size_chart(sizes: Sequence[int], label: str, limit_line: tuple[float, str] | None = None) -> Markup:

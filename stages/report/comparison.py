@@ -176,5 +176,6 @@ def how_tested(comparison: Comparison | None) -> str:
         )
     return (
         f"Test: {tests} on the same images for {metric}, corrected by Holm over all pairs: whether two trained models "
-        "differ. It is no statement about methods, which needs three seeds or more."
+        "differ. It is no statement about methods, which needs three seeds or more. "
+        "The brackets are intervals over examples, pair by pair, not corrected."
     )

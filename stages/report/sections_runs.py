@@ -87,7 +87,7 @@ class Batches:
     batches: str
     conflicting: str
     affected: str
-    possible: str  # in words: whether zero conflicts were possible
+    possible: str  # whether zero conflicts were possible: only if the largest cluster has an image a batch at most
 
 
 Intervals = Mapping[tuple[str, str], tuple[float | None, float | None]]  # (run, metric) -> both ends
@@ -236,11 +236,7 @@ def _batches(run: str, seed: int, labels: str, sampling: Mapping[str, Any]) -> B
     largest, batches, affected = sampling.get("largest"), sampling.get("batches"), sampling.get("share_affected")
     possible = "–"
     if largest is not None and batches is not None:
-        possible = (
-            "yes"
-            if largest <= batches
-            else f"no: the largest cluster ({largest:,}) has more images than there are batches ({batches:,})"
-        )
+        possible = "yes" if largest <= batches else f"no: {largest:,} > {batches:,}"
     return Batches(
         run=run,
         seed=seed,
