@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,7 +33,7 @@ SMALL = 1 << 24  # n * d * c below which one thread is used
 @contextmanager
 def fitting_threads(work: int) -> Iterator[None]:
     """One thread for small problems: their products end before a second one has woken up, and on a busy machine the
-    waiting cost 40 times the work (digits: 160 s instead of 4 s). As a gain, their bits do not depend on the threads.
+    waiting cost many times the work. As a gain, their bits do not depend on the number of threads.
     """
     before = torch.get_num_threads()
     if work < SMALL:
@@ -116,7 +117,8 @@ class Problem:
             return float(loss), torch.cat([scale * slope, residual.sum(0, keepdim=True)]).view(-1).numpy()
 
         options = {"maxiter": STEPS, "maxfun": 2 * STEPS, "gtol": TOLERANCE, "ftol": 0.0, "maxcor": 20}
-        with fitting_threads(self.work):
+        # the optimiser's own algebra is on vectors of (d + 1) c numbers, always too short for BLAS threads
+        with fitting_threads(self.work), threadpool_limits(1, user_api="blas"):
             begin = self._start(start, scale)
             found = minimize(value_and_gradient, begin, jac=True, method="L-BFGS-B", options=options)
         both = torch.from_numpy(found.x).view(d + 1, c)
