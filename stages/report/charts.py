@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from stages.report.text import number, shown
+from stages.report.text import abbreviated, number, shown
 
 COLOURS = 8
+LETTERS = 22  # of a name beside its row
 Numbers = Sequence[float]
 
 
@@ -84,9 +85,9 @@ def svg(width: float, height: float, label: str, body: Sequence[Markup], kind: s
     ).format(kind, shown(label, 300), width, height, width, height, Markup("").join(body))
 
 
-def margin(names: Sequence[str], letters: int = 20) -> float:
+def margin(names: Sequence[str], letters: int = LETTERS) -> float:
     """Width that the longest of the names takes when at most `letters` of it are written."""
-    return 20.0 + 8.0 * max((min(len(shown(name, letters)), letters + 10) for name in names), default=0)
+    return 20.0 + 7.6 * max((len(abbreviated(name, letters)) for name in names), default=0)
 
 
 def _text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> Markup:
@@ -114,7 +115,7 @@ def interval_chart(rows: Sequence[Estimate], label: str) -> Markup:
         y = top + step * (index + 0.5)
         x = place(row.value, domain, span)
         tip = f"{shown(row.name)}: {number(row.value)}"
-        parts = [_text(left - 12, y + 4, shown(row.name, 20), "name", "end")]
+        parts = [_text(left - 12, y + 4, abbreviated(row.name, LETTERS), "name", "end")]
         if row.low is not None and row.high is not None:
             ends = place(row.low, domain, span), place(row.high, domain, span)
             tip += f" [{number(row.low)}, {number(row.high)}]"
@@ -135,7 +136,7 @@ def line_chart(lines: Sequence[Line], title: str, x_name: str = "epoch") -> Mark
     width, height, left, right, top, bottom = 220.0, 160.0, 44.0, 10.0, 26.0, 32.0
     xs = [x for line in lines for x in line.x]
     ys = [y for line in lines for y in line.y if y is not None and math.isfinite(y)]
-    body = [_text(2, 13, shown(title, 34), "title")]
+    body = [_text(2, 13, abbreviated(title, 34), "title")]
     if not ys:
         return svg(width, height, f"{title}: no values", [*body, _text(left, 90, "no finite values", "tick")])
     x_domain = (min(xs), max(xs)) if max(xs) > min(xs) else padded(min(xs), max(xs))
@@ -198,7 +199,7 @@ def bar_chart(rows: Sequence[tuple[str, Sequence[int]]], parts: Sequence[str], l
     for index, (name, counts) in enumerate(rows):
         y, x = top + step * index, left
         tip = ", ".join(f"{part} {count:,}" for part, count in zip(parts, counts, strict=True))
-        drawn = [_text(left - 12, y + 15, shown(name, 20), "name", "end")]
+        drawn = [_text(left - 12, y + 15, abbreviated(name, LETTERS), "name", "end")]
         for part, count in enumerate(counts):
             size = count / largest * (width - left - right)
             drawn.append(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from stages.report.charts import margin, svg
-from stages.report.text import shown
+from stages.report.text import abbreviated, shown
 
 MOST_CLASSES = 20
 LETTERS = 14  # of a class name beside its row
@@ -68,7 +68,7 @@ def heatmap(confusion: Confusion, label: str) -> Markup:
     size = len(confusion.names)
     cell = 30.0 if size <= 12 else 25.0
     left = margin(confusion.names, LETTERS)
-    tilted = max(len(shown(name, LETTERS)) for name in confusion.names) > 3 if confusion.names else False
+    tilted = max(len(abbreviated(name, LETTERS)) for name in confusion.names) > 3 if confusion.names else False
     top = left * 0.9 if tilted else 24.0
     body = []
     for index, name in enumerate(confusion.names):
@@ -76,7 +76,7 @@ def heatmap(confusion: Confusion, label: str) -> Markup:
         full = Markup("<title>{}</title>").format(shown(name))
         body.append(
             Markup('<text x="{:.1f}" y="{:.1f}" class="name" text-anchor="end">{}{}</text>').format(
-                left - 8, top + middle + 4, shown(name, LETTERS), full
+                left - 8, top + middle + 4, abbreviated(name, LETTERS), full
             )
         )
         x, y = left + middle + (4 if tilted else 0), top - 8
@@ -85,7 +85,7 @@ def heatmap(confusion: Confusion, label: str) -> Markup:
         )
         body.append(
             Markup('<text x="{:.1f}" y="{:.1f}" class="name"{}>{}{}</text>').format(
-                x, y, turn, shown(name, LETTERS), full
+                x, y, turn, abbreviated(name, LETTERS), full
             )
         )
     for i, row in enumerate(confusion.counts):

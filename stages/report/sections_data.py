@@ -149,7 +149,7 @@ def refused_share(part: DataPart) -> str:
     refused = part.dataset.quarantined
     if refused is None and part.refusals is not None:
         refused = sum(r.count for r in part.refusals)
-    return share(refused, part.dataset.found) if refused is not None else ""
+    return share(refused, part.dataset.found) if refused else ""
 
 
 def size_words(images: Images | None) -> str:

@@ -26,6 +26,12 @@ def shown(text: object, limit: int = NAME_LENGTH) -> str:
     return f"{line[:limit]}… ({len(whole):,} characters)"
 
 
+def abbreviated(text: object, limit: int) -> str:
+    """`text` on one line of at most `limit` characters: beyond that its beginning and end, which tell names apart."""
+    line = shown(text, LONGEST)
+    return line if len(line) <= limit else f"{line[: limit // 2]}…{line[len(line) - (limit - limit // 2 - 1) :]}"
+
+
 def finalized(value: object) -> object:
     """What jinja2 prints for an expression: Markup as it is, any other text made safe and bounded."""
     if isinstance(value, Markup):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -309,8 +310,16 @@ def _index_types() -> list[tuple[str, pa.DataType]]:
     return [(field.name, field.type) for field in INDEX_SCHEMA]
 
 
+@pytest.fixture(scope="session")
+def trees() -> dict[str, Path]:
+    """Trees that were written already, by their arguments."""
+    return {}
+
+
 @pytest.fixture
-def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
+def build(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, trees: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> Build:
     """Make a tree in an empty folder, go there, and return the folder."""
 
     def make(
@@ -319,9 +328,14 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
         seeds: tuple[int, ...] = (0,),
         runs: dict[str, tuple[str, str]] | None = None,
     ) -> Path:
+        arguments = repr((names, labelled, seeds, runs))
+        if arguments not in trees:
+            trees[arguments] = tmp_path_factory.mktemp("tree")
+            monkeypatch.chdir(trees[arguments])
+            Path("params.yaml").write_text(json.dumps({"report": {"samples": 24}}), encoding="utf-8")
+            Tree(names or [str(i) for i in range(10)], labelled, seeds, runs).write()
+        shutil.copytree(trees[arguments], tmp_path, dirs_exist_ok=True)
         monkeypatch.chdir(tmp_path)
-        (tmp_path / "params.yaml").write_text(json.dumps({"report": {"samples": 24}}), encoding="utf-8")
-        Tree(names or [str(i) for i in range(10)], labelled, seeds, runs).write()
         return tmp_path
 
     return make

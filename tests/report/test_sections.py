@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from stages.report.comparison import Comparison, Verdict, how_tested, outcome
+from stages.report.gather import gather
 from stages.report.gather_data import Images, sample_keys
 from stages.report.gather_runs import Figure, Run, SeedRun, numbered, read_history
+from stages.report.page import render
 from stages.report.provenance_script import write_provenance_script
 from stages.report.sections_pictures import MOST_QUERIES, queries
 from stages.report.sections_runs import MOST_POINTS, curves, flattened, guided_batches, metric_names, table
@@ -61,6 +64,17 @@ def test_outcome_without_verdicts_makes_no_claim() -> None:
     assert how_tested(two) == how_tested(None) == ""
     assert "No accuracy is given" in outcome(None, (run("a", None),), "knn.top1")
     assert "Nothing has been trained" in outcome(None, (), "knn.top1")
+
+
+def test_many_pairs_are_listed_whole_only_on_demand(build: Callable[..., Path]) -> None:
+    build(runs={f"run_{i}": ("random" if i == 0 else "simclr", "none") for i in range(7)})
+    page = render(gather(), 1).decode()
+    assert "A difference was shown for 6 of 21 pairs." in page
+    assert (
+        page.index("run_6 is above run_0")
+        < page.index("<summary>All pairs</summary>")
+        < page.index("no difference shown")
+    )
 
 
 def test_outcome_of_methods_needs_the_claim() -> None:

@@ -14,6 +14,7 @@ from stages.contracts.params import section
 from stages.report.params import SECTION, ReportParams
 from stages.report.text import (
     NAME_LENGTH,
+    abbreviated,
     embedded_json,
     finalized,
     listed,
@@ -39,6 +40,14 @@ def test_shown_keeps_ordinary_names() -> None:
     for name in ("golden retriever", "n02086240", "Straße", "日本", "שלום", "a\\b"):
         assert shown(name) == name
     assert shown("x" * (NAME_LENGTH + 1)) == "x" * NAME_LENGTH + "… (61 characters)"
+
+
+@given(st.text(st.characters(), max_size=100), st.integers(4, 30))
+def test_abbreviated_fits_and_keeps_both_ends(text: str, limit: int) -> None:
+    found, whole = abbreviated(text, limit), shown(text, 2000)
+    assert len(found) == min(len(whole), limit)
+    assert found[0:1] == whole[0:1]
+    assert found[-1:] == whole[-1:]
 
 
 @given(
