@@ -24,6 +24,7 @@ _FIXES = {
     errno.EROFS: "The file system is read-only: mount it writable or work in another folder.",
     errno.EACCES: "Give yourself write permission on that folder (`ls -ld` shows its owner).",
     errno.EPERM: "Give yourself write permission on that folder (`ls -ld` shows its owner).",
+    errno.EEXIST: "A file stands where a folder is needed: move it away.",
     errno.ENOTDIR: "A file stands where a folder is needed: move it away.",
 }
 
@@ -65,7 +66,9 @@ def atomic_file(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = _partial(path)
         try:
-            with open(partial, mode, encoding=None if "b" in mode else "utf-8", newline=None if "b" in mode else "\n") as file:
+            with open(
+                partial, mode, encoding=None if "b" in mode else "utf-8", newline=None if "b" in mode else "\n"
+            ) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""Decoded images: each is decoded once, kept as uint8 in `.reprise/decoded/`, and shared by every stage that needs pixels.
+"""Decoded images: each is decoded once, kept as uint8 in `.reprise/decoded/`, and shared by all stages.
 
 The cache is keyed by the shards, the rows, the channels and the size, built under a lock (one process builds,
 the others wait and use it), renamed into place whole, and bounded in size: what does not fit is decoded on
@@ -39,7 +39,12 @@ class Decoded:
     """
 
     def __init__(
-        self, read: Callable[[int], np.ndarray], sizes: np.ndarray, channels: int, pixels: np.ndarray | None, threads: int
+        self,
+        read: Callable[[int], np.ndarray],
+        sizes: np.ndarray,
+        channels: int,
+        pixels: np.ndarray | None,
+        threads: int,
     ) -> None:
         self._read, self._sizes, self._channels, self._threads = read, sizes, channels, threads
         self._ends = np.cumsum(sizes[:, 0] * sizes[:, 1] * channels)
@@ -63,7 +68,9 @@ class Decoded:
             return self._read(i)
         height, width = self._sizes[i]
         end = self._ends[i]
-        return np.asarray(self._pixels[end - height * width * self._channels : end]).reshape(height, width, self._channels)
+        return np.asarray(self._pixels[end - height * width * self._channels : end]).reshape(
+            height, width, self._channels
+        )
 
     def resized(self, size: int) -> np.ndarray:
         """All images as squares: shorter side scaled to `size`, centre cut; (n, size, size, c) uint8 in memory."""
@@ -112,7 +119,12 @@ def open_decoded(
         where = f"{shards.directory}: key {shards.keys[row]}"
         pixels = decode(shards.read(row), where, channels, plain=True)
         if pixels.shape[:2] != (shards.heights[row], shards.widths[row]):
-            raise ShardError("a stored image has another size than the index says", where=where, found=f"{pixels.shape[1]} x {pixels.shape[0]} pixels", fix="Run `dvc repro --force shard` to write the shards again.")
+            raise ShardError(
+                "a stored image has another size than the index says",
+                where=where,
+                found=f"{pixels.shape[1]} x {pixels.shape[0]} pixels",
+                fix="Run `dvc repro --force shard` to write the shards again.",
+            )
         return pixels if size is None else square(pixels, size)
 
     if total == 0 or total > max_bytes:
@@ -138,7 +150,13 @@ def _map(folder: Path, total: int) -> np.ndarray | None:
 
 
 def _build(
-    folder: Path, total: int, max_bytes: int, read: Callable[[int], np.ndarray], sizes: np.ndarray, channels: int, threads: int
+    folder: Path,
+    total: int,
+    max_bytes: int,
+    read: Callable[[int], np.ndarray],
+    sizes: np.ndarray,
+    channels: int,
+    threads: int,
 ) -> np.ndarray | None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".partial-{folder.name}")

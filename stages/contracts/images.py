@@ -29,6 +29,7 @@ _GREY, _GREY_ALPHA, _GREY_16 = ("1", "L"), ("LA", "La"), ("I;16", "I;16L", "I;16
 _COLOUR, _COLOUR_ALPHA = ("RGB", "CMYK", "YCbCr", "RGBX", "P"), ("RGBA", "RGBa", "PA")
 _ORIENTATION = 0x0112  # EXIF tag
 _TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation -> PIL.Image.Transpose
+_PNG = b"\x89PNG\r\n\x1a\n"
 _CUT = ("truncated", "not enough image data", "unexpected end", "incomplete")
 _SIGNATURES = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG", "PNG"), (b"GIF8", "GIF"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"))
 _FIX_FILE = "Mend or remove the file, then run again."
@@ -65,12 +66,17 @@ def inspect(data: bytes, where: str, max_pixels: int = MAX_PIXELS, min_side: int
     """
     image = _open(data, where, max_pixels)
     kind = "JPEG" if image.format == "MPO" else str(image.format)
-    with _explained(where, kind, data):
+    with _Explained(where, kind, data):
         frames = int(getattr(image, "n_frames", 1))
         pixels = _pixels(image, where)
     height, width = pixels.shape[:2]
     if min(height, width) < min_side:
-        raise ImageRefused("too_small", where=where, found=f"{width} x {height} pixels", fix=f"Images need at least {min_side} pixels a side (source.min_side).")
+        raise ImageRefused(
+            "too_small",
+            where=where,
+            found=f"{width} x {height} pixels",
+            fix=f"Images need at least {min_side} pixels a side (source.min_side).",
+        )
     plain = kind in PLAIN_FORMATS and image.format != "MPO" and frames == 1 and _needs_no_rule(image, data)
     if plain:
         fast = _decode_plain(data)
@@ -95,7 +101,7 @@ def decode(data: bytes, where: str, channels: int = 3, max_pixels: int = MAX_PIX
     pixels = _decode_plain(data) if plain else None
     if pixels is None:
         image = _open(data, where, max_pixels)
-        with _explained(where, str(image.format), data):
+        with _Explained(where, str(image.format), data):
             pixels = _pixels(image, where)
     return as_channels(pixels, channels)
 
@@ -122,12 +128,13 @@ def stored_png(pixels: np.ndarray) -> bytes:
     raw = np.concatenate([np.zeros((height, 1), np.uint8), rows], axis=1).tobytes()
     pieces = [raw[i : i + 65535] for i in range(0, len(raw), 65535)]
     blocks = b"".join(
-        struct.pack("<BHH", i == len(pieces) - 1, len(piece), len(piece) ^ 0xFFFF) + piece for i, piece in enumerate(pieces)
+        struct.pack("<BHH", i == len(pieces) - 1, len(piece), len(piece) ^ 0xFFFF) + piece
+        for i, piece in enumerate(pieces)
     )
     stream = b"\x78\x01" + blocks + struct.pack(">I", zlib.adler32(raw))
     header = struct.pack(">IIBBBBB", width, height, 8, 0 if pixels.ndim == 2 else 2, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", stream), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
+    return _PNG + b"".join(
         struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks
     )
 
@@ -175,7 +182,7 @@ def _cover(width: int, height: int, size: int) -> tuple[int, int]:
     return max(size, round(width * size / shorter)), max(size, round(height * size / shorter))
 
 
-class _explained:
+class _Explained:
     """Turn whatever a decoder raises on hostile bytes into ImageRefused; library warnings are not for users."""
 
     def __init__(self, where: str, kind: str, data: bytes) -> None:
@@ -191,7 +198,9 @@ class _explained:
         if error is None or isinstance(error, ImageRefused) or not isinstance(error, Exception):
             return
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ImageRefused(_damage(said, self._data), where=self._where, found=f"{self._kind}: {said}", fix=_FIX_FILE) from error
+        raise ImageRefused(
+            _damage(said, self._data), where=self._where, found=f"{self._kind}: {said}", fix=_FIX_FILE
+        ) from error
 
 
 def _open(data: bytes, where: str, max_pixels: int) -> Any:
@@ -205,18 +214,27 @@ def _open(data: bytes, where: str, max_pixels: int) -> Any:
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
-        raise ImageRefused("too_many_pixels", where=where, found=str(error), fix="Scale it down (source.max_pixels).") from error
+        raise ImageRefused(
+            "too_many_pixels", where=where, found=str(error), fix="Scale it down (source.max_pixels)."
+        ) from error
     except UnidentifiedImageError as error:
         kind = next((name for sign, name in _SIGNATURES if data.startswith(sign)), None)
         if kind is None:
             raise ImageRefused("not_an_image", where=where, found=_looks_like(data), fix=_FIX_FILE) from error
-        raise ImageRefused(_damage("", data), where=where, found=f"{kind}: its header is damaged", fix=_FIX_FILE) from error
+        raise ImageRefused(
+            _damage("", data), where=where, found=f"{kind}: its header is damaged", fix=_FIX_FILE
+        ) from error
     except Exception as error:  # Pillow's parsers raise anything on hostile headers
         said = str(error) or type(error).__name__
         raise ImageRefused(_damage(said, data), where=where, found=said, fix=_FIX_FILE) from error
     width, height = image.size
     if width * height > max_pixels:
-        raise ImageRefused("too_many_pixels", where=where, found=f"{width} x {height} pixels", fix=f"The limit is {max_pixels} pixels (source.max_pixels).")
+        raise ImageRefused(
+            "too_many_pixels",
+            where=where,
+            found=f"{width} x {height} pixels",
+            fix=f"The limit is {max_pixels} pixels (source.max_pixels).",
+        )
     if width < 1 or height < 1:
         raise ImageRefused("undecodable", where=where, found=f"{width} x {height} pixels", fix=_FIX_FILE)
     return image
@@ -231,7 +249,12 @@ def _damage(said: str, data: bytes) -> str:
 
 def _looks_like(data: bytes) -> str:
     start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    signs = ((b"<svg", "an SVG drawing"), (b"<!doctype html", "an HTML page"), (b"<html", "an HTML page"), (b"<?xml", "an XML file"))
+    signs = (
+        (b"<svg", "an SVG drawing"),
+        (b"<!doctype html", "an HTML page"),
+        (b"<html", "an HTML page"),
+        (b"<?xml", "an XML file"),
+    )
     signs += ((b"%pdf", "a PDF file"), (b"pk\x03\x04", "a ZIP archive"), (b"\x1f\x8b", "a gzip file"))
     for sign, name in signs:
         if start.startswith(sign):
@@ -253,7 +276,9 @@ def _pixels(image: Any, where: str) -> np.ndarray:
         values = np.asarray(image if turn is None else image.transpose(turn)).astype(np.uint32)
         return ((values + 128) // 257).astype(np.uint8)
     if mode not in (*_GREY, *_GREY_ALPHA, *_COLOUR, *_COLOUR_ALPHA):
-        raise ImageRefused("unsupported_depth", where=where, found=f"pixel type {mode}", fix="Convert it to 8 or 16 bits a channel.")
+        raise ImageRefused(
+            "unsupported_depth", where=where, found=f"pixel type {mode}", fix="Convert it to 8 or 16 bits a channel."
+        )
     grey = mode in (*_GREY, *_GREY_ALPHA)
     if transparent:
         layer = image.convert("RGBA")
@@ -272,10 +297,23 @@ def _needs_no_rule(image: Any, data: bytes) -> bool:
     return upright and eight_bits and image.mode in ("L", "RGB") and "transparency" not in image.info
 
 
+def _chunks_fit(png: bytes) -> bool:
+    """Whether the chunks of a PNG lie inside the file, up to its IEND."""
+    at = len(_PNG)
+    while at + 12 <= len(png):
+        length, name = struct.unpack_from(">I4s", png, at)
+        at += 12 + length
+        if name == b"IEND":
+            return at <= len(png)
+    return False
+
+
 def _decode_plain(data: bytes) -> np.ndarray | None:
     """OpenCV's view of the bytes: (h, w) grey, (h, w, 3) RGB, or None if it has none."""
     import cv2
 
+    if data.startswith(_PNG) and not _chunks_fit(data):  # OpenCV 5.0 searches for minutes in a chunk that ends nowhere
+        return None
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:

@@ -1,4 +1,6 @@
-"""What lies in a folder that nobody vouches for: every entry once, by a stated rule, without opening a device or leaving the root.
+"""What lies in a folder that nobody vouches for: every entry once, by a stated rule.
+
+No device is opened, nothing is waited for, and no link leads out of the root.
 
 Standard library only: `python -m stages.ingest.scan` runs before each `repro` and must cost next to nothing.
 A digest over names and contents stands for the folder in DVC (which fails on broken links, loops and names
@@ -76,7 +78,14 @@ def walk(root: str | Path) -> list[Entry]:
             with os.scandir(os.path.join(real_top, folder) if folder else real_top) as listing:
                 found = list(listing)
         except OSError as error:
-            entries.append(Entry(folder, os.path.join(real_top, folder), "unreadable", f"this folder cannot be listed: {error.strerror}"))
+            entries.append(
+                Entry(
+                    folder,
+                    os.path.join(real_top, folder),
+                    "unreadable",
+                    f"this folder cannot be listed: {error.strerror}",
+                )
+            )
             continue
         for item in found:
             name = folder + b"/" + item.name if folder else item.name
@@ -99,14 +108,27 @@ def _entry(name: bytes, item: os.DirEntry[bytes], real_top: bytes) -> Entry:
         if item.is_symlink():
             path = os.path.realpath(path, strict=True)
             if os.path.commonpath([path, real_top]) != real_top:
-                return Entry(name, item.path, "outside_root", "the link leaves the root: copy the file, or make that folder the root")
+                return Entry(
+                    name,
+                    item.path,
+                    "outside_root",
+                    "the link leaves the root: copy the file, or make that folder the root",
+                )
         mode = os.stat(path, follow_symlinks=False).st_mode
     except OSError as error:
-        reasons = {errno.ENOENT: ("broken_link", "the link's target is missing"), errno.ELOOP: ("link_loop", "the link leads back to itself")}
+        reasons = {
+            errno.ENOENT: ("broken_link", "the link's target is missing"),
+            errno.ELOOP: ("link_loop", "the link leads back to itself"),
+        }
         reason, detail = reasons.get(error.errno or 0, ("unreadable", f"it cannot be looked at: {error.strerror}"))
         return Entry(name, item.path, reason, detail)
     if stat.S_ISDIR(mode):
-        return Entry(name, path, "link_to_folder", "links to folders are not entered: what is inside the root is found at its own place")
+        return Entry(
+            name,
+            path,
+            "link_to_folder",
+            "links to folders are not entered: what is inside the root is found at its own place",
+        )
     if not stat.S_ISREG(mode):
         return Entry(name, path, "not_a_file", "it is a device, a FIFO or a socket")
     return Entry(name, path)
@@ -115,10 +137,25 @@ def _entry(name: bytes, item: os.DirEntry[bytes], real_top: bytes) -> Entry:
 def root_error(root: str | Path, error: OSError) -> SourceError:
     """What to tell a user whose root cannot be read."""
     if error.errno == errno.ENOENT:
-        return SourceError("there is nothing at the root of the source", where=root, found="no such folder or file", fix="Set source.root in params.yaml to the folder that holds your images.")
+        return SourceError(
+            "there is nothing at the root of the source",
+            where=root,
+            found="no such folder or file",
+            fix="Set source.root in params.yaml to the folder that holds your images.",
+        )
     if error.errno == errno.ENOTDIR:
-        return SourceError("the root of the source is not a folder", where=root, found="a file", fix="Set source.root in params.yaml to the folder that holds your images.")
-    return SourceError("the root of the source cannot be read", where=root, found=error.strerror, fix="Give yourself read permission on it (`ls -ld` shows its owner).")
+        return SourceError(
+            "the root of the source is not a folder",
+            where=root,
+            found="a file",
+            fix="Set source.root in params.yaml to the folder that holds your images.",
+        )
+    return SourceError(
+        "the root of the source cannot be read",
+        where=root,
+        found=error.strerror,
+        fix="Give yourself read permission on it (`ls -ld` shows its owner).",
+    )
 
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -142,7 +179,9 @@ def opened(path: bytes | str | Path) -> Iterator[int]:
                 raise
             descriptor = os.open(os.path.realpath(path, strict=True), _FLAGS)
     except OSError as error:
-        raise ImageRefused("unreadable", where=where, found=error.strerror, fix="Give yourself read permission on it.") from error
+        raise ImageRefused(
+            "unreadable", where=where, found=error.strerror, fix="Give yourself read permission on it."
+        ) from error
     try:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
@@ -150,10 +189,17 @@ def opened(path: bytes | str | Path) -> Iterator[int]:
         try:
             yield descriptor
         except OSError as error:
-            raise ImageRefused("unreadable", where=where, found=error.strerror or error, fix="Check the disk.") from error
+            raise ImageRefused(
+                "unreadable", where=where, found=error.strerror or error, fix="Check the disk."
+            ) from error
         after = os.fstat(descriptor)
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-            raise ImageRefused("changed_while_reading", where=where, found="other size or time after reading", fix="Run again when nobody writes to it.")
+            raise ImageRefused(
+                "changed_while_reading",
+                where=where,
+                found="other size or time after reading",
+                fix="Run again when nobody writes to it.",
+            )
     finally:
         os.close(descriptor)
 
@@ -167,12 +213,22 @@ def read_regular(path: bytes | str | Path, limit: int) -> bytes:
     with opened(path) as descriptor:
         size = os.fstat(descriptor).st_size
         if size > limit:
-            raise ImageRefused("too_many_bytes", where=shown(os.fsencode(path)), found=f"{size} bytes", fix=f"The limit is {limit} bytes (eight a pixel of source.max_pixels).")
+            raise ImageRefused(
+                "too_many_bytes",
+                where=shown(os.fsencode(path)),
+                found=f"{size} bytes",
+                fix=f"The limit is {limit} bytes (eight a pixel of source.max_pixels).",
+            )
         pieces = []
         while piece := os.read(descriptor, max(_BLOCK, size + 1)):
             pieces.append(piece)
             if sum(map(len, pieces)) > limit:  # it grows while it is read
-                raise ImageRefused("changed_while_reading", where=shown(os.fsencode(path)), found=f"more than {limit} bytes", fix="Run again when nobody writes to it.")
+                raise ImageRefused(
+                    "changed_while_reading",
+                    where=shown(os.fsencode(path)),
+                    found=f"more than {limit} bytes",
+                    fix="Run again when nobody writes to it.",
+                )
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
@@ -198,7 +254,9 @@ def digest_of(contents: Iterable[tuple[bytes, str]]) -> str:
     return total.hexdigest()
 
 
-def digest_folder(root: str | Path, cache: Path = CACHE, seen: Callable[[], None] = lambda: None) -> tuple[int, int, str]:
+def digest_folder(
+    root: str | Path, cache: Path = CACHE, seen: Callable[[], None] = lambda: None
+) -> tuple[int, int, str]:
     """Number of entries, bytes and digest of a folder, reading only what changed since the last time.
 
     Args:

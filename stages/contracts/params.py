@@ -7,6 +7,7 @@ this module holds what they share and the four tables that name the graph's rows
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,14 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from stages.contracts.errors import ParameterError, printable
 
 PARAMS_FILE = Path("params.yaml")
+_SHORT = reprlib.Repr()  # what was found, but never the whole of an alias bomb
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlist, _SHORT.maxdict = 3, 160, 160, 12, 12
 _LARGEST_FILE = 1 << 20  # bytes; a parameter file beyond a megabyte is a mistake or an attack (alias bombs)
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,47}$", description="lower case, digits, underscore; used in paths and commands")]
+Name = Annotated[
+    str,
+    Field(pattern=r"^[a-z][a-z0-9_]{0,47}$", description="lower case, digits, underscore; used in paths and commands"),
+]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
@@ -102,7 +108,7 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
-        return f"{printable(self.path)}: {self.rule}. Found: {printable(repr(self.found), 200)}.{self.hint}"
+        return f"{printable(self.path)}: {self.rule}. Found: {printable(_SHORT.repr(self.found), 200)}.{self.hint}"
 
 
 def parameter_error(problems: Iterable[Problem]) -> ParameterError:
@@ -126,18 +132,35 @@ def read_yaml(path: str | Path = PARAMS_FILE) -> dict[str, Any]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ParameterError("cannot read the parameters", where=path, found=error.strerror, fix="Run in the folder that holds params.yaml.") from error
+        raise ParameterError(
+            "cannot read the parameters",
+            where=path,
+            found=error.strerror,
+            fix="Run in the folder that holds params.yaml.",
+        ) from error
     if len(data) > _LARGEST_FILE:
-        raise ParameterError("the parameter file is too large", where=path, found=f"{len(data)} bytes", fix="Keep it below 1 MiB.")
+        raise ParameterError(
+            "the parameter file is too large", where=path, found=f"{len(data)} bytes", fix="Keep it below 1 MiB."
+        )
     try:
         value = YAML(typ="safe", pure=True).load(data.decode("utf-8"))
     except (YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
         line = f":{mark.line + 1}" if mark else ""
         found = getattr(error, "problem", None) or str(error)
-        raise ParameterError("the parameters are not plain YAML", where=f"{path}{line}", found=found, fix="Correct that line; tags such as !!python are not allowed.") from error
+        raise ParameterError(
+            "the parameters are not plain YAML",
+            where=f"{path}{line}",
+            found=found,
+            fix="Correct that line; tags such as !!python are not allowed.",
+        ) from error
     if not isinstance(value, dict):
-        raise ParameterError("the parameters are not a mapping", where=path, found=type(value).__name__, fix="Start from the params.yaml of the repository.")
+        raise ParameterError(
+            "the parameters are not a mapping",
+            where=path,
+            found=type(value).__name__,
+            fix="Start from the params.yaml of the repository.",
+        )
     return value
 
 
@@ -176,7 +199,11 @@ def _problem(model: type[BaseModel], item: Any, where: str) -> Problem:
         return Problem(path, "unknown parameter", item["input"], hint)
     if item["type"] == "missing":
         return Problem(path, "missing parameter", None, " Add it.")
-    return Problem(path, item["msg"].removeprefix("Value error, ")[:1].lower() + item["msg"].removeprefix("Value error, ")[1:], item["input"])
+    return Problem(
+        path,
+        item["msg"].removeprefix("Value error, ")[:1].lower() + item["msg"].removeprefix("Value error, ")[1:],
+        item["input"],
+    )
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
@@ -187,14 +214,19 @@ def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
         field = getattr(current, "model_fields", {}).get(part)
         if field is None:
             return []
-        current = next((a for a in (field.annotation, *getattr(field.annotation, "__args__", ())) if hasattr(a, "model_fields")), None)
+        current = next(
+            (a for a in (field.annotation, *getattr(field.annotation, "__args__", ())) if hasattr(a, "model_fields")),
+            None,
+        )
     return list(getattr(current, "model_fields", {}))
 
 
 def section(raw: dict[str, Any], name: str, model: type[M]) -> M:
     """The top-level block `name` of params.yaml as a `model`."""
     if name not in raw:
-        raise parameter_error([Problem(name, "missing section", None, " Start from the params.yaml of the repository.")])
+        raise parameter_error(
+            [Problem(name, "missing section", None, " Start from the params.yaml of the repository.")]
+        )
     return parse(model, raw[name], name)
 
 
@@ -214,4 +246,10 @@ def row(rows: list[M], name: str, where: str) -> M:
             return candidate
     known = [r.name for r in rows]  # type: ignore[attr-defined]
     close = difflib.get_close_matches(name, known, n=1)
-    raise parameter_error([Problem(where, f"no row is called '{printable(name)}'", known, f" Did you mean '{close[0]}'?" if close else "")])
+    raise parameter_error(
+        [
+            Problem(
+                where, f"no row is called '{printable(name)}'", known, f" Did you mean '{close[0]}'?" if close else ""
+            )
+        ]
+    )

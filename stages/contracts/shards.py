@@ -1,4 +1,6 @@
-"""Shards: plain WebDataset tars, `<split>-%06d.tar` with members `<key>.<ext>` and `<key>.json`, and an index of byte offsets.
+"""Shards: plain WebDataset tars and an index of byte offsets.
+
+Tars are `<split>-%06d.tar` with members `<key>.<ext>` and `<key>.json`.
 
 The index makes the order ours: any image is one `pread`. Everything stored is plain (contracts/images.py) and
 holds no labels. A truncated or exchanged shard is an error that names it.
@@ -39,7 +41,10 @@ _FIX = "Run `dvc repro shard` to write it again (`dvc checkout data/shards.dvc` 
 
 def write_index(path: str | Path, table: pa.Table) -> None:
     """Write the index sorted by split and key."""
-    write_table(path, table.select(INDEX_SCHEMA.names).cast(INDEX_SCHEMA).sort_by([("split", "ascending"), ("key", "ascending")]))
+    write_table(
+        path,
+        table.select(INDEX_SCHEMA.names).cast(INDEX_SCHEMA).sort_by([("split", "ascending"), ("key", "ascending")]),
+    )
 
 
 class Shards:
@@ -53,7 +58,9 @@ class Shards:
     def __init__(self, directory: str | Path, table: pa.Table, fingerprint: str) -> None:
         self.directory, self.fingerprint = Path(directory), fingerprint
         self.keys, self.splits, self.groups = (_objects(table[name]) for name in ("key", "split", "group"))
-        self.widths, self.heights, self.channels = (table[name].to_numpy().astype(np.int64) for name in ("width", "height", "channels"))
+        self.widths, self.heights, self.channels = (
+            table[name].to_numpy().astype(np.int64) for name in ("width", "height", "channels")
+        )
         self._shards, self._sha256 = table["shard"].to_pylist(), table["sha256"].to_pylist()
         self._offsets, self._bytes = table["offset"].to_pylist(), table["bytes"].to_pylist()
         self._descriptors: dict[str, int] = {}
@@ -89,9 +96,16 @@ class Shards:
         try:
             data = os.pread(self._descriptor(name), size, self._offsets[row])
         except OSError as error:
-            raise ShardError("a shard cannot be read", where=self.directory / name, found=error.strerror, fix=_FIX) from error
+            raise ShardError(
+                "a shard cannot be read", where=self.directory / name, found=error.strerror, fix=_FIX
+            ) from error
         if len(data) != size:
-            raise ShardError("a shard is truncated", where=self.directory / name, found=f"{len(data)} of {size} bytes at {self._offsets[row]}", fix=_FIX)
+            raise ShardError(
+                "a shard is truncated",
+                where=self.directory / name,
+                found=f"{len(data)} of {size} bytes at {self._offsets[row]}",
+                fix=_FIX,
+            )
         return data
 
     def verify(self) -> None:
@@ -102,7 +116,12 @@ class Shards:
         """
         for row in np.lexsort((self._offsets, self._shards)).tolist():
             if hashlib.sha256(self.read(row)).hexdigest() != self._sha256[row]:
-                raise ShardError("a shard does not hold what was written", where=self.directory / self._shards[row], found=f"other bytes at key {self.keys[row]}", fix=_FIX)
+                raise ShardError(
+                    "a shard does not hold what was written",
+                    where=self.directory / self._shards[row],
+                    found=f"other bytes at key {self.keys[row]}",
+                    fix=_FIX,
+                )
 
     def close(self) -> None:
         """Close the shards; reading opens them again."""
@@ -131,14 +150,21 @@ class Shards:
         needed: dict[str, int] = {}
         for name, offset, size in zip(self._shards, self._offsets, self._bytes, strict=True):
             if "/" in name or name.startswith("."):
-                raise ShardError("the index names a file outside its folder", where=self.directory / INDEX, found=name, fix=_FIX)
+                raise ShardError(
+                    "the index names a file outside its folder", where=self.directory / INDEX, found=name, fix=_FIX
+                )
             needed[name] = max(needed.get(name, 0), offset + size)
         for name, size in sorted(needed.items()):
             path = self.directory / name
             if not path.is_file():
                 raise ShardError("a shard is missing", where=path, found="no such file", fix=_FIX)
             if path.stat().st_size < size:
-                raise ShardError("a shard is truncated", where=path, found=f"{path.stat().st_size} bytes, at least {size} are needed", fix=_FIX)
+                raise ShardError(
+                    "a shard is truncated",
+                    where=path,
+                    found=f"{path.stat().st_size} bytes, at least {size} are needed",
+                    fix=_FIX,
+                )
 
 
 def _objects(column: pa.ChunkedArray) -> np.ndarray:

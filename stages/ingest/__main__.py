@@ -17,7 +17,9 @@ from stages.runtime.entry import run_stage, threads
 
 def main(argv: list[str]) -> None:
     """Command line: no arguments; everything is in params.yaml."""
-    argparse.ArgumentParser(prog="python -m stages.ingest", description="Take in the images of the source.").parse_args(argv)
+    argparse.ArgumentParser(prog="python -m stages.ingest", description="Take in the images of the source.").parse_args(
+        argv
+    )
     source, params = load_source(read_yaml())
 
     from stages.contracts.provenance import record
@@ -26,14 +28,18 @@ def main(argv: list[str]) -> None:
     began = time.time()
     with atomic_directory(MANIFEST.parent) as output:
         card = ingest(source, params, output, threads())
-    record("ingest", began, {"images": card["found"], "images_per_second": round(card["found"] / (time.time() - began), 1)})
-    print(f"ingest: {card['found']:,} found, {card['kept']:,} kept, {card['quarantined']:,} in quarantine; {card['counts']}")
+    found, refused = card["found"], card["quarantined"]
+    record("ingest", began, {"images": found, "images_per_second": round(found / (time.time() - began), 1)})
+    print(f"ingest: {found:,} found, {card['kept']:,} kept, {refused:,} in quarantine; {card['counts']}")
     try:
         digest = json.loads(LOCK_FILE.read_text(encoding="utf-8"))["digest"]
     except (OSError, ValueError, KeyError, TypeError):
         digest = None
     if digest != source.extent().digest:
-        print(f"warning: {LOCK_FILE} does not describe this source: `python -m stages.ingest.scan` (or `reprise repro`) writes it", file=sys.stderr)
+        print(
+            f"warning: {LOCK_FILE} does not describe this source: `python -m stages.ingest.scan` writes it",
+            file=sys.stderr,
+        )
 
 
 if __name__ == "__main__":

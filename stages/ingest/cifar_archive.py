@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import http.client
 import io
 import pickle
 import tarfile
@@ -144,14 +145,19 @@ class CifarArchive:
         if self.root.exists():
             path = self._path()
             if not path.exists():
-                raise SourceError("the folder does not hold the archive", where=self.root, found=f"no {self.name}", fix=f"Put {_BASE}{self.name} there, or set source.root to the archive.")
+                raise SourceError(
+                    "the folder does not hold the archive",
+                    where=self.root,
+                    found=f"no {self.name}",
+                    fix=f"Put {_BASE}{self.name} there, or set source.root to the archive.",
+                )
             return path
         if not self.download:
             self._missing()
         path = self.root if self.root.name.endswith((".tar.gz", ".tgz")) else self.root / self.name
         url, digest = _BASE + self.name, hashlib.md5(usedforsecurity=False)
         try:
-            with urllib.request.urlopen(url, timeout=60) as answer, atomic_file(path) as file:
+            with urllib.request.urlopen(url, timeout=60) as answer, atomic_file(path) as file:  # noqa: S310 (https)
                 total = int(answer.headers.get("Content-Length") or 0) or None
                 with Progress(f"download {self.name}", total, "bytes") as progress:
                     while block := answer.read(1 << 20):
@@ -160,8 +166,13 @@ class CifarArchive:
                         progress.advance(len(block))
                 if self.md5 is not None and digest.hexdigest() != self.md5:
                     raise self._other_checksum(path, digest.hexdigest())
-        except (urllib.error.URLError, TimeoutError, ConnectionError, EOFError) as error:
-            raise SourceError("the archive cannot be downloaded", where=url, found=getattr(error, "reason", error), fix="Fetch it on a machine with access and set source.root to the file.") from error
+        except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
+            raise SourceError(
+                "the archive cannot be downloaded",
+                where=url,
+                found=getattr(error, "reason", error),
+                fix="Fetch it on a machine with access and set source.root to the file.",
+            ) from error
         return path
 
     def _verify(self, path: Path, file: Any) -> None:
@@ -184,13 +195,25 @@ class CifarArchive:
         return value
 
     def _missing(self) -> NoReturn:
-        raise SourceError("there is no archive at the root of the source", where=self.root, found="no such file", fix=f"Put {_BASE}{self.name} there, or set source.options.download to true.")
+        raise SourceError(
+            "there is no archive at the root of the source",
+            where=self.root,
+            found="no such file",
+            fix=f"Put {_BASE}{self.name} there, or set source.options.download to true.",
+        )
 
     def _other_checksum(self, path: Path, found: str) -> SourceError:
-        return SourceError(f"the archive is not the official one (MD5 {self.md5})", where=path, found=f"MD5 {found}", fix="Fetch it again, or set source.options.md5 to null to accept your own.")
+        return SourceError(
+            f"the archive is not the official one (MD5 {self.md5})",
+            where=path,
+            found=f"MD5 {found}",
+            fix="Fetch it again, or set source.options.md5 to null to accept your own.",
+        )
 
     def _unreadable(self, found: str) -> SourceError:
-        return SourceError("the archive cannot be read", where=self.root, found=found, fix=f"Fetch {_BASE}{self.name} again.")
+        return SourceError(
+            "the archive cannot be read", where=self.root, found=found, fix=f"Fetch {_BASE}{self.name} again."
+        )
 
 
 class _Bounded(io.RawIOBase):

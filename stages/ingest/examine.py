@@ -1,4 +1,7 @@
-"""Look at every candidate in worker processes: read, hash, decode fully. A worker that a file crashes costs that file only."""
+"""Look at every candidate in worker processes: read, hash, decode fully.
+
+A worker that a file crashes costs that file only.
+"""
 
 from __future__ import annotations
 
@@ -57,9 +60,21 @@ def examine(name: str, reference: str | bytes, limits: Limits) -> Finding:
         sha256, size = hashlib.sha256(data).hexdigest(), len(data)
         return Finding(sha256, size, inspect(data, name, limits.max_pixels, limits.min_side))
     except ImageRefused as refusal:
-        return Finding(sha256, size, None, refusal.what, _ADDRESS.sub("", printable(f"{refusal.found}. {refusal.fix}", 300)).replace("\n", " "))
+        return Finding(
+            sha256,
+            size,
+            None,
+            refusal.what,
+            _ADDRESS.sub("", printable(f"{refusal.found}. {refusal.fix}", 300)).replace("\n", " "),
+        )
     except MemoryError:
-        return Finding(sha256, size, None, "out_of_memory", "This machine has too little memory to decode it. Lower source.max_pixels.")
+        return Finding(
+            sha256,
+            size,
+            None,
+            "out_of_memory",
+            "This machine has too little memory to decode it. Lower source.max_pixels.",
+        )
 
 
 def examine_all(items: Sequence[tuple[str, str | bytes]], limits: Limits, workers: int) -> Iterator[Finding]:
@@ -110,18 +125,24 @@ def _one_by_one(chunk: Sequence[tuple[str, str | bytes]], limits: Limits) -> Ite
 def _crashed(reference: str | bytes) -> Finding:
     detail = "The decoder crashed or was killed on this file. Mend or remove it, then run again."
     try:
-        sha256, size = (hashlib.sha256(reference).hexdigest(), len(reference)) if isinstance(reference, bytes) else sha256_of(reference)
+        sha256, size = (
+            (hashlib.sha256(reference).hexdigest(), len(reference))
+            if isinstance(reference, bytes)
+            else sha256_of(reference)
+        )
     except ImageRefused:
         return Finding(None, 0, None, "crashed_decoder", detail)
     return Finding(sha256, size, None, "crashed_decoder", detail)
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare_worker, initargs=(os.getpid(),))
+    return ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare_worker, initargs=(os.getpid(),)
+    )
 
 
 def _prepare_worker(parent: int) -> None:
-    """Die with the parent; one thread; no core files and no chatter from C decoders (what they refuse is in the quarantine)."""
+    """Die with the parent; one thread; no core files, and no chatter from C decoders: the quarantine has it."""
     import resource
 
     from stages.runtime.entry import prepare_process

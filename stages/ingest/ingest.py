@@ -14,7 +14,15 @@ from stages.contracts import ustar
 from stages.contracts.atomic import write_json
 from stages.contracts.errors import SourceError
 from stages.contracts.images import EXTENSIONS
-from stages.contracts.manifest import MANIFEST, MANIFEST_SCHEMA, QUARANTINE, QUARANTINE_SCHEMA, SPLITS, write_manifest, write_quarantine
+from stages.contracts.manifest import (
+    MANIFEST,
+    MANIFEST_SCHEMA,
+    QUARANTINE,
+    QUARANTINE_SCHEMA,
+    SPLITS,
+    write_manifest,
+    write_quarantine,
+)
 from stages.ingest.examine import Limits, examine_all
 from stages.ingest.params import SourceParams
 from stages.ingest.select import Image, assign_splits, resolve_duplicates
@@ -26,7 +34,9 @@ VIEWS = "views.json"
 _IN_PROCESS = 5000  # images made from arrays; more are worth starting workers
 
 
-def ingest(source: Source, params: SourceParams, output: Path, workers: int, published: Path = MANIFEST.parent) -> dict[str, Any]:
+def ingest(
+    source: Source, params: SourceParams, output: Path, workers: int, published: Path = MANIFEST.parent
+) -> dict[str, Any]:
     """Take in everything a source names.
 
     Args:
@@ -43,15 +53,30 @@ def ingest(source: Source, params: SourceParams, output: Path, workers: int, pub
     candidates = [item for item in named if isinstance(item, Candidate)]
     refused = [item for item in named if isinstance(item, Refused)]
     if not candidates:
-        raise SourceError("the source holds no images", where=source.root, found=_reasons(refused), fix="Set source.root in params.yaml to a folder with images (JPEG, PNG, WebP, BMP, TIFF, GIF).")
+        raise SourceError(
+            "the source holds no images",
+            where=source.root,
+            found=_reasons(refused),
+            fix="Set source.root in params.yaml to a folder with images (JPEG, PNG, WebP, BMP, TIFF, GIF).",
+        )
     images, bad = _examine(candidates, params, workers)
     kept, copies = resolve_duplicates(images)
     rows = sorted(assign_splits(kept, params.val_fraction, params.test_fraction), key=lambda image: image.key)
     quarantined = refused + bad + copies
     if not rows:
-        raise SourceError("no image of the source can be used", where=source.root, found=_reasons(quarantined), fix="Look at a few of these files; docs/data-rules.md explains each reason.")
+        raise SourceError(
+            "no image of the source can be used",
+            where=source.root,
+            found=_reasons(quarantined),
+            fix="Look at a few of these files; docs/data-rules.md explains each reason.",
+        )
     if len(rows) == 1:
-        raise SourceError("one image is not enough to learn from", where=source.root, found=f"1 image can be used; refused: {_reasons(quarantined)}", fix="Set source.root in params.yaml to a folder with more images.")
+        raise SourceError(
+            "one image is not enough to learn from",
+            where=source.root,
+            found=f"1 image can be used; refused: {_reasons(quarantined)}",
+            fix="Set source.root in params.yaml to a folder with more images.",
+        )
     offsets = _write_tar(rows, output / IMAGES)
     write_manifest(output / MANIFEST.name, _manifest(rows, offsets, published / IMAGES))
     write_quarantine(output / QUARANTINE.name, _quarantine(quarantined))
@@ -63,7 +88,11 @@ def ingest(source: Source, params: SourceParams, output: Path, workers: int, pub
 
 def _examine(candidates: list[Candidate], params: SourceParams, workers: int) -> tuple[list[Image], list[Refused]]:
     made_here = len(candidates) <= _IN_PROCESS and all(isinstance(c.reference, bytes) for c in candidates)
-    findings = examine_all([(c.name, c.reference) for c in candidates], Limits(params.max_pixels, params.min_side), 0 if made_here else workers)
+    findings = examine_all(
+        [(c.name, c.reference) for c in candidates],
+        Limits(params.max_pixels, params.min_side),
+        0 if made_here else workers,
+    )
     images, refused = [], []
     for candidate, finding in zip(candidates, track(findings, "ingest", len(candidates)), strict=True):
         if finding.inspection is not None and finding.sha256 is not None:
@@ -112,10 +141,15 @@ def _manifest(rows: list[Image], offsets: dict[str, int], tar: Path) -> pa.Table
 
 
 def _quarantine(refused: list[Refused]) -> pa.Table:
-    return pa.Table.from_pylist([{"path": r.name, "reason": r.reason, "detail": r.detail, "sha256": r.sha256} for r in refused], schema=QUARANTINE_SCHEMA)
+    return pa.Table.from_pylist(
+        [{"path": r.name, "reason": r.reason, "detail": r.detail, "sha256": r.sha256} for r in refused],
+        schema=QUARANTINE_SCHEMA,
+    )
 
 
-def _card(source: Source, params: SourceParams, rows: list[Image], quarantined: list[Refused], found: int) -> dict[str, Any]:
+def _card(
+    source: Source, params: SourceParams, rows: list[Image], quarantined: list[Refused], found: int
+) -> dict[str, Any]:
     sizes = {(row.inspection.height, row.inspection.width) for row in rows}
     classes = sorted({row.candidate.label for row in rows if row.candidate.label is not None})
     return {
@@ -137,11 +171,18 @@ def _clashes(classes: list[str]) -> list[str]:
     folded: dict[str, list[str]] = {}
     for name in classes:
         folded.setdefault(name.casefold(), []).append(name)
-    return [f"Classes {', '.join(map(repr, same))} differ only in upper and lower case and are kept apart." for same in folded.values() if len(same) > 1]
+    return [
+        f"Classes {', '.join(map(repr, same))} differ only in upper and lower case and are kept apart."
+        for same in folded.values()
+        if len(same) > 1
+    ]
 
 
 def _reasons(refused: list[Refused]) -> str:
     counts: dict[str, int] = {}
     for item in refused:
         counts[item.reason] = counts.get(item.reason, 0) + 1
-    return ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items(), key=lambda c: (-c[1], c[0]))) or "nothing"
+    return (
+        ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items(), key=lambda c: (-c[1], c[0])))
+        or "nothing"
+    )

@@ -30,4 +30,4 @@ class SourceParams(StrictModel):
     test_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.2
     max_pixels: Annotated[int, Field(ge=1, le=_PILLOW_LIMIT)] = 50_000_000
     min_side: Annotated[int, Field(ge=1, le=4096)] = 4
-    options: dict[str, Any] = {}
+    options: Annotated[dict[str, Any], Field(default_factory=dict)]

@@ -23,7 +23,13 @@ def scan(path: Path = LOCK_FILE) -> bool:
     """
     source, params = load_source(read_yaml())
     extent = source.extent()
-    lock = {"source": params.name, "root": params.root, "files": extent.files, "bytes": extent.bytes, "digest": extent.digest}
+    lock = {
+        "source": params.name,
+        "root": params.root,
+        "files": extent.files,
+        "bytes": extent.bytes,
+        "digest": extent.digest,
+    }
     if path.exists() and path.read_text(encoding="utf-8") == dump_json(lock):
         return False
     write_json(path, lock)
@@ -32,7 +38,9 @@ def scan(path: Path = LOCK_FILE) -> bool:
 
 def main(argv: list[str]) -> None:
     """Command line: no arguments."""
-    argparse.ArgumentParser(prog="python -m stages.ingest.scan", description="Write source.lock.json: what the source holds now.").parse_args(argv)
+    argparse.ArgumentParser(
+        prog="python -m stages.ingest.scan", description="Write source.lock.json: what the source holds now."
+    ).parse_args(argv)
     if scan():
         print(f"{LOCK_FILE}: the source changed")
 

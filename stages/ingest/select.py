@@ -54,7 +54,14 @@ def resolve_duplicates(images: Iterable[Image]) -> tuple[list[Image], list[Refus
             here = [image for image in copies if image.candidate.split == split]
             labels = sorted({image.candidate.label for image in here if image.candidate.label is not None})
             if len(labels) > 1:
-                refused += [_refuse(i, "label_conflict", f"the same image is labelled {', '.join(map(repr, labels))}: remove the wrong copies") for i in here]
+                refused += [
+                    _refuse(
+                        i,
+                        "label_conflict",
+                        f"the same image is labelled {', '.join(map(repr, labels))}: remove the wrong copies",
+                    )
+                    for i in here
+                ]
                 continue
             for image in here:
                 if stays is None:
@@ -62,7 +69,13 @@ def resolve_duplicates(images: Iterable[Image]) -> tuple[list[Image], list[Refus
                 elif stays.candidate.split == split:
                     refused.append(_refuse(image, "duplicate", f"the same bytes as {stays.candidate.name}"))
                 else:
-                    refused.append(_refuse(image, "duplicate_across_splits", f"the same bytes as {stays.candidate.name} of {stays.candidate.split}"))
+                    refused.append(
+                        _refuse(
+                            image,
+                            "duplicate_across_splits",
+                            f"the same bytes as {stays.candidate.name} of {stays.candidate.split}",
+                        )
+                    )
         if stays is not None:
             kept.append(stays)
     return kept, refused

@@ -15,7 +15,15 @@ from typing import Any, ClassVar
 
 from stages.contracts.params import StrictModel
 
-SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test", "testing": "test"}
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
 PACKAGE = "stages.ingest.sources"
 
 
@@ -60,7 +68,8 @@ class Source(ABC):
     """Base of all sources.
 
     Attributes:
-        title, citation, licence: shown in the report. views: augmentations that suit the images (data/ingest/views.json).
+        title, citation, licence: shown in the report.
+        views: augmentations that suit the images (data/ingest/views.json).
     """
 
     class Params(StrictModel):

@@ -12,7 +12,9 @@ from stages.shard.params import SECTION, ShardParams
 
 def main(argv: list[str]) -> None:
     """Command line: no arguments; everything is in params.yaml."""
-    argparse.ArgumentParser(prog="python -m stages.shard", description="Pack the images of the manifest into tars.").parse_args(argv)
+    argparse.ArgumentParser(
+        prog="python -m stages.shard", description="Pack the images of the manifest into tars."
+    ).parse_args(argv)
     params = section(read_yaml(), SECTION, ShardParams)
 
     from stages.contracts.atomic import atomic_directory
@@ -25,7 +27,11 @@ def main(argv: list[str]) -> None:
     manifest = read_manifest()
     with atomic_directory(DIRECTORY) as output:
         shards = write_shards(manifest, params, output, threads())
-    record("shard", began, {"images": manifest.num_rows, "images_per_second": round(manifest.num_rows / (time.time() - began), 1)})
+    record(
+        "shard",
+        began,
+        {"images": manifest.num_rows, "images_per_second": round(manifest.num_rows / (time.time() - began), 1)},
+    )
     print(f"shard: {manifest.num_rows:,} images in {shards} tars")
 
 

@@ -99,7 +99,9 @@ def _write_all(plans: list[Plan], params: ShardParams, output: Path, workers: in
         yield from (write_shard(p, params, output) for p in plans)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(plans)), mp_context=context, initializer=_prepare_worker, initargs=(os.getpid(),)) as pool:
+    with ProcessPoolExecutor(
+        min(workers, len(plans)), mp_context=context, initializer=_prepare_worker, initargs=(os.getpid(),)
+    ) as pool:
         try:
             for future in as_completed([pool.submit(write_shard, p, params, output) for p in plans]):
                 yield future.result()
@@ -127,12 +129,28 @@ def write_shard(shard: Plan, params: ShardParams, output: Path) -> list[dict[str
         offset = 0
         for row in shard.rows:
             data, extension, sha256, width, height = _stored(row, params.max_side)
-            facts = {"key": row["key"], "split": row["split"], "width": width, "height": height, "channels": row["channels"], "group": row["group"]}
+            facts = {
+                "key": row["key"],
+                "split": row["split"],
+                "width": width,
+                "height": height,
+                "channels": row["channels"],
+                "group": row["group"],
+            }
             image = ustar.member(f"{row['key']}.{extension}", data)
             card = ustar.member(f"{row['key']}.json", _json(facts))
             file.write(image)
             file.write(card)
-            entries.append(facts | {"shard": shard.name, "offset": offset + ustar.BLOCK, "bytes": len(data), "ext": extension, "sha256": sha256})
+            entries.append(
+                facts
+                | {
+                    "shard": shard.name,
+                    "offset": offset + ustar.BLOCK,
+                    "bytes": len(data),
+                    "ext": extension,
+                    "sha256": sha256,
+                }
+            )
             offset += len(image) + len(card)
         file.write(ustar.END)
     return entries
@@ -166,7 +184,9 @@ def _stored(row: dict[str, Any], max_side: int) -> tuple[bytes, str, str, int, i
 def _source_bytes(row: dict[str, Any]) -> bytes:
     try:
         with opened(row["path"]) as descriptor:
-            data = os.pread(descriptor, row["bytes"] + (row["offset"] == 0), row["offset"])  # one more: a file that grew
+            data = os.pread(
+                descriptor, row["bytes"] + (row["offset"] == 0), row["offset"]
+            )  # one more: a file that grew
     except ImageRefused as refusal:
         raise _changed(row, f"{refusal.what}: {refusal.found}") from refusal
     if len(data) != row["bytes"] or hashlib.sha256(data).hexdigest() != row["sha256"]:
@@ -175,4 +195,9 @@ def _source_bytes(row: dict[str, Any]) -> bytes:
 
 
 def _changed(row: dict[str, Any], found: str) -> ShardError:
-    return ShardError("an image changed since ingest", where=row["path"], found=found, fix="Run `reprise repro`, which scans the source again (or `python -m stages.ingest.scan`, then `dvc repro`).")
+    return ShardError(
+        "an image changed since ingest",
+        where=row["path"],
+        found=found,
+        fix="Run `reprise repro`, which scans the source again (or `python -m stages.ingest.scan`, then `dvc repro`).",
+    )

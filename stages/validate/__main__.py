@@ -14,7 +14,9 @@ from stages.validate.params import SECTION, ValidateParams
 
 def main(argv: list[str]) -> None:
     """Command line: no arguments; everything is in params.yaml."""
-    argparse.ArgumentParser(prog="python -m stages.validate", description="Hold the manifest against the expectations.").parse_args(argv)
+    argparse.ArgumentParser(
+        prog="python -m stages.validate", description="Hold the manifest against the expectations."
+    ).parse_args(argv)
     params = section(read_yaml(), SECTION, ValidateParams)
 
     from stages.contracts.atomic import atomic_directory, write_json
@@ -29,7 +31,10 @@ def main(argv: list[str]) -> None:
     verdicts = check(facts, params, DOCS)
     warnings = [v for v in verdicts if v["severity"] == "warning" and not v["success"]]
     for verdict in warnings:
-        print(f"warning: not so: {verdict['says']} (saw {verdict['observed']}, allowed {verdict['threshold']})", file=sys.stderr)
+        print(
+            f"warning: not so: {verdict['says']} (saw {verdict['observed']}, allowed {verdict['threshold']})",
+            file=sys.stderr,
+        )
     if any(v["severity"] == "error" and not v["success"] for v in verdicts):
         write_json(FAILED, verdicts)
         (OUTPUT / PASSED).unlink(missing_ok=True)  # an earlier pass was about other data

@@ -30,7 +30,9 @@ def load_suite(params: ValidateParams, labelled: bool) -> list[dict[str, Any]]:
     thresholds = params.model_dump()
     entries = [e for e in json.loads(SUITE.read_text(encoding="utf-8")) if labelled or e.get("needs") != "labels"]
     for entry in entries:
-        entry["kwargs"] = {k: thresholds[v[1:]] if isinstance(v, str) and v.startswith("$") else v for k, v in entry["kwargs"].items()}
+        entry["kwargs"] = {
+            k: thresholds[v[1:]] if isinstance(v, str) and v.startswith("$") else v for k, v in entry["kwargs"].items()
+        }
     return entries
 
 
@@ -54,7 +56,14 @@ def check(facts: Facts, params: ValidateParams, docs: Path | None = None) -> lis
     actions = []
     if docs is not None:
         store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.absolute())}
-        context.add_data_docs_site(_SITE, {"class_name": "SiteBuilder", "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"}, "store_backend": store})
+        context.add_data_docs_site(
+            _SITE,
+            {
+                "class_name": "SiteBuilder",
+                "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+                "store_backend": store,
+            },
+        )
         actions.append(UpdateDataDocsAction(name="docs", site_names=[_SITE]))
     entries = load_suite(params, facts.labelled)
     verdicts: dict[int, dict[str, Any]] = {}
@@ -63,13 +72,22 @@ def check(facts: Facts, params: ValidateParams, docs: Path | None = None) -> lis
         if not chosen:
             continue
         expectations = [
-            get_expectation_impl(entries[n]["type"])(**entries[n]["kwargs"], meta={"number": n, "says": entries[n]["says"]}) for n in chosen
+            get_expectation_impl(entries[n]["type"])(
+                **entries[n]["kwargs"], meta={"number": n, "says": entries[n]["says"]}
+            )
+            for n in chosen
         ]
         suite = context.suites.add(gx.ExpectationSuite(name=table, expectations=expectations))
         batch = source.add_dataframe_asset(table).add_batch_definition_whole_dataframe("all")
         definition = context.validation_definitions.add(gx.ValidationDefinition(name=table, data=batch, suite=suite))
-        shape = {"result_format": "SUMMARY", "partial_unexpected_count": EXAMPLES, "unexpected_index_column_names": [row_name]}
-        checkpoint = context.checkpoints.add(gx.Checkpoint(name=table, validation_definitions=[definition], actions=actions, result_format=shape))
+        shape = {
+            "result_format": "SUMMARY",
+            "partial_unexpected_count": EXAMPLES,
+            "unexpected_index_column_names": [row_name],
+        }
+        checkpoint = context.checkpoints.add(
+            gx.Checkpoint(name=table, validation_definitions=[definition], actions=actions, result_format=shape)
+        )
         outcome = checkpoint.run(batch_parameters={"dataframe": facts.table(table)})
         for result in next(iter(outcome.run_results.values())).results:
             number = result.expectation_config.meta["number"]
@@ -81,7 +99,9 @@ def _verdict(entry: dict[str, Any], result: dict[str, Any], facts: Facts) -> dic
     """One result without anything that differs from run to run."""
     problem = result["exception_info"]
     if problem.get("raised_exception"):
-        raise RuntimeError(f"expectation {entry['type']} on {entry['kwargs']} could not be computed: {problem.get('exception_message')}")
+        raise RuntimeError(
+            f"expectation {entry['type']} of {entry['kwargs']} cannot be computed: {problem.get('exception_message')}"
+        )
     table, column = entry["table"], entry["kwargs"].get("column")
     details = result["result"]
     examples: list[str] = []
@@ -133,7 +153,8 @@ def require(verdicts: list[dict[str, Any]], where: Path) -> None:
     for verdict in failed:
         name = verdict["expectation"] + (f"({verdict['column']})" if verdict["column"] else "")
         examples = f"; for example {', '.join(verdict['examples'])}" if verdict["examples"] else ""
-        lines.append(f"{verdict['says']}: {name} saw {json.dumps(verdict['observed'], ensure_ascii=False)}, allowed {json.dumps(verdict['threshold'], ensure_ascii=False)}{examples}")
+        saw, allowed = (json.dumps(verdict[k], ensure_ascii=False) for k in ("observed", "threshold"))
+        lines.append(f"not so: {verdict['says']}: {name} saw {saw}, allowed {allowed}{examples}")
     raise ValidationFailed(
         f"the data do not meet {len(failed)} expectation{'s' if len(failed) > 1 else ''}",
         where=where,

@@ -26,15 +26,30 @@ from tests.ingest.hostile import encoded, photo
 SIZES = [(24, 32), (24, 32), (16, 16), (40, 20), (24, 32)]
 
 
-def make_shards(directory: Path, sizes: list[tuple[int, int]] = SIZES, split: str = "train", spoil: int | None = None) -> Shards:
+def make_shards(
+    directory: Path, sizes: list[tuple[int, int]] = SIZES, split: str = "train", spoil: int | None = None
+) -> Shards:
     """A shards folder with one tar of photos, written here by hand; `spoil`: row whose bytes are no image."""
     directory.mkdir(parents=True)
     rows, tar = [], b""
     for seed, (height, width) in enumerate(sizes):
         data = b"no image" if seed == spoil else encoded(photo(seed, height, width), "PNG")
         key = hashlib.sha256(b"%d" % seed).hexdigest()[:24]
-        facts = {"key": key, "split": split if seed else "test", "shard": "train-000000.tar", "offset": len(tar) + ustar.BLOCK, "bytes": len(data)}
-        facts |= {"ext": "png", "width": width, "height": height, "channels": 3, "sha256": hashlib.sha256(data).hexdigest(), "group": f"g{seed}" if seed % 2 else None}
+        facts = {
+            "key": key,
+            "split": split if seed else "test",
+            "shard": "train-000000.tar",
+            "offset": len(tar) + ustar.BLOCK,
+            "bytes": len(data),
+        }
+        facts |= {
+            "ext": "png",
+            "width": width,
+            "height": height,
+            "channels": 3,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "group": f"g{seed}" if seed % 2 else None,
+        }
         rows.append(facts)
         tar += ustar.member(f"{key}.png", data)
     (directory / "train-000000.tar").write_bytes(tar + ustar.END)
@@ -50,7 +65,10 @@ def test_ustar_is_what_tarfile_reads_and_says() -> None:
     data = ustar.member("a.png", b"hello") + ustar.member("b" * 96 + ".bin", bytes(range(256)) * 4) + ustar.END
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         members = archive.getmembers()
-        assert [(m.name, m.size, m.mtime, m.uid, m.isreg()) for m in members] == [("a.png", 5, 0, 0, True), ("b" * 96 + ".bin", 1024, 0, 0, True)]
+        assert [(m.name, m.size, m.mtime, m.uid, m.isreg()) for m in members] == [
+            ("a.png", 5, 0, 0, True),
+            ("b" * 96 + ".bin", 1024, 0, 0, True),
+        ]
         assert archive.extractfile(members[1]).read() == bytes(range(256)) * 4
     assert len(data) == ustar.member_size(5) + ustar.member_size(1024) + len(ustar.END)
     with pytest.raises(ValueError, match="100 characters"):
@@ -82,8 +100,7 @@ def test_a_truncated_shard_is_named(tmp_path: Path) -> None:
     path = tmp_path / "s" / "train-000000.tar"
     os.truncate(path, 3000)
     with pytest.raises(ShardError, match=r"truncated.*train-000000\.tar"):
-        for row in range(5):
-            shards.read(row)
+        [shards.read(row) for row in range(5)]
     with pytest.raises(ShardError, match=r"truncated.*train-000000\.tar"):
         Shards.open(tmp_path / "s")
     path.unlink()
@@ -103,7 +120,19 @@ def test_flipped_bits_are_found_by_verify(tmp_path: Path) -> None:
 
 def test_an_index_cannot_point_outside(tmp_path: Path) -> None:
     make_shards(tmp_path / "s")
-    row = {"key": "0" * 24, "split": "train", "shard": "../secret", "offset": 0, "bytes": 1, "ext": "png", "width": 1, "height": 1, "channels": 1, "sha256": "", "group": None}
+    row = {
+        "key": "0" * 24,
+        "split": "train",
+        "shard": "../secret",
+        "offset": 0,
+        "bytes": 1,
+        "ext": "png",
+        "width": 1,
+        "height": 1,
+        "channels": 1,
+        "sha256": "",
+        "group": None,
+    }
     write_index(tmp_path / "s" / "index.parquet", pa.Table.from_pylist([row], schema=INDEX_SCHEMA))
     with pytest.raises(ShardError, match="outside its folder"):
         Shards.open(tmp_path / "s")
@@ -206,7 +235,7 @@ def test_a_full_disk_costs_the_cache_and_not_the_work(tmp_path: Path, monkeypatc
 
 def test_stored_bytes_that_are_no_image_are_an_error_that_names_the_key(tmp_path: Path) -> None:
     shards = make_shards(tmp_path / "s", spoil=2)
-    with pytest.raises(ImageRefused, match="key [0-9a-f]{24}"):
+    with pytest.raises(ImageRefused, match=r"key [0-9a-f]{24}"):
         open_decoded(shards, shards.rows(), 3, cache=tmp_path / "cache")
     assert list((tmp_path / "cache").glob("*/pixels.bin")) == []
 
@@ -244,7 +273,10 @@ def _build_slowly(directory: Path, cache: Path, log: Path) -> None:
 def test_of_two_processes_one_builds_and_the_other_waits(tmp_path: Path) -> None:
     make_shards(tmp_path / "s")
     context = multiprocessing.get_context("spawn")
-    builders = [context.Process(target=_build_slowly, args=(tmp_path / "s", tmp_path / "cache", tmp_path / "log")) for _ in range(2)]
+    builders = [
+        context.Process(target=_build_slowly, args=(tmp_path / "s", tmp_path / "cache", tmp_path / "log"))
+        for _ in range(2)
+    ]
     for builder in builders:
         builder.start()
     for builder in builders:

@@ -37,7 +37,9 @@ def bomb(width: int = 60_000, height: int = 60_000) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    )
 
 
 def animated(kind: str, frames: int = 3) -> bytes:
@@ -93,7 +95,10 @@ FILES: dict[str, tuple[bytes, str | None]] = {
     "drawing.svg": (b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'/>", "not_an_image"),
     "page.jpg": (b"<!DOCTYPE html><html><body>404 Not Found</body></html>", "not_an_image"),
     "notes.txt": (b"these are notes", "not_an_image"),
-    "float.tif": (encoded(Image.fromarray(np.linspace(0, 1, 24 * 32, dtype=np.float32).reshape(24, 32)), "TIFF"), "unsupported_depth"),
+    "float.tif": (
+        encoded(Image.fromarray(np.linspace(0, 1, 24 * 32, dtype=np.float32).reshape(24, 32)), "TIFF"),
+        "unsupported_depth",
+    ),
     ".hidden.png": (encoded(photo(26), "PNG"), "hidden"),
 }
 

@@ -16,9 +16,19 @@ class Digits(Source):
     """Optical recognition of handwritten digits (UCI), test part."""
 
     title: ClassVar[str] = "Digits (scikit-learn)"
-    citation: ClassVar[str] = "E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998, doi:10.24432/C50P49"
+    citation: ClassVar[str] = (
+        "E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998, "
+        "doi:10.24432/C50P49"
+    )
     licence: ClassVar[str] = "CC BY 4.0"
-    views: ClassVar[dict[str, Any]] = {"crop_scale_min": 0.3, "flip": False, "jitter": 0.4, "grey": 0.0, "blur": 0.0, "solarize": 0.0}
+    views: ClassVar[dict[str, Any]] = {
+        "crop_scale_min": 0.3,
+        "flip": False,
+        "jitter": 0.4,
+        "grey": 0.0,
+        "blur": 0.0,
+        "solarize": 0.0,
+    }
 
     def candidates(self) -> Iterator[Candidate | Refused]:
         """All digits in scikit-learn's order."""

@@ -1,4 +1,6 @@
-"""folder: images in a folder, read where they are. docs/your-own-data.md shows the layouts, docs/data-rules.md the rules.
+"""folder: images in a folder, read where they are.
+
+docs/your-own-data.md shows the layouts, docs/data-rules.md the rules.
 
 split/class/*, class/*, split/* or a flat heap; deeper folders are allowed, and the label is the first folder
 below the split. What a file is, is decided by its content.
@@ -59,7 +61,11 @@ class Folder(Source):
             if layout == "splits":
                 split = SPLIT_NAMES.get(folders[0].casefold()) if folders else None
                 if split is None:
-                    yield Refused(str(self.root / entry.shown), "outside_splits", "it lies in none of the split folders (train, val, test)")
+                    yield Refused(
+                        str(self.root / entry.shown),
+                        "outside_splits",
+                        "it lies in none of the split folders (train, val, test)",
+                    )
                     continue
                 folders = folders[1:]
             label = folders[0] if folders and layout != "flat" else None
@@ -100,6 +106,7 @@ class Folder(Source):
                 "some folders at the top are splits and some are not",
                 where=self.root,
                 found=f"splits {', '.join(splits)}; others {', '.join(others[:5])}",
-                fix="Set source.options.layout in params.yaml: `splits` leaves the others out, `classes` takes all as class names.",
+                fix="Set source.options.layout in params.yaml: `splits` leaves the others out, `classes` takes all as "
+                "class names.",
             )
         return "classes"
