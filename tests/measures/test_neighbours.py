@@ -37,7 +37,7 @@ def test_ties_go_to_the_lowest_row_whatever_the_block() -> None:
     queries = rng.normal(size=(33, 24)).astype(np.float32)
     expected = naive(queries, bank, 30)
     for cells in (1, 1000, 1 << 24):
-        assert neighbours.top_k(queries, bank, 30, cells)[1].tolist() == expected
+        assert neighbours.top_k(queries, bank, 30, cells=cells)[1].tolist() == expected
 
 
 def test_near_ties_beyond_float32_are_still_exact() -> None:
@@ -47,6 +47,19 @@ def test_near_ties_beyond_float32_are_still_exact() -> None:
     bank = base + 3e-5 * rng.normal(size=(400, 64))
     queries = base + 0.1 * rng.normal(size=(3, 64))
     assert neighbours.top_k(queries, bank, 5)[1].tolist() == naive(queries, bank, 5)
+
+
+@pytest.mark.parametrize("width", [1.0, 3e-5, 0.0])
+def test_unordered_finds_the_same_rows(width: float) -> None:
+    """Far apart, within rounding of each other, and all equal."""
+    rng = np.random.default_rng(4)
+    base = rng.normal(size=32)
+    bank, queries = base + width * rng.normal(size=(300, 32)), base + 0.1 * rng.normal(size=(20, 32))
+    for k in (1, 40, 300):
+        similarity, row = neighbours.top_k(queries, bank, k)
+        other_similarity, other_row = neighbours.top_k(queries, bank, k, ordered=False)
+        assert (np.sort(other_row, axis=1) == np.sort(row, axis=1)).all()
+        assert other_similarity == pytest.approx(similarity, abs=1e-5)
 
 
 def test_classification_equals_scikit_learn() -> None:

@@ -36,6 +36,8 @@ class Linear(Probe):
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Fit on train, choose on val, score test; one classifier a tap."""
+        import torch
+
         from stages.measures.linear import Problem, choose
 
         protocol = {
@@ -49,7 +51,7 @@ class Linear(Probe):
             suffix = "" if tap == BACKBONE else f"_{tap}"
             train, x = scoring.labelled(data, "train", tap)
             val, x_val = scoring.labelled(data, "val", tap)
-            problem = Problem(x, train.labels)
+            problem = Problem(x, train.labels, torch.float32)  # as precise as the embeddings themselves
             if len(val) >= ENOUGH_VAL and data.test != "val":
                 classifier = choose(problem, x_val, val.labels, self.params.penalties).classifier
                 how = f"{classifier.penalty:g}, chosen on {len(val)} val images"
