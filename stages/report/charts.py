@@ -146,7 +146,7 @@ def line_chart(lines: Sequence[Line], title: str, x_name: str = "epoch") -> Mark
     for tick, words in zip(marks, tick_texts(marks), strict=True):
         y = place(tick, y_domain, y_span)
         body += [_segment(left, y, width - right, y, "grid"), _text(left - 6, y + 4, words, "tick", "end")]
-    marks = ticks(*x_domain, wanted=4)
+    marks = [mark for mark in ticks(*x_domain, wanted=4) if mark.is_integer()]  # there are no half epochs
     for tick, words in zip(marks, tick_texts(marks), strict=True):
         body.append(_text(place(tick, x_domain, x_span), height - bottom + 15, words, "tick", "middle"))
     body.append(_text((x_span[0] + x_span[1]) / 2, height - 4, x_name, "tick", "middle"))
