@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
+import stages.contracts
 import stages.measures
 import stages.probe
 from stages.contracts.atomic import dump_json, explained_storage
@@ -32,17 +33,20 @@ if TYPE_CHECKING:
 FOLDER = Path(".reprise/probes")
 KEPT = 500
 _LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "pyarrow")
+_CONTRACTS = ("embeddings", "manifest", "results", "tables")  # how the inputs are read and the results are formed
 _RESULT, _PREDICTIONS, _TABLE = "result.json", "predictions.parquet", "table.parquet"
 
 
 def key(name: str, probe: Probe, data: ProbeData) -> str:
-    """SHA-256 of what the result depends on: data, parameters, the probe's file, measures, this package, libraries."""
+    """SHA-256 of what the result depends on: data, parameters, the probe's file, measures, this package,
+    the contracts that it reads by, libraries."""
     found = hashlib.sha256(f"{name} {data.digest(probe.needs_labels)} {probe.params.model_dump_json()}".encode())
     for library in _LIBRARIES:
         found.update(f"{library} {metadata.version(library)} ".encode())
     own = [Path(inspect.getfile(type(probe)))]
     shared = [Path(file) for package in (stages.measures, stages.probe) for file in _files(package.__path__)]
-    for file in own + shared:
+    contracts = [Path(folder) / f"{name}.py" for folder in stages.contracts.__path__ for name in _CONTRACTS]
+    for file in own + shared + contracts:
         found.update(f"{file.name} ".encode() + hashlib.sha256(file.read_bytes()).digest())
     return found.hexdigest()
 
