@@ -32,6 +32,15 @@ _TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation -> PIL.I
 _PNG = b"\x89PNG\r\n\x1a\n"
 _CUT = ("truncated", "not enough image data", "unexpected end", "incomplete")
 _SIGNATURES = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG", "PNG"), (b"GIF8", "GIF"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"))
+_LOOKS = (
+    (b"<svg", "an SVG drawing"),
+    (b"<!doctype html", "an HTML page"),
+    (b"<html", "an HTML page"),
+    (b"<?xml", "an XML file"),
+    (b"%pdf", "a PDF file"),
+    (b"pk\x03\x04", "a ZIP archive"),
+    (b"\x1f\x8b", "a gzip file"),
+)
 _FIX_FILE = "Mend or remove the file, then run again."
 
 
@@ -249,14 +258,7 @@ def _damage(said: str, data: bytes) -> str:
 
 def _looks_like(data: bytes) -> str:
     start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    signs = (
-        (b"<svg", "an SVG drawing"),
-        (b"<!doctype html", "an HTML page"),
-        (b"<html", "an HTML page"),
-        (b"<?xml", "an XML file"),
-    )
-    signs += ((b"%pdf", "a PDF file"), (b"pk\x03\x04", "a ZIP archive"), (b"\x1f\x8b", "a gzip file"))
-    for sign, name in signs:
+    for sign, name in _LOOKS:
         if start.startswith(sign):
             return "an SVG drawing" if b"<svg" in start else name
     if data[4:8] == b"ftyp":
@@ -269,11 +271,11 @@ def _pixels(image: Any, where: str) -> np.ndarray:
     from PIL import Image
 
     image.load()
-    turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))  # after loading: Pillow turns TIFFs itself
+    turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))  # read after loading: Pillow turns TIFFs itself
     mode = image.mode
     transparent = mode in (*_GREY_ALPHA, *_COLOUR_ALPHA) or "transparency" in image.info
     if mode in _GREY_16:
-        values = np.asarray(image if turn is None else image.transpose(turn)).astype(np.uint32)
+        values = np.asarray(image if turn is None else image.transpose(Image.Transpose(turn))).astype(np.uint32)
         return ((values + 128) // 257).astype(np.uint8)
     if mode not in (*_GREY, *_GREY_ALPHA, *_COLOUR, *_COLOUR_ALPHA):
         raise ImageRefused(
@@ -288,7 +290,7 @@ def _pixels(image: Any, where: str) -> np.ndarray:
         result = result.getchannel("R") if grey else result
     else:
         result = image.convert("L" if grey else "RGB")
-    return np.array(result if turn is None else result.transpose(turn), dtype=np.uint8)
+    return np.array(result if turn is None else result.transpose(Image.Transpose(turn)), dtype=np.uint8)
 
 
 def _needs_no_rule(image: Any, data: bytes) -> bool:

@@ -278,7 +278,7 @@ def digest_folder(
             facts = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev]
             name = entry.name.decode("utf-8")
             if known.get(name, [None])[1:] == facts:
-                sha256 = known[name][0]
+                sha256 = str(known[name][0])
             else:
                 sha256, _ = sha256_of(entry.path)
             if now - max(status.st_mtime_ns, status.st_ctime_ns) > _RACY_NS:

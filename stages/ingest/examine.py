@@ -1,6 +1,6 @@
 """Look at every candidate in worker processes: read, hash, decode fully.
 
-A worker that a file crashes costs that file only.
+A file on which a worker crashes or hangs is refused; it costs no other.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from stages.contracts.images import Inspection, inspect
 from stages.contracts.listing import read_regular, sha256_of
 
 _CHUNK = 64
+_CHUNK_SECONDS, _IMAGE_SECONDS = 900.0, 120.0  # a decoder that takes longer hangs
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -93,18 +94,18 @@ def examine_all(items: Sequence[tuple[str, str | bytes]], limits: Limits, worker
         try:
             while chunks or in_flight:
                 while chunks and len(in_flight) < 3 * workers:
-                    chunk = chunks.popleft()
-                    in_flight.append((chunk, pool.submit(_examine_chunk, chunk, limits)))
-                findings = in_flight[0][1].result()
+                    in_flight.append((chunks[0], pool.submit(_examine_chunk, chunks[0], limits)))
+                    chunks.popleft()
+                findings = in_flight[0][1].result(_CHUNK_SECONDS)
                 in_flight.popleft()
                 yield from findings
-        except BrokenProcessPool:
+        except (BrokenProcessPool, TimeoutError):
             suspects = [chunk for chunk, _ in in_flight]
-            pool.shutdown(cancel_futures=True)
+            _end(pool)
             for chunk in suspects:
                 yield from _one_by_one(chunk, limits)
         finally:
-            pool.shutdown(cancel_futures=True)
+            _end(pool)
 
 
 def _one_by_one(chunk: Sequence[tuple[str, str | bytes]], limits: Limits) -> Iterator[Finding]:
@@ -113,17 +114,24 @@ def _one_by_one(chunk: Sequence[tuple[str, str | bytes]], limits: Limits) -> Ite
     try:
         for item in chunk:
             try:
-                yield pool.submit(_examine_chunk, [item], limits).result()[0]
-            except BrokenProcessPool:
-                pool.shutdown(cancel_futures=True)
+                yield pool.submit(_examine_chunk, [item], limits).result(_IMAGE_SECONDS)[0]
+            except (BrokenProcessPool, TimeoutError):
+                _end(pool)
                 pool = _pool(1)
                 yield _crashed(item[1])
     finally:
-        pool.shutdown(cancel_futures=True)
+        _end(pool)
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """Stop a pool whose workers may hang in a decoder: waiting for them would hang as well."""
+    for worker in list((getattr(pool, "_processes", None) or {}).values()):
+        worker.kill()
+    pool.shutdown(cancel_futures=True)
 
 
 def _crashed(reference: str | bytes) -> Finding:
-    detail = "The decoder crashed or was killed on this file. Mend or remove it, then run again."
+    detail = "The decoder crashed, was killed, or did not end on this file. Mend or remove it, then run again."
     try:
         sha256, size = (
             (hashlib.sha256(reference).hexdigest(), len(reference))

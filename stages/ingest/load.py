@@ -18,5 +18,5 @@ def load_source(raw: dict[str, Any]) -> tuple[Source, SourceParams]:
         ParameterError: the block is wrong, or no source has that name.
     """
     params = section(raw, SECTION, SourceParams)
-    kind = load_class(PACKAGE, params.name, Source, f"{SECTION}.name")
+    kind = load_class(PACKAGE, params.name, Source, f"{SECTION}.name")  # type: ignore[type-abstract]
     return kind(Path(params.root), parse(kind.Params, params.options, f"{SECTION}.options")), params

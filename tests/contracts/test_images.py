@@ -6,6 +6,7 @@ import hashlib
 import io
 import time
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -88,6 +89,13 @@ def test_16_bit_grey_is_divided_by_257(kind: str) -> None:
     assert np.array_equal(decode(data, "x", 1)[:, :, 0], np.floor(values / 257 + 0.5).astype(np.uint8))
     found = inspect(data, "x")
     assert (found.channels, found.plain) == (1, False)
+
+
+def test_of_16_bit_colour_the_upper_bits_are_kept() -> None:
+    values = np.random.default_rng(0).integers(0, 65536, (24, 32, 3), dtype=np.uint16)
+    data = cv2.imencode(".png", values[:, :, ::-1])[1].tobytes()
+    assert np.array_equal(decode(data, "x"), (values >> 8).astype(np.uint8))
+    assert not inspect(data, "x").plain
 
 
 def test_cmyk_is_converted() -> None:

@@ -204,6 +204,15 @@ def test_a_crash_of_a_decoder_costs_one_file(monkeypatch: pytest.MonkeyPatch) ->
     assert sum(finding.inspection is not None for finding in findings) == 398
 
 
+def test_a_decoder_that_hangs_costs_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examining, "_examine_chunk", crash_on_marker)
+    monkeypatch.setattr(examining, "_CHUNK_SECONDS", 6.0)
+    monkeypatch.setattr(examining, "_IMAGE_SECONDS", 6.0)
+    items = [(f"{n}", b"hang" if n == 3 else hostile.PNG) for n in range(6)]
+    reasons = [finding.reason for finding in examine_all(items, LIMITS, 2)]
+    assert reasons == ["", "", "", "crashed_decoder", "", ""]
+
+
 def test_out_of_memory_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     def hungry(*_: object) -> None:
         raise MemoryError
