@@ -82,16 +82,19 @@ class Problem:
         if len(x) == 0 or len(x) != len(y):
             raise ValueError(f"need a label for each row and at least one row, got {len(x)} rows, {len(y)} labels")
         self.classes, index = np.unique(np.asarray(y), return_inverse=True)
-        features = torch.from_numpy(np.array(x, dtype=np.float64))
-        self.mean = features.mean(0)
-        std = features.std(0, correction=0)
+        features = torch.from_numpy(np.array(x, dtype=np.float64))  # the one copy, worked on in place
+        std, self.mean = torch.std_mean(features, dim=0, correction=0)
+        low, high = torch.aminmax(features, dim=0)
         # the deviation of a constant column is rounding, not information
-        self.std = torch.where(std > 1e-9 * features.abs().amax(0), std, torch.ones_like(std))
-        features = (features - self.mean) / self.std
-        self.work = features.numel() * len(self.classes)
+        constant = std <= 1e-9 * torch.maximum(low.abs(), high.abs())
+        self.std = torch.where(constant, torch.ones_like(std), std)
+        standard = features.sub_(self.mean).div_(self.std).to(dtype)
+        self.work = standard.numel() * len(self.classes)
         with fitting_threads(self.work):
-            eigenvalues, self.rotation = torch.linalg.eigh(features.T @ features / len(features))
-            self.rotated = (features @ self.rotation).to(dtype)
+            # rounding of the covariance bends the scale of the search a little; the rotation is orthogonal all the same
+            covariance = (standard.T @ standard / len(standard)).double()
+            eigenvalues, self.rotation = torch.linalg.eigh(covariance)
+            self.rotated = standard @ self.rotation.to(dtype)
         self.eigenvalues = eigenvalues.clamp(min=0)
         self.target = torch.from_numpy(index)
 

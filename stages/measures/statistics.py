@@ -297,7 +297,7 @@ def verdict(
     if seeds == 1:
         if shown:
             return f"These two models differ: {better} above {worse} by {how}. One seed says nothing about the methods."
-        return f"No difference shown between these two models ({how}). One seed says nothing about the methods."
+        return f"No difference shown between these two models, {a} and {b} ({how}). One seed says nothing about the methods."
     if shown:
         return f"{better} is above {worse} over {seeds} seeds by {how}."
     return f"No difference shown between {a} and {b} over {seeds} seeds ({how})."
