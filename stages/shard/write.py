@@ -91,11 +91,11 @@ def _upper_bound(row: dict[str, Any], max_side: int) -> int:
         width, height = stored_size(row["width"], row["height"], max_side)
         raw = height * (1 + width * row["channels"])
         size = raw + raw // 500 + 1024  # what deflate adds at worst, and the PNG's frame
-    return ustar.member_size(size) + ustar.member_size(256 + 6 * len(row["group"] or ""))
+    return ustar.member_size(size) + ustar.member_size(256 + 12 * len(row["group"] or ""))
 
 
 def _write_all(plans: list[Plan], params: ShardParams, output: Path, workers: int) -> Iterator[list[dict[str, Any]]]:
-    if workers == 1 or len(plans) == 1 or sum(p.bytes for p in plans) < _WORTH_PROCESSES:
+    if workers == 1 or len(plans) <= 1 or sum(p.bytes for p in plans) < _WORTH_PROCESSES:
         yield from (write_shard(p, params, output) for p in plans)
         return
     context = multiprocessing.get_context("spawn")

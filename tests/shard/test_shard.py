@@ -221,3 +221,9 @@ def test_names_with_anything_in_them_are_read(tmp_path: Path) -> None:
         (root / name).write_bytes(_png(seed))
     ingest(Folder(root, Folder.Params()), SourceParams(name="folder"), output, 0)
     assert len(shard(read_manifest(output / "manifest.parquet"), tmp_path / "s")) == len(names)
+
+
+def test_the_upper_bound_holds_for_groups_of_any_letters() -> None:
+    row = {"plain": True, "width": 8, "height": 8, "channels": 1, "bytes": 0, "key": "0" * 24, "split": "train"}
+    row["group"] = "\N{GRINNING FACE}" * 300
+    assert write._upper_bound(row, 64) >= 512 + len(write.ustar.member("x.json", write._json(row)))
