@@ -295,9 +295,10 @@ def verdict(
     better, worse = (a, b) if difference > 0 else (b, a)
     how = f"{abs(difference):.4f}; {test}, p {_p(p_adjusted)} after Holm over {family} pair{'s' if family != 1 else ''}"
     if seeds == 1:
+        limit = "One seed says nothing about the methods."
         if shown:
-            return f"These two models differ: {better} above {worse} by {how}. One seed says nothing about the methods."
-        return f"No difference shown between these two models, {a} and {b} ({how}). One seed says nothing about the methods."
+            return f"These two models differ: {better} above {worse} by {how}. {limit}"
+        return f"No difference shown between these two models, {a} and {b} ({how}). {limit}"
     if shown:
         return f"{better} is above {worse} over {seeds} seeds by {how}."
     return f"No difference shown between {a} and {b} over {seeds} seeds ({how})."
