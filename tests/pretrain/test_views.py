@@ -15,7 +15,16 @@ from stages.pretrain.views.per_image import PerImageViews
 from stages.pretrain.views.settings import RATIO, ViewSettings
 
 PLAIN = ViewSettings(
-    size=16, channels=3, crop_scale_min=0.2, flip=False, jitter=0, grey=0, blur=0, solarize=0, mean=(0.0,) * 3, std=(1.0,) * 3
+    size=16,
+    channels=3,
+    crop_scale_min=0.2,
+    flip=False,
+    jitter=0,
+    grey=0,
+    blur=0,
+    solarize=0,
+    mean=(0.0,) * 3,
+    std=(1.0,) * 3,
 )
 FULL = replace(PLAIN, flip=True, jitter=0.5, grey=0.2, blur=0.5, solarize=0.2)
 
@@ -101,13 +110,17 @@ def test_shares_of_grey_flip_and_solarize(photos):
     share = float((grey.amax(1) - grey.amin(1)).flatten(1).amax(1).lt(1e-6).float().mean())
     assert abs(share - 0.2) < 4 * np.sqrt(0.16 / 4000)
     ramp = torch.from_numpy(np.tile(np.arange(0, 128, 8, dtype=np.uint8)[None, None, :, None], (4000, 16, 1, 3)))
-    flipped = batched.batched_view(ramp, replace(PLAIN, flip=True, crop_scale_min=1.0), torch.Generator().manual_seed(0))
+    flipped = batched.batched_view(
+        ramp, replace(PLAIN, flip=True, crop_scale_min=1.0), torch.Generator().manual_seed(0)
+    )
     share = float((flipped[:, 0, 8, 0] > flipped[:, 0, 8, -1]).float().mean())
     assert abs(share - 0.5) < 4 * np.sqrt(0.25 / 4000)
 
 
 @pytest.mark.parametrize(
-    "change", [{}, {"flip": True}, {"jitter": 0.5}, {"grey": 0.2}, {"blur": 1.0}, {"solarize": 0.3}], ids=lambda c: next(iter(c), "crop")
+    "change",
+    [{}, {"flip": True}, {"jitter": 0.5}, {"grey": 0.2}, {"blur": 1.0}, {"solarize": 0.3}],
+    ids=lambda c: next(iter(c), "crop"),
 )
 def test_both_paths_sample_the_same_distribution(photos, change):
     """Means over many views of per-view moments agree within four standard errors (and half a grey level)."""
@@ -149,5 +162,10 @@ def test_per_image_views_do_not_depend_on_threads_and_take_any_size():
 def test_grey_images_have_one_channel_in_both_paths():
     images = np.random.default_rng(0).integers(0, 256, (20, 20, 20, 1), dtype=np.uint8)
     settings = replace(FULL, channels=1, mean=(0.5,), std=(0.2,))
-    assert batched.batched_view(torch.from_numpy(images), settings, torch.Generator().manual_seed(0)).shape == (20, 1, 16, 16)
+    assert batched.batched_view(torch.from_numpy(images), settings, torch.Generator().manual_seed(0)).shape == (
+        20,
+        1,
+        16,
+        16,
+    )
     assert PerImageViews(lambda i: images[i], settings, threads=2)(range(20), 0).shape == (20, 1, 16, 16)

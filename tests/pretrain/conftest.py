@@ -1,0 +1,51 @@
+"""A workspace of 160 digits with an empty and a mined label set, and the parameters of a tiny run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from stages.contracts.params import ImageParams
+from stages.contracts.pseudo_labels import SCHEMA, write_pseudo_labels
+from stages.contracts.shards import Shards
+from stages.pretrain.params import TrainParams
+from tests.workspace import make_shards
+
+IMAGE = ImageParams(size=16, channels=3)
+TINY = TrainParams(
+    backbone="resnet_tiny",
+    epochs=3,
+    batch_size=16,
+    optimizer="sgd",
+    learning_rate=0.2,
+    weight_decay=1e-4,
+    warmup_epochs=1,
+    device="cpu",
+    checkpoint_steps=2,
+)
+
+
+@pytest.fixture
+def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder becomes a workspace with shards and the label sets `none` and `mined` of seed 0."""
+    monkeypatch.chdir(tmp_path)
+    make_shards()
+    shards = Shards.open()
+    keys = shards.keys[shards.rows("train")]
+    for name, clusters in {"none": np.full(len(keys), -1), "mined": np.arange(len(keys)) % 10}.items():
+        write_label_set(name, keys, clusters)
+    return tmp_path
+
+
+def write_label_set(name: str, keys: np.ndarray, clusters: np.ndarray, seed: int = 0) -> None:
+    """data/mine/<name>/<seed>/pseudo_labels.parquet; -1 is no label."""
+    rows = [
+        {"key": k, "cluster": None if c < 0 else int(c), "distance": None, "confidence": None, "round": 0}
+        for k, c in zip(keys, clusters, strict=True)
+    ]
+    write_pseudo_labels(
+        Path("data/mine") / name / str(seed) / "pseudo_labels.parquet", pa.Table.from_pylist(rows, SCHEMA)
+    )
