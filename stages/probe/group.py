@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stages.contracts.atomic import atomic_directory, write_json
 from stages.contracts.errors import ProbeError
@@ -16,7 +16,7 @@ from stages.runtime.progress import track
 
 if TYPE_CHECKING:
     from stages.probe.data import ProbeData
-    from stages.probe.probe import Probe
+    from stages.probe.probe import Figure, Probe
 
 PROTOCOL = "protocol.json"
 
@@ -63,7 +63,7 @@ def _check(name: str, result: ProbeResult) -> None:
 
 def _write(results: dict[str, ProbeResult], output: Path) -> None:
     with atomic_directory(output) as folder:
-        metrics = {p: {m: vars(figure) for m, figure in r.metrics.items()} for p, r in results.items()}
+        metrics = {p: {m: _written(figure) for m, figure in r.metrics.items()} for p, r in results.items()}
         write_metrics(folder / METRICS, metrics)
         write_json(folder / PROTOCOL, {probe: result.protocol for probe, result in results.items()})
         for probe, result in results.items():
@@ -71,3 +71,8 @@ def _write(results: dict[str, ProbeResult], output: Path) -> None:
                 write_predictions(folder / f"predictions-{probe}.parquet", result.predictions)
             if result.table is not None:
                 write_table(folder / f"{probe}.parquet", result.table)
+
+
+def _written(figure: Figure) -> dict[str, Any]:
+    """Nine significant digits: sums in another order (threads, processors) mostly still give the same bytes."""
+    return {k: float(f"{v:.9g}") if isinstance(v, float) else v for k, v in vars(figure).items()}
