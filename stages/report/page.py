@@ -16,6 +16,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from stages.contracts.manifest import SPLITS
 from stages.report import sections_data, sections_pictures, sections_runs
 from stages.report.comparison import Comparison, how_tested, outcome
 from stages.report.gather_data import DataPart
@@ -146,7 +147,7 @@ def _values(artifacts: Artifacts, wanted_samples: int) -> dict[str, Any]:
 def header_facts(data: DataPart, runs: Sequence[Run]) -> list[tuple[str, str, str]]:
     """(title, value, remark) for the strip under the outcome."""
     images = data.images
-    counts = [(split, number(count), "images") for split, count in images.counts.items()] if images else []
+    counts = [(split, number(images.counts.get(split, 0)), "images") for split in SPLITS] if images else []
     classes = (
         [("classes", number(len(images.classes)), "")]
         if images and images.classes

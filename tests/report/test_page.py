@@ -295,6 +295,26 @@ def test_an_empty_project_has_a_page(build: Build) -> None:
         assert words in text
 
 
+def test_without_a_test_split_the_page_says_that_figures_flatter(build: Build) -> None:
+    import pyarrow.parquet as pq
+
+    from stages.contracts.manifest import MANIFEST, write_manifest
+
+    build()
+    table = pq.read_table(MANIFEST)
+    place = table.column_names.index("split")
+    for splits, words in (
+        (["train", "val"], "scored on val, on which choices are made too"),
+        (["train"], "scored on train"),
+    ):
+        write_manifest(
+            MANIFEST, table.set_column(place, table.schema.field(place), [(splits * table.num_rows)[: table.num_rows]])
+        )
+        text = read(rendered()).text
+        assert f"There is no test split: probes are {words}, so their figures flatter." in text
+        assert "test 0 images" in text
+
+
 def test_unlabelled_images_have_a_page(build: Build) -> None:
     build(labelled=False)
     page = rendered()
