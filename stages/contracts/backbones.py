@@ -18,7 +18,9 @@ _NEEDED = ("architecture", "options", "stem", "input_size", "channels", "mean", 
 _FIX = "Run `dvc repro pretrain` to write it again, or `dvc checkout` to restore it."
 
 
-def write_backbone(folder: Path, weights: dict[str, np.ndarray], heads: dict[str, np.ndarray], config: dict[str, Any]) -> None:
+def write_backbone(
+    folder: Path, weights: dict[str, np.ndarray], heads: dict[str, np.ndarray], config: dict[str, Any]
+) -> None:
     """Write the three files into an existing folder.
 
     Raises:
@@ -26,10 +28,15 @@ def write_backbone(folder: Path, weights: dict[str, np.ndarray], heads: dict[str
     """
     for name, value in {**weights, **heads}.items():
         if value.dtype.kind == "f" and not np.isfinite(value).all():
-            raise BackboneError("weights are not finite", where=f"{folder}: {name}", found=f"{int((~np.isfinite(value)).sum())} of {value.size}", fix="The run diverged: lower its learning rate.")
+            raise BackboneError(
+                "weights are not finite",
+                where=f"{folder}: {name}",
+                found=f"{int((~np.isfinite(value)).sum())} of {value.size}",
+                fix="The run diverged: lower its learning rate.",
+            )
     for file_name, tensors in ((WEIGHTS, weights), (HEADS, heads)):
         with atomic_file(folder / file_name) as file:
-            file.write(save({k: np.ascontiguousarray(v) for k, v in sorted(tensors.items())}))
+            file.write(save({k: v.copy(order="C") for k, v in sorted(tensors.items())}))
     write_json(folder / CONFIG, config)
 
 
@@ -46,7 +53,9 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         raise BackboneError("the backbone's configuration cannot be read", where=path, found=error, fix=_FIX) from error
     missing = [k for k in _NEEDED if not isinstance(config, dict) or k not in config]
     if missing:
-        raise BackboneError("the backbone's configuration is incomplete", where=path, found=f"no {', '.join(missing)}", fix=_FIX)
+        raise BackboneError(
+            "the backbone's configuration is incomplete", where=path, found=f"no {', '.join(missing)}", fix=_FIX
+        )
     return config
 
 

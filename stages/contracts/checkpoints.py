@@ -55,11 +55,21 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="numpy") as file:
             header = (file.metadata() or {}).get("tree")
             if header is None:
-                raise CheckpointError("this file is no checkpoint of Reprise", where=path, found="a safetensors file without a state tree", fix="Remove it; training goes on from the one before.")
+                raise CheckpointError(
+                    "this file is no checkpoint of Reprise",
+                    where=path,
+                    found="a safetensors file without a state tree",
+                    fix="Remove it; training goes on from the one before.",
+                )
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         return _unpack(json.loads(header), arrays)
     except (OSError, SafetensorError, ValueError, KeyError) as error:
-        raise CheckpointError("the checkpoint is unreadable", where=path, found=error, fix="Remove it; training goes on from the one before.") from error
+        raise CheckpointError(
+            "the checkpoint is unreadable",
+            where=path,
+            found=error,
+            fix="Remove it; training goes on from the one before.",
+        ) from error
 
 
 def _found(folder: Path) -> list[Path]:
@@ -79,7 +89,12 @@ def _pack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
         value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return {"value": value}
-    raise CheckpointError("a checkpoint holds only numbers, strings, arrays, lists and dictionaries", where="training state", found=type(value).__name__, fix="Keep such state out of state_dict().")
+    raise CheckpointError(
+        "a checkpoint holds only numbers, strings, arrays, lists and dictionaries",
+        where="training state",
+        found=type(value).__name__,
+        fix="Keep such state out of state_dict().",
+    )
 
 
 def _unpack(packed: Any, arrays: dict[str, np.ndarray]) -> Any:

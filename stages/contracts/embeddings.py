@@ -32,15 +32,30 @@ def write_embeddings(path: str | Path, keys: np.ndarray, splits: np.ndarray, tap
         EmbeddingError: NaN or infinite values, repeated keys, lengths that differ.
     """
     order = np.argsort(keys)
-    columns: dict[str, pa.Array] = {"key": pa.array(keys[order], pa.string()), "split": pa.array(splits[order], pa.string())}
+    columns: dict[str, pa.Array] = {
+        "key": pa.array(keys[order], pa.string()),
+        "split": pa.array(splits[order], pa.string()),
+    }
     if len(np.unique(keys)) != len(keys):
-        raise EmbeddingError("keys must be unique", where=path, found=f"{len(keys) - len(np.unique(keys))} repeated", fix=_FIX)
+        raise EmbeddingError(
+            "keys must be unique", where=path, found=f"{len(keys) - len(np.unique(keys))} repeated", fix=_FIX
+        )
     for name, values in taps.items():
         if values.shape[0] != len(keys):
-            raise EmbeddingError(f"tap '{name}' must have a row a key", where=path, found=f"{values.shape[0]} rows for {len(keys)} keys", fix=_FIX)
+            raise EmbeddingError(
+                f"tap '{name}' must have a row a key",
+                where=path,
+                found=f"{values.shape[0]} rows for {len(keys)} keys",
+                fix=_FIX,
+            )
         if not np.isfinite(values).all():
             bad = int((~np.isfinite(values).all(axis=1)).sum())
-            raise EmbeddingError(f"tap '{name}' has values that are not finite", where=path, found=f"{bad} rows", fix="Look at the training curve: the run diverged. Lower its learning rate.")
+            raise EmbeddingError(
+                f"tap '{name}' has values that are not finite",
+                where=path,
+                found=f"{bad} rows",
+                fix="Look at the training curve: the run diverged. Lower its learning rate.",
+            )
         flat = pa.array(np.ascontiguousarray(values[order], dtype=np.float32).reshape(-1), pa.float32())
         columns[name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
     write_table(path, pa.table(columns))
@@ -52,7 +67,9 @@ def taps_in(path: str | Path) -> list[str]:
     return [n for n in pq.read_schema(path).names if n not in _BASE.names]
 
 
-def read_embeddings(path: str | Path, tap: str | None = None, split: str | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def read_embeddings(
+    path: str | Path, tap: str | None = None, split: str | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Read one tap (default: the preferred one), all splits or one.
 
     Returns:
@@ -68,14 +85,29 @@ def read_embeddings(path: str | Path, tap: str | None = None, split: str | None 
     table = read_table(path, _BASE, EmbeddingError, _FIX, columns=["key", "split", tap], exact=False)
     column = table[tap].combine_chunks()
     if not pa.types.is_fixed_size_list(column.type) or column.type.value_type != pa.float32() or column.null_count:
-        raise EmbeddingError(f"tap '{tap}' must be a fixed-size list of float32 without empty rows", where=path, found=column.type, fix=_FIX)
+        raise EmbeddingError(
+            f"tap '{tap}' must be a fixed-size list of float32 without empty rows",
+            where=path,
+            found=column.type,
+            fix=_FIX,
+        )
     values = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), column.type.list_size)
-    keys, splits = np.asarray(table["key"].to_pylist(), dtype=object), np.asarray(table["split"].to_pylist(), dtype=object)
+    keys, splits = (
+        np.asarray(table["key"].to_pylist(), dtype=object),
+        np.asarray(table["split"].to_pylist(), dtype=object),
+    )
     if not np.isfinite(values).all():
-        raise EmbeddingError(f"tap '{tap}' has values that are not finite", where=path, found=int((~np.isfinite(values)).sum()), fix=_FIX)
+        raise EmbeddingError(
+            f"tap '{tap}' has values that are not finite", where=path, found=int((~np.isfinite(values)).sum()), fix=_FIX
+        )
     if split is not None:
         chosen = splits == split
         if not chosen.any():
-            raise EmbeddingError(f"no row belongs to split '{split}'", where=path, found=f"splits {', '.join(sorted(set(splits)))}", fix="Check the splits of the manifest.")
+            raise EmbeddingError(
+                f"no row belongs to split '{split}'",
+                where=path,
+                found=f"splits {', '.join(sorted(set(splits)))}",
+                fix="Check the splits of the manifest.",
+            )
         keys, splits, values = keys[chosen], splits[chosen], values[chosen]
     return keys, splits, values

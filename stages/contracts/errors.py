@@ -22,7 +22,9 @@ class RepriseError(Exception):
         super().__init__(what, self.where, self.found, fix)
 
     def __str__(self) -> str:
-        return f"{printable(self.what)} ({printable(self.where)}). Found: {printable(self.found)}. {printable(self.fix)}"
+        return (
+            f"{printable(self.what)} ({printable(self.where)}). Found: {printable(self.found)}. {printable(self.fix)}"
+        )
 
     def __reduce__(self):  # crosses process pools whole: keyword-only arguments do not pickle by default
         return (_rebuild, (type(self), self.what, self.where, self.found, self.fix))
@@ -37,7 +39,8 @@ def _rebuild(kind: type[RepriseError], what: str, where: str, found: str, fix: s
 def printable(text: object, limit: int = 2000) -> str:
     """Text from outside made safe for a terminal: control and surrogate characters escaped, length bounded."""
     shown = "".join(
-        c if c.isprintable() or c == "\n" else c.encode("unicode_escape", "backslashreplace").decode("ascii") for c in str(text)
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape", "backslashreplace").decode("ascii")
+        for c in str(text)
     )
     return shown if len(shown) <= limit else f"{shown[:limit]}... ({len(shown) - limit} more characters)"
 

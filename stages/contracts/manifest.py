@@ -33,7 +33,9 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("height", pa.int32(), nullable=False),
         pa.field("channels", pa.int8(), nullable=False),
         pa.field("format", pa.string(), nullable=False),  # JPEG, PNG, WEBP, BMP, TIFF, GIF
-        pa.field("plain", pa.bool_(), nullable=False),  # any decoder shows the same pixels: 8-bit grey or RGB, upright, one frame
+        pa.field(
+            "plain", pa.bool_(), nullable=False
+        ),  # any decoder shows the same pixels: 8-bit grey or RGB, upright, one frame
         pa.field("sha256", pa.string(), nullable=False),
         pa.field("group", pa.string(), nullable=True),
     ]

@@ -29,7 +29,9 @@ def write_pseudo_labels(path: str | Path, table: pa.Table) -> None:
     table = table.select(SCHEMA.names).cast(SCHEMA).sort_by("key")
     keys = table["key"].to_pylist()
     if len(set(keys)) != len(keys):
-        raise PseudoLabelError("keys must be unique", where=path, found=f"{len(keys) - len(set(keys))} repeated", fix=_FIX)
+        raise PseudoLabelError(
+            "keys must be unique", where=path, found=f"{len(keys) - len(set(keys))} repeated", fix=_FIX
+        )
     write_table(path, table)
 
 
@@ -58,10 +60,15 @@ def clusters_for(table: pa.Table, keys: np.ndarray, path: str | Path) -> np.ndar
     Raises:
         PseudoLabelError: the table names images that are not among `keys` (another data set's labels).
     """
-    known = {k: -1 if c is None else c for k, c in zip(table["key"].to_pylist(), table["cluster"].to_pylist(), strict=True)}
+    known = {
+        k: -1 if c is None else c for k, c in zip(table["key"].to_pylist(), table["cluster"].to_pylist(), strict=True)
+    }
     foreign = known.keys() - set(keys.tolist())
     if foreign:
         raise PseudoLabelError(
-            "the labels belong to other images", where=path, found=f"{len(foreign)} unknown keys, such as {min(foreign)}", fix=_FIX
+            "the labels belong to other images",
+            where=path,
+            found=f"{len(foreign)} unknown keys, such as {min(foreign)}",
+            fix=_FIX,
         )
     return np.fromiter((known.get(k, NO_LABEL) for k in keys.tolist()), dtype=np.int64, count=len(keys))

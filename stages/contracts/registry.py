@@ -1,4 +1,4 @@
-"""Lookup by file name: a method, miner, extractor, probe or source is one file in its folder, and its name is the file's.
+"""Lookup by file name: a method, miner, extractor, probe or source is one file, and its name is the file's.
 
 Nothing registers itself and nobody keeps a list: adding a file adds the name.
 """

@@ -41,7 +41,12 @@ def write_metrics(path: str | Path, metrics: dict[str, dict[str, dict[str, Any]]
         for metric, figure in figures.items():
             value = figure.get("value")
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise ResultError(f"metric '{probe}.{metric}' must be a finite number", where=path, found=value, fix="Look at the embedding of this run: it may have collapsed.")
+                raise ResultError(
+                    f"metric '{probe}.{metric}' must be a finite number",
+                    where=path,
+                    found=value,
+                    fix="Look at the embedding of this run: it may have collapsed.",
+                )
     write_json(path, metrics)
 
 

@@ -45,10 +45,15 @@ def read_table(
         raise error(what, where=path, found=str(problem).splitlines()[0], fix=fix) from problem
     for field in schema:
         if field.name not in found.names:
-            raise error(f"column '{field.name}' is missing", where=path, found=f"columns {', '.join(found.names)}", fix=fix)
+            raise error(
+                f"column '{field.name}' is missing", where=path, found=f"columns {', '.join(found.names)}", fix=fix
+            )
         if found.field(field.name).type != field.type:
             raise error(
-                f"column '{field.name}' must be {field.type}", where=path, found=str(found.field(field.name).type), fix=fix
+                f"column '{field.name}' must be {field.type}",
+                where=path,
+                found=str(found.field(field.name).type),
+                fix=fix,
             )
     extra = [n for n in found.names if n not in schema.names]
     if exact and extra:
@@ -60,6 +65,9 @@ def read_table(
     for field in schema:
         if not field.nullable and field.name in table.column_names and table[field.name].null_count:
             raise error(
-                f"column '{field.name}' must have no empty values", where=path, found=f"{table[field.name].null_count} empty", fix=fix
+                f"column '{field.name}' must have no empty values",
+                where=path,
+                found=f"{table[field.name].null_count} empty",
+                fix=fix,
             )
     return table

@@ -28,7 +28,11 @@ def file_digest(*paths: str | Path) -> str:
     """SHA-256 over the contents of files and, recursively, folders, with their relative names."""
     digest = hashlib.sha256()
     for path in map(Path, paths):
-        members = sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts) if path.is_dir() else [path]
+        members = (
+            sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+            if path.is_dir()
+            else [path]
+        )
         for member in members:
             name = str(member.relative_to(path)) if path.is_dir() else member.name
             digest.update(f"{len(name)}:{name}:{member.stat().st_size}:".encode())
@@ -71,7 +75,10 @@ def locked(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             holder = os.pread(descriptor, 64, 0).decode("ascii", "replace").strip() or "unknown"
             raise WorkspaceBusyError(
-                "another process is working on this", where=folder, found=f"process {holder}", fix="Wait for it to end, or stop it, and run again."
+                "another process is working on this",
+                where=folder,
+                found=f"process {holder}",
+                fix="Wait for it to end, or stop it, and run again.",
             ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
@@ -123,10 +130,20 @@ def check_inputs(folder: Path, inputs: dict[str, Any]) -> None:
     try:
         old = json.loads((folder / INPUTS).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError("the record of a checkpoint's inputs is unreadable", where=folder / INPUTS, found=error, fix="Run again with --restart to discard it.") from error
+        raise CheckpointError(
+            "the record of a checkpoint's inputs is unreadable",
+            where=folder / INPUTS,
+            found=error,
+            fix="Run again with --restart to discard it.",
+        ) from error
     changed = difference(old, json.loads(dump_json(inputs)))
     if changed:
-        raise CheckpointError("a checkpoint belongs to other inputs", where=folder, found="; ".join(changed[:10]), fix="Run again with --restart to discard it.")
+        raise CheckpointError(
+            "a checkpoint belongs to other inputs",
+            where=folder,
+            found="; ".join(changed[:10]),
+            fix="Run again with --restart to discard it.",
+        )
 
 
 def _what_differs(folder: Path, inputs: dict[str, Any]) -> str:

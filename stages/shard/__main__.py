@@ -18,15 +18,17 @@ def main(argv: list[str]) -> None:
     params = section(read_yaml(), SECTION, ShardParams)
 
     from stages.contracts.atomic import atomic_directory
-    from stages.contracts.manifest import read_manifest
+    from stages.contracts.manifest import MANIFEST, read_manifest
     from stages.contracts.provenance import record
     from stages.contracts.shards import DIRECTORY
-    from stages.shard.write import write_shards
+    from stages.contracts.work_folder import file_digest, work_folder
+    from stages.shard.write import CODE, write_shards
 
     began = time.time()
     manifest = read_manifest()
-    with atomic_directory(DIRECTORY) as output:
-        shards = write_shards(manifest, params, output, threads())
+    inputs = {"manifest": file_digest(MANIFEST), "shard": params.model_dump(), "code": file_digest(*CODE)}
+    with work_folder("shard", inputs) as work, atomic_directory(DIRECTORY) as output:
+        shards = write_shards(manifest, params, output, threads(), work)
     record(
         "shard",
         began,

@@ -10,6 +10,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages.contracts import ustar
+from stages.contracts import images, ustar
+from stages.contracts.atomic import atomic_file, write_json
 from stages.contracts.errors import ImageRefused, ShardError
 from stages.contracts.images import EXTENSIONS, compressed_png, decode, resize
 from stages.contracts.listing import opened
@@ -27,6 +29,8 @@ from stages.contracts.shards import INDEX, INDEX_SCHEMA, write_index
 from stages.runtime.progress import Progress
 from stages.shard.params import ShardParams
 
+CODE = (Path(__file__).parent, *(Path(str(module.__file__)) for module in (images, ustar)))  # what the bytes depend on
+_ENTRIES = ".json"  # after the name of a tar: its rows of the index, until all tars are done
 _WORTH_PROCESSES = 64 << 20  # bytes to pack; below, starting processes takes longer than the work
 
 
@@ -39,20 +43,47 @@ class Plan:
     bytes: int
 
 
-def write_shards(manifest: pa.Table, params: ShardParams, output: Path, workers: int) -> int:
+def write_shards(manifest: pa.Table, params: ShardParams, output: Path, workers: int, work: Path | None = None) -> int:
     """Write all tars and the index into `output`; returns the number of tars.
+
+    Args:
+        work: folder that survives a kill; tars finished there by an earlier process on the same inputs are taken over.
 
     Raises:
         ShardError: a source file is missing or changed since ingest.
     """
     plans = plan(manifest, params)
-    index: list[dict[str, Any]] = []
-    with Progress("shard", manifest.num_rows) as progress:
-        for entries in _write_all(plans, params, output, workers):
+    place = work or output
+    index = [entry for p in plans for entry in _finished(p, place)]
+    finished = {entry["shard"] for entry in index}
+    with Progress("shard", manifest.num_rows, done=len(index)) as progress:
+        for entries in _write_all([p for p in plans if p.name not in finished], params, place, workers):
             index += entries
             progress.advance(len(entries))
+    for p in plans:
+        if work is not None:
+            shutil.move(work / p.name, output / p.name)
+        (place / f"{p.name}{_ENTRIES}").unlink()
     write_index(output / INDEX, pa.Table.from_pylist(index, schema=INDEX_SCHEMA))
     return len(plans)
+
+
+def _finished(shard: Plan, place: Path) -> list[dict[str, Any]]:
+    """Index rows of a tar that is already there whole, else nothing."""
+    try:
+        entries = json.loads((place / f"{shard.name}{_ENTRIES}").read_text(encoding="utf-8"))
+        size = (place / shard.name).stat().st_size
+    except (OSError, ValueError):
+        return []
+    whole = size == _end(entries) and [e["key"] for e in entries] == [row["key"] for row in shard.rows]
+    return entries if whole else []
+
+
+def _end(entries: list[dict[str, Any]]) -> int:
+    """Length of the tar that these index rows describe."""
+    last = entries[-1]
+    after = last["offset"] - ustar.BLOCK + ustar.member_size(last["bytes"]) + ustar.member_size(len(_json(last)))
+    return int(after) + len(ustar.END)
 
 
 def plan(manifest: pa.Table, params: ShardParams) -> list[Plan]:
@@ -123,9 +154,9 @@ def _prepare_worker(parent: int) -> None:
 
 
 def write_shard(shard: Plan, params: ShardParams, output: Path) -> list[dict[str, Any]]:
-    """Write one tar; returns its rows of the index."""
+    """Write one tar, and beside it its rows of the index, which it returns; both appear whole or not at all."""
     entries = []
-    with open(output / shard.name, "wb", buffering=1 << 20) as file:
+    with atomic_file(output / shard.name) as file:
         offset = 0
         for row in shard.rows:
             data, extension, sha256, width, height = _stored(row, params.max_side)
@@ -153,6 +184,7 @@ def write_shard(shard: Plan, params: ShardParams, output: Path) -> list[dict[str
             )
             offset += len(image) + len(card)
         file.write(ustar.END)
+    write_json(output / f"{shard.name}{_ENTRIES}", entries)
     return entries
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
+import sys
 import tarfile
 import warnings
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 
 from stages.contracts.errors import ShardError
 from stages.contracts.images import decode
-from stages.contracts.manifest import read_manifest
+from stages.contracts.manifest import read_manifest, write_manifest
 from stages.contracts.shards import Shards
 from stages.ingest.ingest import ingest
 from stages.ingest.params import SourceParams
@@ -221,6 +223,57 @@ def test_names_with_anything_in_them_are_read(tmp_path: Path) -> None:
         (root / name).write_bytes(_png(seed))
     ingest(Folder(root, Folder.Params()), SourceParams(name="folder"), output, 0)
     assert len(shard(read_manifest(output / "manifest.parquet"), tmp_path / "s")) == len(names)
+
+
+def test_tars_that_are_finished_are_taken_over(
+    manifest: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params, work, output = ShardParams(max_shard_bytes=1 << 20, max_side=512), tmp_path / "work", tmp_path / "out"
+    shard(manifest, tmp_path / "whole", params)
+    plans = plan(manifest, params)
+    work.mkdir()
+    output.mkdir()
+    for p in plans[:3]:
+        write.write_shard(p, params, work)
+    os.truncate(work / plans[1].name, 700)  # a tar without its end is no finished tar
+    written, write_shard = [], write.write_shard
+
+    def noted(p: write.Plan, *args: object) -> list:
+        written.append(p.name)
+        return write_shard(p, *args)
+
+    monkeypatch.setattr(write, "write_shard", noted)
+    write_shards(manifest, params, output, 1, work)
+    assert written == [plans[1].name, *(p.name for p in plans[3:])]
+    assert contents(output) == contents(tmp_path / "whole")
+    assert list(work.iterdir()) == []
+
+
+def test_a_killed_stage_goes_on_where_it_was(manifest: pa.Table, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("shard: {max_shard_bytes: 1048576, max_side: 512}")
+    write_manifest(tmp_path / "data/ingest/manifest.parquet", manifest)
+    code = (
+        "import os, signal\n"
+        "from stages.shard import write\n"
+        "from stages.shard.__main__ import main\n"
+        "original, done = write.write_shard, []\n"
+        "def dying(*args):\n"
+        "    done.append(original(*args))\n"
+        "    if len(done) == 2: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return done[-1]\n"
+        "write.write_shard = dying\n"
+        "main([])\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    killed = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment)
+    assert killed.returncode == -9
+    assert not (tmp_path / "data/shards").exists()
+    assert len(list((tmp_path / ".reprise/work/shard").rglob("*.tar"))) == 2
+    subprocess.run([sys.executable, "-m", "stages.shard"], cwd=tmp_path, env=environment, check=True)
+    shard(manifest, tmp_path / "whole", ShardParams(max_shard_bytes=1 << 20, max_side=512))
+    assert contents(tmp_path / "data/shards") == contents(tmp_path / "whole")
+    assert not list((tmp_path / ".reprise/work").rglob("*.tar"))
+    assert sorted(p.name for p in (tmp_path / "data").iterdir()) == ["ingest", "shards"]
 
 
 def test_the_upper_bound_holds_for_groups_of_any_letters() -> None:

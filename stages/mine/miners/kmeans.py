@@ -1,4 +1,4 @@
-"""`kmeans`: Lloyd's k-means by faiss, best of several starts.
+"""`kmeans`: Lloyd's k-means by faiss from k-means++ centres, best of several starts.
 
 Confidence of an image is 1 - d1 / d2, d1 and d2 being its distances to the nearest and the second nearest centre:
 0 on a border, 1 on a centre. Clusters are renumbered by the smallest row that they hold, so the numbers do not
@@ -46,6 +46,7 @@ class KMeans(Miner):
             self.params.clusters,
             niter=self.params.iterations,
             nredo=self.params.starts,
+            init_method=faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS,
             seed=mix(self.seed, "kmeans") % 2**31,
             min_points_per_centroid=1,
             max_points_per_centroid=max(256, -(-len(features) // self.params.clusters)),

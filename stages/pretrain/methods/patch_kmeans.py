@@ -111,6 +111,7 @@ class PatchKMeans(Method):
             white_Np.shape[1],
             self.params.patches,
             niter=self.params.iterations,
+            init_method=faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS,
             seed=mix(self.context.seed, "kmeans") % 2**31,
             max_points_per_centroid=len(white_Np),
             min_points_per_centroid=1,
