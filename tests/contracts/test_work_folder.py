@@ -1,0 +1,87 @@
+"""Work folders: one worker at a time, kept after failure, removed after success, refused for other inputs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import suppress
+
+import pytest
+
+from stages.contracts.errors import CheckpointError, WorkspaceBusyError
+from stages.contracts.work_folder import INPUTS, check_inputs, difference, file_digest, work_folder
+
+
+def interrupt(name, inputs, root, state):
+    """Leave unfinished work behind."""
+    with suppress(KeyboardInterrupt), work_folder(name, inputs, root=root) as folder:
+        (folder / "state").write_text(state)
+        raise KeyboardInterrupt
+
+
+def test_kept_after_failure_and_removed_after_success(tmp_path):
+    interrupt("a/b", {"x": 1}, tmp_path, "half")
+    with work_folder("a/b", {"x": 1}, root=tmp_path) as folder:
+        assert (folder / "state").read_text() == "half"
+    assert not (tmp_path / "a/b").exists()
+
+
+def test_other_inputs_start_afresh_and_say_what_differs(tmp_path, capsys):
+    interrupt("w", {"train": {"rate": 0.1}, "seed": 0}, tmp_path, "old")
+    with work_folder("w", {"train": {"rate": 0.2}, "seed": 0}, root=tmp_path) as folder:
+        assert not (folder / "state").exists()
+    assert "train.rate: 0.1 -> 0.2" in capsys.readouterr().err
+
+
+def test_restart_discards(tmp_path):
+    interrupt("w", {"x": 1}, tmp_path, "old")
+    with work_folder("w", {"x": 1}, restart=True, root=tmp_path) as folder:
+        assert not (folder / "state").exists()
+
+
+def test_a_moved_checkpoint_of_other_inputs_is_refused(tmp_path):
+    (tmp_path / INPUTS).write_text(json.dumps({"seed": 1, "train": {"epochs": 3}}))
+    with pytest.raises(CheckpointError, match=r"other inputs.*seed: 1 -> 2.*--restart"):
+        check_inputs(tmp_path, {"seed": 2, "train": {"epochs": 3}})
+    (tmp_path / INPUTS).write_text("{")
+    with pytest.raises(CheckpointError, match="unreadable"):
+        check_inputs(tmp_path, {})
+
+
+def test_another_process_is_turned_away_and_a_dead_one_is_not_in_the_way(tmp_path, repository):
+    script = (
+        "import sys, pathlib\nfrom stages.contracts.work_folder import work_folder\n"
+        f"with work_folder('w', {{'x': 1}}, root=pathlib.Path({str(tmp_path)!r})):\n"
+        "    print('in', flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": str(repository)},
+    )
+    try:
+        assert other.stdout.readline() == "in\n"
+        with pytest.raises(WorkspaceBusyError, match=f"process {other.pid}"), work_folder("w", {"x": 1}, root=tmp_path):
+            pass
+    finally:
+        other.kill()
+        other.communicate()
+    with work_folder("w", {"x": 1}, root=tmp_path):
+        pass
+
+
+def test_difference_and_digest(tmp_path):
+    assert difference({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}, "d": 4}) == ["b.c: 2 -> 3", "d: None -> 4"]
+    (tmp_path / "one").write_text("ab")
+    (tmp_path / "two").write_text("c")
+    before = file_digest(tmp_path)
+    (tmp_path / "one").write_text("a")
+    (tmp_path / "two").write_text("bc")
+    assert file_digest(tmp_path) != before
+    (tmp_path / "__pycache__").mkdir()
+    changed = file_digest(tmp_path)
+    (tmp_path / "__pycache__" / "x.pyc").write_text("noise")
+    assert file_digest(tmp_path) == changed
