@@ -18,8 +18,6 @@ from pipeline.processes import CommandFailed
 from stages.contracts.errors import GraphError, RepriseError, printable
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
-flows = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Prefect flows, without a server.")
-app.add_typer(flows, name="flows")
 
 Targets = Annotated[
     list[str] | None, typer.Argument(help="Stages: `pretrain`, `pretrain/simclr`, `pretrain/simclr/0`. None: all.")
@@ -129,7 +127,7 @@ def compare(
 
 @app.command()
 def gate(
-    metric: Annotated[str, typer.Argument(help="probe.name, scored on val: see docs/dvc.md.")],
+    metric: Annotated[str, typer.Argument(help="probe.name; decide on val, not on test.")] = "knn.top1_val",
     champion: Annotated[str, typer.Option(help="The git revision to be at least as good as.")] = "HEAD",
     run: Annotated[list[str] | None, typer.Option(help="Runs to look at; none: all that both have.")] = None,
     margin: Annotated[float, typer.Option(min=0.0, help="Loss that is still accepted, in the metric's unit.")] = 0.0,
@@ -143,22 +141,6 @@ def gate(
         _say(line)
     if not judgement.passed:
         raise typer.Exit(1)
-
-
-@flows.command("run")
-def flows_run(
-    name: Annotated[str, typer.Argument(help="reproduce")] = "reproduce",
-    targets: Targets = None,
-) -> None:
-    """Run a flow here, without a server."""
-    _at_root()
-    if name != "reproduce":
-        raise GraphError(
-            f"no flow is called '{name}'", where="pipeline/flows.py", found=name, fix="The flow is `reproduce`."
-        )
-    from pipeline.flows import run_reproduce
-
-    run_reproduce(targets or [])
 
 
 def _at_root() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -198,15 +197,17 @@ def prune_workspace(root: Path = Path(), *, wait: bool = False, say: Say = print
         return prune(load_graph(root), root)
 
 
-def read_at(revision: str, path: str, root: Path = Path()) -> bytes | None:
-    """The content of an output file as it was at a git revision, from DVC's cache; None if it is not there."""
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "file"
-        try:
-            capture([*DVC, "get", "--quiet", "--rev", revision, "--out", str(target), str(root.resolve()), path])
-            return target.read_bytes()
-        except (CommandFailed, OSError):
-            return None
+def fetch_at(revision: str, path: str, target: Path, root: Path = Path()) -> bool:
+    """Copy an output file or folder as it was at a git revision to `target`, from DVC's cache or remote.
+
+    Returns:
+        Whether it was there to be had.
+    """
+    try:
+        capture([*DVC, "get", "--quiet", "--rev", revision, "--out", str(target.resolve()), str(root.resolve()), path])
+    except CommandFailed:
+        return False
+    return target.exists()
 
 
 def _stage_module(module: str, arguments: list[str], root: Path, on_line: Callable[[str], None] | None) -> None:

@@ -33,6 +33,7 @@ class Stage:
         title: what a person calls it ("pretrain simclr seed 0").
         words: the values that tell it apart inside its group ("simclr", "0").
         params: keys of params.yaml it depends on ("methods.simclr").
+        constant: its outputs are always the same (`meta: {constant: true}`), so nothing follows from a rerun.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Stage:
     deps: tuple[str, ...]
     params: tuple[str, ...]
     outs: tuple[str, ...]
+    constant: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Graph:
     def downstream(self, names: Iterable[str]) -> list[str]:
         """Names of everything that follows from `names`, directly or not, in graph order, without `names`."""
         start = set(names)
-        reached = set(start)
+        reached = {name for name in start if name in self.by_name and not self.by_name[name].constant}
         for stage in self.stages:
             if self._upstream[stage.name] & reached:
                 reached.add(stage.name)
@@ -177,6 +179,7 @@ def _stage(group: str, name: str, item: dict[str, Any], definition: Any, context
         desc=str(definition.get("desc", "")),
         cmd=_text(definition["cmd"], context, where),
         deps=tuple(_text(dep, context, where) for dep in definition.get("deps", [])),
+        constant=bool((definition.get("meta") or {}).get("constant", False)),
         params=tuple(_text(key, context, where) for key in definition.get("params", [])),
         outs=tuple(_text(next(iter(out)) if isinstance(out, dict) else out, context, where) for out in outs),
     )

@@ -64,7 +64,8 @@ def explain(
             continue
         own, from_above = _changes(stage, status[stage.name], lock.get(stage.name), params, graph, set(status))
         if own:
-            now.append(Reason(stage.name, stage.title, tuple(own)))
+            title = f"{stage.title} (its output stays the same)" if stage.constant else stage.title
+            now.append(Reason(stage.name, title, tuple(own)))
         else:
             follows[stage.name] = from_above
     told = {reason.stage for reason in now}

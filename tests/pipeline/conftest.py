@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from pipeline.processes import environment
+from tests.pipeline.dvc_project import Project, new_project
+from tests.pipeline.real_project import real_project
 
 _GRAPH = """
 stages:
@@ -67,65 +65,6 @@ if out.name == "summary":
 """
 
 
-@dataclass(frozen=True)
-class Project:
-    """A DVC project in a folder of its own."""
-
-    root: Path
-
-    def write(self, name: str, text: str) -> None:
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-
-    def replace(self, name: str, old: str, new: str) -> None:
-        text = (self.root / name).read_text(encoding="utf-8")
-        assert old in text, f"{name} does not hold {old!r}"
-        self.write(name, text.replace(old, new))
-
-    def call(self, *command: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            command, cwd=self.root, env={**environment(), **variables}, capture_output=True, text=True, timeout=570
-        )
-        assert not check or done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
-        return done
-
-    def dvc(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return self.call(sys.executable, "-m", "dvc", *arguments, check=check)
-
-    def reprise(self, *arguments: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
-        code = "from pipeline.cli import main; main()"
-        return self.call(sys.executable, "-c", code, *arguments, check=check, **variables)
-
-    def commit(self, message: str = "a change") -> None:
-        self.call("git", "add", "--all")
-        self.call("git", "commit", "--quiet", "--allow-empty", "--message", message)
-
-    def ran(self) -> list[str]:
-        """Stages whose command ran since the last call of this."""
-        path = self.root / "ran.log"
-        lines = path.read_text().splitlines() if path.exists() else []
-        path.unlink(missing_ok=True)
-        return sorted(line.rsplit(":", 1)[-1] for line in lines)
-
-    def lock(self) -> bytes:
-        return (self.root / "dvc.lock").read_bytes()
-
-
-def new_project(root: Path) -> Project:
-    """An empty DVC project under git."""
-    project = Project(root)
-    project.write(
-        ".dvc/config", '[core]\n    analytics = false\n    check_update = false\n[cache]\n    type = "reflink,copy"\n'
-    )
-    project.write(".dvc/.gitignore", "/config.local\n/tmp\n/cache\n")
-    project.write(".gitignore", "/.reprise/\n/ran.log\n__pycache__/\n")
-    project.write(".dvcignore", "__pycache__\n")
-    project.write("data/.gitignore", "*\n!.gitignore\n")
-    project.call("git", "init", "--quiet", "--initial-branch", "main")
-    return project
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _import_path(repository: Path) -> Iterator[None]:
     """Processes in a project find its own rooms first (the current folder), then the repository."""
@@ -171,3 +110,19 @@ def _toy(root: Path, repository: Path) -> Project:
     project.write("stages/ingest/__init__.py", "")
     project.write("stages/ingest/scan.py", "open('source.lock.json', 'w').write('{}')\n")
     return project
+
+
+@pytest.fixture(scope="session")
+def first_run(tmp_path_factory: pytest.TempPathFactory, repository: Path, _import_path: None) -> tuple[Project, str]:
+    """The real graph in its smallest honest configuration after its first run, and what that run said."""
+    project = real_project(tmp_path_factory.mktemp("real") / "project", repository)
+    said = project.reprise("repro").stdout
+    project.commit("the first run")
+    return project, said
+
+
+@pytest.fixture
+def real(first_run: tuple[Project, str], tmp_path: Path) -> Project:
+    """A copy of that project."""
+    shutil.copytree(first_run[0].root, tmp_path / "project", symlinks=True)
+    return Project(tmp_path / "project")

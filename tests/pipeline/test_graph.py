@@ -8,7 +8,7 @@ import pytest
 from pipeline.graph import load_graph, overlaps
 from pipeline.processes import capture
 from stages.contracts.errors import GraphError
-from tests.pipeline.conftest import Project
+from tests.pipeline.dvc_project import Project
 
 
 def test_the_reader_agrees_with_dvc_on_the_real_graph(repository: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.graph import load_graph
 from pipeline.lockfile import fit_lock, read_lock, set_aside_unreadable_lock
-from tests.pipeline.conftest import Project
+from tests.pipeline.dvc_project import Project
 
 ALL = ["pretrain@run0-0", "pretrain@run1-0", "probe@run0-0-group0", "probe@run1-0-group0", "shard", "summary"]
 MIDDLE = "  - {name: middle, method: random}\n"

@@ -4,7 +4,7 @@ import json
 
 from pipeline.graph import load_graph
 from pipeline.why import explain
-from tests.pipeline.conftest import Project
+from tests.pipeline.dvc_project import Project
 
 
 def test_nothing_changed(built: Project) -> None:
