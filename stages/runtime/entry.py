@@ -11,8 +11,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from stages.contracts.errors import RepriseError
+from stages.runtime.watchdog import watch_parents
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's mallopt(3)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -30,15 +32,25 @@ QUIET = {
 
 
 def threads() -> int:
-    """Cores this process may use, or REPRISE_THREADS. The last bits of a result may depend on it."""
+    """Cores this process may use (affinity and container quota), or REPRISE_THREADS. Last bits may depend on it."""
     asked = os.environ.get("REPRISE_THREADS", "")
-    return (
-        max(1, int(asked))
-        if asked.isdigit()
-        else len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1
-    )
+    if asked.isdigit():
+        return max(1, int(asked))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, container_cores(Path("/sys/fs/cgroup/cpu.max"), cores)))
+
+
+def container_cores(quota_file: Path, cores: int) -> int:
+    """Whole cores of a cgroup's CPU quota: more threads than these wait for each other at every barrier.
+
+    Args:
+        quota_file: "<microseconds or max> <period>". cores: the answer where there is no quota.
+    """
+    try:
+        quota, period = quota_file.read_text(encoding="ascii").split()
+        return cores if quota == "max" else max(1, int(quota) // int(period))
+    except (OSError, ValueError):
+        return cores
 
 
 def prepare_process() -> None:
@@ -58,6 +70,7 @@ def prepare_process() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         if os.getppid() != parent:  # it died before the request took hold
             os.kill(os.getpid(), signal.SIGTERM)
+    watch_parents()
 
 
 def run_stage(main: Callable[[list[str]], None]) -> None:

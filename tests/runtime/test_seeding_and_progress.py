@@ -1,0 +1,47 @@
+"""Seeds are functions of their path; progress speaks at intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from stages.runtime import progress as progress_module
+from stages.runtime.progress import Progress, track
+from stages.runtime.seeding import mix, numpy_rng, seed_torch, torch_rng
+
+
+def test_a_seed_is_a_function_of_its_whole_path():
+    paths = [(a, n, b) for a in range(10) for n in ("views", "batches") for b in range(50)]
+    seeds = {mix(*p) for p in paths}
+    assert len(seeds) == len(paths)
+    assert mix(0, "views", 1) == mix(0, "views", 1)
+    assert mix(1, 23) != mix(12, 3)
+    assert 0 <= min(seeds) <= max(seeds) < 2**63
+    assert (numpy_rng(1, "a").integers(0, 99, 9) == numpy_rng(1, "a").integers(0, 99, 9)).all()
+    assert torch.equal(torch.rand(5, generator=torch_rng(1, "a")), torch.rand(5, generator=torch_rng(1, "a")))
+    seed_torch(3, "x")
+    first = torch.rand(3)
+    seed_torch(3, "x")
+    assert torch.equal(first, torch.rand(3))
+
+
+def test_streams_of_neighbouring_seeds_are_not_alike():
+    draws = np.stack([numpy_rng(seed, "noise").normal(size=2000) for seed in range(6)])
+    correlation = np.corrcoef(draws) - np.eye(6)
+    assert np.abs(correlation).max() < 5 / np.sqrt(2000)
+
+
+def test_lines_appear_at_intervals_and_count_from_where_a_resumed_run_began(capsys, monkeypatch):
+    clock = iter(np.arange(0, 1000, 6.0))
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: float(next(clock)))
+    with Progress("pretrain x", 100, done=40) as progress:
+        for _ in range(6):
+            progress.advance(10, loss=0.5)
+    lines = capsys.readouterr().err.splitlines()
+    assert 0 < len(lines) < 6
+    assert all(line.startswith("pretrain x: ") and "of 100" in line and "loss 0.5" in line for line in lines)
+    assert progress.done == 100
+
+
+def test_track_yields_everything(capsys):
+    assert list(track(range(5), "count")) == [0, 1, 2, 3, 4]
