@@ -280,8 +280,14 @@ def entry(stage: Stage) -> Path:
 
 
 def code_of(stage: Stage, raw: dict[str, Any]) -> set[str]:
-    """Project files that the stage's process runs or reads as its own: imports, plug-ins, templates and suites."""
-    files = {str(path) for path in reach(ROOT, [entry(stage), *plug_ins(stage, raw)])}
+    """Project files that the stage's process runs or reads as its own: imports, plug-ins, templates and suites.
+
+    What any plug-in of the folder imports counts, so that choosing another one in params.yaml needs no new deps.
+    """
+    chosen = plug_ins(stage, raw)
+    possible = [p.relative_to(ROOT) for plug_in in chosen[:1] for p in sorted((ROOT / plug_in).parent.glob("*.py"))]
+    files = {str(path) for path in reach(ROOT, [entry(stage), *chosen, *possible])}
+    files -= {str(path) for path in possible if path not in chosen}  # its own file is declared by name when chosen
     room = ROOT / "stages" / entry(stage).parts[1]
     files |= {
         str(p.relative_to(ROOT)) for p in room.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc", ".md")
