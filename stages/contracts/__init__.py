@@ -1,1 +1,1 @@
-"""How each artifact is written and read; typed errors; atomic writes. Never torch, never another part of the project."""
+"""How each artifact is written and read; typed errors; atomic writes. Never torch, never another package."""

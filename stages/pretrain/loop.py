@@ -95,7 +95,7 @@ def train(
                         "the loss is not finite",
                         where=f"{label}, step {done.step} of {steps}, learning rate {rate:.4g}",
                         found=value,
-                        fix=f"Lower the learning rate or set train.precision to fp32; the last checkpoint is in {work}.",
+                        fix=f"Lower the learning rate or set train.precision to fp32; checkpoints are in {work}.",
                     )
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()

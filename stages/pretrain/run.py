@@ -26,6 +26,7 @@ from stages.contracts.shards import Shards
 from stages.contracts.work_folder import file_digest, work_folder
 from stages.networks.backbones import build_backbone
 from stages.networks.state import arrays_of
+from stages.pretrain.live import LiveLog
 from stages.pretrain.loop import Trained, train
 from stages.pretrain.method import Context, Method
 from stages.pretrain.params import MethodParams, TrainParams
@@ -110,7 +111,7 @@ def pretrain(
                 seed,
                 work,
                 f"pretrain {row.name} seed {seed}",
-                live_log(row, seed),
+                LiveLog(f"{row.name}/{seed}"),
             )
         config = describe(row, seed, image, params, method_raw, method, inputs, compute, done)
         with atomic_directory(out) as folder:
@@ -218,22 +219,6 @@ def view_maker(inputs: Inputs, count: int, seed: int, compute: Compute):
         return batched
     per_image = PerImageViews(inputs.decoded.image, inputs.views, compute.threads)
     return lambda rows, epoch, number: [per_image(rows, seed, "views", epoch, number, v) for v in range(count)]
-
-
-def live_log(row: RunRow, seed: int):
-    """DVCLive files under .reprise/live, for watching a run while it trains; never an output."""
-    from dvclive import Live
-
-    folder = Path(".reprise/live") / row.name / str(seed)
-
-    def log(epoch: int, figures: dict[str, float]) -> None:
-        live = Live(str(folder), resume=epoch > 1, save_dvc_exp=False, dvcyaml=None, monitor_system=False)
-        for name, value in figures.items():
-            if name not in ("epoch", "step"):
-                live.log_metric(name, value)
-        live.next_step()
-
-    return log
 
 
 def describe(

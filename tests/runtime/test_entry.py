@@ -46,7 +46,8 @@ def test_threads_and_telemetry_are_set_before_work_begins(repository):
 
 
 def test_an_expected_error_is_a_sentence_and_a_defect_keeps_its_traceback(repository):
-    expected = "from stages.contracts.errors import ShardError\ndef main(argv):\n    raise ShardError('a', where='b', found='c', fix='d')\n"
+    raising = "    raise ShardError('a', where='b', found='c', fix='d')\n"
+    expected = f"from stages.contracts.errors import ShardError\ndef main(argv):\n{raising}"
     done = run(repository, expected + "run_stage(main)")
     assert (done.returncode, done.stderr) == (1, "error: a (b). Found: c. d\n")
     assert "Traceback" in run(repository, expected + "run_stage(main)", REPRISE_TRACEBACK="1").stderr
@@ -57,7 +58,8 @@ def test_an_expected_error_is_a_sentence_and_a_defect_keeps_its_traceback(reposi
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
 def test_a_stage_dies_with_its_parent(repository):
-    child = "from stages.runtime.entry import run_stage\nimport time, os\nrun_stage(lambda argv: (print(os.getpid(), flush=True), time.sleep(60)))"
+    sleeping = "run_stage(lambda argv: (print(os.getpid(), flush=True), time.sleep(60)))"
+    child = f"from stages.runtime.entry import run_stage\nimport time, os\n{sleeping}"
     parent = f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {child!r}]).wait()"
     process = subprocess.Popen(
         [sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": str(repository)}

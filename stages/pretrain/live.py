@@ -1,0 +1,41 @@
+"""DVCLive files under .reprise/live, for watching a run while it trains (VS Code's DVC extension); never an output."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(".reprise/live")
+
+
+class LiveLog:
+    """Logs a row an epoch. Whatever goes wrong here is said once and never stops a training.
+
+    Args:
+        name: of the run, below FOLDER ("simclr/0").
+    """
+
+    def __init__(self, name: str) -> None:
+        self.folder = FOLDER / name
+        self.live: Any = None
+        self.off = False
+
+    def __call__(self, epoch: int, figures: dict[str, float]) -> None:
+        """Log the figures of an epoch; a resumed run goes on in the files that it left."""
+        if self.off:
+            return
+        try:
+            if self.live is None:
+                from dvclive import Live
+
+                self.live = Live(
+                    str(self.folder), resume=epoch > 1, save_dvc_exp=False, dvcyaml=None, monitor_system=False
+                )
+            for name, value in figures.items():
+                if name not in ("epoch", "step"):
+                    self.live.log_metric(name, value)
+            self.live.next_step()
+        except Exception as error:  # noqa: BLE001 - a display: a repository without commits, a full disk, ...
+            self.off = True
+            print(f"no live log in {self.folder}: {error}", file=sys.stderr, flush=True)

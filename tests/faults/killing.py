@@ -1,0 +1,181 @@
+"""Start a run of the graph, kill some of its processes at some moment, and say what was left behind.
+
+A process belongs to a run when its current folder is the project. What is counted: processes that outlive their
+run, locks that stay held, two processes of one stage at once, and results that differ from an uninterrupted run.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from random import Random
+
+import psutil
+
+from pipeline.processes import environment
+
+TARGETS = ("dvc", "stage", "group")
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+REPRISE = (sys.executable, "-c", "from pipeline.cli import main; main()", "repro")
+DVC = (sys.executable, "-m", "dvc", "--wait-for-lock", "repro")
+SETTLE_SECONDS = 10.0  # a process that was told to end may be in a long call; what stays longer is an orphan
+
+
+def family(root: Path) -> list[psutil.Process]:
+    """Living processes whose current folder is `root`, except this one."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            alive = process.status() != psutil.STATUS_ZOMBIE
+            if alive and process.pid != os.getpid() and process.cwd() == str(root):
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def words(process: psutil.Process) -> list[str]:
+    """Its command line without the interpreter; empty when it is gone."""
+    try:
+        return process.cmdline()[1:]
+    except psutil.Error:
+        return []
+
+
+def role(process: psutil.Process) -> str:
+    """'stage', 'dvc', or 'other': reprise itself, shells, decoders."""
+    line = words(process)
+    if line[:1] == ["-m"] and line[1:2] and line[1].startswith("stages."):
+        return "stage"
+    return "dvc" if line[:2] == ["-m", "dvc"] and "repro" in line else "other"
+
+
+def start(root: Path, command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """Start a run in its own session; what it says is added to `log`."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; children would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            list(command),
+            cwd=root,
+            env={**environment(), "REPRISE_THREADS": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def kill(root: Path, driver: subprocess.Popen[bytes], target: str, signum: int, patience: float = 30.0) -> list[str]:
+    """Send a signal to the run's DVC, its stage, or everything of it; waits until there is one.
+
+    Returns:
+        The command lines that got it; empty when the run ended first.
+    """
+    end = time.monotonic() + patience
+    while driver.poll() is None and time.monotonic() < end:
+        chosen = [p for p in family(root) if target == "group" or role(p) == target]
+        if chosen:
+            told = []
+            for process in chosen:
+                with suppress(psutil.Error):
+                    told.append(" ".join(words(process)))
+                    process.send_signal(signum)
+            return told
+        time.sleep(0.02)
+    return []
+
+
+@contextmanager
+def watching(root: Path) -> Iterator[list[str]]:
+    """Looks at the project ten times a second; the list holds each stage that was seen running twice at once.
+
+    Seen in two looks in a row: one that is just ending beside one that just starts is none.
+    """
+    seen: list[str] = []
+    end = threading.Event()
+
+    def watch() -> None:
+        before: set[str] = set()
+        while not end.wait(0.1):
+            running = Counter(" ".join(words(p)) for p in family(root) if role(p) == "stage")
+            twice = {line for line, times in running.items() if times > 1}
+            seen.extend(sorted(twice & before))
+            before = twice
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        end.set()
+        watcher.join()
+
+
+def orphans(root: Path, seconds: float = SETTLE_SECONDS) -> list[str]:
+    """Command lines of what still runs in the project `seconds` after its run has ended."""
+    end = time.monotonic() + seconds
+    while left := family(root):
+        if time.monotonic() > end:
+            return [f"{p.pid} {' '.join(words(p))}" for p in left]
+        time.sleep(0.05)
+    return []
+
+
+def held_locks(root: Path) -> list[str]:
+    """Lock files that cannot be taken although nothing runs."""
+    held = []
+    for path in [root / ".reprise/repro.lock", root / ".dvc/tmp/lock", *(root / ".reprise/work").rglob(".lock")]:
+        if path.exists():
+            with path.open("r+") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    held.append(str(path.relative_to(root)))
+    return held
+
+
+def leftovers(root: Path) -> list[str]:
+    """What a completed run should not leave: checkpoints, half-written artifacts, DVC's notes of owners."""
+    left = [str(p.relative_to(root)) for p in (root / ".reprise/work").rglob("*") if p.is_file() and p.name != ".lock"]
+    left += [str(p.relative_to(root)) for p in (root / "data").rglob(".partial-*")]
+    notes = root / ".dvc/tmp/rwlock"
+    if notes.exists() and any(json.loads(notes.read_text() or "{}").values()):
+        left.append(str(notes.relative_to(root)))
+    return left
+
+
+def finish(root: Path, command: Sequence[str], log: Path, seconds: float = 900.0) -> int:
+    """Run to the end without a kill; the exit status."""
+    process = start(root, command, log)
+    try:
+        return process.wait(timeout=seconds)
+    finally:
+        if process.poll() is None:
+            process.kill()
+
+
+def kill_once(
+    root: Path, target: str, signum: int, log: Path, rng: Random, within: tuple[float, float], command: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Start a run, kill after a random time, wait for its end.
+
+    Returns:
+        Who got the signal, and what still ran `SETTLE_SECONDS` later.
+    """
+    driver = start(root, command, log)
+    with suppress(subprocess.TimeoutExpired):
+        driver.wait(timeout=rng.uniform(*within))
+    told = kill(root, driver, target, signum)
+    driver.wait(timeout=300)
+    return told, orphans(root)

@@ -1,0 +1,156 @@
+"""Promise 5: killed at any moment and started again, a run ends with the hashes of an uninterrupted one."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.faults.killing import (
+    DVC,
+    REPRISE,
+    SIGNALS,
+    TARGETS,
+    family,
+    finish,
+    held_locks,
+    kill_once,
+    leftovers,
+    start,
+    watching,
+)
+from tests.faults.reduced import one_run, training_only
+from tests.pipeline.dvc_project import Project
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _import_path(repository: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(repository))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays(tmp_path: Path) -> Iterator[None]:
+    """Whatever a failed test leaves running ends with it."""
+    yield
+    for folder in tmp_path.iterdir():
+        for process in family(folder):
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> tuple[Path, bytes]:
+    """A project that is ready to train, and the dvc.lock of the same one after an uninterrupted training."""
+    root = tmp_path_factory.mktemp("training") / "project"
+    project = training_only(root, repository, epochs=60)
+    project.reprise("repro", "mine")
+    ready = root.with_name("ready")
+    shutil.copytree(root, ready, symlinks=True)
+    project.reprise("repro")
+    return ready, project.lock()
+
+
+def kill_and_check(
+    root: Path, target: str, signum: int, rng: Random, within: tuple[float, float], command=REPRISE
+) -> list[str]:
+    log = root.with_name("log.txt")
+    with watching(root) as twins:
+        told, orphans = kill_once(root, target, signum, log, rng, within, command)
+    assert orphans == []
+    assert twins == []
+    assert held_locks(root) == []
+    return told
+
+
+def finish_and_check(root: Path, want: bytes, command=REPRISE) -> None:
+    log = root.with_name("log.txt")
+    with watching(root) as twins:
+        assert finish(root, command, log) == 0, log.read_text()[-3000:]
+    assert twins == []
+    assert family(root) == []
+    assert held_locks(root) == []
+    assert (root / "dvc.lock").read_bytes() == want
+    assert leftovers(root) == []
+
+
+def test_three_kills_while_training(trained: tuple[Path, bytes], tmp_path: Path) -> None:
+    """Each target and each signal once, at random moments after training began, then to the end."""
+    ready, want = trained
+    root = tmp_path / "project"
+    shutil.copytree(ready, root, symlinks=True)
+    rng = Random(0)
+    for target, signum in zip(TARGETS, (signal.SIGKILL, signal.SIGTERM, signal.SIGINT), strict=True):
+        log = root.with_name("log.txt")
+        log.write_text("")
+        assert kill_and_check(root, target, signum, rng, (2.0, 7.0)), log.read_text()
+    finish_and_check(root, want)
+
+
+def test_a_second_run_beside_a_first_is_told_what_to_do(trained: tuple[Path, bytes], tmp_path: Path) -> None:
+    """A second `reprise repro` gives up; a second trainer of the same run too, whoever starts it."""
+    ready, want = trained
+    root = tmp_path / "project"
+    shutil.copytree(ready, root, symlinks=True)
+    project = Project(root)
+    first = start(root, REPRISE, root.with_name("log.txt"))
+    work = root / ".reprise/work/pretrain/simclr/0"
+    while first.poll() is None and not list(work.rglob("step-*")):
+        pass
+    refused = project.reprise("repro", check=False)
+    assert refused.returncode == 1
+    assert "another run works in this folder" in refused.stderr
+    assert f"process {first.pid}" in refused.stderr
+    assert "reprise repro --wait" in refused.stderr
+    twin = project.call(*TRAINER, check=False)
+    assert twin.returncode == 1
+    assert "another process is working on this" in twin.stderr
+    assert "Traceback" not in twin.stderr + refused.stderr
+    assert first.wait(timeout=300) == 0
+    assert project.lock() == want
+
+
+TRAINER = (REPRISE[0], "-m", "stages.pretrain", "--run", "simclr", "--seed", "0")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", SIGNALS)
+@pytest.mark.parametrize("target", TARGETS)
+def test_plain_dvc_killed_while_training(trained: tuple[Path, bytes], tmp_path: Path, target: str, signum: int) -> None:
+    """Without `reprise` around it: nothing is left behind, and `reprise repro` goes on."""
+    ready, want = trained
+    root = tmp_path / "project"
+    shutil.copytree(ready, root, symlinks=True)
+    rng = Random(f"{target} {signum}")
+    for _ in range(2):
+        kill_and_check(root, target, signum, rng, (1.0, 6.0), DVC)
+    finish_and_check(root, want)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> tuple[Path, bytes]:
+    """A project before its first run, and the dvc.lock of the same one after an uninterrupted run."""
+    root = tmp_path_factory.mktemp("whole") / "project"
+    fresh = root.with_name("fresh")
+    project = one_run(root, repository, epochs=10)
+    shutil.copytree(root, fresh, symlinks=True)
+    project.reprise("repro")
+    return fresh, project.lock()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", SIGNALS)
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_kill_matrix(whole: tuple[Path, bytes], tmp_path: Path, target: str, signum: int) -> None:
+    """At random moments of all stages, three times in a row, then to the end."""
+    fresh, want = whole
+    root = tmp_path / "project"
+    shutil.copytree(fresh, root, symlinks=True)
+    rng = Random(f"{target} {signum}")
+    for _ in range(3):
+        kill_and_check(root, target, signum, rng, (0.5, 25.0))
+    finish_and_check(root, want)

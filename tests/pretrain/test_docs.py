@@ -1,0 +1,38 @@
+"""The method of docs/your-own-method.md runs as written."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+
+import torch
+
+from stages.contracts.registry import subclass_in
+from stages.networks.backbones import build_backbone
+from stages.pretrain.method import Batch, Context, Method
+
+
+def test_the_documented_method_learns(repository, tmp_path):
+    code = re.search(
+        r"```python\n(.*?)```", (repository / "docs/your-own-method.md").read_text(encoding="utf-8"), re.DOTALL
+    ).group(1)
+    (tmp_path / "agree.py").write_text(code, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("agree", tmp_path / "agree.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    kind = subclass_in(module, Method)
+    torch.manual_seed(0)
+    context = Context(images=8, clusters=0, steps=20, size=16, channels=3, mean=(0,) * 3, std=(1,) * 3, seed=0)
+    method = kind(build_backbone("resnet_tiny", 3, 16), kind.Params(output=16), context)
+    optimizer = torch.optim.SGD(method.parameters(), lr=0.1)
+    losses = []
+    batch = Batch([torch.randn(8, 3, 16, 16) for _ in range(2)], torch.full((8,), -1), torch.arange(8))
+    for _ in range(20):
+        loss, logs = method.step(batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.5 * losses[0]
+    assert logs["features"].shape == (8, 64)
+    assert set(method.heads()) == {"projector"}
