@@ -80,6 +80,7 @@ def run_stage(main: Callable[[list[str]], None]) -> None:
     """
     prepare_process()
     signal.signal(signal.SIGTERM, _terminated)
+    sys.unraisablehook = _heard_nowhere
     try:
         main(sys.argv[1:])
     except RepriseError as error:
@@ -88,9 +89,23 @@ def run_stage(main: Callable[[list[str]], None]) -> None:
         print(f"error: {error}", file=sys.stderr, flush=True)
         raise SystemExit(EXIT_EXPECTED) from None
     except KeyboardInterrupt:
-        print("interrupted: run again to go on from the last checkpoint", file=sys.stderr, flush=True)
+        print("interrupted: `reprise repro` goes on from the last checkpoint", file=sys.stderr, flush=True)
         raise SystemExit(130) from None
 
 
 def _terminated(signum: int, frame: object) -> None:
     raise SystemExit(128 + signum)
+
+
+def _heard_nowhere(ignored: sys.UnraisableHookArgs) -> None:
+    """Raise a signal's exception again a moment later: Python ignores one that comes up inside a destructor."""
+    error = ignored.exc_value
+    if not isinstance(error, SystemExit | KeyboardInterrupt):
+        sys.__unraisablehook__(ignored)
+        return
+
+    def again(signum: int, frame: object) -> None:
+        raise error
+
+    signal.signal(signal.SIGALRM, again)
+    signal.setitimer(signal.ITIMER_REAL, 0.01)

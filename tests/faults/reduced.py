@@ -6,11 +6,16 @@ from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from ruamel.yaml import YAML
 
+from stages.contracts.pseudo_labels import FILE, SCHEMA, write_pseudo_labels
+from stages.contracts.shards import Shards
 from tests.pipeline.dvc_project import Project
 from tests.pipeline.real_project import real_project
 from tests.workspace import make_shards
+
+LABELS = Path("data/mine/none/0")
 
 
 def one_run(root: Path, repository: Path, epochs: int, checkpoint_steps: int = 3) -> Project:
@@ -33,16 +38,21 @@ def one_run(root: Path, repository: Path, epochs: int, checkpoint_steps: int = 3
 
 
 def training_only(root: Path, repository: Path, epochs: int) -> Project:
-    """check, features, mine and pretrain on 160 digits that are in the shards already."""
-    project = one_run(root, repository, epochs, checkpoint_steps=20)
-    graph = read(root / "dvc.yaml")
-    kept = ("check", "features", "mine", "pretrain")
-    write(root / "dvc.yaml", {"stages": {name: graph["stages"][name] for name in kept}})
+    """check and pretrain on 160 digits; the shards are there already, and `mine` copies an empty label set."""
+    project = one_run(root, repository, epochs, checkpoint_steps=1000)
+    graph = read(root / "dvc.yaml")["stages"]
+    copied = {"cmd": f"mkdir -p {LABELS.parent} && cp -r labels {LABELS}", "deps": ["labels"], "outs": [str(LABELS)]}
+    write(root / "dvc.yaml", {"stages": {"check": graph["check"], "mine": copied, "pretrain": graph["pretrain"]}})
     params = read(root / "params.yaml")
     params["train"]["batch_size"] = 16
     write(root / "params.yaml", params)
     with chdir(root):
         make_shards()
+        rows = [
+            {"key": key, "cluster": None, "distance": None, "confidence": None, "round": 0}
+            for key in Shards.open().keys[Shards.open().rows("train")]
+        ]
+        write_pseudo_labels(Path("labels") / FILE, pa.Table.from_pylist(rows, SCHEMA))
     project.commit("training only")
     return project
 

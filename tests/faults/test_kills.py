@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Iterator
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -18,8 +20,11 @@ from tests.faults.killing import (
     family,
     finish,
     held_locks,
+    kill,
     kill_once,
     leftovers,
+    orphans,
+    role,
     start,
     watching,
 )
@@ -47,8 +52,7 @@ def _nothing_stays(tmp_path: Path) -> Iterator[None]:
 def trained(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> tuple[Path, bytes]:
     """A project that is ready to train, and the dvc.lock of the same one after an uninterrupted training."""
     root = tmp_path_factory.mktemp("training") / "project"
-    project = training_only(root, repository, epochs=60)
-    project.reprise("repro", "mine")
+    project = training_only(root, repository, epochs=24)
     ready = root.with_name("ready")
     shutil.copytree(root, ready, symlinks=True)
     project.reprise("repro")
@@ -60,8 +64,8 @@ def kill_and_check(
 ) -> list[str]:
     log = root.with_name("log.txt")
     with watching(root) as twins:
-        told, orphans = kill_once(root, target, signum, log, rng, within, command)
-    assert orphans == []
+        told, left = kill_once(root, target, signum, log, rng, within, command)
+    assert left == []
     assert twins == []
     assert held_locks(root) == []
     return told
@@ -78,40 +82,55 @@ def finish_and_check(root: Path, want: bytes, command=REPRISE) -> None:
     assert leftovers(root) == []
 
 
-def test_three_kills_while_training(trained: tuple[Path, bytes], tmp_path: Path) -> None:
-    """Each target and each signal once, at random moments after training began, then to the end."""
+def checkpoints(root: Path) -> set[str]:
+    return {path.name for path in (root / ".reprise/work/pretrain").rglob("step-*.safetensors")}
+
+
+def test_three_kills_while_training_and_a_second_run_beside_the_last(
+    trained: tuple[Path, bytes], tmp_path: Path
+) -> None:
+    """Each target and each signal once, soon after a new checkpoint; then to the end, disturbed by two twins."""
     ready, want = trained
-    root = tmp_path / "project"
+    root, log = tmp_path / "project", tmp_path / "log.txt"
     shutil.copytree(ready, root, symlinks=True)
     rng = Random(0)
     for target, signum in zip(TARGETS, (signal.SIGKILL, signal.SIGTERM, signal.SIGINT), strict=True):
-        log = root.with_name("log.txt")
-        log.write_text("")
-        assert kill_and_check(root, target, signum, rng, (2.0, 7.0)), log.read_text()
-    finish_and_check(root, want)
+        before = checkpoints(root)
+        with watching(root) as twins:
+            driver = start(root, REPRISE, log)
+            assert wait_for(lambda before=before: checkpoints(root) - before, driver), log.read_text()
+            time.sleep(rng.uniform(0, 0.5))
+            assert any("stages.pretrain" in line or target == "dvc" for line in kill(root, driver, target, signum))
+            assert driver.wait(timeout=120) != 0
+            assert orphans(root) == []
+        assert twins == []
+        assert held_locks(root) == []
+        assert not (root / "data/runs/simclr/0").exists()
 
-
-def test_a_second_run_beside_a_first_is_told_what_to_do(trained: tuple[Path, bytes], tmp_path: Path) -> None:
-    """A second `reprise repro` gives up; a second trainer of the same run too, whoever starts it."""
-    ready, want = trained
-    root = tmp_path / "project"
-    shutil.copytree(ready, root, symlinks=True)
-    project = Project(root)
-    first = start(root, REPRISE, root.with_name("log.txt"))
-    work = root / ".reprise/work/pretrain/simclr/0"
-    while first.poll() is None and not list(work.rglob("step-*")):
-        pass
+    before, project = checkpoints(root), Project(root)
+    first = start(root, REPRISE, log)
+    assert wait_for(lambda: checkpoints(root) - before, first)
+    (trainer,) = [process for process in family(root) if role(process) == "stage"]
+    trainer.suspend()  # it must not be done before the others are
     refused = project.reprise("repro", check=False)
-    assert refused.returncode == 1
+    twin = project.call(*TRAINER, check=False)
+    trainer.resume()
+    assert first.wait(timeout=300) == 0, log.read_text()
+    assert refused.returncode == twin.returncode == 1
     assert "another run works in this folder" in refused.stderr
     assert f"process {first.pid}" in refused.stderr
     assert "reprise repro --wait" in refused.stderr
-    twin = project.call(*TRAINER, check=False)
-    assert twin.returncode == 1
     assert "another process is working on this" in twin.stderr
-    assert "Traceback" not in twin.stderr + refused.stderr
-    assert first.wait(timeout=300) == 0
+    assert "Traceback" not in twin.stderr + refused.stderr + log.read_text()
+    assert orphans(root) == []
     assert project.lock() == want
+    assert leftovers(root) == []
+
+
+def wait_for(what: Callable[[], object], driver: subprocess.Popen[bytes]) -> bool:
+    while driver.poll() is None and not what():
+        time.sleep(0.01)
+    return bool(what())
 
 
 TRAINER = (REPRISE[0], "-m", "stages.pretrain", "--run", "simclr", "--seed", "0")
