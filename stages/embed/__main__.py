@@ -15,6 +15,7 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.embed", description=__doc__)
     parser.add_argument("--run", required=True, help="a row of `runs` in params.yaml")
     parser.add_argument("--seed", required=True, type=int)
+    parser.add_argument("--restart", action="store_true", help="discard what an interrupted run left")
     arguments = parser.parse_args(argv)
     raw = read_yaml()
     run = row(tables(raw).runs, arguments.run, "runs").name
@@ -22,7 +23,8 @@ def main(argv: list[str]) -> None:
 
     from stages.embed.embedding import embed
 
-    embed(run, arguments.seed, params, Path("data/embed") / run / str(arguments.seed))
+    out = Path("data/embed") / run / str(arguments.seed)
+    embed(run, arguments.seed, params, out, arguments.restart)
 
 
 if __name__ == "__main__":

@@ -10,19 +10,23 @@ import torch
 
 from stages.contracts.atomic import atomic_directory
 from stages.contracts.backbones import read_config, read_weights
-from stages.contracts.decoded import open_decoded
+from stages.contracts.checkpoints import latest_checkpoint, save_checkpoint
+from stages.contracts.decoded import Decoded, open_decoded
 from stages.contracts.embeddings import FILE, write_embeddings
 from stages.contracts.images import square
 from stages.contracts.provenance import record
 from stages.contracts.shards import Shards
+from stages.contracts.work_folder import file_digest, work_folder
 from stages.embed.params import EmbedParams
 from stages.networks.assemble import assemble
-from stages.runtime.device import resolve_compute
+from stages.runtime.device import Compute, resolve_compute
 from stages.runtime.progress import Progress
 
+CHUNK = 50_000  # images; what a kill may cost at most
 
-def embed(run: str, seed: int, params: EmbedParams, out: Path) -> None:
-    """Write `embeddings.parquet` for one trained run.
+
+def embed(run: str, seed: int, params: EmbedParams, out: Path, restart: bool = False) -> None:
+    """Write `embeddings.parquet` for one trained run; of more than CHUNK images, those that are done survive a kill.
 
     Raises:
         BackboneError: the weights cannot be loaded. EmbeddingError: values that are not finite.
@@ -33,40 +37,72 @@ def embed(run: str, seed: int, params: EmbedParams, out: Path) -> None:
     config = read_config(folder)
     network = assemble(config, *read_weights(folder), where=str(folder)).to(compute.device)
     shards = Shards.open()
-    taps = embed_rows(
-        network,
-        shards,
-        shards.rows(),
-        config,
-        params.batch_size,
-        compute.device,
-        compute.threads,
-        f"embed {run} seed {seed}",
-    )
-    with atomic_directory(out) as target:
-        write_embeddings(target / FILE, shards.keys, shards.splits, taps)
+    inputs = {
+        "run": file_digest(folder),
+        "shards": shards.fingerprint,
+        "embed": params.model_dump(),
+        "chunk": CHUNK,
+        "code": file_digest(Path(__file__).parent),
+        "device": compute.device,
+        "threads": compute.threads,
+        "torch": torch.__version__,
+    }
+    with work_folder(f"embed/{run}/{seed}", inputs, restart) as work:
+        taps = embed_chunks(network, shards, config, params.batch_size, compute, f"embed {run} seed {seed}", work)
+        with atomic_directory(out) as target:
+            write_embeddings(target / FILE, shards.keys, shards.splits, taps)
     record(f"embed/{run}/{seed}", began, {"images_per_second": round(len(shards) / (time.time() - began), 1)})
+
+
+def embed_chunks(
+    network: torch.nn.Module,
+    shards: Shards,
+    config: dict,
+    batch_size: int,
+    compute: Compute,
+    label: str,
+    work: Path,
+) -> dict[str, np.ndarray]:
+    """Features of all images, CHUNK at a time; chunks that `work` holds are read, new ones kept there.
+
+    Chunks begin at whole batches, so each batch is the one it would be without them.
+    """
+    decoded = open_decoded(shards, shards.rows(), config["channels"], None, threads=compute.threads)
+    step = max(1, CHUNK // batch_size) * batch_size
+    parts = []
+    with Progress(label, len(decoded)) as progress:
+        for start in range(0, len(decoded), step):
+            place = work / f"from-{start:012d}"
+            stop = min(start + step, len(decoded))
+            part = latest_checkpoint(place)
+            if part is None:
+                part = embed_rows(network, decoded, range(start, stop), config, batch_size, compute.device, progress)
+                if step < len(decoded):
+                    place.mkdir(exist_ok=True)
+                    save_checkpoint(place, 0, part)
+            else:
+                progress.advance(stop - start)
+            parts.append(part)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def embed_rows(
     network: torch.nn.Module,
-    shards: Shards,
-    rows: np.ndarray,
+    decoded: Decoded,
+    rows: range,
     config: dict,
     batch_size: int,
     device: str,
-    threads: int,
-    label: str,
+    progress: Progress,
 ) -> dict[str, np.ndarray]:
-    """Features of some rows of the shards: {tap: (n, d) float32}."""
+    """Features of consecutive images: {tap: (n, d) float32}."""
     size = config["input_size"]
-    decoded = open_decoded(shards, rows, config["channels"], None, threads=threads)
     mean = torch.tensor(config["mean"], device=device).view(1, -1, 1, 1)
     std = torch.tensor(config["std"], device=device).view(1, -1, 1, 1)
     found: dict[str, list[np.ndarray]] = {}
-    with torch.inference_mode(), Progress(label, len(rows)) as progress:
-        for start in range(0, len(rows), batch_size):
-            stop = min(start + batch_size, len(rows))
+    with torch.inference_mode():
+        for start in range(rows.start, rows.stop, batch_size):
+            stop = min(start + batch_size, rows.stop)
             pixels = np.stack([square(decoded.image(i), size) for i in range(start, stop)])
             x = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float().div_(255.0)
             x = ((x - mean) / std).contiguous(memory_format=torch.channels_last)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from stages.contracts.errors import BackboneError
 from stages.contracts.images import decode, square
 from stages.contracts.shards import Shards
 from stages.contracts.work_folder import file_digest
+from stages.embed import embedding
 from stages.embed.embedding import embed
 from stages.embed.params import EmbedParams
 from stages.networks.assemble import assemble
@@ -68,3 +71,61 @@ def test_a_missing_run_is_named(run):
     with pytest.raises(BackboneError, match="data/runs/absent/0"):
         embed("absent", 0, EmbedParams(), Path("out"))
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("killed_at", [1, 4, 6])
+def test_a_killed_embedding_goes_on_from_the_last_finished_chunk(run, monkeypatch, killed_at):
+    """Chunks of 16 images in batches of 8: an interruption in each of the four, and the same bytes."""
+    params = EmbedParams(batch_size=8)
+    embed("simclr", 0, params, Path("whole"))
+    monkeypatch.setattr(embedding, "CHUNK", 17)  # rounded down to whole batches
+    calls = count_batches(monkeypatch, interrupt_at=killed_at)
+    with pytest.raises(KeyboardInterrupt):
+        embed("simclr", 0, params, Path("resumed"))
+    assert not Path("resumed").exists()
+    done = (killed_at - 1) // 2
+    assert len(list(Path(".reprise/work/embed/simclr/0").rglob("step-*"))) == done
+    calls.clear()
+    count_batches(monkeypatch, calls=calls)
+    embed("simclr", 0, params, Path("resumed"))
+    assert len(calls) == 8 - 2 * done
+    assert file_digest("resumed") == file_digest("whole")
+    assert not Path(".reprise/work/embed/simclr/0").exists()
+
+
+def test_other_weights_or_restart_discard_finished_chunks(run, monkeypatch, capsys):
+    monkeypatch.setattr(embedding, "CHUNK", 16)
+    params = EmbedParams(batch_size=8)
+    for weights_changed in (False, True):
+        count_batches(monkeypatch, interrupt_at=5)
+        with pytest.raises(KeyboardInterrupt):
+            embed("simclr", 0, params, Path("out"))
+        if weights_changed:
+            config = json.loads((run / "config.json").read_text()) | {"mean": [0.31] * 3}
+            (run / "config.json").write_text(json.dumps(config))
+        calls = count_batches(monkeypatch)
+        embed("simclr", 0, params, Path("out"), restart=not weights_changed)
+        assert len(calls) == 8
+    assert "discarding unfinished work on other inputs" in capsys.readouterr().err
+
+
+def test_few_images_leave_nothing_in_the_work_folder(run, monkeypatch):
+    seen = []
+    monkeypatch.setattr(embedding, "write_embeddings", lambda *a: seen.extend(Path(".reprise/work").rglob("step-*")))
+    embed("simclr", 0, EmbedParams(), Path("out"))
+    assert seen == []
+
+
+def count_batches(monkeypatch, interrupt_at: int = 0, calls: list | None = None) -> list:
+    """Counts batches; the `interrupt_at`-th is interrupted."""
+    calls = [] if calls is None else calls
+    real = np.stack
+
+    def stack(arrays):
+        calls.append(1)
+        if len(calls) == interrupt_at:
+            raise KeyboardInterrupt
+        return real(arrays)
+
+    monkeypatch.setattr(embedding, "np", SimpleNamespace(**{**vars(np), "stack": stack}))
+    return calls
