@@ -170,12 +170,19 @@ def kill_once(
 ) -> tuple[list[str], list[str]]:
     """Start a run, kill after a random time, wait for its end.
 
+    A signal that changes nothing (DVC ignores SIGINT while a command runs) is followed by SIGTERM to everything,
+    so that the run does end early.
+
     Returns:
-        Who got the signal, and what still ran `SETTLE_SECONDS` later.
+        Who got the signal, and what still ran `SETTLE_SECONDS` after the run had ended.
     """
     driver = start(root, command, log)
     with suppress(subprocess.TimeoutExpired):
         driver.wait(timeout=rng.uniform(*within))
     told = kill(root, driver, target, signum)
+    try:
+        driver.wait(timeout=rng.uniform(5, 10))
+    except subprocess.TimeoutExpired:
+        kill(root, driver, "group", signal.SIGTERM)
     driver.wait(timeout=300)
     return told, orphans(root)
