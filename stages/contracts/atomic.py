@@ -21,12 +21,15 @@ from stages.contracts.errors import StorageError
 _FIXES = {
     errno.ENOSPC: "Free some space on that disk (`dvc gc --workspace` drops old cache entries) and run again.",
     errno.EDQUOT: "Raise the quota or free some space and run again.",
+    errno.EFBIG: "Raise the limit on file sizes (`ulimit -f`), or work on a file system that takes larger files.",
     errno.EROFS: "The file system is read-only: mount it writable or work in another folder.",
     errno.EACCES: "Give yourself write permission on that folder (`ls -ld` shows its owner).",
     errno.EPERM: "Give yourself write permission on that folder (`ls -ld` shows its owner).",
     errno.EEXIST: "A file stands where a folder is needed: move it away.",
     errno.ENOTDIR: "A file stands where a folder is needed: move it away.",
 }
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # never the fault of the code that wrote
 
 
 @contextmanager
@@ -37,9 +40,13 @@ def explained_storage(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _FIXES:
             raise
-        raise StorageError(
-            "writing failed", where=path, found=error.strerror or error, fix=_FIXES[error.errno]
-        ) from error
+        raise storage_error(error, path) from error
+
+
+def storage_error(error: OSError, path: object) -> StorageError:
+    """What a failed write means; `error.errno` is one of those above."""
+    fix = _FIXES[error.errno or errno.ENOSPC]
+    return StorageError("writing failed", where=path, found=error.strerror or error, fix=fix)
 
 
 def _partial(path: Path) -> Path:

@@ -25,15 +25,16 @@ def record(name: str, began: float, facts: dict[str, Any] | None = None) -> None
 
     Args:
         name: path below the folder, without suffix ("pretrain/simclr/0").
-        began: time.time() at the start of the work.
+        began: time.monotonic() at the start of the work; the clock on the wall may be set meanwhile.
         facts: what else to keep, such as images a second.
     """
+    seconds = time.monotonic() - began
     write_json(
         FOLDER / f"{name}.json",
         {
             "stage": name,
-            "began": datetime.fromtimestamp(began, UTC).isoformat(timespec="seconds"),
-            "seconds": round(time.time() - began, 3),
+            "began": datetime.fromtimestamp(time.time() - seconds, UTC).isoformat(timespec="seconds"),
+            "seconds": round(seconds, 3),
             "machine": machine(),
             "python": platform.python_version(),
             "packages": versions(),

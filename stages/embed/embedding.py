@@ -31,7 +31,7 @@ def embed(run: str, seed: int, params: EmbedParams, out: Path, restart: bool = F
     Raises:
         BackboneError: the weights cannot be loaded. EmbeddingError: values that are not finite.
     """
-    began = time.time()
+    began = time.monotonic()
     compute = resolve_compute(params.device, "fp32")
     folder = Path("data/runs") / run / str(seed)
     config = read_config(folder)
@@ -51,7 +51,7 @@ def embed(run: str, seed: int, params: EmbedParams, out: Path, restart: bool = F
         taps = embed_chunks(network, shards, config, params.batch_size, compute, f"embed {run} seed {seed}", work)
         with atomic_directory(out) as target:
             write_embeddings(target / FILE, shards.keys, shards.splits, taps)
-    record(f"embed/{run}/{seed}", began, {"images_per_second": round(len(shards) / (time.time() - began), 1)})
+    record(f"embed/{run}/{seed}", began, {"images_per_second": round(len(shards) / (time.monotonic() - began), 1)})
 
 
 def embed_chunks(

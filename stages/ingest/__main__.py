@@ -25,11 +25,11 @@ def main(argv: list[str]) -> None:
     from stages.contracts.provenance import record
     from stages.ingest.ingest import ingest
 
-    began = time.time()
+    began = time.monotonic()
     with atomic_directory(MANIFEST.parent) as output:
         card = ingest(source, params, output, threads())
     found, refused = card["found"], card["quarantined"]
-    record("ingest", began, {"images": found, "images_per_second": round(found / (time.time() - began), 1)})
+    record("ingest", began, {"images": found, "images_per_second": round(found / (time.monotonic() - began), 1)})
     print(f"ingest: {found:,} found, {card['kept']:,} kept, {refused:,} in quarantine; {card['counts']}")
     try:
         digest = json.loads(LOCK_FILE.read_text(encoding="utf-8"))["digest"]

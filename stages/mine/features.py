@@ -45,7 +45,7 @@ def extract(
     from stages.contracts.work_folder import file_digest, work_folder
     from stages.runtime.device import resolve_compute
 
-    began = time.time()
+    began = time.monotonic()
     compute = resolve_compute("auto", "auto")
     shards = Shards.open()
     rows = shards.rows("train")
@@ -76,7 +76,9 @@ def extract(
             }
             write_json(folder / "config.json", config)
     record(
-        f"features/{out.parent.name}/{seed}", began, {"images_per_second": round(len(rows) / (time.time() - began), 1)}
+        f"features/{out.parent.name}/{seed}",
+        began,
+        {"images_per_second": round(len(rows) / (time.monotonic() - began), 1)},
     )
 
 

@@ -31,7 +31,7 @@ def mine(row: MineRow, kind: type[Miner], params: StrictModel, seed: int, out: P
     Raises:
         MiningError, EmbeddingError, ManifestError: the inputs do not allow it.
     """
-    began = time.time()
+    began = time.monotonic()
     source = Path("data") / row.on / str(seed) / EMBEDDINGS
     keys, _, features = read_embeddings(source, split="train")
     manifest = read_manifest(columns=["key", "label"])

@@ -69,7 +69,7 @@ def pretrain(
     Raises:
         TrainingError: too few images, no labels where the method needs them, a loss that is not finite.
     """
-    began = time.time()
+    began = time.monotonic()
     kind = load_class("stages.pretrain.methods", row.method, Method, f"runs.{row.name}.method")
     params = method_raw.applied_to(train_params)
     compute = resolve_compute(params.device, params.precision)
@@ -122,7 +122,7 @@ def pretrain(
             }
             write_backbone(folder, arrays_of(method.backbone.state_dict()), heads, config)
             write_history(folder / "history.csv", done.history)
-    seconds = time.time() - began
+    seconds = time.monotonic() - began
     record(f"pretrain/{row.name}/{seed}", began, {"images_per_second": round(config["images_seen"] / seconds, 1)})
 
 

@@ -29,7 +29,7 @@ def main(argv: list[str]) -> None:
     from stages.probe.group import run_group
     from stages.probe.probe import Probe
 
-    began = time.time()
+    began = time.monotonic()
     probes = {}
     for name, block in ((raw.get("probes") or {}).get(group) or {}).items():
         kind = load_class(f"stages.probe.probes.{group}", name, Probe, f"probes.{group}.{name}")  # type: ignore[type-abstract]

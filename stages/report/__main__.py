@@ -28,7 +28,7 @@ def main(argv: list[str]) -> None:
     from stages.report.page import render
     from stages.report.provenance_script import write_provenance_script
 
-    began = time.time()
+    began = time.monotonic()
     target = Path("data/report/index.html")
     page = render(gather(), params.samples)
     with atomic_file(target) as file:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from stages.contracts.atomic import NO_ROOM, storage_error
 from stages.contracts.errors import RepriseError
 from stages.runtime.watchdog import watch_parents
 
@@ -83,10 +84,12 @@ def run_stage(main: Callable[[list[str]], None]) -> None:
     sys.unraisablehook = _heard_nowhere
     try:
         main(sys.argv[1:])
-    except RepriseError as error:
-        if os.environ.get("REPRISE_TRACEBACK") == "1":
+    except (RepriseError, OSError) as error:
+        no_room = isinstance(error, OSError) and error.errno in NO_ROOM
+        if os.environ.get("REPRISE_TRACEBACK") == "1" or not (no_room or isinstance(error, RepriseError)):
             raise
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        told = storage_error(error, error.filename or Path.cwd()) if isinstance(error, OSError) else error
+        print(f"error: {told}", file=sys.stderr, flush=True)
         raise SystemExit(EXIT_EXPECTED) from None
     except KeyboardInterrupt:
         print("interrupted: `reprise repro` goes on from the last checkpoint", file=sys.stderr, flush=True)

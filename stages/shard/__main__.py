@@ -24,7 +24,7 @@ def main(argv: list[str]) -> None:
     from stages.contracts.work_folder import file_digest, work_folder
     from stages.shard.write import CODE, write_shards
 
-    began = time.time()
+    began = time.monotonic()
     manifest = read_manifest()
     inputs = {"manifest": file_digest(MANIFEST), "shard": params.model_dump(), "code": file_digest(*CODE)}
     with work_folder("shard", inputs) as work, atomic_directory(DIRECTORY) as output:
@@ -32,7 +32,7 @@ def main(argv: list[str]) -> None:
     record(
         "shard",
         began,
-        {"images": manifest.num_rows, "images_per_second": round(manifest.num_rows / (time.time() - began), 1)},
+        {"images": manifest.num_rows, "images_per_second": round(manifest.num_rows / (time.monotonic() - began), 1)},
     )
     print(f"shard: {manifest.num_rows:,} images in {shards} tars")
 

@@ -25,7 +25,7 @@ def main(argv: list[str]) -> None:
     from stages.validate.check import DOCS, FAILED, OUTPUT, PASSED, VERDICT, check, require
     from stages.validate.facts import gather
 
-    began = time.time()
+    began = time.monotonic()
     facts = gather(read_manifest(), read_quarantine())
     shutil.rmtree(DOCS, ignore_errors=True)
     verdicts = check(facts, params, DOCS)
