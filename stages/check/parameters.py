@@ -187,7 +187,7 @@ def _fit_problems(raw: dict[str, Any], classes: dict[str, type]) -> list[Problem
     runs = {row["name"]: row for _, row in _rows(raw, "runs", RunRow)}
     found: list[Problem] = []
     if isinstance(raw.get("seeds"), list):
-        found += _repeated("seeds", [repr(seed) for seed in raw["seeds"]])
+        found += _repeated("seeds", [repr(seed) for seed in raw["seeds"] if isinstance(seed, int)])
     for index, row in _rows(raw, "mines", MineRow):
         kind, name = row["on"].split("/", 1)
         known, table = (features, "features") if kind == "features" else (list(runs), "runs")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -45,6 +45,14 @@ class ImageParams(StrictModel):
 
     size: Annotated[int, Field(ge=8, le=1024)]  # side in pixels
     channels: Literal[1, 3]
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _a_number(cls, value: object) -> object:
+        """`true` equals 1 in Python and is none here."""
+        if isinstance(value, bool):
+            raise ValueError("input should be 1 or 3")
+        return value
 
 
 class FeaturesRow(StrictModel):

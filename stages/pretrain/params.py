@@ -28,7 +28,7 @@ class ViewParams(StrictModel):
 class TrainParams(StrictModel):
     """One budget for all runs."""
 
-    backbone: str
+    backbone: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.]{0,99}$")]  # ours or timm's; never a hub's address
     stem: Literal["auto", "small", "imagenet"] = "auto"
     epochs: Annotated[int, Field(ge=1, le=100_000)]
     batch_size: Annotated[int, Field(ge=2, le=1_000_000)]  # global, over all ranks
@@ -36,10 +36,10 @@ class TrainParams(StrictModel):
     learning_rate: Annotated[float, Field(gt=0)]  # at REFERENCE_BATCH
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)]
-    warmup_epochs: Annotated[int, Field(ge=0)]
+    warmup_epochs: Annotated[int, Field(ge=0, le=100_000)]
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    checkpoint_steps: Annotated[int, Field(ge=1)] = 200
+    checkpoint_steps: Annotated[int, Field(ge=1, le=1_000_000_000)] = 200
     views: ViewParams = ViewParams()
 
 
@@ -49,7 +49,7 @@ class MethodParams(StrictModel):
     optimizer: Literal["sgd", "adamw"] | None = None
     learning_rate: Annotated[float, Field(gt=0)] | None = None
     weight_decay: Annotated[float, Field(ge=0)] | None = None
-    warmup_epochs: Annotated[int, Field(ge=0)] | None = None
+    warmup_epochs: Annotated[int, Field(ge=0, le=100_000)] | None = None
 
     def applied_to(self, train: TrainParams) -> TrainParams:
         """`train` with this run's own values."""

@@ -22,8 +22,8 @@ class ValidateParams(StrictModel):
         max_quarantined: share of the files found, an error above.
     """
 
-    min_train_images: Annotated[int, Field(ge=1)] = 100
-    min_classes: Annotated[int, Field(ge=1)] = 2
-    min_images_per_class: Annotated[int, Field(ge=1)] = 5
+    min_train_images: Annotated[int, Field(ge=1, le=1_000_000_000)] = 100
+    min_classes: Annotated[int, Field(ge=1, le=1_000_000_000)] = 2
+    min_images_per_class: Annotated[int, Field(ge=1, le=1_000_000_000)] = 5
     max_imbalance: Annotated[float, Field(ge=1)] = 100.0
     max_quarantined: Annotated[float, Field(ge=0, le=1)] = 0.05
