@@ -12,6 +12,7 @@ from random import Random
 
 import pytest
 
+from pipeline.lockfile import read_lock
 from tests.faults.killing import (
     DVC,
     REPRISE,
@@ -125,6 +126,17 @@ def test_three_kills_while_training_and_a_second_run_beside_the_last(
     assert orphans(root) == []
     assert project.lock() == want
     assert leftovers(root) == []
+
+    shutil.rmtree(root / "data/runs/simclr")  # what is lost comes back from DVC's cache, without a trainer
+    assert "Running stage" not in project.dvc("repro").stdout
+    shutil.rmtree(root / "data/runs/simclr")
+    (root / "dvc.lock").unlink()
+    said = project.dvc("repro").stdout  # and without dvc.lock from the run-cache
+    assert "Stage 'pretrain@run0-0' is cached" in said
+    assert "Running stage 'pretrain" not in said
+    assert (
+        read_lock(root)["pretrain@run0-0"]["outs"] == read_lock(ready.with_name("project"))["pretrain@run0-0"]["outs"]
+    )
 
 
 def wait_for(what: Callable[[], object], driver: subprocess.Popen[bytes]) -> bool:
