@@ -92,11 +92,12 @@ def run_stage(main: Callable[[list[str]], None]) -> None:
         print(f"error: {told}", file=sys.stderr, flush=True)
         raise SystemExit(EXIT_EXPECTED) from None
     except KeyboardInterrupt:
-        print("interrupted: `reprise repro` goes on from the last checkpoint", file=sys.stderr, flush=True)
+        print("interrupted: `reprise repro` goes on from what is saved", file=sys.stderr, flush=True)
         raise SystemExit(130) from None
 
 
 def _terminated(signum: int, frame: object) -> None:
+    os.write(2, b"told to end: `reprise repro` goes on from what is saved\n")  # print() may be interrupted in itself
     raise SystemExit(128 + signum)
 
 
