@@ -39,6 +39,8 @@ HOSTILE = {
     "null": None,
     "yes": "yes",
 }
+QUICK = ("command", "newline", "control", "huge", "nan", "null", "true", "list")
+KINDS = [pytest.param(kind, marks=[] if kind in QUICK else pytest.mark.slow) for kind in HOSTILE]
 TEXT = {"source.root"}  # any text may be a path; it reaches no shell
 NULLABLE = {f"train.views.{name}" for name in ("crop_scale_min", "flip", "jitter", "grey", "blur", "solarize")}
 FLAGS = {"train.views.flip"}
@@ -60,7 +62,7 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield path
 
 
-@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("kind", KINDS)
 def test_no_value_of_any_table_or_section_takes_it(repository: Path, kind: str) -> None:
     raw = read_yaml(repository / "params.yaml")
     for path in leaves(raw):
@@ -82,7 +84,7 @@ def test_no_value_of_any_table_or_section_takes_it(repository: Path, kind: str) 
         assert len(said) < 3000, dotted
 
 
-@pytest.mark.parametrize("kind", ["command", "newline", "control", "markup", "huge", "null"])
+@pytest.mark.parametrize("kind", ["newline", "control", "huge", "null"])
 def test_no_name_of_a_block_or_key_takes_it(repository: Path, kind: str) -> None:
     raw = read_yaml(repository / "params.yaml")
     for section in raw:
@@ -172,10 +174,7 @@ def test_each_is_refused_by_dvc_and_by_reprise(project: Project, key: str, kind:
     "line",
     [
         "x: !!python/object/apply:os.system ['touch canary']",
-        "x: !!python/object/new:subprocess.Popen [['touch', 'canary']]",
         "seeds: !canary [0]",
-        "seeds: [1]",
-        "x: *unknown",
         "x: &x [*x]",
         "x: {{{",
     ],
