@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
+import psutil
 import pytest
 
 from pipeline.lockfile import read_lock
@@ -28,6 +29,7 @@ from tests.faults.killing import (
     role,
     start,
     watching,
+    words,
 )
 from tests.faults.reduced import one_run, training_only
 from tests.pipeline.dvc_project import Project
@@ -160,6 +162,32 @@ def test_plain_dvc_killed_while_training(trained: tuple[Path, bytes], tmp_path: 
     for _ in range(2):
         kill_and_check(root, target, signum, rng, (1.0, 6.0), DVC)
     finish_and_check(root, want)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [DVC, REPRISE])
+def test_a_new_run_right_after_a_kill_outlives_the_trainer_of_the_first(
+    trained: tuple[Path, bytes], tmp_path: Path, first: tuple[str, ...]
+) -> None:
+    """DVC is gone and its trainer has not noticed yet when the next run starts."""
+    ready, want = trained
+    root, log = tmp_path / "project", tmp_path / "log.txt"
+    shutil.copytree(ready, root, symlinks=True)
+    driver = start(root, first, log)
+    assert wait_for(lambda: checkpoints(root), driver)
+    at_work = family(root)
+    (trainer,) = [p for p in at_work if role(p) == "stage"]
+    for process in at_work:  # DVC and reprise, not the shell and the trainer
+        if "stages.pretrain" not in " ".join(words(process)):
+            process.kill()
+    second = start(root, REPRISE, log)
+    assert psutil.wait_procs([trainer], timeout=10)[0] == [trainer]
+    assert second.wait(timeout=300) == 0, log.read_text()  # nor was it refused because of the first
+    driver.wait(timeout=60)
+    assert orphans(root) == []
+    assert held_locks(root) == []
+    assert (root / "dvc.lock").read_bytes() == want
+    assert leftovers(root) == []
 
 
 @pytest.fixture(scope="module")
