@@ -1,4 +1,4 @@
-"""Residual networks for small images, with timm's blocks and timm's key names.
+"""Residual networks for small images, with timm's key names.
 
 He et al. 2016, section 4.2 (CIFAR): a 3x3 stem without pooling, three stages of widths 16, 32, 64, global
 average pooling. `resnet20` has three basic blocks a stage as in the paper; `resnet_tiny` has one.
@@ -12,10 +12,30 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from stages.networks.torchvision_schemas import ensure_torchvision_imports
 
-ensure_torchvision_imports()
-from timm.models.resnet import BasicBlock  # noqa: E402
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut; key names and arithmetic are those of timm's BasicBlock.
+
+    Not timm's own class: importing timm takes two seconds of every stage that builds a network (measured), and a
+    test holds the two against each other.
+    """
+
+    def __init__(self, inplanes: int, planes: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inplanes, planes, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.act = nn.ReLU(inplace=True)
+        self.downsample: nn.Module | None = None
+        if stride != 1 or inplanes != planes:
+            self.downsample = nn.Sequential(nn.Conv2d(inplanes, planes, 1, stride, bias=False), nn.BatchNorm2d(planes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inplanes, H, W) -> (B, planes, H / stride, W / stride)."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = self.act(self.bn1(self.conv1(x)))
+        return self.act(self.bn2(self.conv2(x)) + shortcut)
 
 
 class SmallResNet(nn.Module):
@@ -38,10 +58,7 @@ class SmallResNet(nn.Module):
             layers = []
             for block in range(blocks):
                 stride = 2 if stage > 0 and block == 0 else 1
-                shortcut = None
-                if stride != 1 or inplanes != width:
-                    shortcut = nn.Sequential(nn.Conv2d(inplanes, width, 1, stride, bias=False), nn.BatchNorm2d(width))
-                layers.append(BasicBlock(inplanes, width, stride, shortcut))
+                layers.append(BasicBlock(inplanes, width, stride))
                 inplanes = width
             self.add_module(f"layer{stage + 1}", nn.Sequential(*layers))
         for module in self.modules():

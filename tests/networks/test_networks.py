@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +15,7 @@ from stages.networks.autoencoder import DenoisingAutoencoder
 from stages.networks.backbones import build_backbone, resolve_stem
 from stages.networks.heads import Projector
 from stages.networks.patch_dictionary import NORMALISE_EPSILON, PatchDictionary
+from stages.networks.small_resnet import BasicBlock
 
 
 @pytest.mark.parametrize(
@@ -32,6 +36,30 @@ def test_resnet20_is_the_one_of_the_paper():
     assert len(convolutions) == 19  # and a classifier make twenty
     with torch.no_grad():
         assert network.forward_features(torch.randn(1, 3, 32, 32)).shape == (1, 64, 8, 8)
+
+
+@pytest.mark.parametrize(("inplanes", "planes", "stride"), [(8, 8, 1), (8, 16, 2)])
+def test_the_block_is_timms(inplanes, planes, stride):
+    from stages.networks.torchvision_schemas import ensure_torchvision_imports
+
+    ensure_torchvision_imports()
+    from timm.models.resnet import BasicBlock as Reference
+
+    shortcut = nn.Sequential(nn.Conv2d(inplanes, planes, 1, stride, bias=False), nn.BatchNorm2d(planes))
+    reference = Reference(inplanes, planes, stride, shortcut if stride > 1 else None)
+    ours = BasicBlock(inplanes, planes, stride)
+    ours.load_state_dict(reference.state_dict(), strict=True)
+    x = torch.randn(4, inplanes, 6, 6)
+    torch.testing.assert_close(ours(x), reference(x))
+
+
+def test_small_networks_do_without_timm(repository):
+    """timm takes two seconds to import; a stage that builds resnet_tiny does not pay them."""
+    build = "from stages.networks.backbones import build_backbone; build_backbone('resnet_tiny', 3, 16)"
+    code = f"import sys; {build}; sys.exit('timm' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(repository)}, check=False).returncode == 0
+    )
 
 
 def test_stems():
