@@ -28,7 +28,8 @@ def ran(said: str) -> list[str]:
 def changed(project: Project) -> list[str]:
     """Titles of the stages whose own dependencies changed, without `check`."""
     lines = project.reprise("why").stdout.splitlines()
-    now = lines[1 : lines.index("Would follow, if what those write changes:")] if len(lines) > 1 else []
+    header = "Would follow, if what those write changes:"  # absent where nothing follows, as after the report
+    now = lines[1 : lines.index(header) if header in lines else len(lines)]
     return sorted(line.strip() for line in now if re.match(r"  \S", line) and not line.startswith("  check "))
 
 
