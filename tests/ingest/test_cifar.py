@@ -127,7 +127,7 @@ class Evil:
         eval,
         {b"x": hashlib.sha256},
     ],
-    ids=repr,
+    ids=["object", "object_in_batch", "ordered_dict", "numpy_scalar", "builtin", "builtin_in_batch"],
 )
 def test_nothing_but_the_stand_ins_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: Any, protocol: int
