@@ -15,15 +15,9 @@ from types import FrameType
 
 import psutil
 
+from stages.contracts import telemetry
+
 GRACE_SECONDS = 45.0  # torchrun gives its ranks 30
-QUIET = {
-    "DO_NOT_TRACK": "1",
-    "DVC_NO_ANALYTICS": "1",
-    "GX_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "NO_ALBUMENTATIONS_UPDATE": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-}
 _LEASH = Path(__file__).with_name("leash.py")
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -46,7 +40,7 @@ def environment() -> dict[str, str]:
     here = str(Path(sys.executable).parent)
     path = os.environ.get("PATH", os.defpath)
     parts = [here, *(part for part in path.split(os.pathsep) if part != here)]
-    return {**os.environ, **QUIET, "PATH": os.pathsep.join(parts), "SHELL": "/bin/sh"}
+    return {**os.environ, **telemetry.OFF, "PATH": os.pathsep.join(parts), "SHELL": "/bin/sh"}
 
 
 def run(
@@ -72,7 +66,8 @@ def run(
 
     Raises:
         KeyboardInterrupt: after SIGINT, once everything has ended.
-        SystemExit: after SIGTERM or SIGHUP, likewise.
+        SystemExit: after SIGTERM or SIGHUP, likewise; whoever handled that signal before hears of it first
+            (Prefect's engine raises an error of its own, by which it tells a cancelled run from a crashed one).
     """
     started = [sys.executable, "-I", "-S", str(_LEASH), str(os.getpid()), *command]
     output = None if on_line is None else subprocess.PIPE
@@ -93,6 +88,7 @@ def run(
     if reader:
         reader.join(timeout=5)
     if received:
+        _tell_previous_handler(received[0])
         raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(128 + received[0])
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
@@ -208,6 +204,12 @@ def _forwarding(leader: int) -> Iterator[list[int]]:
     finally:
         for number, action in before.items():
             signal.signal(number, action)
+
+
+def _tell_previous_handler(signum: int) -> None:
+    handler = signal.getsignal(signum)
+    if callable(handler) and handler is not signal.default_int_handler:
+        handler(signum, None)
 
 
 def _read(process: subprocess.Popen[bytes], on_line: Callable[[str], None]) -> None:

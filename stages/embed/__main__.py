@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from stages.contracts.params import read_yaml, row, section, tables
 from stages.embed.params import EmbedParams
-from stages.runtime.entry import run_stage
+from stages.runtime.entry import arguments_of, run_stage
 
 
 def main(argv: list[str]) -> None:
     """Parse, type the parameters, embed."""
-    parser = argparse.ArgumentParser(prog="python -m stages.embed", description=__doc__)
-    parser.add_argument("--run", required=True, help="a row of `runs` in params.yaml")
-    parser.add_argument("--seed", required=True, type=int)
-    parser.add_argument("--restart", action="store_true", help="discard what an interrupted run left")
-    arguments = parser.parse_args(argv)
+    arguments = arguments_of(argv, "stages.embed", __doc__, {"run": "runs"}, restart=True)
     raw = read_yaml()
     run = row(tables(raw).runs, arguments.run, "runs").name
     params = section(raw, "embed", EmbedParams)

@@ -17,7 +17,7 @@ import urllib.request
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, ClassVar, NoReturn
 
 from pydantic import Field
 
@@ -25,7 +25,7 @@ from stages.contracts.atomic import atomic_file
 from stages.contracts.errors import ImageRefused, SourceError
 from stages.contracts.listing import opened, sha256_of
 from stages.contracts.params import StrictModel
-from stages.ingest.source import Candidate, Extent
+from stages.ingest.source import Candidate, Extent, Source
 from stages.runtime.progress import Progress
 
 _BASE = "https://www.cs.toronto.edu/~kriz/"
@@ -45,6 +45,38 @@ class ArchiveParams(StrictModel):
     """
 
     download: bool = False
+
+
+class CifarSource(Source):
+    """What CIFAR-10 and CIFAR-100 share.
+
+    Attributes:
+        archive_name: official file name.
+    """
+
+    archive_name: ClassVar[str]
+    citation: ClassVar[str] = "A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009"
+    licence: ClassVar[str] = "none stated by the authors; research use is customary"
+    views: ClassVar[dict[str, Any]] = {
+        "crop_scale_min": 0.08,
+        "flip": True,
+        "jitter": 0.5,
+        "grey": 0.2,
+        "blur": 0.0,
+        "solarize": 0.0,
+    }
+
+    def archive(self) -> CifarArchive:
+        """The archive below the root."""
+        return CifarArchive(self.root, self.archive_name, self.options.md5, self.options.download)
+
+    def extent(self) -> Extent:
+        """The archive, by its checksum."""
+        return self.archive().extent()
+
+    def notes(self) -> list[str]:
+        """Says so when no checksum was demanded."""
+        return [] if self.options.md5 else ["The archive was accepted without a checksum (source.options.md5 is null)."]
 
 
 class CifarArchive:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from stages.contracts.params import parse, read_yaml, row, tables
-from stages.runtime.entry import run_stage
+from stages.runtime.entry import arguments_of, run_stage
 
 
 def main(argv: list[str]) -> None:
     """Parse, type the parameters, mine."""
-    parser = argparse.ArgumentParser(prog="python -m stages.mine", description=__doc__)
-    parser.add_argument("--name", required=True, help="a row of `mines` in params.yaml")
-    parser.add_argument("--seed", required=True, type=int)
-    arguments = parser.parse_args(argv)
+    arguments = arguments_of(argv, "stages.mine", __doc__, {"name": "mines"})
     raw = read_yaml()
     chosen = row(tables(raw).mines, arguments.name, "mines")
 

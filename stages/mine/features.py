@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 
 from stages.contracts.params import ImageParams, StrictModel, parse, read_yaml, row, section, tables
-from stages.runtime.entry import run_stage
+from stages.runtime.entry import arguments_of, run_stage
 
 
 def main(argv: list[str]) -> None:
     """Parse, type the parameters, extract."""
-    parser = argparse.ArgumentParser(prog="python -m stages.mine.features", description=__doc__)
-    parser.add_argument("--name", required=True, help="a row of `features` in params.yaml")
-    parser.add_argument("--seed", required=True, type=int)
-    parser.add_argument("--restart", action="store_true", help="discard what an interrupted run left")
-    arguments = parser.parse_args(argv)
+    arguments = arguments_of(argv, "stages.mine.features", __doc__, {"name": "features"}, restart=True)
     raw = read_yaml()
     chosen = row(tables(raw).features, arguments.name, "features")
     image = section(raw, "image", ImageParams)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from stages.contracts.params import ImageParams, parse, read_yaml, row, section, tables
-from stages.runtime.entry import run_stage
+from stages.runtime.entry import arguments_of, run_stage
 
 
 def main(argv: list[str]) -> None:
     """Parse, type the parameters, train."""
-    parser = argparse.ArgumentParser(prog="python -m stages.pretrain", description=__doc__)
-    parser.add_argument("--run", required=True, help="a row of `runs` in params.yaml")
-    parser.add_argument("--seed", required=True, type=int)
-    parser.add_argument("--restart", action="store_true", help="discard the checkpoints of an interrupted run")
-    arguments = parser.parse_args(argv)
+    arguments = arguments_of(argv, "stages.pretrain", __doc__, {"run": "runs"}, restart=True)
     raw = read_yaml()
     chosen = row(tables(raw).runs, arguments.run, "runs")
     image = section(raw, "image", ImageParams)

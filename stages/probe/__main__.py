@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 
 from stages.contracts.params import IntervalParams, parse, read_yaml, row, tables
-from stages.runtime.entry import run_stage
+from stages.runtime.entry import arguments_of, run_stage
 
 
 def main(argv: list[str]) -> None:
     """Parse, type the parameters of every probe, run the group."""
-    parser = argparse.ArgumentParser(prog="python -m stages.probe", description=__doc__)
-    parser.add_argument("--run", required=True, help="a row of `runs` in params.yaml")
-    parser.add_argument("--seed", required=True, type=int)
-    parser.add_argument("--group", required=True, help="a row of `groups` in params.yaml")
-    arguments = parser.parse_args(argv)
+    arguments = arguments_of(argv, "stages.probe", __doc__, {"run": "runs", "group": "groups"})
     raw = read_yaml()
     run = row(tables(raw).runs, arguments.run, "runs").name
     group = row(tables(raw).groups, arguments.group, "groups").name

@@ -6,6 +6,7 @@ Never torch: `python -m stages.<stage> --help` and a refused parameter answer at
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import os
 import signal
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from stages.contracts import telemetry
 from stages.contracts.atomic import NO_ROOM, storage_error
 from stages.contracts.errors import RepriseError
 from stages.runtime.watchdog import watch_parents
@@ -22,14 +24,6 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _KEEP_BYTES = 1 << 30
 EXIT_EXPECTED = 1
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-QUIET = {
-    "DO_NOT_TRACK": "1",
-    "DVC_NO_ANALYTICS": "1",
-    "GX_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "NO_ALBUMENTATIONS_UPDATE": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-}
 
 
 def threads() -> int:
@@ -56,7 +50,7 @@ def container_cores(quota_file: Path, cores: int) -> int:
 
 def prepare_process() -> None:
     """Allocator, threads, telemetry and parent death; call before importing numpy or torch."""
-    for name, value in QUIET.items():
+    for name, value in telemetry.OFF.items():
         os.environ.setdefault(name, value)
     for name in THREAD_VARIABLES:
         os.environ.setdefault(name, str(threads()))
@@ -72,6 +66,28 @@ def prepare_process() -> None:
         if os.getppid() != parent:  # it died before the request took hold
             os.kill(os.getpid(), signal.SIGTERM)
     watch_parents()
+
+
+def arguments_of(
+    argv: list[str], module: str, description: str | None, names: dict[str, str], *, restart: bool = False
+) -> argparse.Namespace:
+    """The command line of a stage that DVC starts for each name and seed.
+
+    Args:
+        module: "stages.embed". description: its docstring.
+        names: an option and the table of params.yaml whose rows it names: {"run": "runs"}.
+        restart: whether the stage keeps work that `--restart` can discard.
+
+    Returns:
+        A namespace with these names, `seed` and `restart`.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+    for name, table in names.items():
+        parser.add_argument(f"--{name}", required=True, help=f"a row of `{table}` in params.yaml")
+    parser.add_argument("--seed", required=True, type=int)
+    if restart:
+        parser.add_argument("--restart", action="store_true", help="discard what an interrupted run left")
+    return parser.parse_args(argv)
 
 
 def run_stage(main: Callable[[list[str]], None]) -> None:

@@ -7,16 +7,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from stages.ingest.cifar_archive import ArchiveParams, CifarArchive, Md5
-from stages.ingest.source import Candidate, Extent, Refused, Source
+from stages.ingest.cifar_archive import ArchiveParams, CifarSource, Md5
+from stages.ingest.source import Candidate, Refused
 
-_NAME = "cifar-10-python.tar.gz"
 _FOLDER = "cifar-10-batches-py"
 
 
-class Cifar10(Source):
+class Cifar10(CifarSource):
     """CIFAR-10, official training and test splits."""
 
     class Params(ArchiveParams):
@@ -29,33 +28,13 @@ class Cifar10(Source):
         md5: Md5 | None = "c58f30108f718f92721af3b95e74349a"
 
     title: ClassVar[str] = "CIFAR-10"
-    citation: ClassVar[str] = "A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009"
-    licence: ClassVar[str] = "none stated by the authors; research use is customary"
-    views: ClassVar[dict[str, Any]] = {
-        "crop_scale_min": 0.08,
-        "flip": True,
-        "jitter": 0.5,
-        "grey": 0.2,
-        "blur": 0.0,
-        "solarize": 0.0,
-    }
+    archive_name: ClassVar[str] = "cifar-10-python.tar.gz"
 
     def candidates(self) -> Iterator[Candidate | Refused]:
         """Training batches in their order, then test."""
         batches = {f"{_FOLDER}/data_batch_{i}": "train" for i in range(1, 6)} | {f"{_FOLDER}/test_batch": "test"}
-        archive, meta = self._archive(), f"{_FOLDER}/batches.meta"
+        archive, meta = self.archive(), f"{_FOLDER}/batches.meta"
         members = archive.members((meta, *batches))
         classes = archive.names(members[meta], b"label_names")
         for member, split in batches.items():
             yield from archive.candidates(members[member], member, split, b"labels", classes)
-
-    def extent(self) -> Extent:
-        """The archive, by its checksum."""
-        return self._archive().extent()
-
-    def notes(self) -> list[str]:
-        """Says so when no checksum was demanded."""
-        return [] if self.options.md5 else ["The archive was accepted without a checksum (source.options.md5 is null)."]
-
-    def _archive(self) -> CifarArchive:
-        return CifarArchive(self.root, _NAME, self.options.md5, self.options.download)
