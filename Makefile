@@ -21,6 +21,9 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 unexport PYTHONHOME PYTHONPATH
 
 TESTS ?= tests
+# Each worker is a process with torch in it, about a gigabyte; two cores take two.
+WORKERS ?= logical
+PYTEST := python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup
 
 .PHONY: help setup repro test test-slow lint format bench clean
 
@@ -47,10 +50,10 @@ repro: setup ## run the graph: images to report; what is up to date is skipped
 	@reprise repro
 
 test: setup ## the tests, without the slow ones and those that need a GPU
-	@python -m pytest -m "not slow and not gpu" $(TESTS)
+	@$(PYTEST) -m "not slow and not gpu" $(TESTS)
 
 test-slow: setup ## the slow tests
-	@python -m pytest -m "slow and not gpu" $(TESTS)
+	@$(PYTEST) -m "slow and not gpu" $(TESTS)
 
 lint: setup ## ruff, its formatter, mypy, and whether DVC can read the graph
 	@ruff check .

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -81,9 +83,11 @@ def toy(tmp_path: Path, repository: Path) -> Project:
 
 @pytest.fixture(scope="session")
 def _toy_that_ran(tmp_path_factory: pytest.TempPathFactory, repository: Path, _import_path: None) -> Project:
-    project = _toy(tmp_path_factory.mktemp("template") / "toy", repository)
-    project.reprise("repro")
-    return project
+
+    def build(root: Path) -> None:
+        _toy(root, repository).reprise("repro")
+
+    return Project(_once(tmp_path_factory, "toy-that-ran", build))
 
 
 @pytest.fixture
@@ -112,13 +116,32 @@ def _toy(root: Path, repository: Path) -> Project:
     return project
 
 
+def _once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], None]) -> Path:
+    """A folder that one of pytest-xdist's workers builds while the others wait for it; nobody writes there later."""
+    base = factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        base = base.parent
+    root, done = base / name, base / f"{name}.done"
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            build(root)
+            done.touch()
+    return root
+
+
 @pytest.fixture(scope="session")
 def first_run(tmp_path_factory: pytest.TempPathFactory, repository: Path, _import_path: None) -> tuple[Project, str]:
     """The real graph in its smallest honest configuration after its first run, and what that run said."""
-    project = real_project(tmp_path_factory.mktemp("real") / "project", repository)
-    said = project.reprise("repro").stdout
-    project.commit("the first run")
-    return project, said
+
+    def build(root: Path) -> None:
+        project = real_project(root, repository)
+        said = project.reprise("repro").stdout
+        project.commit("the first run")
+        root.with_suffix(".said").write_text(said, encoding="utf-8")
+
+    root = _once(tmp_path_factory, "first-run", build)
+    return Project(root), root.with_suffix(".said").read_text(encoding="utf-8")
 
 
 @pytest.fixture
