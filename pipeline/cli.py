@@ -11,13 +11,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline import dvc
+from pipeline import cli_flows, dvc
 from pipeline.graph import load_graph
 from pipeline.listing import described_plugins, stage_states
 from pipeline.processes import CommandFailed
-from stages.contracts.errors import GraphError, RepriseError, printable
+from pipeline.project import at_root, say
+from stages.contracts.errors import RepriseError, printable
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+app.add_typer(cli_flows.app, name="flows")
 
 Targets = Annotated[
     list[str] | None, typer.Argument(help="Stages: `pretrain`, `pretrain/simclr`, `pretrain/simclr/0`. None: all.")
@@ -48,10 +51,6 @@ def explained(error: RepriseError | CommandFailed) -> int:
     return error.status
 
 
-def _say(line: str) -> None:
-    print(printable(line), flush=True)
-
-
 @app.command()
 def repro(
     targets: Targets = None,
@@ -59,44 +58,44 @@ def repro(
     force: Annotated[bool, typer.Option("--force", help="Run although nothing changed.")] = False,
 ) -> None:
     """Run what is not up to date; put right what a kill or a removed row left."""
-    _at_root()
-    dvc.repro(targets or [], wait=wait, force=force, say=_say)
+    at_root()
+    dvc.repro(targets or [], wait=wait, force=force, say=say)
 
 
 @app.command()
 def why(targets: Targets = None) -> None:
     """Say what would run and which dependency changed."""
-    _at_root()
-    _say(dvc.why(targets or []).text())
+    at_root()
+    say(dvc.why(targets or []).text())
 
 
 @app.command()
 def check() -> None:
     """Check every parameter; all problems at once."""
-    _at_root()
+    at_root()
     dvc.check(again=True)
-    _say("params.yaml: every parameter is valid")
+    say("params.yaml: every parameter is valid")
 
 
 @app.command()
 def scan() -> None:
     """Look at the source of images and write source.lock.json."""
-    _at_root()
+    at_root()
     dvc.scan()
 
 
 @app.command()
 def prune(wait: Wait = False) -> None:
     """Remove what rows no longer in params.yaml left in data/ and dvc.lock."""
-    _at_root()
-    for line in dvc.prune_workspace(wait=wait, say=_say).lines() or ["nothing to prune"]:
-        _say(line)
+    at_root()
+    for line in dvc.prune_workspace(wait=wait, say=say).lines() or ["nothing to prune"]:
+        say(line)
 
 
 @app.command()
 def runs() -> None:
     """List the stages with their names and states."""
-    _at_root()
+    at_root()
     graph = load_graph()
     _table(
         ["stage", "dvc's name", "state"],
@@ -107,7 +106,7 @@ def runs() -> None:
 @app.command()
 def methods() -> None:
     """List the methods that a run may name."""
-    _at_root()
+    at_root()
     _table(["method", "what it is"], [list(row) for row in described_plugins(Path("stages/pretrain/methods"))])
 
 
@@ -120,7 +119,7 @@ def compare(
     """Show the metrics of two revisions side by side, with what the seeds allow to say."""
     from pipeline.compare import compare_revisions
 
-    _at_root()
+    at_root()
     comparison = compare_revisions(base, other, metric=metric)
     _table(["run", "metric", base, other, "difference", "verdict"], comparison.rows())
 
@@ -135,26 +134,12 @@ def gate(
     """Exit with 1 if the folder's metric is worse than the champion's by more than margin and interval."""
     from pipeline.gate import judge
 
-    _at_root()
+    at_root()
     judgement = judge(metric, champion=champion, runs=run or [], margin=margin)
     for line in judgement.lines():
-        _say(line)
+        say(line)
     if not judgement.passed:
         raise typer.Exit(1)
-
-
-def _at_root() -> None:
-    """Go to the nearest folder upward that holds dvc.yaml and params.yaml."""
-    for folder in [Path.cwd(), *Path.cwd().parents]:
-        if (folder / "dvc.yaml").is_file() and (folder / "params.yaml").is_file():
-            os.chdir(folder)
-            return
-    raise GraphError(
-        "this is not a Reprise project",
-        where=Path.cwd(),
-        found="no dvc.yaml and params.yaml here or above",
-        fix="Go to the folder of the clone.",
-    )
 
 
 def _table(columns: list[str], rows: list[list[str]]) -> None:

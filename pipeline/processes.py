@@ -18,7 +18,7 @@ import psutil
 from stages.contracts import telemetry
 
 GRACE_SECONDS = 45.0  # torchrun gives its ranks 30
-_LEASH = Path(__file__).with_name("leash.py")
+LEASH = Path(__file__).with_name("leash.py")
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -69,7 +69,7 @@ def run(
         SystemExit: after SIGTERM or SIGHUP, likewise; whoever handled that signal before hears of it first
             (Prefect's engine raises an error of its own, by which it tells a cancelled run from a crashed one).
     """
-    started = [sys.executable, "-I", "-S", str(_LEASH), str(os.getpid()), *command]
+    started = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), *command]
     output = None if on_line is None else subprocess.PIPE
     process = subprocess.Popen(
         started,

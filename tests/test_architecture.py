@@ -83,7 +83,8 @@ def test_pipeline_never_imports_torch_or_a_stage() -> None:
 
 def test_prefect_stays_in_the_flows() -> None:
     found = broken(("pipeline",), lambda module: top(module) == "prefect")
-    assert [line for line in found if not line.startswith("pipeline/flows.py")] == []
+    flows = ("pipeline/flows.py", "pipeline/flow_records.py", "pipeline/janitor.py")
+    assert [line for line in found if not line.startswith(flows)] == []
 
 
 def test_only_one_file_calls_dvc() -> None:

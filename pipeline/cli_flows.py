@@ -1,0 +1,48 @@
+"""`reprise flows ...`: run Prefect's flows here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline import server
+from pipeline.project import at_root, say
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run and schedule the graph with Prefect.")
+run_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run a flow now, with or without a server.")
+app.add_typer(run_app, name="run")
+
+Drop = Annotated[bool, typer.Option("--drop", help="Give up if another run works in this folder, instead of waiting.")]
+
+
+@run_app.command()
+def reproduce(
+    targets: Annotated[list[str] | None, typer.Argument(help="Stages and what they need; none: all.")] = None,
+    drop: Drop = False,
+) -> None:
+    """Bring the graph up to date, one Prefect task a stage."""
+    _run("reproduce", targets=targets, busy="drop" if drop else "wait")
+
+
+@run_app.command()
+def refresh(wait: Annotated[bool, typer.Option("--wait", help="Wait for another run in this folder.")] = False) -> None:
+    """Look at the source, and bring the graph up to date if it changed."""
+    _run("refresh", busy="wait" if wait else "drop")
+
+
+def _run(name: str, **parameters: Any) -> None:
+    """Run a flow in this process; the exit status is 1 if it does not complete."""
+    at_root()
+    with server.api(Path()) as api:
+        from pipeline import flow_records, flows
+
+        api.wait()
+        state = getattr(flows, name)(**parameters, return_state=True)
+        flow_records.flush(state)
+    if not state.is_completed():
+        say(f"{name}: {state.name}: {state.message}", sys.stderr)
+        raise typer.Exit(1)
+    say(f"{name}: {state.message}")
