@@ -17,6 +17,7 @@ from stages.contracts.images import square
 from stages.contracts.provenance import record
 from stages.contracts.shards import Shards
 from stages.contracts.work_folder import file_digest, work_folder
+from stages.embed import augmented
 from stages.embed.params import EmbedParams
 from stages.networks.assemble import assemble
 from stages.runtime.device import Compute, resolve_compute
@@ -27,6 +28,9 @@ CHUNK = 50_000  # images; what a kill may cost at most
 
 def embed(run: str, seed: int, params: EmbedParams, out: Path, restart: bool = False) -> None:
     """Write `embeddings.parquet` for one trained run; of more than CHUNK images, those that are done survive a kill.
+
+    Also `augmented.parquet`, the same format with a column a change (stages/embed/augmented.py), unless the parameters
+    ask for none.
 
     Raises:
         BackboneError: the weights cannot be loaded. EmbeddingError: values that are not finite.
@@ -51,6 +55,10 @@ def embed(run: str, seed: int, params: EmbedParams, out: Path, restart: bool = F
         taps = embed_chunks(network, shards, config, params.batch_size, compute, f"embed {run} seed {seed}", work)
         with atomic_directory(out) as target:
             write_embeddings(target / FILE, shards.keys, shards.splits, taps)
+            if params.augmented:
+                rows = augmented.chosen_rows(shards.keys, shards.splits, params.augmented)
+                changes = embed_changes(network, shards, rows, config, params.batch_size, compute.device)
+                write_embeddings(target / augmented.FILE, shards.keys[rows], shards.splits[rows], changes)
     record(f"embed/{run}/{seed}", began, {"images_per_second": round(len(shards) / (time.monotonic() - began), 1)})
 
 
@@ -96,17 +104,42 @@ def embed_rows(
     progress: Progress,
 ) -> dict[str, np.ndarray]:
     """Features of consecutive images: {tap: (n, d) float32}."""
-    size = config["input_size"]
+    found: dict[str, list[np.ndarray]] = {}
+    for start in range(rows.start, rows.stop, batch_size):
+        stop = min(start + batch_size, rows.stop)
+        pixels = np.stack([square(decoded.image(i), config["input_size"]) for i in range(start, stop)])
+        for name, value in features(network, pixels, config, device).items():
+            found.setdefault(name, []).append(value)
+        progress.advance(stop - start)
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def features(network: torch.nn.Module, pixels: np.ndarray, config: dict, device: str) -> dict[str, np.ndarray]:
+    """One batch, (n, S, S, C) uint8 -> {tap: (n, d) float32}."""
     mean = torch.tensor(config["mean"], device=device).view(1, -1, 1, 1)
     std = torch.tensor(config["std"], device=device).view(1, -1, 1, 1)
-    found: dict[str, list[np.ndarray]] = {}
     with torch.inference_mode():
-        for start in range(rows.start, rows.stop, batch_size):
-            stop = min(start + batch_size, rows.stop)
-            pixels = np.stack([square(decoded.image(i), size) for i in range(start, stop)])
-            x = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float().div_(255.0)
-            x = ((x - mean) / std).contiguous(memory_format=torch.channels_last)
-            for name, value in network(x).items():
-                found.setdefault(name, []).append(value.float().cpu().numpy())
-            progress.advance(stop - start)
+        x = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float().div_(255.0)
+        x = ((x - mean) / std).contiguous(memory_format=torch.channels_last)
+        return {name: value.float().cpu().numpy() for name, value in network(x).items()}
+
+
+def embed_changes(
+    network: torch.nn.Module, shards: Shards, rows: np.ndarray, config: dict, batch_size: int, device: str
+) -> dict[str, np.ndarray]:
+    """Backbone features of these rows as they are and under each change: {"original": (n, d), change: (n, d), ...}."""
+    decoded = open_decoded(shards, rows, config["channels"], None, max_bytes=0)  # so few need no cache of their own
+    step = max(1, batch_size // (1 + len(augmented.CHANGES)))
+    found: dict[str, list[np.ndarray]] = {name: [] for name in (augmented.ORIGINAL, *augmented.CHANGES)}
+    for start in range(0, len(rows), step):
+        part = rows[start : start + step]
+        originals = [square(decoded.image(start + i), config["input_size"]) for i in range(len(part))]
+        pixels = originals + [
+            augmented.changed(image, name, str(shards.keys[row]))
+            for name in augmented.CHANGES
+            for image, row in zip(originals, part, strict=True)
+        ]
+        values = features(network, np.stack(pixels), config, device)["backbone"]
+        for name, block in zip(found, np.split(values, len(found)), strict=True):
+            found[name].append(block)
     return {name: np.concatenate(parts) for name, parts in found.items()}

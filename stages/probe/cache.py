@@ -40,7 +40,9 @@ _RESULT, _PREDICTIONS, _TABLE = "result.json", "predictions.parquet", "table.par
 def key(name: str, probe: Probe, data: ProbeData) -> str:
     """SHA-256 of what the result depends on: data, parameters, the probe's file, measures, this package,
     the contracts that it reads by, libraries."""
-    found = hashlib.sha256(f"{name} {data.digest(probe.needs_labels)} {probe.params.model_dump_json()}".encode())
+    found = hashlib.sha256(
+        f"{name} {data.digest(probe.needs_labels, probe.needs_augmented)} {probe.params.model_dump_json()}".encode()
+    )
     for library in _LIBRARIES:
         found.update(f"{library} {metadata.version(library)} ".encode())
     own = [Path(inspect.getfile(type(probe)))]

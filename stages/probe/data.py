@@ -13,6 +13,7 @@ from stages.contracts.manifest import MANIFEST, read_manifest
 from stages.probe.probe import Part
 
 BACKBONE = "backbone"
+AUGMENTED = "augmented.parquet"  # beside the embeddings: a column a change of the image
 _COLUMNS = ["key", "split", "label", "group"]
 
 
@@ -101,11 +102,37 @@ class ProbeData:
         order = sorted(range(len(keys)), key=lambda i: hashlib.sha256(str(keys[i]).encode()).digest())
         return np.array(sorted(order[:n]), dtype=np.int64)
 
-    def digest(self, labels: bool) -> str:
-        """SHA-256 of everything here that a probe can see; labels only for probes that read them."""
+    @property
+    def has_augmented(self) -> bool:
+        """Whether features of changed images were written."""
+        return self._path.with_name(AUGMENTED).is_file()
+
+    def augmented(self) -> tuple[Part, dict[str, np.ndarray]]:
+        """The images of which changed copies were embedded, and {"original": (n, d), change: (n, d), ...}, float32.
+
+        Raises:
+            EmbeddingError: missing, damaged, or of images that the manifest does not have.
+        """
+        path = self._path.with_name(AUGMENTED)
+        features = {name: read_embeddings(path, name) for name in taps_in(path)}
+        keys = next(iter(features.values()))[0]
+        rows = np.searchsorted(self._keys.astype(str), keys.astype(str))
+        if (rows >= len(self._keys)).any() or (self._keys[rows] != keys).any():
+            raise EmbeddingError(
+                "the changed images are not those of the manifest",
+                where=path,
+                found=f"{len(keys)} images",
+                fix="Run `dvc repro embed` to write them again.",
+            )
+        groups = None if self._groups is None else self._groups[rows]
+        return Part(keys, self._labels[rows], groups), {name: found[2] for name, found in features.items()}
+
+    def digest(self, labels: bool, augmented: bool = False) -> str:
+        """SHA-256 of everything here that a probe can see; labels and changed images only for probes that read them."""
         found = hashlib.sha256(str(self.confidence).encode())
-        with self._path.open("rb") as file:
-            found.update(hashlib.file_digest(file, "sha256").digest())
+        for path in (self._path, self._path.with_name(AUGMENTED))[: 1 + augmented]:
+            with path.open("rb") as file:
+                found.update(hashlib.file_digest(file, "sha256").digest())
         columns = [self._keys.tolist(), self._splits.tolist(), [] if self._groups is None else self._groups.tolist()]
         if labels:
             columns += [list(self.classes), self._labels.tolist()]

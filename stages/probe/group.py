@@ -36,6 +36,8 @@ def run_group(probes: dict[str, Probe], data: ProbeData, output: str | Path, lab
     results, ran = {}, []
     for name in track(sorted(probes), label, unit="probes"):
         reason = why_not(data) if probes[name].needs_labels else None
+        if probes[name].needs_augmented and not data.has_augmented:
+            reason = "not run: no changed images were embedded (embed.augmented in params.yaml)"
         if reason is not None:
             results[name] = ProbeResult({}, {"note": reason})
             continue

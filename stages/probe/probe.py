@@ -53,6 +53,7 @@ class Probe(ABC):
     """
 
     needs_labels: ClassVar[bool] = False  # without labels such a probe is not run, and its protocol says so
+    needs_augmented: ClassVar[bool] = False  # features of changed images, likewise
 
     class Params(StrictModel):
         """Override with the probe's own."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.contracts.backbones import read_config, read_weights, write_backbone
+from stages.contracts.backbones import read_config, read_weights
 from stages.contracts.embeddings import read_embeddings, taps_in
 from stages.contracts.errors import BackboneError
 from stages.contracts.images import decode, square
@@ -20,28 +20,6 @@ from stages.embed import embedding
 from stages.embed.embedding import embed
 from stages.embed.params import EmbedParams
 from stages.networks.assemble import assemble
-from stages.networks.backbones import build_backbone
-from stages.networks.heads import Projector
-from stages.networks.state import arrays_of
-from tests.workspace import make_shards
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    make_shards(60)
-    torch.manual_seed(0)
-    backbone, projector = build_backbone("resnet_tiny", 3, 16), Projector([64, 8, 8, 4])
-    config = {
-        "architecture": "resnet_tiny", "options": {}, "stem": "auto", "input_size": 16, "channels": 3,
-        "mean": [0.3] * 3, "std": [0.4] * 3,
-        "num_features": 64, "heads": {"projector": [64, 8, 8, 4]},
-    }  # fmt: skip
-    folder = Path("data/runs/simclr/0")
-    folder.mkdir(parents=True)
-    heads = {f"projector.{k}": v for k, v in arrays_of(projector.state_dict()).items()}
-    write_backbone(folder, arrays_of(backbone.state_dict()), heads, config)
-    return folder
 
 
 def test_every_image_at_every_tap_joined_by_key(run):
@@ -76,7 +54,7 @@ def test_a_missing_run_is_named(run):
 @pytest.mark.parametrize("killed_at", [1, 4, 6])
 def test_a_killed_embedding_goes_on_from_the_last_finished_chunk(run, monkeypatch, killed_at):
     """Chunks of 16 images in batches of 8: an interruption in each of the four, and the same bytes."""
-    params = EmbedParams(batch_size=8)
+    params = EmbedParams(batch_size=8, augmented=0)
     embed("simclr", 0, params, Path("whole"))
     monkeypatch.setattr(embedding, "CHUNK", 17)  # rounded down to whole batches
     calls = count_batches(monkeypatch, interrupt_at=killed_at)
@@ -95,7 +73,7 @@ def test_a_killed_embedding_goes_on_from_the_last_finished_chunk(run, monkeypatc
 
 def test_other_weights_or_restart_discard_finished_chunks(run, monkeypatch, capsys):
     monkeypatch.setattr(embedding, "CHUNK", 16)
-    params = EmbedParams(batch_size=8)
+    params = EmbedParams(batch_size=8, augmented=0)
     for weights_changed in (False, True):
         count_batches(monkeypatch, interrupt_at=5)
         with pytest.raises(KeyboardInterrupt):

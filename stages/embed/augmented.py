@@ -1,0 +1,141 @@
+"""Changed copies of a few images, one kind of change at a time: what invariance is measured on.
+
+The changes are those that self-supervised methods train on (SimCLR, appendix A) and those of Transforms-2D (Speicher et
+al. 2024), at one fixed, moderate strength. What is drawn comes from the image's key and the change's name: the same
+for every run, whatever the order of the images.
+
+Shapes: pixels (S, S, C) uint8 in and out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import numpy as np
+
+from stages.contracts.images import resize
+
+FILE = "augmented.parquet"
+ORIGINAL, ALL = "original", "all"
+LUMA = (0.299, 0.587, 0.114)
+CROP_SIDE = 0.7  # share of the side that a crop keeps: half of the area
+SHIFT = 0.15  # share of the side
+DEGREES = 30.0
+COLOUR = 0.4  # brightness, contrast and saturation change by factors in [1 - 0.4, 1 + 0.4]
+BLUR_SIGMA = 0.06  # share of the side: two pixels at 32, about SimCLR's largest
+NOISE_STD = 0.1  # of the range of values
+ERASED_SIDE = 0.4  # share of the side
+
+Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+def crop(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A square with half of the area at a random place, scaled back."""
+    size = pixels.shape[0]
+    side = max(1, round(size * CROP_SIDE))
+    top, left = rng.integers(0, size - side + 1, 2)
+    return resize(np.ascontiguousarray(pixels[top : top + side, left : left + side]), size, size)
+
+
+def flip(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Left and right exchanged."""
+    return pixels[:, ::-1]
+
+
+def shift(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Moved by up to 15 % of the side each way; border pixels are repeated."""
+    size = pixels.shape[0]
+    moved = np.rint(rng.uniform(-SHIFT, SHIFT, 2) * size).astype(int)
+    rows, columns = (np.clip(np.arange(size) + m, 0, size - 1) for m in moved)
+    return pixels[rows][:, columns]
+
+
+def rotate(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Turned by up to 30 degrees about the centre; border pixels are repeated."""
+    import cv2
+
+    size = pixels.shape[0]
+    middle = (size - 1) / 2
+    turn = cv2.getRotationMatrix2D((middle, middle), float(rng.uniform(-DEGREES, DEGREES)), 1.0)
+    turned = cv2.warpAffine(pixels, turn, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return turned.reshape(pixels.shape)
+
+
+def colour(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Brightness, then contrast, then saturation, each by a factor in [0.6, 1.4]."""
+    brightness, contrast, saturation = rng.uniform(1 - COLOUR, 1 + COLOUR, 3)
+    x = _clipped(pixels * brightness).astype(np.float64)
+    level = _luma(x).mean()
+    x = _clipped(level + contrast * (x - level)).astype(np.float64)
+    luma = _luma(x)[:, :, None]
+    return _clipped(luma + saturation * (x - luma)) if pixels.shape[2] == 3 else x.astype(np.uint8)
+
+
+def grey(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Luma in every channel."""
+    return np.repeat(_clipped(_luma(pixels.astype(np.float64)))[:, :, None], pixels.shape[2], axis=2)
+
+
+def blur(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Gaussian, sigma 6 % of the side."""
+    import cv2
+
+    return cv2.GaussianBlur(pixels, (0, 0), pixels.shape[0] * BLUR_SIGMA).reshape(pixels.shape)
+
+
+def noise(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Gaussian noise, a tenth of the range."""
+    return _clipped(pixels + rng.normal(0.0, NOISE_STD * 255, pixels.shape))
+
+
+def erase(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A square of 40 % of the side set to the image's mean."""
+    size = pixels.shape[0]
+    side = max(1, round(size * ERASED_SIDE))
+    top, left = rng.integers(0, size - side + 1, 2)
+    changed = pixels.copy()
+    changed[top : top + side, left : left + side] = np.rint(pixels.mean(axis=(0, 1)))
+    return changed
+
+
+def everything(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A view as SimCLR draws one: crop, mirrored or not, colour."""
+    x = crop(pixels, rng)
+    return colour(flip(x, rng) if rng.random() < 0.5 else x, rng)
+
+
+CHANGES: dict[str, Change] = {
+    "crop": crop,
+    "flip": flip,
+    "shift": shift,
+    "rotate": rotate,
+    "colour": colour,
+    "grey": grey,
+    "blur": blur,
+    "noise": noise,
+    "erase": erase,
+    ALL: everything,
+}
+
+
+def changed(pixels: np.ndarray, name: str, key: str) -> np.ndarray:
+    """One image under one change."""
+    seed = int.from_bytes(hashlib.sha256(f"{key} {name}".encode("utf-8", "surrogatepass")).digest()[:8], "big")
+    return np.ascontiguousarray(CHANGES[name](pixels, np.random.default_rng(seed)))
+
+
+def chosen_rows(keys: np.ndarray, splits: np.ndarray, count: int) -> np.ndarray:
+    """Up to `count` rows of the split that is scored (test, else val, else train), by the hash of their keys."""
+    split = next((s for s in ("test", "val") if (splits == s).any()), "train")
+    rows = np.flatnonzero(splits == split)
+    ranked = sorted(rows, key=lambda i: hashlib.sha256(str(keys[i]).encode("utf-8", "surrogatepass")).digest())
+    return np.array(sorted(ranked[:count]), dtype=np.int64)
+
+
+def _luma(x: np.ndarray) -> np.ndarray:
+    return x @ np.array(LUMA) if x.shape[2] == 3 else x[:, :, 0]
+
+
+def _clipped(x: np.ndarray) -> np.ndarray:
+    return np.rint(np.clip(x, 0, 255)).astype(np.uint8)
