@@ -85,9 +85,17 @@ def prepare(root: Path, say: Say, on_line: Callable[[str], None] | None = None) 
 
 
 def repro_stage(
-    name: str, *, root: Path = Path(), on_line: Callable[[str], None], cancelled: threading.Event | None = None
+    name: str,
+    *,
+    root: Path = Path(),
+    on_line: Callable[[str], None],
+    cancelled: threading.Event | None = None,
+    pull: bool = False,
 ) -> Outcome:
     """Run one stage, without what it needs, and say what DVC did with it. Call it while holding `exclusive`.
+
+    Args:
+        pull: look into the remote for outputs that the run-cache knows of before anything is computed.
 
     Raises:
         CommandFailed: with the last lines that the stage wrote.
@@ -98,7 +106,7 @@ def repro_stage(
         lines.append(line)
         on_line(line)
 
-    command = [*DVC, "--wait-for-lock", "repro", "--single-item", name]
+    command = [*DVC, "--wait-for-lock", "repro", *(["--pull"] if pull else []), "--single-item", name]
     status = run(command, cwd=root, on_line=keep, cancelled=cancelled)
     if status:
         raise CommandFailed(command, status, lines[-40:])

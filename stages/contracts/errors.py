@@ -111,3 +111,27 @@ class StorageError(RepriseError):
 
 class GraphError(RepriseError):
     """DVC or the graph's own files (dvc.yaml, dvc.lock) stand in the way."""
+
+
+class RemoteError(RepriseError):
+    """A transfer to or from a DVC remote failed.
+
+    Attributes:
+        transient: the network, a server or a lock was in the way, so that trying again may help; wrong
+            credentials, a missing bucket and a wrong address stay wrong.
+    """
+
+    def __init__(self, what: str, *, where: object, found: object, fix: str, transient: bool = False) -> None:
+        self.transient = transient
+        super().__init__(what, where=where, found=found, fix=fix)
+
+    def __reduce__(self):
+        return (_rebuild_remote, (self.what, self.where, self.found, self.fix, self.transient))
+
+
+def _rebuild_remote(what: str, where: str, found: str, fix: str, transient: bool) -> RemoteError:
+    return RemoteError(what, where=where, found=found, fix=fix, transient=transient)
+
+
+class SweepError(RepriseError):
+    """A plan of experiments cannot be read, or the folder is in no state to start them."""
