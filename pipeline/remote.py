@@ -75,7 +75,8 @@ _CAUSES = (
     ),
     _cause(
         r"no remote|remote '.*' doesn't exist|not a valid URI|Invalid endpoint|Invalid bucket name|config file error"
-        r"|credentials encoded in URL|Unsupported URL|No such file or directory|PermanentRedirect|Not a directory|Name or service not known",
+        r"|credentials encoded in URL|Unsupported URL|No such file or directory|PermanentRedirect|Not a directory"
+        r"|Name or service not known",
         "the remote's address is wrong",
         "Correct it: `dvc remote list` shows it, `dvc remote modify NAME url ...` sets it.",
     ),
