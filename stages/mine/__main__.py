@@ -10,7 +10,7 @@ from stages.runtime.entry import arguments_of, run_stage
 
 def main(argv: list[str]) -> None:
     """Parse, type the parameters, mine."""
-    arguments = arguments_of(argv, "stages.mine", __doc__, {"name": "mines"})
+    arguments = arguments_of(argv, "stages.mine", __doc__, {"name": "mines"}, restart=True)
     raw = read_yaml()
     chosen = row(tables(raw).mines, arguments.name, "mines")
 
@@ -20,7 +20,8 @@ def main(argv: list[str]) -> None:
 
     kind = load_class("stages.mine.miners", chosen.miner, Miner, f"mines.{chosen.name}.miner")
     params = parse(kind.Params, (raw.get("mining") or {}).get(chosen.name, {}), f"mining.{chosen.name}")
-    mine(chosen, kind, params, arguments.seed, Path("data/mine") / chosen.name / str(arguments.seed))
+    out = Path("data/mine") / chosen.name / str(arguments.seed)
+    mine(chosen, kind, params, arguments.seed, out, arguments.restart)
 
 
 if __name__ == "__main__":

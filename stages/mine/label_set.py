@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,22 @@ import pyarrow as pa
 from stages.contracts.atomic import atomic_directory, write_json
 from stages.contracts.embeddings import FILE as EMBEDDINGS
 from stages.contracts.embeddings import read_embeddings
-from stages.contracts.manifest import read_manifest
+from stages.contracts.manifest import MANIFEST, read_manifest
 from stages.contracts.params import MineRow, StrictModel
 from stages.contracts.provenance import record
 from stages.contracts.pseudo_labels import FILE, write_pseudo_labels
 from stages.contracts.shards import Shards
+from stages.contracts.work_folder import file_digest, work_folder
 from stages.measures.clustering import agreement, silhouette, sizes_summary
 from stages.mine.miner import Mined, Miner
 from stages.mine.montage import write_montage
+from stages.runtime.entry import threads
 
 SILHOUETTE_SAMPLE = 2000
 DIGITS = 6  # of the figures: below that, thread counts may show
 
 
-def mine(row: MineRow, kind: type[Miner], params: StrictModel, seed: int, out: Path) -> None:
+def mine(row: MineRow, kind: type[Miner], params: StrictModel, seed: int, out: Path, restart: bool = False) -> None:
     """Write pseudo_labels.parquet, quality.json and montage.png for one row of `mines` and one seed.
 
     Raises:
@@ -37,12 +40,24 @@ def mine(row: MineRow, kind: type[Miner], params: StrictModel, seed: int, out: P
     manifest = read_manifest(columns=["key", "label"])
     label_of = dict(zip(manifest["key"].to_pylist(), manifest["label"].to_pylist(), strict=True))
     truth = [label_of.get(k) for k in keys]
-    mined = kind(params, seed).mine(features, truth if kind.uses_truth else None)
-    with atomic_directory(out) as folder:
-        write_pseudo_labels(folder / FILE, as_table(keys, mined))
-        write_json(folder / "quality.json", quality(row, kind, features, mined, truth, seed))
-        if (mined.clusters >= 0).any():
-            write_montage(folder / "montage.png", Shards.open(), keys, mined)
+    inputs = {
+        "mine": row.model_dump(),
+        "params": params.model_dump(),
+        "seed": seed,
+        "features": file_digest(source),
+        "truth": file_digest(MANIFEST) if kind.uses_truth else None,
+        "code": file_digest(Path(__file__).parent / "miners" / f"{row.miner}.py"),
+        "threads": threads(),
+        "numpy": np.__version__,
+        "faiss": version("faiss-cpu"),
+    }
+    with work_folder(f"mine/{row.name}/{seed}", inputs, restart) as work:
+        mined = kind(params, seed).mine(features, truth if kind.uses_truth else None, work)
+        with atomic_directory(out) as folder:
+            write_pseudo_labels(folder / FILE, as_table(keys, mined))
+            write_json(folder / "quality.json", quality(row, kind, features, mined, truth, seed))
+            if (mined.clusters >= 0).any():
+                write_montage(folder / "montage.png", Shards.open(), keys, mined)
     record(f"mine/{row.name}/{seed}", began)
 
 

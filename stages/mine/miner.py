@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -40,12 +41,13 @@ class Miner:
     def __init__(self, params: StrictModel, seed: int) -> None:
         self.params, self.seed = params, seed
 
-    def mine(self, features: np.ndarray, truth: list[str | None] | None) -> Mined:
+    def mine(self, features: np.ndarray, truth: list[str | None] | None, work: Path) -> Mined:
         """Find clusters.
 
         Args:
             features: (n, d) float32, finite, sorted by key.
             truth: the labels for miners that declare `uses_truth`, else None.
+            work: a folder for checkpoints, empty or as an interrupted process left it.
         """
         raise TypeError(f"{type(self).__name__} does not mine")
 

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +26,10 @@ from stages.mine.extractor import Extractor
 from stages.mine.features import extract
 from stages.mine.label_set import mine
 from stages.mine.miner import Miner
+from stages.mine.miners import kmeans
 from stages.mine.miners.kmeans import renumbered
 from stages.runtime.device import Compute
+from stages.runtime.seeding import mix
 from tests.workspace import make_shards
 
 CPU = Compute("cpu", "fp32", 1)
@@ -91,11 +99,11 @@ def test_autoencoder_learns_and_resumes_to_the_same_features(images, tmp_path, m
     assert not (kind(params, 1, CPU).features(images, tmp_path / "none") == whole).all()
 
 
-def test_kmeans_is_as_good_as_scikit_learns_and_repeats_itself():
+def test_kmeans_is_as_good_as_scikit_learns_and_repeats_itself(tmp_path):
     rng = np.random.default_rng(0)
     features = np.concatenate([rng.normal(c, 1, (50, 4)) for c in range(0, 50, 5)]).astype(np.float32)
     kind = load_class("stages.mine.miners", "kmeans", Miner, "")
-    first, again = (kind(kind.Params(clusters=10), 0).mine(features, None) for _ in range(2))
+    first, again = (kind(kind.Params(clusters=10), 0).mine(features, None, folder(tmp_path / n)) for n in "ab")
     assert (first.clusters == again.clusters).all()
     inertia = float((first.distance**2).sum())
     assert inertia <= 1.01 * ReferenceKMeans(10, n_init=3, random_state=0).fit(features).inertia_
@@ -108,6 +116,73 @@ def test_kmeans_is_as_good_as_scikit_learns_and_repeats_itself():
             rtol=0.05,
             atol=0.05,
         )
+
+
+def folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def test_kmeans_is_that_of_faiss_in_pieces(tmp_path, monkeypatch):
+    """The best of several starts as faiss itself runs them, whether or not the work is cut by checkpoints."""
+    import faiss
+
+    features = np.random.default_rng(0).normal(size=(400, 5)).astype(np.float32)
+    for seed, clusters, starts in ((0, 20, 3), (1, 20, 1), (2, 400, 2)):  # seed 1 has no room for a start in 31 bits
+        kind = load_class("stages.mine.miners", "kmeans", Miner, "")
+        params = kind.Params(clusters=clusters, iterations=7, starts=starts)
+        whole = faiss.Kmeans(
+            5, clusters, niter=7, nredo=starts, seed=mix(seed, "kmeans") % 2**31,
+            init_method=faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS, min_points_per_centroid=1,
+        )  # fmt: skip
+        whole.train(features)
+        for work_between_saves in (10**12, 1):
+            monkeypatch.setattr("stages.mine.miners.kmeans.WORK_BETWEEN_SAVES", work_between_saves)
+            work = folder(tmp_path / f"{seed}-{work_between_saves}")
+            np.testing.assert_array_equal(kind(params, seed).centres(features, work), whole.centroids)
+
+
+KILLED = {"clusters": 20, "iterations": 40, "starts": 2}
+MINE = f"""
+from pathlib import Path
+from stages.contracts.params import MineRow
+from stages.mine.label_set import mine
+from stages.mine.miners import kmeans
+kmeans.WORK_BETWEEN_SAVES = 1
+row = MineRow(name="set", miner="kmeans", on="features/pixels")
+mine(row, kmeans.KMeans, kmeans.KMeansParams(**{KILLED}), 0, Path("killed"))
+"""
+
+
+def test_mining_that_is_killed_goes_on_and_ends_the_same(workspace, repository, monkeypatch):
+    """SIGKILL at random moments, with a checkpoint after every iteration."""
+    workspace()
+    monkeypatch.setattr(kmeans, "WORK_BETWEEN_SAVES", 1)
+    label_set("kmeans", "whole", **KILLED)
+    rng, reached = random.Random(0), 0
+    for _ in range(2):
+        process = subprocess.Popen(
+            [sys.executable, "-c", MINE], env=os.environ | {"PYTHONPATH": str(repository)}, stderr=subprocess.DEVNULL
+        )
+        goal = reached + rng.randrange(2, 25)
+        while steps_saved() < goal and process.poll() is None:
+            time.sleep(0.001)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        reached = steps_saved()
+    assert not Path("killed").exists()
+    taken, lloyd = [], kmeans.lloyd
+    monkeypatch.setattr(kmeans, "lloyd", lambda x, c, n: (taken.append(n), lloyd(x, c, n))[1])
+    label_set("kmeans", "killed", **KILLED)
+    assert sum(taken) == 80 - reached  # it went on, it did not begin again
+    assert file_digest("killed") == file_digest("whole")
+    assert not list(Path(".reprise/work").rglob("step-*"))
+
+
+def steps_saved() -> int:
+    return max(
+        (int(p.stem.removeprefix("step-")) for p in Path(".reprise/work/mine").rglob("step-*.safetensors")), default=0
+    )
 
 
 def test_clusters_are_numbered_by_their_first_row():
@@ -170,5 +245,5 @@ def test_impossible_requests_are_refused_with_a_sentence(workspace):
         label_set("kmeans", "out", clusters=81)
     kind = load_class("stages.mine.miners", "kmeans", Miner, "")
     with pytest.raises(MiningError, match="same features"):
-        kind(kind.Params(clusters=2), 0).mine(np.ones((10, 3), dtype=np.float32), None)
+        kind(kind.Params(clusters=2), 0).mine(np.ones((10, 3), dtype=np.float32), None, folder(Path("work")))
     assert not Path("out").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from stages.mine.miner import Mined, Miner
@@ -10,6 +12,6 @@ from stages.mine.miner import Mined, Miner
 class NoLabels(Miner):
     """Labels nothing."""
 
-    def mine(self, features: np.ndarray, truth: list[str | None] | None) -> Mined:
+    def mine(self, features: np.ndarray, truth: list[str | None] | None, work: Path) -> Mined:
         """Every image stands for itself."""
         return Mined(np.full(len(features), -1, dtype=np.int64))

@@ -5,6 +5,8 @@ The only way by which labels reach pretraining; a run that names this label set 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from stages.mine.miner import Mined, Miner
@@ -15,7 +17,7 @@ class Truth(Miner):
 
     uses_truth = True
 
-    def mine(self, features: np.ndarray, truth: list[str | None] | None) -> Mined:
+    def mine(self, features: np.ndarray, truth: list[str | None] | None, work: Path) -> Mined:
         """One cluster a class."""
         labels = truth or [None] * len(features)
         number = {name: i for i, name in enumerate(sorted({label for label in labels if label is not None}))}
