@@ -25,7 +25,7 @@ TESTS ?= tests
 WORKERS ?= logical
 PYTEST := python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup
 
-.PHONY: help setup repro test test-slow lint format bench clean
+.PHONY: help setup repro test test-slow lint format serve deploy bench clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -64,6 +64,12 @@ lint: setup ## ruff, its formatter, mypy, and whether DVC can read the graph
 format: setup ## let ruff put imports and layout in order
 	@ruff check --fix .
 	@ruff format .
+
+serve: setup ## Prefect's server, work pool and worker for this folder, until Ctrl-C
+	@reprise flows serve
+
+deploy: setup ## register the schedules of prefect.yaml with the server of `make serve`
+	@reprise flows deploy
 
 bench: setup ## the timed scripts of benchmarks/; each says what it measures
 	@shopt -s nullglob; for script in benchmarks/*.py; do echo "== $$script"; python "$$script"; done

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from pipeline import server
+from pipeline import janitor, server, service
 from pipeline.project import at_root, say
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run and schedule the graph with Prefect.")
@@ -31,6 +32,37 @@ def reproduce(
 def refresh(wait: Annotated[bool, typer.Option("--wait", help="Wait for another run in this folder.")] = False) -> None:
     """Look at the source, and bring the graph up to date if it changed."""
     _run("refresh", busy="wait" if wait else "drop")
+
+
+@app.command()
+def serve() -> None:
+    """Run Prefect's server, a work pool and a worker for this folder until Ctrl-C."""
+    at_root()
+    service.serve(Path(), say)
+
+
+@app.command()
+def deploy() -> None:
+    """Register the deployments of prefect.yaml with the server that runs."""
+    at_root()
+    raise typer.Exit(service.deploy(Path()))
+
+
+@app.command(name="janitor")
+def tidy(
+    stuck_seconds: Annotated[float, typer.Option(min=0.0, help="Age from which a run that never started is dead.")] = (
+        janitor.STUCK_SECONDS
+    ),
+) -> None:
+    """Close runs of this folder that nobody works on any more."""
+    at_root()
+    address = os.environ.get("PREFECT_API_URL") or server.known(Path())
+    if address is None:
+        say("no Prefect server runs for this folder; the next run closes what a kill left")
+        return
+    closed = janitor.tidy(address, Path(), stuck_seconds=stuck_seconds)
+    for line in [str(run) for run in closed] or ["nothing to close"]:
+        say(line)
 
 
 def _run(name: str, **parameters: Any) -> None:

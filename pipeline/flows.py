@@ -19,9 +19,10 @@ from prefect import allow_failure, flow, get_run_logger, runtime, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelled, Completed, Failed
 
-from pipeline import dvc, flow_artifacts, presence
+from pipeline import dvc, flow_artifacts, janitor, presence
 from pipeline.failure import is_transient, message_of
 from pipeline.graph import Graph, Stage
 from pipeline.lockfile import read_lock
@@ -74,15 +75,18 @@ def _in_workspace(busy: Busy, work: Callable[[GraphRun], State], retries: int, d
     def say(line: str) -> None:
         logger.info("%s", hide(line))
 
-    presence.end_with_worker() if runtime.deployment.id else None
-    with presence.present(str(runtime.flow_run.id), root):
-        try:
-            with exclusive(root, wait=busy == "wait", say=say):
-                return work(GraphRun(root, hide, say, [delay * 2**n for n in range(retries)]))
-        except WorkspaceBusyError as error:
-            return Cancelled(name="Dropped", message=hide(f"{error.what}: {error.found}. This run was told to drop."))
-        except RepriseError as error:
-            return Failed(message=hide(str(error)))
+    if runtime.deployment.id:
+        presence.end_with_worker()
+    presence.appear(str(runtime.flow_run.id), root)
+    try:
+        for closed in janitor.tidy(str(PREFECT_API_URL.value()), root, but=str(runtime.flow_run.id)):
+            say(str(closed))
+        with exclusive(root, wait=busy == "wait", say=say):
+            return work(GraphRun(root, hide, say, [delay * 2**n for n in range(retries)]))
+    except WorkspaceBusyError as error:
+        return Cancelled(name="Dropped", message=hide(f"{error.what}: {error.found}; this run was told not to wait"))
+    except RepriseError as error:
+        return Failed(message=hide(str(error)))
 
 
 @dataclass

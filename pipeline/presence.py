@@ -13,8 +13,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,24 +34,15 @@ class Seen:
     path: Path
 
 
-@contextmanager
-def present(flow_run: str, root: Path) -> Iterator[None]:
-    """Hold the file of a flow run; it is removed at an orderly end and stays, unlocked, after a kill."""
+def appear(flow_run: str, root: Path) -> None:
+    """Hold the file of a flow run until this process ends; the janitor removes it once the run is closed."""
     path = root / RUNS / f"{flow_run}.json"
     with explained_storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        note = {"process": os.getpid(), "host": socket.gethostname(), "started": time.time()}
-        os.pwrite(descriptor, json.dumps(note).encode(), 0)
-        yield
-        path.unlink(missing_ok=True)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(descriptor)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    note = {"process": os.getpid(), "host": socket.gethostname(), "started": time.time()}
+    os.pwrite(descriptor, json.dumps(note).encode(), 0)
 
 
 def seen(root: Path) -> list[Seen]:

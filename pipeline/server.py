@@ -29,7 +29,7 @@ HOME = STATE / "prefect"
 NOTE = HOME / "server.json"  # where the server of `make serve` answers
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 180.0  # the first start makes the database
-_REPORT = Path("data/report/index.html")
+REPORT = Path("data/report/index.html")
 
 
 def settings(root: Path) -> dict[str, str]:
@@ -113,9 +113,9 @@ def end(process: subprocess.Popen[bytes], seconds: float = 10.0) -> None:
 
 
 @contextmanager
-def server_log(root: Path) -> Iterator[int]:
-    """A descriptor that appends to the server's log."""
-    path = root / HOME / "server.log"
+def server_log(root: Path, name: str = "server.log") -> Iterator[int]:
+    """A descriptor that appends to a file in the server's folder, which only its owner may read."""
+    path = root / HOME / name
     with explained_storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -151,7 +151,7 @@ def known(root: Path) -> str | None:
 
 def report_address(root: Path) -> str | None:
     """Where a browser finds the report: at the running server's side, or in the folder; None where there is none."""
-    page = root / _REPORT
+    page = root / REPORT
     if not page.is_file():
         return None
     with suppress(OSError, ValueError, KeyError, TypeError):
