@@ -3,16 +3,20 @@
     minimise over W (d, c), b (c):  mean_i CE(x_i W + b, y_i) + penalty / 2 * |W|^2
 
 on standardised features x, the bias free. scikit-learn's LogisticRegression minimises the same with
-C = 1 / (penalty * n). The search runs in the features' own axes, scaled by the curvature that the loss has there:
-with W = Q diag(s) V, where Q are the eigenvectors of the features' covariance and s = 1 / sqrt(h * eigenvalue +
-penalty), the problem in V is nearly round, so few steps are needed, however correlated the features. Q is a rotation,
-so the penalty keeps its form and the minimum is the same.
+C = 1 / (penalty * n). The search is preconditioned by the curvature that the loss has where all classes are equally
+likely: with W = L^-T V, where L L^T = h * covariance + penalty, the problem in V is nearly round, so few steps are
+needed, however correlated the features. A sample of rows is enough for the covariance: it bends the way of the search,
+never the minimum.
+
+The rows are taken in blocks that fit the cache, each once a step (logits, loss and gradient together), side by side on
+threads. The sums run over the blocks in their order, so the bits do not depend on the number of threads.
 
 Legend: n examples, d dimensions, c classes.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,25 +27,35 @@ from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-TOLERANCE = 1e-5  # of the largest entry of the gradient, in the scaled axes
+    from torch import Tensor
+
+TOLERANCE = 5e-6  # of the largest entry of the gradient, in the scaled axes
 STEPS = 1000
-SMALL = 1 << 24  # n * d * c below which one thread is used
+SMALL = 1 << 24  # n * d * c below which one thread is used: a second one would end before it has woken up
+BLOCK = 4096  # rows at a time
+SAMPLE = 4096  # rows for the covariance, at least; 2 d where that is more
 
 
 @contextmanager
-def fitting_threads(work: int) -> Iterator[None]:
-    """One thread for small problems: their products end before a second one has woken up, and on a busy machine the
-    waiting cost many times the work. As a gain, their bits do not depend on the number of threads.
-    """
+def _one_thread_each() -> Iterator[None]:
+    """Products inside a block use one thread: the blocks are what runs side by side."""
     before = torch.get_num_threads()
-    if work < SMALL:
-        torch.set_num_threads(1)
+    torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _side_by_side(work: Callable[[slice], tuple[Tensor, ...]], n: int, pool: ThreadPoolExecutor | None) -> list[Tensor]:
+    """Sums of what `work` returns for each block of rows, added up in the blocks' order."""
+    blocks = [slice(i, min(i + BLOCK, n)) for i in range(0, n, BLOCK)]
+    total: list[Tensor] = []
+    for found in map(work, blocks) if pool is None else pool.map(work, blocks):
+        total = [a + b for a, b in zip(total, found, strict=True)] if total else list(found)
+    return total
 
 
 @dataclass(frozen=True)
@@ -69,77 +83,125 @@ class Classifier:
 
 
 class Problem:
-    """Standardised and rotated features, prepared once for any number of penalties.
+    """Standardised features, prepared once for any number of penalties.
 
     Args:
         x: (n, d) features. y: (n,) integer labels; classes are those that occur.
         dtype: of the products with the features; loss and gradient are summed up in float64.
+        device: where the products are computed, `cpu` or `cuda`.
 
-    A constant feature is centred and left at zero. With a single class every fit predicts it.
+    Memory: one copy of x in `dtype`. A constant feature is centred and left at zero. With a single class every fit
+    predicts it.
     """
 
-    def __init__(self, x: np.ndarray, y: np.ndarray, dtype: torch.dtype = torch.float64) -> None:
+    def __init__(self, x: np.ndarray, y: np.ndarray, dtype: torch.dtype = torch.float64, device: str = "cpu") -> None:
         if len(x) == 0 or len(x) != len(y):
             raise ValueError(f"need a label for each row and at least one row, got {len(x)} rows, {len(y)} labels")
         self.classes, index = np.unique(np.asarray(y), return_inverse=True)
-        features = torch.from_numpy(np.array(x, dtype=np.float64))  # the one copy, worked on in place
-        std, self.mean = torch.std_mean(features, dim=0, correction=0)
-        low, high = torch.aminmax(features, dim=0)
-        # the deviation of a constant column is rounding, not information
-        constant = std <= 1e-9 * torch.maximum(low.abs(), high.abs())
-        self.std = torch.where(constant, torch.ones_like(std), std)
-        standard = features.sub_(self.mean).div_(self.std).to(dtype)
-        self.work = standard.numel() * len(self.classes)
-        with fitting_threads(self.work):
-            # rounding of the covariance bends the scale of the search a little; the rotation is orthogonal all the same
-            covariance = (standard.T @ standard / len(standard)).double()
-            eigenvalues, self.rotation = torch.linalg.eigh(covariance)
-            self.rotated = standard @ self.rotation.to(dtype)
-        self.eigenvalues = eigenvalues.clamp(min=0)
-        self.target = torch.from_numpy(index)
+        features = torch.from_numpy(np.ascontiguousarray(x))
+        n, d = features.shape
+        self.threads = 1 if device != "cpu" or n * d * len(self.classes) < SMALL else torch.get_num_threads()
+        self.features = torch.empty((n, d), dtype=dtype)
+        with self._pool() as pool:
+            self.mean, self.std = _moments(features, pool)
+
+            def standardise(rows: slice) -> tuple[Tensor, ...]:
+                self.features[rows] = (features[rows].double() - self.mean) / self.std
+                return ()
+
+            _side_by_side(standardise, n, pool)
+            sample = self.features[:: max(1, n // max(SAMPLE, 2 * d))].double()
+            self.covariance = sample.T @ sample / len(sample)
+        self.features = self.features.to(device)
+        self.target = torch.from_numpy(index).to(device)
+
+    @contextmanager
+    def _pool(self) -> Iterator[ThreadPoolExecutor | None]:
+        """Threads for blocks, none where one is enough; BLAS inside them and in the optimiser on one thread each."""
+        with threadpool_limits(1, user_api="blas"), _one_thread_each():
+            if self.threads == 1:
+                yield None
+            else:
+                with ThreadPoolExecutor(self.threads) as pool:
+                    yield pool
 
     def fit(self, penalty: float, start: Classifier | None = None) -> Classifier:
         """The minimum for one penalty (> 0), searched from `start` or from zero."""
-        n, d, c = len(self.rotated), self.rotated.shape[1], len(self.classes)
+        n, d, c = len(self.features), self.features.shape[1], len(self.classes)
         if c == 1:
             return Classifier(np.zeros((d, 1)), np.zeros(1), self.classes, penalty, 0.0, 0, True)
-        curvature = (1 / c) * (1 - 1 / c)  # of cross-entropy at equal probabilities
-        scale = (curvature * self.eigenvalues + penalty).rsqrt()
-        column = torch.arange(n)
+        with self._pool() as pool:
+            inverse, root = self._scale(penalty, c)
 
-        def value_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
-            both = torch.from_numpy(flat).view(c, d + 1)  # BLAS takes (c, d) x (d, n) up to three times faster
-            weight = both[:, :d] * scale
-            logits = (weight.to(self.rotated.dtype) @ self.rotated.T).double() + both[:, d:]
-            log_sum = logits.logsumexp(0)
-            loss = (log_sum - logits[self.target, column]).mean() + penalty / 2 * (weight * weight).sum()
-            residual = (logits - log_sum).exp_()
-            residual[self.target, column] -= 1.0
-            residual /= n
-            slope = (residual.to(self.rotated.dtype) @ self.rotated).double() + penalty * weight
-            return float(loss), torch.cat([slope * scale, residual.sum(1, keepdim=True)], dim=1).view(-1).numpy()
+            def value_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
+                both = torch.from_numpy(flat).view(c, d + 1)
+                weight, bias = both[:, :d] @ inverse, both[:, d:]
+                loss, slope, residual = self._sums(weight, bias, pool)
+                gradient = (slope / n + penalty * weight) @ inverse.T
+                value = float(loss) / n + penalty / 2 * float((weight * weight).sum())
+                return value, torch.cat([gradient, residual[:, None] / n], dim=1).view(-1).numpy()
 
-        options = {"maxiter": STEPS, "maxfun": 2 * STEPS, "gtol": TOLERANCE, "ftol": 0.0, "maxcor": 20}
-        # the optimiser's own algebra is on vectors of (d + 1) c numbers, always too short for BLAS threads
-        with fitting_threads(self.work), threadpool_limits(1, user_api="blas"):
-            begin = self._start(start, scale)
+            options = {"maxiter": STEPS, "maxfun": 2 * STEPS, "gtol": TOLERANCE, "ftol": 0.0, "maxcor": 20}
+            begin = self._start(start, root)
             found = minimize(value_and_gradient, begin, jac=True, method="L-BFGS-B", options=options)
         both = torch.from_numpy(found.x).view(c, d + 1)
-        weight = (self.rotation @ (both[:, :d] * scale).T) / self.std[:, None]
+        weight = (both[:, :d] @ inverse).T / self.std[:, None]
         bias = both[:, d] - self.mean @ weight
         reached = float(np.abs(found.jac).max()) <= TOLERANCE * 10
         return Classifier(
             weight.numpy(), bias.numpy(), self.classes, penalty, float(found.fun), int(found.nit), reached
         )
 
-    def _start(self, start: Classifier | None, scale: torch.Tensor) -> np.ndarray:
-        d, c = self.rotated.shape[1], len(self.classes)
+    def _sums(self, weight: Tensor, bias: Tensor, pool: ThreadPoolExecutor | None) -> list[Tensor]:
+        """Over all rows: the cross-entropy (), its slope in the weights (c, d) and in the biases (c,), float64."""
+        dtype, device = self.features.dtype, self.features.device
+        w, b = weight.to(device, dtype), bias.to(device, dtype)
+
+        def work(rows: slice) -> tuple[Tensor, ...]:
+            x, target = self.features[rows], self.target[rows][None]
+            logits = torch.addmm(b, w, x.T)  # BLAS takes (c, d) x (d, rows) up to three times faster
+            logits -= logits.amax(0)
+            right = logits.gather(0, target)
+            share = logits.exp_()
+            total = share.sum(0)
+            loss = (total.log() - right[0]).sum(dtype=torch.float64)
+            share /= total
+            share.scatter_add_(0, target, torch.full_like(right, -1.0))
+            return loss.cpu(), (share @ x).double().cpu(), share.sum(1, dtype=torch.float64).cpu()
+
+        return _side_by_side(work, len(self.features), pool)
+
+    def _scale(self, penalty: float, c: int) -> tuple[Tensor, Tensor]:
+        """L^-1 and L (d, d) of the curvature at equal probabilities; a little is added where rounding asks for it."""
+        curvature = (1 / c) * (1 - 1 / c) * self.covariance
+        identity = torch.eye(len(curvature), dtype=torch.float64)
+        root = torch.linalg.cholesky(curvature + (penalty + 1e-9 * float(curvature.trace())) * identity)
+        return torch.linalg.solve_triangular(root, identity, upper=False), root
+
+    def _start(self, start: Classifier | None, root: Tensor) -> np.ndarray:
+        d, c = self.features.shape[1], len(self.classes)
         if start is None:
             return np.zeros((d + 1) * c)
         weight = torch.from_numpy(start.weight)
-        inner = (self.rotation.T @ (weight * self.std[:, None])).T / scale
+        inner = (weight * self.std[:, None]).T @ root
         bias = torch.from_numpy(start.bias) + self.mean @ weight
         return torch.cat([inner, bias[:, None]], dim=1).view(-1).numpy()
+
+
+def _moments(x: Tensor, pool: ThreadPoolExecutor | None) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each column, float64; 1 for a constant column, whose deviation is rounding."""
+    shift = x[:BLOCK].double().mean(0)  # near the mean, so that the squares lose nothing
+
+    def sums(rows: slice) -> tuple[Tensor, ...]:
+        values = x[rows].double() - shift
+        return values.sum(0), (values * values).sum(0)
+
+    first, second = _side_by_side(sums, len(x), pool)
+    centre = first / len(x)
+    std = (second / len(x) - centre * centre).clamp(min=0).sqrt()
+    low, high = torch.aminmax(x, dim=0)
+    constant = std <= 1e-9 * torch.maximum(low.abs(), high.abs()).double()
+    return shift + centre, torch.where(constant, torch.ones_like(std), std)
 
 
 @dataclass(frozen=True)

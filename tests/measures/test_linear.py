@@ -82,6 +82,27 @@ def test_small_problems_do_not_depend_on_the_number_of_threads() -> None:
     assert (found[0] == found[1]).all()
 
 
+def test_large_problems_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks are added up in their order, whoever computed them."""
+    monkeypatch.setattr(linear, "SMALL", 0)
+    monkeypatch.setattr(linear, "BLOCK", 64)
+    x, y = blobs(300, 3)
+    found = []
+    for threads in (3, 1):
+        torch.set_num_threads(threads)
+        found.append(linear.Problem(x, y).fit(0.01))
+        assert torch.get_num_threads() == threads
+    assert (found[0].weight == found[1].weight).all()
+    assert found[0].objective == pytest.approx(linear.Problem(x, y).fit(0.01).objective, abs=1e-9)
+
+
+def test_the_features_handed_in_are_not_changed() -> None:
+    x, y = blobs(50, 8)
+    before = x.copy()
+    linear.Problem(x, y).fit(0.01)
+    assert (x == before).all()
+
+
 def test_more_dimensions_than_examples() -> None:
     rng = np.random.default_rng(4)
     x, y = rng.normal(size=(20, 60)), rng.integers(0, 3, 20)

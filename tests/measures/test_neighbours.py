@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
-from stages.measures import neighbours
+from stages.measures import neighbours, shortlist
 
 
 def naive(queries: np.ndarray, bank: np.ndarray, k: int) -> list[list[int]]:
@@ -60,6 +60,47 @@ def test_unordered_finds_the_same_rows(width: float) -> None:
         other_similarity, other_row = neighbours.top_k(queries, bank, k, ordered=False)
         assert (np.sort(other_row, axis=1) == np.sort(row, axis=1)).all()
         assert other_similarity == pytest.approx(similarity, abs=1e-5)
+
+
+@pytest.mark.parametrize(("n", "d", "k"), [(700, 64, 20), (90, 64, 80), (500, 3, 7)])
+@pytest.mark.parametrize("width", [1.0, 1e-4, 0.0])
+def test_the_shortlist_of_8_bit_products_finds_the_same_rows(
+    monkeypatch: pytest.MonkeyPatch, n: int, d: int, k: int, width: float
+) -> None:
+    """Far apart, within the 8-bit rounding of each other (queries unsure), all equal; one entry far above the rest."""
+    rng = np.random.default_rng(5)
+    base = rng.normal(size=d) * np.where(np.arange(d) == 0, 30.0, 1.0)
+    bank, queries = base + width * rng.normal(size=(n, d)), base + 0.3 * rng.normal(size=(25, d))
+    bank[3] = 0.0
+    expected = neighbours.top_k(queries, bank, k)[1]
+    monkeypatch.setattr(neighbours, "pays", lambda *_: True)
+    assert (neighbours.top_k(queries, bank, k)[1] == expected).all()
+
+
+def test_8_bit_products_err_less_than_stated() -> None:
+    rng = np.random.default_rng(6)
+    bank = neighbours.unit_rows(np.maximum(rng.normal(size=(2000, 128)) - 0.5, 0)).float()
+    queries = neighbours.unit_rows(np.maximum(rng.normal(size=(50, 128)) - 0.5, 0)).float()
+    found = shortlist.Shortlist(bank, 10)
+    products, unit, error = found._products(queries)
+    similarity = products[:, :2000].double() * unit[:, None] + (queries @ found.mean).double()[:, None]
+    wrong = (similarity - queries.double() @ bank.double().T).abs()
+    assert (wrong < error[:, None]).all()
+    assert wrong.max() > error.max() / 20  # and the bound is no idle one
+
+
+def test_blocks_side_by_side_find_the_same() -> None:
+    rng = np.random.default_rng(7)
+    bank, queries = rng.normal(size=(300, 16)), rng.normal(size=(40, 16))
+    expected = neighbours.top_k(queries, bank, 9)
+    torch.set_num_threads(2)
+    try:
+        found = neighbours.top_k(queries, bank, 9, cells=1500)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert (found[1] == expected[1]).all()
+    assert (found[0] == expected[0]).all()
 
 
 def test_classification_equals_scikit_learn() -> None:
