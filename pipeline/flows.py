@@ -8,6 +8,7 @@ main thread, where signals arrive: what ends the flow ends the training process 
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,10 +23,10 @@ from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelled, Completed, Failed
 
-from pipeline import dvc, flow_artifacts, janitor, presence
+from pipeline import dvc, flow_artifacts, janitor, presence, remote
 from pipeline.failure import is_transient, message_of
 from pipeline.graph import Graph, Stage
-from pipeline.lockfile import read_lock
+from pipeline.lockfile import LOCK_FILE, read_lock
 from pipeline.processes import CommandFailed
 from pipeline.redaction import redactor
 from pipeline.server import report_address
@@ -33,12 +34,13 @@ from pipeline.walk import Need, Walk, bytes_out, needed, reasons
 from pipeline.why import explain
 from pipeline.workspace import STATE, exclusive
 from stages.contracts.atomic import write_json
-from stages.contracts.errors import RepriseError, WorkspaceBusyError
+from stages.contracts.errors import RemoteError, RepriseError, WorkspaceBusyError
 from stages.contracts.params import read_yaml
 
 Busy = Literal["wait", "drop"]
 TRANSIENT = "Transient"  # name of the state of a failure that a second try may mend
 SOURCE = STATE / "flows" / "source.json"  # which source the last completed run has seen
+PUSHED = STATE / "flows" / "pushed.json"  # which dvc.lock, and with which settings, was sent last
 
 
 @flow(name="reproduce", validate_parameters=True)
@@ -103,6 +105,7 @@ class GraphRun:
     hide: Callable[[str], str]
     say: Callable[[str], None]
     delays: Sequence[float]
+    store: str | None = None  # the remote's name, when something changed and there is one
     lock: Mapping[str, Any] = field(default_factory=dict)  # dvc.lock as DVC left it last: it takes a while to read
     lines: list[flow_artifacts.StageLine] = field(default_factory=list)
     states: dict[str, State] = field(default_factory=dict)
@@ -116,14 +119,20 @@ class GraphRun:
             return Failed(message=state.message)
         graph: Graph = looked["graph"]
         source = _digest(self.root / "source.lock.json")
-        if only_if_source_changed and source == _seen_source(self.root):
+        if only_if_source_changed and source == _note(self.root / SOURCE):
             return Completed(name="Unchanged", message="the source is what the last completed run saw")
+        changed = dvc.status(self.root)
+        if changed:
+            self.store = remote.configured(self.root)
+        if self.store:  # if it cannot be had, it is computed
+            self._task("pull", lambda: self._transfer(remote.pull), [])
         try:
-            walk = self._walk(graph, targets)
+            walk = self._walk(graph, targets, changed)
         finally:
             dvc.tidy_lock(graph, self.root)
-        ended = self._ending(walk, time.perf_counter() - began)
-        self._publish(completed=ended.is_completed())
+        pushed = self._push()
+        ended = self._ending(walk, pushed, time.perf_counter() - began)
+        self._publish(completed=not walk.failures)
         if ended.is_completed() and not targets:
             write_json(self.root / SOURCE, {"digest": source})
         return ended
@@ -134,9 +143,24 @@ class GraphRun:
         looked["graph"] = graph
         return Completed(message=f"{len(graph.stages)} stages; parameters are valid, the source has been looked at")
 
-    def _walk(self, graph: Graph, targets: Sequence[str]) -> Walk:
+    def _transfer(self, transfer: Callable[..., remote.Transfer]) -> State:
+        return Completed(message=self.hide(transfer(self.root, self._log()).note))
+
+    def _push(self) -> State | None:
+        """Send what the remote may not have; None where nothing is to be sent."""
+        settings = [self.root / ".dvc" / name for name in ("config", "config.local")]
+        digests = [_digest(path) for path in (self.root / LOCK_FILE, *settings)]
+        if _note(self.root / PUSHED) == digests:
+            return None
+        state = None
+        if remote.configured(self.root):
+            state = self._task("push", lambda: self._transfer(remote.push), [])
+        if state is None or state.is_completed():
+            write_json(self.root / PUSHED, {"digest": digests})
+        return state
+
+    def _walk(self, graph: Graph, targets: Sequence[str], changed: Mapping[str, Any]) -> Walk:
         stages = needed(graph, graph.find(targets))
-        changed = dvc.status(self.root)
         self.lock = read_lock(self.root)
         told = explain(graph, changed, self.lock, read_yaml(self.root / "params.yaml"))
         walk = Walk(graph, changed, reasons(told))
@@ -150,24 +174,24 @@ class GraphRun:
         step = walk.step(stage.name)
         why = self.hide("; ".join(step.why))
         if step.need is Need.IMPOSSIBLE:
-            self._note(stage, "skipped", 0.0, 0, why)
+            self._tell(stage, "skipped", 0.0, 0, why)
             return Cancelled(name="Skipped", message=f"not run because {why}")
         before = self.lock
         size = bytes_out(before.get(stage.name))
         if step.need is Need.NOTHING:
-            self._note(stage, "cached", 0.0, size, "")
+            self._tell(stage, "cached", 0.0, size, "")
             return Completed(name="Cached", message=f"up to date, {flow_artifacts.megabytes(size)}")
         began = time.perf_counter()
         try:
-            outcome = dvc.repro_stage(stage.name, root=self.root, on_line=self._log())
+            outcome = dvc.repro_stage(stage.name, root=self.root, on_line=self._log(), pull=bool(self.store))
         except CommandFailed as error:
             walk.failed(stage.name)
-            self._note(stage, "failed", time.perf_counter() - began, 0, why)
+            self._tell(stage, "failed", time.perf_counter() - began, 0, why)
             return self._failure(error)
         self.lock = read_lock(self.root)
         walk.done(stage.name, before, self.lock)
         seconds, size = time.perf_counter() - began, bytes_out(self.lock.get(stage.name))
-        self._note(stage, outcome.value, seconds, size, why)
+        self._tell(stage, outcome.value, seconds, size, why)
         named = {dvc.Outcome.RAN: "Ran", dvc.Outcome.RESTORED: "Restored", dvc.Outcome.CACHED: "Cached"}[outcome]
         return Completed(
             name=named, message=f"{outcome.value} in {seconds:.1f} s, {flow_artifacts.megabytes(size)}; {why}"
@@ -191,7 +215,8 @@ class GraphRun:
             except CommandFailed as error:
                 return self._failure(error)
             except RepriseError as error:
-                return Failed(message=self.hide(str(error)))
+                transient = isinstance(error, RemoteError) and error.transient
+                return Failed(name=TRANSIENT if transient else None, message=self.hide(str(error)))
 
         return unit(return_state=True, wait_for=[allow_failure(state) for state in above])
 
@@ -204,13 +229,15 @@ class GraphRun:
         logger = get_run_logger()
         return lambda line: logger.info("%s", self.hide(line))
 
-    def _note(self, stage: Stage, outcome: str, seconds: float, size: int, why: str) -> None:
+    def _tell(self, stage: Stage, outcome: str, seconds: float, size: int, why: str) -> None:
         self.lines = [line for line in self.lines if line.title != stage.title]  # of an earlier try
         self.lines.append(flow_artifacts.StageLine(stage.title, outcome, seconds, size, why))
 
-    def _ending(self, walk: Walk, seconds: float) -> State:
+    def _ending(self, walk: Walk, pushed: State | None, seconds: float) -> State:
         kinds = [line.outcome for line in self.lines]
         told = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+        if not walk.failures and pushed is not None and not pushed.is_completed():
+            return Failed(message=f"{told} in {seconds:.1f} s, but the results were not sent: {pushed.message}")
         if not walk.failures:
             return Completed(message=f"{told} in {seconds:.1f} s")
         messages = "; ".join(f"{walk.graph.title(name)}: {self.states[name].message}" for name in walk.failures)
@@ -238,8 +265,9 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
-def _seen_source(root: Path) -> str | None:
+def _note(path: Path) -> Any:
+    """The digest that was noted in a file of .reprise, if it can be read."""
     try:
-        return str(read_yaml(root / SOURCE).get("digest"))  # JSON is YAML
-    except RepriseError:
+        return json.loads(path.read_text(encoding="utf-8"))["digest"]
+    except (OSError, ValueError, KeyError, TypeError):
         return None
