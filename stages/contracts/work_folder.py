@@ -12,16 +12,19 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from stages.contracts.atomic import dump_json, explained_storage, write_json
-from stages.contracts.errors import CheckpointError, WorkspaceBusyError
+from stages.contracts.errors import CheckpointError, WorkspaceBusyError, printable
 
 ROOT = Path(".reprise/work")
 INPUTS = "inputs.json"
+PATIENCE_SECONDS = 12.0  # more than a stage takes to end after its parent: stages/runtime/watchdog.py
+_HOLDER_BYTES = 300
 
 
 def file_digest(*paths: str | Path) -> str:
@@ -63,28 +66,44 @@ def difference(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list
 def locked(folder: Path) -> Iterator[None]:
     """Hold an exclusive lock on `folder`; the system releases it when the process ends, however it ends.
 
+    Another holder may be just ending, because its parent was killed: it gets PATIENCE_SECONDS.
+
     Raises:
-        WorkspaceBusyError: another process holds it.
+        WorkspaceBusyError: another process holds it, and still does after that.
     """
     with explained_storage(folder):
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
+        _take(descriptor, folder)
+        os.ftruncate(descriptor, 0)
+        command = " ".join(" ".join(["python", *sys.orig_argv[1:]]).split())
+        os.pwrite(descriptor, f"{os.getpid()}: {command}".encode("utf-8", "backslashreplace")[:_HOLDER_BYTES], 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int, folder: Path) -> None:
+    end: float | None = None
+    while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
         except BlockingIOError:
-            holder = os.pread(descriptor, 64, 0).decode("ascii", "replace").strip() or "unknown"
+            holder = os.pread(descriptor, _HOLDER_BYTES, 0).decode("utf-8", "replace").strip() or "unknown"
+        if end is None:
+            end = time.monotonic() + PATIENCE_SECONDS
+            said = f"{folder} is held by process {printable(holder)}; waiting {PATIENCE_SECONDS:.0f} s for it to end"
+            print(said, file=sys.stderr, flush=True)
+        if time.monotonic() >= end:
             raise WorkspaceBusyError(
                 "another process is working on this",
                 where=folder,
                 found=f"process {holder}",
                 fix="Wait for it to end, or stop it, and run again.",
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
+            )
+        time.sleep(0.1)
 
 
 @contextmanager

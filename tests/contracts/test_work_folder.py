@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 
 import pytest
 
+from stages.contracts import work_folder as contract
 from stages.contracts.errors import CheckpointError, WorkspaceBusyError
-from stages.contracts.work_folder import INPUTS, check_inputs, difference, file_digest, work_folder
+from stages.contracts.work_folder import (
+    INPUTS,
+    PATIENCE_SECONDS,
+    check_inputs,
+    difference,
+    file_digest,
+    locked,
+    work_folder,
+)
+from stages.runtime.watchdog import EVERY_SECONDS, GRACE_SECONDS
 
 
 def interrupt(name, inputs, root, state):
@@ -49,28 +61,53 @@ def test_a_moved_checkpoint_of_other_inputs_is_refused(tmp_path):
         check_inputs(tmp_path, {})
 
 
-def test_another_process_is_turned_away_and_a_dead_one_is_not_in_the_way(tmp_path, repository):
-    script = (
-        "import sys, pathlib\nfrom stages.contracts.work_folder import work_folder\n"
-        f"with work_folder('w', {{'x': 1}}, root=pathlib.Path({str(tmp_path)!r})):\n"
-        "    print('in', flush=True); sys.stdin.read()"
-    )
+HOLDER = (
+    "import sys, pathlib\nfrom stages.contracts.work_folder import work_folder\n"
+    "with work_folder('w', {'x': 1}, root=pathlib.Path(sys.argv[1])):\n"
+    "    print('in', flush=True); sys.stdin.read()"
+)
+
+
+@pytest.fixture
+def holder(tmp_path, repository):
+    """A process that works in the folder `w` until it is told to end."""
     other = subprocess.Popen(
-        [sys.executable, "-c", script],
+        [sys.executable, "-c", HOLDER, str(tmp_path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env={"PYTHONPATH": str(repository)},
     )
-    try:
-        assert other.stdout.readline() == "in\n"
-        with pytest.raises(WorkspaceBusyError, match=f"process {other.pid}"), work_folder("w", {"x": 1}, root=tmp_path):
-            pass
-    finally:
-        other.kill()
-        other.communicate()
+    assert other.stdout.readline() == "in\n"
+    yield other
+    other.kill()
+    other.communicate()
+
+
+def test_another_process_is_turned_away_and_a_dead_one_is_not_in_the_way(tmp_path, holder, capsys, monkeypatch):
+    monkeypatch.setattr(contract, "PATIENCE_SECONDS", 0.2)
+    with (
+        pytest.raises(WorkspaceBusyError, match=rf"process {holder.pid}: python -c import sys"),
+        locked(tmp_path / "w"),
+    ):
+        pass
+    assert f"held by process {holder.pid}: python -c" in capsys.readouterr().err
+    holder.kill()
+    holder.wait()
     with work_folder("w", {"x": 1}, root=tmp_path):
         pass
+    assert capsys.readouterr().err == ""
+
+
+def test_one_that_is_just_ending_is_waited_for(tmp_path, holder, capsys):
+    threading.Timer(0.5, holder.kill).start()
+    with work_folder("w", {"x": 1}, root=tmp_path):
+        assert holder.wait(timeout=10) == -signal.SIGKILL
+    assert f"waiting {PATIENCE_SECONDS:.0f} s" in capsys.readouterr().err
+
+
+def test_the_patience_outlasts_a_stage_whose_parent_was_killed():
+    assert PATIENCE_SECONDS > EVERY_SECONDS + GRACE_SECONDS + 1
 
 
 def test_difference_and_digest(tmp_path):

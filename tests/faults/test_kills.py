@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
@@ -115,14 +116,17 @@ def test_three_kills_while_training_and_a_second_run_beside_the_last(
     assert wait_for(lambda: checkpoints(root) - before, first)
     (trainer,) = [process for process in family(root) if role(process) == "stage"]
     trainer.suspend()  # it must not be done before the others are
-    refused = project.reprise("repro", check=False)
-    twin = project.call(*TRAINER, check=False)
+    with ThreadPoolExecutor(1) as beside:  # the twin waits a while before it gives up
+        waiting = beside.submit(project.call, *TRAINER, check=False)
+        refused = project.reprise("repro", check=False)
+        twin = waiting.result()
     trainer.resume()
     assert first.wait(timeout=300) == 0, log.read_text()
     assert refused.returncode == twin.returncode == 1
     assert "another run works in this folder" in refused.stderr
     assert f"process {first.pid}" in refused.stderr
     assert "reprise repro --wait" in refused.stderr
+    assert f"held by process {trainer.pid}: python -m stages.pretrain" in twin.stderr
     assert "another process is working on this" in twin.stderr
     assert "Traceback" not in twin.stderr + refused.stderr + log.read_text()
     assert orphans(root) == []

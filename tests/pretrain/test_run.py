@@ -189,7 +189,8 @@ def test_too_few_images_missing_labels_and_foreign_labels_are_refused(digits):
         run("simcrl", "out")
 
 
-def test_a_second_trainer_of_the_same_run_is_turned_away(digits):
+def test_a_second_trainer_of_the_same_run_is_turned_away(digits, monkeypatch):
+    monkeypatch.setattr("stages.contracts.work_folder.PATIENCE_SECONDS", 0.1)
     with locked(Path(".reprise/work/pretrain/simclr/0")), pytest.raises(WorkspaceBusyError, match="process"):
         run("simclr", "out")
 
