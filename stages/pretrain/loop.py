@@ -64,7 +64,7 @@ def train(
     """
     device = torch.device(compute.device)
     method.to(device=device, memory_format=torch.channels_last).train()
-    optimizer = build_optimizer(method, params)
+    optimizer = build_optimizer(method, params, method.parameter_groups())
     batches_an_epoch = len(make_batches(0))
     steps, warmup = params.epochs * batches_an_epoch, min(params.warmup_epochs, params.epochs - 1) * batches_an_epoch
     peak = scaled_learning_rate(params.learning_rate, params.batch_size)
@@ -84,7 +84,7 @@ def train(
                 seed_torch(seed, "step", done.step)
                 rate = learning_rate_at(done.step, steps, warmup, peak)
                 for group in optimizer.param_groups:
-                    group["lr"] = rate
+                    group["lr"] = (peak if group.get("constant_rate") else rate) * group.get("rate_factor", 1.0)
                 views = [v.to(device, non_blocking=True) for v in make_views(rows, epoch, number)]
                 batch = Batch(views, torch.from_numpy(clusters[rows]).to(device), torch.from_numpy(rows).to(device))
                 with compute.autocast():
@@ -99,6 +99,7 @@ def train(
                     )
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
+                method.after_backward(done.step / steps)
                 optimizer.step()
                 method.after_step((done.step + 1) / steps)
                 done.step += 1

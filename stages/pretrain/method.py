@@ -7,7 +7,7 @@ whether it uses the label set, and how its batches are drawn.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from stages.networks.heads import Projector
 from stages.pretrain.params import MethodParams
+from stages.pretrain.views.settings import ViewSettings
 
 Sampling = Literal["random", "guided", "rank"]
 
@@ -24,7 +25,8 @@ class Batch:
     """What a step gets.
 
     Attributes:
-        views: tensors (B, C, S, S), normalised; row i of each comes from the same image.
+        views: tensors (B, C, S, S), normalised, in the order of the method's `view_plan`; row i of each comes from
+            the same image.
         clusters: (B,) int64 from the run's label set, -1 where there is none.
         rows: (B,) int64 positions of the images among the training images (for per-sample state).
     """
@@ -65,13 +67,15 @@ class Method(nn.Module):
         gradient_free: no loop; `fit` sees plain images instead.
         architecture: the backbone that this method brings itself, or None for train.backbone.
         weights: which weights become the backbone (`student`, `teacher`).
+        smallest_batch: images that every batch must hold; a smaller one is refused before the first step.
     """
 
     Params: ClassVar[type[MethodParams]] = MethodParams
     views: ClassVar[int] = 2
     needs_labels: ClassVar[bool] = False
     gradient_free: ClassVar[bool] = False
-    weights: ClassVar[str] = "student"
+    weights: str = "student"
+    smallest_batch: int = 1
 
     backbone: nn.Module
     projector: Projector | None
@@ -91,12 +95,30 @@ class Method(nn.Module):
         """How batches are drawn: `random`, `guided` (clusters kept apart) or `rank` (G-SimCLR as published)."""
         return "random"
 
+    def view_plan(self, settings: ViewSettings) -> list[ViewSettings]:
+        """What each view of an image is made of: `views` times the run's own settings.
+
+        Multi-crop methods add smaller ones (`size`, `crop_scale_min`, `crop_scale_max` of their own).
+        """
+        return [settings] * self.views
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Parameters that are optimised in their own way; all others follow `train`.
+
+        Each group names `params`, and may set `weight_decay`, `constant_rate` (True: the scaled learning rate
+        without warm-up and decay) and `rate_factor` (times the learning rate).
+        """
+        return []
+
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss (a scalar to differentiate) and figures for the log.
 
         `features` (B, d) among the figures feeds the collapse checks.
         """
         raise TypeError(f"{type(self).__name__} is gradient-free and has no step")
+
+    def after_backward(self, progress: float) -> None:
+        """Called between the backward pass and the optimiser's step, with progress in [0, 1): clipping, freezing."""
 
     def after_step(self, progress: float) -> None:
         """Called after each optimiser step with progress in (0, 1]: moving averages, queues, centres."""
@@ -107,6 +129,10 @@ class Method(nn.Module):
         Args:
             images: (n, S, S, C) uint8, the training images as embedding will see them.
         """
+
+    def trained_backbone(self) -> nn.Module:
+        """The network that is saved: the student, or the teacher where `weights` says so."""
+        return self.backbone
 
     def heads(self) -> dict[str, Projector]:
         """Heads that are saved beside the backbone and can be tapped."""

@@ -78,6 +78,7 @@ def pretrain(
     check_images(row, kind, inputs, params)
 
     method = build_method(kind, method_raw, params, image, inputs, seed)
+    check_batches(row, method, len(inputs.decoded), params.batch_size)
     work_inputs = {
         "run": row.model_dump(),
         "seed": seed,
@@ -104,7 +105,7 @@ def pretrain(
             done = train(
                 method,
                 partial(batches, method.sampling, inputs.clusters, params.batch_size, seed),
-                view_maker(inputs, kind.views, seed, compute),
+                view_maker(inputs, method.view_plan(inputs.views), seed, compute),
                 inputs.clusters,
                 params,
                 compute,
@@ -120,7 +121,7 @@ def pretrain(
                 for name, head in method.heads().items()
                 for k, v in arrays_of(head.state_dict()).items()
             }
-            write_backbone(folder, arrays_of(method.backbone.state_dict()), heads, config)
+            write_backbone(folder, arrays_of(method.trained_backbone().state_dict()), heads, config)
             write_history(folder / "history.csv", done.history)
     seconds = time.monotonic() - began
     record(f"pretrain/{row.name}/{seed}", began, {"images_per_second": round(config["images_seen"] / seconds, 1)})
@@ -174,6 +175,18 @@ def check_images(row: RunRow, kind: type[Method], inputs: Inputs, params: TrainP
         )
 
 
+def check_batches(row: RunRow, method: Method, n: int, batch_size: int) -> None:
+    """Refuse batches that are too small for the method: sizes differ by at most one, so the smallest is known."""
+    smallest = n // batch_count(n, batch_size)
+    if smallest < method.smallest_batch and not method.gradient_free:
+        raise TrainingError(
+            f"method '{row.method}' needs at least {method.smallest_batch} images in every batch",
+            where=f"train.batch_size, methods.{row.name}",
+            found=f"{n} images in batches of at most {batch_size}, the smallest of {smallest}",
+            fix="Set a batch size that leaves more images to each batch, or lower the method's width.",
+        )
+
+
 def build_method(
     kind: type[Method], method_params: MethodParams, params: TrainParams, image: ImageParams, inputs: Inputs, seed: int
 ) -> Method:
@@ -204,7 +217,7 @@ def batches(sampling: str, clusters: np.ndarray, batch_size: int, seed: int, epo
     return random_batches(len(clusters), batch_size, numpy_rng(seed, "batches", epoch))
 
 
-def view_maker(inputs: Inputs, count: int, seed: int, compute: Compute):
+def view_maker(inputs: Inputs, plan: list[ViewSettings], seed: int, compute: Compute):
     """The batched path for small images of one size, the per-image path for everything else."""
     images = inputs.decoded.images
     if images is not None and max(images.shape[1:3]) <= BATCHED_SIDE:
@@ -212,13 +225,15 @@ def view_maker(inputs: Inputs, count: int, seed: int, compute: Compute):
         def batched(rows: np.ndarray, epoch: int, number: int) -> list[torch.Tensor]:
             pixels = torch.from_numpy(images[rows])
             return [
-                batched_view(pixels, inputs.views, torch_rng(seed, "views", epoch, number, v), compute.device)
-                for v in range(count)
+                batched_view(pixels, settings, torch_rng(seed, "views", epoch, number, v), compute.device)
+                for v, settings in enumerate(plan)
             ]
 
         return batched
-    per_image = PerImageViews(inputs.decoded.image, inputs.views, compute.threads)
-    return lambda rows, epoch, number: [per_image(rows, seed, "views", epoch, number, v) for v in range(count)]
+    made = {settings: PerImageViews(inputs.decoded.image, settings, compute.threads) for settings in plan}
+    return lambda rows, epoch, number: [
+        made[settings](rows, seed, "views", epoch, number, v) for v, settings in enumerate(plan)
+    ]
 
 
 def describe(
@@ -261,7 +276,7 @@ def describe(
         "epochs": epochs,
         "steps": done.step,
         "images_seen": epochs * len(inputs.decoded),
-        "crops_seen": epochs * len(inputs.decoded) * method.views,
+        "crops_seen": epochs * len(inputs.decoded) * len(method.view_plan(inputs.views)),
         "flops_per_image": counter.get_total_flops(),
         "precision": compute.precision,
         "device": compute.device,

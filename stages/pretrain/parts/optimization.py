@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,13 +27,22 @@ def learning_rate_at(step: int, steps: int, warmup: int, peak: float) -> float:
     return peak * 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def build_optimizer(model: nn.Module, train: TrainParams) -> torch.optim.Optimizer:
-    """SGD with momentum or AdamW; biases and normalisation parameters are not decayed."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
+def build_optimizer(
+    model: nn.Module, train: TrainParams, own_groups: list[dict[str, Any]] | None = None
+) -> torch.optim.Optimizer:
+    """SGD with momentum or AdamW; biases and normalisation parameters are not decayed.
+
+    Args:
+        own_groups: parameters that are optimised in their own way (Method.parameter_groups).
+    """
+    own_groups = own_groups or []
+    taken = {id(p) for group in own_groups for p in group["params"]}
+    parameters = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": train.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    groups += [{"weight_decay": train.weight_decay, **group} for group in own_groups]
     peak = scaled_learning_rate(train.learning_rate, train.batch_size)
     if train.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=peak)

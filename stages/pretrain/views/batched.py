@@ -33,7 +33,11 @@ def batched_view(images: Tensor, settings: ViewSettings, rng: torch.Generator, d
     """
     x = images.to(device).permute(0, 3, 1, 2).float().div_(255.0)
     x = resized_crops(
-        x, draw_crops(len(x), images.shape[1], images.shape[2], settings.crop_scale_min, rng).to(device), settings.size
+        x,
+        draw_crops(len(x), images.shape[1], images.shape[2], settings.crop_scale_min, rng, settings.crop_scale_max).to(
+            device
+        ),
+        settings.size,
     )
     if settings.flip:
         mirrored = (torch.rand(len(x), generator=rng) < 0.5).to(device)
@@ -58,13 +62,16 @@ def normalise(x: Tensor, settings: ViewSettings) -> Tensor:
     return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
-def draw_crops(count: int, height: int, width: int, scale_min: float, rng: torch.Generator) -> Tensor:
-    """Random resized crops as torchvision draws them: area uniform in [scale_min, 1], aspect log-uniform, whole pixels.
+def draw_crops(
+    count: int, height: int, width: int, scale_min: float, rng: torch.Generator, scale_max: float = 1.0
+) -> Tensor:
+    """Random resized crops as torchvision draws them: area uniform in [scale_min, scale_max], aspect log-uniform,
+    whole pixels.
 
     Returns:
         (count, 4) float: top, left, height, width in pixels.
     """
-    area = height * width * torch.empty(count, CROP_TRIES).uniform_(scale_min, 1.0, generator=rng)
+    area = height * width * torch.empty(count, CROP_TRIES).uniform_(scale_min, scale_max, generator=rng)
     ratio = torch.exp(torch.empty(count, CROP_TRIES).uniform_(math.log(RATIO[0]), math.log(RATIO[1]), generator=rng))
     w, h = torch.round(torch.sqrt(area * ratio)), torch.round(torch.sqrt(area / ratio))
     fits = (w >= 1) & (h >= 1) & (w <= width) & (h <= height)

@@ -57,7 +57,7 @@ def build_transform(settings: ViewSettings):
     steps: list[A.BasicTransform] = [
         A.RandomResizedCrop(
             (side, side),
-            scale=(settings.crop_scale_min, 1.0),
+            scale=(settings.crop_scale_min, settings.crop_scale_max),
             ratio=RATIO,
             interpolation=cv2.INTER_LINEAR,
             area_for_downscale="image",

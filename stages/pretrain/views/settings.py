@@ -21,7 +21,7 @@ class ViewSettings:
 
     Attributes:
         size: output side, pixels. channels: 1 or 3.
-        crop_scale_min: smallest crop, share of the area; the largest is 1.
+        crop_scale_min, crop_scale_max: smallest and largest crop, share of the area.
         flip: mirror with probability 0.5.
         jitter: strength s of SimCLR's colour distortion; brightness, contrast and saturation change by factors in
             [1 - 0.8 s, 1 + 0.8 s], hue by [-0.2 s, 0.2 s] turns, in random order, with probability 0.8.
@@ -39,6 +39,7 @@ class ViewSettings:
     solarize: float
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    crop_scale_max: float = 1.0
 
     @property
     def blur_kernel(self) -> int:
