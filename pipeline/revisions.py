@@ -72,7 +72,7 @@ def measured(revision: str, root: Path = Path(), *, answers: bool = False) -> Me
         text = _text(root / METRICS)
         table = (root / TABLE).read_bytes() if (root / TABLE).is_file() else None
         found = _answers(root / PROBES) if answers else {}
-        return Measured(revision, _means(text, METRICS), _per_seed(table), found)
+        return Measured(revision, _means(text, METRICS), per_seed(table), found)
     commit = resolve(revision, root)
     try:
         text = capture(["git", "show", f"{commit}:./{METRICS}"], cwd=root)
@@ -87,7 +87,7 @@ def measured(revision: str, root: Path = Path(), *, answers: bool = False) -> Me
         table_file, probes = Path(folder) / "table.csv", Path(folder) / "probe"
         table = table_file.read_bytes() if dvc.fetch_at(commit, TABLE, table_file, root) else None
         found = _answers(probes) if answers and dvc.fetch_at(commit, PROBES, probes, root) else {}
-    return Measured(revision, _means(text, f"{revision}:{METRICS}"), _per_seed(table), found)
+    return Measured(revision, _means(text, f"{revision}:{METRICS}"), per_seed(table), found)
 
 
 def resolve(revision: str, root: Path = Path()) -> str:
@@ -136,7 +136,12 @@ def _means(text: str, where: str) -> dict[str, dict[str, float]]:
         ) from error
 
 
-def _per_seed(table: bytes | None) -> dict[str, dict[str, dict[int, Figure]]]:
+def per_seed(table: bytes | None) -> dict[str, dict[str, dict[int, Figure]]]:
+    """data/summary/table.csv as "probe.metric" -> run -> seed -> Figure; empty for None.
+
+    Raises:
+        ResultError: it is no such table.
+    """
     found: dict[str, dict[str, dict[int, Figure]]] = {}
     if table is None:
         return found
