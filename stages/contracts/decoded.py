@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from stages.contracts.shards import Shards
 
 CACHE = Path(".reprise/decoded")
 MAX_BYTES = 4 << 30
+_IN_MEMORY_BYTES = 512 << 20  # larger ones are mapped
 _VERSION = 1  # of the file layout and the decode rules
 _CHUNK = 256  # images per task
 
@@ -34,7 +35,7 @@ class Decoded:
 
     Attributes:
         uniform: (height, width) when all images have one size, else None.
-        images: (n, h, w, c) uint8 memory map when uniform and cached, else None; read-only.
+        images: (n, h, w, c) uint8 when uniform and cached, else None; read-only, mapped from the file if it is large.
         cached: False when the images are decoded on access.
     """
 
@@ -72,17 +73,22 @@ class Decoded:
             height, width, self._channels
         )
 
-    def resized(self, size: int) -> np.ndarray:
-        """All images as squares: shorter side scaled to `size`, centre cut; (n, size, size, c) uint8 in memory."""
+    def resized(self, size: int, rows: Sequence[int] | None = None) -> np.ndarray:
+        """Images as squares: shorter side scaled to `size`, centre cut; (n, size, size, c) uint8 in memory.
+
+        Args:
+            rows: which images, and in which order; None is all of them.
+        """
         if self.images is not None and self.uniform == (size, size):
-            return np.asarray(self.images)
-        squares = np.empty((len(self), size, size, self._channels), np.uint8)
+            return np.asarray(self.images if rows is None else self.images[np.asarray(rows, np.int64)])
+        chosen = range(len(self)) if rows is None else rows
+        squares = np.empty((len(chosen), size, size, self._channels), np.uint8)
 
         def fill(start: int) -> None:
-            for i in range(start, min(start + _CHUNK, len(self))):
-                squares[i] = square(self.image(i), size)
+            for i in range(start, min(start + _CHUNK, len(chosen))):
+                squares[i] = square(self.image(chosen[i]), size)
 
-        _in_threads(fill, len(self), self._threads)
+        _in_threads(fill, len(chosen), self._threads)
         return squares
 
 
@@ -138,15 +144,23 @@ def open_decoded(
 
 
 def _map(folder: Path, total: int) -> np.ndarray | None:
-    """The cached pixels, or None when there are none or not as many as there should be."""
+    """The cached pixels, read-only, or None when there are none or not as many as there should be.
+
+    Small ones are read whole: the kernel ends (SIGBUS) whoever looks at a memory map beyond a file's end, and
+    something else may cut the file at any time.
+    """
     path = folder / "pixels.bin"
     try:
         if path.stat().st_size != total:
             return None
         os.utime(folder)  # last use, for pruning
-        return np.memmap(path, np.uint8, "r", shape=(total,))
+        if total > _IN_MEMORY_BYTES:
+            return np.memmap(path, np.uint8, "r", shape=(total,))
+        pixels = np.fromfile(path, np.uint8)
     except FileNotFoundError:
         return None
+    pixels.setflags(write=False)
+    return pixels if len(pixels) == total else None
 
 
 def _build(

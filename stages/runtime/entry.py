@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import faulthandler
 import os
 import signal
 import sys
@@ -96,6 +97,7 @@ def run_stage(main: Callable[[list[str]], None]) -> None:
     REPRISE_TRACEBACK=1 shows the traceback of expected errors as well.
     """
     prepare_process()
+    faulthandler.enable(2)  # a crash in a library says where, not only "exited with -11"
     signal.signal(signal.SIGTERM, _terminated)
     sys.unraisablehook = _heard_nowhere
     try:

@@ -259,13 +259,43 @@ def test_a_cache_that_shrank_is_built_again(shards: Shards) -> None:
     np.testing.assert_array_equal(decoded.open_decoded(shards, rows, 3).resized(16), want)
 
 
-def test_a_cache_that_shrinks_under_a_reader_ends_it_and_not_the_next(shards: Shards, repository: Path) -> None:
+def test_a_cache_that_shrinks_under_a_reader_of_a_small_one_is_not_noticed(shards: Shards) -> None:
+    rows = shards.rows("train")
+    opened = decoded.open_decoded(shards, rows, 3)
+    want = opened.images.copy()
+    os.truncate(next(Path(".reprise/decoded").rglob("pixels.bin")), 100)
+    np.testing.assert_array_equal(opened.images, want)
+    np.testing.assert_array_equal(decoded.open_decoded(shards, rows, 3).images, want)  # built anew
+    with pytest.raises(ValueError, match="read-only"):
+        opened.images[0] = 0
+
+
+def test_a_cache_that_shrinks_while_it_is_read_whole_is_built_again(
+    shards: Shards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, read = shards.rows("train"), np.fromfile
+    want = decoded.open_decoded(shards, rows, 3).images.copy()
+    calls = []
+
+    def shrink(path: Path, kind: type) -> np.ndarray:
+        if not calls:
+            os.truncate(path, 100)
+        calls.append(path)
+        return read(path, kind)
+
+    monkeypatch.setattr(decoded.np, "fromfile", shrink)
+    np.testing.assert_array_equal(decoded.open_decoded(shards, rows, 3).images, want)
+    assert len(calls) == 2
+
+
+def test_a_large_cache_that_shrinks_under_a_reader_ends_it_and_not_the_next(shards: Shards, repository: Path) -> None:
     """The kernel ends whoever reads a memory map beyond its file's end; nothing wrong is ever computed."""
     code = (
-        "import os, sys, pathlib\nfrom stages.contracts.decoded import open_decoded\n"
-        "from stages.contracts.shards import Shards\ns = Shards.open()\nd = open_decoded(s, s.rows('train'), 3)\n"
-        "if sys.argv[1:]: os.truncate(next(pathlib.Path('.reprise/decoded').rglob('pixels.bin')), 100)\n"
-        "print(d.images.sum())"
+        "import os, sys, pathlib\nfrom stages.contracts import decoded\nfrom stages.contracts.shards import Shards\n"
+        "from stages.runtime.entry import run_stage\ndecoded._IN_MEMORY_BYTES = 1000\n"
+        "def main(argv):\n    s = Shards.open()\n    d = decoded.open_decoded(s, s.rows('train'), 3)\n"
+        "    if argv: os.truncate(next(pathlib.Path('.reprise/decoded').rglob('pixels.bin')), 100)\n"
+        "    print(d.images.sum())\nrun_stage(main)"
     )
 
     def read(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -277,7 +307,9 @@ def test_a_cache_that_shrinks_under_a_reader_ends_it_and_not_the_next(shards: Sh
 
     want = read()
     assert want.returncode == 0
-    assert read("shrink").returncode == -signal.SIGBUS
+    ended = read("shrink")
+    assert ended.returncode == -signal.SIGBUS
+    assert "Bus error" in ended.stderr
     assert read().stdout == want.stdout
 
 
