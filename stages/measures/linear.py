@@ -1,12 +1,19 @@
-"""Multinomial logistic regression on frozen features, by full-batch L-BFGS.
+"""Linear classifiers on frozen features, by full-batch L-BFGS.
 
-    minimise over W (d, c), b (c):  mean_i CE(x_i W + b, y_i) + penalty / 2 * |W|^2
+    minimise over W (d, c), b (c):  mean_i loss(x_i W + b, y_i) + penalty / 2 * |W|^2
 
-on standardised features x, the bias free. scikit-learn's LogisticRegression minimises the same with
-C = 1 / (penalty * n). The search is preconditioned by the curvature that the loss has where all classes are equally
-likely: with W = L^-T V, where L L^T = h * covariance + penalty, the problem in V is nearly round, so few steps are
-needed, however correlated the features. A sample of rows is enough for the covariance: it bends the way of the search,
-never the minimum.
+on standardised features x, the bias free. The loss is one of
+
+- `softmax`: cross-entropy over the classes. scikit-learn's LogisticRegression minimises the same with
+  C = 1 / (penalty * n).
+- `squared_hinge`: sum over classes of max(0, 1 - s)^2, each class against the rest: a linear SVM. LinearSVC minimises
+  the same with C = 1 / (penalty * n), but holds the bias down as well.
+- `logistic`: sum over classes of log(1 + exp(-s)), each class for itself: labels of which several may hold.
+
+with s = +logit where the class holds, -logit where it does not. The search is preconditioned: with W = L^-T V, where
+L L^T = h * covariance + penalty (h: the loss's curvature at equal probabilities), the problem in V is nearly round, so
+few steps are needed, however correlated the features. A sample of rows is enough for the covariance: it bends the way
+of the search, never the minimum.
 
 The rows are taken in blocks that fit the cache, each once a step (logits, loss and gradient together), side by side on
 threads. The sums run over the blocks in their order, so the bits do not depend on the number of threads.
@@ -19,7 +26,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -30,6 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from torch import Tensor
+
+Loss = Literal["softmax", "squared_hinge", "logistic"]
 
 TOLERANCE = 5e-6  # of the largest entry of the gradient, in the scaled axes
 STEPS = 1000
@@ -86,24 +95,44 @@ class Problem:
     """Standardised features, prepared once for any number of penalties.
 
     Args:
-        x: (n, d) features. y: (n,) integer labels; classes are those that occur.
+        x: (n, d) features. y: (n,) integer labels, classes are those that occur; or, not for softmax, (n, c) of 1 (the
+            class holds), -1 (it does not) and 0 (not known: counts for nothing), classes are the columns.
         dtype: of the products with the features; loss and gradient are summed up in float64.
         device: where the products are computed, `cpu` or `cuda`.
+        loss: `softmax`, `squared_hinge` or `logistic`. scale: False: features are centred and not divided by their
+            standard deviation.
 
     Memory: one copy of x in `dtype`. A constant feature is centred and left at zero. With a single class every fit
     predicts it.
     """
 
-    def __init__(self, x: np.ndarray, y: np.ndarray, dtype: torch.dtype = torch.float64, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        dtype: torch.dtype = torch.float64,
+        device: str = "cpu",
+        loss: Loss = "softmax",
+        scale: bool = True,
+    ) -> None:
         if len(x) == 0 or len(x) != len(y):
             raise ValueError(f"need a label for each row and at least one row, got {len(x)} rows, {len(y)} labels")
-        self.classes, index = np.unique(np.asarray(y), return_inverse=True)
+        self.loss, y = loss, np.asarray(y)
+        if y.ndim == 1:
+            self.classes, index = np.unique(y, return_inverse=True)
+            target = index if loss == "softmax" else np.where(index[:, None] == np.arange(len(self.classes)), 1, -1)
+        elif loss == "softmax":
+            raise ValueError("softmax needs one label a row")
+        else:
+            self.classes, target = np.arange(y.shape[1]), y
         features = torch.from_numpy(np.ascontiguousarray(x))
         n, d = features.shape
         self.threads = 1 if device != "cpu" or n * d * len(self.classes) < SMALL else torch.get_num_threads()
         self.features = torch.empty((n, d), dtype=dtype)
         with self._pool() as pool:
             self.mean, self.std = _moments(features, pool)
+            if not scale:
+                self.std = torch.ones_like(self.std)
 
             def standardise(rows: slice) -> tuple[Tensor, ...]:
                 self.features[rows] = (features[rows].double() - self.mean) / self.std
@@ -113,7 +142,7 @@ class Problem:
             sample = self.features[:: max(1, n // max(SAMPLE, 2 * d))].double()
             self.covariance = sample.T @ sample / len(sample)
         self.features = self.features.to(device)
-        self.target = torch.from_numpy(index).to(device)
+        self.target = torch.from_numpy(np.ascontiguousarray(target.T)).to(device)  # (n,) indices, or (c, n) signs
 
     @contextmanager
     def _pool(self) -> Iterator[ThreadPoolExecutor | None]:
@@ -128,7 +157,7 @@ class Problem:
     def fit(self, penalty: float, start: Classifier | None = None) -> Classifier:
         """The minimum for one penalty (> 0), searched from `start` or from zero."""
         n, d, c = len(self.features), self.features.shape[1], len(self.classes)
-        if c == 1:
+        if c == 1 and self.loss == "softmax":
             return Classifier(np.zeros((d, 1)), np.zeros(1), self.classes, penalty, 0.0, 0, True)
         with self._pool() as pool:
             inverse, root = self._scale(penalty, c)
@@ -158,22 +187,18 @@ class Problem:
         w, b = weight.to(device, dtype), bias.to(device, dtype)
 
         def work(rows: slice) -> tuple[Tensor, ...]:
-            x, target = self.features[rows], self.target[rows][None]
+            x = self.features[rows]
             logits = torch.addmm(b, w, x.T)  # BLAS takes (c, d) x (d, rows) up to three times faster
-            logits -= logits.amax(0)
-            right = logits.gather(0, target)
-            share = logits.exp_()
-            total = share.sum(0)
-            loss = (total.log() - right[0]).sum(dtype=torch.float64)
-            share /= total
-            share.scatter_add_(0, target, torch.full_like(right, -1.0))
-            return loss.cpu(), (share @ x).double().cpu(), share.sum(1, dtype=torch.float64).cpu()
+            loss, slope = _LOSSES[self.loss](logits, self.target[..., rows])
+            return loss.cpu(), (slope @ x).double().cpu(), slope.sum(1, dtype=torch.float64).cpu()
 
         return _side_by_side(work, len(self.features), pool)
 
     def _scale(self, penalty: float, c: int) -> tuple[Tensor, Tensor]:
         """L^-1 and L (d, d) of the curvature at equal probabilities; a little is added where rounding asks for it."""
-        curvature = (1 / c) * (1 - 1 / c) * self.covariance
+        curvature = {"softmax": (1 / c) * (1 - 1 / c), "squared_hinge": 2.0, "logistic": 0.25}[
+            self.loss
+        ] * self.covariance
         identity = torch.eye(len(curvature), dtype=torch.float64)
         root = torch.linalg.cholesky(curvature + (penalty + 1e-9 * float(curvature.trace())) * identity)
         return torch.linalg.solve_triangular(root, identity, upper=False), root
@@ -186,6 +211,34 @@ class Problem:
         inner = (weight * self.std[:, None]).T @ root
         bias = torch.from_numpy(start.bias) + self.mean @ weight
         return torch.cat([inner, bias[:, None]], dim=1).view(-1).numpy()
+
+
+def _softmax(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum of the losses () float64 and slope in the logits (c, rows); `target` (rows,) indices. Overwrites `logits`."""
+    target = target[None]
+    logits -= logits.amax(0)
+    right = logits.gather(0, target)
+    share = logits.exp_()
+    total = share.sum(0)
+    loss = (total.log() - right[0]).sum(dtype=torch.float64)
+    share /= total
+    return loss, share.scatter_add_(0, target, torch.full_like(right, -1.0))
+
+
+def _squared_hinge(logits: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
+    signs = signs.to(logits.dtype)
+    short = (1 - signs * logits).clamp_(min=0).mul_(signs.abs())
+    return (short * short).sum(dtype=torch.float64), -2 * signs * short
+
+
+def _logistic(logits: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
+    signs = signs.to(logits.dtype)
+    agree = signs * logits
+    loss = (torch.nn.functional.softplus(-agree) * signs.abs()).sum(dtype=torch.float64)
+    return loss, -signs * torch.sigmoid(-agree)
+
+
+_LOSSES = {"softmax": _softmax, "squared_hinge": _squared_hinge, "logistic": _logistic}
 
 
 def _moments(x: Tensor, pool: ThreadPoolExecutor | None) -> tuple[Tensor, Tensor]:

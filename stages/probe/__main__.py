@@ -23,6 +23,7 @@ def main(argv: list[str]) -> None:
     from stages.probe.data import ProbeData
     from stages.probe.group import run_group
     from stages.probe.probe import Probe
+    from stages.runtime.device import resolve_compute
 
     began = time.monotonic()
     probes = {}
@@ -30,7 +31,8 @@ def main(argv: list[str]) -> None:
         kind = load_class(f"stages.probe.probes.{group}", name, Probe, f"probes.{group}.{name}")  # type: ignore[type-abstract]
         probes[name] = kind(parse(kind.Params, block, f"probes.{group}.{name}"))
     where = f"{run}/{arguments.seed}"
-    data = ProbeData(Path("data/embed") / where / "embeddings.parquet", confidence=confidence)
+    device = resolve_compute("auto", "fp32").device  # figures of two devices differ in the last bits
+    data = ProbeData(Path("data/embed") / where / "embeddings.parquet", confidence=confidence, device=device)
     output = Path("data/probe") / where / group
     ran = run_group(probes, data, output, f"probe {run} seed {arguments.seed} {group}")
     record(f"probe/{where}/{group}", began, {"ran": ran, "stored": sorted(set(probes) - set(ran))})

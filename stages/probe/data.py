@@ -22,7 +22,7 @@ class ProbeData:
 
     Args:
         embeddings: path of an embeddings file. manifest: path of the manifest.
-        confidence: of every interval.
+        confidence: of every interval. device: where probes compute, `cpu` or `cuda`.
 
     Attributes:
         classes: names of the classes over all splits, sorted; a label is an index into them.
@@ -33,8 +33,14 @@ class ProbeData:
         EmbeddingError: the file does not hold exactly the images of the manifest, in the same splits.
     """
 
-    def __init__(self, embeddings: str | Path, manifest: str | Path = MANIFEST, confidence: float = 0.95) -> None:
-        self._path, self.confidence = Path(embeddings), confidence
+    def __init__(
+        self,
+        embeddings: str | Path,
+        manifest: str | Path = MANIFEST,
+        confidence: float = 0.95,
+        device: str = "cpu",
+    ) -> None:
+        self._path, self.confidence, self.device = Path(embeddings), confidence, device
         self.taps = tuple(taps_in(embeddings))
         if BACKBONE not in self.taps:
             raise EmbeddingError(
@@ -129,7 +135,7 @@ class ProbeData:
 
     def digest(self, labels: bool, augmented: bool = False) -> str:
         """SHA-256 of everything here that a probe can see; labels and changed images only for probes that read them."""
-        found = hashlib.sha256(str(self.confidence).encode())
+        found = hashlib.sha256(f"{self.confidence} {self.device}".encode())
         for path in (self._path, self._path.with_name(AUGMENTED))[: 1 + augmented]:
             with path.open("rb") as file:
                 found.update(hashlib.file_digest(file, "sha256").digest())

@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
 
 from stages.measures import linear
 
@@ -158,3 +159,36 @@ def test_held_out_classes_that_training_lacks_are_errors() -> None:
 def test_empty_training_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one row"):
         linear.Problem(np.ones((0, 2)), np.ones(0, int))
+
+
+def test_squared_hinge_equals_linear_svc() -> None:
+    """LinearSVC holds the bias down as well; with a large stand-in feature for it, hardly."""
+    x, y = blobs(300, 9)
+    x = x / np.abs(x).max(0)
+    found = linear.Problem(x, y, loss="squared_hinge", scale=False).fit(1e-3)
+    peer = LinearSVC(C=1 / (1e-3 * 300), dual=False, tol=1e-9, max_iter=10_000, intercept_scaling=100.0)
+    peer.fit(x - x.mean(0), y)
+    expected = (x - x.mean(0)) @ peer.coef_.T + peer.intercept_
+    assert found.logits(x) == pytest.approx(expected, abs=2e-3)
+    assert (found.predict(x)[0] == peer.predict(x - x.mean(0))).all()
+
+
+def test_logistic_columns_equal_one_classifier_each_and_unknown_ones_count_for_nothing() -> None:
+    x, _ = blobs(200, 10)
+    rng = np.random.default_rng(0)
+    signs = np.where(rng.random((200, 3)) < 0.4, 1, -1)
+    signs[:50, 1] = 0
+    found = linear.Problem(x, signs, loss="logistic").fit(0.01)
+    standard = StandardScaler().fit_transform(x)
+    for column in (0, 2):
+        peer = LogisticRegression(C=1 / (0.01 * 200), tol=1e-9, max_iter=5000).fit(standard, signs[:, column])
+        assert found.logits(x)[:, column] == pytest.approx(peer.decision_function(standard), abs=2e-3)
+    known = linear.Problem(x, signs[:, 1:2], loss="logistic").fit(0.01)
+    assert known.logits(x)[:, 0] == pytest.approx(found.logits(x)[:, 1], abs=1e-3)
+    peer = LogisticRegression(C=1 / (0.01 * 200), tol=1e-9, max_iter=5000).fit(standard[50:], signs[50:, 1])
+    assert found.logits(x)[:, 1] == pytest.approx(peer.decision_function(standard), abs=2e-3)
+
+
+def test_softmax_takes_one_label_a_row() -> None:
+    with pytest.raises(ValueError, match="one label a row"):
+        linear.Problem(np.ones((2, 2)), np.ones((2, 2), int))

@@ -36,14 +36,14 @@ class Knn(Probe):
         """Bank train, queries val and test."""
         bank, bank_features = scoring.labelled(data, "train", BACKBONE)
         test, features = scoring.labelled(data, data.test, BACKBONE)
-        predicted, votes = self._classify(features, bank_features, bank.labels, len(data.classes))
+        predicted, votes = self._classify(features, bank_features, bank.labels, data)
         metrics = {
             "top1": scoring.top1(test, predicted, data.confidence),
             "balanced_accuracy": scoring.balanced_accuracy(test, predicted, data.confidence),
         }
         val, val_features = scoring.labelled(data, "val", BACKBONE)
         if data.test == "test" and len(val):
-            answers, _ = self._classify(val_features, bank_features, bank.labels, len(data.classes))
+            answers, _ = self._classify(val_features, bank_features, bank.labels, data)
             metrics["top1_val"] = scoring.top1(val, answers, data.confidence)
         used = min(self.params.k, len(bank))
         protocol = {
@@ -56,8 +56,8 @@ class Knn(Probe):
         return ProbeResult(metrics, protocol, scoring.predictions(test, predicted, votes, data.classes))
 
     def _classify(
-        self, queries: np.ndarray, bank: np.ndarray, labels: np.ndarray, classes: int
+        self, queries: np.ndarray, bank: np.ndarray, labels: np.ndarray, data: ProbeData
     ) -> tuple[np.ndarray, np.ndarray]:
         from stages.measures.neighbours import classify
 
-        return classify(queries, bank, labels, classes, self.params.k, self.params.temperature)
+        return classify(queries, bank, labels, len(data.classes), self.params.k, self.params.temperature, data.device)

@@ -9,16 +9,12 @@ Deviation: full-batch L-BFGS on features of one centred view, no augmentation of
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from pydantic import Field
-
-from stages.contracts.params import StrictModel
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
+from stages.probe.fitting import PenaltyParams, fit
 from stages.probe.probe import Probe, ProbeResult
-
-ENOUGH_VAL = 20  # labelled val images; with fewer the choice would be noise
 
 
 class Linear(Probe):
@@ -26,19 +22,14 @@ class Linear(Probe):
 
     needs_labels: ClassVar[bool] = True
 
-    class Params(StrictModel):
-        """penalties: L2 on the mean loss, tried on val. penalty: taken as it is when val has under 20 labels."""
-
-        penalties: Annotated[list[Annotated[float, Field(gt=0, le=1e6)]], Field(min_length=1, max_length=50)] = Field(
-            default_factory=lambda: [10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-5]
-        )
-        penalty: Annotated[float, Field(gt=0, le=1e6)] = 1e-3
+    class Params(PenaltyParams):
+        """As all linear probes."""
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Fit on train, choose on val, score test; one classifier a tap."""
         import torch
 
-        from stages.measures.linear import Problem, choose
+        from stages.measures.linear import Problem
 
         protocol = {
             **scoring.counts_note(data),
@@ -51,26 +42,16 @@ class Linear(Probe):
             suffix = "" if tap == BACKBONE else f"_{tap}"
             train, x = scoring.labelled(data, "train", tap)
             val, x_val = scoring.labelled(data, "val", tap)
-            problem = Problem(x, train.labels, torch.float32)  # as precise as the embeddings themselves
-            if len(val) >= ENOUGH_VAL and data.test != "val":
-                classifier = choose(problem, x_val, val.labels, self.params.penalties).classifier
-                how = f"{classifier.penalty:g}, chosen on {len(val)} val images"
-            else:
-                classifier = problem.fit(self.params.penalty)
-                reason = (
-                    "val is scored as test" if data.test == "val" else f"{len(val)} labelled val images are too few"
-                )
-                how = f"{classifier.penalty:g}, not chosen ({reason})"
-            protocol[f"penalty{suffix}"] = how
-            if not classifier.converged:
-                protocol[f"warning{suffix}"] = f"not converged after {classifier.steps} steps"
+            problem = Problem(x, train.labels, torch.float32, data.device)  # as precise as the embeddings themselves
+            fitted = fit(problem, x_val, val.labels, data, self.params.penalties, self.params.penalty, suffix)
+            protocol |= fitted.notes
             test, x_test = scoring.labelled(data, data.test, tap)
-            predicted, probability = classifier.predict(x_test)
+            predicted, probability = fitted.classifier.predict(x_test)
             metrics[f"top1{suffix}"] = scoring.top1(test, predicted, data.confidence)
             if tap == BACKBONE:
                 metrics["balanced_accuracy"] = scoring.balanced_accuracy(test, predicted, data.confidence)
                 if data.test == "test" and len(val):
-                    metrics["top1_val"] = scoring.top1(val, classifier.predict(x_val)[0], data.confidence)
+                    metrics["top1_val"] = scoring.top1(val, fitted.classifier.predict(x_val)[0], data.confidence)
                 predictions = scoring.predictions(test, predicted, probability, data.classes)
                 table = scoring.recalls(test, predicted, data.classes, data.confidence)
         return ProbeResult(metrics, protocol, predictions, table)
