@@ -51,6 +51,30 @@ def balanced_accuracy(part: Part, predicted: np.ndarray, confidence: float) -> F
     return Figure(float(mean_recall(whole[None])[0]), low, high, len(part))
 
 
+def plain(value: float, n: int) -> Figure:
+    """A figure of n examples for which no interval can be given."""
+    return Figure(value, None, None, n)
+
+
+def over_draws(part: Part, correct: np.ndarray, confidence: float) -> Figure:
+    """Mean of (draws, n) right or wrong, each draw a classifier of its own on the same n examples.
+
+    The interval's bootstrap draws examples (or groups) and classifiers anew, both at once.
+    """
+    draws, n = correct.shape
+    values = correct.astype(np.float64)
+    rng = np.random.default_rng(0)
+    widened = (draws / max(1, draws - 1)) ** 0.5  # a bootstrap of few units is too narrow by this factor
+
+    def mean(weights: np.ndarray) -> np.ndarray:
+        chosen = rng.multinomial(draws, np.full(draws, 1 / draws), size=len(weights)) / draws
+        chosen = 1 / draws + widened * (chosen - 1 / draws)
+        return ((chosen @ values) * weights).sum(1) / weights.sum(1)
+
+    low, high = bootstrap(mean, n, part.groups, confidence)
+    return Figure(float(values.mean()), low, high, n)
+
+
 def recalls(part: Part, predicted: np.ndarray, classes: tuple[str, ...], confidence: float) -> pa.Table:
     """A row a class that occurs in `part`: class, recall, low, high, n, predicted (how often it was answered)."""
     rows = []
