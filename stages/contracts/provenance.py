@@ -17,7 +17,10 @@ from typing import Any
 from stages.contracts.atomic import write_json
 
 FOLDER = Path(".reprise/provenance")
-_PACKAGES = ("torch", "timm", "numpy", "pyarrow", "faiss-cpu", "scikit-learn", "webdataset", "dvc")
+_PACKAGES = (
+    "torch", "timm", "numpy", "pillow", "opencv-python-headless", "albumentations", "pyarrow", "faiss-cpu",
+    "scikit-learn", "webdataset", "dvc",
+)  # fmt: skip
 
 
 def record(name: str, began: float, facts: dict[str, Any] | None = None) -> None:

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 import shutil
 import sys
 import time
@@ -20,9 +21,14 @@ from typing import Any
 
 from stages.contracts.atomic import dump_json, explained_storage, write_json
 from stages.contracts.errors import CheckpointError, WorkspaceBusyError, printable
+from stages.contracts.provenance import versions
 
 ROOT = Path(".reprise/work")
 INPUTS = "inputs.json"
+LOCK = ".lock"
+STAGES = Path(__file__).parents[1]
+FLOORS = ("contracts", "networks", "measures", "runtime")
+KEPT_OTHERS = 2  # pieces of unfinished work on other inputs: whoever changes a parameter back finds them again
 PATIENCE_SECONDS = 12.0  # more than a stage takes to end after its parent: stages/runtime/watchdog.py
 _HOLDER_BYTES = 300
 
@@ -71,17 +77,32 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         WorkspaceBusyError: another process holds it, and still does after that.
     """
-    with explained_storage(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = _open_lock(folder)
     try:
         _take(descriptor, folder)
+        while not _is_current(descriptor, folder):  # the holder before removed the folder when it was done
+            os.close(descriptor)
+            descriptor = _open_lock(folder)
+            _take(descriptor, folder)
         os.ftruncate(descriptor, 0)
         command = " ".join(" ".join(["python", *sys.orig_argv[1:]]).split())
         os.pwrite(descriptor, f"{os.getpid()}: {command}".encode("utf-8", "backslashreplace")[:_HOLDER_BYTES], 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def _open_lock(folder: Path) -> int:
+    with explained_storage(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+
+def _is_current(descriptor: int, folder: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(folder / LOCK))
+    except FileNotFoundError:
+        return False
 
 
 def _take(descriptor: int, folder: Path) -> None:
@@ -110,34 +131,51 @@ def _take(descriptor: int, folder: Path) -> None:
 def work_folder(name: str, inputs: dict[str, Any], restart: bool = False, root: Path = ROOT) -> Iterator[Path]:
     """The folder for work on these inputs; removed after success, kept after any failure.
 
-    Work of the same name on other inputs is removed, and what differs is said: its checkpoints would be refused.
+    Work of the same name on other inputs is not used, and what differs is said; it goes when this is done.
 
     Args:
         name: "pretrain/simclr/0".
-        inputs: JSON-serialisable; everything that the result depends on.
-        restart: discard what is there.
+        inputs: JSON-serialisable; everything that the result depends on, besides the code that all stages rest on
+            and the versions of libraries, which are added here.
+        restart: discard what is there, on whatever inputs.
 
     Raises:
         WorkspaceBusyError: another process works under this name.
         CheckpointError: the folder's inputs.json is not what its name says.
     """
     base = root / name
+    inputs = inputs | foundations()
     with locked(base):
-        folder = base / inputs_key(inputs)
-        for other in sorted(p for p in base.iterdir() if p.is_dir() and p != folder):
-            changed = _what_differs(other, inputs)
-            print(f"discarding unfinished work on other inputs in {other} ({changed})", file=sys.stderr, flush=True)
-            shutil.rmtree(other)
         if restart:
-            shutil.rmtree(folder, ignore_errors=True)
+            for unfinished in [p for p in base.iterdir() if p.is_dir()]:
+                shutil.rmtree(unfinished)
+        folder = base / inputs_key(inputs)
+        _pass_over_others(base, folder, inputs)
         folder.mkdir(exist_ok=True)
         if (folder / INPUTS).exists():
             check_inputs(folder, inputs)
         else:
             write_json(folder / INPUTS, inputs)
         yield folder
-        shutil.rmtree(folder)
-    shutil.rmtree(base, ignore_errors=True)
+        shutil.rmtree(base)
+
+
+def foundations() -> dict[str, Any]:
+    """What every result depends on: the code below the stages, Python, and the libraries."""
+    floors = {name: file_digest(*sorted((STAGES / name).glob("*.py"))) for name in FLOORS}
+    libraries = {name: version for name, version in versions().items() if name not in ("dvc", "webdataset")}
+    return {"floors": floors, "libraries": libraries | {"python": platform.python_version()}}
+
+
+def _pass_over_others(base: Path, folder: Path, inputs: dict[str, Any]) -> None:
+    others = [p for p in base.iterdir() if p.is_dir() and p != folder]
+    newest_first = sorted(others, key=lambda p: (p.stat().st_mtime_ns, p.name), reverse=True)
+    for number, other in enumerate(newest_first):
+        fate = "leaving" if number < KEPT_OTHERS else "discarding"
+        said = f"{fate} unfinished work on other inputs in {other} ({_what_differs(other, inputs)})"
+        print(printable(said), file=sys.stderr, flush=True)
+        if number >= KEPT_OTHERS:
+            shutil.rmtree(other)
 
 
 def check_inputs(folder: Path, inputs: dict[str, Any]) -> None:

@@ -40,7 +40,7 @@ def extract(
     from stages.contracts.work_folder import file_digest, work_folder
     from stages.runtime.device import resolve_compute
 
-    began = time.monotonic()
+    began, here = time.monotonic(), Path(__file__).parent
     compute = resolve_compute("auto", "auto")
     shards = Shards.open()
     rows = shards.rows("train")
@@ -51,7 +51,7 @@ def extract(
         "seed": seed,
         "image": image.model_dump(),
         "shards": shards.fingerprint,
-        "code": file_digest(Path(__file__).parent / "extractors" / f"{extractor}.py"),
+        "code": file_digest(here / "extractors" / f"{extractor}.py", here / "extractor.py", Path(__file__)),
         "precision": compute.precision,
         "threads": compute.threads,
         "torch": torch.__version__,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ def mine(row: MineRow, kind: type[Miner], params: StrictModel, seed: int, out: P
     Raises:
         MiningError, EmbeddingError, ManifestError: the inputs do not allow it.
     """
-    began = time.monotonic()
+    began, here = time.monotonic(), Path(__file__).parent
     source = Path("data") / row.on / str(seed) / EMBEDDINGS
     keys, _, features = read_embeddings(source, split="train")
     manifest = read_manifest(columns=["key", "label"])
@@ -46,10 +45,8 @@ def mine(row: MineRow, kind: type[Miner], params: StrictModel, seed: int, out: P
         "seed": seed,
         "features": file_digest(source),
         "truth": file_digest(MANIFEST) if kind.uses_truth else None,
-        "code": file_digest(Path(__file__).parent / "miners" / f"{row.miner}.py"),
+        "code": file_digest(here / "miners" / f"{row.miner}.py", here / "miner.py", Path(__file__)),
         "threads": threads(),
-        "numpy": np.__version__,
-        "faiss": version("faiss-cpu"),
     }
     with work_folder(f"mine/{row.name}/{seed}", inputs, restart) as work:
         mined = kind(params, seed).mine(features, truth if kind.uses_truth else None, work)

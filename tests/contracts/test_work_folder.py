@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 
 from stages.contracts import work_folder as contract
 from stages.contracts.errors import CheckpointError, WorkspaceBusyError
+from stages.contracts.provenance import versions
 from stages.contracts.work_folder import (
     INPUTS,
     PATIENCE_SECONDS,
@@ -43,7 +46,56 @@ def test_other_inputs_start_afresh_and_say_what_differs(tmp_path, capsys):
     interrupt("w", {"train": {"rate": 0.1}, "seed": 0}, tmp_path, "old")
     with work_folder("w", {"train": {"rate": 0.2}, "seed": 0}, root=tmp_path) as folder:
         assert not (folder / "state").exists()
-    assert "train.rate: 0.1 -> 0.2" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.startswith("leaving unfinished work on other inputs in")
+    assert "train.rate: 0.1 -> 0.2" in said
+    assert not (tmp_path / "w").exists()
+
+
+def test_whoever_changes_back_finds_the_work_again_of_the_last_three_inputs(tmp_path, capsys):
+    for number in range(4):
+        interrupt("w", {"x": number}, tmp_path, f"work {number}")
+        for folder in (tmp_path / "w").iterdir():  # its time must differ from that of the next
+            os.utime(folder, ns=(0, folder.stat().st_mtime_ns - 10**9))
+    assert capsys.readouterr().err.count("discarding") == 1
+    for number in (3, 2, 1):
+        with suppress(KeyboardInterrupt), work_folder("w", {"x": number}, root=tmp_path) as folder:
+            assert (folder / "state").read_text() == f"work {number}"
+            raise KeyboardInterrupt
+    with suppress(KeyboardInterrupt), work_folder("w", {"x": 0}, root=tmp_path) as folder:
+        assert not (folder / "state").exists()
+        raise KeyboardInterrupt
+    with work_folder("w", {"x": 0}, restart=True, root=tmp_path) as folder:
+        assert [p.name for p in (tmp_path / "w").iterdir() if p.is_dir()] == [folder.name]
+
+
+@pytest.mark.parametrize("what", ["floors", "libraries"])
+def test_work_by_other_code_or_libraries_is_not_used(tmp_path, monkeypatch, capsys, what):
+    interrupt("w", {"x": 1}, tmp_path, "old")
+    if what == "floors":
+        real = contract.file_digest
+        monkeypatch.setattr(contract, "file_digest", lambda *p: real(*p) + "x" * (p[0].parent.name == "networks"))
+    else:
+        monkeypatch.setattr(contract, "versions", lambda: versions() | {"numpy": "1.0"})
+    with work_folder("w", {"x": 1}, root=tmp_path) as folder:
+        assert not (folder / "state").exists()
+    assert f"{what}.n" in capsys.readouterr().err
+
+
+def test_a_folder_that_its_last_user_removed_is_locked_anew(tmp_path, monkeypatch):
+    """Whoever opened the lock file before it was removed must not hold a lock that nobody else sees."""
+    take, times = contract._take, []
+
+    def late(descriptor, folder):
+        if not times:
+            shutil.rmtree(folder)  # between open and flock the process before was done
+        times.append(descriptor)
+        take(descriptor, folder)
+
+    monkeypatch.setattr(contract, "_take", late)
+    with locked(tmp_path / "w"):
+        assert (tmp_path / "w/.lock").read_text().startswith(f"{os.getpid()}: python")
+    assert len(times) == 2
 
 
 def test_restart_discards(tmp_path):

@@ -84,7 +84,7 @@ def test_other_weights_or_restart_discard_finished_chunks(run, monkeypatch, caps
         calls = count_batches(monkeypatch)
         embed("simclr", 0, params, Path("out"), restart=not weights_changed)
         assert len(calls) == 8
-    assert "discarding unfinished work on other inputs" in capsys.readouterr().err
+    assert "leaving unfinished work on other inputs" in capsys.readouterr().err
 
 
 def test_few_images_leave_nothing_in_the_work_folder(run, monkeypatch):
