@@ -17,10 +17,11 @@ from typing import Any
 from stages.contracts.atomic import write_json
 
 FOLDER = Path(".reprise/provenance")
-_PACKAGES = (
+_LIBRARIES = (
     "torch", "timm", "numpy", "pillow", "opencv-python-headless", "albumentations", "pyarrow", "faiss-cpu",
-    "scikit-learn", "webdataset", "dvc",
+    "scikit-learn",
 )  # fmt: skip
+_TOOLS = ("webdataset", "dvc")
 
 
 def record(name: str, began: float, facts: dict[str, Any] | None = None) -> None:
@@ -59,9 +60,18 @@ def machine() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that results depend on."""
+    """Versions of the packages that a run uses."""
+    return _installed(_LIBRARIES + _TOOLS)
+
+
+def libraries() -> dict[str, str]:
+    """Versions of those that results depend on, and Python's."""
+    return {"python": platform.python_version()} | _installed(_LIBRARIES)
+
+
+def _installed(packages: tuple[str, ...]) -> dict[str, str]:
     found = {}
-    for package in _PACKAGES:
+    for package in packages:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

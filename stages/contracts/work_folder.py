@@ -10,7 +10,6 @@ import fcntl
 import hashlib
 import json
 import os
-import platform
 import shutil
 import sys
 import time
@@ -21,7 +20,7 @@ from typing import Any
 
 from stages.contracts.atomic import dump_json, explained_storage, write_json
 from stages.contracts.errors import CheckpointError, WorkspaceBusyError, printable
-from stages.contracts.provenance import versions
+from stages.contracts.provenance import libraries
 
 ROOT = Path(".reprise/work")
 INPUTS = "inputs.json"
@@ -163,8 +162,7 @@ def work_folder(name: str, inputs: dict[str, Any], restart: bool = False, root: 
 def foundations() -> dict[str, Any]:
     """What every result depends on: the code below the stages, Python, and the libraries."""
     floors = {name: file_digest(*sorted((STAGES / name).glob("*.py"))) for name in FLOORS}
-    libraries = {name: version for name, version in versions().items() if name not in ("dvc", "webdataset")}
-    return {"floors": floors, "libraries": libraries | {"python": platform.python_version()}}
+    return {"floors": floors, "libraries": libraries()}
 
 
 def _pass_over_others(base: Path, folder: Path, inputs: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from stages.contracts import work_folder as contract
 from stages.contracts.errors import CheckpointError, WorkspaceBusyError
-from stages.contracts.provenance import versions
+from stages.contracts.provenance import libraries
 from stages.contracts.work_folder import (
     INPUTS,
     PATIENCE_SECONDS,
@@ -76,7 +76,7 @@ def test_work_by_other_code_or_libraries_is_not_used(tmp_path, monkeypatch, caps
         real = contract.file_digest
         monkeypatch.setattr(contract, "file_digest", lambda *p: real(*p) + "x" * (p[0].parent.name == "networks"))
     else:
-        monkeypatch.setattr(contract, "versions", lambda: versions() | {"numpy": "1.0"})
+        monkeypatch.setattr(contract, "libraries", lambda: libraries() | {"numpy": "1.0"})
     with work_folder("w", {"x": 1}, root=tmp_path) as folder:
         assert not (folder / "state").exists()
     assert f"{what}.n" in capsys.readouterr().err
