@@ -1,0 +1,72 @@
+"""Clustering: do the classes lie apart without being told? k-means on the features, held against the labels.
+
+Centres are found on train without labels, as many as there are classes there, and test images go to the nearest.
+NMI and ARI need no pairing of clusters with classes; `accuracy` takes the best one-to-one pairing (Hungarian). k-means
+wants round clusters of one size: a class in two parts costs accuracy though a linear probe separates it.
+Source: the usual figures of deep clustering (Xie et al. 2016). Features of length one. No intervals: drawing images
+with replacement makes duplicates, and duplicates raise agreement.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from stages.contracts.params import Seed, StrictModel
+from stages.probe import scoring
+from stages.probe.data import BACKBONE, ProbeData
+from stages.probe.probe import Probe, ProbeResult
+
+
+class Clusters(Probe):
+    """Metrics on the test split: `nmi`, `ari`, `accuracy`, `purity`."""
+
+    needs_labels: ClassVar[bool] = True
+
+    class Params(StrictModel):
+        """clusters: null takes the number of classes in train. iterations, starts: of k-means. seed: of the starts."""
+
+        clusters: Annotated[int, Field(ge=1, le=100_000)] | None = None
+        iterations: Annotated[int, Field(ge=1, le=1000)] = 50
+        starts: Annotated[int, Field(ge=1, le=100)] = 5
+        seed: Seed = 0
+
+    def run(self, data: ProbeData) -> ProbeResult:
+        """Centres from train, agreement on test."""
+        import faiss
+
+        from stages.measures.clustering import agreement
+        from stages.measures.prototypes import unit
+
+        train, test = data.part("train"), data.part(data.test)
+        classes = len(np.unique(train.labels[train.labelled]))
+        x = unit(data.features("train", BACKBONE)).astype(np.float32)
+        k = min(self.params.clusters or classes, len(x))
+        kmeans = faiss.Kmeans(
+            x.shape[1],
+            k,
+            niter=self.params.iterations,
+            nredo=self.params.starts,
+            init_method=faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS,
+            seed=self.params.seed,
+            min_points_per_centroid=1,
+            max_points_per_centroid=max(256, -(-len(x) // k)),
+        )
+        kmeans.train(x)
+        queries = unit(data.features(data.test, BACKBONE)).astype(np.float32)
+        cluster = kmeans.index.search(queries, 1)[1][:, 0]
+        known = int(test.labelled.sum())
+        found = agreement(cluster, test.labels)
+        metrics = {name: scoring.plain(value, known) for name, value in found.items() if value is not None}
+        protocol = {
+            **scoring.counts_note(data),
+            "tap": BACKBONE,
+            "clusters": f"{k}, {'as many as classes in train' if self.params.clusters is None else 'as asked for'}",
+            "k-means": f"on {len(x)} of train, best of {self.params.starts} starts, seed {self.params.seed}",
+            "interval": "none: duplicates would raise agreement",
+        }
+        if "classes absent from train" in protocol:
+            protocol["classes absent from train"] = "their test images count among the clusters that take them in"
+        return ProbeResult(metrics, protocol)
