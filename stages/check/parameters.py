@@ -45,6 +45,7 @@ _PLUGGED: dict[str, tuple[type[StrictModel], str, str, str, tuple[str, str]]] = 
 }
 _PROBES = "stages.probe.probes"
 _PROBE_BASE = ("stages.probe.probe", "Probe")
+_BETWEEN, _BETWEEN_BASE = "between", ("stages.probe.side", "BetweenProbe")  # a folder and a section, not a group
 _SOURCES = "stages.ingest.sources"
 _SOURCE_BASE = ("stages.ingest.source", "Source")
 
@@ -70,6 +71,7 @@ def problems(raw: dict[str, Any]) -> list[Problem]:
     for table in _PLUGGED:
         found += _block_problems(raw, table, classes)
     found += _probe_problems(raw)
+    found += _between_problems(raw.get(_BETWEEN))
     return found + _fit_problems(raw, classes)
 
 
@@ -149,7 +151,7 @@ def _probe_problems(raw: dict[str, Any]) -> list[Problem]:
     rows = _rows(raw, "groups", GroupRow)
     found = _repeated("groups", [row["name"] for _, row in rows])
     package = importlib.import_module(_PROBES)
-    folders = sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.ispkg)
+    folders = sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.ispkg and m.name != _BETWEEN)
     blocks = raw.get("probes")
     if not isinstance(blocks, dict):
         return [*found, Problem("probes", "must hold one block per row of groups", _brief(blocks), " Add it.")]
@@ -177,6 +179,17 @@ def _probe_problems(raw: dict[str, Any]) -> list[Problem]:
                 kind, unknown = _plugin(f"{_PROBES}.{group}", probe, _PROBE_BASE, f"probes.{group}.{probe}", "probe")
                 found += unknown
                 found += _params_problems(kind, block, f"probes.{group}.{probe}") if kind else []
+    return found
+
+
+def _between_problems(block: Any) -> list[Problem]:
+    found: list[Problem] = []
+    probes = block.get("probes") if isinstance(block, dict) else None
+    for probe, params in probes.items() if isinstance(probes, dict) else ():
+        where = f"{_BETWEEN}.probes.{probe}"
+        kind, unknown = _plugin(f"{_PROBES}.{_BETWEEN}", probe, _BETWEEN_BASE, where, "probe")
+        found += unknown
+        found += _params_problems(kind, params, where) if kind else []
     return found
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from stages.probe.data import ProbeData
+    from stages.probe.side import AllSides, BetweenProbe
 
 FOLDER = Path(".reprise/probes")
 KEPT = 500
@@ -37,7 +38,7 @@ _CONTRACTS = ("embeddings", "manifest", "results", "tables")  # how the inputs a
 _RESULT, _PREDICTIONS, _TABLE = "result.json", "predictions.parquet", "table.parquet"
 
 
-def key(name: str, probe: Probe, data: ProbeData) -> str:
+def key(name: str, probe: Probe | BetweenProbe, data: ProbeData | AllSides) -> str:
     """SHA-256 of what the result depends on: data, parameters, the probe's file, measures, this package,
     the contracts that it reads by, libraries."""
     found = hashlib.sha256(

@@ -1,0 +1,82 @@
+"""Do two representations find the same images alike? Mutual nearest neighbours, and disagreement of the answers.
+
+Source: Huh et al. 2024 (mutual kNN: mean share of the k nearest that both sides have in common). Disagreement is
+that of their kNN classifiers on the scored split: the share of images with different answers, and Cohen's kappa, which
+takes out the agreement that their answers' frequencies bring by chance. Two models of one accuracy may agree on
+little. Cosine similarity; chance level of `mutual_knn` in the protocol.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from stages.contracts.params import StrictModel
+from stages.probe.side import BetweenProbe, Examples, Side
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Neighbourhood(BetweenProbe):
+    """Metrics: `mutual_knn`; with labels `disagreement` and `kappa`."""
+
+    symmetric: ClassVar[bool] = True
+    about: ClassVar[str] = "mutual_knn 1: the same neighbours; disagreement 0: the same answers"
+    needs_labels: ClassVar[bool] = False
+
+    class Params(StrictModel):
+        """k: neighbours in common. votes, temperature: of the kNN classifier whose answers are compared."""
+
+        k: Annotated[int, Field(ge=1, le=1000)] = 10
+        votes: Annotated[int, Field(ge=1, le=1000)] = 20
+        temperature: Annotated[float, Field(gt=0, le=100)] = 0.07
+
+    def prepare(self, side: Side, examples: Examples) -> dict[str, Any]:
+        """Neighbours of each scored image among the others, and the classifier's answers."""
+        import numpy as np
+
+        from stages.measures.neighbours import classify, top_k
+
+        n = len(side.test)
+        _, rows = top_k(side.test, side.test, min(self.params.k + 1, n))
+        others = rows != np.arange(n)[:, None]
+        others[others.all(axis=1), -1] = False  # more equal images than neighbours: it is not among its own
+        near = rows[others].reshape(n, rows.shape[1] - 1)
+        answers = None
+        if examples.labelled:
+            known = examples.train_labels >= 0
+            bank, labels = side.train[known], examples.train_labels[known]
+            classes = len(examples.classes)
+            answers, _ = classify(side.test, bank, labels, classes, self.params.votes, self.params.temperature)
+        return {"near": near, "answers": answers, "classes": len(examples.classes)}
+
+    def compare(self, a: dict[str, Any], b: dict[str, Any]) -> dict[str, float | None]:
+        """One pair."""
+        from stages.measures.similarity import mutual_neighbours
+
+        found: dict[str, float | None] = {"mutual_knn": mutual_neighbours(a["near"], b["near"])}
+        if a["answers"] is not None:
+            found["disagreement"] = float((a["answers"] != b["answers"]).mean())
+            found["kappa"] = kappa(a["answers"], b["answers"], a["classes"])
+        return found
+
+    def protocol(self, examples: Examples) -> dict[str, str]:
+        """Which images, and the chance level."""
+        n = len(examples.test_keys)
+        k = min(self.params.k, n - 1)
+        note = {"tap": "backbone", "images": f"{n} of {examples.scored}", "k": f"{k}", "similarity": "cosine"}
+        note["mutual_knn by chance"] = f"{k / (n - 1):.4f}"
+        if examples.labelled:
+            note["answers"] = f"of a kNN classifier, {self.params.votes} votes of {len(examples.train_keys)} of train"
+        return note
+
+
+def kappa(a: np.ndarray, b: np.ndarray, classes: int) -> float:
+    """Cohen's kappa of two (n,) answers in 0..classes-1; 1 when both always give one and the same answer."""
+    import numpy as np
+
+    shares = [np.bincount(side, minlength=classes) / len(side) for side in (a, b)]
+    agreed, chance = float((a == b).mean()), float(shares[0] @ shares[1])
+    return (agreed - chance) / (1 - chance) if chance < 1 else 1.0

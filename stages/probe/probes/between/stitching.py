@@ -1,0 +1,85 @@
+"""Can one encoder's classifier read another encoder's features, without any further training?
+
+Source: Moschella et al. 2023 (relative representations): each image is described by its cosines to fixed anchor images,
+the same for all encoders, so that encoders which differ by a rotation and a scale become interchangeable. Row a, column
+b: accuracy of b's classifier on a's features. `stitched`: relative features; `absolute`: the features themselves, near
+chance unless the encoders share their axes, and without a value where their dimensions differ. The diagonal is the
+native accuracy. Overall, `kept`: off the diagonal, the mean share of the native accuracy of the classifier's encoder.
+Deviation: the classifier is exact ridge regression on standardised features; features are centred at the anchors' mean,
+since relative features are not invariant to translation; nothing is chosen.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from stages.contracts.params import StrictModel
+from stages.probe.side import BetweenProbe, Examples, Side
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Stitching(BetweenProbe):
+    """Metrics: `stitched`, `absolute`."""
+
+    symmetric: ClassVar[bool] = False
+    about: ClassVar[str] = "accuracy of the column's classifier on the row's features; the diagonal is native"
+    needs_labels: ClassVar[bool] = True
+
+    class Params(StrictModel):
+        """anchors: training images at most, the first by key. penalty: of the ridge regression, per example."""
+
+        anchors: Annotated[int, Field(ge=2, le=5000)] = 300
+        penalty: Annotated[float, Field(gt=0, le=1e6)] = 0.01
+
+    def prepare(self, side: Side, examples: Examples) -> dict[str, Any]:
+        """Relative and absolute features of the scored images, and a classifier for each."""
+        from stages.measures.relative import RidgeClassifier, relative
+
+        known, scored = examples.train_labels >= 0, examples.test_labels >= 0
+        labels, classes = examples.train_labels[known], len(examples.classes)
+        anchors = side.train[: self.params.anchors]
+        views = {
+            "stitched": (relative(side.train[known], anchors), relative(side.test[scored], anchors)),
+            "absolute": (side.train[known], side.test[scored]),
+        }
+        prepared = {
+            name: (RidgeClassifier(train, labels, classes, self.params.penalty), test)
+            for name, (train, test) in views.items()
+        }
+        return {"labels": examples.test_labels[scored], **prepared}
+
+    def compare(self, a: dict[str, Any], b: dict[str, Any]) -> dict[str, float | None]:
+        """b's classifiers on a's features."""
+        found: dict[str, float | None] = {}
+        for name in ("stitched", "absolute"):
+            classifier, x = b[name][0], a[name][1]
+            fits = x.shape[1] == len(classifier.mean)
+            found[name] = float((classifier.predict(x) == a["labels"]).mean()) if fits else None
+        return found
+
+    def overall(self, matrices: dict[str, np.ndarray]) -> dict[str, float]:
+        """Share of the native accuracy that is kept, relative and absolute; none with one side."""
+        import numpy as np
+
+        found = {}
+        for metric, name in (("stitched", "kept"), ("absolute", "kept_absolute")):
+            m = matrices[metric]
+            native = np.diag(m)[None, :].repeat(len(m), axis=0)
+            use = ~np.eye(len(m), dtype=bool) & np.isfinite(m) & (native > 0)
+            if use.any():
+                found[name] = float((m[use] / native[use]).mean())
+        return found
+
+    def protocol(self, examples: Examples) -> dict[str, str]:
+        """Which images, anchors and classifier."""
+        train, test = int((examples.train_labels >= 0).sum()), int((examples.test_labels >= 0).sum())
+        return {
+            "tap": "backbone",
+            "images": f"{train} labelled of train, {test} of {examples.scored}",
+            "anchors": f"{min(self.params.anchors, len(examples.train_keys))} of train, centred at their mean",
+            "classifier": f"ridge regression on standardised features, penalty {self.params.penalty:g}",
+        }
