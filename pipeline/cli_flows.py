@@ -34,6 +34,15 @@ def refresh(wait: Annotated[bool, typer.Option("--wait", help="Wait for another 
     _run("refresh", busy="wait" if wait else "drop")
 
 
+@run_app.command()
+def sweep(
+    plan: Annotated[str, typer.Argument(help="A plan below this folder; see docs/sweeps.md.")],
+    drop: Annotated[bool, typer.Option("--drop", help="Give up if another sweep works in this folder.")] = False,
+) -> None:
+    """Try parameters as DVC experiments, and compare them."""
+    _run("sweep", plan=plan, busy="drop" if drop else "wait")
+
+
 @app.command()
 def serve() -> None:
     """Run Prefect's server, a work pool and a worker for this folder until Ctrl-C."""

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.compare import stated_family, verdicts
 from pipeline.processes import CommandFailed, capture
 from pipeline.revisions import WORKSPACE, Figure, Measured, measured
 from pipeline.workspace import STATE
@@ -69,6 +68,10 @@ def difference_markdown(before: Measured | None, now: Measured, root: Path) -> s
     head = "## Difference to the previous run\n\n"
     if before is None:
         return f"{head}There is no previous run of this flow in this folder."
+    if before.means == now.means:
+        return f"{head}No metric changed."
+    from pipeline.compare import stated_family, verdicts  # scipy takes half a second to import
+
     family = stated_family(root)
     spoken = {run: sentence for run, (_, sentence) in verdicts(before, now, family).items()}
     rows = []
@@ -79,8 +82,6 @@ def difference_markdown(before: Measured | None, now: Measured, root: Path) -> s
                 change = f"{new[name] - old[name]:+.4f}" if name in old and name in new else ""
                 verdict = spoken.get(run, "") if name == family else ""
                 rows.append([run, name, _shown(old.get(name)), _shown(new.get(name)), change, verdict])
-    if not rows:
-        return f"{head}No metric changed."
     columns = ["run", "metric", "previous", "now", "difference", "verdict"]
     return f"{head}{len(rows)} figures changed; verdicts are given for {escaped(family)}.\n\n{table(columns, rows)}"
 

@@ -53,7 +53,7 @@ def tidy(address: str, root: Path, *, stuck_seconds: float = STUCK_SECONDS, but:
     known = _Deployments(address, root)
     closed = []
     still_open = set()
-    for run in _open_runs(address):
+    for run in list(_open_runs(address)):  # closing one moves the pages
         still_open.add(run["id"])
         if run["id"] == but:
             continue

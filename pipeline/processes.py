@@ -88,7 +88,7 @@ def run(
     if reader:
         reader.join(timeout=5)
     if received:
-        _tell_previous_handler(received[0])
+        tell_handler(received[0])
         raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(128 + received[0])
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
@@ -206,7 +206,8 @@ def _forwarding(leader: int) -> Iterator[list[int]]:
             signal.signal(number, action)
 
 
-def _tell_previous_handler(signum: int) -> None:
+def tell_handler(signum: int) -> None:
+    """Let whoever handles a signal in this process act as if it had just arrived."""
     handler = signal.getsignal(signum)
     if callable(handler) and handler is not signal.default_int_handler:
         handler(signum, None)

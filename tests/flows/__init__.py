@@ -1,0 +1,1 @@
+"""Tests of the flows: one real Prefect server and worker for the session, toy graphs whose stages cost little."""

@@ -1,0 +1,177 @@
+"""A toy graph for flows: six stages that do what the text of their input says, and how to ask Prefect about them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.rest import call
+from tests.pipeline.dvc_project import Project, new_project
+
+_GRAPH = """
+stages:
+  check:
+    cmd: python -m stages.work check params.yaml data/check
+    meta: {constant: true}
+    deps: [params.yaml]
+    outs: [data/check]
+  shard:
+    cmd: python -m stages.work shard input.txt data/shards
+    deps: [data/check, input.txt, source.lock.json]
+    outs: [data/shards]
+  pretrain:
+    matrix: {run: "${runs}"}
+    cmd: python -m stages.work ${item.run.name} methods/${item.run.name}.txt data/runs/${item.run.name}/0
+    deps: [data/shards, "methods/${item.run.name}.txt"]
+    outs: ["data/runs/${item.run.name}/0"]
+  summary:
+    cmd: python -m stages.work summary params.yaml data/summary
+    deps: [data/runs]
+    params: [runs]
+    outs: [data/summary]
+    metrics:
+      - metrics.json: {cache: false}
+"""
+_WORK = """
+import json, os, pathlib, sys, time
+name, source, out = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
+pathlib.Path("ran.log").open("a").write(os.environ["DVC_STAGE"] + "\\n")
+text = source.read_text() if name != "check" else ""
+print(f"this is {name}", flush=True)
+if "leak" in text:
+    print("\\n".join(f"{k}={v}" for k, v in os.environ.items()))
+    print(pathlib.Path(".dvc/config.local").read_text(), "https://me:" + os.environ["CANARY_SECRET"] + "@example.org/x")
+if "fail" in text:
+    sys.exit("error: the toy was told to fail (methods). Found: fail. Write something else.")
+if "flaky" in text and not pathlib.Path("tried").exists():
+    pathlib.Path("tried").touch()
+    sys.exit("error: the archive cannot be downloaded (https://example.org). Found: timed out. Fetch it elsewhere.")
+if "sleep" in text and not pathlib.Path("awake").exists():
+    from stages.runtime.entry import prepare_process
+    prepare_process()
+    pathlib.Path("sleeping").write_text(str(os.getpid()))
+    time.sleep(600)
+out.mkdir(parents=True, exist_ok=True)
+(out / "x").write_text(f"{out}: {text}")
+if name == "summary":
+    runs = [p.parent.name for p in sorted(pathlib.Path("data/runs").glob("*/0"))]
+    metrics = {run: {"knn": {"top1": len((pathlib.Path("data/runs") / run / "0/x").read_text()) / 100}} for run in runs}
+    pathlib.Path("metrics.json").write_text(json.dumps(metrics))
+"""
+_DEPLOYMENTS = """
+name: reprise
+pull:
+  - prefect.deployments.steps.set_working_directory: {{directory: "{{{{ $PWD }}}}"}}
+deployments:
+  - name: {name}
+    entrypoint: pipeline/flows.py:reproduce
+    parameters: {{retry_delay_seconds: 0}}
+    work_pool: {{name: reprise}}
+    concurrency_limit: {{limit: 1, collision_strategy: CANCEL_NEW}}
+    schedules: {schedules}
+"""
+
+
+def toy_project(root: Path, repository: Path) -> Project:
+    """The toy before its first run, named after its folder."""
+    project = new_project(root)
+    project.write("dvc.yaml", _GRAPH)
+    project.write("params.yaml", "seeds: [0]\nruns: [{name: left}, {name: right}]\n")
+    project.write("input.txt", "images")
+    project.write("methods/left.txt", "1")
+    project.write("methods/right.txt", "2")
+    project.write("stages/__init__.py", f"__path__.append({str(repository / 'stages')!r})\n")
+    project.write("stages/work.py", _WORK)
+    project.write(
+        "stages/check.py",
+        "import sys\nif 'wrong' in open('params.yaml').read(): sys.exit('error: 1 wrong parameter')\n",
+    )
+    project.write("stages/ingest/__init__.py", "")
+    scan = "import pathlib\npathlib.Path('source.lock.json').write_text(pathlib.Path('source').read_text())\n"
+    project.write("stages/ingest/scan.py", scan)
+    project.write("source", "{}")
+    (root / "pipeline").symlink_to(repository / "pipeline", target_is_directory=True)
+    deploy_as(project, root.name)
+    return project
+
+
+def deploy_as(project: Project, name: str, schedules: str = "[]") -> None:
+    """Write prefect.yaml with one deployment of `reproduce`."""
+    project.write("prefect.yaml", _DEPLOYMENTS.format(name=name, schedules=schedules))
+
+
+@dataclass(frozen=True)
+class Prefect:
+    """The session's server."""
+
+    address: str
+
+    def deployment(self, name: str) -> dict[str, Any]:
+        return call(self.address, "GET", f"/deployments/name/reproduce/{name}")
+
+    def start(self, name: str, **more: Any) -> str:
+        """Create a run of a deployment; its id."""
+        made = call(self.address, "POST", f"/deployments/{self.deployment(name)['id']}/create_flow_run", more)
+        return str(made["id"])
+
+    def run(self, run: str) -> dict[str, Any]:
+        return call(self.address, "GET", f"/flow_runs/{run}")
+
+    def runs_of(self, name: str) -> list[dict[str, Any]]:
+        """Runs of a deployment that have begun, oldest first."""
+        body = {
+            "deployments": {"id": {"any_": [self.deployment(name)["id"]]}},
+            "flow_runs": {"start_time": {"is_null_": False}},
+            "sort": "START_TIME_ASC",
+        }
+        return call(self.address, "POST", "/flow_runs/filter", body)
+
+    def last_run(self) -> dict[str, Any]:
+        """The run that began last."""
+        begun = {"flow_runs": {"start_time": {"is_null_": False}}, "sort": "START_TIME_DESC", "limit": 1}
+        (found,) = call(self.address, "POST", "/flow_runs/filter", begun)
+        return found
+
+    def tasks(self, run: str) -> dict[str, tuple[str, str]]:
+        """Task run name -> (state's name, its message); the server writes them down a moment late."""
+        body = {"flow_runs": {"id": {"any_": [run]}}, "limit": 200}
+        found = call(self.address, "POST", "/task_runs/filter", body)
+        return {task["name"]: (task["state"]["name"], task["state"]["message"] or "") for task in found}
+
+    def logs(self, run: str) -> list[str]:
+        body = {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC", "limit": 200}
+        return [line["message"] for line in call(self.address, "POST", "/logs/filter", body)]
+
+    def artifacts(self, run: str) -> dict[str, str]:
+        body = {"flow_runs": {"id": {"any_": [run]}}, "limit": 200}
+        return {a["key"]: a["data"] for a in call(self.address, "POST", "/artifacts/filter", body)}
+
+    def await_state(self, run: str, *types: str, seconds: float = 90.0) -> dict[str, Any]:
+        return wait_for(lambda: next((r for r in [self.run(run)] if r["state_type"] in types), None), seconds)
+
+    def await_tasks(self, run: str, names: Iterable[str]) -> dict[str, tuple[str, str]]:
+        """The tasks of a run, once those named have ended."""
+        ends = ("Cached", "Ran", "Restored", "Failed", "Skipped", "Completed", "Transient", "Crashed", "Cancelled")
+
+        def ended() -> dict[str, tuple[str, str]] | None:
+            tasks = self.tasks(run)
+            return tasks if all(tasks.get(name, ("",))[0] in ends for name in names) else None
+
+        return wait_for(ended, 20)
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+    """The first truthy answer.
+
+    Raises:
+        TimeoutError: none came.
+    """
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.2)
+    raise TimeoutError(f"nothing in {seconds} s")
