@@ -10,11 +10,12 @@ import numpy as np
 from stages.contracts.embeddings import read_embeddings, taps_in
 from stages.contracts.errors import EmbeddingError
 from stages.contracts.manifest import MANIFEST, read_manifest
+from stages.contracts.targets import TARGETS, read_targets
 from stages.probe.probe import Part
 
 BACKBONE = "backbone"
 AUGMENTED = "augmented.parquet"  # beside the embeddings: a column a change of the image
-_COLUMNS = ["key", "split", "label", "group"]
+_COLUMNS = ["key", "split", "label", "group", "path"]
 
 
 class ProbeData:
@@ -23,14 +24,17 @@ class ProbeData:
     Args:
         embeddings: path of an embeddings file. manifest: path of the manifest.
         confidence: of every interval. device: where probes compute, `cpu` or `cuda`.
+        targets: path of targets.csv.
 
     Attributes:
         classes: names of the classes over all splits, sorted; a label is an index into them.
         taps: names of the taps, `backbone` first.
+        targets: attributes and quantities beside the label; none for most data.
         test: the split that is scored: "test", else "val", else "train".
 
     Raises:
         EmbeddingError: the file does not hold exactly the images of the manifest, in the same splits.
+        ManifestError: the manifest or targets.csv cannot be used.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class ProbeData:
         manifest: str | Path = MANIFEST,
         confidence: float = 0.95,
         device: str = "cpu",
+        targets: str | Path = TARGETS,
     ) -> None:
         self._path, self.confidence, self.device = Path(embeddings), confidence, device
         self.taps = tuple(taps_in(embeddings))
@@ -50,7 +55,7 @@ class ProbeData:
                 fix="Run `dvc repro embed`.",
             )
         table = read_manifest(manifest, _COLUMNS)
-        keys, splits, labels, groups = (np.asarray(table[c].to_pylist(), dtype=object) for c in _COLUMNS)
+        keys, splits, labels, groups, paths = (np.asarray(table[c].to_pylist(), dtype=object) for c in _COLUMNS)
         self._features: dict[str, np.ndarray] = {}
         self._join(keys, splits)
         self._keys, self._splits = keys, splits
@@ -58,6 +63,7 @@ class ProbeData:
         index = {name: i for i, name in enumerate(self.classes)}
         self._labels = np.array([index.get(label, -1) for label in labels], dtype=np.int64)
         self._groups = _numbered(groups, keys)
+        self.targets = read_targets(keys.tolist(), paths.tolist(), targets)
         present = set(splits)
         self.test = next((s for s in ("test", "val") if s in present), "train")
 
@@ -102,6 +108,10 @@ class ProbeData:
             self._features[tap] = read_embeddings(self._path, tap)[2]
         return self._features[tap][self._splits == split]
 
+    def target(self, name: str, split: str) -> np.ndarray:
+        """(n,) float64 values of one column of targets.csv, NaN where unknown, in the order of `part(split)`."""
+        return self.targets.values[name][self._splits == split]
+
     def choose(self, split: str, n: int) -> np.ndarray:
         """Up to n rows of a split, picked by the hash of their keys: the same images in every run. Increasing rows."""
         keys = self.part(split).keys
@@ -139,6 +149,8 @@ class ProbeData:
         for path in (self._path, self._path.with_name(AUGMENTED))[: 1 + augmented]:
             with path.open("rb") as file:
                 found.update(hashlib.file_digest(file, "sha256").digest())
+        for name, values in self.targets.values.items():
+            found.update(f"{name} ".encode() + values.tobytes())
         columns = [self._keys.tolist(), self._splits.tolist(), [] if self._groups is None else self._groups.tolist()]
         if labels:
             columns += [list(self.classes), self._labels.tolist()]

@@ -135,6 +135,18 @@ def counts_note(data: ProbeData) -> dict[str, str]:
     return note
 
 
+def targets_note(data: ProbeData, names: list[str]) -> dict[str, str]:
+    """Protocol entries that every probe on targets.csv states."""
+    note = {"scored on": data.test_note, "confidence": f"{data.confidence:g}"}
+    for split in dict.fromkeys(("train", "val", data.test)):
+        known = [int((~np.isnan(data.target(name, split))).sum()) for name in names]
+        note[f"{split} images"] = f"{min(known)} to {max(known)} with a value, of {len(data.part(split))}"
+    if data.targets.unmatched:
+        note["rows of targets.csv that name no image"] = f"{data.targets.unmatched}"
+    note["interval"] = "bootstrap over groups" if data.part(data.test).groups is not None else "bootstrap over images"
+    return note
+
+
 def why_not(data: ProbeData) -> str | None:
     """Why a labelled probe cannot run on these data, or None if it can."""
     if not data.classes:

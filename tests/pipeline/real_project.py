@@ -17,7 +17,7 @@ def real_project(root: Path, repository: Path) -> Project:
     project = new_project(root)
     shutil.copytree(repository / "stages", root / "stages", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(repository / ".dvc/plots", root / ".dvc/plots")
-    for name in ("dvc.yaml", ".dvcignore"):
+    for name in ("dvc.yaml", ".dvcignore", "targets.csv"):
         shutil.copy(repository / name, root / name)
     yaml = YAML()
     params = yaml.load((repository / "params.yaml").read_text(encoding="utf-8"))
