@@ -45,6 +45,12 @@ def toy(tmp_path: Path, repository: Path) -> Iterator[Project]:
         process.kill()
 
 
+@pytest.fixture
+def unused_port() -> int:
+    """A port that nothing listens on."""
+    return server.free_port()
+
+
 @pytest.fixture(scope="session")
 def serving(
     tmp_path_factory: pytest.TempPathFactory, repository: Path, _import_path: None
