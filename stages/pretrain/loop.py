@@ -21,6 +21,7 @@ from stages.networks.state import arrays_of, load_optimizer, tensors_of
 from stages.pretrain.method import Batch, Method
 from stages.pretrain.params import TrainParams
 from stages.pretrain.parts.optimization import build_optimizer, learning_rate_at, scaled_learning_rate
+from stages.pretrain.sampler import batch_count
 from stages.runtime.device import Compute
 from stages.runtime.progress import Progress
 from stages.runtime.seeding import seed_torch
@@ -65,7 +66,7 @@ def train(
     device = torch.device(compute.device)
     method.to(device=device, memory_format=torch.channels_last).train()
     optimizer = build_optimizer(method, params, method.parameter_groups())
-    batches_an_epoch = len(make_batches(0))
+    batches_an_epoch = batch_count(len(clusters), params.batch_size)
     steps, warmup = params.epochs * batches_an_epoch, min(params.warmup_epochs, params.epochs - 1) * batches_an_epoch
     peak = scaled_learning_rate(params.learning_rate, params.batch_size)
 

@@ -133,20 +133,14 @@ def read_inputs(labels: Path, image: ImageParams, params: TrainParams, compute: 
     rows = shards.rows("train")
     decoded = open_decoded(shards, rows, image.channels, None, threads=compute.threads)
     clusters = clusters_for(read_pseudo_labels(labels), shards.keys[rows], labels)
-    mean, std = pixel_statistics(shards, rows, image, compute)
+    mean, std = pixel_statistics(decoded, image)
     return Inputs(shards, decoded, clusters, resolve_views(params.views, VIEWS, image, mean, std))
 
 
-def pixel_statistics(
-    shards: Shards, rows: np.ndarray, image: ImageParams, compute: Compute
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def pixel_statistics(decoded: Decoded, image: ImageParams) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel on the 0..1 scale, in exact integers, over evenly spaced images."""
-    chosen = rows[:: -(-len(rows) // STATISTICS_ROWS)] if len(rows) else rows
-    pixels = (
-        open_decoded(shards, chosen, image.channels, None, threads=compute.threads)
-        .resized(image.size)
-        .reshape(-1, image.channels)
-    )
+    every = max(1, -(-len(decoded) // STATISTICS_ROWS))
+    pixels = decoded.resized(image.size, range(0, len(decoded), every)).reshape(-1, image.channels)
     total, squares = pixels.sum(axis=0, dtype=np.int64), np.zeros(image.channels, dtype=np.int64)
     for start in range(0, len(pixels), 1 << 22):
         squares += np.square(pixels[start : start + (1 << 22)].astype(np.int64)).sum(axis=0)

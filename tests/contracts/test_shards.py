@@ -192,6 +192,14 @@ def test_beyond_the_bound_images_are_decoded_on_access_with_the_same_result(tmp_
     assert all(np.array_equal(cached.image(i), direct.image(i)) for i in range(5))
 
 
+@pytest.mark.parametrize("uniform", [True, False])
+def test_some_rows_are_resized_as_they_are_among_all(tmp_path: Path, uniform: bool) -> None:
+    shards = make_shards(tmp_path / "s", [(8, 8)] * 6) if uniform else make_shards(tmp_path / "s")
+    pixels = open_decoded(shards, shards.rows(), 3, cache=tmp_path / "cache")
+    for size in (8, 11):
+        assert np.array_equal(pixels.resized(size, range(1, 5, 2)), pixels.resized(size)[1:5:2])
+
+
 def test_older_entries_make_room(tmp_path: Path) -> None:
     shards = make_shards(tmp_path / "s", [(16, 16)] * 4)
     cache, one = tmp_path / "cache", 3 * 16 * 16 * 3

@@ -31,17 +31,12 @@ def batched_view(images: Tensor, settings: ViewSettings, rng: torch.Generator, d
     Returns:
         (B, C, S, S) float32, normalised.
     """
-    x = images.to(device).permute(0, 3, 1, 2).float().div_(255.0)
-    x = resized_crops(
-        x,
-        draw_crops(len(x), images.shape[1], images.shape[2], settings.crop_scale_min, rng, settings.crop_scale_max).to(
-            device
-        ),
-        settings.size,
-    )
-    if settings.flip:
-        mirrored = (torch.rand(len(x), generator=rng) < 0.5).to(device)
-        x = torch.where(mirrored.view(-1, 1, 1, 1), x.flip(3), x)
+    x = images.to(device).float().div_(255.0)
+    boxes = draw_crops(
+        len(x), images.shape[1], images.shape[2], settings.crop_scale_min, rng, settings.crop_scale_max
+    ).to(device)
+    mirrored = (torch.rand(len(x), generator=rng) < 0.5).to(device) if settings.flip else None
+    x = resized_crops(x, boxes, settings.size, mirrored)
     if settings.jitter > 0:
         x = colour_jitter(x, settings.jitter, rng)
     if settings.grey > 0 and settings.channels == 3:
@@ -59,7 +54,7 @@ def normalise(x: Tensor, settings: ViewSettings) -> Tensor:
     """(B, C, S, S) in [0, 1] -> (x - mean) / std, channels last in memory."""
     mean = torch.tensor(settings.mean, device=x.device).view(1, -1, 1, 1)
     std = torch.tensor(settings.std, device=x.device).view(1, -1, 1, 1)
-    return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
+    return x.sub(mean).div_(std).contiguous(memory_format=torch.channels_last)
 
 
 def draw_crops(
@@ -102,15 +97,30 @@ def resize_weights(start: Tensor, length: Tensor, size_in: int, size_out: int) -
     return weight / weight.sum(dim=2, keepdim=True)
 
 
-def resized_crops(x: Tensor, boxes: Tensor, size: int) -> Tensor:
-    """(B, C, H, W), (B, 4) top, left, height, width -> (B, C, S, S)."""
-    rows = resize_weights(boxes[:, 0], boxes[:, 2], x.shape[2], size)[:, None]
-    columns = resize_weights(boxes[:, 1], boxes[:, 3], x.shape[3], size)[:, None]
-    return rows @ x @ columns.transpose(2, 3)
+def resized_crops(x: Tensor, boxes: Tensor, size: int, mirrored: Tensor | None = None) -> Tensor:
+    """Cut and resize every image.
+
+    Args:
+        x: (B, H, W, C). boxes: (B, 4) top, left, height, width. mirrored: (B,) bool, left-right after resizing.
+
+    Returns:
+        (B, C, S, S).
+    """
+    count, height, width, channels = x.shape
+    rows = resize_weights(boxes[:, 0], boxes[:, 2], height, size)
+    columns = resize_weights(boxes[:, 1], boxes[:, 3], width, size)
+    if mirrored is not None:
+        columns = torch.where(mirrored.view(-1, 1, 1), columns.flip(1), columns)
+    across = rows[:, None] @ x.permute(0, 3, 1, 2)
+    # One product an image, all channels at once: broadcasting would copy the weights for each channel.
+    return torch.bmm(across.reshape(count, -1, width), columns.transpose(1, 2)).view(count, channels, size, size)
 
 
 def colour_jitter(x: Tensor, strength: float, rng: torch.Generator) -> Tensor:
-    """SimCLR's colour distortion: four changes in an order of its own per image, clipped to [0, 1] after each."""
+    """SimCLR's colour distortion: four changes in an order of its own per image, clipped to [0, 1] after each.
+
+    Changes `x` in place and returns it.
+    """
     count = len(x)
     kinds = 4 if x.shape[1] == 3 else 2  # grey images have neither saturation nor hue
     low, high = max(0.0, 1.0 - 0.8 * strength), 1.0 + 0.8 * strength
@@ -124,7 +134,7 @@ def colour_jitter(x: Tensor, strength: float, rng: torch.Generator) -> Tensor:
             if len(chosen):
                 rows = chosen.to(x.device)
                 amount = factor[chosen, kind].to(x.device).view(-1, 1, 1, 1)
-                x = x.index_copy(0, rows, change(x[rows], amount).clamp_(0.0, 1.0))
+                x.index_copy_(0, rows, change(x[rows], amount).clamp_(0.0, 1.0))
     return x
 
 
@@ -150,8 +160,8 @@ def _saturation(x: Tensor, factor: Tensor) -> Tensor:
 
 def _hue(x: Tensor, turns: Tensor) -> Tensor:
     """Rotate the hue by `turns` of a full circle, through HSV."""
-    value, _ = x.max(dim=1, keepdim=True)
-    chroma = value - x.min(dim=1, keepdim=True)[0]
+    value = x.amax(dim=1, keepdim=True)
+    chroma = value - x.amin(dim=1, keepdim=True)
     safe = torch.where(chroma > 0, chroma, 1.0)
     red, green, blue = x.split(1, dim=1)
     hue = torch.where(
@@ -167,7 +177,7 @@ def _hue(x: Tensor, turns: Tensor) -> Tensor:
 
 
 def gaussian_blur(x: Tensor, probability: float, kernel: int, rng: torch.Generator) -> Tensor:
-    """Blur each image with probability `probability`, sigma uniform in [0.1, 2] pixels, edges reflected."""
+    """Blur each image with probability `probability`, sigma uniform in [0.1, 2] pixels, edges reflected; in place."""
     sigma = torch.empty(len(x)).uniform_(*BLUR_SIGMA, generator=rng)
     chosen = torch.nonzero(torch.rand(len(x), generator=rng) < probability)[:, 0]
     if not len(chosen):
@@ -175,7 +185,7 @@ def gaussian_blur(x: Tensor, probability: float, kernel: int, rng: torch.Generat
     rows = chosen.to(x.device)
     vertical = _blur_weights(sigma[chosen], kernel, x.shape[2]).to(x.device)[:, None]
     horizontal = _blur_weights(sigma[chosen], kernel, x.shape[3]).to(x.device)[:, None]
-    return x.index_copy(0, rows, vertical @ x[rows] @ horizontal.transpose(2, 3))
+    return x.index_copy_(0, rows, vertical @ x[rows] @ horizontal.transpose(2, 3))
 
 
 def _blur_weights(sigma: Tensor, kernel: int, size: int) -> Tensor:
