@@ -67,11 +67,25 @@ def heatmap(confusion: Confusion, label: str) -> Markup:
     """Rows are true classes, columns predicted ones; shade is the share of the row, the figure the count."""
     size = len(confusion.names)
     cell = 30.0 if size <= 12 else 25.0
-    left = margin(confusion.names, LETTERS)
-    tilted = max(len(abbreviated(name, LETTERS)) for name in confusion.names) > 3 if confusion.names else False
+    left, top, tilted, body = names_around(confusion.names, cell)
+    for i, row in enumerate(confusion.counts):
+        for j, count in enumerate(row):
+            drawn = _cell(left + cell * j, top + cell * i, cell, count, count / (sum(row) or 1), right=i == j)
+            if count:
+                pair = f"true {shown(confusion.names[i])}, predicted {shown(confusion.names[j])}"
+                drawn = Markup("<g><title>{}: {:,} of {:,}</title>{}</g>").format(pair, count, sum(row), drawn)
+            body.append(drawn)
+    width = left + cell * size + (50 if tilted else 4)
+    return svg(width, top + cell * size + 6, label, body, "chart heatmap")
+
+
+def names_around(names: Sequence[str], cell: float) -> tuple[float, float, bool, list[Markup]]:
+    """Names at the left and on top of a square of cells: where the cells begin (x, y), whether names tilt, drawing."""
+    left = margin(names, LETTERS)
+    tilted = max((len(abbreviated(name, LETTERS)) for name in names), default=0) > 3
     top = left * 0.9 if tilted else 24.0
     body = []
-    for index, name in enumerate(confusion.names):
+    for index, name in enumerate(names):
         middle = cell * (index + 0.5)
         full = Markup("<title>{}</title>").format(shown(name))
         body.append(
@@ -88,15 +102,7 @@ def heatmap(confusion: Confusion, label: str) -> Markup:
                 x, y, turn, abbreviated(name, LETTERS), full
             )
         )
-    for i, row in enumerate(confusion.counts):
-        for j, count in enumerate(row):
-            drawn = _cell(left + cell * j, top + cell * i, cell, count, count / (sum(row) or 1), right=i == j)
-            if count:
-                pair = f"true {shown(confusion.names[i])}, predicted {shown(confusion.names[j])}"
-                drawn = Markup("<g><title>{}: {:,} of {:,}</title>{}</g>").format(pair, count, sum(row), drawn)
-            body.append(drawn)
-    width = left + cell * size + (50 if tilted else 4)
-    return svg(width, top + cell * size + 6, label, body, "chart heatmap")
+    return left, top, tilted, body
 
 
 def _cell(x: float, y: float, size: float, count: int, part: float, right: bool) -> Markup:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stages.contracts.shards import DIRECTORY, INDEX, Shards
+from stages.report.between import read_between
 from stages.report.comparison import read_comparison
 from stages.report.gather_data import gather_data
 from stages.report.gather_runs import gather_label_sets, gather_runs
@@ -26,4 +27,5 @@ def gather() -> Artifacts:
         comparison=comparison,
         inputs=inputs(),
         album=Album(shards),
+        between=read_between(),
     )

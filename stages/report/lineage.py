@@ -15,6 +15,7 @@ _PATTERNS = (
     "data/runs/*/*/*",
     "data/embed/*/*/*",
     "data/probe/*/*/*/*",
+    "data/between/*",
     "data/summary/*",
 )
 

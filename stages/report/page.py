@@ -17,7 +17,8 @@ import jinja2
 from markupsafe import Markup
 
 from stages.contracts.manifest import SPLITS
-from stages.report import sections_data, sections_pictures, sections_runs
+from stages.report import between, sections_data, sections_pictures, sections_runs
+from stages.report.between import Between
 from stages.report.comparison import Comparison, how_tested, outcome
 from stages.report.gather_data import DataPart
 from stages.report.gather_runs import LabelSet, Run
@@ -34,6 +35,7 @@ _CONTENTS = (
     ("batches", "Guided batches"),
     ("map", "Embedding map"),
     ("neighbours", "Neighbours"),
+    ("between", "Between runs"),
     ("confusion", "Confusion"),
     ("parameters", "Parameters"),
     ("lineage", "Lineage"),
@@ -50,6 +52,7 @@ class Artifacts:
     comparison: Comparison | None
     inputs: tuple[Input, ...]
     album: Album
+    between: Between | None = None
 
 
 def render(artifacts: Artifacts, wanted_samples: int) -> bytes:
@@ -128,6 +131,7 @@ def _values(artifacts: Artifacts, wanted_samples: int) -> dict[str, Any]:
         "batches": sections_runs.guided_batches(runs),
         "maps": maps,
         "queries": sections_pictures.queries(runs, labels, artifacts.album),
+        "between": between.sections(artifacts.between),
         "confusions": sections_pictures.confusions(runs, classes),
         "parameters": sections_runs.parameter_rows(runs),
         "protocol": sections_runs.protocol_rows(runs),
