@@ -124,8 +124,8 @@ def run_sweep(
         base = base_of_folder(root)
         points = points_of(plan, base.source)
         run = _Run(base, cache_of(root), [_known(base, point) for point in points], say, on_line, on_point)
-        for point in run.points:
-            run.tell(point)
+        for i in range(len(points)):
+            run.tell(i)
         with _stopping(cancelled) as stop:
             run.all(plan.parallel, stop)
         tables = {p.name: table_of(root, p.experiment) for p in run.points if p.experiment}
@@ -177,10 +177,11 @@ class _Run:
         self._say, self._on_line, self._on_point = say, on_line, on_point
         self._hide, self._telling = redactor(base.root), threading.Lock()
 
-    def tell(self, point: SweepPoint) -> None:
+    def tell(self, i: int) -> None:
+        point = self.points[i]
         with self._telling:
             if point.state != WAITING:
-                self._say(point.line())
+                self._say(f"[{i + 1}/{len(self.points)}] {point.line()}")
             if self._on_point:
                 self._on_point(point)
 
@@ -241,7 +242,7 @@ class _Run:
 
     def _becomes(self, i: int, state: str, **what: object) -> None:
         self.points[i] = replace(self.points[i], state=state, **what)  # type: ignore[arg-type]
-        self.tell(self.points[i])
+        self.tell(i)
 
     def _writer(self, name: str, write: Callable[[str], object]) -> Callable[[str], None]:
         def each(line: str) -> None:

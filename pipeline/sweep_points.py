@@ -165,10 +165,13 @@ def write_changes(path: Path, changes: Mapping[str, Any]) -> None:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
+    yaml.indent(mapping=2, sequence=4, offset=2)  # as params.yaml is laid out
     with path.open(encoding="utf-8") as file:
         document = yaml.load(file)
+    wanted = read_yaml(path)
     for key, value in changes.items():
         _set(document, key, value)
+        _set(wanted, key, value)
     text = io.StringIO()
     try:
         yaml.dump(document, text)
@@ -177,12 +180,8 @@ def write_changes(path: Path, changes: Mapping[str, Any]) -> None:
         found = read_yaml(path)
     except (YAMLError, UnicodeEncodeError, ParameterError) as error:
         raise _refused("YAML cannot hold these values", ", ".join(changes), error) from error
-    for key, value in changes.items():
-        arrived = _at(found, key)
-        if canonical(arrived) != canonical(value):
-            raise _refused(
-                "YAML cannot hold this value exactly", key, f"{canonical(value)} became {canonical(arrived)}"
-            )
+    if canonical(found) != canonical(wanted):
+        raise _refused("YAML cannot hold these values exactly", ", ".join(changes), "other values after writing")
 
 
 def _set(document: Any, key: str, value: Any) -> None:
@@ -202,12 +201,6 @@ def _inside(block: Any, part: str | int, key: str) -> Any:
     if isinstance(block, list) and isinstance(part, int) and part < len(block):
         return block[part]
     raise _refused("params.yaml has no such place", key, f"nothing at '{part}'")
-
-
-def _at(document: Any, key: str) -> Any:
-    for part in _parts(key):
-        document = document[part]
-    return document
 
 
 def _parts(key: str) -> list[str | int]:

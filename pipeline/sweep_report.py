@@ -15,6 +15,7 @@ from pipeline.revisions import Figure, per_seed
 from stages.contracts.errors import ResultError
 from stages.measures.statistics import CONFIDENCE, Pair, compare, holm, verdict
 
+_LONGEST = 60  # characters
 Seeds = Mapping[int, Figure]
 Table = Mapping[str, Mapping[str, Seeds]]  # "probe.metric" -> run -> seed -> Figure
 
@@ -92,7 +93,7 @@ class Comparison:
         if rows:
             lines += _markdown(self.columns(), rows)
         else:
-            lines.append("No point is done yet.")
+            lines.append("There are no figures to compare yet.")
         lines += ["", "`dvc exp show` lists the experiments, `dvc exp apply NAME` puts one into the folder."]
         return "\n".join(lines) + "\n"
 
@@ -117,7 +118,7 @@ def compare_points(
     if known:
         _must_decide(metric, known)
     test = metric.removesuffix("_val")
-    differences = _differences(read, base, metric, confidence)
+    differences = _differences(read, {p: _short(p, titles[p]) for p in read}, base, metric, confidence)
     return Comparison(base, metric, test if test != metric and test in known else None, read, titles, differences)
 
 
@@ -141,7 +142,9 @@ def _must_decide(metric: str, known: set[str]) -> None:
         )
 
 
-def _differences(tables: Mapping[str, Table], base: str, metric: str, confidence: float) -> tuple[Difference, ...]:
+def _differences(
+    tables: Mapping[str, Table], shown: Mapping[str, str], base: str, metric: str, confidence: float
+) -> tuple[Difference, ...]:
     found: list[Difference] = []
     before = tables.get(base, {})
     for point, after in tables.items():
@@ -154,7 +157,7 @@ def _differences(tables: Mapping[str, Table], base: str, metric: str, confidence
                 found.append(Difference(point, run, None, "Not touched by these changes: every figure is the same."))
             else:
                 values = {
-                    f"{run} at {name}": {seed: figure.value for seed, figure in table[metric][run].items()}
+                    f"{run} at {shown[name]}": {seed: figure.value for seed, figure in table[metric][run].items()}
                     for name, table in ((base, before), (point, after))
                 }
                 pairs = compare(values, confidence=confidence)
@@ -188,6 +191,11 @@ def _judged(found: Sequence[Difference], level: float) -> tuple[Difference, ...]
         else d
         for i, d in enumerate(found)
     )
+
+
+def _short(point: str, title: str) -> str:
+    """What a verdict calls a point: its changes, or its name where they are long."""
+    return title if len(title) <= _LONGEST else point
 
 
 def _of(table: Table, run: str) -> dict[str, Seeds]:
