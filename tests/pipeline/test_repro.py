@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -191,3 +192,30 @@ def test_outside_a_project(tmp_path: Path) -> None:
     assert refused.returncode == 1
     assert "this is not a Reprise project" in refused.stderr
     assert sys.executable not in refused.stderr
+
+
+def test_plain_dvc_refuses_a_broken_lock_and_names_it(built: Project) -> None:
+    """What docs/interruptions.md quotes; `reprise repro` mends it (above)."""
+    whole = built.lock()
+    (built.root / "dvc.lock").write_bytes(whole[: len(whole) // 2] + b"\n  : {")
+    refused = built.dvc("repro", check=False)
+    assert refused.returncode != 0
+    assert "dvc.lock' is invalid" in refused.stderr
+    assert built.ran() == []
+    built.reprise("repro")
+    assert built.lock() == whole
+
+
+def test_two_started_at_the_same_moment_do_everything_once(toy: Project) -> None:
+    """One waits for the other; without --wait one gives up. Either way each stage runs once."""
+    with ThreadPoolExecutor(2) as pool:
+        done = [each.result() for each in [pool.submit(toy.reprise, "repro", "--wait") for _ in range(2)]]
+    assert sorted("waiting for another run" in each.stdout for each in done) == [False, True]
+    assert toy.ran() == ALL
+    toy.replace("methods/simclr.py", "2", "3")
+    with ThreadPoolExecutor(2) as pool:
+        done = [each.result() for each in [pool.submit(toy.reprise, "repro", check=False) for _ in range(2)]]
+    assert 0 in [each.returncode for each in done]
+    refused = [each for each in done if each.returncode]
+    assert all("another run works in this folder" in each.stderr for each in refused)
+    assert sorted(toy.ran()).count("pretrain@run1-0") == 1
