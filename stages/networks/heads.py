@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -38,3 +40,38 @@ class Projector(nn.Module):
             h = layer(h)
             found[f"projector{number}"] = h
         return found
+
+
+class PlainHead(nn.Module):
+    """A multilayer perceptron without normalisation: MoCo v2's and W-MSE's heads, and DINO's with GELU.
+
+    Args:
+        widths: input, hidden..., output. The last layer is linear.
+    """
+
+    def __init__(self, widths: list[int], activation: type[nn.Module] = nn.ReLU) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for a, b in pairwise(widths):
+            layers += [nn.Linear(a, b), activation()]
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, h: Tensor) -> Tensor:
+        """(B, widths[0]) -> (B, widths[-1])."""
+        return self.layers(h)
+
+
+class Prototypes(nn.Module):
+    """Cosine similarity to K learned directions, which are of length one.
+
+    The same function as a weight-normalised linear layer with its gain fixed at 1 (DINO) and as prototypes that are
+    normalised before each step (SwAV); here the normalisation is part of the forward pass.
+    """
+
+    def __init__(self, width: int, count: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(F.normalize(torch.randn(count, width), dim=1))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(B, width) of any length -> (B, K) in [-1, 1]."""
+        return F.linear(F.normalize(z, dim=1), F.normalize(self.weight, dim=1))

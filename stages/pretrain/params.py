@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -55,3 +55,18 @@ class MethodParams(StrictModel):
         """`train` with this run's own values."""
         own = {k: v for k in MethodParams.model_fields if (v := getattr(self, k)) is not None}
         return train.model_copy(update=own)
+
+
+class RecipeParams(MethodParams):
+    """A method whose paper states an optimisation recipe.
+
+    recipe: `train` (one budget for all runs) or `paper`, which takes the values of PAPER wherever the run sets none
+    itself. Learning rates are base rates at batch 256; config.json holds the base and the scaled one.
+    """
+
+    PAPER: ClassVar[dict[str, Any]] = {}
+    recipe: Literal["train", "paper"] = "train"
+
+    def applied_to(self, train: TrainParams) -> TrainParams:
+        """`train` with the paper's values where asked for, then with this run's own."""
+        return super().applied_to(train.model_copy(update=self.PAPER if self.recipe == "paper" else {}))

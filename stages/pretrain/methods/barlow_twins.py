@@ -1,0 +1,85 @@
+"""`barlow_twins`: the cross-correlation of two views should be the identity matrix.
+
+Source: Zbontar, Jing, Misra, LeCun, Deny, "Barlow Twins: Self-Supervised Learning via Redundancy Reduction", ICML 2021.
+Authors' code: facebookresearch/barlowtwins.
+
+Idea: each dimension agrees between the views (diagonal 1) and says something of its own (0 elsewhere). No negatives,
+no asymmetry.
+
+Deviations: SGD or AdamW instead of LARS. Outputs are standardised over the batch with the biased deviation, as the
+authors' batch normalisation does (other implementations take the unbiased one, which leaves the diagonal below 1),
+and with its 1e-5 under the root, which equation 2 does not have. Widths of the paper: 8192 in all three layers.
+
+Shape legend: B batch, d projection.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from stages.networks.heads import Projector
+from stages.pretrain.method import Batch, Context, Method, embed_views
+from stages.pretrain.params import RecipeParams
+from stages.pretrain.parts.precision import full_precision
+
+EPSILON = 1e-5  # under the root, as in batch normalisation
+
+
+class BarlowTwinsParams(RecipeParams):
+    """redundancy: lambda, the weight of the off-diagonal terms. hidden, output, layers: of the projector.
+
+    bias_rate_factor: learning rate of biases and normalisation, relative to the weights' (0.0048 / 0.2 in the paper,
+    for LARS, which leaves these out of its adaptation; 1 is right for plain SGD).
+    """
+
+    PAPER: ClassVar = {"learning_rate": 0.2, "weight_decay": 1.5e-6, "warmup_epochs": 10}
+    redundancy: Annotated[float, Field(ge=0)] = 0.0051
+    hidden: Annotated[int, Field(ge=1, le=65536)] = 512
+    output: Annotated[int, Field(ge=1, le=65536)] = 512
+    layers: Annotated[int, Field(ge=2, le=4)] = 3
+    bias_rate_factor: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
+@full_precision
+def cross_correlation(first: Tensor, second: Tensor) -> Tensor:
+    """Equation 2: (d, d) correlations over the batch between the dimensions of two (B, d) views."""
+    a, b = ((z - z.mean(0)) / (z.var(0, correction=0) + EPSILON).sqrt() for z in (first, second))
+    return a.T @ b / len(first)
+
+
+@full_precision
+def barlow_loss(first: Tensor, second: Tensor, redundancy: float) -> Tensor:
+    """Equation 1: sum of (1 - C_ii)^2 + redundancy * sum of C_ij^2, i != j; d for equal images or a batch of one."""
+    correlation = cross_correlation(first, second)
+    diagonal = correlation.diagonal()
+    off_diagonal = correlation.square().sum() - diagonal.square().sum()
+    return (1.0 - diagonal).square().sum() + redundancy * off_diagonal
+
+
+class BarlowTwins(Method):
+    """The two views' projections through `barlow_loss`."""
+
+    Params = BarlowTwinsParams
+    smallest_batch = 2
+    params: BarlowTwinsParams
+    projector: Projector
+
+    def __init__(self, backbone: nn.Module, params: BarlowTwinsParams, context: Context) -> None:
+        super().__init__(backbone, params, context)
+        self.projector = Projector([backbone.num_features, *[params.hidden] * (params.layers - 1), params.output])
+
+    def parameter_groups(self) -> list[dict]:
+        """Vectors apart where they have a rate of their own."""
+        if self.params.bias_rate_factor == 1.0:
+            return []
+        vectors = [p for p in self.parameters() if p.requires_grad and p.ndim <= 1]
+        return [{"params": vectors, "weight_decay": 0.0, "rate_factor": self.params.bias_rate_factor}]
+
+    def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Both views in one pass; they are standardised apart."""
+        features_2Bd = embed_views(self.backbone, batch.views)
+        first, second = self.projector(features_2Bd).chunk(2)
+        return barlow_loss(first, second, self.params.redundancy), {"features": features_2Bd[: len(first)]}

@@ -1,0 +1,65 @@
+"""`moco_v2`: momentum contrast, keys in a queue, negatives without a large batch.
+
+Source: Chen, Fan, Girshick, He, "Improved Baselines with Momentum Contrastive Learning", arXiv 2003.04297, on He et
+al., "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR 2020. Authors' code:
+facebookresearch/moco.
+
+Idea: a query should be close to the key of the same image and far from the keys of earlier batches. Keys come from a
+slowly moving average of the encoder, so that those in the queue stay comparable.
+
+Deviations: no shuffled batch normalisation (it needs several devices); the queue holds no more keys than there are
+training images, and only keys, no random vectors before it is full (the first step has no negatives and loss 0).
+The paper's queue is 65536, its head 2048-128.
+
+Shape legend: B batch, d features.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from stages.networks.heads import PlainHead
+from stages.pretrain.method import Batch, Context
+from stages.pretrain.parts.info_nce import info_nce
+from stages.pretrain.parts.queue import Queue
+from stages.pretrain.parts.teacher import TeacherMethod, TeacherParams
+
+
+class MoCoV2Params(TeacherParams):
+    """temperature: of InfoNCE. queue: keys that serve as negatives. hidden, output: of the head.
+
+    momentum is constant in the paper: 0.999 for 200 epochs of 5,000 steps; a run of a few hundred steps needs less.
+    """
+
+    PAPER: ClassVar = {"optimizer": "sgd", "learning_rate": 0.03, "weight_decay": 1e-4, "warmup_epochs": 0}
+    temperature: Annotated[float, Field(gt=0, le=10)] = 0.2
+    queue: Annotated[int, Field(ge=1, le=10_000_000)] = 65536
+    momentum: Annotated[float, Field(ge=0, le=1)] = 0.999
+    momentum_end: Annotated[float, Field(ge=0, le=1)] = 0.999
+    hidden: Annotated[int, Field(ge=1, le=65536)] = 256
+    output: Annotated[int, Field(ge=1, le=65536)] = 128
+
+
+class MoCoV2(TeacherMethod):
+    """InfoNCE of the first view's query against the second view's key and the queue."""
+
+    Params = MoCoV2Params
+    params: MoCoV2Params
+
+    def __init__(self, backbone: nn.Module, params: MoCoV2Params, context: Context) -> None:
+        super().__init__(backbone, params, context)
+        self.head = PlainHead([backbone.num_features, params.hidden, params.output])
+        self.queue = Queue(min(params.queue, context.images), params.output)
+        self.add_teacher("backbone", "head")
+
+    def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The keys enter the queue after they have served as positives."""
+        features_Bd = self.backbone(batch.views[0])
+        keys = self.taught(batch.views[1])
+        loss = info_nce(self.head(features_Bd), keys, self.queue.stored(), self.params.temperature)
+        self.queue.push(F.normalize(keys.float(), dim=1))
+        return loss, {"features": features_Bd}

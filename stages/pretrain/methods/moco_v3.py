@@ -1,0 +1,71 @@
+"""`moco_v3`: momentum contrast without a queue, with a predictor; made for vision transformers.
+
+Source: Chen, Xie, He, "An Empirical Study of Training Self-Supervised Vision Transformers", ICCV 2021. Authors' code:
+facebookresearch/moco-v3.
+
+Idea: both views are queries and keys in turn, the other images of the batch are the negatives, the query passes a
+predictor that the key does not. A transformer's patch projection is left at its random values: training it made
+the loss unstable (section 4.2).
+
+Deviations: SGD or AdamW instead of LARS for ResNets. Widths of the paper: 4096 hidden, 256 out, three projector layers
+for transformers and two for ResNets; its temperature is 1.0 for ResNet-50 and 0.2 for transformers.
+
+Shape legend: B batch, d features.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from stages.networks.heads import Projector
+from stages.pretrain.method import Batch, Context, embed_views
+from stages.pretrain.parts.batch_norm import OutputNorm
+from stages.pretrain.parts.info_nce import in_batch_info_nce
+from stages.pretrain.parts.teacher import TeacherMethod, TeacherParams
+
+
+class MoCoV3Params(TeacherParams):
+    """temperature: of InfoNCE. hidden, output, layers: of the heads. freeze_patches: of a transformer; see above."""
+
+    PAPER: ClassVar = {"optimizer": "adamw", "learning_rate": 1.5e-4, "weight_decay": 0.1, "warmup_epochs": 40}
+    temperature: Annotated[float, Field(gt=0, le=10)] = 0.2
+    momentum: Annotated[float, Field(ge=0, le=1)] = 0.99
+    hidden: Annotated[int, Field(ge=1, le=65536)] = 256
+    output: Annotated[int, Field(ge=1, le=65536)] = 128
+    layers: Annotated[int, Field(ge=2, le=4)] = 3
+    freeze_patches: bool = True
+
+
+def moco_v3_loss(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], temperature: float) -> Tensor:
+    """2 t (InfoNCE(q1, k2) + InfoNCE(q2, k1)) of (query, key) pairs of (B, d) each (algorithm 1)."""
+    total = in_batch_info_nce(first[0], second[1], temperature) + in_batch_info_nce(second[0], first[1], temperature)
+    return 2.0 * temperature * total
+
+
+class MoCoV3(TeacherMethod):
+    """Symmetric contrast of predicted queries and taught keys."""
+
+    Params = MoCoV3Params
+    smallest_batch = 2
+    params: MoCoV3Params
+    projector: Projector
+
+    def __init__(self, backbone: nn.Module, params: MoCoV3Params, context: Context) -> None:
+        super().__init__(backbone, params, context)
+        self.projector = Projector([backbone.num_features, *[params.hidden] * (params.layers - 1), params.output])
+        self.norm = OutputNorm(params.output)
+        self.predictor = Projector([params.output, params.hidden, params.output])
+        self.predictor_norm = OutputNorm(params.output)
+        if params.freeze_patches and hasattr(backbone, "patch_embed"):
+            backbone.patch_embed.requires_grad_(False)
+        self.add_teacher("backbone", "projector", "norm")
+
+    def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Each view asks, the other's taught projection answers."""
+        features_2Bd = embed_views(self.backbone, batch.views)
+        q1, q2 = self.predictor_norm(self.predictor(self.norm(self.projector(features_2Bd)))).chunk(2)
+        k1, k2 = (self.taught(view) for view in batch.views)
+        return moco_v3_loss((q1, k1), (q2, k2), self.params.temperature), {"features": features_2Bd[: len(q1)]}

@@ -1,0 +1,78 @@
+"""`nnclr`: contrast with the nearest neighbour of the other view instead of the view itself.
+
+Source: Dwibedi, Aytar, Tompson, Sermanet, Zisserman, "With a Little Help from My Friends: Nearest-Neighbor Contrastive
+Learning of Visual Representations", ICCV 2021. No code by the authors was read.
+
+Idea: a queue of earlier projections serves as a support set; the positive of a view is the entry nearest to the other
+view of the image, so that different images of one kind are pulled together.
+
+Deviations: SGD or AdamW instead of LARS (paper: base rate 0.3, decay 1e-6); the support set holds no more vectors than
+there are training images and nothing random: while it is empty, a view is its own neighbour. Widths of the paper:
+2048-2048-256, predictor 4096, queue 98304.
+
+Shape legend: B batch, d projection, Q support set.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from stages.networks.heads import Projector
+from stages.pretrain.method import Batch, Context, Method, embed_views
+from stages.pretrain.params import RecipeParams
+from stages.pretrain.parts.info_nce import in_batch_info_nce
+from stages.pretrain.parts.precision import full_precision
+from stages.pretrain.parts.queue import Queue
+
+
+class NNCLRParams(RecipeParams):
+    """temperature: of InfoNCE. queue: size of the support set. hidden, output, layers: heads."""
+
+    PAPER: ClassVar = {"learning_rate": 0.3, "weight_decay": 1e-6, "warmup_epochs": 10}
+    temperature: Annotated[float, Field(gt=0, le=10)] = 0.1
+    queue: Annotated[int, Field(ge=1, le=10_000_000)] = 98304
+    hidden: Annotated[int, Field(ge=1, le=65536)] = 256
+    output: Annotated[int, Field(ge=1, le=65536)] = 128
+    layers: Annotated[int, Field(ge=2, le=4)] = 3
+
+
+@torch.no_grad()
+@full_precision
+def nearest(z: Tensor, support: Tensor) -> Tensor:
+    """Equation 2: for each row of (B, d) the most similar row of (Q, d), by cosine; itself where Q is 0."""
+    z, support = F.normalize(z, dim=1), F.normalize(support, dim=1)
+    return support[(z @ support.T).argmax(dim=1)] if len(support) else z
+
+
+class NNCLR(Method):
+    """Equation 3, both ways: neighbours of one view against predictions of the other."""
+
+    Params = NNCLRParams
+    smallest_batch = 2
+    params: NNCLRParams
+    projector: Projector
+
+    def __init__(self, backbone: nn.Module, params: NNCLRParams, context: Context) -> None:
+        super().__init__(backbone, params, context)
+        self.projector = Projector([backbone.num_features, *[params.hidden] * (params.layers - 1), params.output])
+        self.predictor = Projector([params.output, params.hidden, params.output])
+        self.queue = Queue(min(params.queue, context.images), params.output)
+
+    def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The first view's projections enter the support set after they were compared."""
+        features_2Bd = embed_views(self.backbone, batch.views)
+        projections = self.projector(features_2Bd)
+        z1, z2 = projections.chunk(2)
+        p1, p2 = self.predictor(projections).chunk(2)
+        support, temperature = self.queue.stored(), self.params.temperature
+        loss = (
+            in_batch_info_nce(nearest(z1, support), p2, temperature)
+            + in_batch_info_nce(nearest(z2, support), p1, temperature)
+        ) / 2.0
+        self.queue.push(F.normalize(z1.detach().float(), dim=1))
+        return loss, {"features": features_2Bd[: len(z1)]}

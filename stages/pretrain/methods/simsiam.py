@@ -1,0 +1,80 @@
+"""`simsiam`: two views, a predictor and a stopped gradient; neither negatives nor a moving average.
+
+Source: Chen, He, "Exploring Simple Siamese Representation Learning", CVPR 2021. Authors' code:
+facebookresearch/simsiam.
+
+Idea: BYOL works without its moving average as long as the target branch gets no gradient. The predictor learns at a
+constant rate: its decay makes it lag behind (section 4.2 and appendix).
+
+Deviations: none known in the method. Widths of the paper: 2048 throughout with a predictor of 512 hidden; three
+projector layers (two for its CIFAR-10 experiment, whose base rate is 0.03 and decay 5e-4).
+
+Shape legend: B batch, d features.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from stages.networks.heads import Projector
+from stages.pretrain.method import Batch, Context, Method
+from stages.pretrain.params import RecipeParams
+from stages.pretrain.parts.batch_norm import OutputNorm
+from stages.pretrain.parts.precision import full_precision
+
+
+class SimSiamParams(RecipeParams):
+    """hidden, output, layers: of the projector. bottleneck: hidden width of the predictor (paper: a quarter of output).
+
+    constant_predictor_rate: no warm-up and no decay of the predictor's learning rate.
+    """
+
+    PAPER: ClassVar = {"optimizer": "sgd", "learning_rate": 0.05, "weight_decay": 1e-4, "warmup_epochs": 0}
+    hidden: Annotated[int, Field(ge=1, le=65536)] = 256
+    output: Annotated[int, Field(ge=1, le=65536)] = 256
+    layers: Annotated[int, Field(ge=2, le=4)] = 3
+    bottleneck: Annotated[int, Field(ge=1, le=65536)] = 64
+    constant_predictor_rate: bool = True
+
+
+@full_precision
+def simsiam_loss(p1: Tensor, p2: Tensor, z1: Tensor, z2: Tensor) -> Tensor:
+    """Equations 1 and 4: -cos(p1, stop z2) / 2 - cos(p2, stop z1) / 2, mean over (B, d) rows; within [-1, 1]."""
+    first = F.cosine_similarity(p1, z2.detach(), dim=1).mean()
+    second = F.cosine_similarity(p2, z1.detach(), dim=1).mean()
+    return -(first + second) / 2.0
+
+
+class SimSiam(Method):
+    """Projector with a normalised output, predictor with a bottleneck."""
+
+    Params = SimSiamParams
+    smallest_batch = 2
+    params: SimSiamParams
+    projector: Projector
+
+    def __init__(self, backbone: nn.Module, params: SimSiamParams, context: Context) -> None:
+        super().__init__(backbone, params, context)
+        self.projector = Projector([backbone.num_features, *[params.hidden] * (params.layers - 1), params.output])
+        self.norm = OutputNorm(params.output)
+        self.predictor = Projector([params.output, params.bottleneck, params.output])
+
+    def parameter_groups(self) -> list[dict]:
+        """The predictor's learning rate stays where it is; decay reaches its matrices as it reaches the others."""
+        if not self.params.constant_predictor_rate:
+            return []
+        parameters = list(self.predictor.parameters())
+        return [
+            {"params": [p for p in parameters if p.ndim > 1], "constant_rate": True},
+            {"params": [p for p in parameters if p.ndim <= 1], "constant_rate": True, "weight_decay": 0.0},
+        ]
+
+    def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The views go through separately, as in the paper, so that each has batch statistics of its own."""
+        features = [self.backbone(view) for view in batch.views]
+        z1, z2 = (self.norm(self.projector(h)) for h in features)
+        return simsiam_loss(self.predictor(z1), self.predictor(z2), z1, z2), {"features": features[0]}

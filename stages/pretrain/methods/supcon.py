@@ -1,0 +1,84 @@
+"""`supcon`: supervised contrast; all views of images with one label attract each other.
+
+Source: Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020. Authors' code: google-research, supcon.
+
+Idea: SimCLR with several positives an anchor. Equation 2 (`out`: the mean over the positives stands outside the
+logarithm) is the one that the paper recommends; equation 3 (`in`) is there to compare.
+
+Deviations: images without a label are positives of their own other view only, which makes the loss NT-Xent on an
+unlabelled batch. The release multiplies by temperature / base temperature (1 at 0.07, later 0.1), here 1: as in the
+equations. Widths of the paper: 2048-128, two layers.
+
+Shape legend: B batch, d projection.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from stages.networks.heads import Projector
+from stages.pretrain.method import Batch, Context, Method, embed_views
+from stages.pretrain.params import RecipeParams
+from stages.pretrain.parts.precision import full_precision
+
+
+class SupConParams(RecipeParams):
+    """temperature: of the similarities. mean: of the positives, outside or inside the logarithm. Others: projector."""
+
+    PAPER: ClassVar = {"optimizer": "sgd", "learning_rate": 0.05, "weight_decay": 1e-4, "warmup_epochs": 10}
+    temperature: Annotated[float, Field(gt=0, le=10)] = 0.1
+    mean: Literal["out", "in"] = "out"
+    hidden: Annotated[int, Field(ge=1, le=65536)] = 128
+    output: Annotated[int, Field(ge=1, le=65536)] = 64
+    layers: Annotated[int, Field(ge=2, le=4)] = 2
+
+
+@full_precision
+def supcon_loss(first: Tensor, second: Tensor, labels: Tensor, temperature: float, mean: str = "out") -> Tensor:
+    """Mean over the 2B anchors of the paper's equation 2 (`out`) or 3 (`in`).
+
+    Args:
+        first, second: (B, d) projections, not normalised. labels: (B,) int64, -1 for none.
+
+    Returns:
+        A scalar; 0 for one image, log(2B - 1) where all images are equal.
+    """
+    count = len(first)
+    z = F.normalize(torch.cat([first, second]), dim=1)
+    itself = torch.eye(2 * count, dtype=torch.bool, device=z.device)
+    both = torch.cat([labels, labels])
+    other_view = itself.roll(count, dims=1)
+    positive = (((both[:, None] == both[None]) & (both[:, None] >= 0)) | other_view) & ~itself
+    similarity = (z @ z.T / temperature).masked_fill(itself, float("-inf"))
+    log_probability = similarity - torch.logsumexp(similarity, dim=1, keepdim=True)
+    number = positive.sum(dim=1)
+    if mean == "in":
+        inside = torch.logsumexp(log_probability.masked_fill(~positive, float("-inf")), dim=1)
+        return (number.to(z.dtype).log() - inside).mean()
+    return -(log_probability.masked_fill(~positive, 0.0).sum(dim=1) / number).mean()
+
+
+class SupCon(Method):
+    """Backbone, projector, `supcon_loss` with the run's label set."""
+
+    Params = SupConParams
+    needs_labels = True
+    smallest_batch = 2
+    params: SupConParams
+    projector: Projector
+
+    def __init__(self, backbone: nn.Module, params: SupConParams, context: Context) -> None:
+        super().__init__(backbone, params, context)
+        self.projector = Projector([backbone.num_features, *[params.hidden] * (params.layers - 1), params.output])
+
+    def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Both views in one pass."""
+        features_2Bd = embed_views(self.backbone, batch.views)
+        first, second = self.projector(features_2Bd).chunk(2)
+        loss = supcon_loss(first, second, batch.clusters, self.params.temperature, self.params.mean)
+        return loss, {"features": features_2Bd[: len(first)]}

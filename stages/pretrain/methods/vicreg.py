@@ -1,0 +1,91 @@
+"""`vicreg`: variance, invariance, covariance; what keeps features apart is stated as a loss for each view alone.
+
+Source: Bardes, Ponce, LeCun, "VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised Learning",
+ICLR 2022. Authors' code: facebookresearch/vicreg.
+
+Idea: the two embeddings of an image are close (invariance), every dimension varies over the batch (variance, a hinge
+at standard deviation 1), dimensions do not repeat each other (covariance).
+
+Deviations: SGD or AdamW instead of LARS (paper: base rate 0.2, decay 1e-6). Text and code differ twice. Equation 5 sums
+the squared distance over dimensions, the pseudo-code and the release average it; the release also halves the variance
+term of algorithm 1. Here: `distance` chooses (mean, with which the weights 25, 25, 1 were found), and the variance is
+algorithm 1's; `variance: 12.5` is the release's. Widths of the paper: 8192 in all three layers.
+
+Shape legend: B batch, d embedding.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from stages.networks.heads import Projector
+from stages.pretrain.method import Batch, Context, Method, embed_views
+from stages.pretrain.params import RecipeParams
+from stages.pretrain.parts.precision import full_precision
+
+EPSILON = 1e-4  # under the root of the standard deviation (equation 2)
+
+
+class VICRegParams(RecipeParams):
+    """invariance, variance, covariance: weights of the terms. distance: see above. hidden, output, layers: expander."""
+
+    PAPER: ClassVar = {"learning_rate": 0.2, "weight_decay": 1e-6, "warmup_epochs": 10}
+    invariance: Annotated[float, Field(ge=0)] = 25.0
+    variance: Annotated[float, Field(ge=0)] = 25.0
+    covariance: Annotated[float, Field(ge=0)] = 1.0
+    distance: Literal["mean", "sum"] = "mean"
+    hidden: Annotated[int, Field(ge=1, le=65536)] = 512
+    output: Annotated[int, Field(ge=1, le=65536)] = 512
+    layers: Annotated[int, Field(ge=2, le=4)] = 3
+
+
+@full_precision
+def invariance_term(first: Tensor, second: Tensor, distance: str) -> Tensor:
+    """Squared distance of (B, d) rows, mean over the batch; over the dimensions `mean` or `sum`."""
+    squared = (first - second).square()
+    return squared.mean() if distance == "mean" else squared.sum(dim=1).mean()
+
+
+@full_precision
+def variance_term(z: Tensor) -> Tensor:
+    """Mean over the dimensions of max(0, 1 - sqrt(var + 1e-4)); the variance is unbiased, 0 for a batch of one."""
+    variance = (z - z.mean(0)).square().sum(0) / max(1, len(z) - 1)
+    return torch.relu(1.0 - (variance + EPSILON).sqrt()).mean()
+
+
+@full_precision
+def covariance_term(z: Tensor) -> Tensor:
+    """Sum of squared covariances of different dimensions, over d."""
+    centred = z - z.mean(0)
+    covariance = centred.T @ centred / max(1, len(z) - 1)
+    return (covariance.square().sum() - covariance.diagonal().square().sum()) / z.shape[1]
+
+
+class VICReg(Method):
+    """The weighted sum; variance and covariance of both views are added."""
+
+    Params = VICRegParams
+    smallest_batch = 2
+    params: VICRegParams
+    projector: Projector
+
+    def __init__(self, backbone: nn.Module, params: VICRegParams, context: Context) -> None:
+        super().__init__(backbone, params, context)
+        self.projector = Projector([backbone.num_features, *[params.hidden] * (params.layers - 1), params.output])
+
+    def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The three terms are logged as they are, without their weights."""
+        features_2Bd = embed_views(self.backbone, batch.views)
+        first, second = self.projector(features_2Bd).chunk(2)
+        invariance = invariance_term(first, second, self.params.distance)
+        variance = variance_term(first) + variance_term(second)
+        covariance = covariance_term(first) + covariance_term(second)
+        loss = (
+            self.params.invariance * invariance + self.params.variance * variance + self.params.covariance * covariance
+        )
+        terms = {"invariance": invariance, "variance": variance, "covariance": covariance}
+        return loss, {"features": features_2Bd[: len(first)], **terms}

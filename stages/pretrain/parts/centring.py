@@ -1,0 +1,25 @@
+"""Centring: a running mean of the teacher's outputs, taken off before its softmax (DINO, equation 4)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Centre(nn.Module):
+    """centre <- momentum * centre + (1 - momentum) * mean of the batch, starting at 0.
+
+    Keeps any one output from winning everywhere; sharpening (a low temperature) keeps all from being equal.
+    """
+
+    value: Tensor
+
+    def __init__(self, width: int, momentum: float) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("value", torch.zeros(width))
+
+    @torch.no_grad()
+    def update(self, outputs: Tensor) -> None:
+        """Take in (B, width) outputs."""
+        self.value.lerp_(outputs.detach().to(self.value.dtype).mean(dim=0), 1.0 - self.momentum)

@@ -1,0 +1,54 @@
+"""Multi-crop: two large crops and several small ones of every image.
+
+Source: Caron et al. 2020 (SwAV), section 3.2: large crops cover 14 to 100 % of the area at 224 pixels, six small ones
+5 to 14 % at 96. Sides are stated here as a share of the run's image size, so that 32-pixel images work alike: 96 / 224
+is about 0.43.
+
+Deviation: on tiny images a crop of 5 % holds a handful of pixels, so the limits are parameters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import groupby
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from stages.contracts.params import StrictModel
+from stages.pretrain.views.settings import ViewSettings
+
+LARGE = 2  # large crops; the assignments come from these
+MULTIPLE = 4  # small crops have a side that patches of 4 pixels fill
+
+
+class MultiCropParams(StrictModel):
+    """small_crops: per image, 0 for none. small_size: their side as a share of the image's.
+
+    scale_split: share of the area above which crops are large. small_scale_min: smallest small crop.
+    """
+
+    small_crops: Annotated[int, Field(ge=0, le=32)] = 6
+    small_size: Annotated[float, Field(gt=0, le=1)] = 0.43
+    scale_split: Annotated[float, Field(gt=0, lt=1)] = 0.14
+    small_scale_min: Annotated[float, Field(gt=0, lt=1)] = 0.05
+
+
+def multi_crop_plan(settings: ViewSettings, params: MultiCropParams) -> list[ViewSettings]:
+    """Two large views, then the small ones."""
+    large = replace(settings, crop_scale_min=params.scale_split)
+    side = max(MULTIPLE, MULTIPLE * round(settings.size * params.small_size / MULTIPLE))
+    small = replace(
+        settings,
+        size=min(side, settings.size),
+        crop_scale_min=min(params.small_scale_min, params.scale_split),
+        crop_scale_max=params.scale_split,
+    )
+    return [large] * LARGE + [small] * params.small_crops
+
+
+def embed_crops(backbone: nn.Module, views: list[Tensor]) -> Tensor:
+    """One pass for each size, in the order of the views: (V B, d)."""
+    return torch.cat([backbone(torch.cat(list(group))) for _, group in groupby(views, key=lambda v: v.shape[-1])])

@@ -1,0 +1,85 @@
+"""A teacher: a copy of the student's networks that follows them slowly and never gets a gradient.
+
+Source: He et al., "Momentum Contrast", CVPR 2020 (equation 2); the schedule is BYOL's (Grill et al., NeurIPS 2020,
+section 3.3): momentum = end - (end - start) * (cos(pi k / K) + 1) / 2 at step k of K.
+
+Parameters follow as averages. Batch normalisation's running statistics are the teacher's own, from the views that it
+sees itself.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from stages.networks.heads import Projector
+from stages.pretrain.method import Context, Method
+from stages.pretrain.params import RecipeParams
+
+
+class TeacherParams(RecipeParams):
+    """momentum, momentum_end: of the teacher's average at the first and the last step. keep: the network to save."""
+
+    momentum: Annotated[float, Field(ge=0, le=1)] = 0.996
+    momentum_end: Annotated[float, Field(ge=0, le=1)] = 1.0
+    keep: Literal["student", "teacher"] = "student"
+
+
+def frozen_copy(module: nn.Module) -> nn.Module:
+    """A copy with the same values, without gradients."""
+    return copy.deepcopy(module).requires_grad_(False)
+
+
+def momentum_at(progress: float, start: float, end: float) -> float:
+    """Half a cosine from `start` at progress 0 to `end` at 1; exact at both ends."""
+    return end - (end - start) * (math.cos(math.pi * progress) + 1.0) / 2.0
+
+
+@torch.no_grad()
+def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
+    """teacher <- momentum * teacher + (1 - momentum) * student, for parameters; buffers stay."""
+    for slow, fast in zip(teacher.parameters(), student.parameters(), strict=True):
+        slow.lerp_(fast, 1.0 - momentum)
+
+
+class TeacherMethod(Method):
+    """A method whose backbone, and further parts by name, have a teacher."""
+
+    Params = TeacherParams
+    params: TeacherParams
+
+    def __init__(self, backbone: nn.Module, params: TeacherParams, context: Context) -> None:
+        super().__init__(backbone, params, context)
+        self.weights = params.keep
+
+    def add_teacher(self, *parts: str) -> None:
+        """Copy these attributes ("backbone", "projector"); call it at the end of the constructor."""
+        self.teacher = nn.ModuleDict({name: frozen_copy(getattr(self, name)) for name in parts})
+
+    @torch.no_grad()
+    def taught(self, x: Tensor) -> Tensor:
+        """(B, C, S, S) through the teacher's parts, one after the other; no gradient."""
+        for part in self.teacher.values():
+            x = part(x)
+        return x
+
+    def after_step(self, progress: float) -> None:
+        """The teacher follows."""
+        momentum = momentum_at(progress, self.params.momentum, self.params.momentum_end)
+        for name, part in self.teacher.items():
+            follow(part, getattr(self, name), momentum)
+
+    def trained_backbone(self) -> nn.Module:
+        """Student or teacher, by `keep`."""
+        return self.teacher["backbone"] if self.params.keep == "teacher" else self.backbone
+
+    def heads(self) -> dict[str, Projector]:
+        """The projector of the network that is kept."""
+        head = self.teacher["projector"] if self.params.keep == "teacher" and "projector" in self.teacher else None
+        head = self.projector if head is None else head
+        return {"projector": head} if isinstance(head, Projector) else {}
