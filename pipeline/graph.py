@@ -154,7 +154,7 @@ def _expand(group: str, definition: Any, params: dict[str, Any]) -> list[Stage]:
     axes: dict[str, list[Any]] = {}
     for axis, listed in definition["matrix"].items():
         values = _whole(listed, params, where) if isinstance(listed, str) else listed
-        if not isinstance(values, list) or not values:
+        if not isinstance(values, list):  # an empty one is no stage, as DVC has it
             raise _refused(f"the matrix needs a list for '{axis}'", where, values)
         axes[axis] = values
     stages = []

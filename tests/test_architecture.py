@@ -268,7 +268,7 @@ def plug_ins(stage: Stage, raw: dict[str, Any]) -> list[Path]:
         return [Path(f"stages/mine/miners/{row('mines')['miner']}.py")]
     if stage.group == "pretrain":
         return [Path(f"stages/pretrain/methods/{row('runs')['method']}.py")]
-    if stage.group == "probe":
+    if stage.group in ("probe", "probe_images"):
         return sorted(p.relative_to(ROOT) for p in (ROOT / f"stages/probe/probes/{stage.words[2]}").glob("*.py"))
     if stage.group == "between":
         return sorted(p.relative_to(ROOT) for p in (ROOT / "stages/probe/probes/between").glob("*.py"))

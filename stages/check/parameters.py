@@ -45,6 +45,7 @@ _PLUGGED: dict[str, tuple[type[StrictModel], str, str, str, tuple[str, str]]] = 
 }
 _PROBES = "stages.probe.probes"
 _PROBE_BASE = ("stages.probe.probe", "Probe")
+_ON_IMAGES = ("finetune",)  # folders of probes that train on images: rows of image_groups, not of groups
 _BETWEEN, _BETWEEN_BASE = "between", ("stages.probe.side", "BetweenProbe")  # a folder and a section, not a group
 _SOURCES = "stages.ingest.sources"
 _SOURCE_BASE = ("stages.ingest.source", "Source")
@@ -148,29 +149,31 @@ def _block_problems(raw: dict[str, Any], table: str, classes: dict[str, type]) -
 
 
 def _probe_problems(raw: dict[str, Any]) -> list[Problem]:
-    rows = _rows(raw, "groups", GroupRow)
-    found = _repeated("groups", [row["name"] for _, row in rows])
+    tables = ("groups", "image_groups")
+    rows = [(table, i, row["name"]) for table in tables for i, row in _rows(raw, table, GroupRow)]
+    found = _repeated("groups", [name for _, _, name in rows])
     package = importlib.import_module(_PROBES)
     folders = sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.ispkg and m.name != _BETWEEN)
     blocks = raw.get("probes")
     if not isinstance(blocks, dict):
         return [*found, Problem("probes", "must hold one block per row of groups", _brief(blocks), " Add it.")]
-    listed = [row["name"] for _, row in rows]
+    listed = [name for _, _, name in rows]
     found += [
         Problem(
             f"probes.{key}",
-            "this block belongs to no row of 'groups'",
+            "this block belongs to no row of 'groups' or 'image_groups'",
             _brief(value),
             nearest(key, listed) or " Remove it.",
         )
         for key, value in blocks.items()
-        if key not in listed and len(rows) == len(_listed(raw, "groups"))
+        if key not in listed and len(rows) == sum(len(_listed(raw, table)) for table in tables)
     ]
-    for index, row in rows:
-        group = row["name"]
-        if group not in folders:
-            hint = nearest(group, folders) or f" Known: {', '.join(folders)}."
-            found.append(Problem(f"groups[{index}].name", "no such folder of probes", group, hint))
+    for table, index, group in rows:
+        fitting = [name for name in folders if (name in _ON_IMAGES) == (table == "image_groups")]
+        if group not in fitting:
+            other = " It belongs in " + ("groups" if table == "image_groups" else "image_groups") + "."
+            hint = other if group in folders else nearest(group, fitting) or f" Known: {', '.join(fitting)}."
+            found.append(Problem(f"{table}[{index}].name", "no such folder of probes", group, hint))
         elif not isinstance(blocks.get(group), dict):
             hint = f" Add `{group}: {{}}` with a block for each probe."
             found.append(Problem(f"probes.{group}", "must hold one block per probe", _brief(blocks.get(group)), hint))

@@ -104,6 +104,7 @@ class Tables(StrictModel):
     mines: Annotated[list[MineRow], Field(min_length=1)]
     runs: Annotated[list[RunRow], Field(min_length=1)]
     groups: Annotated[list[GroupRow], Field(min_length=1)]
+    image_groups: list[GroupRow] = Field(default_factory=list)  # of probes that train on images; may be empty
 
 
 @dataclass(frozen=True)

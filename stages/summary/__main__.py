@@ -23,7 +23,9 @@ def main(argv: list[str]) -> None:
     from stages.summary.gather import gather
     from stages.summary.tables import confusion_csv, curves_csv, nested_means, table_csv
 
-    results = gather([run.name for run in rows.runs], rows.seeds, [group.name for group in rows.groups])
+    results = gather(
+        [run.name for run in rows.runs], rows.seeds, [group.name for group in (*rows.groups, *rows.image_groups)]
+    )
     texts = {
         "comparison.json": dump_json(comparison(results, params)),
         "table.csv": table_csv(results),

@@ -1,0 +1,65 @@
+"""What a probe that trains on images is given: everything that ProbeData has, pixels, and copies of the backbone."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+import stages.networks
+from stages.contracts.backbones import read_config, read_weights
+from stages.contracts.decoded import Decoded, open_decoded
+from stages.contracts.images import square
+from stages.contracts.shards import DIRECTORY, Shards
+from stages.contracts.work_folder import file_digest
+from stages.networks.assemble import assemble
+from stages.probe.data import ProbeData
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class ImageData(ProbeData):
+    """ProbeData with images.
+
+    Args:
+        backbone: folder of a trained run; it is read and never written. shards: folder of the shards.
+
+    Attributes:
+        config: of the backbone (config.json).
+    """
+
+    def __init__(
+        self, embeddings: str | Path, backbone: str | Path, shards: str | Path = DIRECTORY, **options: Any
+    ) -> None:
+        super().__init__(embeddings, **options)
+        self._folder, self._shards = Path(backbone), Shards.open(shards)
+        self.config = read_config(self._folder)
+        self._row = {key: row for row, key in enumerate(self._shards.keys)}
+        self._decoded: Decoded | None = None
+
+    def network(self) -> nn.Module:
+        """A new copy of the backbone with its weights from disk, in evaluation mode, every parameter trainable."""
+        network = assemble(self.config, *read_weights(self._folder), where=str(self._folder)).backbone
+        return network.requires_grad_(True).to(self.device)
+
+    def pixels(self, keys: np.ndarray) -> Tensor:
+        """(n, C, S, S) float32 on the device, scaled, cut and normalised as embedding does; a batch at a time."""
+        if self._decoded is None:
+            rows = self._shards.rows()
+            self._decoded = open_decoded(self._shards, rows, self.config["channels"], threads=torch.get_num_threads())
+        found = np.stack([square(self._decoded.image(self._row[key]), self.config["input_size"]) for key in keys])
+        x = torch.from_numpy(found).to(self.device).permute(0, 3, 1, 2).float().div_(255.0)
+        mean, std = (torch.tensor(self.config[name], device=self.device).view(1, -1, 1, 1) for name in ("mean", "std"))
+        return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
+
+    def digest(self, labels: bool, augmented: bool = False) -> str:
+        """As ProbeData's, with the backbone, the shards and the code of the networks."""
+        found = hashlib.sha256(super().digest(labels, augmented).encode())
+        found.update(f"{file_digest(self._folder)} {self._shards.fingerprint} {torch.get_num_threads()}".encode())
+        for folder in stages.networks.__path__:
+            found.update(file_digest(Path(folder)).encode())
+        return found.hexdigest()

@@ -1,0 +1,160 @@
+"""Moment Probing: what can be read off local features if their second moments count as well as their mean?
+
+The backbone is frozen; a small head is trained on its local features (before pooling): a linear layer on their mean,
+and one on cross-covariances between projected channels. Beside `linear` it shows what pooling throws away.
+Source: Gao et al. 2023 (networks/moments.py says what is as in the authors' code: moments are not centred).
+Deviation: features of one centred view; features standardised by their mean and deviation over train; AdamW's learning
+rate chosen on val. An architecture without local features (patch_kmeans) has none: the protocol says so.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from stages.contracts.params import Seed, StrictModel
+from stages.probe import scoring
+from stages.probe.data import BACKBONE, ProbeData
+from stages.probe.fitting import may_choose
+from stages.probe.probe import Probe, ProbeResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor, nn
+
+    Tokens = Callable[[np.ndarray], Tensor]  # rows -> (n, L, D)
+
+Rate = Annotated[float, Field(gt=0, le=1)]
+
+
+class Moment(Probe):
+    """Metrics: `top1`, `balanced_accuracy`, `top1_val`."""
+
+    needs_labels: ClassVar[bool] = True
+
+    class Params(StrictModel):
+        """heads, width: of the projection. epochs, batch_size, weight_decay: of AdamW, one cosine after a warm-up.
+
+        rates: learning rates tried on val. rate: taken when val may not choose. seed: of the head and the order.
+        """
+
+        heads: Annotated[int, Field(ge=2, le=64)] = 4
+        width: Annotated[int, Field(ge=7, le=1024)] = 32
+        epochs: Annotated[int, Field(ge=1, le=1000)] = 30
+        batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
+        rates: Annotated[list[Rate], Field(min_length=1, max_length=10)] = Field(default_factory=lambda: [3e-3, 1e-3])
+        rate: Rate = 1e-3
+        weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.05
+        seed: Seed = 0
+
+    def run(self, data: ProbeData) -> ProbeResult:
+        """Train the head on train, choose on val, score test."""
+        import torch
+
+        from stages.networks.moments import local_features
+        from stages.probe.image_data import ImageData
+
+        assert isinstance(data, ImageData), "this probe belongs to a group of image_groups"
+        backbone = data.network().requires_grad_(False).eval()
+        (train, _), (val, _), (test, _) = (scoring.labelled(data, s, BACKBONE) for s in ("train", "val", data.test))
+
+        def tokens_of(keys: np.ndarray) -> Tensor | None:
+            with torch.no_grad():
+                return local_features(backbone, data.pixels(keys))
+
+        if tokens_of(train.keys[:1]) is None:
+            return ProbeResult({}, {"note": f"not run: {data.config['architecture']} has no local features"})
+
+        def tokens(keys: np.ndarray) -> Tensor:
+            found = tokens_of(keys)
+            assert found is not None
+            return found
+
+        names = np.unique(train.labels)
+        target = np.searchsorted(names, train.labels)
+        why_not = may_choose(data, len(val))
+        best, head, how = (-1.0, 0.0), None, f"{self.params.rate:g}, not chosen ({why_not})"
+        for rate in sorted(self.params.rates) if why_not is None else [self.params.rate]:
+            fitted = self.train_head(lambda rows: tokens(train.keys[rows]), target, len(names), rate, data.device)
+            if why_not is None:
+                right = float((names[_answers(fitted, tokens, val.keys).argmax(1)] == val.labels).mean())
+                if right <= best[0]:  # on equal accuracy the lower rate
+                    continue
+                best, how = (right, rate), f"{rate:g}, chosen on {len(val)} val images"
+            head = fitted
+        assert head is not None
+        logits = _answers(head, tokens, test.keys)
+        predicted = names[logits.argmax(1)]
+        metrics = {
+            "top1": scoring.top1(test, predicted, data.confidence),
+            "balanced_accuracy": scoring.balanced_accuracy(test, predicted, data.confidence),
+        }
+        if data.test == "test" and len(val):
+            answers = names[_answers(head, tokens, val.keys).argmax(1)]
+            metrics["top1_val"] = scoring.top1(val, answers, data.confidence)
+        share = np.exp(logits - logits.max(1, keepdims=True))
+        share = (share / share.sum(1, keepdims=True)).max(1)
+        protocol = {
+            **scoring.counts_note(data),
+            "features": "local ones, before pooling, of the frozen backbone",
+            "moments": f"not centred, {self.params.heads} heads of {self.params.width}",
+            "learning rate": how,
+            "epochs": f"{self.params.epochs}",
+        }
+        return ProbeResult(metrics, protocol, scoring.predictions(test, predicted, share, data.classes))
+
+    def train_head(
+        self, tokens: Tokens, target: np.ndarray, classes: int, rate: float, device: str = "cpu"
+    ) -> nn.Module:
+        """A head on standardised local features, in evaluation mode.
+
+        Args:
+            tokens: rows -> (n, L, D) local features. target: (n,) classes from 0.
+        """
+        import torch
+        from torch import nn
+
+        from stages.networks.moments import MomentHead, Standardise
+
+        n, batch = len(target), self.params.batch_size
+        first = second = torch.zeros(())
+        for start in range(0, n, batch):
+            part = tokens(np.arange(start, min(start + batch, n))).double()
+            weight = len(part) / n
+            first, second = first + weight * part.mean((0, 1)).cpu(), second + weight * (part * part).mean((0, 1)).cpu()
+        std = (second - first * first).clamp(min=0).sqrt()
+        std = torch.where(std > 1e-6 * first.abs().clamp(min=1e-6), std, torch.ones_like(std))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.params.seed)
+            head = MomentHead(len(first), classes, self.params.heads, self.params.width)
+        network = nn.Sequential(Standardise(first.float(), std.float()), head).to(device)
+        optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=self.params.weight_decay)
+        labels = torch.from_numpy(target).to(device)
+        rng = np.random.default_rng(self.params.seed)
+        steps, step = self.params.epochs * -(-n // batch), 0
+        warmup = max(1, steps // 10)
+        for _ in range(self.params.epochs):
+            order = rng.permutation(n)
+            for start in range(0, n, batch):
+                rows = order[start : start + batch]
+                for group in optimizer.param_groups:
+                    group["lr"] = rate * min((step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * step / steps)))
+                loss = nn.functional.cross_entropy(network(tokens(rows)), labels[torch.from_numpy(rows).to(device)])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                step += 1
+        return network.eval()
+
+
+def _answers(head: nn.Module, tokens: Tokens, keys: np.ndarray, batch: int = 512) -> np.ndarray:
+    """(n, c) float64 logits."""
+    import torch
+
+    with torch.no_grad():
+        parts = [head(tokens(keys[i : i + batch])).double().cpu().numpy() for i in range(0, len(keys), batch)]
+    return np.concatenate(parts)
