@@ -2,7 +2,7 @@
 
 Cropping and resizing are two small matrix products per image: row i of a matrix holds the weights with which
 output pixel i is blended from the input's pixels (a triangle filter, widened where the crop shrinks, which is
-what Pillow and torchvision call antialiased bilinear). Mirroring reverses the rows; blurring is a banded matrix.
+what Pillow and torchvision call antialiased bilinear). Mirroring reverses the columns' matrix.
 
 Shape legend: B images, H W input side, S output side, C channels.
 """
@@ -140,40 +140,43 @@ def colour_jitter(x: Tensor, strength: float, rng: torch.Generator) -> Tensor:
 
 def _luma(x: Tensor) -> Tensor:
     if x.shape[1] == 1:
-        return x
+        return x.clone()
     return (x * torch.tensor(_LUMA, device=x.device).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
 
 
+# Each change works in place on a copy of its images: fresh memory for every term costs more than the arithmetic.
 def _brightness(x: Tensor, factor: Tensor) -> Tensor:
-    return x * factor
+    return x.mul_(factor)
 
 
 def _contrast(x: Tensor, factor: Tensor) -> Tensor:
     mean = _luma(x).mean(dim=(2, 3), keepdim=True)
-    return mean + (x - mean) * factor
+    return x.sub_(mean).mul_(factor).add_(mean)
 
 
 def _saturation(x: Tensor, factor: Tensor) -> Tensor:
     grey = _luma(x)
-    return grey + (x - grey) * factor
+    return x.sub_(grey).mul_(factor).add_(grey)
 
 
 def _hue(x: Tensor, turns: Tensor) -> Tensor:
     """Rotate the hue by `turns` of a full circle, through HSV."""
     value = x.amax(dim=1, keepdim=True)
     chroma = value - x.amin(dim=1, keepdim=True)
-    safe = torch.where(chroma > 0, chroma, 1.0)
+    safe = chroma.masked_fill(chroma == 0, 1.0)
     red, green, blue = x.split(1, dim=1)
     hue = torch.where(
         value == red,
-        (green - blue) / safe,
-        torch.where(value == green, 2.0 + (blue - red) / safe, 4.0 + (red - green) / safe),
+        (green - blue).div_(safe),
+        torch.where(value == green, (blue - red).div_(safe).add_(2.0), (red - green).div_(safe).add_(4.0)),
     )
-    hue = hue / 6.0 + turns
+    hue = hue.div_(6.0).add_(turns).mul_(6.0)
     # f(n) of the HSV hexcone: value minus chroma times a trapezoid of the hue
     shift = torch.tensor([5.0, 3.0, 1.0], device=x.device).view(1, 3, 1, 1)
-    position = torch.remainder(shift + 6.0 * hue, 6.0)
-    return value - chroma * torch.clamp(torch.minimum(position, 4.0 - position), 0.0, 1.0)
+    position = shift + hue
+    position.sub_(position.div(6.0).floor_().mul_(6.0))  # the remainder, exact in this range and ten times faster
+    trapezoid = torch.minimum(position, 4.0 - position, out=position).clamp_(0.0, 1.0)
+    return torch.sub(value, trapezoid.mul_(chroma), out=trapezoid)
 
 
 def gaussian_blur(x: Tensor, probability: float, kernel: int, rng: torch.Generator) -> Tensor:
@@ -183,17 +186,18 @@ def gaussian_blur(x: Tensor, probability: float, kernel: int, rng: torch.Generat
     if not len(chosen):
         return x
     rows = chosen.to(x.device)
-    vertical = _blur_weights(sigma[chosen], kernel, x.shape[2]).to(x.device)[:, None]
-    horizontal = _blur_weights(sigma[chosen], kernel, x.shape[3]).to(x.device)[:, None]
-    return x.index_copy_(0, rows, vertical @ x[rows] @ horizontal.transpose(2, 3))
+    return x.index_copy_(0, rows, blurred(x[rows], sigma[chosen].to(x.device), kernel))
 
 
-def _blur_weights(sigma: Tensor, kernel: int, size: int) -> Tensor:
-    offsets = torch.arange(kernel) - kernel // 2
+def blurred(x: Tensor, sigma: Tensor, kernel: int) -> Tensor:
+    """(B, C, S, S), (B,) in pixels -> each image under its own Gaussian, cut off after `kernel` pixels."""
+    offsets = torch.arange(kernel, device=x.device) - kernel // 2
     weight = torch.exp(-(offsets**2) / (2.0 * sigma[:, None] ** 2))
     weight = weight / weight.sum(dim=1, keepdim=True)
-    target = torch.arange(size)[:, None] + offsets[None]
-    target = torch.where(target < 0, -target, target)
-    target = torch.where(target >= size, 2 * (size - 1) - target, target)
-    bands = torch.zeros(len(sigma), size, size)
-    return bands.scatter_add_(2, target.expand(len(sigma), -1, -1), weight[:, None].expand(-1, size, -1))
+    margin = kernel // 2
+    for dim, padding in ((2, (0, 0, margin, margin)), (3, (margin, margin, 0, 0))):
+        wider, side = F.pad(x, padding, mode="reflect"), x.shape[dim]
+        x = torch.zeros_like(x)
+        for tap in range(kernel):
+            x.addcmul_(wider.narrow(dim, tap, side), weight[:, tap].view(-1, 1, 1, 1))
+    return x

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from stages.contracts.errors import ManifestError
-from stages.contracts.params import ImageParams
-from stages.contracts.results import read_json
-from stages.pretrain.params import ViewParams
+if TYPE_CHECKING:
+    from stages.contracts.params import ImageParams
+    from stages.pretrain.params import ViewParams
 
 RATIO = (3 / 4, 4 / 3)  # aspect of crops (SimCLR, appendix A)
 JITTER_PROBABILITY = 0.8
@@ -58,6 +58,10 @@ def resolve_views(
     Raises:
         ManifestError: the suggestions lack a value that the user left open.
     """
+    from stages.contracts.errors import ManifestError
+    from stages.contracts.results import read_json
+    from stages.pretrain.params import ViewParams
+
     defaults = read_json(suggested, fix="Run `dvc repro ingest` to write it again.")
     values = {}
     for name in ViewParams.model_fields:
