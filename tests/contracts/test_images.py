@@ -9,7 +9,7 @@ import time
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms, PngImagePlugin
 
 from stages.contracts.errors import ImageRefused
 from stages.contracts.images import (
@@ -105,6 +105,56 @@ def test_cmyk_is_converted() -> None:
     assert not inspect(encoded(image, "JPEG"), "x").plain
 
 
+def test_ycbcr_is_converted() -> None:
+    image = Image.fromarray(photo(3)).convert("YCbCr")
+    data = encoded(image, "TIFF")
+    assert Image.open(io.BytesIO(data)).mode == "YCbCr"
+    assert np.array_equal(decode(data, "x"), np.asarray(image.convert("RGB")))
+
+
+def test_one_bit_becomes_black_and_white() -> None:
+    image = Image.fromarray(photo(3)).convert("1")
+    data = encoded(image, "PNG")
+    assert np.array_equal(decode(data, "x", 1)[:, :, 0], np.where(np.asarray(image), 255, 0))
+    found = inspect(data, "x")
+    assert (found.channels, found.plain) == (1, False)
+
+
+def test_colour_profiles_and_gamma_are_ignored() -> None:
+    """The pixels are those of the file: no other program's colours get in."""
+    gamma = PngImagePlugin.PngInfo()
+    gamma.add(b"gAMA", (100_000).to_bytes(4, "big"))
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    for options in ({"pnginfo": gamma}, {"icc_profile": profile}):
+        assert np.array_equal(decode(encoded(photo(3), "PNG", **options), "x"), photo(3))
+
+
+def test_of_several_pages_the_first_counts() -> None:
+    data = animated("TIFF")
+    assert np.array_equal(decode(data, "x"), photo(100))
+    assert not inspect(data, "x").plain
+
+
+@pytest.mark.parametrize(
+    ("data", "looks"),
+    [
+        (b"\0\0\0\x18ftypheic" + bytes(40), "an HEIC, AVIF or video file"),
+        (b"\0\0\0\x1cftypavif" + bytes(40), "an HEIC, AVIF or video file"),
+        (b"%PDF-1.7 ...", "a PDF file"),
+        (b"PK\x03\x04 ...", "a ZIP archive"),
+        (b"\x1f\x8b\x08 ...", "a gzip file"),
+        (b"\xef\xbb\xbf\n <!DOCTYPE HTML><title>404</title>", "an HTML page"),
+        (b"<?xml version='1.0'?><svg/>", "an SVG drawing"),
+        (b"<?xml version='1.0'?><note/>", "an XML file"),
+        (b"just words", "text or other data"),
+        (b"\0" * 20, "bytes of no known image format"),
+    ],
+)
+def test_what_is_no_image_is_called_what_it_looks_like(data: bytes, looks: str) -> None:
+    with pytest.raises(ImageRefused, match=rf"not_an_image.*{looks}"):
+        inspect(data, "x")
+
+
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
 def test_of_an_animation_the_first_frame_counts(kind: str) -> None:
     data = animated(kind)
@@ -180,6 +230,8 @@ def test_compressed_png_is_lossless(channels: int) -> None:
         (bomb(8000, 8000), "too_many_pixels"),
         (encoded(photo(1, 3, 3), "PNG"), "too_small"),
         (encoded(Image.fromarray(np.zeros((8, 8), np.int32)), "TIFF"), "unsupported_depth"),
+        (encoded(Image.fromarray(np.zeros((8, 8), np.float32)), "TIFF"), "unsupported_depth"),
+        (encoded(Image.new("LAB", (8, 8)), "TIFF"), "unsupported_depth"),
     ],
 )
 def test_what_cannot_be_taken_in_has_a_reason(data: bytes, reason: str) -> None:

@@ -218,6 +218,35 @@ def test_links_and_paths_inside_an_archive_lead_nowhere(tmp_path: Path, monkeypa
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.tar.gz"]
 
 
+@pytest.mark.parametrize("kind", ["LNKTYPE", "CHRTYPE", "BLKTYPE", "FIFOTYPE", "DIRTYPE"])
+def test_only_regular_members_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """A hard link, device, FIFO or folder by the name of a batch is no batch, and the real one after it counts."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "mine.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        info = tarfile.TarInfo(f"{TEN}/data_batch_1")
+        info.type, info.linkname = getattr(tarfile, kind), "/etc/passwd"
+        tar.addfile(info)
+        for name, value in cifar10().items():
+            data = pickle.dumps(value, 2)
+            info = tarfile.TarInfo(f"./{name}")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    assert len(list(source(path).candidates())) == 24
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.tar.gz"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "says"), [("_MAX_MEMBERS", 3, "more than 3 members"), ("_MAX_BATCH", 999, "of \\d+ bytes")]
+)
+def test_archives_of_too_much_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, says: str
+) -> None:
+    monkeypatch.setattr(cifar_archive, limit, value)
+    with pytest.raises(SourceError, match=says):
+        list(source(archive(tmp_path / "mine.tar.gz", cifar10())).candidates())
+
+
 def test_compression_bombs_are_cut_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cifar_archive, "_MAX_UNPACKED", 1 << 20)
     path = archive(tmp_path / "mine.tar.gz", {"zeros": b"\0" * (8 << 20)} | cifar10())

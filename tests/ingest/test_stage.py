@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from sklearn.datasets import load_digits
 
 from stages.contracts.errors import ImageRefused, ParameterError
 from stages.contracts.images import decode
-from stages.contracts.listing import read_regular
+from stages.contracts.listing import read_regular, walk
 from stages.contracts.manifest import read_manifest
 from stages.contracts.params import read_yaml
 from stages.ingest import examine as examining
@@ -175,6 +176,27 @@ def test_files_are_never_opened_as_devices_or_waited_for(tmp_path: Path) -> None
     assert examine("zero", "/dev/zero", LIMITS).reason == "not_a_file"
     assert examine("folder", str(tmp_path), LIMITS).reason == "not_a_file"
     assert examine("gone", str(tmp_path / "gone"), LIMITS).reason == "unreadable"
+
+
+def test_what_may_not_be_read_is_refused() -> None:
+    """A file and a folder of another user; root steps back for it."""
+    with tempfile.TemporaryDirectory() as made:
+        root = Path(made)
+        root.chmod(0o755)
+        place = root / "cat/a.png"
+        place.parent.mkdir()
+        place.write_bytes(hostile.PNG)
+        place.chmod(0o000)
+        (root / "locked").mkdir(mode=0o000)
+        if os.geteuid() == 0:
+            os.seteuid(65534)
+        try:
+            assert examine("a.png", str(place), LIMITS).reason == "unreadable"
+            assert {e.shown: e.reason for e in walk(root)} == {"cat/a.png": None, "locked": "unreadable"}
+        finally:
+            if os.getuid() == 0:
+                os.seteuid(0)
+            (root / "locked").chmod(0o755)
 
 
 def test_a_huge_file_is_hashed_but_not_loaded(tmp_path: Path) -> None:
