@@ -1,0 +1,218 @@
+"""`python -m stages.embed.adopt`: any backbone becomes a run's folder, so that embed and probe take it as their own.
+
+A backbone is a run's folder (or the backbone.safetensors in it), any safetensors file with timm's key names and
+`--architecture`, or `timm:NAME`. Only safetensors are read: a pickled checkpoint can run code when it is opened.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.contracts.backbones import CONFIG, WEIGHTS
+from stages.contracts.errors import BackboneError
+from stages.runtime.entry import run_stage
+
+if TYPE_CHECKING:
+    import numpy as np
+
+TIMM = "timm:"
+
+
+def main(argv: list[str]) -> None:
+    """Parse, read or build, check by one image of zeros, write."""
+    parser = argparse.ArgumentParser(prog="python -m stages.embed.adopt", description=__doc__)
+    parser.add_argument("--backbone", required=True, help="a run's folder, a .safetensors file, or timm:NAME")
+    parser.add_argument("--architecture", help="of a .safetensors file without a run's config.json beside it")
+    parser.add_argument("--stem", default="imagenet", choices=("imagenet", "small", "auto"), help="of ResNets")
+    parser.add_argument("--size", type=int, help="image side in pixels; none: what the architecture was made for")
+    parser.add_argument("--channels", type=int, default=3, choices=(1, 3))
+    parser.add_argument("--pretrained", action="store_true", help="timm:NAME with its published weights")
+    parser.add_argument("--out", required=True, type=Path, help="the folder to write")
+    arguments = parser.parse_args(argv)
+
+    from stages.contracts.atomic import atomic_directory
+    from stages.contracts.backbones import write_backbone
+
+    weights, heads, config = _adopted(arguments)
+    with atomic_directory(arguments.out) as folder:
+        write_backbone(folder, weights, heads, config)
+    print(f"backbone: {config['architecture']}, {config['num_features']} features at {config['input_size']} pixels")
+
+
+def _adopted(arguments: argparse.Namespace) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
+    """Weights, heads and configuration.
+
+    Raises:
+        BackboneError: unknown, not safetensors, without configuration, or not fitting its architecture.
+    """
+    if arguments.backbone.startswith(TIMM):
+        return _from_timm(arguments, arguments.backbone.removeprefix(TIMM))
+    path = Path(arguments.backbone)
+    folder = path if path.is_dir() else path.parent
+    if (folder / CONFIG).is_file() and (path.is_dir() or path.name == WEIGHTS) and arguments.architecture is None:
+        return _from_run(folder)
+    if path.is_dir():
+        raise BackboneError(
+            "the folder is not that of a run",
+            where=path,
+            found=f"no {CONFIG}",
+            fix="Name a folder below data/runs, or a .safetensors file and --architecture.",
+        )
+    return _from_file(arguments, path, arguments.architecture)
+
+
+def _from_run(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
+    from stages.contracts.backbones import read_config, read_weights
+    from stages.networks.assemble import assemble
+
+    config, (weights, heads) = read_config(folder), read_weights(folder)
+    assemble(config, weights, heads, where=str(folder))  # before anything is read with it
+    return weights, heads, config
+
+
+def _from_timm(
+    arguments: argparse.Namespace, name: str
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
+    import torch
+
+    from stages.networks.backbones import build_backbone
+    from stages.networks.state import arrays_of
+
+    torch.manual_seed(0)  # untrained, but the same every time
+    size, mean, std, _ = _made_for(name, arguments.size)
+    if not arguments.pretrained:
+        network = build_backbone(name, arguments.channels, size, arguments.stem)
+        return arrays_of(network.state_dict()), {}, _config(arguments, name, size, mean, std)
+    arguments.stem = "imagenet"
+    return _from_file(arguments, _published(name), name)
+
+
+def _published(name: str) -> Path:
+    """The safetensors file that timm's authors publish for an architecture, from the hub or its local cache.
+
+    Not timm's own way: where the hub holds no safetensors it falls back to a pickle.
+    """
+    from stages.networks.backbones import build_backbone
+
+    repository = getattr(build_backbone(name, 3, 224, "imagenet"), "default_cfg", {}).get("hf_hub_id")
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        return Path(hf_hub_download(str(repository), "model.safetensors"))
+    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+        raise BackboneError(
+            "the published weights cannot be had",
+            where=f"{TIMM}{name}",
+            found=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}",
+            fix="Run where the Hugging Face hub can be reached or its cache holds them, or leave out --pretrained for "
+            "an untrained network.",
+        ) from error
+
+
+def _from_file(
+    arguments: argparse.Namespace, path: Path, architecture: str | None
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        weights = load(path.read_bytes())
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise BackboneError(
+            "the weights cannot be read: only safetensors are, since a pickled checkpoint can run code when opened",
+            where=path,
+            found=error,
+            fix="Convert them where you trust them: safetensors.torch.save_file(model.state_dict(), FILE).",
+        ) from error
+    if architecture is None:
+        raise BackboneError(
+            "these weights do not say which network they belong to",
+            where=path,
+            found=f"no {CONFIG} of a run beside it",
+            fix="Name it: --architecture resnet18, or any other timm name.",
+        )
+    size, mean, std, classifier = _made_for(architecture, arguments.size)
+    kept = {k: v for k, v in weights.items() if not any(k.startswith(f"{name}.") for name in classifier)}
+    return _fitted(arguments, architecture, size, mean, std, kept, str(path))
+
+
+def _fitted(
+    arguments: argparse.Namespace,
+    name: str,
+    size: int,
+    mean: list[float],
+    std: list[float],
+    weights: dict[str, np.ndarray],
+    where: str,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
+    """`weights` for the architecture `name`, after a comparison of every key and shape."""
+    from stages.networks.backbones import build_backbone
+
+    network = build_backbone(name, arguments.channels, size, arguments.stem)
+    expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    found = {key: value.shape for key, value in weights.items()}
+    wrong = [f"{key} is missing" for key in expected if key not in found]
+    wrong += [f"{key} is unknown" for key in found if key not in expected]
+    wrong += [f"{k} is {found[k]}, not {shape}" for k, shape in expected.items() if k in found and found[k] != shape]
+    if wrong:
+        raise BackboneError(
+            f"the weights do not fit {name}",
+            where=where,
+            found=f"{'; '.join(wrong[:5])}{f' and {len(wrong) - 5} more' if len(wrong) > 5 else ''}",
+            fix="Name their own --architecture, and --stem small for a ResNet whose first convolution is 3x3.",
+        )
+    return weights, {}, _config(arguments, name, size, mean, std)
+
+
+def _made_for(name: str, size: int | None) -> tuple[int, list[float], list[float], tuple[str, ...]]:
+    """Image side, mean, std and names of the classifier layers of an architecture."""
+    from stages.networks.backbones import build_backbone
+    from stages.networks.small_resnet import BLOCKS
+
+    if name in BLOCKS:
+        return size or 32, [0.5] * 3, [0.5] * 3, ()
+    config = getattr(build_backbone(name, 3, size or 224, "imagenet"), "default_cfg", {})
+    side = int(config.get("input_size", (3, 224, 224))[-1])
+    mean, std = (list(config.get(k, v)) for k, v in (("mean", (0.485, 0.456, 0.406)), ("std", (0.229, 0.224, 0.225))))
+    classifier = config.get("classifier") or ()
+    return size or side, mean, std, (classifier,) if isinstance(classifier, str) else tuple(classifier)
+
+
+def _config(arguments: argparse.Namespace, name: str, size: int, mean: list[float], std: list[float]) -> dict[str, Any]:
+    """config.json as pretrain writes it, as far as it is known; the width is measured on one image of zeros."""
+    import torch
+
+    from stages.networks.backbones import build_backbone
+
+    network = build_backbone(name, arguments.channels, size, arguments.stem).eval()
+    with torch.inference_mode():
+        features = network(torch.zeros(1, arguments.channels, size, size))
+    if features.ndim != 2:
+        raise BackboneError(
+            "this architecture does not give one feature vector an image",
+            where=name,
+            found=f"an output of shape {tuple(features.shape)}",
+            fix="Choose another architecture of timm.",
+        )
+    grey = arguments.channels == 1
+    return {
+        "architecture": name,
+        "options": {},
+        "stem": arguments.stem,
+        "input_size": size,
+        "channels": arguments.channels,
+        "mean": [sum(mean) / 3] if grey else mean,
+        "std": [sum(std) / 3] if grey else std,
+        "num_features": int(features.shape[1]),
+        "heads": {},
+        "method": "adopted",
+        "source": arguments.backbone if arguments.backbone.startswith(TIMM) else Path(arguments.backbone).name,
+        "weights": "published" if arguments.pretrained else "file" if arguments.architecture else "untrained",
+    }
+
+
+if __name__ == "__main__":
+    run_stage(main)
