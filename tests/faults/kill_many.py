@@ -1,7 +1,7 @@
 """`python -m tests.faults.kill_many --kills 100 --seed 0 --project DIR`: kill the default graph again and again.
 
-A git clone of this repository runs its graph; at random times a random signal hits DVC, the stage, or all of the
-run, which is started again. When the graph completes, its dvc.lock is compared with that of an uninterrupted
+A git clone of this repository runs its graph; a random signal hits DVC, the stage, or all of the run, which is
+started again: half of the times at a random moment, half of them while a stage chosen at random is at work. When the graph completes, its dvc.lock is compared with that of an uninterrupted
 run, everything is removed, and it starts from nothing, until there were enough kills and the last graph is done.
 Prints one line a kill and the counts; exits with 1 if anything was left, held, doubled or different.
 """
@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from random import Random
 
@@ -30,7 +31,12 @@ from tests.faults.killing import (
     leftovers,
     watching,
 )
+from tests.faults.reduced import read, write
 
+STAGES = (
+    "stages.check", "stages.ingest", "stages.validate", "stages.shard", "stages.mine.features", "stages.mine",
+    "stages.pretrain", "stages.embed", "stages.probe", "stages.summary", "stages.report",
+)  # fmt: skip
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -44,20 +50,30 @@ def main() -> int:
         "--seconds", type=float, default=60.0, help="a kill comes this long after a start at the latest"
     )
     parser.add_argument("--limit", type=float, default=float("inf"), help="seconds after which no further kill is made")
+    parser.add_argument("--epochs", type=int, help="train this long, and the autoencoder a fourth of it")
     options = parser.parse_args()
     os.environ["PYTHONPATH"] = str(options.project.resolve() / "clone")  # the clone's code, not an installed one
-    report = rounds(options.project.resolve(), options.kills, Random(options.seed), options.seconds, options.limit)
+    report = rounds(
+        options.project.resolve(), options.kills, Random(options.seed), options.seconds, options.limit, options.epochs
+    )
     print(json.dumps(report, indent=2))
     return int(
         any(report[name] for name in ("orphans", "stuck_locks", "second_trainers", "hash_differences", "failed"))
     )
 
 
-def rounds(folder: Path, kills: int, rng: Random, seconds: float, limit: float) -> dict[str, object]:
+def rounds(
+    folder: Path, kills: int, rng: Random, seconds: float, limit: float, epochs: int | None
+) -> dict[str, object]:
     """Reference run, then kills and restarts; see the module."""
     folder.mkdir(parents=True)
     root, log = folder / "clone", folder / "log.txt"
     subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(root)], check=True)
+    if epochs is not None:
+        params = read(root / "params.yaml")
+        params["train"] |= {"epochs": epochs, "warmup_epochs": 1}
+        params["extractors"]["dae"]["epochs"] = max(1, epochs // 4)
+        write(root / "params.yaml", params)
     began = time.monotonic()
     from_nothing(root)
     assert finish(root, REPRISE, log, 3600) == 0, log.read_text()[-2000:]
@@ -71,21 +87,26 @@ def rounds(folder: Path, kills: int, rng: Random, seconds: float, limit: float) 
     twins: list[str] = []
     different: list[str] = []
     failed: list[str] = []
+    stages: Counter[str] = Counter()
     done = completed = 0
     began = time.monotonic()
     while done < kills and time.monotonic() - began < limit:
         target, signum = rng.choice(TARGETS), rng.choice(SIGNALS)
+        stage = rng.choice(STAGES) if rng.random() < 0.5 else ""
         with watching(root) as seen:
-            told, left = kill_once(root, target, signum, log, rng, (0.2, seconds), REPRISE)
+            killed = kill_once(root, target, signum, log, rng, (0.2, seconds), REPRISE, stage)
         twins += seen
-        orphans += left
-        for process in family(root) if left else []:
+        orphans += killed.left
+        for process in family(root) if killed.left else []:
             process.kill()
         stuck += held_locks(root)
-        done += bool(told)
-        last = told[-1].split("dvc", 1)[-1] if told else "the run ended first"
-        print(f"{done}: {signal.Signals(signum).name} to {target} ({len(told)} processes, {last[:60]})", flush=True)
-        if not told:
+        done += bool(killed.told)
+        stages[killed.stage or "between two stages"] += bool(killed.told)
+        met = (
+            f"{len(killed.told)} processes, {killed.stage or 'between two stages'}" if killed.told else "it ended first"
+        )
+        print(f"{done}: {signal.Signals(signum).name} to {target} ({met})", flush=True)
+        if not killed.told:
             completed += compare(root, want, log, different, failed)
             from_nothing(root)
     with watching(root) as seen:
@@ -94,7 +115,9 @@ def rounds(folder: Path, kills: int, rng: Random, seconds: float, limit: float) 
     twins += seen
     completed += compare(root, want, log, different, failed)
     return found | {
+        "epochs": read(root / "params.yaml")["train"]["epochs"],
         "kills": done,
+        "while": dict(stages.most_common()),
         "graphs_completed": completed,
         "orphans": len(orphans),
         "stuck_locks": len(stuck),

@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
@@ -165,24 +166,58 @@ def finish(root: Path, command: Sequence[str], log: Path, seconds: float = 900.0
             process.kill()
 
 
+@dataclass(frozen=True)
+class Kill:
+    """What a kill met, and what it left.
+
+    Attributes:
+        told: command lines that got the signal; empty when the run ended first.
+        stage: the package of the stage that was running, "" between two stages.
+        left: what still ran `SETTLE_SECONDS` after the run had ended.
+    """
+
+    told: list[str]
+    stage: str
+    left: list[str]
+
+
+def stage_at_work(root: Path) -> str:
+    """The package of the stage that runs in `root` ("stages.pretrain"), "" for none."""
+    return next((words(p)[1] for p in family(root) if role(p) == "stage"), "")
+
+
 def kill_once(
-    root: Path, target: str, signum: int, log: Path, rng: Random, within: tuple[float, float], command: Sequence[str]
-) -> tuple[list[str], list[str]]:
+    root: Path,
+    target: str,
+    signum: int,
+    log: Path,
+    rng: Random,
+    within: tuple[float, float],
+    command: Sequence[str],
+    stage: str = "",
+) -> Kill:
     """Start a run, kill after a random time, wait for its end.
 
     A signal that changes nothing (DVC ignores SIGINT while a command runs) is followed by SIGTERM to everything,
     so that the run does end early.
 
-    Returns:
-        Who got the signal, and what still ran `SETTLE_SECONDS` after the run had ended.
+    Args:
+        within: seconds after the start.
+        stage: wait for this stage first, at most `within[1]` seconds, and kill up to three seconds after its start.
     """
     driver = start(root, command, log)
+    if stage:
+        end = time.monotonic() + within[1]
+        while driver.poll() is None and time.monotonic() < end and stage_at_work(root) != stage:
+            time.sleep(0.05)
+        within = (0.0, 3.0)
     with suppress(subprocess.TimeoutExpired):
         driver.wait(timeout=rng.uniform(*within))
+    met = stage_at_work(root)
     told = kill(root, driver, target, signum)
     try:
         driver.wait(timeout=rng.uniform(5, 10))
     except subprocess.TimeoutExpired:
         kill(root, driver, "group", signal.SIGTERM)
     driver.wait(timeout=300)
-    return told, orphans(root)
+    return Kill(told, met, orphans(root))

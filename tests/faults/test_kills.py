@@ -68,11 +68,11 @@ def kill_and_check(
 ) -> list[str]:
     log = root.with_name("log.txt")
     with watching(root) as twins:
-        told, left = kill_once(root, target, signum, log, rng, within, command)
-    assert left == []
+        killed = kill_once(root, target, signum, log, rng, within, command)
+    assert killed.left == []
     assert twins == []
     assert held_locks(root) == []
-    return told
+    return killed.told
 
 
 def finish_and_check(root: Path, want: bytes, command=REPRISE) -> None:
