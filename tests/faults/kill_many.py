@@ -1,9 +1,10 @@
 """`python -m tests.faults.kill_many --kills 100 --seed 0 --project DIR`: kill the default graph again and again.
 
 A git clone of this repository runs its graph; a random signal hits DVC, the stage, or all of the run, which is
-started again: half of the times at a random moment, half of them while a stage chosen at random is at work. When the graph completes, its dvc.lock is compared with that of an uninterrupted
-run, everything is removed, and it starts from nothing, until there were enough kills and the last graph is done.
-Prints one line a kill and the counts; exits with 1 if anything was left, held, doubled or different.
+started again: half of the times at a random moment, half while a stage chosen at random is at work. When the graph
+completes, its dvc.lock is compared with that of an uninterrupted run, everything is removed, and it starts from
+nothing, until there were enough kills and the last graph is done. Prints one line a kill and the counts; exits
+with 1 if anything was left, held, doubled or different.
 """
 
 from __future__ import annotations
