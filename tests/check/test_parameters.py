@@ -174,3 +174,15 @@ def test_what_is_not_a_parameter_file_is_a_sentence(tmp_path: Path, repository: 
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "made").exists()
     assert not (tmp_path / "data").exists()
+
+
+def test_groups_on_images_have_a_list_of_their_own() -> None:
+    raw = read_yaml(Path(__file__).parents[2] / "params.yaml")
+    raw["image_groups"] = [{"name": "finetune"}]
+    raw["probes"]["finetune"] = {"finetune": {"epochs": 0}, "moment": {}}
+    assert [(p.path, p.found) for p in problems(raw)] == [("probes.finetune.finetune.epochs", 0)]
+    raw["probes"]["finetune"] = {"moment": {}}
+    raw["groups"], raw["image_groups"] = [*raw["groups"], {"name": "finetune"}], [{"name": "quality"}]
+    found = {p.path: p.hint for p in problems(raw)}
+    assert found["groups[2].name"] == " It belongs in image_groups."
+    assert found["image_groups[0].name"] == " It belongs in groups."
