@@ -158,7 +158,7 @@ def read_yaml(path: str | Path = PARAMS_FILE) -> dict[str, Any]:
         line = f":{mark.line + 1}" if mark else ""
         found = getattr(error, "problem", None) or str(error)
         raise ParameterError(
-            "the parameters are not plain YAML",
+            "the file is not plain YAML",
             where=f"{path}{line}",
             found=found,
             fix="Correct that line; tags such as !!python are not allowed.",
