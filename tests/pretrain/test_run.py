@@ -24,10 +24,19 @@ from stages.pretrain import loop
 from stages.pretrain.method import Batch, Context, Method
 from stages.pretrain.run import pretrain
 from tests.pretrain.conftest import IMAGE, TINY, write_label_set
+from tests.pretrain.methods.conftest import SMALL
 
 METHODS = names("stages.pretrain.methods")
-LABELS = {"supervised": "mined", "gsimclr": "mined"}
-OPTIONS = {"patch_kmeans": {"patches": 8, "samples": 500}}
+LABELS = {"supervised": "mined", "gsimclr": "mined", "supcon": "mined"}
+OPTIONS = {"patch_kmeans": {"patches": 8, "samples": 500}, **SMALL}
+CROPS = {"supervised": 1, "simmim": 1, "swav": 4, "dino": 4, "deepcluster_v2": 4, "msn": 4, "emp_ssl": 4, "lejepa": 4}
+LEARNING = [m for m in METHODS if not load_class("stages.pretrain.methods", m, Method, "").gradient_free]
+# Kills at every point of the loop for those that it was built with; one in the middle of an epoch for the others.
+KILLS = [
+    pytest.param(m, k, marks=() if m in ("simclr", "gsimclr", "supervised") or k == 7 else pytest.mark.slow)
+    for m in LEARNING
+    for k in (1, 4, 7, 13)
+]
 
 
 def run(method: str, out: str, train=TINY, seed: int = 0, labels: str | None = None, **options) -> Path:
@@ -48,7 +57,7 @@ def test_every_method_runs_repeats_itself_and_loads_strictly(digits, method):
     taps = network(torch.zeros(2, 3, 16, 16))
     assert taps["backbone"].shape == (2, config["num_features"])
     assert config["images_seen"] == config["epochs"] * 80
-    assert config["crops_seen"] == config["images_seen"] * (1 if method == "supervised" else 2)
+    assert config["crops_seen"] == config["images_seen"] * CROPS.get(method, 2)
     assert config["flops_per_image"] > 0
     trained = config["epochs"] > 0
     assert trained == (file_digest(first / "backbone.safetensors") != file_digest(other / "backbone.safetensors"))
@@ -66,10 +75,7 @@ def test_methods_share_their_initial_backbone(digits):
             np.testing.assert_allclose(value, trained[name], atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    "method", [m for m in METHODS if not load_class("stages.pretrain.methods", m, Method, "").gradient_free]
-)
-@pytest.mark.parametrize("killed_at", [1, 4, 7, 13])
+@pytest.mark.parametrize(("method", "killed_at"), KILLS)
 def test_interrupted_and_resumed_equals_uninterrupted(digits, monkeypatch, method, killed_at):
     whole = run(method, "whole")
     real, calls = torch.optim.SGD.step, []

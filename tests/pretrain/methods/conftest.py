@@ -27,12 +27,25 @@ SMALL = {
     "barlow_twins": {"hidden": 16, "output": 12},
     "byol": {"hidden": 16, "output": 8},
     "dcl": {"hidden": 16, "output": 8},
+    "dino": {"hidden": 16, "bottleneck": 8, "outputs": 12, "small_crops": 2, "frozen_for": 0.2},
+    "emp_ssl": {"hidden": 16, "output": 8, "patches": 4},
+    "lejepa": {"hidden": 16, "output": 8, "slices": 8},
     "moco_v2": {"hidden": 16, "output": 8, "queue": 24},
     "moco_v3": {"hidden": 16, "output": 8},
     "nnclr": {"hidden": 16, "output": 8, "queue": 24},
     "simsiam": {"hidden": 16, "output": 16, "bottleneck": 8},
     "supcon": {"hidden": 16, "output": 8},
+    "swav": {
+        "hidden": 16,
+        "output": 8,
+        "prototypes": 6,
+        "queue": 16,
+        "queue_from": 0.3,
+        "small_crops": 2,
+        "frozen_for": 0.2,
+    },
     "vicreg": {"hidden": 16, "output": 12},
+    "w_mse": {"hidden": 16, "output": 4, "sub_batch": 8},
 }
 
 

@@ -1,0 +1,129 @@
+"""`dino`: self-distillation with no labels; the student matches a sharpened, centred teacher over crops.
+
+Source: Caron, Touvron, Misra, Jegou, Mairal, Bojanowski, Joulin, "Emerging Properties in Self-Supervised Vision
+Transformers", ICCV 2021. Authors' code: facebookresearch/dino.
+
+Idea: the teacher, an average of the student, sees the large crops, the student sees all; each student output predicts
+each teacher output of another crop. Centring alone would end in equal outputs and sharpening alone in one winner:
+together they balance.
+
+Deviations: weight decay is constant (paper: 0.04 to 0.4 by a cosine); the head's last layer is frozen for a share of
+the training, not for the first epoch. The areas of large and small crops meet at 0.4, the authors' default. Paper:
+65536 outputs, head 2048-2048-256, teacher temperature 0.04, rising to 0.07 over 30 epochs in its longer runs
+(`teacher_temperature_end`, `temperature_warmup`).
+
+Shape legend: B batch, V crops, K outputs.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from stages.networks.heads import PlainHead, Prototypes
+from stages.pretrain.method import Batch, Context
+from stages.pretrain.parts.centring import Centre
+from stages.pretrain.parts.multi_crop import LARGE, MultiCropParams, embed_crops, multi_crop_plan
+from stages.pretrain.parts.precision import full_precision
+from stages.pretrain.parts.teacher import TeacherMethod, TeacherParams
+from stages.pretrain.views.settings import ViewSettings
+
+
+class DINOParams(MultiCropParams, TeacherParams):
+    """outputs: K. hidden, bottleneck: of the head. clip: largest gradient norm of each parameter, 0 for none.
+
+    student_temperature, teacher_temperature: of the softmaxes; the teacher's goes linearly to teacher_temperature_end
+    over the share temperature_warmup of the training. centre_momentum: 1 leaves centring out. frozen_for: see above.
+    """
+
+    PAPER: ClassVar = {"optimizer": "adamw", "learning_rate": 5e-4, "weight_decay": 0.04, "warmup_epochs": 10}
+    keep: Literal["student", "teacher"] = "teacher"
+    outputs: Annotated[int, Field(ge=2, le=1_000_000)] = 1024
+    hidden: Annotated[int, Field(ge=1, le=65536)] = 256
+    bottleneck: Annotated[int, Field(ge=1, le=65536)] = 128
+    student_temperature: Annotated[float, Field(gt=0, le=10)] = 0.1
+    teacher_temperature: Annotated[float, Field(gt=0, le=10)] = 0.04
+    teacher_temperature_end: Annotated[float, Field(gt=0, le=10)] = 0.04
+    temperature_warmup: Annotated[float, Field(ge=0, le=1)] = 0.3
+    centre_momentum: Annotated[float, Field(ge=0, le=1)] = 0.9
+    scale_split: Annotated[float, Field(gt=0, lt=1)] = 0.4
+    clip: Annotated[float, Field(ge=0)] = 3.0
+    frozen_for: Annotated[float, Field(ge=0, le=1)] = 0.01
+
+
+@full_precision
+def dino_loss(
+    student: list[Tensor], teacher: list[Tensor], centre: Tensor, student_temperature: float, teacher_temperature: float
+) -> Tensor:
+    """Equations 1 to 3: mean cross entropy over all pairs of a teacher's crop and another crop of the student.
+
+    Args:
+        student: V tensors (B, K), the teacher's crops first. teacher: (B, K) of each large crop. centre: (K,).
+    """
+    total, pairs = student[0].new_zeros(()), 0
+    for i, t in enumerate(teacher):
+        target = F.softmax((t.detach() - centre) / teacher_temperature, dim=1)
+        for j, s in enumerate(student):
+            if i != j:
+                total = total - (target * F.log_softmax(s / student_temperature, dim=1)).sum(dim=1).mean()
+                pairs += 1
+    return total / pairs
+
+
+class DINO(TeacherMethod):
+    """Head without batch normalisation, prototypes of length one, a centred teacher."""
+
+    Params = DINOParams
+    params: DINOParams
+
+    def __init__(self, backbone: nn.Module, params: DINOParams, context: Context) -> None:
+        super().__init__(backbone, params, context)
+        self.head = PlainHead([backbone.num_features, params.hidden, params.hidden, params.bottleneck], nn.GELU)
+        self.prototypes = Prototypes(params.bottleneck, params.outputs)
+        self.centre = Centre(params.outputs, params.centre_momentum)
+        self.register_buffer("progress", torch.zeros((), dtype=torch.float64))
+        self.add_teacher("backbone", "head", "prototypes")
+
+    def view_plan(self, settings: ViewSettings) -> list[ViewSettings]:
+        """Two large crops and `small_crops` small ones."""
+        return multi_crop_plan(settings, self.params)
+
+    @property
+    def temperature(self) -> float:
+        """The teacher's, now."""
+        start, end = self.params.teacher_temperature, self.params.teacher_temperature_end
+        share = 1.0 if self.params.temperature_warmup == 0 else float(self.progress) / self.params.temperature_warmup
+        return start + (end - start) * min(1.0, share)
+
+    def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The centre takes in this batch after the loss, as in algorithm 1."""
+        features = embed_crops(self.backbone, batch.views)
+        student = self.prototypes(self.head(features)).chunk(len(batch.views))
+        teacher = self.taught(torch.cat(batch.views[:LARGE]))
+        loss = dino_loss(
+            list(student),
+            list(teacher.chunk(LARGE)),
+            self.centre.value.clone(),
+            self.params.student_temperature,
+            self.temperature,
+        )
+        self.centre.update(teacher.float())
+        return loss, {"features": features[: len(batch.rows)]}
+
+    def after_backward(self, progress: float) -> None:
+        """Clip each parameter's gradient by its norm; freeze the last layer at first."""
+        if progress < self.params.frozen_for:
+            self.prototypes.weight.grad = None
+        if self.params.clip:
+            for parameter in self.parameters():
+                if parameter.grad is not None:
+                    nn.utils.clip_grad_norm_([parameter], self.params.clip)
+
+    def after_step(self, progress: float) -> None:
+        """The teacher follows."""
+        super().after_step(progress)
+        self.progress.fill_(progress)

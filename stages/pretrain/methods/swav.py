@@ -1,0 +1,117 @@
+"""`swav`: swapped assignments; predict from one crop the prototypes that another crop was assigned to.
+
+Source: Caron, Misra, Mairal, Goyal, Bojanowski, Joulin, "Unsupervised Learning of Visual Features by Contrasting
+Cluster Assignments", NeurIPS 2020. Authors' code: facebookresearch/swav.
+
+Idea: assignments of a batch to learned prototypes, made equal in number by Sinkhorn-Knopp, are the targets; they come
+from the two large crops and are predicted from all other crops. A queue of earlier projections helps where a batch is
+smaller than the number of prototypes; it is compared with the prototypes anew in each step.
+
+Deviations: SGD or AdamW instead of LARS (paper: base rate 0.6 at batch 256, decay 1e-6). Prototypes are normalised
+within the forward pass, not after each step. The queue starts after a share of the training, not at epoch 15. Paper:
+3000 prototypes, projector 2048-128, queue 3840.
+
+Shape legend: B batch, V crops, K prototypes, Q queue.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from stages.networks.heads import Projector, Prototypes
+from stages.pretrain.method import Batch, Context, Method
+from stages.pretrain.params import RecipeParams
+from stages.pretrain.parts.multi_crop import LARGE, MultiCropParams, embed_crops, multi_crop_plan
+from stages.pretrain.parts.precision import full_precision
+from stages.pretrain.parts.queue import Queue
+from stages.pretrain.parts.sinkhorn import sinkhorn
+from stages.pretrain.views.settings import ViewSettings
+
+
+class SwAVParams(MultiCropParams, RecipeParams):
+    """temperature: of the predictions. epsilon, iterations: of Sinkhorn. hidden, output: of the projector.
+
+    queue: length for each large crop, 0 for none. queue_from, frozen_for: shares of the training after which the queue
+    is used and for which the prototypes stay as they are (paper: 15 and about 1 of 400 epochs).
+    """
+
+    PAPER: ClassVar = {"optimizer": "sgd", "learning_rate": 0.6, "weight_decay": 1e-6, "warmup_epochs": 0}
+    temperature: Annotated[float, Field(gt=0, le=10)] = 0.1
+    epsilon: Annotated[float, Field(gt=0, le=10)] = 0.05
+    iterations: Annotated[int, Field(ge=1, le=1000)] = 3
+    prototypes: Annotated[int, Field(ge=2, le=1_000_000)] = 256
+    queue: Annotated[int, Field(ge=0, le=10_000_000)] = 3840
+    queue_from: Annotated[float, Field(ge=0, le=1)] = 0.0375
+    frozen_for: Annotated[float, Field(ge=0, le=1)] = 0.0025
+    hidden: Annotated[int, Field(ge=1, le=65536)] = 256
+    output: Annotated[int, Field(ge=1, le=65536)] = 128
+
+
+@full_precision
+def swapped_prediction(scores: list[Tensor], assignments: list[Tensor], temperature: float) -> Tensor:
+    """Equation 2, over several crops: cross entropy of each large crop's assignment with every other crop's softmax.
+
+    Args:
+        scores: V tensors (B, K), large crops first. assignments: (B, K) of each large crop, rows sum to 1.
+
+    Returns:
+        Mean over the large crops of the mean over the other crops of the mean over the batch.
+    """
+    total = scores[0].new_zeros(())
+    for i, q in enumerate(assignments):
+        others = [s for v, s in enumerate(scores) if v != i]
+        total = total - sum((q * F.log_softmax(s / temperature, dim=1)).sum(dim=1).mean() for s in others) / len(others)
+    return total / len(assignments)
+
+
+class SwAV(Method):
+    """Projector, prototypes, a queue for each large crop."""
+
+    Params = SwAVParams
+    smallest_batch = 2
+    params: SwAVParams
+    projector: Projector
+
+    def __init__(self, backbone: nn.Module, params: SwAVParams, context: Context) -> None:
+        super().__init__(backbone, params, context)
+        self.projector = Projector([backbone.num_features, params.hidden, params.output])
+        self.prototypes = Prototypes(params.output, params.prototypes)
+        length = min(params.queue, context.images)
+        self.queues = nn.ModuleList(Queue(length, params.output) for _ in range(LARGE if length else 0))
+        self.register_buffer("progress", torch.zeros((), dtype=torch.float64))
+
+    def view_plan(self, settings: ViewSettings) -> list[ViewSettings]:
+        """Two large crops and `small_crops` small ones."""
+        return multi_crop_plan(settings, self.params)
+
+    def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Assignments are made together with the queue's, which are then left out."""
+        features = embed_crops(self.backbone, batch.views)
+        projections = F.normalize(self.projector(features).float(), dim=1)
+        scores = list(self.prototypes(projections).chunk(len(batch.views)))
+        assignments = [self._assigned(scores[i], i) for i in range(LARGE)]
+        for queue, z in zip(self.queues, projections.chunk(len(batch.views)), strict=False):
+            queue.push(z)
+        loss = swapped_prediction(scores, assignments, self.params.temperature)
+        return loss, {"features": features[: len(batch.rows)]}
+
+    @torch.no_grad()
+    def _assigned(self, scores: Tensor, crop: int) -> Tensor:
+        count = len(scores)
+        if self.queues and float(self.progress) >= self.params.queue_from and self.queues[crop].full:
+            scores = torch.cat([scores, self.prototypes(self.queues[crop].stored())])
+        return sinkhorn(scores, self.params.epsilon, self.params.iterations)[:count]
+
+    def after_backward(self, progress: float) -> None:
+        """The prototypes wait until the projector has left its random start."""
+        if progress < self.params.frozen_for:
+            self.prototypes.weight.grad = None
+
+    def after_step(self, progress: float) -> None:
+        """Remember where training stands."""
+        self.progress.fill_(progress)

@@ -1,0 +1,103 @@
+"""`w_mse`: whitening mean squared error; views agree after whitening, which rules collapse out.
+
+Source: Ermolov, Siarohin, Sangineto, Sebe, "Whitening for Self-Supervised Representation Learning", ICML 2021. Authors'
+code: htdt/self-supervised.
+
+Idea: all projections of a batch are whitened to the identity covariance, then the two views of an image are drawn
+together. Whitened vectors cannot all be equal, so neither negatives nor asymmetry are needed. The batch is cut at
+random into sub-batches, several times, since small ones whiten unstably and one large one every time alike.
+
+Deviations: each view is whitened apart within a sub-batch (as the authors' code seemed to do, which could not be
+checked against the text; `together` whitens both as one set). Adam in the paper, SGD or AdamW here. A singular
+covariance has no whitening: `shrinkage` mixes in the identity (the code's `eps`, 0 there).
+
+Shape legend: B batch, d projection, W sub-batch.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from stages.networks.heads import Projector
+from stages.pretrain.method import Batch, Context, Method, embed_views
+from stages.pretrain.params import RecipeParams
+from stages.pretrain.parts.precision import full_precision
+
+
+class WMSEParams(RecipeParams):
+    """sub_batch: W, at least twice the output in the paper (256 for 128, 128 for 64). rounds: of random cuts.
+
+    shrinkage: share of the identity in the covariance. together: whiten both views as one set. hidden, output: heads.
+    """
+
+    PAPER: ClassVar = {"optimizer": "adamw", "learning_rate": 0.0015, "weight_decay": 1e-6, "warmup_epochs": 2}
+    sub_batch: Annotated[int, Field(ge=3, le=65536)] = 128
+    rounds: Annotated[int, Field(ge=1, le=64)] = 1
+    shrinkage: Annotated[float, Field(ge=0, lt=1)] = 1e-3
+    together: bool = False
+    hidden: Annotated[int, Field(ge=1, le=65536)] = 256
+    output: Annotated[int, Field(ge=1, le=65536)] = 32
+
+
+@full_precision
+def whiten(z: Tensor, shrinkage: float) -> Tensor:
+    """(W, d) to mean 0 and covariance I, by the inverse Cholesky factor of the (unbiased) covariance.
+
+    With shrinkage e the covariance is (1 - e) S + e I. Needs e > 0 or W > d; equal rows give zeros with e > 0.
+    """
+    centred = z - z.mean(dim=0)
+    covariance = centred.T @ centred / max(1, len(z) - 1)
+    identity = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
+    factor = torch.linalg.cholesky((1.0 - shrinkage) * covariance + shrinkage * identity)
+    return torch.linalg.solve_triangular(factor, centred.T, upper=False).T
+
+
+@full_precision
+def w_mse_loss(first: Tensor, second: Tensor, parts: list[Tensor], shrinkage: float, together: bool = False) -> Tensor:
+    """Equation 5: 2 - 2 cos of the whitened (B, d) views, mean over sub-batches.
+
+    Args:
+        parts: the rows of each sub-batch.
+    """
+    total = first.new_zeros(())
+    for rows in parts:
+        if together:
+            a, b = whiten(torch.cat([first[rows], second[rows]]), shrinkage).chunk(2)
+        else:
+            a, b = whiten(first[rows], shrinkage), whiten(second[rows], shrinkage)
+        total = total + (2.0 - 2.0 * F.cosine_similarity(a, b, dim=1)).mean()
+    return total / len(parts)
+
+
+def sub_batches(count: int, size: int, rounds: int) -> list[Tensor]:
+    """Random cuts of `count` rows into equal parts of about `size`, `rounds` times, from torch's generator."""
+    parts = max(1, count // size)
+    return [rows for _ in range(rounds) for rows in torch.randperm(count).tensor_split(parts)]
+
+
+class WMSE(Method):
+    """Projector and whitening."""
+
+    Params = WMSEParams
+    params: WMSEParams
+    projector: Projector
+
+    def __init__(self, backbone: nn.Module, params: WMSEParams, context: Context) -> None:
+        super().__init__(backbone, params, context)
+        self.projector = Projector([backbone.num_features, params.hidden, params.output])
+        # Fewer images than dimensions leave the covariance singular whatever they are.
+        self.smallest_batch = params.output // (2 if params.together else 1) + 1
+
+    def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The cuts are drawn from the step's seed."""
+        features_2Bd = embed_views(self.backbone, batch.views)
+        first, second = self.projector(features_2Bd).chunk(2)
+        size = max(self.params.sub_batch, self.smallest_batch)
+        parts = [rows.to(first.device) for rows in sub_batches(len(first), size, self.params.rounds)]
+        loss = w_mse_loss(first, second, parts, self.params.shrinkage, self.params.together)
+        return loss, {"features": features_2Bd[: len(first)]}
