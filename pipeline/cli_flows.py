@@ -81,7 +81,11 @@ def _run(name: str, **parameters: Any) -> None:
         from pipeline import flow_records, flows
 
         api.wait()
-        state = getattr(flows, name)(**parameters, return_state=True)
+        try:
+            state = getattr(flows, name)(**parameters, return_state=True)
+        except flow_records.TerminationSignal as told:
+            say(f"{name}: told to end; the next run goes on from what is saved", sys.stderr)
+            raise typer.Exit(128 + told.signal) from None
         flow_records.flush(state)
     if not state.is_completed():
         say(f"{name}: {state.name}: {state.message}", sys.stderr)

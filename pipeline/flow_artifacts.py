@@ -23,6 +23,7 @@ from stages.contracts.errors import RepriseError, printable
 PREVIOUS = STATE / "flows" / "previous.json"
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~>$:-])")
 _LONGEST_CELL = 300
+_ONE_SEED = "No claim from these seeds; `reprise compare` can compare answer by answer."
 
 
 @dataclass(frozen=True)
@@ -73,15 +74,17 @@ def difference_markdown(before: Measured | None, now: Measured, root: Path) -> s
     from pipeline.compare import stated_family, verdicts  # scipy takes half a second to import
 
     family = stated_family(root)
-    spoken = {run: sentence for run, (_, sentence) in verdicts(before, now, family).items()}
-    rows = []
+    found = verdicts(before, now, family).items()
+    spoken = {run: sentence if pair.p is not None else _ONE_SEED for run, (pair, sentence) in found}
+    rows: list[list[str]] = []
     for run in dict.fromkeys([*before.means, *now.means]):
         old, new = before.means.get(run, {}), now.means.get(run, {})
         for name in sorted({*old, *new}):
             if old.get(name) != new.get(name):
                 change = f"{new[name] - old[name]:+.4f}" if name in old and name in new else ""
                 verdict = spoken.get(run, "") if name == family else ""
-                rows.append([run, name, _shown(old.get(name)), _shown(new.get(name)), change, verdict])
+                row = [run, name, _shown(old.get(name)), _shown(new.get(name)), change, verdict]
+                rows.insert(0 if verdict else len(rows), row)
     columns = ["run", "metric", "previous", "now", "difference", "verdict"]
     return f"{head}{len(rows)} figures changed; verdicts are given for {escaped(family)}.\n\n{table(columns, rows)}"
 

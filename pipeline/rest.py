@@ -6,13 +6,16 @@ from __future__ import annotations
 import base64
 import json
 import os
+import time
 import urllib.error
 import urllib.request
+from http import HTTPStatus
 from typing import Any
 
 from stages.contracts.errors import GraphError
 
-_SECONDS = 20.0
+_SECONDS = 30.0
+_TRIES = 6  # a busy SQLite makes the server say 503, as Prefect's own client knows
 
 
 def call(address: str, method: str, path: str, body: Any = None) -> Any:
@@ -24,16 +27,21 @@ def call(address: str, method: str, path: str, body: Any = None) -> Any:
     headers = {"Content-Type": "application/json", **_authorization()}
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(f"{address}{path}", data=data, method=method, headers=headers)  # noqa: S310
-    try:
-        with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310 (an address of Prefect's API)
-            text = answer.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            found = f"{error.code} {error.read(500).decode('utf-8', 'replace')}"
-        raise _refused(address, path, found) from error
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        raise _refused(address, path, error) from error
-    return json.loads(text) if text else None
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310 (Prefect's API)
+                text = answer.read()
+            return json.loads(text) if text else None
+        except urllib.error.HTTPError as error:
+            with error:
+                found = f"{error.code} {error.read(500).decode('utf-8', 'replace')}"
+            if error.code != HTTPStatus.SERVICE_UNAVAILABLE or attempt == _TRIES:
+                raise _refused(address, path, found) from error
+            time.sleep(0.25 * 2**attempt)
+        except (urllib.error.URLError, OSError, ValueError) as error:
+            raise _refused(address, path, error) from error
 
 
 def _authorization() -> dict[str, str]:

@@ -28,7 +28,7 @@ from pipeline.processes import GRACE_SECONDS
 from pipeline.rest import call
 from pipeline.workspace import Say
 from stages.contracts.atomic import write_json
-from stages.contracts.errors import GraphError, RepriseError, WorkspaceBusyError
+from stages.contracts.errors import GraphError, ParameterError, RepriseError, WorkspaceBusyError
 
 POOL = "reprise"
 JANITOR_SECONDS = 60.0
@@ -43,7 +43,7 @@ def serve(root: Path, say: Say) -> None:
         WorkspaceBusyError: it runs already. GraphError: the port is taken, or the server does not start or has ended.
     """
     host = os.environ.get("PREFECT_SERVER_API_HOST") or server.LOOPBACK
-    port = int(os.environ.get("PREFECT_SERVER_API_PORT") or _PORT)
+    port = _port()
     near = server.LOOPBACK if host in ("0.0.0.0", "::") else host  # noqa: S104 (asked for by the user)
     address = f"http://{near}:{port}/api"
     with _alone(root), _stop_requested() as stop:
@@ -219,8 +219,17 @@ def _report_page(root: Path, host: str, port: int) -> Iterator[str]:
         page.server_close()
 
 
+def _port() -> int:
+    asked = os.environ.get("PREFECT_SERVER_API_PORT") or _PORT
+    if not asked.isdigit() or not 0 < int(asked) < 65536:
+        raise ParameterError(
+            "a port is a number from 1 to 65535", where="PREFECT_SERVER_API_PORT", found=asked, fix="Write 4200."
+        )
+    return int(asked)
+
+
 def _is_free(host: str, port: int) -> bool:
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

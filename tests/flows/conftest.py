@@ -20,8 +20,8 @@ from tests.pipeline.dvc_project import Project
 
 QUICK = {
     "PREFECT_WORKER_QUERY_SECONDS": "1",
-    "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
-    "PREFECT_SERVER_SERVICES_SCHEDULER_DEPLOYMENT_LOOP_SECONDS": "2",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME": "60",  # not a whole hour of runs in advance
+    "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
 }
 REPRISE = (sys.executable, "-c", "from pipeline.cli import main; main()")
 

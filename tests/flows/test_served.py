@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import subprocess
-import threading
 import time
 
 import psutil
@@ -13,7 +11,8 @@ import pytest
 
 from pipeline import janitor
 from pipeline.rest import call
-from tests.faults.killing import family, held_locks
+from tests.faults.killing import family, held_locks, start
+from tests.flows.conftest import REPRISE
 from tests.flows.toy import Prefect, deploy_as, wait_for
 from tests.pipeline.dvc_project import Project
 
@@ -83,7 +82,7 @@ def test_a_failed_stage_fails_with_its_own_words_and_leaves_the_others_results(p
     toy.write("methods/left.txt", "fail")
     done = toy.reprise("flows", "run", "reproduce", check=False)
     assert done.returncode == 1
-    run = prefect.last_run()
+    run = prefect.told(done)
     tasks = prefect.await_tasks(run["id"], STAGES)
     message = "the toy was told to fail (methods). Found: fail. Write something else."
     assert tasks["pretrain left"] == ("Failed", message)
@@ -95,8 +94,8 @@ def test_a_failed_stage_fails_with_its_own_words_and_leaves_the_others_results(p
     assert (toy.root / "data/runs/right/0/x").exists()
 
     toy.write("methods/left.txt", "3")
-    toy.reprise("flows", "run", "reproduce")
-    assert outcomes(prefect, prefect.last_run()["id"])["pretrain right"] == "Cached"
+    again = toy.reprise("flows", "run", "reproduce")
+    assert outcomes(prefect, prefect.told(again)["id"])["pretrain right"] == "Cached"
     assert toy.ran() == ["pretrain@run0", "summary"]
 
 
@@ -196,22 +195,18 @@ def test_one_run_at_a_time_the_second_waits_or_is_dropped(prefect: Prefect, toy:
         assert dropped.returncode == 1
         assert "reproduce: Dropped: another run works in this folder: process 1" in dropped.stderr
         assert toy.ran() == []
-        release = threading.Thread(target=lambda: (_await_waiting(prefect), fcntl.flock(lock, fcntl.LOCK_UN)))
-        release.start()
-        waited = toy.reprise("flows", "run", "reproduce")
-        release.join()
-    assert "5 ran in" in waited.stdout
-    assert any("waiting for another run in this folder" in line for line in prefect.logs(prefect.last_run()["id"]))
+        log = toy.root.with_name("log.txt")
+        waiting = start(toy.root, [*REPRISE, "flows", "run", "reproduce"], log)
+        wait_for(lambda: "waiting for another run in this folder: process 1" in log.read_text(), 60)
+        assert toy.ran() == []
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        assert waiting.wait(timeout=60) == 0
+    assert "5 ran in" in log.read_text()
 
 
 def test_two_at_once_do_everything_once(prefect: Prefect, toy: Project) -> None:
-    environment = {**os.environ}
-    from tests.flows.conftest import REPRISE
-
-    both = [
-        subprocess.Popen([*REPRISE, "flows", "run", "reproduce"], cwd=toy.root, env=environment, stdout=-3, stderr=-3)
-        for _ in range(2)
-    ]
+    log = toy.root.with_name("log.txt")
+    both = [start(toy.root, [*REPRISE, "flows", "run", "reproduce"], log) for _ in range(2)]
     assert [process.wait(timeout=120) for process in both] == [0, 0]
     assert toy.ran() == sorted(["check", "shard", "pretrain@run0", "pretrain@run1", "summary"])
 
@@ -224,10 +219,10 @@ def test_refresh_runs_the_graph_only_when_the_source_changed(prefect: Prefect, t
     toy.reprise("flows", "run", "refresh")
     assert toy.ran() == []
     toy.write("source", '{"digest": "new"}')
-    toy.reprise("flows", "run", "refresh")
+    run = prefect.told(toy.reprise("flows", "run", "refresh"))
     assert "shard" in toy.ran()
-    assert outcomes(prefect, prefect.last_run()["id"])["pretrain right"] == "Cached"  # shard wrote the same again
-    assert prefect.last_run()["state"]["type"] == "COMPLETED"
+    assert outcomes(prefect, run["id"])["pretrain right"] == "Cached"  # shard wrote the same again
+    assert run["state_type"] == "COMPLETED"
 
 
 def test_serving_twice_is_refused(prefect: Prefect, serving: tuple[Project, object]) -> None:
@@ -241,10 +236,6 @@ def test_everything_listens_on_this_machine_only(serving: tuple[Project, subproc
     listening = [c.laddr.ip for p in processes for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN]
     assert listening
     assert set(listening) == {"127.0.0.1"}
-
-
-def _await_waiting(prefect: Prefect) -> None:
-    wait_for(lambda: any("waiting for another run" in line for line in prefect.logs(prefect.last_run()["id"])), 60)
 
 
 def _secret_block(prefect: Prefect, value: str) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
 import sqlite3
+from contextlib import closing
 
 import pytest
 
-from tests.faults.killing import family, held_locks
+from tests.faults.killing import family, held_locks, orphans, start
+from tests.flows.conftest import REPRISE
+from tests.flows.toy import wait_for
 from tests.pipeline.dvc_project import Project
 
 pytestmark = pytest.mark.xdist_group("flows")
@@ -19,13 +23,34 @@ def test_it_runs_and_leaves_nothing_running(toy: Project) -> None:
     assert "Traceback" not in done.stderr + done.stdout
     assert family(toy.root) == []
     assert held_locks(toy.root) == []
-    with sqlite3.connect(toy.root / ".reprise/prefect/prefect.db") as database:
-        tasks = dict(database.execute("select name, state_name from task_run").fetchall())
-        (run,) = database.execute("select state_name, state_type from flow_run").fetchall()
-    database.close()
+    tasks = dict(ask(toy, "select name, state_name from task_run"))
     assert tasks == {"look": "Completed", "check": "Ran", "shard": "Ran", "pretrain left": "Ran"}
-    assert run == ("Completed", "COMPLETED")
+    assert ask(toy, "select state_name, state_type from flow_run") == [("Completed", "COMPLETED")]
     assert (toy.root / ".reprise/prefect/server.log").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_ended_early_it_leaves_no_process_and_the_next_run_closes_it(toy: Project, signum: int, status: int) -> None:
+    toy.write("methods/left.txt", "sleep")
+    log = toy.root.with_name("log.txt")
+    driver = start(toy.root, [*REPRISE, "flows", "run", "reproduce", "pretrain/left"], log)
+    wait_for(lambda: (toy.root / "sleeping").exists(), 120)
+    driver.send_signal(signum)
+    assert driver.wait(timeout=60) == status
+    assert orphans(toy.root) == []
+    assert held_locks(toy.root) == []
+    assert "Traceback" not in log.read_text()
+    toy.write("awake", "")
+    done = toy.reprise("flows", "run", "reproduce", "pretrain/left")
+    assert "reproduce: 2 cached, 1 ran in" in done.stdout
+    states = [state for (state,) in ask(toy, "select state_type from flow_run order by start_time")]
+    assert states == ["CRASHED", "COMPLETED"]
+
+
+def ask(toy: Project, query: str) -> list[tuple[str, ...]]:
+    """Rows from the database that the temporary servers left."""
+    with closing(sqlite3.connect(toy.root / ".reprise/prefect/prefect.db")) as database:
+        return database.execute(query).fetchall()
 
 
 def test_a_server_that_is_named_but_does_not_answer_is_said(toy: Project, unused_port: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -129,10 +131,11 @@ class Prefect:
         }
         return call(self.address, "POST", "/flow_runs/filter", body)
 
-    def last_run(self) -> dict[str, Any]:
-        """The run that began last."""
-        begun = {"flow_runs": {"start_time": {"is_null_": False}}, "sort": "START_TIME_DESC", "limit": 1}
-        (found,) = call(self.address, "POST", "/flow_runs/filter", begun)
+    def told(self, done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+        """The run that a `reprise flows run` was, by the name that it logged."""
+        named = re.search(r"Beginning flow run '([\w-]+)'", done.stdout + done.stderr)
+        assert named, done
+        (found,) = call(self.address, "POST", "/flow_runs/filter", {"flow_runs": {"name": {"any_": [named[1]]}}})
         return found
 
     def tasks(self, run: str) -> dict[str, tuple[str, str]]:
