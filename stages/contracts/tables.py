@@ -59,7 +59,8 @@ def read_table(
     if exact and extra:
         raise error(f"unexpected column '{extra[0]}'", where=path, found=f"columns {', '.join(found.names)}", fix=fix)
     try:
-        table = pq.read_table(path, columns=columns)
+        with pq.ParquetFile(path) as file:  # pq.read_table imports pandas
+            table = file.read(columns=columns)
     except (OSError, pa.ArrowException) as problem:
         raise error("the file is damaged", where=path, found=str(problem).splitlines()[0], fix=fix) from problem
     for field in schema:

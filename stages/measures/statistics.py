@@ -16,7 +16,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -45,7 +45,7 @@ def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> Interval:
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"successes must be in 0..n and n at least 1, got {successes} of {n}")
-    z = float(stats.norm.ppf((1 + confidence) / 2))
+    z = float(special.ndtri((1 + confidence) / 2))
     share = successes / n
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
@@ -99,8 +99,8 @@ def bootstrap(
     if len(found) < resamples / 2:
         return NO_INTERVAL
     # plain percentiles are too narrow by sqrt((u - 1) / u) and use the normal where t is due
-    z = float(stats.t.ppf((1 + confidence) / 2, units - 1)) * np.sqrt(units / (units - 1))
-    tail = float(stats.norm.cdf(-z))
+    z = float(special.stdtrit(units - 1, (1 + confidence) / 2)) * np.sqrt(units / (units - 1))
+    tail = float(special.ndtr(-z))
     low, high = np.quantile(found, [tail, 1 - tail])
     return Interval(float(low), float(high))
 
@@ -141,7 +141,7 @@ def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
     """
     a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
-    return float(min(1.0, 2 * stats.binom.cdf(min(only_a, only_b), only_a + only_b, 0.5)))
+    return float(min(1.0, 2 * special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
 
 
 def sign_flip(differences: np.ndarray, groups: np.ndarray, flips: int = 9999, seed: int = 0) -> float:
@@ -189,8 +189,8 @@ def paired_t(differences: Sequence[float] | np.ndarray, confidence: float = CONF
     if sd <= 1e-12 * max(1.0, float(np.abs(d).max())):
         return PairedT(mean, NO_INTERVAL, 1.0)
     error = sd / np.sqrt(len(d))
-    half = float(stats.t.ppf((1 + confidence) / 2, len(d) - 1)) * error
-    p = 2 * float(stats.t.sf(abs(mean) / error, len(d) - 1))
+    half = float(special.stdtrit(len(d) - 1, (1 + confidence) / 2)) * error
+    p = 2 * float(special.stdtr(len(d) - 1, -abs(mean) / error))
     return PairedT(mean, Interval(mean - half, mean + half), p)
 
 

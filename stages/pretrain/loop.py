@@ -72,6 +72,7 @@ def train(
 
     # ------------------------------------------------------------------ resume
     done, losses = Trained(), []
+    spread: dict[str, float] = {}  # of the last epoch's features, for the progress line
     if (state := latest_checkpoint(work)) is not None:
         restore(state, method, optimizer)
         done, losses = Trained(state["history"], state["step"]), state["losses"]
@@ -105,7 +106,7 @@ def train(
                 method.after_step((done.step + 1) / steps)
                 done.step += 1
                 losses.append(value)
-                progress.advance(len(rows), loss=value, lr=rate)
+                progress.advance(len(rows), epoch=epoch + 1, loss=value, lr=rate, **spread)
 
                 # ------------------------------------------ end of an epoch, checkpoint
                 if number == batches_an_epoch - 1:
@@ -117,7 +118,7 @@ def train(
                         **collapse(logs),
                     }
                     done.history.append(row)
-                    losses = []
+                    losses, spread = [], {k: row[k] for k in ("feature_std", "rankme") if k in row}
                     live(epoch + 1, row)
                 due = number == batches_an_epoch - 1 or done.step % params.checkpoint_steps == 0
                 if due and done.step < steps:

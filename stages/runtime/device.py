@@ -54,7 +54,8 @@ def resolve_compute(device: str, precision: str) -> Compute:
             native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001 - no public name before 2.13
         precision = "bf16" if native else "fp32"
     torch.set_num_threads(threads())
-    torch.use_deterministic_algorithms(True, warn_only=chosen == "cuda")
+    # As torch.use_deterministic_algorithms, which imports the compiler for it: two seconds of every stage.
+    torch.set_deterministic_debug_mode("warn" if chosen == "cuda" else "error")
     # The mode also fills fresh memory so that reading it uninitialised repeats: nothing here does, and it takes 4 %.
     torch.utils.deterministic.fill_uninitialized_memory = False
     return Compute(chosen, precision, threads())

@@ -86,9 +86,13 @@ def arguments_of(
     for name, table in names.items():
         parser.add_argument(f"--{name}", required=True, help=f"a row of `{table}` in params.yaml")
     parser.add_argument("--seed", required=True, type=int)
+    parser.add_argument("--quiet", action="store_true", help="show no progress (REPRISE_QUIET=1 for the whole graph)")
     if restart:
         parser.add_argument("--restart", action="store_true", help="discard what an interrupted run left")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if arguments.quiet:
+        os.environ["REPRISE_QUIET"] = "1"  # read by progress.py, in workers too
+    return arguments
 
 
 def run_stage(main: Callable[[list[str]], None]) -> None:

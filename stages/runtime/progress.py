@@ -1,14 +1,18 @@
-"""Progress on stderr: a bar on a terminal, a line every ten seconds elsewhere (logs of DVC, Prefect, CI)."""
+"""Progress on stderr: a bar on a terminal, a line every half minute elsewhere (logs of DVC, Prefect, CI), or nothing:
+`--quiet` of a stage, or REPRISE_QUIET=1 for all of them.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import Self, TypeVar
 
 T = TypeVar("T")
-LINE_SECONDS = 10.0
+LINE_SECONDS = 30.0
+QUIET = "REPRISE_QUIET"
 
 
 class Progress:
@@ -24,7 +28,8 @@ class Progress:
         self.label, self.total, self.unit, self.done, self.first = label, total, unit, done, done
         self.began = self.said = time.monotonic()
         self._bar = None
-        if sys.stderr.isatty():
+        self._quiet = os.environ.get(QUIET) == "1"
+        if sys.stderr.isatty() and not self._quiet:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
@@ -47,14 +52,20 @@ class Progress:
         note = "  ".join([f"{self.rate():,.0f} {self.unit}/s", *(f"{k} {v:.4g}" for k, v in figures.items())])
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, note=note)
-        elif now - self.said >= LINE_SECONDS:
+        elif now - self.said >= LINE_SECONDS and not self._quiet:
             self.said = now
             share = f" of {self.total:,} ({100 * self.done / self.total:.0f} %)" if self.total else ""
-            print(f"{self.label}: {self.done:,}{share} {self.unit}  {note}", file=sys.stderr, flush=True)
+            left = f"  {self._left()} left" if self.total else ""
+            print(f"{self.label}: {self.done:,}{share} {self.unit}  {note}{left}", file=sys.stderr, flush=True)
 
     def rate(self) -> float:
         """Units a second since the start of this process."""
         return (self.done - self.first) / max(time.monotonic() - self.began, 1e-9)
+
+    def _left(self) -> str:
+        """Time to the end at the rate so far: h:mm:ss."""
+        seconds = round(max(0, (self.total or 0) - self.done) / max(self.rate(), 1e-9))
+        return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
 
     def __enter__(self) -> Self:
         return self

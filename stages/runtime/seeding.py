@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def mix(*parts: int | str) -> int:
@@ -21,9 +24,13 @@ def numpy_rng(*parts: int | str) -> np.random.Generator:
 
 def torch_rng(*parts: int | str) -> torch.Generator:
     """A CPU torch generator for that path; draws on the CPU are the same whatever the model's device."""
+    import torch
+
     return torch.Generator().manual_seed(mix(*parts))
 
 
 def seed_torch(*parts: int | str) -> None:
     """Seed torch's global generator (initialisation, dropout)."""
+    import torch
+
     torch.manual_seed(mix(*parts))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
+
 import numpy as np
 import torch
 
 from stages.runtime import progress as progress_module
+from stages.runtime.entry import arguments_of
 from stages.runtime.progress import Progress, track
 from stages.runtime.seeding import mix, numpy_rng, seed_torch, torch_rng
 
@@ -32,7 +36,7 @@ def test_streams_of_neighbouring_seeds_are_not_alike():
 
 
 def test_lines_appear_at_intervals_and_count_from_where_a_resumed_run_began(capsys, monkeypatch):
-    clock = iter(np.arange(0, 1000, 6.0))
+    clock = iter(np.arange(0, 1000, 18.0))
     monkeypatch.setattr(progress_module.time, "monotonic", lambda: float(next(clock)))
     with Progress("pretrain x", 100, done=40) as progress:
         for _ in range(6):
@@ -40,7 +44,27 @@ def test_lines_appear_at_intervals_and_count_from_where_a_resumed_run_began(caps
     lines = capsys.readouterr().err.splitlines()
     assert 0 < len(lines) < 6
     assert all(line.startswith("pretrain x: ") and "of 100" in line and "loss 0.5" in line for line in lines)
+    assert lines[-1].endswith("0:00:00 left")
+    assert re.search(r"  0:0[1-9]:\d\d left$", lines[0])
     assert progress.done == 100
+
+
+def test_quiet_says_nothing(capsys, monkeypatch):
+    monkeypatch.setenv("REPRISE_QUIET", "1")
+    clock = iter(np.arange(0, 1000, 60.0))
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: float(next(clock)))
+    with Progress("pretrain x", 4) as progress:
+        for _ in range(4):
+            progress.advance(1)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_stage_takes_quiet_from_its_command_line(monkeypatch):
+    monkeypatch.setenv("REPRISE_QUIET", "0")
+    arguments_of(["--run", "a", "--seed", "0"], "stages.x", "x", {"run": "runs"})
+    assert os.environ["REPRISE_QUIET"] == "0"
+    arguments_of(["--run", "a", "--seed", "0", "--quiet"], "stages.x", "x", {"run": "runs"})
+    assert os.environ["REPRISE_QUIET"] == "1"
 
 
 def test_track_yields_everything(capsys):
