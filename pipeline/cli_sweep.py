@@ -41,7 +41,11 @@ def sweep(
         return
     if parallel:
         plan = plan.model_copy(update={"parallel": parallel})
-    result = sweeps.run_sweep(plan, say=say, on_line=say if verbose else None, wait=wait)
+    try:
+        result = sweeps.run_sweep(plan, say=say, on_line=say if verbose else None, wait=wait)
+    except KeyboardInterrupt:
+        say("interrupted: the same command goes on from here", sys.stderr)
+        raise typer.Exit(130) from None
     page = result.markdown()
     if page_file:
         page_file.write_text(page, encoding="utf-8")

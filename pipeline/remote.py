@@ -67,11 +67,16 @@ _CAUSES = (
     ),
     _cause(
         r"AccessDenied|Forbidden|(?<![\w/:.-])40[13](?![\w/])|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|InvalidToken"
-        r"|TokenRefreshRequired|Unable to locate credentials|NoCredentials|PartialCredentials|invalid_grant"
+        r"|TokenRefreshRequired|Unable to locate credentials|NoCredentials|Partial ?Credentials|invalid_grant"
         r"|AuthenticationFailed|AuthorizationFailure|Authentication failed|Permission denied|RequestTimeTooSkewed"
-        r"|config profile .* could not be found|default credentials",
+        r"|config (profile|file) .* could not be found|default credentials",
         "the remote refuses these credentials",
         "Correct them: `dvc remote modify --local NAME ...`, or the variables of the environment; see docs/remotes.md.",
+    ),
+    _cause(
+        r"Bad Request",  # to a HEAD, S3 says no more than this when a token has expired
+        "the remote refuses the request",
+        "Check credentials (an expired token shows like this), region and address; see docs/remotes.md.",
     ),
     _cause(
         r"no remote|remote '.*' doesn't exist|not a valid URI|Invalid endpoint|Invalid bucket name|config file error"

@@ -120,6 +120,7 @@ def run_sweep(
     """
     root = root.resolve()
     with _alone(root, wait, say):
+        base_of_folder(root)  # refuse early
         _look_at_source(root, say)
         base = base_of_folder(root)
         points = points_of(plan, base.source)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pipeline.sweep import SweepPlan
 from tests.pipeline.dvc_project import Project, new_project
 
 _GRAPH = """
@@ -92,20 +96,10 @@ def _import_path(repository: Path) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Project]:
-    """A toy project after its first run, committed; `log(project)` says what its stages did since."""
-    yield from _toy(tmp_path_factory.mktemp("swept") / "toy", repository)
-
-
-@pytest.fixture
-def fresh(tmp_path: Path, repository: Path) -> Iterator[Project]:
-    """The same, for a test that changes it."""
-    yield from _toy(tmp_path / "toy", repository)
-
-
-def _toy(root: Path, repository: Path) -> Iterator[Project]:
-    project = new_project(root)
+@pytest.fixture(scope="session")
+def _template(tmp_path_factory: pytest.TempPathFactory, repository: Path, _import_path: None) -> Project:
+    """A toy project after its first run, committed; never written."""
+    project = new_project(tmp_path_factory.mktemp("template") / "toy")
     project.write("dvc.yaml", _GRAPH)
     project.write("params.yaml", _PARAMS)
     project.write("stages/__init__.py", f"__path__.append({str(repository / 'stages')!r})\n")
@@ -118,11 +112,29 @@ def _toy(root: Path, repository: Path) -> Iterator[Project]:
     project.write("stages/ingest/scan.py", "open('source.lock.json', 'w').write('{}')\n")
     project.write("source.lock.json", "{}")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TOY_LOG", str(root.parent / "log"))
+        patch.setenv("TOY_LOG", os.devnull)
         project.reprise("repro")
-        project.commit("the first run")
-        log(project)
-        yield project
+    project.commit("the first run")
+    return project
+
+
+@pytest.fixture(scope="module")
+def swept(_template: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A copy of it for all tests of a module; `log(project)` says what its stages did."""
+    yield from _copied(_template, tmp_path_factory.mktemp("swept"))
+
+
+@pytest.fixture
+def fresh(_template: Project, tmp_path: Path) -> Iterator[Project]:
+    """A copy of it for one test."""
+    yield from _copied(_template, tmp_path)
+
+
+def _copied(template: Project, folder: Path) -> Iterator[Project]:
+    shutil.copytree(template.root, folder / "toy", symlinks=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOY_LOG", str(folder / "log"))
+        yield Project(folder / "toy")
 
 
 def log(project: Project) -> list[str]:
@@ -131,3 +143,17 @@ def log(project: Project) -> list[str]:
     lines = path.read_text().splitlines() if path.exists() else []
     path.unlink(missing_ok=True)
     return sorted(lines)
+
+
+def state(project: Project) -> dict[str, str]:
+    """Everything in the folder that is not Reprise's or DVC's own notes."""
+    return {
+        str(path.relative_to(project.root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(project.root.rglob("*"))
+        if path.is_file() and path.relative_to(project.root).parts[0] not in (".git", ".dvc", ".reprise")
+    }
+
+
+def plan(**what: object) -> SweepPlan:
+    """A plan called `warmer`."""
+    return SweepPlan.model_validate({"name": "warmer", **what})
