@@ -14,8 +14,10 @@ from torch import nn
 from stages.contracts.errors import BackboneError
 from stages.networks.patch_dictionary import PatchDictionary
 from stages.networks.small_resnet import BLOCKS, SmallResNet
+from stages.networks.small_vit import SmallViT
 from stages.networks.torchvision_schemas import ensure_torchvision_imports
 
+OWN = (*BLOCKS, "vit_mini")
 # Pixels: up to here a 7x7 stride-2 stem with pooling would throw most of the image away.
 SMALL_SIDE = 64
 
@@ -26,7 +28,7 @@ def build_backbone(
     """Build an untrained backbone from the global torch RNG.
 
     Args:
-        architecture: `resnet_tiny`, `resnet20`, `patch_dictionary`, or a timm name.
+        architecture: `resnet_tiny`, `resnet20`, `vit_mini`, `patch_dictionary`, or a timm name.
         channels: image channels. size: image side in pixels.
         stem: `imagenet` leaves timm's stem, `small` replaces it by a 3x3 stride-1 convolution without pooling
             (SimCLR, appendix B.9), `auto` chooses `small` for images up to 64 pixels.
@@ -40,16 +42,19 @@ def build_backbone(
         return PatchDictionary(channels=channels, **options)
     if architecture in BLOCKS:
         return SmallResNet(BLOCKS[architecture], channels, **options)
+    if architecture == "vit_mini":
+        patch_size = 4 if resolve_stem(stem, size) == "small" else 16
+        return SmallViT(channels=channels, size=size, **{"patch_size": patch_size, **options})
     ensure_torchvision_imports()
     import timm
 
     if not timm.is_model(architecture):
-        close = difflib.get_close_matches(architecture, [*BLOCKS, *timm.list_models()], n=3)
+        close = difflib.get_close_matches(architecture, [*OWN, *timm.list_models()], n=3)
         raise BackboneError(
             "unknown backbone",
             where="train.backbone",
             found=architecture,
-            fix=f"Use {', '.join(BLOCKS)} or a timm name.{' Near: ' + ', '.join(close) + '.' if close else ''}",
+            fix=f"Use {', '.join(OWN)} or a timm name.{' Near: ' + ', '.join(close) + '.' if close else ''}",
         )
     extra: dict[str, Any] = {"img_size": size} if _takes_image_size(architecture) else {}
     network = timm.create_model(architecture, pretrained=False, num_classes=0, in_chans=channels, **extra, **options)

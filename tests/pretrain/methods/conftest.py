@@ -33,6 +33,8 @@ SMALL = {
     "moco_v2": {"hidden": 16, "output": 8, "queue": 24},
     "moco_v3": {"hidden": 16, "output": 8},
     "nnclr": {"hidden": 16, "output": 8, "queue": 24},
+    "msn": {"hidden": 16, "output": 8, "prototypes": 6, "small_crops": 2, "width": 16, "depth": 1, "heads": 2},
+    "simmim": {"width": 16, "depth": 1, "heads": 2},
     "simsiam": {"hidden": 16, "output": 16, "bottleneck": 8},
     "supcon": {"hidden": 16, "output": 8},
     "swav": {

@@ -1,0 +1,120 @@
+"""`msn`: masked siamese networks; a transformer that sees few patches matches the prototypes of one that sees all.
+
+Source: Assran, Caron, Misra, Bojanowski, Bordes, Vincent, Joulin, Rabbat, Ballas, "Masked Siamese Networks for
+Label-Efficient Learning", ECCV 2022. Authors' code: facebookresearch/msn.
+
+Idea: anchors (one masked large crop and several small ones) predict the soft assignment of an unmasked target view to
+learned prototypes. The target is an average of the anchor's network and its assignment is sharpened; a regulariser
+keeps the mean assignment of the anchors spread over all prototypes.
+
+Deviations: small crops are not masked further; no Sinkhorn on the targets (an option of the authors); a small
+transformer of its own (`vit_mini`) whatever train.backbone says. Paper: 1024 prototypes of 256, head 2048-2048-256,
+10 small crops, masks of 15 to 70 % by the size of the model, target temperature 0.025 = 0.25 times the anchors' 0.1.
+
+Shape legend: B batch, A anchors an image, K prototypes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from stages.networks.heads import Projector, Prototypes
+from stages.networks.small_vit import SmallViT
+from stages.pretrain.method import Batch, Context
+from stages.pretrain.parts.masking import random_mask, visible
+from stages.pretrain.parts.multi_crop import MultiCropParams, multi_crop_plan
+from stages.pretrain.parts.precision import full_precision
+from stages.pretrain.parts.teacher import TeacherMethod, TeacherParams
+from stages.pretrain.views.settings import ViewSettings
+
+
+class MSNParams(MultiCropParams, TeacherParams):
+    """prototypes: K. temperature: of the anchors. sharpening: the targets' temperature, as a factor of it.
+
+    entropy: weight of the regulariser. mask: share of the patches that the large anchor lacks. hidden, output: of the
+    projector. Others: the transformer; patch_size in pixels.
+    """
+
+    PAPER: ClassVar = {"optimizer": "adamw", "learning_rate": 2.5e-4, "weight_decay": 0.04, "warmup_epochs": 15}
+    keep: Literal["student", "teacher"] = "teacher"
+    prototypes: Annotated[int, Field(ge=2, le=1_000_000)] = 256
+    temperature: Annotated[float, Field(gt=0, le=10)] = 0.1
+    sharpening: Annotated[float, Field(gt=0, le=1)] = 0.25
+    entropy: Annotated[float, Field(ge=0)] = 1.0
+    mask: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    scale_split: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    hidden: Annotated[int, Field(ge=1, le=65536)] = 256
+    output: Annotated[int, Field(ge=1, le=65536)] = 64
+    patch_size: Annotated[int, Field(ge=1, le=64)] = 4
+    width: Annotated[int, Field(ge=1, le=4096)] = 96
+    depth: Annotated[int, Field(ge=1, le=48)] = 4
+    heads: Annotated[int, Field(ge=1, le=64)] = 3
+
+
+@full_precision
+def msn_loss(
+    anchors: Tensor, targets: Tensor, temperature: float, sharpening: float, entropy: float
+) -> tuple[Tensor, Tensor]:
+    """Equation 1: mean cross entropy of targets and anchors - entropy * H(mean anchor assignment).
+
+    Args:
+        anchors: (A, B, K) cosines to the prototypes. targets: (B, K).
+
+    Returns:
+        Loss and H, which is at most log K.
+    """
+    log_p = F.log_softmax(anchors / temperature, dim=2)
+    target = F.softmax(targets.detach() / (temperature * sharpening), dim=1)
+    mean = log_p.exp().mean(dim=(0, 1))
+    spread = torch.special.entr(mean).sum()
+    return -(target * log_p).sum(dim=2).mean() - entropy * spread, spread
+
+
+class MSN(TeacherMethod):
+    """View 0 is the target, view 1 the masked anchor, the small crops further anchors."""
+
+    Params = MSNParams
+    smallest_batch = 2
+    params: MSNParams
+    backbone: SmallViT
+    projector: Projector
+
+    def __init__(self, backbone: nn.Module, params: MSNParams, context: Context) -> None:
+        super().__init__(backbone, params, context)
+        self.projector = Projector([params.width, params.hidden, params.output])
+        self.prototypes = Prototypes(params.output, params.prototypes)
+        self.add_teacher("backbone", "projector")
+
+    @classmethod
+    def own_backbone(cls, params: MSNParams) -> tuple[str, dict]:  # type: ignore[override]
+        """The small transformer, read at its class token."""
+        shape = {"patch_size": params.patch_size, "width": params.width, "depth": params.depth, "heads": params.heads}
+        return "vit_mini", {**shape, "pool": "token"}
+
+    def view_plan(self, settings: ViewSettings) -> list[ViewSettings]:
+        """Target, large anchor, small anchors."""
+        return multi_crop_plan(settings, self.params)
+
+    def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Masks come from the step's seed. The prototypes learn from the anchors alone."""
+        large = self.backbone.tokens(batch.views[1])
+        hidden = random_mask(len(large), large.shape[1], self.params.mask).to(large.device)
+        features = [self.backbone.pooled(self.backbone.encode(visible(large, hidden)))]
+        if len(batch.views) > 2:
+            features.append(self.backbone(torch.cat(batch.views[2:])))
+        anchors = self.prototypes(self.projector(torch.cat(features)))
+        with torch.no_grad():
+            targets = self.prototypes(self.taught(batch.views[0]))
+        loss, spread = msn_loss(
+            anchors.view(len(batch.views) - 1, len(batch.rows), -1),
+            targets,
+            self.params.temperature,
+            self.params.sharpening,
+            self.params.entropy,
+        )
+        return loss, {"features": features[0], "entropy": spread}

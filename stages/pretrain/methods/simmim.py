@@ -1,0 +1,97 @@
+"""`simmim`: masked image modelling; hide patches of a transformer's input and regress their pixels.
+
+Source: Xie, Zhang, Cao, Lin, Bao, Yao, Dai, Hu, "SimMIM: A Simple Framework for Masked Image Modeling", CVPR 2022.
+Authors' code: microsoft/SimMIM.
+
+Idea: a random share of the patches is replaced by a learned token; one linear layer on each token predicts the patch's
+pixels, and the l1 distance counts on hidden patches only. No views to compare, so no augmentation but crop and flip.
+
+Deviations: a small transformer of its own (`vit_mini`) whatever train.backbone says, so it is compared with other
+networks than the rest of a table; masks in units of one patch (paper: 32 pixels of 192). The features are the mean of
+the patches: the class token has no loss of its own.
+
+Shape legend: B batch, N patches, P patch side, p = P * P * C pixels, D width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from stages.networks.small_vit import SmallViT
+from stages.pretrain.method import Batch, Context, Method
+from stages.pretrain.params import RecipeParams
+from stages.pretrain.parts.masking import random_mask
+from stages.pretrain.parts.precision import full_precision
+from stages.pretrain.views.settings import ViewSettings
+
+
+class SimMIMParams(RecipeParams):
+    """mask: share of hidden patches. scale_min: smallest crop. Others: the transformer; patch_size in pixels."""
+
+    PAPER: ClassVar = {"optimizer": "adamw", "learning_rate": 1e-4, "weight_decay": 0.05, "warmup_epochs": 10}
+    mask: Annotated[float, Field(gt=0, lt=1)] = 0.6
+    scale_min: Annotated[float, Field(gt=0, le=1)] = 0.67
+    patch_size: Annotated[int, Field(ge=1, le=64)] = 4
+    width: Annotated[int, Field(ge=1, le=4096)] = 96
+    depth: Annotated[int, Field(ge=1, le=48)] = 4
+    heads: Annotated[int, Field(ge=1, le=64)] = 3
+
+
+def patches_of(x: Tensor, side: int) -> Tensor:
+    """(B, C, S, S) -> (B, N, p), in the order of the transformer's tokens."""
+    return F.unfold(x, side, stride=side).transpose(1, 2)
+
+
+@full_precision
+def masked_l1(predicted: Tensor, pixels: Tensor, hidden: Tensor) -> Tensor:
+    """Mean absolute difference over the pixels of hidden patches.
+
+    Args:
+        predicted, pixels: (B, N, p). hidden: (B, N) bool.
+
+    Returns:
+        A scalar; 0 where nothing is hidden.
+    """
+    weight = hidden.to(predicted.dtype)[..., None]
+    return ((predicted - pixels).abs() * weight).sum() / (weight.sum() * pixels.shape[2]).clamp(min=1.0)
+
+
+class SimMIM(Method):
+    """Transformer, mask token, one linear layer back to pixels."""
+
+    Params = SimMIMParams
+    views = 1
+    params: SimMIMParams
+    backbone: SmallViT
+
+    def __init__(self, backbone: nn.Module, params: SimMIMParams, context: Context) -> None:
+        super().__init__(backbone, params, context)
+        self.mask_token = nn.Parameter(torch.zeros(params.width))
+        nn.init.trunc_normal_(self.mask_token, std=0.02)
+        self.decoder = nn.Linear(params.width, context.channels * params.patch_size**2)
+
+    @classmethod
+    def own_backbone(cls, params: SimMIMParams) -> tuple[str, dict]:  # type: ignore[override]
+        """The small transformer."""
+        shape = {"patch_size": params.patch_size, "width": params.width, "depth": params.depth, "heads": params.heads}
+        return "vit_mini", {**shape, "pool": "avg"}
+
+    def view_plan(self, settings: ViewSettings) -> list[ViewSettings]:
+        """One large crop, its colours as they are."""
+        plain = replace(settings, jitter=0.0, grey=0.0, blur=0.0, solarize=0.0)
+        return [replace(plain, crop_scale_min=self.params.scale_min)]
+
+    def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Masks come from the step's seed."""
+        view = batch.views[0]
+        pixels = patches_of(view, self.params.patch_size)
+        hidden = random_mask(len(view), pixels.shape[1], self.params.mask).to(view.device)
+        encoded = self.backbone.encode(self.backbone.tokens(view, hidden, self.mask_token))
+        loss = masked_l1(self.decoder(encoded[:, 1:]), pixels, hidden)
+        return loss, {"features": self.backbone.pooled(encoded)}
