@@ -29,7 +29,17 @@ from tests.pretrain.methods.conftest import SMALL
 METHODS = names("stages.pretrain.methods")
 LABELS = {"supervised": "mined", "gsimclr": "mined", "supcon": "mined"}
 OPTIONS = {"patch_kmeans": {"patches": 8, "samples": 500}, **SMALL}
-CROPS = {"supervised": 1, "simmim": 1, "swav": 4, "dino": 4, "deepcluster_v2": 4, "msn": 4, "emp_ssl": 4, "lejepa": 4}
+CROPS = {
+    "supervised": 1,
+    "simmim": 1,
+    "odc": 1,
+    "swav": 4,
+    "dino": 4,
+    "deepcluster_v2": 4,
+    "msn": 4,
+    "emp_ssl": 4,
+    "lejepa": 4,
+}
 LEARNING = [m for m in METHODS if not load_class("stages.pretrain.methods", m, Method, "").gradient_free]
 # Kills at every point of the loop for those that it was built with; one in the middle of an epoch for the others.
 KILLS = [

@@ -1,0 +1,105 @@
+"""`deepcluster_v2`: cluster all images once an epoch, then learn to predict each image's cluster.
+
+Source: Caron et al. 2020 (the SwAV paper), appendix; its first version is Caron, Bojanowski, Joulin, Douze, "Deep
+Clustering for Unsupervised Learning of Visual Features", ECCV 2018. Authors' code: facebookresearch/swav,
+main_deepclusterv2.py.
+
+Idea: projections of all images are kept from the epoch before. Spherical k-means on them gives assignments and, as the
+classifier's fixed weights, centroids; several clusterings of one memory are several heads. Since the classifier is made
+of the centroids, clusters need not be matched between epochs.
+
+Deviations: the first epoch fills the memory while nothing is learned from it (loss 0; the authors make an extra pass);
+there is one memory, of the first large crop (the authors take turns between two). SGD or AdamW instead of LARS. Paper:
+three heads of 3000 prototypes, projector 2048-128, multi-crop as in `swav`.
+
+Shape legend: B batch, V crops, K prototypes, n images.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from stages.networks.heads import Projector
+from stages.pretrain.method import Batch, Context, Method
+from stages.pretrain.params import RecipeParams
+from stages.pretrain.parts.memory import Memory, nearest_centroids, spherical_kmeans
+from stages.pretrain.parts.multi_crop import MultiCropParams, embed_crops, multi_crop_plan
+from stages.pretrain.parts.precision import full_precision
+from stages.pretrain.views.settings import ViewSettings
+from stages.runtime.seeding import torch_rng
+
+
+class DeepClusterV2Params(MultiCropParams, RecipeParams):
+    """prototypes: K of each head; no more than there are images. clusterings: heads. iterations: of k-means."""
+
+    PAPER: ClassVar = {"optimizer": "sgd", "learning_rate": 0.6, "weight_decay": 1e-6, "warmup_epochs": 0}
+    temperature: Annotated[float, Field(gt=0, le=10)] = 0.1
+    prototypes: Annotated[int, Field(ge=2, le=1_000_000)] = 256
+    clusterings: Annotated[int, Field(ge=1, le=16)] = 3
+    iterations: Annotated[int, Field(ge=1, le=1000)] = 10
+    hidden: Annotated[int, Field(ge=1, le=65536)] = 256
+    output: Annotated[int, Field(ge=1, le=65536)] = 128
+
+
+@full_precision
+def assignment_loss(z: Tensor, centroids: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """Mean over crops, heads and batch of the cross entropy of each image's cluster.
+
+    Args:
+        z: (V, B, d) of length one. centroids: (H, K, d). labels: (H, B) int64.
+    """
+    logits_HVBK = torch.einsum("vbd,hkd->hvbk", z, centroids) / temperature
+    targets = labels[:, None].expand(-1, len(z), -1)
+    return F.cross_entropy(logits_HVBK.flatten(0, 2), targets.flatten())
+
+
+class DeepClusterV2(Method):
+    """Projector, memory, centroids as buffers."""
+
+    Params = DeepClusterV2Params
+    smallest_batch = 2
+    params: DeepClusterV2Params
+    projector: Projector
+    centroids: Tensor
+    labels: Tensor
+
+    def __init__(self, backbone: nn.Module, params: DeepClusterV2Params, context: Context) -> None:
+        super().__init__(backbone, params, context)
+        self.projector = Projector([backbone.num_features, params.hidden, params.output])
+        self.memory = Memory(context.images, params.output)
+        clusters = min(params.prototypes, context.images)
+        self.register_buffer("centroids", torch.zeros(params.clusterings, clusters, params.output))
+        self.register_buffer("labels", torch.zeros(params.clusterings, context.images, dtype=torch.int64))
+
+    def view_plan(self, settings: ViewSettings) -> list[ViewSettings]:
+        """Two large crops and `small_crops` small ones."""
+        return multi_crop_plan(settings, self.params)
+
+    def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Each batch renews its part of the memory; the clusters of this epoch stay until its end."""
+        features = embed_crops(self.backbone, batch.views)
+        z = F.normalize(self.projector(features).float(), dim=1).view(len(batch.views), len(batch.rows), -1)
+        if int(self.memory.written) < self.context.images:
+            loss = 0.0 * z.sum()
+        else:
+            loss = assignment_loss(z, self.centroids, self.labels[:, batch.rows], self.params.temperature)
+        self.memory.write(batch.rows, z[0])
+        return loss, {"features": features[: len(batch.rows)]}
+
+    @torch.no_grad()
+    def after_step(self, progress: float) -> None:
+        """At the end of an epoch, when the whole memory was written again: cluster it, once a head."""
+        written = int(self.memory.written)
+        if written % self.context.images:
+            return
+        for head in range(self.params.clusterings):
+            rng = torch_rng(self.context.seed, "clustering", written // self.context.images, head)
+            clusters = self.centroids.shape[1]
+            found = spherical_kmeans(self.memory.vectors, clusters, self.params.iterations, rng)
+            self.centroids[head] = found
+            self.labels[head] = nearest_centroids(self.memory.vectors, found)

@@ -1,0 +1,160 @@
+"""`odc`: online deep clustering; labels and centroids move with every step instead of once an epoch.
+
+Source: Zhan, Xie, Liu, Ong, Loy, "Online Deep Clustering for Unsupervised Representation Learning", CVPR 2020. Authors'
+code: open-mmlab/mmselfsup (0.x), odc.
+
+Idea: a memory keeps a slowly changing vector and a label for each image. Each step takes labels from the memory for its
+loss, mixes new vectors in, and gives the images of the batch the label of the nearest centroid; centroids follow every
+few steps, and clusters that became too small are dissolved and refilled by splitting the largest. No pause to cluster,
+and labels never jump.
+
+Deviations (ODC-like): the first epoch fills the memory (loss 0), spherical k-means gives the first labels (the authors
+cluster features of the untrained network beforehand); members of a dissolved cluster go to their nearest other
+centroid; the largest cluster is split by one round of 2-means from a random halving. Paper: 10000 clusters of at least
+20, hidden 512, output 256, one view.
+
+Shape legend: B batch, K clusters, n images, d projection.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from stages.networks.heads import Projector
+from stages.pretrain.method import Batch, Context, Method, embed_views
+from stages.pretrain.params import RecipeParams
+from stages.pretrain.parts.memory import Memory, nearest_centroids, spherical_kmeans
+from stages.pretrain.parts.precision import full_precision
+from stages.runtime.seeding import torch_rng
+
+
+class ODCParams(RecipeParams):
+    """clusters: K, no more than half the images. momentum: share of the old vector that is kept (paper: 0.5).
+
+    centroid_steps: between updates of the centroids. smallest: members below which a cluster is dissolved (a quarter of
+    n / K where that is less). reweight: weigh classes by 1 / sqrt(members). hidden, output: of the projector.
+    """
+
+    PAPER: ClassVar = {"optimizer": "sgd", "learning_rate": 0.03, "weight_decay": 1e-5, "warmup_epochs": 0}
+    clusters: Annotated[int, Field(ge=2, le=1_000_000)] = 256
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    centroid_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 10
+    smallest: Annotated[int, Field(ge=1, le=1_000_000)] = 20
+    reweight: bool = True
+    hidden: Annotated[int, Field(ge=1, le=65536)] = 256
+    output: Annotated[int, Field(ge=1, le=65536)] = 128
+
+
+@full_precision
+def weighted_cross_entropy(logits: Tensor, labels: Tensor, members: Tensor, reweight: bool) -> Tensor:
+    """Cross entropy of (B, K) logits; weights 1 / sqrt(members + 1) of each class, scaled to mean 1 over the classes.
+
+    Args:
+        labels: (B,) int64. members: (K,) images of each cluster.
+    """
+    weight = (members.to(logits.dtype) + 1.0).rsqrt() if reweight else torch.ones_like(members, dtype=logits.dtype)
+    each = F.cross_entropy(logits, labels, reduction="none")
+    return ((weight / weight.mean())[labels] * each).mean()
+
+
+@torch.no_grad()
+def means_of(vectors: Tensor, labels: Tensor, old: Tensor) -> Tensor:
+    """(K, d) unit means of each cluster's members; an empty cluster keeps its old centroid."""
+    sums = torch.zeros_like(old).index_add_(0, labels, vectors)
+    members = torch.bincount(labels, minlength=len(old)) > 0
+    return torch.where(members[:, None], F.normalize(sums, dim=1), old)
+
+
+@torch.no_grad()
+def refill(
+    vectors: Tensor, labels: Tensor, centroids: Tensor, smallest: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Dissolve clusters with fewer than `smallest` members and split the largest into their places.
+
+    Returns:
+        New (n,) labels and (K, d) centroids. Clusters that a split could not fill stay as they were.
+    """
+    labels, centroids = labels.clone(), centroids.clone()
+    for small in torch.nonzero(torch.bincount(labels, minlength=len(centroids)) < smallest)[:, 0].tolist():
+        leaving = labels == small
+        if leaving.any():
+            scores = vectors[leaving] @ centroids.T
+            scores[:, small] = -torch.inf
+            labels[leaving] = scores.argmax(dim=1)
+        largest = int(torch.bincount(labels, minlength=len(centroids)).argmax())
+        members = torch.nonzero(labels == largest)[:, 0]
+        half = members[torch.randperm(len(members), generator=generator).to(members.device)[: len(members) // 2]]
+        other = members[~torch.isin(members, half)]
+        pair = torch.stack([F.normalize(vectors[part].sum(dim=0), dim=0) for part in (other, half)])
+        moved = members[(vectors[members] @ pair.T).argmax(dim=1) == 1]
+        if 0 < len(moved) < len(members):
+            labels[moved] = small
+            centroids[largest], centroids[small] = pair
+    return labels, means_of(vectors, labels, centroids)
+
+
+class ODC(Method):
+    """Projector, memory, a linear classifier that keeps up with the labels."""
+
+    Params = ODCParams
+    views = 1
+    smallest_batch = 2
+    params: ODCParams
+    projector: Projector
+    centroids: Tensor
+    labels: Tensor
+    steps: Tensor
+
+    def __init__(self, backbone: nn.Module, params: ODCParams, context: Context) -> None:
+        super().__init__(backbone, params, context)
+        self.projector = Projector([backbone.num_features, params.hidden, params.output])
+        clusters = min(params.clusters, max(2, context.images // 2))
+        self.smallest = min(params.smallest, max(1, context.images // clusters // 4))
+        self.classifier = nn.Linear(params.output, clusters)
+        self.memory = Memory(context.images, params.output, params.momentum)
+        self.register_buffer("centroids", torch.zeros(clusters, params.output))
+        self.register_buffer("labels", torch.zeros(context.images, dtype=torch.int64))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def clustered(self) -> bool:
+        """Whether the memory is whole and the images have labels."""
+        return int(self.memory.written) >= self.context.images
+
+    def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss uses the labels from before this step."""
+        features = embed_views(self.backbone, batch.views)
+        z = self.projector(features)
+        logits = self.classifier(z)
+        if not self.clustered:
+            loss = 0.0 * logits.float().sum()
+        else:
+            members = torch.bincount(self.labels, minlength=len(self.centroids))
+            loss = weighted_cross_entropy(logits, self.labels[batch.rows], members, self.params.reweight)
+        had_labels = self.clustered
+        self.memory.write(batch.rows, z)
+        if had_labels:
+            self.labels[batch.rows] = nearest_centroids(self.memory.vectors[batch.rows], self.centroids)
+        return loss, {"features": features}
+
+    @torch.no_grad()
+    def after_step(self, progress: float) -> None:
+        """First labels when the memory is whole; centroids every few steps."""
+        if not self.clustered:
+            return
+        vectors, count = self.memory.vectors, int(self.steps)
+        rng = torch_rng(self.context.seed, "clusters", count)
+        if count == 0:
+            self.centroids.copy_(spherical_kmeans(vectors, len(self.centroids), 10, rng))
+            self.labels.copy_(nearest_centroids(vectors, self.centroids))
+        elif count % self.params.centroid_steps == 0:
+            centroids = means_of(vectors, self.labels, self.centroids)
+            labels, centroids = refill(vectors, self.labels, centroids, self.smallest, rng)
+            self.labels.copy_(labels)
+            self.centroids.copy_(centroids)
+        self.steps += 1

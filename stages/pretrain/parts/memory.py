@@ -1,0 +1,66 @@
+"""A vector for every training image, and clusters of these vectors: DeepCluster-v2's and ODC's memory.
+
+The memory is a buffer of (n, d), so a checkpoint holds it. An epoch shows every image once: when as many images were
+written as there are, the memory is whole.
+
+Shape legend: n images, d width, K clusters.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stages.pretrain.parts.precision import full_precision
+
+
+class Memory(nn.Module):
+    """The latest vector of each image, of length one; `momentum` of the old one is kept."""
+
+    vectors: Tensor
+    written: Tensor
+
+    def __init__(self, images: int, width: int, momentum: float = 0.0) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("vectors", torch.zeros(images, width))
+        self.register_buffer("written", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def write(self, rows: Tensor, z: Tensor) -> None:
+        """Take in (B, d) vectors of these images; the first time an image is seen, there is nothing old to keep."""
+        new = F.normalize(z.detach().to(self.vectors.dtype), dim=1)
+        old = self.vectors[rows]
+        known = old.norm(dim=1, keepdim=True) > 0
+        mixed = F.normalize(self.momentum * old + (1.0 - self.momentum) * new, dim=1)
+        self.vectors[rows] = torch.where(known, mixed, new)
+        self.written += len(rows)
+
+
+@torch.no_grad()
+@full_precision
+def nearest_centroids(vectors: Tensor, centroids: Tensor) -> Tensor:
+    """(n,) int64: the centroid of largest inner product with each row; the first of equal ones."""
+    return (vectors @ centroids.T).argmax(dim=1)
+
+
+@torch.no_grad()
+@full_precision
+def spherical_kmeans(vectors: Tensor, clusters: int, iterations: int, generator: torch.Generator) -> Tensor:
+    """Centroids of unit vectors by cosine (Caron et al. 2020, appendix): means of members, of length one.
+
+    Starts at `clusters` different rows drawn by `generator` (on the CPU); fewer rows than clusters are drawn
+    again. A cluster without members keeps its centroid.
+
+    Returns:
+        (K, d), rows of length one.
+    """
+    order = torch.cat([torch.randperm(len(vectors), generator=generator) for _ in range(-(-clusters // len(vectors)))])
+    centroids = F.normalize(vectors[order[:clusters].to(vectors.device)], dim=1)
+    for _ in range(iterations):
+        labels = nearest_centroids(vectors, centroids)
+        sums = torch.zeros_like(centroids).index_add_(0, labels, vectors)
+        members = torch.bincount(labels, minlength=clusters) > 0
+        centroids = torch.where(members[:, None], F.normalize(sums, dim=1), centroids)
+    return centroids
