@@ -13,7 +13,7 @@ from rich.table import Table
 
 from pipeline import cli_flows, cli_sweep, dvc
 from pipeline.graph import load_graph
-from pipeline.listing import described_plugins, stage_states
+from pipeline.listing import described_methods, stage_states
 from pipeline.processes import CommandFailed
 from pipeline.project import at_root, say
 from stages.contracts.errors import RepriseError, printable
@@ -108,7 +108,8 @@ def runs() -> None:
 def methods() -> None:
     """List the methods that a run may name."""
     at_root()
-    _table(["method", "what it is"], [list(row) for row in described_plugins(Path("stages/pretrain/methods"))])
+    rows = [list(row) for row in described_methods(Path("stages/pretrain/methods"))]
+    _table(["method", "what it is", "source", "needs"], rows)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,3 +43,44 @@ def described_plugins(folder: Path) -> list[tuple[str, str]]:
             text = f"(cannot be read: {error})"
         found.append((path.stem, printable(text.splitlines()[0], 120)))
     return found
+
+
+def described_methods(folder: Path) -> list[tuple[str, str, str, str]]:
+    """(name, what it is, source, what it needs) of each method file, read without importing it.
+
+    The source is the beginning of the docstring's paragraph "Source: ..."; needs are what the class declares.
+    """
+    rows = []
+    for name, line in described_plugins(folder):
+        try:
+            tree = ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))
+        except (SyntaxError, ValueError):
+            rows.append((name, line, "", ""))
+            continue
+        what = re.sub(r"^`\w+`: ", "", line).rstrip(".")
+        rows.append((name, what, _source(ast.get_docstring(tree) or ""), ", ".join(_needs(tree)) or "-"))
+    return rows
+
+
+def _source(docstring: str) -> str:
+    paragraphs = [" ".join(part.split()) for part in docstring.split("\n\n")]
+    text = next((part.removeprefix("Source: ") for part in paragraphs if part.startswith("Source: ")), "-")
+    return printable(re.split(r"(?<!al)\. |;|, on |\.$", text)[0], 200)
+
+
+def _needs(tree: ast.Module) -> list[str]:
+    body = [item for node in tree.body if isinstance(node, ast.ClassDef) for item in node.body]
+    declared = {
+        target.id: ast.unparse(item.value)
+        for item in body
+        if isinstance(item, ast.Assign)
+        for target in item.targets
+        if isinstance(target, ast.Name)
+    }
+    functions = {item.name for item in body if isinstance(item, ast.FunctionDef)}
+    return [
+        *(["a label set"] if declared.get("needs_labels") == "True" else []),
+        *(["no gradients"] if declared.get("gradient_free") == "True" else []),
+        *(["a network of its own"] if "own_backbone" in functions else []),
+        *(["crops of its own"] if "view_plan" in functions else []),
+    ]
