@@ -169,3 +169,89 @@ def silhouette(features: np.ndarray, clusters: np.ndarray, sample: int = 2000, s
     largest = np.maximum(inside, outside)
     score = np.where((own_size > 1) & (largest > 0), (outside - inside) / np.where(largest > 0, largest, 1.0), 0.0)
     return float(score.mean())
+
+
+def matched_clusters(reference: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """`clusters` under the names of `reference`, clusters paired one to one by the rows that they share.
+
+    Args:
+        reference, clusters: (n,) integers; negative means none.
+
+    Returns:
+        (n,) int64: the reference's name of each row's cluster; -1 without a cluster or a partner.
+    """
+    counts = contingency(reference, clusters)
+    names = np.full(len(clusters), -1, dtype=np.int64)
+    if not counts.size:
+        return names
+    both = (reference >= 0) & (clusters >= 0)
+    row, column = linear_sum_assignment(counts, maximize=True)
+    paired = counts[row, column] > 0
+    new, old = np.unique(clusters[both])[column[paired]], np.unique(reference[both])[row[paired]]
+    table = dict(zip(new.tolist(), old.tolist(), strict=True))
+    return np.array([table.get(cluster, -1) for cluster in clusters.tolist()], dtype=np.int64)
+
+
+def share_moved(before: np.ndarray, after: np.ndarray) -> float | None:
+    """Share of rows that are not where their old cluster went, clusters paired one to one by the rows they share.
+
+    Args:
+        before, after: (n,) integers; rows with a negative value in either are left out. None when no row is left.
+    """
+    both = (before >= 0) & (after >= 0)
+    if not both.any():
+        return None
+    return float((matched_clusters(before[both], after[both]) != before[both]).mean())
+
+
+def _scatter(features: np.ndarray, clusters: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Rows with a cluster in float64, their cluster from 0, sizes and means."""
+    known = np.flatnonzero(clusters >= 0)
+    x = np.asarray(features)[known].astype(np.float64)
+    _, index, sizes = np.unique(clusters[known], return_inverse=True, return_counts=True)
+    centres = np.zeros((len(sizes), x.shape[1]))
+    np.add.at(centres, index, x)
+    return x, index, sizes, centres / sizes[:, None]
+
+
+def calinski_harabasz(features: np.ndarray, clusters: np.ndarray) -> float | None:
+    """Variance between clusters over variance within, each by its degrees of freedom; higher is better.
+
+    Source: Calinski and Harabasz 1974.
+
+    Args:
+        features: (n, d). clusters: (n,) integers; negative means none, and such rows are left out.
+
+    Returns:
+        None with fewer than two clusters, one cluster per row, or no variance within.
+    """
+    x, index, sizes, centres = _scatter(features, np.asarray(clusters))
+    n, c = len(x), len(sizes)
+    if c < 2 or c >= n:
+        return None
+    within = float(((x - centres[index]) ** 2).sum())
+    between = float((sizes * ((centres - x.mean(axis=0)) ** 2).sum(axis=1)).sum())
+    return between / (c - 1) / (within / (n - c)) if within > 0 else None
+
+
+def davies_bouldin(features: np.ndarray, clusters: np.ndarray) -> float | None:
+    """Mean over clusters of the worst (spread + spread) / distance to another one; lower is better.
+
+    Source: Davies and Bouldin 1979, with mean distances as spread.
+
+    Args:
+        features: (n, d). clusters: (n,) integers; negative means none, and such rows are left out.
+
+    Returns:
+        None with fewer than two clusters or where two of them have the same mean.
+    """
+    x, index, sizes, centres = _scatter(features, np.asarray(clusters))
+    if len(sizes) < 2:
+        return None
+    spread = np.bincount(index, weights=np.sqrt(((x - centres[index]) ** 2).sum(axis=1))) / sizes
+    squared = (centres**2).sum(axis=1)
+    distance = np.sqrt(np.maximum(squared[:, None] + squared[None] - 2 * centres @ centres.T, 0.0))
+    np.fill_diagonal(distance, np.inf)
+    if distance.min() <= 0:
+        return None
+    return float(((spread[:, None] + spread[None]) / distance).max(axis=1).mean())

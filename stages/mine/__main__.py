@@ -12,16 +12,28 @@ def main(argv: list[str]) -> None:
     """Parse, type the parameters, mine."""
     arguments = arguments_of(argv, "stages.mine", __doc__, {"name": "mines"}, restart=True)
     raw = read_yaml()
-    chosen = row(tables(raw).mines, arguments.name, "mines")
+    graph = tables(raw)
+    chosen = row(graph.mines, arguments.name, "mines")
 
     from stages.contracts.registry import load_class
     from stages.mine.label_set import mine
     from stages.mine.miner import Miner
+    from stages.mine.rounds import label_set_before, round_of
 
     kind = load_class("stages.mine.miners", chosen.miner, Miner, f"mines.{chosen.name}.miner")
     params = parse(kind.Params, (raw.get("mining") or {}).get(chosen.name, {}), f"mining.{chosen.name}")
     out = Path("data/mine") / chosen.name / str(arguments.seed)
-    mine(chosen, kind, params, arguments.seed, out, arguments.restart)
+    before = label_set_before(graph, chosen)
+    mine(
+        chosen,
+        kind,
+        params,
+        arguments.seed,
+        out,
+        arguments.restart,
+        round_of(graph, chosen),
+        before.name if before else None,
+    )
 
 
 if __name__ == "__main__":

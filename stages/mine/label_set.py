@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,61 +15,147 @@ from stages.contracts.atomic import atomic_directory, write_json
 from stages.contracts.embeddings import FILE as EMBEDDINGS
 from stages.contracts.embeddings import read_embeddings
 from stages.contracts.manifest import MANIFEST, read_manifest
+from stages.contracts.pairs import FILE as PAIRS
+from stages.contracts.pairs import write_pairs
 from stages.contracts.params import MineRow, StrictModel
 from stages.contracts.provenance import record
 from stages.contracts.pseudo_labels import FILE, write_pseudo_labels
 from stages.contracts.shards import Shards
 from stages.contracts.work_folder import file_digest, work_folder
 from stages.measures.clustering import agreement, silhouette, sizes_summary
-from stages.mine.miner import Mined, Miner
+from stages.mine.miner import ClusterParams, Images, Mined, Miner, Pairs
 from stages.mine.montage import write_montage
+from stages.mine.parts.centres import renumbered
+from stages.mine.resampling import resampled
+from stages.mine.rounds import churn
+from stages.mine.streaming import stream_features
 from stages.runtime.entry import threads
 
 SILHOUETTE_SAMPLE = 2000
 DIGITS = 6  # of the figures: below that, thread counts may show
 
 
-def mine(row: MineRow, kind: type[Miner], params: StrictModel, seed: int, out: Path, restart: bool = False) -> None:
-    """Write pseudo_labels.parquet, quality.json and montage.png for one row of `mines` and one seed.
+def mine(
+    row: MineRow,
+    kind: type[Miner],
+    params: StrictModel,
+    seed: int,
+    out: Path,
+    restart: bool = False,
+    number: int = 0,
+    before: str | None = None,
+) -> None:
+    """Write pseudo_labels.parquet, quality.json, pictures and, from a miner of pairs, pairs.parquet.
+
+    Args:
+        row: of `mines`. number: of the round. before: the label set of the round before, to compare with.
 
     Raises:
         MiningError, EmbeddingError, ManifestError: the inputs do not allow it.
     """
-    began, here = time.monotonic(), Path(__file__).parent
+    began = time.monotonic()
     source = Path("data") / row.on / str(seed) / EMBEDDINGS
-    keys, _, features = read_embeddings(source, split="train")
-    manifest = read_manifest(columns=["key", "label"])
-    label_of = dict(zip(manifest["key"].to_pylist(), manifest["label"].to_pylist(), strict=True))
-    truth = [label_of.get(k) for k in keys]
+    code = Path(__file__).parent
+    earlier = Path("data/mine") / (before or "") / str(seed) / FILE
     inputs = {
         "mine": row.model_dump(),
         "params": params.model_dump(),
         "seed": seed,
-        "features": file_digest(source),
-        "truth": file_digest(MANIFEST) if kind.uses_truth else None,
-        "code": file_digest(here / "miners" / f"{row.miner}.py", here / "miner.py", Path(__file__)),
+        "features": file_digest(source) if source.exists() else None,
+        "manifest": file_digest(MANIFEST) if MANIFEST.exists() else None,
+        "round": [number, file_digest(earlier) if before and earlier.exists() else None],
+        "code": [file_digest(code / "miners" / f"{row.miner}.py"), file_digest(code / "parts")],
         "threads": threads(),
+        "numpy": np.__version__,
+        "faiss": version("faiss-cpu"),
     }
     with work_folder(f"mine/{row.name}/{seed}", inputs, restart) as work:
-        mined = kind(params, seed).mine(features, truth if kind.uses_truth else None, work)
+        if kind.streams:
+            keys, features = stream_features(source, "train", work)
+        else:
+            keys, _, features = read_embeddings(source, split="train")
+        truth, images = about(keys)
+        miner = kind(params, seed, images)
+        mined = miner.mine(features, truth if kind.uses_truth else None, work)
+        known, stability = mined.clusters >= 0, None
+        if isinstance(params, ClusterParams):
+            if params.resamples and (mined.clusters >= 0).any():
+                agreed, stability = resampled(
+                    features,
+                    mined.clusters,
+                    params.resamples,
+                    seed,
+                    work,
+                    lambda part, other, place: kind(params, other).mine(part, None, place).clusters,
+                )
+                mined = replace(mined, confidence=agreed)
+            mined = only_sure(mined, params.min_confidence)
+        figures = quality(row, kind, features, mined, truth, seed) | {
+            "stability": None if stability is None else round(stability, DIGITS),
+            "churn": None,
+        }
+        if before is not None and (change := churn(before, seed, keys, mined.clusters)) is not None:
+            figures["churn"] = {k: round(v, DIGITS) if isinstance(v, float) else v for k, v in change.items()}
         with atomic_directory(out) as folder:
-            write_pseudo_labels(folder / FILE, as_table(keys, mined))
-            write_json(folder / "quality.json", quality(row, kind, features, mined, truth, seed))
+            write_pseudo_labels(folder / FILE, as_table(keys, mined, number, known))
+            if mined.pairs is not None:
+                write_pairs(folder / PAIRS, pairs_table(keys, mined.pairs))
+            write_json(folder / "quality.json", figures)
             if (mined.clusters >= 0).any():
                 write_montage(folder / "montage.png", Shards.open(), keys, mined)
+                if mined.confidence is not None:
+                    write_montage(folder / "least_certain.png", Shards.open(), keys, mined, least_certain=True)
     record(f"mine/{row.name}/{seed}", began)
 
 
-def as_table(keys: np.ndarray, mined: Mined, round_number: int = 0) -> pa.Table:
-    """The label set as the contract wants it; -1 becomes null."""
+def about(keys: np.ndarray) -> tuple[list[str | None], Images]:
+    """True labels, which only grade what is found, and what miners may know, of these images."""
+    manifest = read_manifest(columns=["key", "label", "path", "group"])
+    position = {key: row for row, key in enumerate(manifest["key"].to_pylist())}
+    rows = [position.get(key) for key in keys]
+    label, path, group = (
+        [None if row is None else column[row] for row in rows]
+        for column in (manifest[name].to_pylist() for name in ("label", "path", "group"))
+    )
+    return label, Images([value or "" for value in path], group)
+
+
+def only_sure(mined: Mined, least: float) -> Mined:
+    """Images below `least` get no label; their confidence stays, so that the file shows why."""
+    if not least or mined.confidence is None:
+        return mined
+    kept = np.where(mined.confidence >= least, mined.clusters, -1)
+    return replace(mined, clusters=renumbered(kept))
+
+
+def pairs_table(keys: np.ndarray, pairs: Pairs) -> pa.Table:
+    """Pairs as the contract wants them."""
+    return pa.table(
+        {
+            "first": pa.array(keys[pairs.rows[:, 0]], pa.string()),
+            "second": pa.array(keys[pairs.rows[:, 1]], pa.string()),
+            "weight": pa.array(pairs.weight, pa.float32()),
+            "kind": pa.array(pairs.kind, pa.string()),
+            "hops": pa.array(pairs.hops.astype(np.int32)),
+        }
+    )
+
+
+def as_table(keys: np.ndarray, mined: Mined, round_number: int = 0, known: np.ndarray | None = None) -> pa.Table:
+    """The label set as the contract wants it; -1 becomes null.
+
+    Args:
+        known: images that have a distance and a confidence; None: those with a label.
+    """
     none = mined.clusters < 0
+    unknown = none if known is None else ~known
     empty = np.zeros(len(keys), dtype=np.float32)
 
     def column(values: np.ndarray | None) -> pa.Array:
         return pa.array(
             empty if values is None else values,
             pa.float32(),
-            mask=none if values is not None else np.ones(len(keys), dtype=bool),
+            mask=unknown if values is not None else np.ones(len(keys), dtype=bool),
         )
 
     return pa.table(
@@ -92,7 +180,7 @@ def quality(
     if labelled.any():
         figures |= sizes_summary(mined.clusters[labelled])
         if not kind.uses_truth and len(np.unique(mined.clusters[labelled])) > 1:
-            figures["silhouette"] = silhouette(features[labelled], mined.clusters[labelled], SILHOUETTE_SAMPLE, seed)
+            figures["silhouette"] = silhouette(features, mined.clusters, SILHOUETTE_SAMPLE, seed)
         known = labelled & np.array([label is not None for label in truth])
         if known.any():
             names = sorted({label for label in truth if label is not None})
@@ -101,12 +189,15 @@ def quality(
                 [number[label] for label, use in zip(truth, known, strict=True) if use and label is not None]
             )
             figures |= agreement(mined.clusters[known], classes)
+    sure = mined.confidence[labelled] if mined.confidence is not None and labelled.any() else None
+    figures["confidence_mean"] = None if sure is None else float(sure.mean(dtype=np.float64))
     return {
         "miner": row.miner,
         "on": row.on,
         "uses_truth": kind.uses_truth,
         "images": len(features),
         "labelled": int(labelled.sum()),
+        "pairs": None if mined.pairs is None else len(mined.pairs.rows),
         "clusters": len(np.unique(mined.clusters[labelled])),
         **{k: round(v, DIGITS) if isinstance(v, float) else v for k, v in figures.items()},
     }

@@ -1,15 +1,53 @@
-"""The protocol of a miner: features to clusters. One file in stages/mine/miners each."""
+"""The protocol of a miner: features to clusters or pairs. One file in stages/mine/miners each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from pydantic import Field, field_validator
 
 from stages.contracts.errors import MiningError
 from stages.contracts.params import StrictModel
+
+CHECK_ROWS = 1 << 16  # rows looked at together
+
+
+class ClusterParams(StrictModel):
+    """What every miner of clusters takes.
+
+    min_confidence: images below it get no label: they stand for themselves in batches. resamples: mine again this many
+    times, each time without another 1 / resamples of the images; confidence then is the share of these times in which
+    the image stayed with its cluster, and `stability` the mean agreement (ARI). 0: the miner's own confidence.
+    """
+
+    min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.0
+    resamples: Annotated[int, Field(ge=0, le=100)] = 0
+
+    @field_validator("resamples")
+    @classmethod
+    def _none_or_several(cls, value: int) -> int:
+        if value in (1, 2):
+            raise ValueError("should be 0, or at least 3: each image must be mined again at least twice")
+        return value
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Images that belong together.
+
+    Attributes:
+        rows: (p, 2) int64, two different rows of the features, each pair once.
+        weight: (p,) float32 in [0, 1].
+        kind: (p,) of str. hops: (p,) int64 edges between the two.
+    """
+
+    rows: np.ndarray
+    weight: np.ndarray
+    kind: np.ndarray
+    hops: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -20,11 +58,25 @@ class Mined:
         clusters: (n,) int64 from 0, -1 for no label.
         distance: (n,) float32 to the own centre, or None.
         confidence: (n,) float32 in [0, 1], or None.
+        pairs: what a miner of pairs found, or None.
     """
 
     clusters: np.ndarray
     distance: np.ndarray | None = None
     confidence: np.ndarray | None = None
+    pairs: Pairs | None = None
+
+
+@dataclass(frozen=True)
+class Images:
+    """What a miner may know of the images beside their features; never labels.
+
+    Attributes:
+        paths: (n,) of str, as in the manifest. groups: (n,) of str or None.
+    """
+
+    paths: list[str]
+    groups: list[str | None]
 
 
 class Miner:
@@ -33,13 +85,15 @@ class Miner:
     Attributes:
         Params: the typed parameter class.
         uses_truth: gets the true labels; only the miner `truth` may, and its label set says so.
+        streams: reads its features in blocks: they come memory-mapped, and need not fit into memory.
     """
 
     Params: ClassVar[type[StrictModel]] = StrictModel
     uses_truth: ClassVar[bool] = False
+    streams: ClassVar[bool] = False
 
-    def __init__(self, params: StrictModel, seed: int) -> None:
-        self.params, self.seed = params, seed
+    def __init__(self, params: StrictModel, seed: int, images: Images | None = None) -> None:
+        self.params, self.seed, self.images = params, seed, images
 
     def mine(self, features: np.ndarray, truth: list[str | None] | None, work: Path) -> Mined:
         """Find clusters.
@@ -52,8 +106,35 @@ class Miner:
         raise TypeError(f"{type(self).__name__} does not mine")
 
 
+def check_features(features: np.ndarray, where: str) -> None:
+    """Refuse features that are not finite or all the same.
+
+    Raises:
+        MiningError: saying which.
+    """
+    for start in range(0, len(features), CHECK_ROWS):
+        bad = int((~np.isfinite(features[start : start + CHECK_ROWS]).all(axis=1)).sum())
+        if bad:
+            raise MiningError(
+                "features must be finite",
+                where=where,
+                found=f"{bad} rows with NaN or infinite values",
+                fix="Look at the run or the extractor that made them: it diverged.",
+            )
+    same = all(
+        (features[start : start + CHECK_ROWS] == features[0]).all() for start in range(0, len(features), CHECK_ROWS)
+    )
+    if len(features) > 1 and same:
+        raise MiningError(
+            "all images have the same features",
+            where=where,
+            found=f"{len(features)} equal rows",
+            fix="Use another extractor, or look at the images in the report.",
+        )
+
+
 def check_clusters(features: np.ndarray, clusters: int, where: str) -> None:
-    """Refuse more clusters than distinct images and features that are all the same.
+    """Refuse more clusters than images, and what `check_features` refuses.
 
     Raises:
         MiningError: saying which.
@@ -65,10 +146,4 @@ def check_clusters(features: np.ndarray, clusters: int, where: str) -> None:
             found=f"{len(features)} images, {clusters} clusters",
             fix=f"Set it to at most {len(features)}.",
         )
-    if len(features) > 1 and (features == features[0]).all():
-        raise MiningError(
-            "all images have the same features",
-            where=where,
-            found=f"{len(features)} equal rows",
-            fix="Use another extractor, or look at the images in the report.",
-        )
+    check_features(features, where)

@@ -16,11 +16,12 @@ from stages.mine.miner import Mined
 ROWS, COLUMNS, SIDE, GAP = 16, 16, 40, 2  # clusters, images each, pixels, pixels
 
 
-def write_montage(path: Path, shards: Shards, keys: np.ndarray, mined: Mined) -> None:
-    """The largest clusters, evenly thinned to ROWS, each with its COLUMNS nearest images.
+def write_montage(path: Path, shards: Shards, keys: np.ndarray, mined: Mined, *, least_certain: bool = False) -> None:
+    """The clusters from the largest on, evenly thinned to ROWS, each with its COLUMNS nearest images.
 
     Args:
         keys: (n,) of the mined images; all must be in the shards.
+        least_certain: the images of lowest confidence instead of the nearest.
     """
     position = {key: row for row, key in enumerate(shards.keys)}
     clusters, sizes = np.unique(mined.clusters[mined.clusters >= 0], return_counts=True)
@@ -30,7 +31,9 @@ def write_montage(path: Path, shards: Shards, keys: np.ndarray, mined: Mined) ->
     canvas = np.full((len(shown) * step, COLUMNS * step, 3), 255, dtype=np.uint8)
     for line, cluster in enumerate(shown):
         members = np.flatnonzero(mined.clusters == cluster)
-        if mined.distance is not None:
+        if least_certain and mined.confidence is not None:
+            members = members[np.argsort(mined.confidence[members], kind="stable")]
+        elif mined.distance is not None:
             members = members[np.argsort(mined.distance[members], kind="stable")]
         for column, member in enumerate(members[:COLUMNS]):
             row = position[keys[member]]

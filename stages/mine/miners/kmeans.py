@@ -1,4 +1,6 @@
-"""`kmeans`: Lloyd's k-means by faiss from k-means++ centres, best of several starts.
+"""`kmeans`: Lloyd's k-means from k-means++ centres, best of several starts.
+
+By faiss where the problem is small, by stages/mine/parts/centres.py where it is large (on a GPU where there is one).
 
 Confidence of an image is 1 - d1 / d2, d1 and d2 being its distances to the nearest and the second nearest centre:
 0 on a border, 1 on a centre. Clusters are renumbered by the smallest row that they hold, so the numbers do not
@@ -20,16 +22,18 @@ import numpy as np
 from pydantic import Field
 
 from stages.contracts.checkpoints import latest_checkpoint, save_checkpoint
-from stages.contracts.params import StrictModel
-from stages.mine.miner import Mined, Miner, check_clusters
+from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters
+from stages.mine.parts import centres as own
+from stages.mine.parts.centres import renumbered
 from stages.runtime.progress import Progress
-from stages.runtime.seeding import mix
+from stages.runtime.seeding import mix, numpy_rng
 
 WORK_BETWEEN_SAVES = 10**12  # multiplications, n d K an iteration: about half a minute on one core
+LARGE = 2**31  # multiplications, n d K an iteration: from here on stages/mine/parts/centres.py is the faster one
 _NEXT_START = 15_486_557  # between the seeds of two starts, as in faiss's own `nredo`
 
 
-class KMeansParams(StrictModel):
+class KMeansParams(ClusterParams):
     """clusters: K. iterations: of Lloyd's algorithm. starts: the best of this many is kept."""
 
     clusters: Annotated[int, Field(ge=2, le=10_000_000)]
@@ -53,8 +57,12 @@ class KMeans(Miner):
 
         check_clusters(features, self.params.clusters, "mining.*.clusters")
         features = np.ascontiguousarray(features, dtype=np.float32)
+        centres = self.centres(features, work)
+        if features.size * len(centres) >= LARGE:
+            found = own.nearest(features, centres)
+            return Mined(renumbered(found.centre), found.distance, found.confidence)
         index = faiss.IndexFlatL2(features.shape[1])
-        index.add(self.centres(features, work))
+        index.add(centres)
         squared, nearest = index.search(features, 2)
         distance = np.sqrt(np.maximum(squared, 0.0))
         ratio = distance[:, 0] / np.maximum(distance[:, 1], np.finfo(np.float32).tiny)
@@ -92,6 +100,8 @@ class KMeans(Miner):
 
 def first_centres(features: np.ndarray, clusters: int, seed: int) -> np.ndarray:
     """k-means++ (Arthur and Vassilvitskii 2007): (n, d) -> (K, d), rows of `features`."""
+    if features.size * clusters >= LARGE:
+        return own.plus_plus(features, clusters, numpy_rng(seed, "kmeans centres"))
     import faiss
 
     chosen = faiss.ClusteringInitialization(features.shape[1], clusters)  # type: ignore[attr-defined]  # not in its stubs
@@ -107,6 +117,8 @@ def lloyd(features: np.ndarray, centres: np.ndarray, iterations: int) -> tuple[n
     Returns:
         (K, d) centres, and the sum of squared distances to the centres before the last move.
     """
+    if features.size * len(centres) >= LARGE:
+        return own.lloyd(features, centres, iterations)
     import faiss
 
     kmeans = faiss.Kmeans(
@@ -118,11 +130,3 @@ def lloyd(features: np.ndarray, centres: np.ndarray, iterations: int) -> tuple[n
     )
     objective = kmeans.train(features, init_centroids=centres)
     return np.asarray(kmeans.centroids), float(objective)
-
-
-def renumbered(clusters: np.ndarray) -> np.ndarray:
-    """Clusters numbered from 0 in the order of their first row; empty ones vanish."""
-    _, first, inverse = np.unique(clusters, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), dtype=np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return rank[inverse]

@@ -1,0 +1,192 @@
+"""`backbone`: features of a network as it is: untrained, from a file, or with timm's own weights.
+
+`weights` is one of
+
+- `random`: initialised from the seed, a reference that costs nothing (what convolutions see before they learn);
+- a folder with `backbone.safetensors` and `config.json`, as every run leaves in data/runs/<run>/<seed>; the folder says
+  its architecture, input size and normalisation, `architecture` must be left out;
+- a `.safetensors` file with timm's key names, of the `architecture` named;
+- `pretrained`: timm's weights for the `architecture`, taken from its cache or downloaded.
+
+DVC does not watch a file outside of the graph: name its `sha256`, and an exchanged file is an error instead of a stale
+result. Runs of the same graph need none of this: `on: embed/<run>` in `mines` takes their features and declares it.
+
+Images are normalised as the weights ask for (`random` and plain files: mean and deviation of the images themselves),
+scaled to `size` where it is set, and seen in float32.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+
+from stages.contracts.backbones import CONFIG, WEIGHTS, read_config, read_weights
+from stages.contracts.errors import BackboneError
+from stages.contracts.params import StrictModel
+from stages.mine.extractor import Extractor
+from stages.networks.backbones import build_backbone
+from stages.networks.torchvision_schemas import ensure_torchvision_imports
+from stages.runtime.progress import Progress
+from stages.runtime.seeding import seed_torch
+
+
+class BackboneParams(StrictModel):
+    """weights: see the module. architecture: resnet_tiny, resnet20 or a timm name. stem: auto, small or imagenet.
+
+    size: side in pixels that the network sees; null: image.size (of a folder: its own). batch_size: images at once.
+    sha256: of the weights' file, hexadecimal; null: any content.
+    """
+
+    weights: Annotated[str, Field(min_length=1)] = "random"
+    architecture: str | None = None
+    stem: Annotated[str, Field(pattern="^(auto|small|imagenet)$")] = "auto"
+    size: Annotated[int, Field(ge=8, le=1024)] | None = None
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = 256
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+
+    @model_validator(mode="after")
+    def _named_where_needed(self) -> Self:
+        folder = self.weights not in ("random", "pretrained") and not self.weights.endswith(".safetensors")
+        if folder == (self.architecture is not None):
+            raise ValueError(
+                "architecture belongs to `random`, `pretrained` and .safetensors files, and is left out for a folder"
+            )
+        return self
+
+
+class BackboneFeatures(Extractor):
+    """The network's pooled features, (n, num_features)."""
+
+    Params = BackboneParams
+    params: BackboneParams
+
+    def features(self, images: np.ndarray, work: Path) -> np.ndarray:
+        """(n, S, S, C) uint8 -> (n, d) float32.
+
+        Raises:
+            BackboneError: unknown architecture, weights that cannot be had or do not fit, another file than named.
+        """
+        network, size, mean, std = self.loaded(images)
+        network = network.eval().requires_grad_(False).to(self.compute.device)
+        shift, scale = (torch.tensor(v, device=self.compute.device).view(1, -1, 1, 1) for v in (mean, std))
+        found = []
+        with torch.inference_mode(), Progress("backbone features", len(images)) as progress:
+            for start in range(0, len(images), self.params.batch_size):
+                block = np.ascontiguousarray(images[start : start + self.params.batch_size])
+                x = torch.from_numpy(block).to(self.compute.device).permute(0, 3, 1, 2).float().div_(255.0)
+                if size != x.shape[-1]:
+                    x = F.interpolate(x, (size, size), mode="bilinear", antialias=True)
+                found.append(network((x - shift) / scale).float().cpu().numpy())
+                progress.advance(len(block))
+        return np.concatenate(found)
+
+    def loaded(self, images: np.ndarray) -> tuple[torch.nn.Module, int, Any, Any]:
+        """Network, input side, mean and standard deviation per channel (0..1)."""
+        params, channels = self.params, images.shape[3]
+        size = params.size or images.shape[1]
+        path = Path(params.weights)
+        if params.architecture is None:
+            check_digest(path / WEIGHTS, params.sha256)
+            config = read_config(path)
+            if config["channels"] != channels:
+                raise BackboneError(
+                    "the backbone sees images of other channels",
+                    where=path / CONFIG,
+                    found=f"{config['channels']} channels, image.channels {channels}",
+                    fix="Set image.channels to the same, or name another backbone.",
+                )
+            size = params.size or config["input_size"]
+            network = build_backbone(
+                config["architecture"], channels, config["input_size"], config["stem"], config["options"]
+            )
+            loaded_into(network, read_weights(path)[0], path)
+            return network, size, config["mean"], config["std"]
+        mean, std = statistics_of(images)
+        if params.weights == "pretrained":
+            network, mean, std = pretrained(params.architecture, channels, size)
+            return network, size, mean, std
+        seed_torch(self.seed, "random backbone")
+        network = build_backbone(params.architecture, channels, size, params.stem)
+        if params.weights != "random":
+            from safetensors import SafetensorError
+            from safetensors.numpy import load
+
+            check_digest(path, params.sha256)
+            try:
+                arrays = load(path.read_bytes())
+            except (OSError, SafetensorError, ValueError) as error:
+                raise BackboneError(
+                    "the weights cannot be read", where=path, found=error, fix="Name a .safetensors file."
+                ) from error
+            loaded_into(network, arrays, path)
+        return network, size, mean, std
+
+
+def pretrained(architecture: str, channels: int, size: int) -> tuple[torch.nn.Module, Any, Any]:
+    """timm's network and weights, with the mean and standard deviation per channel that they were trained with.
+
+    Raises:
+        BackboneError: timm does not know the architecture, has no weights for it, or cannot get them.
+    """
+    build_backbone(architecture, channels, size, "imagenet")  # refuses names that timm does not know
+    ensure_torchvision_imports()
+    import timm
+
+    try:
+        network = timm.create_model(architecture, pretrained=True, num_classes=0, in_chans=channels)
+    except Exception as error:  # whatever the hub's client raises without a network; the cause is told
+        raise BackboneError(
+            "the pretrained weights cannot be had",
+            where=architecture,
+            found=" ".join(str(error).split())[:300] or type(error).__name__,
+            fix="Download them once where there is a network, and set weights to the .safetensors file.",
+        ) from error
+    mean, std = network.pretrained_cfg["mean"], network.pretrained_cfg["std"]
+    return (network, mean, std) if channels == 3 else (network, [float(np.mean(mean))], [float(np.mean(std))])
+
+
+def statistics_of(images: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation per channel on the 0..1 scale, over evenly spaced images."""
+    pixels = images[:: max(1, len(images) // 10_000)].reshape(-1, images.shape[3]).astype(np.float64) / 255
+    return pixels.mean(axis=0).tolist(), np.maximum(pixels.std(axis=0), 1 / 255).tolist()
+
+
+def check_digest(path: Path, wanted: str | None) -> None:
+    """Refuse a file whose content is not the one named.
+
+    Raises:
+        BackboneError: missing, or another SHA-256.
+    """
+    if not path.is_file():
+        raise BackboneError("the weights are not there", where=path, found="no file", fix="Correct weights.")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if wanted is not None and found != wanted:
+        raise BackboneError(
+            "the weights are not those that are named",
+            where=path,
+            found=f"sha256 {found}",
+            fix="Restore the file, or write this sha256 into extractors.*.sha256.",
+        )
+
+
+def loaded_into(network: torch.nn.Module, arrays: dict[str, np.ndarray], where: Path) -> None:
+    """Load arrays strictly.
+
+    Raises:
+        BackboneError: keys or shapes do not fit.
+    """
+    try:
+        network.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in arrays.items()}, strict=True)
+    except RuntimeError as error:
+        raise BackboneError(
+            "the weights do not fit the architecture",
+            where=where,
+            found=" ".join(str(error).split())[:600],
+            fix="Name the architecture, stem and image.channels that they were trained with.",
+        ) from error

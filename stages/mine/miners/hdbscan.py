@@ -1,0 +1,66 @@
+"""`hdbscan`: dense regions, however many there are; images between them get no label.
+
+Source: Campello, Moulavi, Sander 2013; McInnes and Healy 2017; by scikit-learn. For features of few dimensions (pixels
+with 8 to 32 components): density means little in hundreds, and most images end as noise there. Confidence is the
+strength of membership in the cluster. Images that are copies of each other make a cluster when there are enough.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from stages.contracts.errors import MiningError
+from stages.mine.miner import ClusterParams, Mined, Miner, check_features
+from stages.mine.parts.centres import means, renumbered
+
+
+class HDBSCANParams(ClusterParams):
+    """smallest: images that a cluster has at least. samples: neighbours that tell the density; null: as `smallest`.
+
+    selection: `eom` for the most persistent clusters, `leaf` for many small ones.
+    """
+
+    smallest: Annotated[int, Field(ge=2, le=1_000_000)] = 5
+    samples: Annotated[int, Field(ge=1, le=1000)] | None = None
+    selection: Literal["eom", "leaf"] = "eom"
+
+
+class DenseRegions(Miner):
+    """Hierarchical density clustering."""
+
+    Params = HDBSCANParams
+    params: HDBSCANParams
+
+    def mine(self, features: np.ndarray, truth: list[str | None] | None, work: Path) -> Mined:
+        """Cluster (n, d) features.
+
+        Raises:
+            MiningError: constant features, fewer images than a cluster must have.
+        """
+        from sklearn.cluster import HDBSCAN
+
+        check_features(features, "mining")
+        needed = max(self.params.smallest, self.params.samples or 0)
+        if needed > len(features):
+            raise MiningError(
+                "there are fewer images than a cluster must have",
+                where="mining.*.smallest",
+                found=f"{len(features)} images, {needed} needed",
+                fix="Lower smallest and samples.",
+            )
+        found = HDBSCAN(
+            min_cluster_size=self.params.smallest,
+            min_samples=self.params.samples,
+            cluster_selection_method=self.params.selection,
+            copy=True,
+        ).fit(np.ascontiguousarray(features, dtype=np.float64))
+        clusters = renumbered(np.where(found.labels_ < 0, -1, found.labels_).astype(np.int64))
+        if (clusters < 0).all():
+            return Mined(clusters)
+        centres = means(features, clusters, int(clusters.max()) + 1)
+        distance = np.linalg.norm(features - centres[np.maximum(clusters, 0)], axis=1).astype(np.float32)
+        return Mined(clusters, distance, found.probabilities_.astype(np.float32))

@@ -1,0 +1,64 @@
+"""`mutual_neighbours`: images that are among each other's nearest, as pairs, and what hangs together as clusters.
+
+An edge joins two images that each count the other among their k nearest by cosine (reciprocal neighbours: Jegou et al.
+2007, Qin et al. 2011). It is symmetric, so images that are near to everything get no more edges than others. Connected
+components of at least `smallest` images become clusters; the other images get no label. A larger k joins more, until
+one component holds nearly everything: look at `size_max` in quality.json.
+
+Confidence is the mean similarity over an image's edges, the weight of a pair its similarity, both cut to [0, 1].
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from stages.mine.miner import ClusterParams, Mined, Miner, Pairs, check_clusters
+from stages.mine.parts.centres import means, renumbered, unit
+from stages.mine.parts.graph import mutual, neighbours
+
+
+class MutualParams(ClusterParams):
+    """neighbours: k. smallest: images of a cluster at least. threshold: similarity of an edge at least."""
+
+    neighbours: Annotated[int, Field(ge=1, le=1000)] = 2
+    smallest: Annotated[int, Field(ge=2, le=1_000_000)] = 2
+    threshold: Annotated[float, Field(ge=-1, le=1)] = -1.0
+
+
+class MutualNeighbours(Miner):
+    """Reciprocal nearest neighbours."""
+
+    Params = MutualParams
+    params: MutualParams
+
+    def mine(self, features: np.ndarray, truth: list[str | None] | None, work: Path) -> Mined:
+        """Link (n, d) features.
+
+        Raises:
+            MiningError: not more images than neighbours, constant features.
+        """
+        n, k = len(features), self.params.neighbours
+        check_clusters(features, k + 1, "mining.*.neighbours + 1")
+        x = unit(features)
+        edges, similarity = mutual(*neighbours(x, k))
+        kept = similarity >= self.params.threshold
+        edges, weight = edges[kept], np.clip(similarity[kept], 0.0, 1.0).astype(np.float32)
+        graph = coo_array((np.ones(len(edges), bool), (edges[:, 0], edges[:, 1])), shape=(n, n))
+        component = connected_components(graph, directed=False)[1].astype(np.int64)
+        size = np.bincount(component)[component]
+        clusters = renumbered(np.where(size >= self.params.smallest, component, -1))
+        ends, doubled = edges.ravel(), np.repeat(weight, 2)
+        degree = np.bincount(ends, minlength=n)
+        confidence = np.bincount(ends, weights=doubled, minlength=n) / np.maximum(degree, 1)
+        distance = None
+        if (clusters >= 0).any():
+            centres = means(x, clusters, int(clusters.max()) + 1)
+            distance = np.linalg.norm(x - centres[np.maximum(clusters, 0)], axis=1).astype(np.float32)
+        pairs = Pairs(edges, weight, np.full(len(edges), "mutual", dtype=object), np.ones(len(edges), np.int64))
+        return Mined(clusters, distance, confidence.astype(np.float32), pairs)

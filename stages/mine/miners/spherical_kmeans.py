@@ -1,0 +1,55 @@
+"""`spherical_kmeans`: k-means on directions: features and centres of length one.
+
+Source: Dhillon and Modha 2001. For embeddings, whose similarity is the cosine: length, which says how typical or how
+sharp an image is, then takes no part. Distances are chords (0 to 2), confidence is 1 - d1 / d2 as in `kmeans`.
+A row of zeros has no direction and gets no label. Where fewer rows differ than clusters are asked for, fewer are found.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters
+from stages.mine.parts.centres import fit, nearest, renumbered, unit
+from stages.runtime.seeding import numpy_rng
+
+
+class SphericalParams(ClusterParams):
+    """clusters: K. iterations: at most. starts: the best of this many is kept."""
+
+    clusters: Annotated[int, Field(ge=2, le=10_000_000)]
+    iterations: Annotated[int, Field(ge=1, le=1000)] = 50
+    starts: Annotated[int, Field(ge=1, le=100)] = 3
+
+
+class SphericalKMeans(Miner):
+    """Lloyd's algorithm on the unit sphere."""
+
+    Params = SphericalParams
+    params: SphericalParams
+
+    def mine(self, features: np.ndarray, truth: list[str | None] | None, work: Path) -> Mined:
+        """Cluster (n, d) features.
+
+        Raises:
+            MiningError: more clusters than images with a direction, constant features.
+        """
+        directed = np.flatnonzero((features != 0).any(axis=1))
+        check_clusters(features[directed] if len(directed) else features, self.params.clusters, "mining.*.clusters")
+        x = unit(features)
+        centres = fit(
+            x[directed],
+            self.params.clusters,
+            self.params.iterations,
+            self.params.starts,
+            numpy_rng(self.seed, "spherical"),
+            spherical=True,
+        )
+        found = nearest(x, centres)
+        clusters = np.full(len(x), -1, dtype=np.int64)
+        clusters[directed] = found.centre[directed]
+        return Mined(renumbered(clusters), found.distance, found.confidence)

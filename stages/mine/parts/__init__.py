@@ -1,0 +1,1 @@
+"""What several miners share: centres, neighbour graphs, frames. Never a miner, never files."""

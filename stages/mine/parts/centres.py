@@ -1,0 +1,217 @@
+"""Nearest centres, the moves of k-means, and what makes both the same on every number of threads.
+
+Products of float32 are added up in an order that depends on threads and processor. So wherever the two best centres of
+an image are closer than rounding can tell, they are compared in float64; sums over clusters are taken in the order of
+the rows. What comes out then depends on the features only.
+
+Legend: n images, d dimensions, K centres.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+
+CELLS = 1 << 22  # products held at once: 16 MiB of float32, which stays in the cache
+SUM_ROWS = 1 << 16  # rows whose float32 sums go into one of float64
+SAMPLE = 10  # rows for each centre among which k-means++ chooses
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """For each image: its centre, and the squared distances to it and to the second nearest.
+
+    Attributes:
+        centre: (n,) int64, the lowest number where two are equally near.
+        squared, second: (n,) float32; `second` is infinite where there is one centre only.
+    """
+
+    centre: np.ndarray
+    squared: np.ndarray
+    second: np.ndarray
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """(n,) float32 in [0, 1]: 1 - d1 / d2, 0 on a border, 1 on a centre."""
+        return distance_confidence(np.sqrt(self.squared), np.sqrt(self.second))
+
+    @property
+    def distance(self) -> np.ndarray:
+        """(n,) float32 to the own centre."""
+        return np.sqrt(self.squared)
+
+
+def distance_confidence(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """1 - d1 / d2 in [0, 1] from distances to the nearest and second nearest centre; 0 where both are 0."""
+    ratio = first / np.maximum(second, np.finfo(np.float32).tiny)
+    return np.clip(np.where(second > 0, 1.0 - ratio, 0.0), 0.0, 1.0).astype(np.float32)
+
+
+def nearest(features: np.ndarray, centres: np.ndarray, device: str | None = None) -> Nearest:
+    """The nearest centre of each image by Euclidean distance.
+
+    Args:
+        features: (n, d) float32, also memory-mapped: rows are read in blocks. centres: (K, d) float32.
+        device: where products are computed; None: `cuda` where there is one.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    n, K = len(features), len(centres)
+    middle = centres.astype(np.float64).mean(axis=0).astype(np.float32)  # distances stay, cancellation shrinks
+    bank = torch.from_numpy(np.ascontiguousarray((centres - middle).T)).to(device)
+    half = (bank.double() ** 2).sum(0).float() / 2
+    bank64 = bank.T.cpu().double().numpy()
+    half64 = (bank64**2).sum(1) / 2
+    longest = float(np.sqrt(2 * half64.max())) if K else 0.0
+    unit = 4 * (features.shape[1] + 4) ** 0.5 * float(np.finfo(np.float32).eps)  # rounding: stages/measures/neighbours
+    centre, squared, second = np.empty(n, np.int64), np.empty(n, np.float32), np.full(n, np.inf, np.float32)
+    step = max(1, CELLS // K)
+    for start in range(0, n, step):
+        block = np.asarray(features[start : start + step], dtype=np.float32) - middle
+        rows = np.arange(len(block))
+        x = torch.from_numpy(block).to(device)
+        product = torch.addmm(half, x, bank, beta=-1).cpu().numpy()  # larger is nearer: x c - |c|^2 / 2
+        best = product.argmax(axis=1)
+        top = product[rows, best]
+        own = np.einsum("nd,nd->n", block, block, dtype=np.float64)
+        if K > 1:
+            product[rows, best] = -np.inf
+            other = product.argmax(axis=1)
+            gap = top - product[rows, other]
+            length = np.sqrt(own)
+            error = 2 * unit * (length * longest + longest**2)
+            unsure = np.flatnonzero(gap <= error)
+            first64, second64 = (_exact(block, bank64, half64, chosen) for chosen in (best, other))
+            for part in np.array_split(unsure, max(1, -(-len(unsure) * K // CELLS))):
+                exact = block[part].astype(np.float64) @ bank64.T - half64
+                exact = np.where(np.abs(exact - exact.max(axis=1, keepdims=True)) <= _tie(length[part], longest),
+                                 exact.max(axis=1, keepdims=True), exact)  # fmt: skip
+                inner = np.arange(len(part))
+                best[part] = exact.argmax(axis=1)
+                first64[part] = exact[inner, best[part]]
+                exact[inner, best[part]] = -np.inf
+                second64[part] = exact.max(axis=1)
+            second[start : start + step] = np.maximum(own - 2 * second64, 0.0)
+        else:
+            first64 = _exact(block, bank64, half64, best)
+        centre[start : start + step] = best
+        squared[start : start + step] = np.maximum(own - 2 * first64, 0.0)
+    return Nearest(centre, squared, second)
+
+
+def _tie(length: np.ndarray, longest: float) -> np.ndarray:
+    """Below this two centres count as equally near, and the lower number wins: what float64 cannot tell."""
+    return (64 * np.finfo(np.float64).eps * (length * longest + longest**2))[:, None]
+
+
+def _exact(block: np.ndarray, bank64: np.ndarray, half64: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """(b,) x c - |c|^2 / 2 in float64 for one centre of each row."""
+    return np.einsum("nd,nd->n", block, bank64[chosen], dtype=np.float64) - half64[chosen]
+
+
+def sums(features: np.ndarray, labels: np.ndarray, K: int) -> tuple[np.ndarray, np.ndarray]:
+    """(K, d) float64 sums of the rows of each cluster and (K,) int64 counts; negative labels count nowhere."""
+    total = np.zeros((K, features.shape[1]))
+    for start in range(0, len(features), SUM_ROWS):
+        part = labels[start : start + SUM_ROWS]
+        rows = np.flatnonzero(part >= 0)
+        ones = csr_array((np.ones(len(rows), np.float32), (part[rows], rows)), shape=(K, len(part)))
+        total += ones @ np.asarray(features[start : start + SUM_ROWS], dtype=np.float32)
+    return total, np.bincount(labels[labels >= 0], minlength=K).astype(np.int64)
+
+
+def means(features: np.ndarray, labels: np.ndarray, K: int) -> np.ndarray:
+    """(K, d) float32 means; zero for a cluster without rows."""
+    total, counts = sums(features, labels, K)
+    return (total / np.maximum(counts, 1)[:, None]).astype(np.float32)
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    """(n, d) float32 rows of length one; zero rows stay zero."""
+    length = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))[:, None]
+    return (rows / np.where(length > 0, length, 1.0)).astype(np.float32)
+
+
+def plus_plus(features: np.ndarray, K: int, rng: np.random.Generator, sample: int = SAMPLE) -> np.ndarray:
+    """k-means++ (Arthur and Vassilvitskii 2007) among `sample` * K rows drawn at random: (K, d) float32.
+
+    A tenth of the rows for each centre serves as well as all, and the K passes stay in the cache. Where fewer rows
+    differ than centres are asked for, the rest repeats rows.
+    """
+    drawn = np.sort(rng.choice(len(features), size=min(len(features), sample * K), replace=False))
+    x = np.ascontiguousarray(features[drawn], dtype=np.float32)
+    x64_squared = np.einsum("nd,nd->n", x, x, dtype=np.float64)
+    chosen = np.empty(K, np.int64)
+    chosen[0] = rng.integers(len(x))
+    closest = np.full(len(x), np.inf)
+    for k in range(1, K):
+        last = x[chosen[k - 1]]
+        distance = np.maximum(x64_squared - 2.0 * (x @ last) + x64_squared[chosen[k - 1]], 0.0)
+        distance[chosen[k - 1]] = 0.0
+        np.minimum(closest, distance, out=closest)
+        cumulated = np.cumsum(closest)
+        draw = rng.random()
+        chosen[k] = (
+            min(int(np.searchsorted(cumulated, draw * cumulated[-1], side="right")), len(x) - 1)
+            if cumulated[-1] > 0
+            else int(draw * len(x))
+        )
+    return x[chosen]
+
+
+def lloyd(
+    features: np.ndarray, centres: np.ndarray, iterations: int, spherical: bool = False
+) -> tuple[np.ndarray, float]:
+    """Move the centres to the means of what is nearest to them; an empty one goes to the image farthest from its own.
+
+    Args:
+        spherical: centres are brought back to length one (the features should have it).
+
+    Returns:
+        (K, d) float32 centres, and the sum of squared distances to the centres before the last move. Stops early when
+        nothing moves.
+    """
+    objective = np.inf
+    K, before = len(centres), None
+    for _ in range(iterations):
+        found = nearest(features, centres)
+        objective = float(found.squared.sum(dtype=np.float64))
+        if before is not None and (found.centre == before).all():
+            break
+        before = found.centre
+        total, counts = sums(features, found.centre, K)
+        centres = (total / np.maximum(counts, 1)[:, None]).astype(np.float32)
+        empty = np.flatnonzero(counts == 0)
+        if len(empty):
+            far = np.argsort(-found.squared, kind="stable")[: len(empty)]
+            centres[empty[: len(far)]] = features[far]
+        if spherical:
+            centres = unit(centres)
+    return centres, objective
+
+
+def fit(
+    features: np.ndarray, K: int, iterations: int, starts: int, rng: np.random.Generator, spherical: bool = False
+) -> np.ndarray:
+    """The best of several starts of `lloyd` from `plus_plus`: (K, d) float32."""
+    best, least = None, np.inf
+    for _ in range(starts):
+        centres, objective = lloyd(features, plus_plus(features, K, rng), iterations, spherical)
+        if best is None or objective < least:
+            best, least = centres, objective
+    assert best is not None
+    return best
+
+
+def renumbered(clusters: np.ndarray) -> np.ndarray:
+    """Clusters numbered from 0 in the order of their first row; empty ones vanish, -1 (no label) stays."""
+    result = np.full(len(clusters), -1, dtype=np.int64)
+    known = clusters >= 0
+    if known.any():
+        _, first, inverse = np.unique(clusters[known], return_index=True, return_inverse=True)
+        rank = np.empty(len(first), dtype=np.int64)
+        rank[np.argsort(first)] = np.arange(len(first))
+        result[known] = rank[inverse]
+    return result

@@ -1,0 +1,71 @@
+"""Rounds: labels mined on what a run learned from earlier labels, and how much they changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from stages.contracts.errors import MiningError
+from stages.contracts.params import MineRow, Tables
+from stages.contracts.pseudo_labels import FILE, clusters_for, read_pseudo_labels
+from stages.measures.clustering import agreement, share_moved
+
+
+def label_set_before(tables: Tables, row: MineRow) -> MineRow | None:
+    """The label set of the run on whose embedding `row` is mined; None for features that no run made."""
+    kind, name = row.on.split("/", 1)
+    run = next((r for r in tables.runs if r.name == name), None) if kind == "embed" else None
+    return next((m for m in tables.mines if run is not None and m.name == run.labels), None)
+
+
+def round_of(tables: Tables, row: MineRow) -> int:
+    """How many pretrainings stand before a label set: 0 on plain features."""
+    number, before = 0, label_set_before(tables, row)
+    while before is not None and number <= len(tables.mines):  # `check` refuses circles
+        number, before = number + 1, label_set_before(tables, before)
+    return number
+
+
+def churn(name: str, seed: int, keys: np.ndarray, clusters: np.ndarray) -> dict[str, Any] | None:
+    """What changed since the label set before, on the images that both label.
+
+    Args:
+        name: of the label set before; the graph wrote it before the run that learned from it.
+        keys: (n,). clusters: (n,) of the new label set.
+
+    Returns:
+        `before`, `ari`, `share_moved` (no longer where their cluster went) and `images`; None where the label set
+        before is empty.
+
+    Raises:
+        MiningError: the label set before is not there.
+    """
+    path = Path("data/mine") / name / str(seed) / FILE
+    if not path.exists():
+        raise MiningError(
+            "the label set of the round before is not there",
+            where=path,
+            found="no file",
+            fix=f"Run `dvc checkout data/mine/{name}/{seed}` (or `dvc pull`), or `dvc repro mine`.",
+        )
+    table = read_pseudo_labels(path)
+    known = set(table["key"].to_pylist())
+    kept = np.array([key in known for key in keys.tolist()])
+    earlier = np.full(len(keys), -1, dtype=np.int64)
+    if kept.any():
+        earlier[kept] = clusters_for(
+            table.filter(pc.is_in(table["key"], value_set=pa.array(keys, pa.string()))), keys[kept], path
+        )
+    both = (earlier >= 0) & (clusters >= 0)
+    if not both.any():
+        return None
+    return {
+        "before": name,
+        "images": int(both.sum()),
+        "ari": agreement(clusters[both], earlier[both])["ari"],
+        "share_moved": share_moved(earlier[both], clusters[both]),
+    }
