@@ -26,6 +26,9 @@ from stages.runtime.device import Compute
 from stages.runtime.progress import Progress
 from stages.runtime.seeding import seed_torch
 
+# Steps between two looks at the loss: on a GPU the host waits there for all that it has queued. No checkpoint is saved
+# before its losses were looked at.
+LOOK_EVERY = {"cpu": 1, "cuda": 50}
 MakeViews = Callable[[np.ndarray, int, int], list[Tensor]]  # (image rows, epoch, batch) -> views
 MakeBatches = Callable[[int], list[np.ndarray]]  # epoch -> image rows, a batch each
 
@@ -72,7 +75,8 @@ def train(
 
     # ------------------------------------------------------------------ resume
     done, losses = Trained(), []
-    spread: dict[str, float] = {}  # of the last epoch's features, for the progress line
+    unseen: list[Tensor] = []  # losses at which nobody has looked yet
+    shown: dict[str, float] = {}  # on the progress line: the last loss, the spread of the last epoch's features
     if (state := latest_checkpoint(work)) is not None:
         restore(state, method, optimizer)
         done, losses = Trained(state["history"], state["step"]), state["losses"]
@@ -91,25 +95,24 @@ def train(
                 batch = Batch(views, torch.from_numpy(clusters[rows]).to(device), torch.from_numpy(rows).to(device))
                 with compute.autocast():
                     loss, logs = method.step(batch)
-                value = float(loss.detach())
-                if not math.isfinite(value):
-                    raise TrainingError(
-                        "the loss is not finite",
-                        where=f"{label}, step {done.step} of {steps}, learning rate {rate:.4g}",
-                        found=value,
-                        fix=f"Lower the learning rate or set train.precision to fp32; checkpoints are in {work}.",
-                    )
+                last = number == batches_an_epoch - 1
+                due = last or (done.step + 1) % params.checkpoint_steps == 0
+                unseen.append(loss.detach())
+                if due or (done.step + 1) % LOOK_EVERY[device.type] == 0:
+                    seen = torch.stack(unseen).tolist()
+                    check_finite(seen, f"{label}, step %d of {steps}, learning rate {rate:.4g}", done.step, work)
+                    losses += seen
+                    unseen, shown = [], shown | {"loss": seen[-1]}
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 method.after_backward(done.step / steps)
                 optimizer.step()
                 method.after_step((done.step + 1) / steps)
                 done.step += 1
-                losses.append(value)
-                progress.advance(len(rows), epoch=epoch + 1, loss=value, lr=rate, **spread)
+                progress.advance(len(rows), epoch=epoch + 1, lr=rate, **shown)
 
                 # ------------------------------------------ end of an epoch, checkpoint
-                if number == batches_an_epoch - 1:
+                if last:
                     row = {
                         "epoch": epoch + 1,
                         "step": done.step,
@@ -118,12 +121,30 @@ def train(
                         **collapse(logs),
                     }
                     done.history.append(row)
-                    losses, spread = [], {k: row[k] for k in ("feature_std", "rankme") if k in row}
+                    losses, shown = [], shown | {k: row[k] for k in ("feature_std", "rankme") if k in row}
                     live(epoch + 1, row)
-                due = number == batches_an_epoch - 1 or done.step % params.checkpoint_steps == 0
                 if due and done.step < steps:
                     save_checkpoint(work, done.step, snapshot(method, optimizer, done, losses))
     return done
+
+
+def check_finite(losses: list[float], where: str, step: int, work: Path) -> None:
+    """Refuse to go on after a loss that is not finite.
+
+    Args:
+        losses: of consecutive steps, the last one at `step`. where: with a place for the number of the step.
+
+    Raises:
+        TrainingError: naming the first step whose loss is not finite.
+    """
+    for number, value in enumerate(losses, start=step + 1 - len(losses)):
+        if not math.isfinite(value):
+            raise TrainingError(
+                "the loss is not finite",
+                where=where % number,
+                found=value,
+                fix=f"Lower the learning rate or set train.precision to fp32; checkpoints are in {work}.",
+            )
 
 
 def collapse(logs: dict[str, Tensor]) -> dict[str, float]:

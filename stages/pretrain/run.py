@@ -41,6 +41,7 @@ from stages.runtime.seeding import numpy_rng, seed_torch, torch_rng
 VIEWS = Path("data/ingest/views.json")
 CODE = Path(__file__).parent
 BATCHED_SIDE = 64  # pixels: up to here images of one size take the batched path
+RESIDENT_SHARE = 0.25  # of a GPU's free memory, for the training images; the rest is the network's
 STATISTICS_ROWS = 10_000  # images from which mean and standard deviation are taken
 HISTORY = ("epoch", "step", "loss", "learning_rate", "feature_std", "rankme")
 
@@ -215,9 +216,13 @@ def view_maker(inputs: Inputs, plan: list[ViewSettings], seed: int, compute: Com
     """The batched path for small images of one size, the per-image path for everything else."""
     images = inputs.decoded.images
     if images is not None and max(images.shape[1:3]) <= BATCHED_SIDE:
+        resident = on_device(images, compute.device)
 
         def batched(rows: np.ndarray, epoch: int, number: int) -> list[torch.Tensor]:
-            pixels = torch.from_numpy(images[rows])
+            if resident is None:
+                pixels = torch.from_numpy(images[rows])
+            else:
+                pixels = resident[torch.from_numpy(rows).to(resident.device, non_blocking=True)]
             return [
                 batched_view(pixels, settings, torch_rng(seed, "views", epoch, number, v), compute.device)
                 for v, settings in enumerate(plan)
@@ -228,6 +233,13 @@ def view_maker(inputs: Inputs, plan: list[ViewSettings], seed: int, compute: Com
     return lambda rows, epoch, number: [
         made[settings](rows, seed, "views", epoch, number, v) for v, settings in enumerate(plan)
     ]
+
+
+def on_device(images: np.ndarray, device: str) -> torch.Tensor | None:
+    """All training images in the GPU's memory, where they take at most a quarter of what is free; else None."""
+    if device != "cuda" or images.nbytes > RESIDENT_SHARE * torch.cuda.mem_get_info()[0]:
+        return None
+    return torch.from_numpy(np.array(images)).to(device)
 
 
 def describe(

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from stages.contracts.backbones import read_config, read_weights
+from stages.contracts.decoded import open_decoded
 from stages.contracts.errors import ParameterError, PseudoLabelError, TrainingError, WorkspaceBusyError
 from stages.contracts.params import RunRow
 from stages.contracts.registry import load_class, names
@@ -21,6 +22,7 @@ from stages.contracts.shards import Shards
 from stages.contracts.work_folder import file_digest, locked
 from stages.networks.assemble import assemble
 from stages.pretrain import loop
+from stages.pretrain import run as run_module
 from stages.pretrain.method import Batch, Context, Method
 from stages.pretrain.run import pretrain
 from tests.pretrain.conftest import IMAGE, TINY, write_label_set
@@ -183,12 +185,37 @@ def test_learning_reduces_the_loss(digits):
     assert losses[-1] < losses[0] - 0.5
 
 
+def test_means_come_from_evenly_spaced_images_without_a_second_cache(digits, monkeypatch):
+    monkeypatch.setattr(run_module, "STATISTICS_ROWS", 30)
+    config = read_config(run("random", "a"))
+    shards = Shards.open()
+    pixels = open_decoded(shards, shards.rows("train"), 3).resized(16)[::3] / 255
+    np.testing.assert_allclose(config["mean"], pixels.mean((0, 1, 2)), atol=1e-6)
+    np.testing.assert_allclose(config["std"], pixels.std((0, 1, 2)), atol=1e-6)
+    assert len(list(Path(".reprise/decoded").glob("*/pixels.bin"))) == 1
+
+
 def test_a_loss_that_is_not_finite_stops_with_a_sentence_and_leaves_earlier_artifacts(digits):
     kept = run("simclr", "out")
     before = file_digest(kept)
     with pytest.raises(TrainingError, match=r"not finite.*step \d+ of 15.*Lower the learning rate"):
         run("simclr", "out", train=TINY.model_copy(update={"learning_rate": 1e30}))
     assert file_digest(kept) == before
+
+
+@pytest.mark.parametrize("every", [3, 50])
+def test_looking_at_the_loss_less_often_changes_nothing(digits, monkeypatch, every):
+    whole = run("simclr", "a")
+    monkeypatch.setitem(loop.LOOK_EVERY, "cpu", every)
+    assert file_digest(run("simclr", "b")) == file_digest(whole)
+    with pytest.raises(TrainingError, match=r"not finite.*step \d+ of 15"):
+        run("simclr", "c", train=TINY.model_copy(update={"learning_rate": 1e30}))
+
+
+def test_the_first_loss_that_is_not_finite_is_named():
+    loop.check_finite([1.0, 2.0], "step %d", 7, Path("x"))
+    with pytest.raises(TrainingError, match="step 6.*nan"):
+        loop.check_finite([1.0, float("nan"), float("inf")], "step %d", 7, Path("x"))
 
 
 def test_too_few_images_missing_labels_and_foreign_labels_are_refused(digits):

@@ -44,6 +44,7 @@ def build_optimizer(
     ]
     groups += [{"weight_decay": train.weight_decay, **group} for group in own_groups]
     peak = scaled_learning_rate(train.learning_rate, train.batch_size)
+    on_gpu = all(p.is_cuda for p in model.parameters())  # fused: one kernel instead of one a parameter
     if train.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=peak)
-    return torch.optim.SGD(groups, lr=peak, momentum=train.momentum)
+        return torch.optim.AdamW(groups, lr=peak, fused=on_gpu)
+    return torch.optim.SGD(groups, lr=peak, momentum=train.momentum, fused=on_gpu)
