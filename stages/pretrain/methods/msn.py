@@ -98,7 +98,7 @@ class MSN(TeacherMethod):
 
     def view_plan(self, settings: ViewSettings) -> list[ViewSettings]:
         """Target, large anchor, small anchors."""
-        return multi_crop_plan(settings, self.params)
+        return multi_crop_plan(settings, self.params, self.params.patch_size)
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Masks come from the step's seed. The prototypes learn from the anchors alone."""

@@ -36,10 +36,10 @@ class MultiCropParams(StrictModel):
     small_scale_min: Annotated[float, Field(gt=0, lt=1)] = 0.05
 
 
-def multi_crop_plan(settings: ViewSettings, params: MultiCropParams) -> list[ViewSettings]:
-    """Two large views, then the small ones."""
+def multi_crop_plan(settings: ViewSettings, params: MultiCropParams, multiple: int = MULTIPLE) -> list[ViewSettings]:
+    """Two large views, then the small ones, whose side is a multiple of `multiple` pixels."""
     large = replace(settings, crop_scale_min=params.scale_split)
-    side = max(MULTIPLE, MULTIPLE * round(settings.size * params.small_size / MULTIPLE))
+    side = max(multiple, multiple * round(settings.size * params.small_size / multiple))
     small = replace(
         settings,
         size=min(side, settings.size),

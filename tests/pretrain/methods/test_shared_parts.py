@@ -152,6 +152,8 @@ def test_the_plan_of_crops(side, small):
     assert [s.size for s in plan] == [side, side, small, small, small]
     assert [(s.crop_scale_min, s.crop_scale_max) for s in plan[1:3]] == [(0.14, 1.0), (0.05, 0.14)]
     assert len(multi_crop_plan(SETTINGS, MultiCropParams(small_crops=0))) == 2
+    sixteen = multi_crop_plan(replace(SETTINGS, size=32), MultiCropParams(), multiple=16)
+    assert sixteen[-1].size == 16  # a transformer's patches fill it
 
 
 def test_small_crops_cover_what_is_stated_in_both_paths():
