@@ -7,7 +7,7 @@ import re
 
 import torch
 
-from stages.contracts.registry import subclass_in
+from stages.contracts.registry import load_class, names, subclass_in
 from stages.networks.backbones import build_backbone
 from stages.pretrain.method import Batch, Context, Method
 
@@ -36,3 +36,14 @@ def test_the_documented_method_learns(repository, tmp_path):
     assert losses[-1] < 0.5 * losses[0]
     assert logs["features"].shape == (8, 64)
     assert set(method.heads()) == {"projector"}
+
+
+def test_the_table_of_methods_is_complete_and_names_real_parameters(repository):
+    """A row for each file and no other; what it calls a parameter is one."""
+    text = (repository / "docs/methods.md").read_text(encoding="utf-8")
+    rows = {r[1]: r[4] for line in text.splitlines() if (r := line.split("|"))[1:] and r[1].startswith(" `")}
+    rows = {name.strip(" `"): named for name, named in rows.items()}
+    assert sorted(rows) == names("stages.pretrain.methods")
+    for name, named in rows.items():
+        known = load_class("stages.pretrain.methods", name, Method, "").Params.model_fields
+        assert set(re.findall(r"`(\w+)`", named)) <= set(known), name
