@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -80,6 +81,8 @@ def _run(name: str, **parameters: Any) -> None:
     with server.api(Path()) as api:
         from pipeline import flow_records, flows
 
+        if api.passing:  # it would name a page that is gone in a moment
+            logging.getLogger("prefect.flow_runs").addFilter(lambda it: not it.getMessage().startswith("View at "))
         api.wait()
         try:
             state = getattr(flows, name)(**parameters, return_state=True)

@@ -52,7 +52,8 @@ class Tasks:
             except (CommandFailed, RepriseError) as error:
                 return self.failure(error)
 
-        return unit(return_state=True, wait_for=[allow_failure(state) for state in above])
+        ended = [allow_failure(state) for state in above if not state.is_cancelled()]  # Prefect refuses these
+        return unit(return_state=True, wait_for=ended)
 
     def failure(self, error: CommandFailed | RepriseError) -> State:
         """The state that tells of an expected error."""

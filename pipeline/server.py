@@ -45,10 +45,11 @@ def settings(root: Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Api:
-    """A Prefect API; `wait()` returns when it answers."""
+    """A Prefect API; `wait()` returns when it answers. A passing one has no pages to look at."""
 
     address: str
     wait: Callable[[], None]
+    passing: bool = False
 
 
 @contextmanager
@@ -96,7 +97,7 @@ def temporary(root: Path) -> Iterator[Api]:
     with server_log(root) as log:
         process = leashed([*command, *options], root, variables, log)
     try:
-        yield Api(address, lambda: await_health(address, process))
+        yield Api(address, lambda: await_health(address, process), passing=True)
     finally:
         end(process)
 
@@ -146,7 +147,7 @@ def known(root: Path) -> str | None:
         address = str(json.loads((root / NOTE).read_text(encoding="utf-8"))["api"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return address if healthy(address) else None
+    return address if healthy(address, 5.0) else None  # a dead one refuses at once, a busy one takes a while
 
 
 def report_address(root: Path) -> str | None:

@@ -62,7 +62,8 @@ class Walk:
         return Step(Need.DVC, news) if news else Step(Need.NOTHING)
 
     def done(self, name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-        """DVC is through with a stage; `before` and `after` are the entries of dvc.lock around it."""
+        """DVC is through with a stage, perhaps at a second try; `before` and `after`: dvc.lock's entries around it."""
+        self._failed.pop(name, None)
         if written(before.get(name)) != written(after.get(name)):
             self._rewritten.add(name)
 

@@ -20,7 +20,7 @@ from tests.pipeline.dvc_project import Project
 
 QUICK = {
     "PREFECT_WORKER_QUERY_SECONDS": "1",
-    "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME": "60",  # not a whole hour of runs in advance
+    "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME": "PT60S",  # not a whole hour of runs in advance
     "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
 }
 REPRISE = (sys.executable, "-c", "from pipeline.cli import main; main()")

@@ -46,13 +46,13 @@ def test_killed_while_pretraining_then_the_same_hashes(
 ) -> None:
     training.reprise("flows", "deploy")
     run = prefect.start(training.root.name)
-    wait_for(lambda: list((training.root / ".reprise/work/pretrain").rglob("step-*.safetensors")), 120)
+    wait_for(lambda: list((training.root / ".reprise/work/pretrain").rglob("step-*.safetensors")), 300)
     (trainer,) = [process for process in family(training.root) if role(process) == "stage"]
     engine = next(p for p in trainer.parents() if {"prefect.engine", "prefect.flow_engine"} & set(p.cmdline()))
     worker = engine.parent()
     assert worker is not None
     (engine if victim == "flow" else worker).kill()
-    wait_for(lambda: not family(training.root), 60)
+    wait_for(lambda: not family(training.root), 120)
     assert not psutil.pid_exists(trainer.pid) or trainer.status() == psutil.STATUS_ZOMBIE
     assert held_locks(training.root) == []
     assert not (training.root / "data/runs/simclr/0").exists()
@@ -62,6 +62,6 @@ def test_killed_while_pretraining_then_the_same_hashes(
     janitor.tidy(prefect.address, training.root)
     prefect.await_state(run, "CRASHED")
     again = prefect.start(training.root.name)
-    ended = prefect.await_state(again, "COMPLETED", "FAILED", "CRASHED", "CANCELLED", seconds=180)
+    ended = prefect.await_state(again, "COMPLETED", "FAILED", "CRASHED", "CANCELLED", seconds=400)
     assert ended["state_type"] == "COMPLETED", prefect.logs(again)[-20:]
     assert training.lock() == trained[1]

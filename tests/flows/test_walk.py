@@ -55,6 +55,15 @@ def test_a_failure_two_floors_up_is_named_not_the_skipped_one_between() -> None:
     assert found.failures == ("a",)
 
 
+def test_a_second_try_that_works_lets_the_rest_go_on() -> None:
+    found = walk({"b": []})
+    found.failed("b")
+    assert found.step("b").need is Need.DVC
+    found.done("b", {}, {"b": entry("new")})
+    assert found.failures == ()
+    assert found.step("c").need is Need.DVC
+
+
 def test_targets_bring_what_they_need() -> None:
     assert [s.name for s in needed(CHAIN, ["c"])] == ["a", "b", "c"]
     assert [s.name for s in needed(CHAIN, [])] == ["a", "b", "c", "side"]

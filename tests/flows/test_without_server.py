@@ -21,6 +21,7 @@ def test_it_runs_and_leaves_nothing_running(toy: Project) -> None:
     done = toy.reprise("flows", "run", "reproduce", "pretrain/left")
     assert "reproduce: 3 ran in" in done.stdout
     assert "Traceback" not in done.stderr + done.stdout
+    assert "View at" not in done.stderr + done.stdout
     assert family(toy.root) == []
     assert held_locks(toy.root) == []
     tasks = dict(ask(toy, "select name, state_name from task_run"))
@@ -34,9 +35,9 @@ def test_ended_early_it_leaves_no_process_and_the_next_run_closes_it(toy: Projec
     toy.write("methods/left.txt", "sleep")
     log = toy.root.with_name("log.txt")
     driver = start(toy.root, [*REPRISE, "flows", "run", "reproduce", "pretrain/left"], log)
-    wait_for(lambda: (toy.root / "sleeping").exists(), 120)
+    wait_for(lambda: (toy.root / "sleeping").exists(), 200)
     driver.send_signal(signum)
-    assert driver.wait(timeout=60) == status
+    assert driver.wait(timeout=120) == status
     assert orphans(toy.root) == []
     assert held_locks(toy.root) == []
     assert "Traceback" not in log.read_text()

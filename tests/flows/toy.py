@@ -32,10 +32,20 @@ stages:
   summary:
     cmd: python -m stages.work summary params.yaml data/summary
     deps: [data/runs]
-    params: [runs]
+    params: [runs, word]
     outs: [data/summary]
     metrics:
       - metrics.json: {cache: false}
+  report:
+    cmd: python -m stages.work report word.txt data/report
+    deps: [data/summary, word.txt]
+    outs: [data/report]
+"""
+_PARAMS = """
+seeds: [0]
+runs: [{name: left}, {name: right}]
+word: fine
+summary: {family: knn.top1}
 """
 _WORK = """
 import json, os, pathlib, sys, time
@@ -62,6 +72,8 @@ if name == "summary":
     runs = [p.parent.name for p in sorted(pathlib.Path("data/runs").glob("*/0"))]
     metrics = {run: {"knn": {"top1": len((pathlib.Path("data/runs") / run / "0/x").read_text()) / 100}} for run in runs}
     pathlib.Path("metrics.json").write_text(json.dumps(metrics))
+    rows = [f"{run},0,knn,top1_val,{metrics[run]['knn']['top1']},,,10" for run in runs]
+    (out / "table.csv").write_text("\\n".join(["run,seed,probe,metric,value,low,high,n", *rows, ""]))
 """
 _DEPLOYMENTS = """
 name: reprise
@@ -81,8 +93,9 @@ def toy_project(root: Path, repository: Path) -> Project:
     """The toy before its first run, named after its folder."""
     project = new_project(root)
     project.write("dvc.yaml", _GRAPH)
-    project.write("params.yaml", "seeds: [0]\nruns: [{name: left}, {name: right}]\n")
+    project.write("params.yaml", _PARAMS)
     project.write("input.txt", "images")
+    project.write("word.txt", "a report")
     project.write("methods/left.txt", "1")
     project.write("methods/right.txt", "2")
     project.write("stages/__init__.py", f"__path__.append({str(repository / 'stages')!r})\n")
@@ -152,7 +165,7 @@ class Prefect:
         body = {"flow_runs": {"id": {"any_": [run]}}, "limit": 200}
         return {a["key"]: a["data"] for a in call(self.address, "POST", "/artifacts/filter", body)}
 
-    def await_state(self, run: str, *types: str, seconds: float = 90.0) -> dict[str, Any]:
+    def await_state(self, run: str, *types: str, seconds: float = 200.0) -> dict[str, Any]:
         return wait_for(lambda: next((r for r in [self.run(run)] if r["state_type"] in types), None), seconds)
 
     def await_tasks(self, run: str, names: Iterable[str]) -> dict[str, tuple[str, str]]:
@@ -163,10 +176,10 @@ class Prefect:
             tasks = self.tasks(run)
             return tasks if all(tasks.get(name, ("",))[0] in ends for name in names) else None
 
-        return wait_for(ended, 20)
+        return wait_for(ended, 90)
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
     """The first truthy answer.
 
     Raises:

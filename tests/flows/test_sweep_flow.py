@@ -1,0 +1,29 @@
+"""The flow `sweep`: points as tasks, one of which fails, and the comparison beside the run."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.flows.toy import Prefect
+from tests.pipeline.dvc_project import Project
+
+pytestmark = pytest.mark.xdist_group("flows")
+
+
+def test_a_failing_point_does_not_stop_the_rest(prefect: Prefect, toy: Project) -> None:
+    toy.write("sweeps/words.yaml", "name: words\ngrid: {word: [fine, fail, better]}\n")
+    toy.commit()
+    done = toy.reprise("flows", "run", "sweep", "sweeps/words.yaml", check=False)
+    assert done.returncode == 1
+    run = prefect.told(done)
+    assert run["state_type"] == "FAILED"
+    assert "2 of 3 points done; words-" in run["state"]["message"]
+    assert "the toy was told to fail" in run["state"]["message"]
+    outcomes = {name.split()[-1]: state for name, (state, _) in prefect.tasks(run["id"]).items()}
+    assert outcomes == {'word="fine"': "Ran", 'word="fail"': "Failed", 'word="better"': "Ran"}
+    assert "word" in prefect.artifacts(run["id"])["sweep"]
+    assert "knn.top1_val" in prefect.artifacts(run["id"])["sweep"].replace("\\", "")
+
+    outside = toy.reprise("flows", "run", "sweep", "../words.yaml", check=False)
+    assert outside.returncode == 1
+    assert "a plan lies in this folder (plan). Found: ../words.yaml" in outside.stderr
