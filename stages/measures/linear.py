@@ -13,7 +13,8 @@ on standardised features x, the bias free. The loss is one of
 with s = +logit where the class holds, -logit where it does not. The search is preconditioned: with W = L^-T V, where
 L L^T = h * covariance + penalty (h: the loss's curvature at equal probabilities), the problem in V is nearly round, so
 few steps are needed, however correlated the features. A sample of rows is enough for the covariance: it bends the way
-of the search, never the minimum.
+of the search, never the minimum. With few rows the features are turned into their principal axes first, of which there
+are at most n: the minimum lies in their span, and L is a diagonal there.
 
 The rows are taken in blocks that fit the cache, each once a step (logits, loss and gradient together), side by side on
 threads. The sums run over the blocks in their order, so the bits do not depend on the number of threads.
@@ -41,10 +42,12 @@ if TYPE_CHECKING:
 Loss = Literal["softmax", "squared_hinge", "logistic"]
 
 TOLERANCE = 5e-6  # of the largest entry of the gradient, in the scaled axes
+ON_THE_WAY = 5e-5  # the same along a path of penalties: close enough to compare them; the chosen one goes on
 STEPS = 1000
 SMALL = 1 << 24  # n * d * c below which one thread is used: a second one would end before it has woken up
 BLOCK = 4096  # rows at a time
 SAMPLE = 4096  # rows for the covariance, at least; 2 d where that is more
+FEW = 16  # up to this many rows a dimension, products with (d, d) matrices at every step would cost more than turning
 
 
 @contextmanager
@@ -139,8 +142,13 @@ class Problem:
                 return ()
 
             _side_by_side(standardise, n, pool)
-            sample = self.features[:: max(1, n // max(SAMPLE, 2 * d))].double()
-            self.covariance = sample.T @ sample / len(sample)
+            self.axes: Tensor | None = None
+            if n <= FEW * d:
+                self.axes, self.covariance = _principal(self.features.double())
+                self.features = self.features @ self.axes.to(dtype)
+            else:
+                sample = self.features[:: max(1, n // max(SAMPLE, 2 * d))].double()
+                self.covariance = sample.T @ sample / len(sample)
         self.features = self.features.to(device)
         self.target = torch.from_numpy(np.ascontiguousarray(target.T)).to(device)  # (n,) indices, or (c, n) signs
 
@@ -154,29 +162,30 @@ class Problem:
                 with ThreadPoolExecutor(self.threads) as pool:
                     yield pool
 
-    def fit(self, penalty: float, start: Classifier | None = None) -> Classifier:
+    def fit(self, penalty: float, start: Classifier | None = None, tolerance: float = TOLERANCE) -> Classifier:
         """The minimum for one penalty (> 0), searched from `start` or from zero."""
         n, d, c = len(self.features), self.features.shape[1], len(self.classes)
         if c == 1 and self.loss == "softmax":
-            return Classifier(np.zeros((d, 1)), np.zeros(1), self.classes, penalty, 0.0, 0, True)
+            return Classifier(np.zeros((len(self.std), 1)), np.zeros(1), self.classes, penalty, 0.0, 0, True)
         with self._pool() as pool:
-            inverse, root = self._scale(penalty, c)
+            scale = _Scale(self._curvature(c), penalty)
 
             def value_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
                 both = torch.from_numpy(flat).view(c, d + 1)
-                weight, bias = both[:, :d] @ inverse, both[:, d:]
+                weight, bias = scale.weight(both[:, :d]), both[:, d:]
                 loss, slope, residual = self._sums(weight, bias, pool)
-                gradient = (slope / n + penalty * weight) @ inverse.T
+                gradient = scale.gradient(slope / n + penalty * weight)
                 value = float(loss) / n + penalty / 2 * float((weight * weight).sum())
                 return value, torch.cat([gradient, residual[:, None] / n], dim=1).view(-1).numpy()
 
-            options = {"maxiter": STEPS, "maxfun": 2 * STEPS, "gtol": TOLERANCE, "ftol": 0.0, "maxcor": 20}
-            begin = self._start(start, root)
+            options = {"maxiter": STEPS, "maxfun": 2 * STEPS, "gtol": tolerance, "ftol": 0.0, "maxcor": 20}
+            begin = self._start(start, scale)
             found = minimize(value_and_gradient, begin, jac=True, method="L-BFGS-B", options=options)
         both = torch.from_numpy(found.x).view(c, d + 1)
-        weight = (both[:, :d] @ inverse).T / self.std[:, None]
+        turned = scale.weight(both[:, :d]).T
+        weight = (turned if self.axes is None else self.axes @ turned) / self.std[:, None]
         bias = both[:, d] - self.mean @ weight
-        reached = float(np.abs(found.jac).max()) <= TOLERANCE * 10
+        reached = float(np.abs(found.jac).max()) <= tolerance * 10
         return Classifier(
             weight.numpy(), bias.numpy(), self.classes, penalty, float(found.fun), int(found.nit), reached
         )
@@ -194,23 +203,59 @@ class Problem:
 
         return _side_by_side(work, len(self.features), pool)
 
-    def _scale(self, penalty: float, c: int) -> tuple[Tensor, Tensor]:
-        """L^-1 and L (d, d) of the curvature at equal probabilities; a little is added where rounding asks for it."""
-        curvature = {"softmax": (1 / c) * (1 - 1 / c), "squared_hinge": 2.0, "logistic": 0.25}[
-            self.loss
-        ] * self.covariance
-        identity = torch.eye(len(curvature), dtype=torch.float64)
-        root = torch.linalg.cholesky(curvature + (penalty + 1e-9 * float(curvature.trace())) * identity)
-        return torch.linalg.solve_triangular(root, identity, upper=False), root
+    def _curvature(self, c: int) -> Tensor:
+        """Of the loss at equal probabilities: (d, d), or its diagonal (d,) where the features are turned."""
+        return {"softmax": (1 / c) * (1 - 1 / c), "squared_hinge": 2.0, "logistic": 0.25}[self.loss] * self.covariance
 
-    def _start(self, start: Classifier | None, root: Tensor) -> np.ndarray:
+    def _start(self, start: Classifier | None, scale: _Scale) -> np.ndarray:
         d, c = self.features.shape[1], len(self.classes)
         if start is None:
             return np.zeros((d + 1) * c)
         weight = torch.from_numpy(start.weight)
-        inner = (weight * self.std[:, None]).T @ root
+        standard = (weight * self.std[:, None]).T
+        inner = scale.inner(standard if self.axes is None else standard @ self.axes)
         bias = torch.from_numpy(start.bias) + self.mean @ weight
         return torch.cat([inner, bias[:, None]], dim=1).view(-1).numpy()
+
+
+class _Scale:
+    """W = V L^-1 for rows of (c, d), with L L^T = curvature + penalty; a diagonal where the curvature is one."""
+
+    def __init__(self, curvature: Tensor, penalty: float) -> None:
+        self.diagonal = curvature.ndim == 1
+        if self.diagonal:
+            self.inverse = (curvature.clamp(min=0) + penalty).rsqrt()
+            return
+        identity = torch.eye(len(curvature), dtype=torch.float64)
+        # a little is added where rounding asks for it
+        self.root = torch.linalg.cholesky(curvature + (penalty + 1e-9 * float(curvature.trace())) * identity)
+        self.inverse = torch.linalg.solve_triangular(self.root, identity, upper=False)
+
+    def weight(self, inner: Tensor) -> Tensor:
+        """V -> W."""
+        return inner * self.inverse if self.diagonal else inner @ self.inverse
+
+    def gradient(self, slope: Tensor) -> Tensor:
+        """Slope in W -> slope in V."""
+        return slope * self.inverse if self.diagonal else slope @ self.inverse.T
+
+    def inner(self, weight: Tensor) -> Tensor:
+        """W -> V."""
+        return weight / self.inverse if self.diagonal else weight @ self.root
+
+
+def _principal(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Axes (d, r) along which (n, d) rows vary, orthonormal, and the mean squares along them (r,); r at most n."""
+    n, d = x.shape
+    if n > d:
+        values, axes = torch.linalg.eigh(x.T @ x / n)
+        return axes, values
+    values, left = torch.linalg.eigh(x @ x.T / n)
+    kept = values > 1e-12 * values[-1].clamp(min=1e-300)
+    axes = x.T @ (left[:, kept] / (values[kept] * n).sqrt())
+    return torch.linalg.qr(axes)[0] if kept.any() else torch.zeros((d, 1), dtype=x.dtype), (
+        values[kept] if kept.any() else torch.zeros(1, dtype=x.dtype)
+    )
 
 
 def _softmax(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -279,7 +324,7 @@ def choose(problem: Problem, x_val: np.ndarray, y_val: np.ndarray, penalties: Se
     known = np.isin(y_val, problem.classes)
     target = np.searchsorted(problem.classes, np.asarray(y_val)[known])
     for penalty in sorted(penalties, reverse=True):
-        current = problem.fit(penalty, current)
+        current = problem.fit(penalty, current, ON_THE_WAY)
         accuracy = float((current.predict(x_val)[0] == y_val).mean())
         logits = current.logits(np.asarray(x_val)[known])
         top = logits.max(axis=1, keepdims=True) if len(logits) else logits
@@ -289,4 +334,4 @@ def choose(problem: Problem, x_val: np.ndarray, y_val: np.ndarray, penalties: Se
         if best is None or (accuracy, -loss) > (best[0], -best[1]):
             best = (accuracy, loss, current)
     assert best is not None
-    return Choice(best[2], tuple(path))
+    return Choice(problem.fit(best[2].penalty, best[2]), tuple(path))
