@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline import cli_flows, cli_sweep, dvc
+from pipeline import cli_flows, cli_probe, cli_sweep, dvc
 from pipeline.graph import load_graph
 from pipeline.listing import described_methods, stage_states
 from pipeline.processes import CommandFailed
@@ -22,6 +22,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=N
 
 app.add_typer(cli_flows.app, name="flows")
 app.add_typer(cli_sweep.app)
+app.add_typer(cli_probe.app)
 
 Targets = Annotated[
     list[str] | None, typer.Argument(help="Stages: `pretrain`, `pretrain/simclr`, `pretrain/simclr/0`. None: all.")
