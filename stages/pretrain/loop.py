@@ -92,7 +92,8 @@ def train(
                 for group in optimizer.param_groups:
                     group["lr"] = (peak if group.get("constant_rate") else rate) * group.get("rate_factor", 1.0)
                 views = [v.to(device, non_blocking=True) for v in make_views(rows, epoch, number)]
-                batch = Batch(views, torch.from_numpy(clusters[rows]).to(device), torch.from_numpy(rows).to(device))
+                labels, places = (torch.from_numpy(v).to(device, non_blocking=True) for v in (clusters[rows], rows))
+                batch = Batch(views, labels, places)
                 with compute.autocast():
                     loss, logs = method.step(batch)
                 last = number == batches_an_epoch - 1

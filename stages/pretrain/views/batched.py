@@ -26,34 +26,35 @@ def batched_view(images: Tensor, settings: ViewSettings, rng: torch.Generator, d
 
     Args:
         images: (B, H, W, C) uint8.
-        rng: a CPU generator; draws do not depend on the device.
+        rng: a CPU generator; draws do not depend on the device. They follow the images there without anyone
+            waiting (`non_blocking`): the host may run ahead of a GPU.
 
     Returns:
         (B, C, S, S) float32, normalised.
     """
-    x = images.to(device).float().div_(255.0)
+    x = images.to(device, non_blocking=True).float().div_(255.0)
     boxes = draw_crops(
         len(x), images.shape[1], images.shape[2], settings.crop_scale_min, rng, settings.crop_scale_max
-    ).to(device)
-    mirrored = (torch.rand(len(x), generator=rng) < 0.5).to(device) if settings.flip else None
+    ).to(device, non_blocking=True)
+    mirrored = (torch.rand(len(x), generator=rng) < 0.5).to(device, non_blocking=True) if settings.flip else None
     x = resized_crops(x, boxes, settings.size, mirrored)
     if settings.jitter > 0:
         x = colour_jitter(x, settings.jitter, rng)
     if settings.grey > 0 and settings.channels == 3:
-        chosen = (torch.rand(len(x), generator=rng) < settings.grey).to(device)
+        chosen = (torch.rand(len(x), generator=rng) < settings.grey).to(device, non_blocking=True)
         x = torch.where(chosen.view(-1, 1, 1, 1), _luma(x).expand_as(x), x)
     if settings.blur > 0:
         x = gaussian_blur(x, settings.blur, settings.blur_kernel, rng)
     if settings.solarize > 0:
-        chosen = (torch.rand(len(x), generator=rng) < settings.solarize).to(device)
+        chosen = (torch.rand(len(x), generator=rng) < settings.solarize).to(device, non_blocking=True)
         x = torch.where(chosen.view(-1, 1, 1, 1) & (x >= 0.5), 1.0 - x, x)
     return normalise(x, settings)
 
 
 def normalise(x: Tensor, settings: ViewSettings) -> Tensor:
     """(B, C, S, S) in [0, 1] -> (x - mean) / std, channels last in memory."""
-    mean = torch.tensor(settings.mean, device=x.device).view(1, -1, 1, 1)
-    std = torch.tensor(settings.std, device=x.device).view(1, -1, 1, 1)
+    mean = torch.tensor(settings.mean).to(x.device, non_blocking=True).view(1, -1, 1, 1)
+    std = torch.tensor(settings.std).to(x.device, non_blocking=True).view(1, -1, 1, 1)
     return x.sub(mean).div_(std).contiguous(memory_format=torch.channels_last)
 
 
@@ -132,8 +133,8 @@ def colour_jitter(x: Tensor, strength: float, rng: torch.Generator) -> Tensor:
         for kind, change in enumerate((_brightness, _contrast, _saturation, _hue)[:kinds]):
             chosen = torch.nonzero(applied & (order[:, turn] == kind))[:, 0]
             if len(chosen):
-                rows = chosen.to(x.device)
-                amount = factor[chosen, kind].to(x.device).view(-1, 1, 1, 1)
+                rows = chosen.to(x.device, non_blocking=True)
+                amount = factor[chosen, kind].to(x.device, non_blocking=True).view(-1, 1, 1, 1)
                 x.index_copy_(0, rows, change(x[rows], amount).clamp_(0.0, 1.0))
     return x
 
@@ -141,7 +142,7 @@ def colour_jitter(x: Tensor, strength: float, rng: torch.Generator) -> Tensor:
 def _luma(x: Tensor) -> Tensor:
     if x.shape[1] == 1:
         return x.clone()
-    return (x * torch.tensor(_LUMA, device=x.device).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    return (x * torch.tensor(_LUMA).to(x.device, non_blocking=True).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
 
 
 # Each change works in place on a copy of its images: fresh memory for every term costs more than the arithmetic.
@@ -172,7 +173,7 @@ def _hue(x: Tensor, turns: Tensor) -> Tensor:
     )
     hue = hue.div_(6.0).add_(turns).mul_(6.0)
     # f(n) of the HSV hexcone: value minus chroma times a trapezoid of the hue
-    shift = torch.tensor([5.0, 3.0, 1.0], device=x.device).view(1, 3, 1, 1)
+    shift = torch.tensor([5.0, 3.0, 1.0]).to(x.device, non_blocking=True).view(1, 3, 1, 1)
     position = shift + hue
     position.sub_(position.div(6.0).floor_().mul_(6.0))  # the remainder, exact in this range and ten times faster
     trapezoid = torch.minimum(position, 4.0 - position, out=position).clamp_(0.0, 1.0)
@@ -185,8 +186,8 @@ def gaussian_blur(x: Tensor, probability: float, kernel: int, rng: torch.Generat
     chosen = torch.nonzero(torch.rand(len(x), generator=rng) < probability)[:, 0]
     if not len(chosen):
         return x
-    rows = chosen.to(x.device)
-    return x.index_copy_(0, rows, blurred(x[rows], sigma[chosen].to(x.device), kernel))
+    rows = chosen.to(x.device, non_blocking=True)
+    return x.index_copy_(0, rows, blurred(x[rows], sigma[chosen].to(x.device, non_blocking=True), kernel))
 
 
 def blurred(x: Tensor, sigma: Tensor, kernel: int) -> Tensor:
