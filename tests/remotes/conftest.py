@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.server
+import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -29,6 +31,9 @@ stages:
     params: [second]
     outs: [data/second]
 """
+_REMOTE = """['remote "store"']
+    url = ../../store
+"""
 _WORK = """
 import os, pathlib, sys
 with open(os.environ["TOY_LOG"], "a") as file:
@@ -40,19 +45,28 @@ out.mkdir(parents=True)
 """
 
 
-@pytest.fixture
-def origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A project of two stages that ran, committed; its remote is a folder."""
-    monkeypatch.setenv("TOY_LOG", str(tmp_path / "log"))
-    project = new_project(tmp_path / "origin")
+@pytest.fixture(scope="session")
+def _template(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project of two stages that ran, committed; never written."""
+    project = new_project(tmp_path_factory.mktemp("remotes") / "origin")
     project.write("dvc.yaml", _GRAPH)
     project.write("params.yaml", "first: 1\nsecond: 1\n")
     project.write("work.py", _WORK)
-    project.dvc("remote", "add", "--default", "store", str(tmp_path / "store"))
-    project.dvc("repro")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOY_LOG", os.devnull)
+        project.dvc("repro")
+    text = (project.root / ".dvc/config").read_text()
+    project.write(".dvc/config", text.replace("[core]\n", "[core]\n    remote = store\n") + _REMOTE)
     project.commit("the first run")
-    ran(project)
     return project
+
+
+@pytest.fixture
+def origin(_template: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A copy of it for one test; its remote is the folder `store` beside it."""
+    monkeypatch.setenv("TOY_LOG", str(tmp_path / "log"))
+    shutil.copytree(_template.root, tmp_path / "origin", symlinks=True)
+    return Project(tmp_path / "origin")
 
 
 def clone(project: Project, root: Path) -> Project:

@@ -16,7 +16,7 @@ from tests.sweeps.conftest import log, plan, state
 pytestmark = pytest.mark.xdist_group("sweeps")  # they share one project
 PLAN = """
 name: warmer
-grid: {methods.simclr.temperature: [0.5, 0.7, fail, wrong, 0.5000001]}
+grid: {methods.simclr.temperature: [0.5, fail, wrong, 0.7]}
 seeds: [0, 1, 2]
 """
 
@@ -33,13 +33,13 @@ def done(swept: Project) -> tuple[Project, subprocess.CompletedProcess[str], dic
 def test_a_failing_point_keeps_its_message_and_stops_nobody(done) -> None:
     _, said, _, ran = done
     assert said.returncode == 1
-    assert said.stderr.strip() == "2 of 5 points failed"
-    assert re.search(r"\[3/5\] .*temperature=\"fail\"\): failed in .*: the toy was told to fail", said.stdout)
-    assert re.search(r"\[4/5\] .*temperature=\"wrong\"\): failed in .*: 1 wrong parameter", said.stdout)
-    assert re.search(r"\[5/5\] .*temperature=0.5000001\): done in", said.stdout)
+    assert said.stderr.strip() == "2 of 4 points failed"
+    assert re.search(r"\[2/4\] .*temperature=\"fail\"\): failed in .*: the toy was told to fail", said.stdout)
+    assert re.search(r"\[3/4\] .*temperature=\"wrong\"\): failed in .*: 1 wrong parameter", said.stdout)
+    assert re.search(r"\[4/4\] .*temperature=0.7\): done in", said.stdout)
     # the random runs of seeds 1 and 2 were computed once, by the first point; seed 0 came with the first run
     assert [line for line in ran if "random" in line] == ["pretrain random 1", "pretrain random 2"]
-    assert [line for line in ran if "simclr 0" in line] == ["pretrain simclr 0"] * 2
+    assert [line for line in ran if "simclr 0" in line] == ["pretrain simclr 0"]
 
 
 def test_the_folder_is_as_it_was(done) -> None:
@@ -54,7 +54,7 @@ def test_points_are_experiments_that_dvc_knows(done) -> None:
     project, said, _, _ = done
     name = re.search(r"(warmer-\w+) \(methods.simclr.temperature=0.7\)", said.stdout)[1]
     listed = re.findall(r"\[(warmer-\w+)\]", project.dvc("exp", "list").stdout)
-    assert len(listed) == 3
+    assert len(listed) == 2
     assert name in listed
     ref = project.call("git", "for-each-ref", f"refs/exps/**/{name}", "--format=%(refname)").stdout.strip()
     assert "simclr: {temperature: 0.7}" in project.call("git", "show", f"{ref}:params.yaml").stdout
@@ -64,11 +64,11 @@ def test_points_are_experiments_that_dvc_knows(done) -> None:
 def test_what_is_done_is_not_run_again_and_the_rest_is_tried_again(done) -> None:
     project, _, _, _ = done
     again = project.reprise("sweep", "../plan.yaml", check=False).stdout
-    assert again.count("done before") == 6  # once while it runs, once in the page
+    assert again.count("done before") == 4  # once while it runs, once in the page
     assert again.count("told to fail") == 2
     assert log(project) == []
     listed = project.reprise("sweep", "../plan.yaml", "--list").stdout.splitlines()
-    assert [line.rsplit(": ", 1)[1] for line in listed] == ["done before"] * 2 + ["waiting"] * 2 + ["done before"]
+    assert [line.rsplit(": ", 1)[1] for line in listed] == ["done before", "waiting", "waiting", "done before"]
 
 
 def test_verdicts_are_of_the_design_and_about_val(done) -> None:
@@ -83,12 +83,13 @@ def test_verdicts_are_of_the_design_and_about_val(done) -> None:
     assert warmer[5] == "+0.2003"
     assert re.match(
         r"simclr at methods.simclr.temperature=0.7 is above simclr at methods.simclr.temperature=0.5 over 3 seeds by "
-        r"0.2003; paired t, p &lt; 0.0001 after Holm over 2 pairs.",
+        r"0.2003; paired t, p &lt; 0.0001 after Holm over 1 pair.",
         warmer[6],
     )
     assert warmer[7].startswith("0.3556")  # the mean on test, half of it in this toy
 
 
+@pytest.mark.slow
 def test_forgotten_experiments_are_gone_and_come_back_from_the_cache(done) -> None:
     project, _, _, _ = done
     result = run_sweep(plan(points=[{"methods.simclr.temperature": 0.6}]), root=project.root, say=lambda line: None)
@@ -101,6 +102,7 @@ def test_forgotten_experiments_are_gone_and_come_back_from_the_cache(done) -> No
     assert log(project) == []
 
 
+@pytest.mark.slow
 def test_one_seed_gives_no_claim_and_a_metric_on_test_is_refused(done) -> None:
     project, _, _, _ = done
     points = [{"methods.simclr.temperature": 0.5}, {"methods.simclr.temperature": 0.7}]
