@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -84,13 +86,15 @@ def _run(name: str, **parameters: Any) -> None:
         if api.passing:  # it would name a page that is gone in a moment
             logging.getLogger("prefect.flow_runs").addFilter(lambda it: not it.getMessage().startswith("View at "))
         api.wait()
-        try:
-            state = getattr(flows, name)(**parameters, return_state=True)
-        except flow_records.TerminationSignal as told:
-            say(f"{name}: told to end; the next run goes on from what is saved", sys.stderr)
-            raise typer.Exit(128 + told.signal) from None
+        signal.signal(signal.SIGTERM, _ended)  # Prefect's handler stands before it while the flow runs
+        state = getattr(flows, name)(**parameters, return_state=True)
         flow_records.flush(state)
     if not state.is_completed():
         say(f"{name}: {state.name}: {state.message}", sys.stderr)
         raise typer.Exit(1)
     say(f"{name}: {state.message}")
+
+
+def _ended(signum: int, frame: FrameType | None) -> None:
+    say("told to end; the next run goes on from what is saved", sys.stderr)
+    raise SystemExit(128 + signum)

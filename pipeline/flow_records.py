@@ -18,10 +18,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import State, StateType
 from prefect.events.worker import EventsWorker
-from prefect.exceptions import TerminationSignal
 from prefect.logging.handlers import APILogWorker
-
-__all__ = ["TerminationSignal", "flush"]
 
 PATIENCE_SECONDS = 5.0
 _UNFINISHED = [StateType.PENDING, StateType.RUNNING]

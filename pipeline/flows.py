@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
-import signal
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,15 +20,15 @@ from prefect.states import Cancelled, Completed, Failed
 from pipeline import janitor, presence
 from pipeline.flow_tasks import Tasks
 from pipeline.graph_run import GraphRun
-from pipeline.processes import tell_handler
 from pipeline.redaction import redactor
 from pipeline.workspace import exclusive
 from stages.contracts.errors import ParameterError, RepriseError, WorkspaceBusyError
 
 if TYPE_CHECKING:  # it brings scipy: half a second that the other flows need not wait
-    from pipeline.sweep import SweepPlan, SweepPoint
+    from pipeline.sweep import SweepPlan, SweepPoint, SweepResult
 
 Busy = Literal["wait", "drop"]
+_LOOK_SECONDS = 2.0
 
 
 @flow(name="reproduce", validate_parameters=True)
@@ -87,11 +90,20 @@ def _swept(plan: SweepPlan, tasks: Tasks, *, wait: bool) -> State:
     """Run a plan, then show each point as a task and leave the comparison."""
     from pipeline.sweep import run_sweep
 
-    try:
-        result = run_sweep(plan, root=tasks.root, say=tasks.say, on_line=tasks.say, wait=wait)
-    except SystemExit:
-        tell_handler(signal.SIGTERM)  # Prefect's engine knows a cancelled run from a crashed one
-        raise
+    told = False
+    while True:
+        try:
+            result = _aside(
+                lambda stop: run_sweep(plan, root=tasks.root, say=tasks.say, on_line=tasks.say, cancelled=stop)
+            )
+            break
+        except WorkspaceBusyError as error:
+            if not wait:
+                raise
+            if not told:
+                tasks.say(f"waiting for another sweep in this folder: {error.found}")
+            told = True
+            time.sleep(_LOOK_SECONDS)
     for point in result.points:
         tasks.run(f"{point.name} {point.point.title}", partial(_state_of, point, tasks))
     tasks.markdown("sweep", result.markdown(), "points, figures and verdicts")
@@ -100,6 +112,20 @@ def _swept(plan: SweepPlan, tasks: Tasks, *, wait: bool) -> State:
         failures = "; ".join(f"{point.name}: {point.message}" for point in result.failed)
         return Failed(message=tasks.hide(f"{done}; {failures}"))
     return Completed(message=done)
+
+
+def _aside(work: Callable[[threading.Event], SweepResult]) -> SweepResult:
+    """Do `work` in another thread, which is told to stop before what a signal raises in this one goes on its way."""
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(work, stop)
+        try:
+            while not future.done():
+                wait_for([future], timeout=0.2)  # in steps, so that signals are handled meanwhile
+        except BaseException:
+            stop.set()
+            raise
+    return future.result()
 
 
 def _state_of(point: SweepPoint, tasks: Tasks) -> State:

@@ -66,8 +66,9 @@ def run(
 
     Raises:
         KeyboardInterrupt: after SIGINT, once everything has ended.
-        SystemExit: after SIGTERM or SIGHUP, likewise; whoever handled that signal before hears of it first
-            (Prefect's engine raises an error of its own, by which it tells a cancelled run from a crashed one).
+        SystemExit: after SIGTERM or SIGHUP, likewise.
+        BaseException: what a handler that was there before raises, likewise: Prefect's engine has one for SIGTERM,
+            which must stay in its place, or a cancelled run passes for a crashed one.
     """
     started = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), *command]
     output = None if on_line is None else subprocess.PIPE
@@ -84,11 +85,16 @@ def run(
     if reader:
         reader.start()
     with _forwarding(process.pid) as received:
-        _wait(process, received, cancelled, grace)
+        try:
+            _wait(process, received, cancelled, grace)
+        except BaseException:  # raised by the handler of somebody else: end the command first, then let it pass
+            stop = threading.Event()
+            stop.set()
+            _wait(process, received, stop, grace)
+            raise
     if reader:
         reader.join(timeout=5)
     if received:
-        tell_handler(received[0])
         raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(128 + received[0])
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
@@ -198,19 +204,14 @@ def _forwarding(leader: int) -> Iterator[list[int]]:
         received.append(signum)
         signal_session(leader, signal.SIGTERM if len(received) > 1 else signum)
 
-    before = {number: signal.signal(number, forward) for number in _FORWARDED}
+    free = (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler)
+    ours = [number for number in _FORWARDED if signal.getsignal(number) in free]
+    before = {number: signal.signal(number, forward) for number in ours}
     try:
         yield received
     finally:
         for number, action in before.items():
             signal.signal(number, action)
-
-
-def tell_handler(signum: int) -> None:
-    """Let whoever handles a signal in this process act as if it had just arrived."""
-    handler = signal.getsignal(signum)
-    if callable(handler) and handler is not signal.default_int_handler:
-        handler(signum, None)
 
 
 def _read(process: subprocess.Popen[bytes], on_line: Callable[[str], None]) -> None:

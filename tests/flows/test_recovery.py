@@ -12,7 +12,7 @@ import pytest
 from pipeline import janitor
 from tests.faults.killing import family, held_locks, role
 from tests.faults.reduced import training_only
-from tests.flows.toy import Prefect, deploy_as, wait_for
+from tests.flows.toy import Prefect, wait_for
 from tests.pipeline.dvc_project import Project
 
 pytestmark = pytest.mark.xdist_group("flows")
@@ -34,7 +34,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory, repository: Path, _import_
 def training(trained: tuple[Path, bytes], tmp_path: Path) -> Iterator[Project]:
     shutil.copytree(trained[0], tmp_path / f"training-{tmp_path.name.replace('_', '-')}", symlinks=True)
     (root,) = tmp_path.iterdir()
-    deploy_as(Project(root), root.name)
     yield Project(root)
     for process in family(root):
         process.kill()
@@ -44,7 +43,7 @@ def training(trained: tuple[Path, bytes], tmp_path: Path) -> Iterator[Project]:
 def test_killed_while_pretraining_then_the_same_hashes(
     prefect: Prefect, training: Project, trained: tuple[Path, bytes], victim: str
 ) -> None:
-    training.reprise("flows", "deploy")
+    prefect.deploy(training)
     run = prefect.start(training.root.name)
     wait_for(lambda: list((training.root / ".reprise/work/pretrain").rglob("step-*.safetensors")), 300)
     (trainer,) = [process for process in family(training.root) if role(process) == "stage"]

@@ -127,6 +127,22 @@ class Prefect:
     def deployment(self, name: str) -> dict[str, Any]:
         return call(self.address, "GET", f"/deployments/name/reproduce/{name}")
 
+    def deploy(self, project: Project, **parameters: Any) -> None:
+        """Register what `reprise flows deploy` would, without its seconds; named after the project's folder."""
+        flow = call(self.address, "POST", "/flows/", {"name": "reproduce"})
+        step = {"prefect.deployments.steps.set_working_directory": {"directory": str(project.root.resolve())}}
+        deployment = {
+            "name": project.root.name,
+            "flow_id": flow["id"],
+            "entrypoint": "pipeline/flows.py:reproduce",
+            "pull_steps": [step],
+            "work_pool_name": "reprise",
+            "parameters": {"retry_delay_seconds": 0, **parameters},
+            "concurrency_limit": 1,
+            "concurrency_options": {"collision_strategy": "CANCEL_NEW"},
+        }
+        call(self.address, "POST", "/deployments/", deployment)
+
     def start(self, name: str, **more: Any) -> str:
         """Create a run of a deployment; its id."""
         made = call(self.address, "POST", f"/deployments/{self.deployment(name)['id']}/create_flow_run", more)
