@@ -133,3 +133,16 @@ def test_other_sides_interpolate_the_positions():
     assert build_backbone("vit_mini", 3, 96).patch_size == 16
     with pytest.raises(BackboneError, match="images of 18 with patches of 4"):
         build_backbone("vit_mini", 3, 18)
+
+
+@pytest.mark.parametrize("freeze", [True, False])
+def test_moco_v3_leaves_a_transformers_patches_at_their_random_values(freeze):
+    kind = type(build("moco_v3"))
+    context = build("moco_v3").context
+    network = SmallViT(size=8, patch_size=4, width=12, depth=1, heads=2)
+    method = kind(network, kind.Params(hidden=16, output=8, freeze_patches=freeze), context)
+    loss, _ = method.step(random_batch(method))
+    loss.backward()
+    assert (network.patch_embed.proj.weight.grad is None) == freeze
+    assert network.blocks[0].attn.qkv.weight.grad.abs().sum() > 0
+    assert not any(p.requires_grad for p in method.teacher.parameters())
