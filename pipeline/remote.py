@@ -27,7 +27,7 @@ class Transfer:
     """What went over the line.
 
     Attributes:
-        files: files that were sent or received, entries of the run-cache among them (DVC sends those every time).
+        files: files that were received, or sent; among those sent are all entries of the run-cache, every time.
         seconds: how long DVC took.
         note: a sentence for people.
         missing: results that dvc.lock names and neither the cache nor the remote has.
@@ -58,7 +58,7 @@ _CAUSES = (
     _cause(
         r"requires '(?P<package>dvc-\w+)' to be installed|No module named 'dvc_",
         "the package for this kind of remote is not installed",
-        "Install it: `pip install 'reprise[s3]'` for S3, otherwise dvc-gs, dvc-azure or dvc-ssh.",
+        "Install it: `pip install dvc-s3`, or dvc-gs, dvc-azure, dvc-ssh.",
     ),
     _cause(
         r"NoSuchBucket|bucket does not exist|ContainerNotFound|container does not exist",
