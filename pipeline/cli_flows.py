@@ -87,8 +87,11 @@ def _run(name: str, **parameters: Any) -> None:
             logging.getLogger("prefect.flow_runs").addFilter(lambda it: not it.getMessage().startswith("View at "))
         api.wait()
         signal.signal(signal.SIGTERM, _ended)  # Prefect's handler stands before it while the flow runs
-        state = getattr(flows, name)(**parameters, return_state=True)
-        flow_records.flush(state)
+        try:
+            state = getattr(flows, name)(**parameters, return_state=True)
+        finally:
+            flow_records.send()
+        flow_records.settle(state)
     if not state.is_completed():
         say(f"{name}: {state.name}: {state.message}", sys.stderr)
         raise typer.Exit(1)

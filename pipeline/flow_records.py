@@ -24,10 +24,14 @@ PATIENCE_SECONDS = 5.0
 _UNFINISHED = [StateType.PENDING, StateType.RUNNING]
 
 
-def flush(state: State) -> None:
-    """Send logs and events, and wait a little until every task of the run is written down as ended."""
+def send() -> None:
+    """Send logs and events that wait in this process."""
     EventsWorker.drain_all(timeout=PATIENCE_SECONDS)
     APILogWorker.drain_all(timeout=PATIENCE_SECONDS)
+
+
+def settle(state: State) -> None:
+    """Wait a little until the server has written down the end of every task of the run that ended in `state`."""
     this_run = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
     unfinished = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=_UNFINISHED)))
     end = time.monotonic() + PATIENCE_SECONDS

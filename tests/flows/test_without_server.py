@@ -48,6 +48,7 @@ def test_ended_early_it_leaves_no_process_and_the_next_run_closes_it(toy: Projec
     assert orphans(toy.root) == []
     assert held_locks(toy.root) == []
     assert "Traceback" not in log.read_text()
+    assert "Error logging to API" not in log.read_text()
     toy.write("awake", "")
     done = toy.reprise("flows", "run", "reproduce", "pretrain/left")
     assert "reproduce: 2 cached, 1 ran in" in done.stdout

@@ -48,7 +48,7 @@ word: fine
 summary: {family: knn.top1}
 """
 _WORK = """
-import json, os, pathlib, sys, time
+import json, os, pathlib, signal, sys, time
 name, source, out = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
 pathlib.Path("ran.log").open("a").write(os.environ["DVC_STAGE"] + "\\n")
 text = source.read_text() if name != "check" else ""
@@ -64,6 +64,7 @@ if "flaky" in text and not pathlib.Path("tried").exists():
 if "sleep" in text and not pathlib.Path("awake").exists():
     from stages.runtime.entry import prepare_process
     prepare_process()
+    signal.signal(signal.SIGINT, lambda number, frame: sys.exit(130))
     pathlib.Path("sleeping").write_text(str(os.getpid()))
     time.sleep(600)
 out.mkdir(parents=True, exist_ok=True)
