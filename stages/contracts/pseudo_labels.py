@@ -72,3 +72,20 @@ def clusters_for(table: pa.Table, keys: np.ndarray, path: str | Path) -> np.ndar
             fix=_FIX,
         )
     return np.fromiter((known.get(k, NO_LABEL) for k in keys.tolist()), dtype=np.int64, count=len(keys))
+
+
+def confidences_for(table: pa.Table, keys: np.ndarray) -> np.ndarray:
+    """Confidence of each key, joined by key, for methods that weigh by it: (n,) float32 in [0, 1].
+
+    0 where the table has no such key or the image has no label; 1 where there is a label without a confidence.
+
+    Args:
+        keys: (n,) strings.
+    """
+    known = {
+        key: 0.0 if cluster is None else 1.0 if confidence is None else confidence
+        for key, cluster, confidence in zip(
+            table["key"].to_pylist(), table["cluster"].to_pylist(), table["confidence"].to_pylist(), strict=True
+        )
+    }
+    return np.fromiter((known.get(key, 0.0) for key in keys.tolist()), dtype=np.float32, count=len(keys))

@@ -9,11 +9,13 @@ Legend: n images, d dimensions, K centres.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.sparse import csr_array
+from threadpoolctl import threadpool_limits
 
 CELLS = 1 << 22  # products held at once: 16 MiB of float32, which stays in the cache
 SUM_ROWS = 1 << 16  # rows whose float32 sums go into one of float64
@@ -68,36 +70,45 @@ def nearest(features: np.ndarray, centres: np.ndarray, device: str | None = None
     unit = 4 * (features.shape[1] + 4) ** 0.5 * float(np.finfo(np.float32).eps)  # rounding: stages/measures/neighbours
     centre, squared, second = np.empty(n, np.int64), np.empty(n, np.float32), np.full(n, np.inf, np.float32)
     step = max(1, CELLS // K)
-    for start in range(0, n, step):
+
+    def work(start: int) -> None:
         block = np.asarray(features[start : start + step], dtype=np.float32) - middle
         rows = np.arange(len(block))
-        x = torch.from_numpy(block).to(device)
-        product = torch.addmm(half, x, bank, beta=-1).cpu().numpy()  # larger is nearer: x c - |c|^2 / 2
-        best = product.argmax(axis=1)
-        top = product[rows, best]
+        product = torch.addmm(half, torch.from_numpy(block).to(device), bank, beta=-1).cpu().numpy()
+        best = product.argmax(axis=1)  # larger is nearer: x c - |c|^2 / 2
         own = np.einsum("nd,nd->n", block, block, dtype=np.float64)
+        first64 = _exact(block, bank64, half64, best)
         if K > 1:
+            top = product[rows, best]
             product[rows, best] = -np.inf
             other = product.argmax(axis=1)
-            gap = top - product[rows, other]
             length = np.sqrt(own)
-            error = 2 * unit * (length * longest + longest**2)
-            unsure = np.flatnonzero(gap <= error)
-            first64, second64 = (_exact(block, bank64, half64, chosen) for chosen in (best, other))
+            unsure = np.flatnonzero(top - product[rows, other] <= 2 * unit * (length * longest + longest**2))
+            second64 = _exact(block, bank64, half64, other)
             for part in np.array_split(unsure, max(1, -(-len(unsure) * K // CELLS))):
                 exact = block[part].astype(np.float64) @ bank64.T - half64
-                exact = np.where(np.abs(exact - exact.max(axis=1, keepdims=True)) <= _tie(length[part], longest),
-                                 exact.max(axis=1, keepdims=True), exact)  # fmt: skip
+                most = exact.max(axis=1, keepdims=True)
+                exact = np.where(most - exact <= _tie(length[part], longest), most, exact)
                 inner = np.arange(len(part))
                 best[part] = exact.argmax(axis=1)
                 first64[part] = exact[inner, best[part]]
                 exact[inner, best[part]] = -np.inf
                 second64[part] = exact.max(axis=1)
             second[start : start + step] = np.maximum(own - 2 * second64, 0.0)
-        else:
-            first64 = _exact(block, bank64, half64, best)
         centre[start : start + step] = best
         squared[start : start + step] = np.maximum(own - 2 * first64, 0.0)
+
+    threads, starts = torch.get_num_threads(), range(0, n, step)
+    if device != "cpu" or threads == 1 or len(starts) < 2 * threads:
+        for start in starts:
+            work(start)
+    else:  # blocks side by side, one thread each: no thread waits for another at every product
+        torch.set_num_threads(1)
+        try:
+            with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+                list(pool.map(work, starts))
+        finally:
+            torch.set_num_threads(threads)
     return Nearest(centre, squared, second)
 
 

@@ -1,0 +1,186 @@
+"""`python -m stages.mine.choose --name NAME --seed N`: which number of clusters suits a label set?
+
+Mines the features of a row of `mines` with each number of clusters and compares: silhouette, Calinski-Harabasz and
+Davies-Bouldin say how compact and separate the clusters are, stability how well they come back without some images.
+Prints a table and a recommendation, and writes choice.json and choice.png below .reprise/choose. Nothing in the graph
+changes: the number goes into params.yaml by hand, because what suits the features need not suit the batches (see
+docs/mining.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.contracts.params import parse, read_yaml, row, tables
+from stages.runtime.entry import run_stage
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from stages.contracts.params import StrictModel
+    from stages.mine.miner import Images, Miner
+
+RESAMPLES = 3  # each leaves out a third of the images
+ROWS = 2000  # for the silhouette
+# Of each figure: whether a higher value is better.
+FIGURES = {"silhouette": True, "calinski_harabasz": True, "davies_bouldin": False, "stability": True}
+
+
+def main(argv: list[str]) -> None:
+    """Parse, mine with every number, tell."""
+    parser = argparse.ArgumentParser(prog="python -m stages.mine.choose", description=__doc__)
+    parser.add_argument("--name", required=True, help="a row of `mines` in params.yaml whose miner takes `clusters`")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--clusters", type=int, nargs="+", help="numbers to try (default: doubling, up to images / 4)")
+    parser.add_argument("--out", type=Path, help="a folder (default: .reprise/choose/NAME/SEED)")
+    arguments = parser.parse_args(argv)
+    raw = read_yaml()
+    chosen = row(tables(raw).mines, arguments.name, "mines")
+
+    from stages.contracts.atomic import write_json
+    from stages.contracts.embeddings import FILE, read_embeddings
+    from stages.contracts.registry import load_class
+    from stages.mine.label_set import about
+    from stages.mine.miner import Miner
+
+    kind = load_class("stages.mine.miners", chosen.miner, Miner, f"mines.{chosen.name}.miner")
+    block = dict((raw.get("mining") or {}).get(chosen.name) or {})
+    check_sweepable(kind, chosen.name, chosen.miner)
+    keys, _, features = read_embeddings(Path("data") / chosen.on / str(arguments.seed) / FILE, split="train")
+    numbers = sorted(set(arguments.clusters or doubling(len(features))))
+    params = [parse(kind.Params, block | {"clusters": k}, f"mining.{chosen.name}") for k in numbers]
+    rows = sweep(kind, params, features, about(keys)[1], arguments.seed)
+    best, reason = recommended(rows)
+    print(as_text(rows))
+    print(f"recommended: clusters: {best} ({reason})")
+    out = arguments.out or Path(".reprise/choose") / chosen.name / str(arguments.seed)
+    found = {"label_set": chosen.name, "seed": arguments.seed, "rows": rows, "recommended": best, "reason": reason}
+    write_json(out / "choice.json", found)
+    write_plot(out / "choice.png", rows, best)
+    print(f"written: {out}/choice.json, {out}/choice.png")
+
+
+def check_sweepable(kind: type[Miner], name: str, miner: str) -> None:
+    """Refuse miners that take no number of clusters.
+
+    Raises:
+        MiningError: naming the miner.
+    """
+    from stages.contracts.errors import MiningError
+    from stages.mine.miner import ClusterParams
+
+    if not issubclass(kind.Params, ClusterParams) or "clusters" not in kind.Params.model_fields:
+        raise MiningError(
+            "this miner takes no number of clusters",
+            where=f"mines.{name}.miner",
+            found=miner,
+            fix="It finds the number itself; name a row with a miner such as kmeans.",
+        )
+
+
+def doubling(images: int) -> list[int]:
+    """2, 4, 8 ... up to a quarter of the images, ten at most."""
+    return [2**power for power in range(1, 11) if 2**power <= max(2, images // 4)]
+
+
+def sweep(
+    kind: type[Miner], params: list[Any], features: np.ndarray, images: Images, seed: int
+) -> list[dict[str, Any]]:
+    """Figures of each number of clusters, in order."""
+    from stages.mine.resampling import resampled
+    from stages.runtime.progress import Progress
+
+    rows = []
+    with Progress("clusters", len(params), "numbers") as progress, tempfile.TemporaryDirectory() as folder:
+        for number, one in enumerate(params):
+
+            def cluster(
+                part: np.ndarray, other: int, place: Path, one: StrictModel = one, whole: int = len(features)
+            ) -> np.ndarray:
+                known = images if len(part) == whole else None
+                return kind(one, other, known).mine(part, None, place).clusters
+
+            work = Path(folder) / str(number)
+            work.mkdir()
+            began = time.monotonic()
+            clusters = cluster(features, seed, work)
+            seconds = time.monotonic() - began
+            _, stability = resampled(features, clusters, RESAMPLES, seed, work, cluster)
+            rows.append({"clusters": one.clusters, "seconds": round(seconds, 2)} | figures(features, clusters, seed))
+            rows[-1]["stability"] = round(stability, 6)
+            progress.advance(1)
+    return rows
+
+
+def figures(features: np.ndarray, clusters: np.ndarray, seed: int) -> dict[str, Any]:
+    """What is known of one label set without labels."""
+    from stages.measures.clustering import calinski_harabasz, davies_bouldin, silhouette, sizes_summary
+
+    found = {
+        "silhouette": silhouette(features, clusters, ROWS, seed),
+        "calinski_harabasz": calinski_harabasz(features, clusters),
+        "davies_bouldin": davies_bouldin(features, clusters),
+    }
+    rounded = {name: None if value is None else round(value, 6) for name, value in found.items()}
+    return rounded | {"found": int(clusters.max()) + 1, "largest": sizes_summary(clusters)["size_max"]}
+
+
+def recommended(rows: list[dict[str, Any]]) -> tuple[int, str]:
+    """The number with the best mean rank over the figures, the smaller one on a tie; and why.
+
+    A figure that is not defined for a number ranks last there. Values that are equal share a rank.
+    """
+    ranks: dict[int, dict[str, int]] = {line["clusters"]: {} for line in rows}
+    for figure, higher in FIGURES.items():
+        for line in rows:
+            better = [other for other in rows if _before(other[figure], line[figure], higher)]
+            ranks[line["clusters"]][figure] = 1 + len(better)
+    mean = {k: sum(of.values()) / len(of) for k, of in ranks.items()}
+    best = min(mean, key=lambda k: (mean[k], k))
+    shown = ", ".join(f"{figure.replace('_', '-')} {place}." for figure, place in ranks[best].items())
+    return best, f"best mean rank, {mean[best]:.2f} of {len(rows)}: {shown}"
+
+
+def _before(value: float | None, other: float | None, higher: bool) -> bool:
+    if value is None or other is None:
+        return value is not None and other is None
+    return value > other if higher else value < other
+
+
+def as_text(rows: list[dict[str, Any]]) -> str:
+    """A table for the terminal."""
+    names = ["clusters", "found", "largest", *FIGURES, "seconds"]
+    lines = [[name.replace("_", "-") for name in names]]
+    lines += [["-" if line[n] is None else f"{line[n]:.4g}" for n in names] for line in rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(names))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+
+
+def write_plot(path: Path, rows: list[dict[str, Any]], best: int) -> None:
+    """A panel for each figure over the number of clusters; the same rows give the same bytes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from stages.contracts.atomic import atomic_file
+
+    figure = Figure(figsize=(9, 6), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    for place, (name, higher) in enumerate(FIGURES.items(), 1):
+        panel = figure.add_subplot(2, 2, place)
+        known = [line for line in rows if line[name] is not None]
+        panel.plot([line["clusters"] for line in known], [line[name] for line in known], "o-", color="#2563a8")
+        panel.axvline(best, color="#a84325", linestyle="--", linewidth=1)
+        panel.set_xscale("log", base=2)
+        panel.set_title(f"{name.replace('_', '-')} ({'higher' if higher else 'lower'} is better)", fontsize=10)
+        panel.set_xlabel("clusters")
+        panel.grid(alpha=0.3)
+    with atomic_file(path) as file:
+        figure.savefig(file, format="png", metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    run_stage(main)
