@@ -4,8 +4,8 @@
 
 Synthetic features (twice as many groups as clusters, noisy, so that borders matter). Peers run in the same process,
 turn about, on the same arrays and as many threads. Printed as JSON: seconds of every repeat, the ratio of the medians
-(above 1: we are faster) and what makes the times comparable: inertia, and the share of equal neighbours. scikit-learn's KMeans
-is timed as users call it (its default of at most 300 iterations) and with the same 20 iterations.
+(above 1: we are faster) and what makes the times comparable: inertia, and the share of equal neighbours.
+scikit-learn's KMeans is timed as users call it (its default of at most 300 iterations) and with the same 20.
 
 `stream`: the stage's own path, Parquet -> memory-mapped file -> `minibatch_kmeans`, in its own process; `anonymous`
 is the largest memory that cannot be given back (RssAnon), sampled every 20 ms, less that of the imports. The time for

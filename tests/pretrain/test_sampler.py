@@ -77,6 +77,46 @@ def test_the_bound_is_what_brute_force_finds(m):
         assert brute_force_fewest(clusters, m) == fewest_pairs(sizes, m)
 
 
+def every_assignment(n: int, m: int) -> np.ndarray:
+    """(a, n): all ways to give n images to m batches whose sizes differ by at most one."""
+    found = np.array(list(product(range(m), repeat=n)), dtype=np.int8)
+    sizes = (found[:, :, None] == np.arange(m)).sum(axis=1)
+    return found[sizes.max(axis=1) - sizes.min(axis=1) <= 1]
+
+
+ASSIGNMENTS = {(n, m): every_assignment(n, m) for n in range(1, 10) for m in range(1, 4) if m <= n}
+
+
+@given(st.lists(st.integers(-1, 5), min_size=1, max_size=9), st.integers(1, 3), st.integers(0, 2**31))
+@settings(max_examples=200, deadline=None)
+def test_no_assignment_of_few_images_has_fewer_pairs(labels, wanted, seed):
+    """Against all assignments: zero exactly when some assignment has zero, else the fewest there are."""
+    clusters = np.array(labels)
+    batches = guided_batches(clusters, -(-len(clusters) // min(wanted, len(clusters))), np.random.default_rng(seed))
+    m = len(batches)
+    assignments = ASSIGNMENTS[len(clusters), m]
+    same = np.triu((clusters[:, None] == clusters[None]) & (clusters >= 0)[:, None], 1)
+    first, second = np.nonzero(same)
+    pairs = (assignments[:, first] == assignments[:, second]).sum(axis=1)
+    assert pairs_of(clusters, batches) == pairs.min()
+
+
+@pytest.mark.parametrize("count", [3, 64, 2000, 5000])
+def test_few_and_very_many_clusters_with_images_that_have_none(count):
+    """K far below the batch, equal to it, and far above, a fifth of the images without a label: the bound, evenly."""
+    rng = np.random.default_rng(count)
+    clusters = rng.integers(0, count, 6000)
+    clusters[rng.random(6000) < 0.2] = -1
+    batches = guided_batches(clusters, 64, rng)
+    m = batch_count(6000, 64)
+    names, sizes = np.unique(clusters[clusters >= 0], return_counts=True)
+    found = conflicts(clusters, batches)
+    assert found.pairs == fewest_pairs(sizes, m)
+    assert (found.pairs == 0) == (sizes.max() <= m)
+    held = np.array([np.bincount(clusters[b][clusters[b] >= 0], minlength=count)[names] for b in batches])
+    assert (held.max(axis=0) - held.min(axis=0)).max() <= 1  # no batch has two more of a cluster than another
+
+
 def test_batches_are_drawn_anew_from_another_seed_and_repeat_from_the_same():
     clusters = np.arange(300) % 20
     first, again, other = (guided_batches(clusters, 32, np.random.default_rng(s)) for s in (1, 1, 2))
