@@ -40,7 +40,8 @@ with open(os.environ["TOY_LOG"], "a") as file:
     file.write(sys.argv[1] + "\\n")
 out = pathlib.Path("data", sys.argv[1])
 out.mkdir(parents=True)
-(out / "x").write_text(sys.argv[1] + pathlib.Path("params.yaml").read_text())
+own = [line for line in pathlib.Path("params.yaml").read_text().splitlines() if line.startswith(sys.argv[1])]
+(out / "x").write_text(own[0])
 (out / "y").write_text("y")
 """
 
