@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
+from random import Random
 
 import pyarrow as pa
 import pytest
@@ -20,6 +22,7 @@ from stages.ingest.source import Candidate, Refused
 from stages.ingest.sources.folder import Folder
 from tests.ingest import hostile
 
+RULES = Path(__file__).parents[2] / "docs/data-rules.md"
 LIMITS = SourceParams(name="folder", max_pixels=1_000_000, min_side=4)
 
 
@@ -228,59 +231,103 @@ def test_a_damaged_cache_of_the_listing_is_ignored(tmp_path: Path, monkeypatch: 
 
 CONTENT = st.sampled_from(
     [
-        hostile.JPEG,
-        hostile.PNG,
-        b"",
         b"text",
-        hostile.PNG[:60],
         hostile.bomb(),
+        *(data for data, _ in hostile.FILES.values()),
         *(hostile.encoded(hostile.photo(s, 6, 6), "PNG") for s in range(4)),
     ]
 )
+ODD = {
+    "link": lambda path, root: path.symlink_to(root / "train"),
+    "relative": lambda path, root: path.symlink_to("../cat"),
+    "outside": lambda path, root: path.symlink_to("/dev/zero"),
+    "loop": lambda path, root: path.symlink_to(path),
+    "fifo": lambda path, root: os.mkfifo(path),
+    "empty folder": lambda path, root: path.mkdir(),
+}
 PART = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=12).filter(
     lambda t: t not in (".", "..") and len(t.encode()) < 100
 )
+RAW = st.binary(min_size=1, max_size=8).filter(lambda b: not {b"/", b"\0"} & {b[i : i + 1] for i in range(len(b))})
+NAME = PART | RAW.filter(lambda b: b not in (b".", b"..")).map(os.fsdecode)
 TREES = st.dictionaries(
-    st.lists(PART | st.sampled_from(["train", "test", "val", "cat"]), min_size=1, max_size=4).map(tuple),
-    CONTENT | st.just("link") | st.just("fifo"),
+    st.lists(NAME | st.sampled_from(["train", "test", "val", "cat", "Cat"]), min_size=1, max_size=4).map(tuple),
+    CONTENT | st.sampled_from(sorted(ODD)),
     min_size=1,
     max_size=12,
 )
+QUIET = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-)
+def plant(root: Path, tree: dict[tuple[str, ...], bytes | str]) -> int:
+    """Make what `tree` says; the number of entries that ingest must account for (an empty folder holds none)."""
+    made = 0
+    for parts, content in tree.items():
+        path = root.joinpath(*parts)
+        if any(parent.is_symlink() for parent in path.parents if parent != root):
+            continue  # it would be made elsewhere
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, str):
+                ODD[content](path, root)
+            else:
+                with path.open("xb") as file:  # never into a FIFO that is there
+                    file.write(content)
+        except OSError:  # two entries of the tree want the same place
+            continue
+        made += content != "empty folder"
+    return made
+
+
+def outcome(root: Path, output: Path, layout: str) -> tuple[list[tuple[str, ...]], dict] | None:
+    """(name below the root, reason or "kept", detail or split) of each entry in the order written, and the card."""
+    try:
+        manifest, quarantine, card = take_in(root, output, layout=layout)
+    except SourceError as error:
+        assert "source.root" in error.fix or "data-rules" in error.fix  # noqa: PT017
+        return None
+    rows = [(row["path"], "kept", f"{row['split']} {row['label']}") for row in manifest.to_pylist()]
+    rows += [(row["path"], row["reason"], row["detail"]) for row in quarantine.to_pylist()]
+    assert manifest["sha256"].to_pylist() == sorted(set(manifest["sha256"].to_pylist()))
+    return [tuple(str(v).replace(str(root), "ROOT") for v in row) for row in rows], card
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=QUIET)
 @given(tree=TREES, layout=st.sampled_from(["splits", "classes", "flat"]))
 def test_kept_and_quarantined_are_all_that_was_found(
     tmp_path_factory: pytest.TempPathFactory, tree: dict, layout: str
 ) -> None:
     root = tmp_path_factory.mktemp("tree")
-    made = 0
-    for parts, content in tree.items():
-        path = root.joinpath(*parts)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if content == "link":
-                path.symlink_to(root / "train")
-            elif content == "fifo":
-                os.mkfifo(path)
-            else:
-                path.write_bytes(content)
-        except OSError:  # two entries of the tree want the same place
-            continue
-        made += 1
+    made = plant(root, tree)
     hidden = sum(1 for entry in walk(root) if entry.reason == "hidden")
-    try:
-        manifest, quarantine, card = take_in(root, tmp_path_factory.mktemp("out"), layout=layout)
-    except SourceError as error:
-        assert "source.root" in error.fix or "data-rules" in error.fix  # noqa: PT017
+    found = outcome(root, tmp_path_factory.mktemp("out"), layout)
+    if found is None:
         return
-    assert card["found"] == manifest.num_rows + quarantine.num_rows == card["kept"] + card["quarantined"]
+    rows, card = found
+    assert card["found"] == len(rows) == card["kept"] + card["quarantined"]
     assert card["found"] <= made
     if not hidden:
         assert card["found"] == made
-    names = manifest["path"].to_pylist() + quarantine["path"].to_pylist()
-    assert len({n.removeprefix(f"{root}/") for n in names}) == len(names)
-    assert manifest["sha256"].to_pylist() == sorted(set(manifest["sha256"].to_pylist()))
+    assert len({name for name, _, _ in rows}) == len(rows)
+    reasons = set(re.findall(r"\| `([a-z0-9_]+)` \|$", RULES.read_text(encoding="utf-8"), re.MULTILINE))
+    assert {reason for _, reason, _ in rows} <= reasons | {"kept"}
     assert json.dumps(card)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=QUIET)
+@given(tree=TREES, layout=st.sampled_from(["splits", "classes", "flat"]), order=st.randoms(use_true_random=False))
+def test_the_order_in_which_files_were_made_changes_nothing(
+    tmp_path_factory: pytest.TempPathFactory, tree: dict, layout: str, order: Random
+) -> None:
+    """File systems list a folder in any order; the tables have one. Entries that want one place are left out."""
+    alone = {
+        parts: kind for parts, kind in tree.items() if not any(o != parts and o[: len(parts)] == parts for o in tree)
+    }
+    root, other = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("tree")
+    plant(root, alone)
+    shuffled = list(alone.items())
+    order.shuffle(shuffled)
+    plant(other, dict(shuffled))
+    assert outcome(root, tmp_path_factory.mktemp("out"), layout) == outcome(
+        other, tmp_path_factory.mktemp("out"), layout
+    )
