@@ -38,7 +38,7 @@ CARRIED = (LOCK_FILE, METRICS, SOURCE_LOCK)  # written by Reprise, not by people
 _SHARED = (STATE / "decoded",)  # keyed by content and built under a lock
 _GIT = ("git", "-c", "core.hooksPath=/dev/null")
 _PATIENCE = 60.0  # seconds for the processes of a killed sweep; torchrun alone takes 30
-_OURS = ("dvc", "stages", "leash.py")  # in their command lines; a person's shell in there is left alone
+_OURS = re.compile(r"dvc|stages|leash\.py")  # in their command lines; a person's shell in there is left alone
 _fetching = threading.Lock()
 
 
@@ -285,7 +285,7 @@ def _processes_in(folder: Path) -> list[psutil.Process]:
     inside = folder.resolve()
     for process in psutil.process_iter():
         try:
-            if Path(process.cwd()).is_relative_to(inside) and any(map(" ".join(process.cmdline()).__contains__, _OURS)):
+            if Path(process.cwd()).is_relative_to(inside) and _OURS.search(" ".join(process.cmdline())):
                 found.append(process)
         except (psutil.Error, OSError):
             continue

@@ -190,7 +190,7 @@ WORDS = [
     ("Please reduce your request rate.", "fails or is busy", True),
     ("Unable to acquire lock. Most likely another DVC process is running", "another DVC", True),
     ("[Errno 28] No space left on device", "there is no room", False),
-    ("[Errno 2] No such file or directory: '/mnt/store'", "address", False),
+    ("[Errno 2] No such file or directory: '/gone/store'", "address", False),
     ("failed to transfer '/c/runs/40/403/503' - a word never heard of", "the remote's answer was an error", False),
 ]
 

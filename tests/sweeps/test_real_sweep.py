@@ -36,7 +36,7 @@ def test_a_point_killed_while_it_trains_continues_and_ends_with_the_same_hashes(
     code = "from pipeline.cli import main; main()"
     first = subprocess.Popen([sys.executable, "-c", code, "sweep", "../plan.yaml"], cwd=project.root, env=environment())
     saved = project.root / ".reprise/sweeps"
-    _wait_until(lambda: any("step" in path.name for path in saved.glob("two-*/work/pretrain/gsimclr/0/*/*")))
+    _wait_until(lambda: any("step" in path.name for path in saved.glob("two-*/*/pretrain/gsimclr/0/*/*")))
     first.kill()
     first.wait()
 
