@@ -187,6 +187,16 @@ def test_the_janitor_closes_what_never_started_and_frees_its_place(prefect: Pref
     assert slots(prefect, toy.root.name) == 0
 
 
+def test_one_run_makes_up_for_those_that_were_missed(prefect: Prefect, toy: Project) -> None:
+    """As after a night without a server: three runs are overdue when the worker looks."""
+    prefect.deploy(toy, targets=["shard"])
+    overdue = {"type": "SCHEDULED", "state_details": {"scheduled_time": "2026-01-01T00:00:00+00:00"}}
+    runs = [prefect.start(toy.root.name, state=overdue) for _ in range(3)]
+    ended = [prefect.await_state(run, "COMPLETED", "CANCELLED", "FAILED", "CRASHED") for run in runs]
+    assert sorted(run["state_type"] for run in ended) == ["CANCELLED", "CANCELLED", "COMPLETED"]
+    assert toy.ran() == ["check", "shard"]
+
+
 def test_one_run_at_a_time_the_second_waits_or_is_dropped(prefect: Prefect, toy: Project) -> None:
     path = toy.root / ".reprise/repro.lock"
     path.parent.mkdir()
