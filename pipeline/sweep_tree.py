@@ -151,7 +151,7 @@ class Tree:
 
     def _configure(self) -> None:
         """The project's cache, and DVC's notes about this folder inside it."""
-        settings = {"cache.dir": str(self.cache), "core.site_cache_dir": str(self.clone / ".dvc-site")}
+        settings = {"cache.dir": str(self.cache), "core.site_cache_dir": str(self.project / ".dvc/tmp/site")}
         with suppress(CommandFailed):
             settings["cache.type"] = capture([*dvc.DVC, "config", "cache.type"], cwd=self.base.root).strip()
         sections: dict[str, list[str]] = {}
