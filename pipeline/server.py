@@ -115,10 +115,11 @@ def end(process: subprocess.Popen[bytes], seconds: float = 10.0) -> None:
 
 @contextmanager
 def server_log(root: Path, name: str = "server.log") -> Iterator[int]:
-    """A descriptor that appends to a file in the server's folder, which only its owner may read."""
+    """A descriptor that appends to a file in the server's folder, which only its owner may read: it holds blocks."""
     path = root / HOME / name
     with explained_storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.chmod(0o700)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         yield descriptor
@@ -180,7 +181,7 @@ def await_health(address: str, process: subprocess.Popen[bytes], seconds: float 
         if healthy(address):
             return
         time.sleep(0.05)
-    found = f"it ended with status {process.returncode}" if process.poll() is not None else "no answer"
+    found = "no answer" if process.poll() is None else f"it ended with status {process.returncode}"
     raise GraphError(
         "Prefect's server did not start", where=address, found=found, fix="Look at .reprise/prefect/server.log."
     )
