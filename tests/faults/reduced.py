@@ -19,7 +19,7 @@ LABELS = Path("data/mine/none/0")
 
 
 def one_run(root: Path, repository: Path, epochs: int, checkpoint_steps: int = 3) -> Project:
-    """The whole graph for one run of SimCLR without label sets: ten stages, of which training takes longest."""
+    """The whole graph for one run of SimCLR without label sets: a dozen stages, of which training takes longest."""
     project = real_project(root, repository)
     params = read(project.root / "params.yaml")
     params["runs"] = [{"name": "simclr", "method": "simclr", "labels": "none"}]
