@@ -22,7 +22,7 @@ pytestmark = pytest.mark.xdist_group("flows")
 def trained(tmp_path_factory: pytest.TempPathFactory, repository: Path, _import_path: None) -> tuple[Path, bytes]:
     """A project that is ready to train, and its dvc.lock after an uninterrupted training by `reprise repro`."""
     root = tmp_path_factory.mktemp("training") / "project"
-    project = training_only(root, repository, epochs=12)
+    project = training_only(root, repository, epochs=24)
     (root / "pipeline").symlink_to(repository / "pipeline", target_is_directory=True)
     ready = root.with_name("ready")
     shutil.copytree(root, ready, symlinks=True)
@@ -47,10 +47,12 @@ def test_killed_while_pretraining_then_the_same_hashes(
     run = prefect.start(training.root.name)
     wait_for(lambda: list((training.root / ".reprise/work/pretrain").rglob("step-*.safetensors")), 300)
     (trainer,) = [process for process in family(training.root) if role(process) == "stage"]
+    trainer.suspend()  # it must not be done before the others are
     engine = next(p for p in trainer.parents() if {"prefect.engine", "prefect.flow_engine"} & set(p.cmdline()))
     worker = engine.parent()
     assert worker is not None
     (engine if victim == "flow" else worker).kill()
+    trainer.resume()
     wait_for(lambda: not family(training.root), 120)
     assert not psutil.pid_exists(trainer.pid) or trainer.status() == psutil.STATUS_ZOMBIE
     assert held_locks(training.root) == []
