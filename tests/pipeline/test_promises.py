@@ -17,7 +17,7 @@ from pipeline.processes import environment, run
 from tests.pipeline.dvc_project import Project
 from tests.pipeline.real_project import add_run, edit_params, real_project, remove_run
 
-SUMMED_UP = ["report", "summary"]
+SUMMED_UP = ["between", "report", "summary"]
 
 
 def ran(said: str) -> list[str]:
@@ -118,7 +118,7 @@ def test_mining_leads_to_the_runs_that_use_it(real: Project) -> None:
 def test_a_new_run_and_a_new_seed_touch_only_themselves(real: Project) -> None:
     add_run(real, "simclr", labels="none")
     of_run = [f"{stage} simclr seed 0" for stage in ("pretrain", "embed")]
-    of_run += ["probe simclr seed 0 quality", "probe simclr seed 0 label_free", "summary"]
+    of_run += ["probe simclr seed 0 quality", "probe simclr seed 0 label_free", "between", "summary"]
     assert changed(real) == sorted(of_run)
     edit_params(real, seeds=[0, 1])
     new = set(changed(real)) - set(of_run)
@@ -167,7 +167,8 @@ def test_every_stage_ran_once_and_features_are_shared(first_run: tuple[Project, 
 # ---- 4 and 6: a stage is a function of what it declares --------------------------------------------------
 
 SAMPLES = ("check", "ingest", "validate", "shard", "features/dae", "mine/dae_kmeans", "pretrain/gsimclr",
-           "embed/gsimclr", "probe/gsimclr/0/quality", "probe/gsimclr/0/label_free", "summary", "report")  # fmt: skip
+           "embed/gsimclr", "probe/gsimclr/0/quality", "probe/gsimclr/0/label_free", "between", "summary",
+           "report")  # fmt: skip
 
 
 @pytest.mark.parametrize("target", SAMPLES)
