@@ -6,7 +6,7 @@ Synthetic features (ten classes, correlated, unequal scales), so nothing is down
 turn about, on the same arrays and as many threads. Printed as JSON: seconds of every repeat, the ratio of the medians
 (above 1: we are faster), the same of processor seconds (on one thread they say more than the clock when the machine is
 not idle; with several, waiting threads spin and count as well), and what makes the times comparable: the objective that
-each reached (scikit-learn's default tolerance stops earlier; its ratio at 1e-6 is the one at equal objective), the share
+each reached (scikit-learn's default tolerance stops earlier; at 1e-6 the ratio is at equal objective), the share
 of equal votes.
 """
 
