@@ -7,7 +7,7 @@ import pytest
 from tests.flows.toy import Prefect
 from tests.pipeline.dvc_project import Project
 
-pytestmark = pytest.mark.xdist_group("flows")
+pytestmark = [pytest.mark.xdist_group("flows"), pytest.mark.slow]
 
 
 def test_a_failing_point_does_not_stop_the_rest(prefect: Prefect, toy: Project) -> None:

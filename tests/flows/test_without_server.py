@@ -31,14 +31,8 @@ def test_it_runs_and_leaves_nothing_running(toy: Project) -> None:
         assert (toy.root / ".reprise/prefect" / name).stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.parametrize(
-    ("signum", "status"),
-    [
-        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
-        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
-        (signal.SIGKILL, -9),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_ended_early_it_leaves_no_process_and_the_next_run_closes_it(toy: Project, signum: int, status: int) -> None:
     toy.write("methods/left.txt", "sleep")
     log = toy.root.with_name("log.txt")
