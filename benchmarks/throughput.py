@@ -38,7 +38,7 @@ from stages.runtime.entry import prepare_process, threads
 ROOT = Path(__file__).resolve().parents[1]
 SIDE, TEMPERATURE = 32, 0.5
 ARCHITECTURES = {"small": "resnet20", "resnet18": "resnet18"}
-STEPS = {"small": 8, "resnet18": 3}  # a turn: some seconds
+STEPS = {"small": 8, "resnet18": 2}  # a turn: some seconds
 PEER_PRECISION = {"small": "bf16", "resnet18": "fp32"}
 VIEWS = {"crop_scale_min": 0.08, "flip": True, "jitter": 1.0, "grey": 0.2, "blur": 0.5, "solarize": 0.0}  # as lightly's
 Tick = Callable[[int], None]
@@ -176,17 +176,19 @@ def contend(kind: str, net: str, batch: int) -> None:
         nonlocal steps, images, began
         steps, images = steps - 1, images + taken
         if steps <= 0:
-            if images > taken:  # the very first step only warms up
+            if began:  # the very first step only warms up
                 print(images / (time.perf_counter() - began), flush=True)
             line = sys.stdin.readline()
             if not line:
                 os._exit(0)
             steps, images, began = int(line), 0, time.perf_counter()
 
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG: nobody stands still for ever
+    if not kind.startswith("lightly"):  # lightly runs as its users run it
+        prepare_process()
+    # PR_SET_PDEATHSIG, after prepare_process, which asks for a signal that a stopped process does not hear
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
     if kind.startswith("lightly"):
         run_lightly(net, batch, tick, int(kind.split()[1]))
-    prepare_process()
     run_reprise(net, batch, tick, limit=kind == "limit")
 
 
@@ -209,7 +211,7 @@ class Contender:
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self.kind = kind
         self.process = subprocess.Popen(command, env=environment, text=True, start_new_session=True, **pipes)
-        self.turn(3)
+        self.turn(1)
 
     def turn(self, steps: int) -> float:
         """Images a second over `steps` steps."""
@@ -270,6 +272,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--contend", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ended in order: nobody is left standing
     if options.contend:
         contend(options.contend, options.nets[0], options.batch)
     peer = importlib.util.find_spec("lightly") is not None

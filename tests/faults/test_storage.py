@@ -240,13 +240,13 @@ def test_a_table_that_shrinks_after_it_was_checked_is_named(tmp_path: Path, monk
     write_embeddings(
         path, keys, np.full(500, "train", dtype=object), {"features": np.random.default_rng(0).random((500, 64))}
     )
-    real = tables.pq.read_table
+    real = tables.pq.ParquetFile
 
     def shrink(*arguments, **keywords):
         os.truncate(path, 2000)
         return real(*arguments, **keywords)
 
-    monkeypatch.setattr(tables.pq, "read_table", shrink)
+    monkeypatch.setattr(tables.pq, "ParquetFile", shrink)
     with pytest.raises(EmbeddingError, match="the file is damaged"):
         read_embeddings(path)
 
