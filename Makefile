@@ -25,7 +25,7 @@ TESTS ?= tests
 WORKERS ?= logical
 PYTEST := python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup
 
-.PHONY: help setup repro test test-slow lint format serve deploy bench clean
+.PHONY: help setup repro test test-slow lint format serve deploy bench gsimclr-table clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -73,6 +73,9 @@ deploy: setup ## register the schedules of prefect.yaml with the server of `make
 
 bench: setup ## the timed scripts of benchmarks/; each says what it measures
 	@shopt -s nullglob; for script in benchmarks/*.py; do echo "== $$script"; python "$$script"; done
+
+gsimclr-table: setup ## G-SimCLR against SimCLR: make gsimclr-table CIFAR10=/folder IMAGENET5=/folder (hours; resumable)
+	@python -m studies.gsimclr $(if $(CIFAR10),--cifar10 "$(CIFAR10)") $(if $(IMAGENET5),--imagenet5 "$(IMAGENET5)")
 
 clean: ## remove caches and build leftovers; never data, never .venv
 	@rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks build *.egg-info

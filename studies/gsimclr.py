@@ -1,0 +1,325 @@
+"""G-SimCLR against SimCLR and its own parts, from images to tables and plots.
+
+    make gsimclr-table CIFAR10=/path/to/cifar10 IMAGENET5=/path/to/imagenet5
+    python -m studies.gsimclr --cifar10 FOLDER [--imagenet5 FOLDER] [--only cifar10 axes] [--output FOLDER]
+
+Folders hold `train/<class>/*` and `test/<class>/*`. Each plan (studies/gsimclr_*.yaml) is run as a sweep of DVC
+experiments on the commit that is checked out: what is done comes from the cache, what was cut short goes on. The
+figures are read back from the experiments' artifacts, never from a log. Written: `gsimclr.md`, the plots, and
+`figures.json` with the experiment and the data that each figure comes from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline import dvc
+from pipeline.revisions import per_seed
+from pipeline.sweep import SweepPlan, load_plan, run_sweep
+from stages.contracts.manifest import read_manifest
+from stages.contracts.pseudo_labels import read_pseudo_labels
+from stages.measures.statistics import SEEDS_FOR_METHODS, Interval, holm, paired_t
+
+HERE, OUTPUT = Path(__file__).parent, Path(".reprise/studies/gsimclr")
+ROOT = HERE.parent
+BASE = "simclr"
+COLUMNS = {  # metric -> head of its column
+    "linear.top1": "linear P1",
+    "linear.top1_projector1": "P2",
+    "linear.top1_projector2": "P3",
+    "finetune.top1_10_percent": "fine-tuned, 10 %",
+    "knn.top1": "kNN",
+    "spectrum.rankme": "RankMe",
+}
+DECIDED = "linear.top1"  # the one metric of the verdicts: SimCLR against each kind of guiding
+Table = Mapping[str, Mapping[str, Mapping[int, Any]]]  # "probe.metric" -> run -> seed -> Figure
+
+
+# ------------------------------------------------------------------------------------------- what is computed
+class Removed(NamedTuple):
+    """What a label set takes away when images of one cluster never meet, over all pairs of labelled images."""
+
+    false_negatives: float  # share of the pairs of one class
+    true_negatives: float  # share of the pairs of different classes
+
+
+def removed(classes: np.ndarray, clusters: np.ndarray) -> Removed:
+    """Pairs of one cluster among the pairs of one class, and among those of different classes.
+
+    Args:
+        classes: (n,) integers. clusters: (n,) integers; images without one are left out beforehand.
+    """
+    counts = np.zeros((classes.max() + 1, clusters.max() + 1), dtype=np.int64)
+    np.add.at(counts, (classes, clusters), 1)
+
+    def pairs(sizes: np.ndarray) -> int:
+        return int((sizes * (sizes - 1) // 2).sum())
+
+    both, cluster, same, every = pairs(counts), pairs(counts.sum(0)), pairs(counts.sum(1)), pairs(counts.sum())
+    return Removed(both / max(1, same), (cluster - both) / max(1, every - same))
+
+
+class Versus(NamedTuple):
+    """A run against SimCLR on one metric, paired by seed; `p` after Holm over the family, None without a test."""
+
+    difference: float
+    interval: Interval
+    p: float | None
+
+
+def against_base(values: Mapping[str, Mapping[int, float]], runs: Sequence[str], base: str = BASE) -> dict[str, Versus]:
+    """Each run against one, over the seeds that both have; the family of Holm's adjustment is `runs`."""
+    found, p_values = {}, []
+    for run in runs:
+        seeds = sorted(set(values[run]) & set(values[base]))
+        differences = [values[run][seed] - values[base][seed] for seed in seeds]
+        if len(seeds) < SEEDS_FOR_METHODS:
+            found[run] = Versus(mean(differences) if differences else float("nan"), Interval(None, None), None)
+            continue
+        test = paired_t(differences)
+        found[run] = Versus(test.mean, test.interval, test.p)
+        p_values.append(run)
+    for run, p in zip(p_values, holm([found[run].p or 0.0 for run in p_values]), strict=True):
+        found[run] = found[run]._replace(p=p)
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ what is read
+class Point(NamedTuple):
+    """One finished point of a plan: its changes, its figures, and where they come from."""
+
+    changes: Mapping[str, Any]
+    table: Table
+    removed: Mapping[str, Removed]  # by run, mean over seeds
+    origin: Mapping[str, str]
+
+    def values(self, metric: str) -> dict[str, dict[int, float]]:
+        """run -> seed -> value, as a share or as it is."""
+        return {run: {s: f.value for s, f in seeds.items()} for run, seeds in self.table.get(metric, {}).items()}
+
+
+def run_plan(name: str, images: Path) -> list[Point]:
+    """Run what is missing of a plan on a folder of images, and read all of it back."""
+    plan = rooted(load_plan(HERE / f"gsimclr_{name}.yaml"), images)
+    result = run_sweep(plan, root=ROOT)
+    if result.failed:
+        sys.exit(f"{len(result.failed)} of {len(result.points)} points failed; what they said stands above")
+    return [read_point(point.name, point.experiment or "", point.changes) for point in result.points]
+
+
+def rooted(plan: SweepPlan, images: Path) -> SweepPlan:
+    """The plan with `source.root` leading to these images."""
+
+    def lead(changes: dict[str, Any]) -> dict[str, Any]:
+        return {**changes, "source": {**changes["source"], "root": str(images.resolve())}}
+
+    return SweepPlan.model_validate(
+        {**plan.model_dump(), "grid": None, "points": [lead(changes) for changes in plan.expanded()]}
+    )
+
+
+def read_point(name: str, commit: str, changes: Mapping[str, Any]) -> Point:
+    """The artifacts of an experiment, from DVC's cache."""
+    with tempfile.TemporaryDirectory() as scratch:
+
+        def fetched(path: str) -> Path:
+            target = Path(scratch) / path.replace("/", "-")
+            if not dvc.fetch_at(commit, path, target, ROOT):
+                sys.exit(f"{path} of experiment {name} ({commit[:12]}) is not in DVC's cache; run the same again")
+            return target
+
+        table = per_seed(fetched("data/summary/table.csv").read_bytes())
+        manifest_file = fetched("data/ingest/manifest.parquet")
+        manifest = read_manifest(manifest_file)
+        classes = dict(zip(manifest["key"].to_pylist(), manifest["label"].to_pylist(), strict=True))
+        cached: dict[tuple[str, int], Removed] = {}
+        taken = {}
+        for run in changes["runs"]:
+            if run["method"] != "gsimclr":
+                continue
+            parts = []
+            for seed in changes["seeds"]:
+                own = run["labels"], seed
+                if own not in cached:
+                    labels = read_pseudo_labels(fetched(f"data/mine/{own[0]}/{seed}/pseudo_labels.parquet"))
+                    cached[own] = removed(*_aligned(labels, classes))
+                parts.append(cached[own])
+            taken[run["name"]] = Removed(*(mean(values) for values in zip(*parts, strict=True)))
+        counts = {split: manifest["split"].to_pylist().count(split) for split in ("train", "val", "test")}
+    return Point(
+        changes, table, taken, {"experiment": name, "commit": commit, **{k: str(v) for k, v in counts.items()}}
+    )
+
+
+def _aligned(labels: Any, classes: Mapping[str, str | None]) -> tuple[np.ndarray, np.ndarray]:
+    """Classes and clusters of the images that have both, as integers."""
+    pairs = [
+        (classes[key], cluster)
+        for key, cluster in zip(labels["key"].to_pylist(), labels["cluster"].to_pylist(), strict=True)
+        if cluster is not None and classes[key] is not None
+    ]
+    names, clusters = zip(*pairs, strict=True)
+    return np.unique(names, return_inverse=True)[1], np.asarray(clusters, dtype=np.int64)
+
+
+# --------------------------------------------------------------------------------------------- what is written
+def arms_table(point: Point) -> str:
+    """A row a run: every metric as mean and standard deviation over seeds, and the verdict against SimCLR."""
+    metrics = [metric for metric in COLUMNS if metric in point.table]
+    runs = list(dict.fromkeys(run for metric in metrics for run in point.table[metric]))
+    verdicts = against_base(point.values(DECIDED), [run for run in runs if run in point.removed])
+    heads = ["run", *(COLUMNS[m] for m in metrics), "P1 - SimCLR's", "p, Holm", "false negatives removed"]
+    rows = []
+    for run in runs:
+        cells = [_over_seeds(metric, point.values(metric).get(run, {})) for metric in metrics]
+        versus, share = verdicts.get(run), point.removed.get(run)
+        rows.append([f"`{run}`", *cells, *_verdict(versus), f"{100 * share.false_negatives:.1f} %" if share else ""])
+    return _markdown(heads, rows)
+
+
+def axes_table(points: Iterable[Point]) -> str:
+    """A row a run of each temperature."""
+    heads = [
+        "temperature",
+        "run",
+        "false negatives removed",
+        "true negatives removed",
+        "linear P1",
+        "- SimCLR's",
+        "p, Holm",
+    ]
+    rows = []
+    for point in points:
+        values = point.values(DECIDED)
+        for run, versus in against_base(values, list(point.removed)).items():
+            share = point.removed[run]
+            shares = [f"{100 * value:.1f} %" for value in share]
+            rows.append(
+                [str(_temperature(point)), f"`{run}`", *shares, _over_seeds(DECIDED, values[run]), *_verdict(versus)]
+            )
+    return _markdown(heads, rows)
+
+
+def draw_axes(points: Sequence[Point], folder: Path) -> list[Path]:
+    """Two plots: the difference from SimCLR over the false negatives removed, and over the temperature."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    plt.rcParams["svg.hashsalt"] = "reprise"
+    judged = [(point, against_base(point.values(DECIDED), list(point.removed))) for point in points]
+    found = []
+    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    for point, versus in judged:
+        runs = sorted(versus, key=lambda run: point.removed[run].false_negatives)
+        _line(
+            axes,
+            [100 * point.removed[r].false_negatives for r in runs],
+            [versus[r] for r in runs],
+            f"temperature {_temperature(point)}",
+        )
+    axes.set(xlabel="pairs of one class that are no longer pushed apart (%)", xscale="symlog")
+    found.append(_save(figure, axes, folder / "gsimclr-removed.png"))
+    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    for run in judged[0][1]:
+        ordered = sorted(judged, key=lambda pair: _temperature(pair[0]))
+        _line(axes, [_temperature(p) for p, _ in ordered], [v[run] for _, v in ordered], run)
+    axes.set(xlabel="temperature")
+    found.append(_save(figure, axes, folder / "gsimclr-temperature.png"))
+    return found
+
+
+def _line(axes: Any, x: Sequence[float], versus: Sequence[Versus], label: str) -> None:
+    y = np.array([100 * v.difference for v in versus])
+    low = np.array([100 * (v.difference if v.interval.low is None else v.interval.low) for v in versus])
+    high = np.array([100 * (v.difference if v.interval.high is None else v.interval.high) for v in versus])
+    axes.errorbar(x, y, yerr=[y - low, high - y], marker="o", capsize=3, label=label)
+
+
+def _save(figure: Any, axes: Any, path: Path) -> Path:
+    axes.axhline(0, color="0.5", linewidth=1)
+    axes.set_ylabel("linear accuracy - SimCLR's (points)")
+    axes.legend(frameon=False)
+    axes.set_title("mean over seeds and 95 % interval of the paired difference", fontsize=9)
+    figure.savefig(path, dpi=130, metadata={"Software": None})
+    return path
+
+
+def _temperature(point: Point) -> float:
+    return float(point.changes["methods"][BASE]["temperature"])
+
+
+def _over_seeds(metric: str, seeds: Mapping[int, float]) -> str:
+    """Percent, or the figure itself where it is no share: mean and standard deviation."""
+    if not seeds:
+        return ""
+    scale = 1 if metric == "spectrum.rankme" else 100
+    values = [scale * value for value in seeds.values()]
+    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
+
+
+def _verdict(versus: Versus | None) -> list[str]:
+    if versus is None:
+        return ["", ""]
+    low, high = versus.interval
+    limits = f" [{100 * low:+.1f}, {100 * high:+.1f}]" if low is not None and high is not None else ""
+    return [f"{100 * versus.difference:+.1f}{limits}", "" if versus.p is None else f"{versus.p:.3f}"]
+
+
+def _markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in [heads, ["---"] * len(heads), *rows])
+
+
+def main() -> None:
+    """Run, read back, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cifar10", type=Path, help="images of CIFAR-10, for the plans cifar10 and axes")
+    parser.add_argument("--imagenet5", type=Path, help="images of five classes of ImageNet")
+    parser.add_argument("--only", nargs="+", choices=("cifar10", "imagenet5", "axes"), help="these plans")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    options = parser.parse_args()
+    folders = {"cifar10": options.cifar10, "imagenet5": options.imagenet5, "axes": options.cifar10}
+    wanted = options.only or [name for name, folder in folders.items() if folder]
+    for name in wanted:
+        if folders[name] is None or not folders[name].is_dir():
+            parser.error(f"plan {name} needs a folder of images: --{'imagenet5' if name == 'imagenet5' else 'cifar10'}")
+    if not wanted:
+        parser.error("name a folder of images: --cifar10 or --imagenet5, or make gsimclr-table CIFAR10=/path")
+    output = options.output.absolute()
+    points = {name: run_plan(name, folders[name].absolute()) for name in wanted}
+    output.mkdir(parents=True, exist_ok=True)
+    sections = []
+    for name, found in points.items():
+        text = axes_table(found) if name == "axes" else arms_table(found[0])
+        origin = "; ".join(f"`{p.origin['experiment']}` ({p.origin['commit'][:12]})" for p in found)
+        size = ", ".join(f"{found[0].origin[split]} {split}" for split in ("train", "val", "test"))
+        sections.append(f"## {name}\n\n{text}\n\nImages: {size}. Experiments: {origin}.\n")
+    (output / "gsimclr.md").write_text("\n".join(sections), encoding="utf-8")
+    figures = {
+        name: [{**p.origin, "changes": dict(p.changes), "figures": _plain(p)} for p in found]
+        for name, found in points.items()
+    }
+    (output / "figures.json").write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    drawn = draw_axes(points["axes"], output) if "axes" in points else []
+    for path in (output / "gsimclr.md", output / "figures.json", *drawn):
+        print(path)
+
+
+def _plain(point: Point) -> dict[str, Any]:
+    return {m: point.values(m) for m in COLUMNS if m in point.table} | {
+        "removed": {run: share._asdict() for run, share in point.removed.items()}
+    }
+
+
+if __name__ == "__main__":
+    main()

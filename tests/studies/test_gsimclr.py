@@ -1,0 +1,81 @@
+"""The arithmetic of the study, against brute force and by hand; its plans, against the check of params.yaml."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.revisions import Figure
+from pipeline.sweep import load_plan
+from pipeline.sweep_points import points_of, write_changes
+from stages.check.parameters import problems
+from stages.contracts.params import read_yaml
+from stages.measures.statistics import paired_t
+from studies import gsimclr
+
+ROOT = Path(__file__).resolve().parents[2]
+PLANS = sorted((ROOT / "studies").glob("gsimclr_*.yaml"))
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=lambda path: path.stem)
+def test_every_point_of_a_plan_is_a_right_params_yaml(plan: Path, tmp_path: Path) -> None:
+    for point in points_of(load_plan(plan)):
+        shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
+        write_changes(tmp_path / "params.yaml", point.changes)
+        assert problems(read_yaml(tmp_path / "params.yaml")) == []
+
+
+def test_removed_pairs_are_those_that_counting_finds() -> None:
+    rng = np.random.default_rng(0)
+    classes, clusters = rng.integers(0, 3, 40), rng.integers(0, 5, 40)
+    pairs = list(itertools.combinations(range(40), 2))
+    same = [p for p in pairs if classes[p[0]] == classes[p[1]]]
+    other = [p for p in pairs if classes[p[0]] != classes[p[1]]]
+    found = gsimclr.removed(classes, clusters)
+    assert found.false_negatives == sum(clusters[a] == clusters[b] for a, b in same) / len(same)
+    assert found.true_negatives == sum(clusters[a] == clusters[b] for a, b in other) / len(other)
+    assert gsimclr.removed(classes, classes) == (1.0, 0.0)
+    assert gsimclr.removed(classes, np.arange(40)) == (0.0, 0.0)
+
+
+def test_each_kind_of_guiding_is_tested_against_simclr_and_only_these_are_a_family() -> None:
+    values = {
+        "simclr": {0: 0.50, 1: 0.52, 2: 0.51},
+        "gsimclr": {0: 0.53, 1: 0.545, 2: 0.55},
+        "gsimclr_rank": {0: 0.49, 1: 0.53, 2: 0.50},
+        "supervised": {0: 0.9, 1: 0.9, 2: 0.9},
+    }
+    found = gsimclr.against_base(values, ["gsimclr", "gsimclr_rank"])
+    alone = paired_t([0.03, 0.025, 0.04])
+    assert found["gsimclr"].difference == pytest.approx(alone.mean)
+    assert found["gsimclr"].interval == pytest.approx(alone.interval)
+    assert found["gsimclr"].p == pytest.approx(2 * alone.p)  # the smaller of two
+    two = gsimclr.against_base({run: {0: v[0], 1: v[1]} for run, v in values.items()}, ["gsimclr"])
+    assert two["gsimclr"].p is None
+    assert two["gsimclr"].difference == pytest.approx(0.0275)
+
+
+def test_the_table_shows_percent_and_leaves_out_what_was_not_measured() -> None:
+    def seeds(*values: float) -> dict[int, Figure]:
+        return {seed: Figure(value, None, None) for seed, value in enumerate(values)}
+
+    table = {
+        "linear.top1": {"simclr": seeds(0.5, 0.6, 0.7), "gsimclr": seeds(0.6, 0.7, 0.8)},
+        "spectrum.rankme": {"simclr": seeds(20.0, 22.0, 24.0)},
+    }
+    point = gsimclr.Point({}, table, {"gsimclr": gsimclr.Removed(0.031, 0.001)}, {})
+    head, _, simclr, guided = gsimclr.arms_table(point).splitlines()
+    assert head.split(" | ")[1:3] == ["linear P1", "RankMe"]
+    assert simclr == "| `simclr` | 60.0 ± 10.0 | 22.0 ± 2.0 |  |  |  |"
+    assert guided.startswith("| `gsimclr` | 70.0 ± 10.0 |  | +10.0 | 1.000 | 3.1 % |")
+
+
+def test_the_folder_of_images_reaches_every_point() -> None:
+    plan = load_plan(ROOT / "studies/gsimclr_axes.yaml")
+    rooted = gsimclr.rooted(plan, Path("/images"))
+    assert [changes["source"]["root"] for changes in rooted.expanded()] == ["/images"] * 3
+    assert [{**c, "source": 0} for c in rooted.expanded()] == [{**c, "source": 0} for c in plan.expanded()]
