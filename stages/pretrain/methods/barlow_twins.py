@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from stages.networks.heads import Projector
-from stages.pretrain.method import Batch, Context, Method, embed_views
+from stages.pretrain.method import Batch, Context, Method
 from stages.pretrain.params import RecipeParams
 from stages.pretrain.parts.precision import full_precision
 
@@ -79,7 +79,7 @@ class BarlowTwins(Method):
         return [{"params": vectors, "weight_decay": 0.0, "rate_factor": self.params.bias_rate_factor}]
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Both views in one pass; they are standardised apart."""
-        features_2Bd = embed_views(self.backbone, batch.views)
-        first, second = self.projector(features_2Bd).chunk(2)
-        return barlow_loss(first, second, self.params.redundancy), {"features": features_2Bd[: len(first)]}
+        """Each view has batch statistics of its own, in the network as in the loss."""
+        features = [self.backbone(view) for view in batch.views]
+        first, second = (self.projector(h) for h in features)
+        return barlow_loss(first, second, self.params.redundancy), {"features": features[0]}

@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from stages.networks.heads import Projector
-from stages.pretrain.method import Batch, Context, embed_views
+from stages.pretrain.method import Batch, Context
 from stages.pretrain.parts.precision import full_precision
 from stages.pretrain.parts.teacher import TeacherMethod, TeacherParams
 
@@ -63,8 +63,8 @@ class BYOL(TeacherMethod):
         return [] if self.params.decay_predictor else [{"params": list(self.predictor.parameters()), "weight_decay": 0}]
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Equation 3: the loss of both directions."""
-        features_2Bd = embed_views(self.backbone, batch.views)
-        p1, p2 = self.predictor(self.projector(features_2Bd)).chunk(2)
+        """Equation 3: the loss of both directions. Each view has batch statistics of its own, as in the paper."""
+        features = [self.backbone(view) for view in batch.views]
+        p1, p2 = (self.predictor(self.projector(h)) for h in features)
         z1, z2 = (self.taught(view) for view in batch.views)
-        return byol_loss(p1, z2) + byol_loss(p2, z1), {"features": features_2Bd[: len(p1)]}
+        return byol_loss(p1, z2) + byol_loss(p2, z1), {"features": features[0]}

@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from stages.networks.heads import Projector
-from stages.pretrain.method import Batch, Context, embed_views
+from stages.pretrain.method import Batch, Context
 from stages.pretrain.parts.batch_norm import OutputNorm
 from stages.pretrain.parts.info_nce import in_batch_info_nce
 from stages.pretrain.parts.teacher import TeacherMethod, TeacherParams
@@ -64,8 +64,8 @@ class MoCoV3(TeacherMethod):
         self.add_teacher("backbone", "projector", "norm")
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Each view asks, the other's taught projection answers."""
-        features_2Bd = embed_views(self.backbone, batch.views)
-        q1, q2 = self.predictor_norm(self.predictor(self.norm(self.projector(features_2Bd)))).chunk(2)
+        """Each view asks, the other's taught projection answers; each has batch statistics of its own."""
+        features = [self.backbone(view) for view in batch.views]
+        q1, q2 = (self.predictor_norm(self.predictor(self.norm(self.projector(h)))) for h in features)
         k1, k2 = (self.taught(view) for view in batch.views)
-        return moco_v3_loss((q1, k1), (q2, k2), self.params.temperature), {"features": features_2Bd[: len(q1)]}
+        return moco_v3_loss((q1, k1), (q2, k2), self.params.temperature), {"features": features[0]}

@@ -23,7 +23,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from stages.networks.heads import Projector
-from stages.pretrain.method import Batch, Context, Method, embed_views
+from stages.pretrain.method import Batch, Context, Method
 from stages.pretrain.params import RecipeParams
 from stages.pretrain.parts.info_nce import in_batch_info_nce
 from stages.pretrain.parts.precision import full_precision
@@ -65,14 +65,13 @@ class NNCLR(Method):
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The first view's projections enter the support set after they were compared."""
-        features_2Bd = embed_views(self.backbone, batch.views)
-        projections = self.projector(features_2Bd)
-        z1, z2 = projections.chunk(2)
-        p1, p2 = self.predictor(projections).chunk(2)
+        features = [self.backbone(view) for view in batch.views]
+        z1, z2 = (self.projector(h) for h in features)
+        p1, p2 = self.predictor(z1), self.predictor(z2)
         support, temperature = self.queue.stored(), self.params.temperature
         loss = (
             in_batch_info_nce(nearest(z1, support), p2, temperature)
             + in_batch_info_nce(nearest(z2, support), p1, temperature)
         ) / 2.0
         self.queue.push(F.normalize(z1.detach().float(), dim=1))
-        return loss, {"features": features_2Bd[: len(z1)]}
+        return loss, {"features": features[0]}

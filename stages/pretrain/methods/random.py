@@ -1,14 +1,35 @@
 """`random`: an untrained backbone, the floor of every comparison.
 
-Everything that a probe finds here comes from the architecture and the pixels, not from learning.
+Everything that a probe finds here comes from the architecture and the pixels, not from learning. Methods that bring a
+transformer of their own (`msn`, `simmim`) have another floor than `train.backbone`: `transformer` is theirs.
 """
 
 from __future__ import annotations
 
-from stages.pretrain.method import Method
+from typing import Any, Literal
+
+from torch import nn
+
+from stages.pretrain.method import Context, Method
+from stages.pretrain.params import MethodParams
+
+
+class RandomParams(MethodParams):
+    """transformer: an untrained `vit_mini` in place of train.backbone, read at its `token` or its patches' `avg`."""
+
+    transformer: Literal["token", "avg"] | None = None
 
 
 class RandomBackbone(Method):
     """Leaves the backbone as it was initialised."""
 
+    Params = RandomParams
     gradient_free = True
+
+    def __init__(self, backbone: nn.Module, params: RandomParams, context: Context) -> None:
+        super().__init__(backbone, params, context)
+
+    @classmethod
+    def own_backbone(cls, params: RandomParams) -> tuple[str, dict[str, Any]] | None:  # type: ignore[override]
+        """None, or the small transformer with the shape that `msn` and `simmim` have by default."""
+        return None if params.transformer is None else ("vit_mini", {"pool": params.transformer})

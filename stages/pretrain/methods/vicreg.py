@@ -23,7 +23,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from stages.networks.heads import Projector
-from stages.pretrain.method import Batch, Context, Method, embed_views
+from stages.pretrain.method import Batch, Context, Method
 from stages.pretrain.params import RecipeParams
 from stages.pretrain.parts.precision import full_precision
 
@@ -78,9 +78,9 @@ class VICReg(Method):
         self.projector = Projector([backbone.num_features, *[params.hidden] * (params.layers - 1), params.output])
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The three terms are logged as they are, without their weights."""
-        features_2Bd = embed_views(self.backbone, batch.views)
-        first, second = self.projector(features_2Bd).chunk(2)
+        """Each view goes through alone, as in the paper; the terms are logged as they are, without their weights."""
+        features = [self.backbone(view) for view in batch.views]
+        first, second = (self.projector(h) for h in features)
         invariance = invariance_term(first, second, self.params.distance)
         variance = variance_term(first) + variance_term(second)
         covariance = covariance_term(first) + covariance_term(second)
@@ -88,4 +88,4 @@ class VICReg(Method):
             self.params.invariance * invariance + self.params.variance * variance + self.params.covariance * covariance
         )
         terms = {"invariance": invariance, "variance": variance, "covariance": covariance}
-        return loss, {"features": features_2Bd[: len(first)], **terms}
+        return loss, {"features": features[0], **terms}

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from stages.contracts.registry import load_class, names
+from stages.networks.backbones import build_backbone
 from stages.pretrain.method import Batch, Method
 from tests.pretrain.methods.conftest import SMALL, build, random_batch
 
@@ -108,6 +109,34 @@ def test_state_loads_strictly_and_goes_on_alike(name):
         loss, _ = method.step(random_batch(method, seed=9))
         losses.append(float(loss.detach()))
     assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("name", ["barlow_twins", "byol", "moco_v3", "nnclr", "simsiam", "vicreg"])
+def test_each_view_has_batch_statistics_of_its_own(name):
+    """As in the papers' codes: what the first view gives does not depend on the second."""
+    method = build(name, images=16)
+    batch = random_batch(method)
+    other = Batch([batch.views[0], 3.0 * batch.views[1] + 1.0], batch.clusters, batch.rows)
+    alone = method.backbone(batch.views[0]).detach()
+    for found in (batch, other):
+        torch.testing.assert_close(method.step(found)[1]["features"].detach(), alone)
+
+
+@pytest.mark.parametrize("pool", ["token", "avg"])
+def test_the_floor_of_transformers_has_their_shape(pool):
+    """`msn` reads the token, `simmim` the mean of the patches: the same network as theirs, untrained."""
+    kind = load_class("stages.pretrain.methods", "random", Method, "")
+    floor = build_backbone(*_shaped(kind.own_backbone(kind.Params(transformer=pool))))
+    trained = load_class("stages.pretrain.methods", {"token": "msn", "avg": "simmim"}[pool], Method, "")
+    theirs = build_backbone(*_shaped(trained.own_backbone(trained.Params())))
+    assert {k: v.shape for k, v in floor.state_dict().items()} == {k: v.shape for k, v in theirs.state_dict().items()}
+    assert floor.pool == theirs.pool == pool
+    assert kind.own_backbone(kind.Params()) is None
+
+
+def _shaped(own: tuple[str, dict] | None) -> tuple[str, int, int, str, dict]:
+    assert own is not None
+    return own[0], 3, 16, "small", own[1]
 
 
 def test_every_new_method_has_small_heads_here():
