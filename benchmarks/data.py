@@ -1,8 +1,8 @@
 """Sharding and reading against WebDataset on the same files: `python -m benchmarks.data FOLDER --images 10000`.
 
 Everything is measured in this one process, one core, each step `--repeats` times after a warm-up; medians and
-spreads go to stdout as JSON, with the ratios against the peer measured beside it. Files are read once before
-the clock starts, so the disk cache is warm for all.
+spreads go to stdout as JSON (and to a file with `--json`), with the ratios against the peer measured beside it.
+Files are read once before the clock starts, so the disk cache is warm for all.
 """
 
 from __future__ import annotations
@@ -83,12 +83,15 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="images, in a layout of the folder source")
     parser.add_argument("--images", type=int, default=10_000, help="at most so many, the first by key")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory(prefix="reprise-bench-") as scratch:
         report = measure(options.folder, options.images, options.repeats, Path(scratch))
-    json.dump(report, sys.stdout, indent=2)
-    print()
+    text = json.dumps(report, indent=2)
+    print(text)
+    if options.json:
+        options.json.write_text(text + "\n", encoding="utf-8")
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 BLOCK = 512
 END = b"\0" * (2 * BLOCK)
-
+_ZEROS = bytes(BLOCK)
 
 _OWNER = b"0000644\0" + b"0000000\0" * 2
 _TIME = b"00000000000\0"
@@ -26,17 +26,17 @@ def header(name: str, size: int) -> bytes:
         raise ValueError(f"ustar holds names of 100 characters and files below 8 GiB, not {name!r} of {size} bytes")
     length = b"%011o\0" % size
     checksum = b"%06o\0 " % (sum(encoded) + sum(length) + _CONSTANT_SUM)
-    return b"".join((encoded, bytes(100 - len(encoded)), _OWNER, length, _TIME, checksum, _REST))
+    return b"".join((encoded, _ZEROS[len(encoded) : 100], _OWNER, length, _TIME, checksum, _REST))
 
 
 def padding(size: int) -> bytes:
     """Zeros that fill the last block of a member of `size` bytes."""
-    return b"\0" * (-size % BLOCK)
+    return _ZEROS[: -size % BLOCK]
 
 
 def member(name: str, data: bytes) -> bytes:
     """Header, data and padding of one file; its data start `BLOCK` bytes in."""
-    return header(name, len(data)) + data + padding(len(data))
+    return b"".join((header(name, len(data)), data, padding(len(data))))
 
 
 def member_size(size: int) -> int:

@@ -11,7 +11,7 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from stages.contracts import images, ustar
-from stages.contracts.atomic import atomic_file
+from stages.contracts.atomic import atomic_file, explained_storage
 from stages.contracts.errors import ImageRefused, ShardError
 from stages.contracts.images import EXTENSIONS, compressed_png, decode, resize
 from stages.contracts.listing import opened
@@ -29,8 +29,11 @@ from stages.contracts.shards import INDEX, INDEX_SCHEMA, write_index
 from stages.runtime.progress import Progress
 from stages.shard.params import ShardParams
 
+Columns = dict[str, list[Any]]  # of the index, by name
 CODE = (Path(__file__).parent, *(Path(str(module.__file__)) for module in (images, ustar)))  # what the bytes depend on
 _ENTRIES = ".json"  # after the name of a tar: its rows of the index, until all tars are done
+_WRITE_BYTES = 1 << 18  # of a tar at once: a call for each member takes four times as long
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WORTH_PROCESSES = 64 << 20  # bytes to pack; below, starting processes takes longer than the work
 
 
@@ -53,35 +56,40 @@ def write_shards(manifest: pa.Table, params: ShardParams, output: Path, workers:
         ShardError: a source file is missing or changed since ingest.
     """
     plans = plan(manifest, params)
-    place = work or output
-    index = [entry for p in plans for entry in _finished(p, place)]
-    finished = {entry["shard"] for entry in index}
-    with Progress("shard", manifest.num_rows, done=len(index)) as progress:
-        for entries in _write_all([p for p in plans if p.name not in finished], params, place, workers):
-            index += entries
-            progress.advance(len(entries))
-    for p in plans:
-        if work is not None:
+    finished = {p.name: columns for p in plans if work and (columns := _finished(p, work))}
+    done = sum(len(columns["key"]) for columns in finished.values())
+    with Progress("shard", manifest.num_rows, done=done) as progress:
+        for columns in _write_all(
+            [p for p in plans if p.name not in finished], params, work or output, workers, work is not None
+        ):
+            finished[columns["shard"][0]] = columns
+            progress.advance(len(columns["key"]))
+    if work is not None:
+        for p in plans:
             shutil.move(work / p.name, output / p.name)
-        (place / f"{p.name}{_ENTRIES}").unlink()
-    write_index(output / INDEX, pa.Table.from_pylist(index, schema=INDEX_SCHEMA))
+            (work / f"{p.name}{_ENTRIES}").unlink()
+    write_index(output / INDEX, _table(finished.values()))
     return len(plans)
 
 
-def _finished(shard: Plan, place: Path) -> list[dict[str, Any]]:
-    """Index rows of a tar that is already there whole, else nothing."""
+def _table(parts: Iterable[Columns]) -> pa.Table:
+    return pa.concat_tables([INDEX_SCHEMA.empty_table(), *(pa.table(part, schema=INDEX_SCHEMA) for part in parts)])
+
+
+def _finished(shard: Plan, work: Path) -> Columns | None:
+    """Index rows of a tar that is already there whole."""
     try:
-        entries = json.loads((place / f"{shard.name}{_ENTRIES}").read_text(encoding="utf-8"))
-        size = (place / shard.name).stat().st_size
+        columns = json.loads((work / f"{shard.name}{_ENTRIES}").read_text(encoding="utf-8"))
+        size = (work / shard.name).stat().st_size
     except (OSError, ValueError):
-        return []
-    whole = size == _end(entries) and [e["key"] for e in entries] == [row["key"] for row in shard.rows]
-    return entries if whole else []
+        return None
+    whole = size == _end(columns) and columns["key"] == [row["key"] for row in shard.rows]
+    return columns if whole else None
 
 
-def _end(entries: list[dict[str, Any]]) -> int:
+def _end(columns: Columns) -> int:
     """Length of the tar that these index rows describe."""
-    last = entries[-1]
+    last = {name: values[-1] for name, values in columns.items()}
     after = last["offset"] - ustar.BLOCK + ustar.member_size(last["bytes"]) + ustar.member_size(len(_json(last)))
     return int(after) + len(ustar.END)
 
@@ -125,16 +133,18 @@ def _upper_bound(row: dict[str, Any], max_side: int) -> int:
     return ustar.member_size(size) + ustar.member_size(256 + 12 * len(row["group"] or ""))
 
 
-def _write_all(plans: list[Plan], params: ShardParams, output: Path, workers: int) -> Iterator[list[dict[str, Any]]]:
+def _write_all(
+    plans: list[Plan], params: ShardParams, output: Path, workers: int, resumable: bool
+) -> Iterator[Columns]:
     if workers == 1 or len(plans) <= 1 or sum(p.bytes for p in plans) < _WORTH_PROCESSES:
-        yield from (write_shard(p, params, output) for p in plans)
+        yield from (write_shard(p, params, output, resumable) for p in plans)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
         min(workers, len(plans)), mp_context=context, initializer=_prepare_worker, initargs=(os.getpid(),)
     ) as pool:
         try:
-            for future in as_completed([pool.submit(write_shard, p, params, output) for p in plans]):
+            for future in as_completed([pool.submit(write_shard, p, params, output, resumable) for p in plans]):
                 yield future.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -153,40 +163,36 @@ def _prepare_worker(parent: int) -> None:
     cv2.setNumThreads(1)
 
 
-def write_shard(shard: Plan, params: ShardParams, output: Path) -> list[dict[str, Any]]:
-    """Write one tar, and beside it its rows of the index, which it returns; both appear whole or not at all."""
-    entries = []
+def write_shard(shard: Plan, params: ShardParams, output: Path, resumable: bool = True) -> Columns:
+    """Write one tar, which appears whole or not at all; returns its rows of the index.
+
+    Args:
+        resumable: keep these rows beside it for `_finished`, where a file that a kill cut short is not readable JSON.
+    """
+    columns: Columns = {name: [row[name] for row in shard.rows] for name in ("key", "split", "channels", "group")}
+    columns |= {"shard": [shard.name] * len(shard.rows)}
+    stored: list[tuple[int, int, str, str, int, int]] = []
+    waiting: list[bytes] = []
+    offset = written = 0
     with atomic_file(output / shard.name) as file:
-        offset = 0
         for row in shard.rows:
             data, extension, sha256, width, height = _stored(row, params.max_side)
-            facts = {
-                "key": row["key"],
-                "split": row["split"],
-                "width": width,
-                "height": height,
-                "channels": row["channels"],
-                "group": row["group"],
-            }
+            stored.append((offset + ustar.BLOCK, len(data), extension, sha256, width, height))
             image = ustar.member(f"{row['key']}.{extension}", data)
-            card = ustar.member(f"{row['key']}.json", _json(facts))
-            file.write(image)
-            file.write(card)
-            entries.append(
-                facts
-                | {
-                    "shard": shard.name,
-                    "offset": offset + ustar.BLOCK,
-                    "bytes": len(data),
-                    "ext": extension,
-                    "sha256": sha256,
-                }
-            )
+            card = ustar.member(f"{row['key']}.json", _json(row | {"width": width, "height": height}))
+            waiting += (image, card)
             offset += len(image) + len(card)
-        file.write(ustar.END)
-    with atomic_file(output / f"{shard.name}{_ENTRIES}", "w") as beside:
-        beside.write(json.dumps(entries))  # in one line: indenting takes as long as all the rest
-    return entries
+            if offset - written >= _WRITE_BYTES:
+                file.write(b"".join(waiting))
+                waiting, written = [], offset
+        file.write(b"".join((*waiting, ustar.END)))
+    names = ("offset", "bytes", "ext", "sha256", "width", "height")
+    columns |= {name: list(values) for name, values in zip(names, zip(*stored, strict=True), strict=True)}
+    if resumable:
+        beside = output / f"{shard.name}{_ENTRIES}"
+        with explained_storage(beside):
+            beside.write_text(json.dumps(columns), encoding="utf-8")
+    return columns
 
 
 def _json(facts: dict[str, Any]) -> bytes:
@@ -215,16 +221,33 @@ def _stored(row: dict[str, Any], max_side: int) -> tuple[bytes, str, str, int, i
 
 
 def _source_bytes(row: dict[str, Any]) -> bytes:
+    """The bytes that ingest saw: whatever lies there, their hash vouches for them. Else the reason is found out."""
     try:
-        with opened(row["path"]) as descriptor:
-            data = os.pread(
-                descriptor, row["bytes"] + (row["offset"] == 0), row["offset"]
-            )  # one more: a file that grew
+        descriptor = os.open(row["path"], _READ)
+        try:
+            data = _read(descriptor, row)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        data = b""
+    if _as_ingested(row, data):
+        return data
+    try:
+        with opened(row["path"]) as descriptor:  # also follows links inside the root
+            data = _read(descriptor, row)
     except ImageRefused as refusal:
         raise _changed(row, f"{refusal.what}: {refusal.found}") from refusal
-    if len(data) != row["bytes"] or hashlib.sha256(data).hexdigest() != row["sha256"]:
+    if not _as_ingested(row, data):
         raise _changed(row, "other bytes than ingest saw")
     return data
+
+
+def _read(descriptor: int, row: dict[str, Any]) -> bytes:
+    return os.pread(descriptor, row["bytes"] + (row["offset"] == 0), row["offset"])  # one more: a file that grew
+
+
+def _as_ingested(row: dict[str, Any], data: bytes) -> bool:
+    return len(data) == row["bytes"] and hashlib.sha256(data).hexdigest() == row["sha256"]
 
 
 def _changed(row: dict[str, Any], found: str) -> ShardError:
