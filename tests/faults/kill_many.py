@@ -1,10 +1,11 @@
 """`python -m tests.faults.kill_many --kills 100 --seed 0 --project DIR`: kill the default graph again and again.
 
-A git clone of this repository runs its graph; a random signal hits DVC, the stage, or all of the run, which is
-started again: half of the times at a random moment, half while a stage chosen at random is at work. When the graph
-completes, its dvc.lock is compared with that of an uninterrupted run, everything is removed, and it starts from
-nothing, until there were enough kills and the last graph is done. Prints one line a kill and the counts; exits
-with 1 if anything was left, held, doubled or different.
+A git clone of this repository runs its graph once undisturbed, and the times of its stages are written down. Then
+it runs from nothing again and again, and each such pass is killed some twenty times: SIGINT, SIGTERM or SIGKILL to
+DVC, the stage, or all of the run, which is started again. Half of the moments are drawn from the time that the
+undisturbed run took, so long stages are hit often; half from the kinds of stages, so the short ones are hit as
+well. When a pass completes, its dvc.lock is compared with that of the undisturbed run. Prints one line a kill and
+the counts; exits with 1 if anything was left, held, doubled or different.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from random import Random
 
@@ -28,16 +31,15 @@ from tests.faults.killing import (
     family,
     finish,
     held_locks,
+    into,
     kill_once,
     leftovers,
+    stage_at_work,
+    start,
     watching,
 )
 from tests.faults.reduced import read, write
 
-STAGES = (
-    "stages.check", "stages.ingest", "stages.validate", "stages.shard", "stages.mine.features", "stages.mine",
-    "stages.pretrain", "stages.embed", "stages.probe", "stages.summary", "stages.report",
-)  # fmt: skip
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -45,28 +47,46 @@ def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.kill_many", description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--a-pass", type=int, default=20, help="kills in each pass of the graph")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--project", type=Path, required=True, help="a folder to make; the clone and its log go there")
-    parser.add_argument(
-        "--seconds", type=float, default=60.0, help="a kill comes this long after a start at the latest"
-    )
     parser.add_argument("--limit", type=float, default=float("inf"), help="seconds after which no further kill is made")
     parser.add_argument("--epochs", type=int, help="train this long, and the autoencoder a fourth of it")
     options = parser.parse_args()
-    os.environ["PYTHONPATH"] = str(options.project.resolve() / "clone")  # the clone's code, not an installed one
-    report = rounds(
-        options.project.resolve(), options.kills, Random(options.seed), options.seconds, options.limit, options.epochs
-    )
+    project = options.project.resolve()
+    os.environ["PYTHONPATH"] = str(project / "clone")  # the clone's code, not an installed one
+    report = passes(project, options.kills, options.a_pass, Random(options.seed), options.limit, options.epochs)
     print(json.dumps(report, indent=2))
     return int(
         any(report[name] for name in ("orphans", "stuck_locks", "second_trainers", "hash_differences", "failed"))
     )
 
 
-def rounds(
-    folder: Path, kills: int, rng: Random, seconds: float, limit: float, epochs: int | None
-) -> dict[str, object]:
-    """Reference run, then kills and restarts; see the module."""
+@dataclass
+class Found:
+    """What the kills met and what they left."""
+
+    stages: Counter[str] = field(default_factory=Counter)
+    signals: Counter[str] = field(default_factory=Counter)
+    orphans: list[str] = field(default_factory=list)
+    stuck: list[str] = field(default_factory=list)
+    twins: list[str] = field(default_factory=list)
+    different: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    completed: int = 0
+
+
+@dataclass(frozen=True)
+class Span:
+    """When a stage ran in the undisturbed run: its command line, and seconds since the start of that run."""
+
+    line: str
+    begin: float
+    end: float
+
+
+def passes(folder: Path, kills: int, a_pass: int, rng: Random, limit: float, epochs: int | None) -> dict[str, object]:
+    """The undisturbed run, then kills and restarts; see the module."""
     folder.mkdir(parents=True)
     root, log = folder / "clone", folder / "log.txt"
     subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(root)], check=True)
@@ -75,72 +95,100 @@ def rounds(
         params["train"] |= {"epochs": epochs, "warmup_epochs": 1}
         params["extractors"]["dae"]["epochs"] = max(1, epochs // 4)
         write(root / "params.yaml", params)
-    began = time.monotonic()
     from_nothing(root)
-    assert finish(root, REPRISE, log, 3600) == 0, log.read_text()[-2000:]
+    spans, reference = undisturbed(root, log)
     want = (root / "dvc.lock").read_bytes()
-    reference = time.monotonic() - began
-    print(f"reference run: {reference:.0f} s", flush=True)
-    from_nothing(root)
-    found: dict[str, object] = {"reference_seconds": round(reference)}
-    orphans: list[str] = []
-    stuck: list[str] = []
-    twins: list[str] = []
-    different: list[str] = []
-    failed: list[str] = []
-    stages: Counter[str] = Counter()
-    done = completed = 0
-    began = time.monotonic()
-    while done < kills and time.monotonic() - began < limit:
-        target, signum = rng.choice(TARGETS), rng.choice(SIGNALS)
-        stage = rng.choice(STAGES) if rng.random() < 0.5 else ""
+    print(f"undisturbed run: {len(spans)} stages, {reference:.0f} s", flush=True)
+    found, began = Found(), time.monotonic()
+    kinds: list[tuple[str, int]] = []  # target and signal: each pair comes equally often, in random order
+    while found.signals.total() < kills and time.monotonic() - began < limit:
+        from_nothing(root)
+        for place, seconds in moments(spans, min(a_pass, kills - found.signals.total()), rng):
+            if time.monotonic() - began > limit:
+                break
+            if not kinds:
+                kinds = list(product(TARGETS, SIGNALS))
+                rng.shuffle(kinds)
+            target, signum = kinds[-1]
+            until = into(root, [span.line for span in spans], place, seconds)
+            with watching(root) as seen:
+                killed = kill_once(root, target, signum, log, rng, until, REPRISE)
+            found.twins += seen
+            found.orphans += killed.left
+            for process in family(root) if killed.left else []:
+                process.kill()
+            found.stuck += held_locks(root)
+            if not killed.told:  # it ended first
+                break
+            kinds.pop()
+            found.stages[killed.stage or "between two stages"] += 1
+            found.signals[f"{signal.Signals(signum).name} to {target}"] += 1
+            met = f"{len(killed.told)} processes, {killed.stage or 'between two stages'}"
+            print(f"{found.signals.total()}: {signal.Signals(signum).name} to {target} ({met})", flush=True)
         with watching(root) as seen:
-            killed = kill_once(root, target, signum, log, rng, (0.2, seconds), REPRISE, stage)
-        twins += seen
-        orphans += killed.left
-        for process in family(root) if killed.left else []:
-            process.kill()
-        stuck += held_locks(root)
-        done += bool(killed.told)
-        stages[killed.stage or "between two stages"] += bool(killed.told)
-        met = (
-            f"{len(killed.told)} processes, {killed.stage or 'between two stages'}" if killed.told else "it ended first"
-        )
-        print(f"{done}: {signal.Signals(signum).name} to {target} ({met})", flush=True)
-        if not killed.told:
-            completed += compare(root, want, log, different, failed)
-            from_nothing(root)
-    with watching(root) as seen:
-        if finish(root, REPRISE, log, 3600):
-            failed.append(log.read_text()[-500:])
-    twins += seen
-    completed += compare(root, want, log, different, failed)
-    return found | {
+            compare(root, want, log, found)
+        found.twins += seen
+    return {
+        "undisturbed_seconds": round(reference),
+        "stages": len(spans),
         "epochs": read(root / "params.yaml")["train"]["epochs"],
-        "kills": done,
-        "while": dict(stages.most_common()),
-        "graphs_completed": completed,
-        "orphans": len(orphans),
-        "stuck_locks": len(stuck),
-        "second_trainers": len(twins),
-        "hash_differences": len(different),
-        "failed": len(failed),
+        "kills": found.signals.total(),
+        "while": dict(found.stages.most_common()),
+        "signals": dict(sorted(found.signals.items())),
+        "graphs_completed": found.completed,
+        "orphans": len(found.orphans),
+        "stuck_locks": len(found.stuck),
+        "second_trainers": len(found.twins),
+        "hash_differences": len(found.different),
+        "failed": len(found.failed),
         "minutes": round((time.monotonic() - began) / 60, 1),
-        "details": orphans + stuck + twins + different + failed,
+        "details": found.orphans + found.stuck + found.twins + found.different + found.failed,
     }
 
 
-def compare(root: Path, want: bytes, log: Path, different: list[str], failed: list[str]) -> int:
-    """Bring the graph to its end and hold it against the reference; 1 if it got there."""
+def undisturbed(root: Path, log: Path) -> tuple[list[Span], float]:
+    """Run the whole graph and note when each stage was at work; the spans in order, and the seconds of all."""
+    spans: dict[str, Span] = {}
+    began = time.monotonic()
+    process = start(root, REPRISE, log)
+    while process.poll() is None:
+        line, now = stage_at_work(root)[0], time.monotonic() - began
+        if line:
+            spans[line] = Span(line, spans[line].begin if line in spans else now, now)
+        time.sleep(0.05)
+    assert process.returncode == 0, log.read_text()[-2000:]
+    return list(spans.values()), time.monotonic() - began
+
+
+def moments(spans: list[Span], kills: int, rng: Random) -> list[tuple[int, float]]:
+    """When to kill in one pass, in order: the stage's place, -1 for what comes before the first, and seconds in it."""
+    kinds = defaultdict(list)
+    for place, span in enumerate(spans):
+        kinds[span.line.split(" ")[0]].append(place)
+    drawn = []
+    for number in range(kills):
+        if number % 2:
+            time_of_all = rng.uniform(0, spans[-1].end)
+            place = sum(span.begin <= time_of_all for span in spans) - 1
+            drawn.append((place, time_of_all - (spans[place].begin if place >= 0 else 0.0)))
+        else:
+            place = rng.choice(kinds[rng.choice(list(kinds))])
+            drawn.append((place, rng.uniform(0, spans[place].end - spans[place].begin)))
+    return sorted(drawn)
+
+
+def compare(root: Path, want: bytes, log: Path, found: Found) -> None:
+    """Bring the graph to its end and hold it against the undisturbed one."""
     if finish(root, REPRISE, log, 3600):
-        failed.append(log.read_text()[-500:])
-        return 0
+        found.failed.append(log.read_text()[-500:])
+        return
+    differences = leftovers(root)
     if (root / "dvc.lock").read_bytes() != want:
-        different.append(f"dvc.lock of graph in {root}")
-        shutil.copy(root / "dvc.lock", root.with_name(f"different-{len(different)}.lock"))
-    different.extend(leftovers(root))
-    print("completed: the same dvc.lock" if not different else f"completed, {different}", flush=True)
-    return 1
+        differences.append(f"dvc.lock of pass {found.completed}")
+        shutil.copy(root / "dvc.lock", root.with_name(f"different-{found.completed}.lock"))
+    found.completed += 1
+    found.different += differences
+    print(f"completed: {differences or 'the same dvc.lock'}", flush=True)
 
 
 def from_nothing(root: Path) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,13 +125,15 @@ def watching(root: Path) -> Iterator[list[str]]:
 
 
 def orphans(root: Path, seconds: float = SETTLE_SECONDS) -> list[str]:
-    """Command lines of what still runs in the project `seconds` after its run has ended."""
-    end = time.monotonic() + seconds
-    while left := family(root):
-        if time.monotonic() > end:
-            return [f"{p.pid} {' '.join(words(p))}" for p in left]
+    """Command lines of what still runs in the project `seconds` after its run has ended.
+
+    Looks are counted, not the clock: a machine that was frozen in between gave nobody the time to end.
+    """
+    for _ in range(round(seconds / 0.05)):
+        if not family(root):
+            return []
         time.sleep(0.05)
-    return []
+    return [f"{p.pid} {' '.join(words(p))}" for p in family(root)]
 
 
 def held_locks(root: Path) -> list[str]:
@@ -172,7 +175,7 @@ class Kill:
 
     Attributes:
         told: command lines that got the signal; empty when the run ended first.
-        stage: the package of the stage that was running, "" between two stages.
+        stage: the module of the stage that was hit or running ("stages.pretrain"), "" between two stages.
         left: what still ran `SETTLE_SECONDS` after the run had ended.
     """
 
@@ -181,9 +184,17 @@ class Kill:
     left: list[str]
 
 
-def stage_at_work(root: Path) -> str:
-    """The package of the stage that runs in `root` ("stages.pretrain"), "" for none."""
-    return next((words(p)[1] for p in family(root) if role(p) == "stage"), "")
+def stage_at_work(root: Path) -> tuple[str, float]:
+    """Command line of the stage that DVC runs in `root` ("stages.pretrain --run simclr --seed 0"), and its start.
+
+    ("", 0.0) for none. What reads the source before DVC starts is none either.
+    """
+    running = [(p, words(p)[1:]) for p in family(root) if role(p) == "stage"]
+    for process, line in running:
+        if line and line[0] != "stages.ingest.scan":
+            with suppress(psutil.Error):
+                return " ".join(line), process.create_time()
+    return "", 0.0
 
 
 def kill_once(
@@ -192,32 +203,49 @@ def kill_once(
     signum: int,
     log: Path,
     rng: Random,
-    within: tuple[float, float],
+    until: Callable[[subprocess.Popen[bytes]], None],
     command: Sequence[str],
-    stage: str = "",
 ) -> Kill:
-    """Start a run, kill after a random time, wait for its end.
+    """Start a run, kill at a moment, wait for its end.
 
     A signal that changes nothing (DVC ignores SIGINT while a command runs) is followed by SIGTERM to everything,
     so that the run does end early.
 
     Args:
-        within: seconds after the start.
-        stage: wait for this stage first, at most `within[1]` seconds, and kill up to three seconds after its start.
+        until: waits, given the run, for the moment to kill it, or for its end.
     """
     driver = start(root, command, log)
-    if stage:
-        end = time.monotonic() + within[1]
-        while driver.poll() is None and time.monotonic() < end and stage_at_work(root) != stage:
-            time.sleep(0.05)
-        within = (0.0, 3.0)
-    with suppress(subprocess.TimeoutExpired):
-        driver.wait(timeout=rng.uniform(*within))
-    met = stage_at_work(root)
+    until(driver)
+    met = stage_at_work(root)[0].split(" ")[0]
     told = kill(root, driver, target, signum)
+    hit = [found[1] for line in told if (found := re.match(r"-m (stages\.\S+)", line))]
     try:
         driver.wait(timeout=rng.uniform(5, 10))
     except subprocess.TimeoutExpired:
         kill(root, driver, "group", signal.SIGTERM)
     driver.wait(timeout=300)
-    return Kill(told, met, orphans(root))
+    return Kill(told, hit[0] if hit else met, orphans(root))
+
+
+def after(seconds: float) -> Callable[[subprocess.Popen[bytes]], None]:
+    """This long after the start of a run."""
+
+    def until(driver: subprocess.Popen[bytes]) -> None:
+        with suppress(subprocess.TimeoutExpired):
+            driver.wait(timeout=seconds)
+
+    return until
+
+
+def into(root: Path, order: Sequence[str], place: int, seconds: float) -> Callable[[subprocess.Popen[bytes]], None]:
+    """This long after the stage at `place` of the order, or one behind it, has begun; -1 is the start of the run."""
+
+    def until(driver: subprocess.Popen[bytes]) -> None:
+        begun = time.time() if place < 0 else 0.0
+        while driver.poll() is None and not (begun and time.time() - begun >= seconds):
+            if not begun:
+                line, started = stage_at_work(root)
+                begun = started if line in order[place:] else 0.0
+            time.sleep(0.05)
+
+    return until

@@ -20,6 +20,7 @@ from tests.faults.killing import (
     REPRISE,
     SIGNALS,
     TARGETS,
+    after,
     family,
     finish,
     held_locks,
@@ -68,7 +69,7 @@ def kill_and_check(
 ) -> list[str]:
     log = root.with_name("log.txt")
     with watching(root) as twins:
-        killed = kill_once(root, target, signum, log, rng, within, command)
+        killed = kill_once(root, target, signum, log, rng, after(rng.uniform(*within)), command)
     assert killed.left == []
     assert twins == []
     assert held_locks(root) == []
