@@ -41,8 +41,9 @@ def main(argv: list[str]) -> None:
     argparse.ArgumentParser(
         prog="python -m stages.ingest.scan", description="Write source.lock.json: what the source holds now."
     ).parse_args(argv)
+    known = LOCK_FILE.exists()
     if scan():
-        print(f"{LOCK_FILE}: the source changed")
+        print(f"{LOCK_FILE}: {'the source changed' if known else 'the source is listed for the first time'}")
 
 
 if __name__ == "__main__":
