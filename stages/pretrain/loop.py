@@ -20,7 +20,7 @@ from stages.measures.spectrum import feature_std, rankme
 from stages.networks.state import arrays_of, load_optimizer, tensors_of
 from stages.pretrain.method import Batch, Method
 from stages.pretrain.params import TrainParams
-from stages.pretrain.parts.optimization import build_optimizer, learning_rate_at, scaled_learning_rate
+from stages.pretrain.parts.optimization import build_optimizer, learning_rate_at, scaled_learning_rate, weight_decay_at
 from stages.pretrain.sampler import batch_count
 from stages.runtime.device import Compute
 from stages.runtime.progress import Progress
@@ -91,6 +91,9 @@ def train(
                 rate = learning_rate_at(done.step, steps, warmup, peak)
                 for group in optimizer.param_groups:
                     group["lr"] = (peak if group.get("constant_rate") else rate) * group.get("rate_factor", 1.0)
+                    if "weight_decay_end" in group:
+                        start, end = group["weight_decay_start"], group["weight_decay_end"]
+                        group["weight_decay"] = weight_decay_at(done.step / steps, start, end)
                 views = [v.to(device, non_blocking=True) for v in make_views(rows, epoch, number)]
                 labels, places = (torch.from_numpy(v).to(device, non_blocking=True) for v in (clusters[rows], rows))
                 batch = Batch(views, labels, places)

@@ -105,8 +105,9 @@ class Method(nn.Module):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Parameters that are optimised in their own way; all others follow `train`.
 
-        Each group names `params`, and may set `weight_decay`, `constant_rate` (True: the scaled learning rate
-        without warm-up and decay) and `rate_factor` (times the learning rate).
+        Each group names `params`, and may set `weight_decay`, `weight_decay_end` (reached by a cosine at the last
+        step), `constant_rate` (True: the scaled learning rate without warm-up and decay) and `rate_factor` (times the
+        learning rate).
         """
         return []
 

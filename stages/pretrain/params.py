@@ -32,7 +32,7 @@ class TrainParams(StrictModel):
     stem: Literal["auto", "small", "imagenet"] = "auto"
     epochs: Annotated[int, Field(ge=1, le=100_000)]
     batch_size: Annotated[int, Field(ge=2, le=1_000_000)]  # global, over all ranks
-    optimizer: Literal["sgd", "adamw"]
+    optimizer: Literal["sgd", "adamw", "lars"]
     learning_rate: Annotated[float, Field(gt=0)]  # at REFERENCE_BATCH
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)]
@@ -46,7 +46,7 @@ class TrainParams(StrictModel):
 class MethodParams(StrictModel):
     """Base of every method's parameters: whatever of `train` a run may set for itself; None takes `train`'s value."""
 
-    optimizer: Literal["sgd", "adamw"] | None = None
+    optimizer: Literal["sgd", "adamw", "lars"] | None = None
     learning_rate: Annotated[float, Field(gt=0)] | None = None
     weight_decay: Annotated[float, Field(ge=0)] | None = None
     warmup_epochs: Annotated[int, Field(ge=0, le=100_000)] | None = None

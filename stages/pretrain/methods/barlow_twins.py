@@ -6,9 +6,10 @@ Authors' code: facebookresearch/barlowtwins.
 Idea: each dimension agrees between the views (diagonal 1) and says something of its own (0 elsewhere). No negatives,
 no asymmetry.
 
-Deviations: SGD or AdamW instead of LARS. Outputs are standardised over the batch with the biased deviation, as the
-authors' batch normalisation does (other implementations take the unbiased one, which leaves the diagonal below 1),
-and with its 1e-5 under the root, which equation 2 does not have. Widths of the paper: 8192 in all three layers.
+Deviations: outputs are standardised over the batch with the biased deviation, as the authors' batch normalisation
+does (other implementations take the unbiased one, which leaves the diagonal below 1), and with its 1e-5 under the root,
+which equation 2 does not have. The optimiser is `train`'s unless `recipe: paper` asks for LARS. Widths of the paper:
+8192 in all three layers.
 
 Shape legend: B batch, d projection.
 """
@@ -35,7 +36,7 @@ class BarlowTwinsParams(RecipeParams):
     for LARS, which leaves these out of its adaptation; 1 is right for plain SGD).
     """
 
-    PAPER: ClassVar = {"learning_rate": 0.2, "weight_decay": 1.5e-6, "warmup_epochs": 10}
+    PAPER: ClassVar = {"optimizer": "lars", "learning_rate": 0.2, "weight_decay": 1.5e-6, "warmup_epochs": 10}
     redundancy: Annotated[float, Field(ge=0)] = 0.0051
     hidden: Annotated[int, Field(ge=1, le=65536)] = 512
     output: Annotated[int, Field(ge=1, le=65536)] = 512

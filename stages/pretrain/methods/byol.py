@@ -6,8 +6,9 @@ code: google-deepmind/deepmind-research, byol.
 Idea: an online network predicts, from one view, the projection that a target network gives the other view; the target
 is a moving average of the online network. The predictor and the average keep it from collapsing.
 
-Deviations: SGD or AdamW instead of LARS (paper: base rate 0.2, decay 1.5e-6, batch 4096); both views are drawn alike,
-where the paper blurs one always and solarises the other sometimes. Widths of the paper: 4096 hidden, 256 out.
+Deviations: both views are drawn alike, where the paper blurs one always and solarises the other sometimes. The
+optimiser is `train`'s unless `recipe: paper` asks for the paper's (LARS, batch 4096). Widths of the paper: 4096 hidden,
+256 out.
 
 Shape legend: B batch, d features.
 """
@@ -32,7 +33,7 @@ class BYOLParams(TeacherParams):
     momentum starts at 0.996 in the paper's 1000 epochs, at 0.99 for 300 and 0.97 for shorter ones (appendix).
     """
 
-    PAPER: ClassVar = {"learning_rate": 0.2, "weight_decay": 1.5e-6, "warmup_epochs": 10}
+    PAPER: ClassVar = {"optimizer": "lars", "learning_rate": 0.2, "weight_decay": 1.5e-6, "warmup_epochs": 10}
     hidden: Annotated[int, Field(ge=1, le=65536)] = 256
     output: Annotated[int, Field(ge=1, le=65536)] = 128
     decay_predictor: bool = True

@@ -9,8 +9,8 @@ classifier's fixed weights, centroids; several clusterings of one memory are sev
 of the centroids, clusters need not be matched between epochs.
 
 Deviations: the first epoch fills the memory while nothing is learned from it (loss 0; the authors make an extra pass);
-there is one memory, of the first large crop (the authors take turns between two). SGD or AdamW instead of LARS. Paper:
-three heads of 3000 prototypes, projector 2048-128, multi-crop as in `swav`.
+there is one memory, of the first large crop (the authors take turns between two). The optimiser is `train`'s unless
+`recipe: paper` asks for LARS. Paper: three heads of 3000 prototypes, projector 2048-128, multi-crop as in `swav`.
 
 Shape legend: B batch, V crops, K prototypes, n images.
 """
@@ -37,7 +37,7 @@ from stages.runtime.seeding import torch_rng
 class DeepClusterV2Params(MultiCropParams, RecipeParams):
     """prototypes: K of each head; no more than there are images. clusterings: heads. iterations: of k-means."""
 
-    PAPER: ClassVar = {"optimizer": "sgd", "learning_rate": 0.6, "weight_decay": 1e-6, "warmup_epochs": 0}
+    PAPER: ClassVar = {"optimizer": "lars", "learning_rate": 0.6, "weight_decay": 1e-6, "warmup_epochs": 0}
     temperature: Annotated[float, Field(gt=0, le=10)] = 0.1
     prototypes: Annotated[int, Field(ge=2, le=1_000_000)] = 256
     clusterings: Annotated[int, Field(ge=1, le=16)] = 3

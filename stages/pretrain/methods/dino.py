@@ -7,10 +7,10 @@ Idea: the teacher, an average of the student, sees the large crops, the student 
 each teacher output of another crop. Centring alone would end in equal outputs and sharpening alone in one winner:
 together they balance.
 
-Deviations: weight decay is constant (paper: 0.04 to 0.4 by a cosine); the head's last layer is frozen for a share of
-the training, not for the first epoch. The areas of large and small crops meet at 0.4, the authors' default. Paper:
-65536 outputs, head 2048-2048-256, teacher temperature 0.04, rising to 0.07 over 30 epochs in its longer runs
-(`teacher_temperature_end`, `temperature_warmup`).
+Deviations: weight decay is constant unless `weight_decay_end` says otherwise (paper: 0.04 to 0.4); the head's last
+layer is frozen for a share of the training, not for the first epoch. The areas of large and small crops meet at 0.4,
+the authors' default. Paper: 65536 outputs, head 2048-2048-256, teacher temperature 0.04, rising to 0.07 over 30 epochs
+in its longer runs (`teacher_temperature_end`, `temperature_warmup`).
 
 Shape legend: B batch, V crops, K outputs.
 """
@@ -29,11 +29,11 @@ from stages.pretrain.method import Batch, Context
 from stages.pretrain.parts.centring import Centre
 from stages.pretrain.parts.multi_crop import LARGE, MultiCropParams, embed_crops, multi_crop_plan
 from stages.pretrain.parts.precision import full_precision
-from stages.pretrain.parts.teacher import TeacherMethod, TeacherParams
+from stages.pretrain.parts.teacher import DecayingTeacherParams, TeacherMethod
 from stages.pretrain.views.settings import ViewSettings
 
 
-class DINOParams(MultiCropParams, TeacherParams):
+class DINOParams(MultiCropParams, DecayingTeacherParams):
     """outputs: K. hidden, bottleneck: of the head. clip: largest gradient norm of each parameter, 0 for none.
 
     student_temperature, teacher_temperature: of the softmaxes; the teacher's goes linearly to teacher_temperature_end

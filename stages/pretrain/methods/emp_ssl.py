@@ -7,9 +7,9 @@ Idea: each image gives many patches of a fixed size. The coding rate of each pat
 so that representations take up volume; each patch's representation is drawn to the mean over the image's patches.
 
 Deviations: patches are `views` of the run's own augmentation within a fixed range of areas (0.25 as in the authors'
-code; the aspect varies as in all views); SGD or AdamW instead of LARS (paper: rate 0.3). The sign matters: one public
-implementation adds the coding rate to what is minimised, which rewards collapse. Paper: 20 to 200 patches, weight 200,
-projector 4096-512 on top of a 4096 wide layer.
+code; the aspect varies as in all views). The sign matters: one public implementation adds the coding rate to what is
+minimised, which rewards collapse. `recipe: paper` is LARS, here with a trust of 0.001, in the authors' code 0.005.
+Paper: 20 to 200 patches, weight 200, projector 4096-512 on top of a 4096 wide layer.
 
 Shape legend: V patches an image, B batch, d projection.
 """
@@ -38,7 +38,7 @@ class EMPSSLParams(RecipeParams):
     precision: epsilon squared of the coding rate. hidden, output, layers: of the projector.
     """
 
-    PAPER: ClassVar = {"optimizer": "sgd", "learning_rate": 0.3, "weight_decay": 1e-4, "warmup_epochs": 0}
+    PAPER: ClassVar = {"optimizer": "lars", "learning_rate": 0.3, "weight_decay": 1e-4, "warmup_epochs": 0}
     patches: Annotated[int, Field(ge=2, le=256)] = 20
     scale_min: Annotated[float, Field(gt=0, le=1)] = 0.25
     scale_max: Annotated[float, Field(gt=0, le=1)] = 0.25

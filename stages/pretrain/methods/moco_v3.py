@@ -7,8 +7,9 @@ Idea: both views are queries and keys in turn, the other images of the batch are
 predictor that the key does not. A transformer's patch projection is left at its random values: training it made
 the loss unstable (section 4.2).
 
-Deviations: SGD or AdamW instead of LARS for ResNets. Widths of the paper: 4096 hidden, 256 out, three projector layers
-for transformers and two for ResNets; its temperature is 1.0 for ResNet-50 and 0.2 for transformers.
+Deviations: `recipe: paper` is that of transformers; for ResNets the authors take LARS (base rate 0.6, decay 1.5e-6),
+two projector layers, no normalisation after the predictor and temperature 1.0. Widths of the paper: 4096 hidden, 256
+out, three projector layers.
 
 Shape legend: B batch, d features.
 """

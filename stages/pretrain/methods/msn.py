@@ -8,8 +8,9 @@ learned prototypes. The target is an average of the anchor's network and its ass
 keeps the mean assignment of the anchors spread over all prototypes.
 
 Deviations: small crops are not masked further; no Sinkhorn on the targets (an option of the authors); a small
-transformer of its own (`vit_mini`) whatever train.backbone says. Paper: 1024 prototypes of 256, head 2048-2048-256,
-10 small crops, masks of 15 to 70 % by the size of the model, target temperature 0.025 = 0.25 times the anchors' 0.1.
+transformer of its own (`vit_mini`) whatever train.backbone says; weight decay is constant unless `weight_decay_end`
+says otherwise (paper: 0.04 to 0.4). Paper: 1024 prototypes of 256, head 2048-2048-256, 10 small crops, masks of 15 to
+70 % by the size of the model, target temperature 0.025 = 0.25 times the anchors' 0.1.
 
 Shape legend: B batch, A anchors an image, K prototypes.
 """
@@ -29,11 +30,11 @@ from stages.pretrain.method import Batch, Context
 from stages.pretrain.parts.masking import random_mask, visible
 from stages.pretrain.parts.multi_crop import MultiCropParams, multi_crop_plan
 from stages.pretrain.parts.precision import full_precision
-from stages.pretrain.parts.teacher import TeacherMethod, TeacherParams
+from stages.pretrain.parts.teacher import DecayingTeacherParams, TeacherMethod
 from stages.pretrain.views.settings import ViewSettings
 
 
-class MSNParams(MultiCropParams, TeacherParams):
+class MSNParams(MultiCropParams, DecayingTeacherParams):
     """prototypes: K. temperature: of the anchors. sharpening: the targets' temperature, as a factor of it.
 
     entropy: weight of the regulariser. mask: share of the patches that the large anchor lacks. hidden, output: of the

@@ -6,8 +6,8 @@ Learning of Visual Representations", ICCV 2021. No code by the authors was read.
 Idea: a queue of earlier projections serves as a support set; the positive of a view is the entry nearest to the other
 view of the image, so that different images of one kind are pulled together.
 
-Deviations: SGD or AdamW instead of LARS (paper: base rate 0.3, decay 1e-6); the support set holds no more vectors than
-there are training images and nothing random: while it is empty, a view is its own neighbour. Widths of the paper:
+Deviations: the support set holds no more vectors than there are training images and nothing random: while it is empty,
+a view is its own neighbour. The optimiser is `train`'s unless `recipe: paper` asks for LARS. Widths of the paper:
 2048-2048-256, predictor 4096, queue 98304.
 
 Shape legend: B batch, d projection, Q support set.
@@ -33,7 +33,7 @@ from stages.pretrain.parts.queue import Queue
 class NNCLRParams(RecipeParams):
     """temperature: of InfoNCE. queue: size of the support set. hidden, output, layers: heads."""
 
-    PAPER: ClassVar = {"learning_rate": 0.3, "weight_decay": 1e-6, "warmup_epochs": 10}
+    PAPER: ClassVar = {"optimizer": "lars", "learning_rate": 0.3, "weight_decay": 1e-6, "warmup_epochs": 10}
     temperature: Annotated[float, Field(gt=0, le=10)] = 0.1
     queue: Annotated[int, Field(ge=1, le=10_000_000)] = 98304
     hidden: Annotated[int, Field(ge=1, le=65536)] = 256

@@ -7,9 +7,9 @@ Idea: assignments of a batch to learned prototypes, made equal in number by Sink
 from the two large crops and are predicted from all other crops. A queue of earlier projections helps where a batch is
 smaller than the number of prototypes; it is compared with the prototypes anew in each step.
 
-Deviations: SGD or AdamW instead of LARS (paper: base rate 0.6 at batch 256, decay 1e-6). Prototypes are normalised
-within the forward pass, not after each step. The queue starts after a share of the training, not at epoch 15. Paper:
-3000 prototypes, projector 2048-128, queue 3840.
+Deviations: prototypes are normalised within the forward pass, not after each step. The queue starts after a share of
+the training, not at epoch 15. The optimiser is `train`'s unless `recipe: paper` asks for LARS (the rate is that of the
+authors' batch of 256). Paper: 3000 prototypes, projector 2048-128, queue 3840.
 
 Shape legend: B batch, V crops, K prototypes, Q queue.
 """
@@ -40,7 +40,7 @@ class SwAVParams(MultiCropParams, RecipeParams):
     is used and for which the prototypes stay as they are (paper: 15 and about 1 of 400 epochs).
     """
 
-    PAPER: ClassVar = {"optimizer": "sgd", "learning_rate": 0.6, "weight_decay": 1e-6, "warmup_epochs": 0}
+    PAPER: ClassVar = {"optimizer": "lars", "learning_rate": 0.6, "weight_decay": 1e-6, "warmup_epochs": 0}
     temperature: Annotated[float, Field(gt=0, le=10)] = 0.1
     epsilon: Annotated[float, Field(gt=0, le=10)] = 0.05
     iterations: Annotated[int, Field(ge=1, le=1000)] = 3

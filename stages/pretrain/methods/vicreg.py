@@ -6,10 +6,10 @@ ICLR 2022. Authors' code: facebookresearch/vicreg.
 Idea: the two embeddings of an image are close (invariance), every dimension varies over the batch (variance, a hinge
 at standard deviation 1), dimensions do not repeat each other (covariance).
 
-Deviations: SGD or AdamW instead of LARS (paper: base rate 0.2, decay 1e-6). Text and code differ twice. Equation 5 sums
-the squared distance over dimensions, the pseudo-code and the release average it; the release also halves the variance
-term of algorithm 1. Here: `distance` chooses (mean, with which the weights 25, 25, 1 were found), and the variance is
-algorithm 1's; `variance: 12.5` is the release's. Widths of the paper: 8192 in all three layers.
+Deviations: text and code differ twice. Equation 5 sums the squared distance over dimensions, the pseudo-code and the
+release average it; the release also halves the variance term of algorithm 1. Here: `distance` chooses (mean, with which
+the weights 25, 25, 1 were found), and the variance is algorithm 1's; `variance: 12.5` is the release's. The optimiser
+is `train`'s unless `recipe: paper` asks for LARS. Widths of the paper: 8192 in all three layers.
 
 Shape legend: B batch, d embedding.
 """
@@ -33,7 +33,7 @@ EPSILON = 1e-4  # under the root of the standard deviation (equation 2)
 class VICRegParams(RecipeParams):
     """invariance, variance, covariance: weights of the terms. distance: see above. hidden, output, layers: expander."""
 
-    PAPER: ClassVar = {"learning_rate": 0.2, "weight_decay": 1e-6, "warmup_epochs": 10}
+    PAPER: ClassVar = {"optimizer": "lars", "learning_rate": 0.2, "weight_decay": 1e-6, "warmup_epochs": 10}
     invariance: Annotated[float, Field(ge=0)] = 25.0
     variance: Annotated[float, Field(ge=0)] = 25.0
     covariance: Annotated[float, Field(ge=0)] = 1.0

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from stages.pretrain.params import REFERENCE_BATCH, TrainParams
+from stages.pretrain.parts.lars import LARS
 
 
 def scaled_learning_rate(base: float, batch_size: int) -> float:
@@ -27,10 +28,15 @@ def learning_rate_at(step: int, steps: int, warmup: int, peak: float) -> float:
     return peak * 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
+def weight_decay_at(progress: float, start: float, end: float) -> float:
+    """Half a cosine from `start` at progress 0 to `end` at 1 (Caron et al. 2021, DINO, implementation details)."""
+    return end - (end - start) * (math.cos(math.pi * progress) + 1.0) / 2.0
+
+
 def build_optimizer(
     model: nn.Module, train: TrainParams, own_groups: list[dict[str, Any]] | None = None
 ) -> torch.optim.Optimizer:
-    """SGD with momentum or AdamW; biases and normalisation parameters are not decayed.
+    """SGD with momentum, AdamW or LARS; biases and normalisation parameters are not decayed.
 
     Args:
         own_groups: parameters that are optimised in their own way (Method.parameter_groups).
@@ -43,8 +49,13 @@ def build_optimizer(
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     groups += [{"weight_decay": train.weight_decay, **group} for group in own_groups]
+    for group in groups:
+        if "weight_decay_end" in group:  # kept in the group, so that a resumed run knows where it began
+            group["weight_decay_start"] = group["weight_decay"]
     peak = scaled_learning_rate(train.learning_rate, train.batch_size)
     on_gpu = all(p.is_cuda for p in model.parameters())  # fused: one kernel instead of one a parameter
     if train.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=peak, fused=on_gpu)
+    if train.optimizer == "lars":
+        return LARS(groups, lr=peak, momentum=train.momentum)
     return torch.optim.SGD(groups, lr=peak, momentum=train.momentum, fused=on_gpu)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -47,6 +47,12 @@ def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
         slow.lerp_(fast, 1.0 - momentum)
 
 
+class DecayingTeacherParams(TeacherParams):
+    """weight_decay_end: where weight decay ends, by a cosine; None: it stays (paper: 0.4, from 0.04 on)."""
+
+    weight_decay_end: Annotated[float, Field(ge=0)] | None = None
+
+
 class TeacherMethod(Method):
     """A method whose backbone, and further parts by name, have a teacher."""
 
@@ -60,6 +66,13 @@ class TeacherMethod(Method):
     def add_teacher(self, *parts: str) -> None:
         """Copy these attributes ("backbone", "projector"); call it at the end of the constructor."""
         self.teacher = nn.ModuleDict({name: frozen_copy(getattr(self, name)) for name in parts})
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The student's matrices apart where their weight decay rises (DINO, MSN)."""
+        end = getattr(self.params, "weight_decay_end", None)
+        if end is None:
+            return []
+        return [{"params": [p for p in self.parameters() if p.requires_grad and p.ndim > 1], "weight_decay_end": end}]
 
     @torch.no_grad()
     def taught(self, x: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -41,6 +43,27 @@ def test_barlow_twins_vectors_have_a_factor(digits, monkeypatch):
     )
     run("barlow_twins", "a", train=ONE, bias_rate_factor=0.024)
     assert all(rates[2] == pytest.approx(0.024 * rates[0]) for rates in seen)
+
+
+def test_weight_decay_rises_by_a_cosine_where_asked_for(digits, monkeypatch):
+    """Of the student's matrices; vectors stay undecayed, and a resumed run goes on where it was."""
+    real, seen = torch.optim.SGD.step, []
+
+    def step(self, *arguments, **keywords):
+        seen.append([group["weight_decay"] for group in self.param_groups])
+        if len(seen) == 8:
+            raise InterruptedError
+        return real(self, *arguments, **keywords)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", step)
+    with pytest.raises(InterruptedError):
+        run("dino", "a", weight_decay=0.04, weight_decay_end=0.4)
+    run("dino", "a", weight_decay=0.04, weight_decay_end=0.4)
+    resumed = 15 - (len(seen) - 8)  # steps that a checkpoint held
+    assert 0 < resumed < 8
+    for k, decays in list(enumerate(seen[:8])) + list(enumerate(seen[8:], start=resumed)):
+        want = 0.4 - 0.36 * (math.cos(math.pi * k / 15) + 1) / 2
+        assert decays == [0.04, 0.0, pytest.approx(want)]
 
 
 @pytest.mark.parametrize("keep", ["student", "teacher"])
