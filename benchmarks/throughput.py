@@ -10,6 +10,7 @@ net and in fp32, as users run it, on ResNet-18.
 Every contender is a process group of its own, with the allocator and threads that it has in life. They take turns of
 a few steps and are stopped (SIGSTOP, workers included) in between, so nobody prepares batches in another's time.
 Ratios are taken within a round, so what slows the machine slows both sides; median, lowest and highest are printed.
+A first round warms up and chooses the better number of lightly's workers; it does not count.
 
 Without --data, pictures of 32 x 32 pixels are cut from scikit-learn's two photographs and stored as JPEG.
 lightly is optional: pip install "reprise[bench]"; without it its rows are left out.
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -236,10 +238,11 @@ def compare(net: str, batch: int, rounds: int, steps: int, peer: bool) -> dict[s
     speeds: dict[str, list[float]] = {}
     try:
         running = [Contender(kind, net, batch) for kind in kinds]
-        for number in range(rounds):
+        for number in range(rounds + 1):  # round 0 warms up: caches, allocators, clock rates
             for contender in running:
-                speeds.setdefault(contender.kind, []).append(round(contender.turn(steps), 1))
-                print(f"{net} round {number + 1}: {contender.kind} {speeds[contender.kind][-1]}", file=sys.stderr)
+                speed = round(contender.turn(steps), 1)
+                speeds.setdefault(contender.kind, []).append(speed)
+                print(f"{net} round {number}: {contender.kind} {speed}", file=sys.stderr)
             if peer and number == 0:  # only the better number of workers goes on
                 slower = min(("lightly 0", "lightly 2"), key=lambda kind: speeds[kind][0])
                 next(c for c in running if c.kind == slower).end()
@@ -247,12 +250,14 @@ def compare(net: str, batch: int, rounds: int, steps: int, peer: bool) -> dict[s
     finally:
         for contender in running:
             contender.end()
+    warming = {kind: turns.pop(0) for kind, turns in speeds.items()}
+    speeds = {kind: turns for kind, turns in speeds.items() if turns}
     ratios = {"reprise / limit": spread(speeds["reprise"], speeds["limit"])}
     if peer:
         kept = next(c.kind for c in running if c.kind.startswith("lightly"))
         ratios[f"reprise / {kept} workers"] = spread(speeds["reprise"], speeds[kept])
     found = {"architecture": ARCHITECTURES[net], "precision": "bf16", "lightly's precision": PEER_PRECISION[net]}
-    return found | {"images a second": speeds, "ratios": ratios}
+    return found | {"images a second, warming up": warming, "images a second": speeds, "ratios": ratios}
 
 
 def spread(ours: list[float], theirs: list[float]) -> dict[str, float]:
@@ -279,7 +284,7 @@ def main() -> None:
     report: dict[str, Any] = {
         "machine": machine(),
         "threads": threads(),
-        "versions": versions(),
+        "versions": versions() | ({"lightly": importlib.metadata.version("lightly")} if peer else {}),
         "batch": options.batch,
         "steps a turn": STEPS,
         "rounds": options.rounds,
