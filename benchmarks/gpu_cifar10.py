@@ -76,7 +76,8 @@ def read_digits(side: int) -> tuple[Split, Split]:
 
 def settings_for(images: Tensor) -> ViewSettings:
     """The recipe's views at the images' size, normalised by their own mean and standard deviation."""
-    std, mean = torch.std_mean(images[:10_000].float() / 255, dim=(0, 1, 2), correction=0)
+    spread = images[:: max(1, len(images) // 10_000)]  # over all of them: files come class by class
+    std, mean = torch.std_mean(spread.float() / 255, dim=(0, 1, 2), correction=0)
     chosen: dict[str, Any] = {
         "crop_scale_min": 0.2,
         "flip": True,
@@ -145,10 +146,14 @@ def train(
     model = nn.Sequential(backbone, Projector([backbone.num_features, *options.projector]))
     model = model.to(device, memory_format=torch.channels_last).train()
     peak = 0.06 * options.batch / 256
-    rate = torch.tensor(peak, device=device)  # a tensor: a graph reads it anew at each replay
     optimizer = torch.optim.SGD(
-        model.parameters(), lr=rate, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, fused=True if on_gpu else None
+        model.parameters(),
+        lr=torch.tensor(peak, device=device),  # a graph reads a tensor anew at each replay
+        momentum=MOMENTUM,
+        weight_decay=WEIGHT_DECAY,
+        fused=True,  # the other implementations would fetch that tensor to the host in every step
     )
+    rate = optimizer.param_groups[0]["lr"]
     step = Step(torch.compile(model) if options.compile else model, optimizer, device, bf16)
     images = train_images.to(device)
     batches = len(images) // options.batch  # the last, smaller batch is left out: a graph has one shape
@@ -233,10 +238,12 @@ def accuracy_of_linear(bank: Tensor, labels: Tensor, asked: Tensor, truth: Tenso
 
 
 class Utilisation:
-    """Mean of what nvidia-smi says each second while the block runs; None without it."""
+    """Mean of what nvidia-smi says of our GPU each second while the block runs; None without it."""
 
     def __enter__(self) -> Self:
         command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "--loop=1"]
+        if torch.cuda.is_available():
+            command.append(f"--id=GPU-{torch.cuda.get_device_properties(0).uuid}")
         try:
             self.process: Any = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         except OSError:
