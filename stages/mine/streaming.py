@@ -29,7 +29,7 @@ def stream_features(source: Path, split: str, work: Path) -> tuple[np.ndarray, n
         EmbeddingError: missing, damaged, or no row of that split.
     """
     tap = taps_in(source)[0]
-    file = pq.ParquetFile(source)
+    file = pq.ParquetFile(source, pre_buffer=False)  # with it the whole file would be held
     width = file.schema_arrow.field(tap).type.list_size
     keys: list[str] = []
     place = work / MAPPED

@@ -20,7 +20,7 @@ from pydantic import Field
 from stages.contracts.errors import MiningError
 from stages.contracts.params import StrictModel
 from stages.mine.extractor import Extractor
-from stages.mine.parts.centres import fit
+from stages.mine.parts.lloyd import fit
 from stages.networks.patch_dictionary import NORMALISE_EPSILON, PatchDictionary
 from stages.runtime.progress import Progress
 from stages.runtime.seeding import numpy_rng

@@ -18,18 +18,21 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import torch
 from pydantic import Field
-from scipy.special import logsumexp
 
 from stages.contracts.errors import MiningError
 from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters
-from stages.mine.parts.centres import distance_confidence, fit, means, renumbered
+from stages.mine.parts.blocks import each_block
+from stages.mine.parts.centres import distance_confidence, means, renumbered
+from stages.mine.parts.lloyd import fit
 from stages.runtime.progress import Progress
 from stages.runtime.seeding import numpy_rng
 
 LARGEST = 2**29  # entries of the n x K table of distances: 2 GiB of float32
 SHARPNESS = (0.1, 0.03, 0.01, 0.003)  # temperatures of the transport, in mean squared distances
 SINKHORN_STEPS = 30  # at each
+BLOCK = 1 << 20  # entries of the table looked at together: 4 MiB
 
 
 class BalancedParams(ClusterParams):
@@ -63,10 +66,12 @@ class BalancedKMeans(Miner):
             )
         features = np.ascontiguousarray(features, dtype=np.float32)
         centres = fit(features, K, self.params.iterations, 1, numpy_rng(self.seed, "balanced"))
-        clusters = np.full(len(features), -1, dtype=np.int64)
+        clusters, price = np.full(len(features), -1, dtype=np.int64), None
         with Progress(f"balanced k-means seed {self.seed}", self.params.rounds, "rounds") as progress:
             for _ in range(self.params.rounds):
-                before, clusters = clusters, balanced(squared_distances(features, centres))
+                cost = squared_distances(features, centres)
+                price = prices(cost, price)  # centres move little: the prices before are nearly right
+                before, clusters = clusters, balanced(cost, price)
                 if (before == clusters).all():
                     break
                 centres = means(features, clusters, K)
@@ -90,10 +95,10 @@ def squared_distances(features: np.ndarray, centres: np.ndarray) -> np.ndarray:
     return np.maximum(table, 0.0, out=table)
 
 
-def balanced(cost: np.ndarray) -> np.ndarray:
-    """Clusters whose sizes differ by at most one, at a small total cost: (n, K) -> (n,) int64."""
+def balanced(cost: np.ndarray, price: np.ndarray) -> np.ndarray:
+    """Clusters whose sizes differ by at most one, at a small total cost: (n, K) and (K,) -> (n,) int64."""
     n, K = cost.shape
-    priced = cost + prices(cost)[None]
+    priced = cost + price[None]
     demand = np.bincount(priced.argmin(axis=1), minlength=K)
     room = np.full(K, n // K)
     room[np.argsort(-demand, kind="stable")[: n % K]] += 1
@@ -116,20 +121,30 @@ def balanced(cost: np.ndarray) -> np.ndarray:
     return clusters
 
 
-def prices(cost: np.ndarray) -> np.ndarray:
-    """(K,) prices under which every centre is asked for equally often, by Sinkhorn's iterations, ever sharper."""
+def prices(cost: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
+    """(K,) prices under which every centre is asked for equally often, by Sinkhorn's iterations, ever sharper.
+
+    Args:
+        cost: (n, K) float32. start: prices of similar costs; then only the sharpest iterations are left to do.
+    """
     n, K = cost.shape
-    scale = float(cost.mean()) or 1.0
-    price = np.zeros(K)
-    block = max(1, (1 << 22) // K)
-    for sharpness in SHARPNESS:
+    scale = float(cost.mean(dtype=np.float64)) or 1.0
+    price = np.zeros(K) if start is None else start.astype(np.float64)
+    rows = max(1, BLOCK // K)
+    table, starts = torch.from_numpy(cost), range(0, n, rows)
+    parts = np.empty((len(starts), K), np.float32)
+    for sharpness in SHARPNESS if start is None else SHARPNESS[-1:]:
         temperature = sharpness * scale
         for _ in range(SINKHORN_STEPS):
-            share = np.full(K, -np.inf)
-            for start in range(0, n, block):
-                score = -(cost[start : start + block] + price) / temperature
-                share = np.logaddexp(share, logsumexp(score - logsumexp(score, axis=1, keepdims=True), axis=0))
-            step = temperature * (share - np.log(n / K))
+            offset = torch.from_numpy((-price / temperature).astype(np.float32))
+
+            def work(first: int, offset: torch.Tensor = offset, slope: float = -1.0 / temperature) -> None:
+                asked = torch.softmax(torch.add(offset, table[first : first + rows], alpha=slope), dim=1)
+                parts[first // rows] = asked.sum(0).numpy()
+
+            each_block(work, starts)
+            demand = np.maximum(parts.sum(axis=0, dtype=np.float64), 1e-30)
+            step = temperature * np.log(demand * K / n)
             price += step
             if np.abs(step).max() < 1e-3 * temperature:
                 break

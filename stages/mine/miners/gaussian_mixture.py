@@ -34,7 +34,8 @@ from scipy.special import gammaln, logsumexp, multigammaln
 from threadpoolctl import threadpool_limits
 
 from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters
-from stages.mine.parts.centres import fit, means, nearest, renumbered, unit
+from stages.mine.parts.centres import means, nearest, renumbered, unit
+from stages.mine.parts.lloyd import fit
 from stages.runtime.progress import Progress
 from stages.runtime.seeding import numpy_rng
 

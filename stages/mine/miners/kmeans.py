@@ -1,6 +1,6 @@
 """`kmeans`: Lloyd's k-means from k-means++ centres, best of several starts.
 
-By faiss where the problem is small, by stages/mine/parts/centres.py where it is large (on a GPU where there is one).
+By faiss where the problem is small, by stages/mine/parts/lloyd.py where it is large (on a GPU where there is one).
 
 Confidence of an image is 1 - d1 / d2, d1 and d2 being its distances to the nearest and the second nearest centre:
 0 on a border, 1 on a centre. Clusters are renumbered by the smallest row that they hold, so the numbers do not
@@ -24,12 +24,13 @@ from pydantic import Field
 from stages.contracts.checkpoints import latest_checkpoint, save_checkpoint
 from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters
 from stages.mine.parts import centres as own
+from stages.mine.parts import lloyd as moves
 from stages.mine.parts.centres import renumbered
 from stages.runtime.progress import Progress
 from stages.runtime.seeding import mix, numpy_rng
 
 WORK_BETWEEN_SAVES = 10**12  # multiplications, n d K an iteration: about half a minute on one core
-LARGE = 2**31  # multiplications, n d K an iteration: from here on stages/mine/parts/centres.py is the faster one
+LARGE = 2**31  # multiplications, n d K an iteration: from here on stages/mine/parts/lloyd.py is the faster one
 _NEXT_START = 15_486_557  # between the seeds of two starts, as in faiss's own `nredo`
 
 
@@ -87,9 +88,10 @@ class KMeans(Miner):
                         features, clusters, mix(self.seed, "kmeans") % 2**31 + 1 + state["start"] * _NEXT_START
                     )
                 count = min(at_once, iterations - state["iteration"])
-                state["centres"], objective = lloyd(features, state["centres"], count)
                 state["iteration"] += count
-                if state["iteration"] == iterations:
+                ends = state["iteration"] == iterations
+                state["centres"], objective = lloyd(features, state["centres"], count, ends)
+                if ends:
                     if state["objective"] is None or objective < state["objective"]:
                         state |= {"best": state["centres"], "objective": objective}
                     state |= {"start": state["start"] + 1, "iteration": 0, "centres": None}
@@ -111,14 +113,17 @@ def first_centres(features: np.ndarray, clusters: int, seed: int) -> np.ndarray:
     return centres
 
 
-def lloyd(features: np.ndarray, centres: np.ndarray, iterations: int) -> tuple[np.ndarray, float]:
+def lloyd(features: np.ndarray, centres: np.ndarray, iterations: int, ends: bool = True) -> tuple[np.ndarray, float]:
     """Move the centres to the means of what is nearest to them; empty clusters take half of a large one.
+
+    Args:
+        ends: False where more moves follow.
 
     Returns:
         (K, d) centres, and the sum of squared distances to the centres before the last move.
     """
     if features.size * len(centres) >= LARGE:
-        return own.lloyd(features, centres, iterations)
+        return moves.lloyd(features, centres, iterations, ends=ends)
     import faiss
 
     kmeans = faiss.Kmeans(

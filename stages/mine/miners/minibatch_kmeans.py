@@ -19,7 +19,7 @@ from pydantic import Field
 
 from stages.contracts.checkpoints import latest_checkpoint, save_checkpoint
 from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters
-from stages.mine.parts.centres import SAMPLE, nearest, plus_plus, renumbered, sums
+from stages.mine.parts.centres import SAMPLE, nearest, nearest_centres, plus_plus, renumbered, sums
 from stages.runtime.progress import Progress
 from stages.runtime.seeding import numpy_rng
 
@@ -65,7 +65,7 @@ class MiniBatchKMeans(Miner):
                     if len(idle):
                         moved = rng.permutation(len(block))[: len(idle)]
                         centres[idle[: len(moved)]] = block[moved]
-                    total, found = sums(block, nearest(block, centres.astype(np.float32)).centre, K)
+                    total, found = sums(block, nearest_centres(block, centres.astype(np.float32)), K)
                     counts += found
                     asked += found
                     given = found > 0

@@ -23,8 +23,9 @@ from threadpoolctl import threadpool_limits
 
 from stages.contracts.errors import MiningError
 from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters
-from stages.mine.parts.centres import fit, nearest, renumbered, unit
+from stages.mine.parts.centres import nearest, renumbered, unit
 from stages.mine.parts.graph import adjacency, neighbours
+from stages.mine.parts.lloyd import fit
 from stages.runtime.seeding import numpy_rng
 
 

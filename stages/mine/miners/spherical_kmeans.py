@@ -14,7 +14,8 @@ import numpy as np
 from pydantic import Field
 
 from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters
-from stages.mine.parts.centres import fit, nearest, renumbered, unit
+from stages.mine.parts.centres import nearest, renumbered, unit
+from stages.mine.parts.lloyd import fit
 from stages.runtime.seeding import numpy_rng
 
 

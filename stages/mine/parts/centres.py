@@ -1,4 +1,4 @@
-"""Nearest centres, the moves of k-means, and what makes both the same on every number of threads.
+"""Nearest centres, means and first centres of k-means, and what makes them the same on every number of threads.
 
 Products of float32 are added up in an order that depends on threads and processor. So wherever the two best centres of
 an image are closer than rounding can tell, they are compared in float64; sums over clusters are taken in the order of
@@ -9,15 +9,15 @@ Legend: n images, d dimensions, K centres.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.sparse import csr_array
-from threadpoolctl import threadpool_limits
 
-CELLS = 1 << 22  # products held at once: 16 MiB of float32, which stays in the cache
+from stages.mine.parts.blocks import each_block
+
+CELLS = 1 << 20  # products held at once: 4 MiB of float32, which stays in the cache
 SUM_ROWS = 1 << 16  # rows whose float32 sums go into one of float64
 SAMPLE = 10  # rows for each centre among which k-means++ chooses
 
@@ -53,22 +53,41 @@ def distance_confidence(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def nearest(features: np.ndarray, centres: np.ndarray, device: str | None = None) -> Nearest:
-    """The nearest centre of each image by Euclidean distance.
+    """The nearest centre of each image by Euclidean distance, and how far it and the second one are.
 
     Args:
         features: (n, d) float32, also memory-mapped: rows are read in blocks. centres: (K, d) float32.
         device: where products are computed; None: `cuda` where there is one.
     """
+    n = len(features)
+    squared, second = np.empty(n, np.float32), np.full(n, np.inf, np.float32)
+    return Nearest(_search(features, centres, device, squared, second), squared, second)
+
+
+def nearest_centres(features: np.ndarray, centres: np.ndarray, device: str | None = None) -> np.ndarray:
+    """(n,) int64: what `nearest` finds, without the distances and at less cost."""
+    return _search(features, centres, device)
+
+
+def _search(
+    features: np.ndarray,
+    centres: np.ndarray,
+    device: str | None,
+    squared: np.ndarray | None = None,
+    second: np.ndarray | None = None,
+) -> np.ndarray:
+    """(n,) int64 nearest centres; fills `squared` and `second` where they are given."""
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     n, K = len(features), len(centres)
     middle = centres.astype(np.float64).mean(axis=0).astype(np.float32)  # distances stay, cancellation shrinks
     bank = torch.from_numpy(np.ascontiguousarray((centres - middle).T)).to(device)
-    half = (bank.double() ** 2).sum(0).float() / 2
-    bank64 = bank.T.cpu().double().numpy()
+    across64 = bank.cpu().double()
+    bank64 = np.ascontiguousarray(across64.numpy().T)
     half64 = (bank64**2).sum(1) / 2
+    half = torch.from_numpy(half64.astype(np.float32)).to(device)
     longest = float(np.sqrt(2 * half64.max())) if K else 0.0
     unit = 4 * (features.shape[1] + 4) ** 0.5 * float(np.finfo(np.float32).eps)  # rounding: stages/measures/neighbours
-    centre, squared, second = np.empty(n, np.int64), np.empty(n, np.float32), np.full(n, np.inf, np.float32)
+    centre = np.empty(n, np.int64)
     step = max(1, CELLS // K)
 
     def work(start: int) -> None:
@@ -76,17 +95,18 @@ def nearest(features: np.ndarray, centres: np.ndarray, device: str | None = None
         rows = np.arange(len(block))
         product = torch.addmm(half, torch.from_numpy(block).to(device), bank, beta=-1).cpu().numpy()
         best = product.argmax(axis=1)  # larger is nearer: x c - |c|^2 / 2
-        own = np.einsum("nd,nd->n", block, block, dtype=np.float64)
-        first64 = _exact(block, bank64, half64, best)
+        first64 = _exact(block, bank64, half64, best) if squared is not None else np.empty(len(block))
+        second64 = np.full(len(block), -np.inf)
         if K > 1:
             top = product[rows, best]
             product[rows, best] = -np.inf
             other = product.argmax(axis=1)
-            length = np.sqrt(own)
+            if second is not None:
+                second64 = _exact(block, bank64, half64, other)
+            length = np.sqrt(np.einsum("nd,nd->n", block, block))
             unsure = np.flatnonzero(top - product[rows, other] <= 2 * unit * (length * longest + longest**2))
-            second64 = _exact(block, bank64, half64, other)
             for part in np.array_split(unsure, max(1, -(-len(unsure) * K // CELLS))):
-                exact = block[part].astype(np.float64) @ bank64.T - half64
+                exact = torch.mm(torch.from_numpy(block[part]).double(), across64).numpy() - half64
                 most = exact.max(axis=1, keepdims=True)
                 exact = np.where(most - exact <= _tie(length[part], longest), most, exact)
                 inner = np.arange(len(part))
@@ -94,22 +114,14 @@ def nearest(features: np.ndarray, centres: np.ndarray, device: str | None = None
                 first64[part] = exact[inner, best[part]]
                 exact[inner, best[part]] = -np.inf
                 second64[part] = exact.max(axis=1)
-            second[start : start + step] = np.maximum(own - 2 * second64, 0.0)
         centre[start : start + step] = best
-        squared[start : start + step] = np.maximum(own - 2 * first64, 0.0)
+        if squared is not None and second is not None:
+            own = np.einsum("nd,nd->n", block, block, dtype=np.float64)
+            squared[start : start + step] = np.maximum(own - 2 * first64, 0.0)
+            second[start : start + step] = np.maximum(own - 2 * second64, 0.0)
 
-    threads, starts = torch.get_num_threads(), range(0, n, step)
-    if device != "cpu" or threads == 1 or len(starts) < 2 * threads:
-        for start in starts:
-            work(start)
-    else:  # blocks side by side, one thread each: no thread waits for another at every product
-        torch.set_num_threads(1)
-        try:
-            with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-                list(pool.map(work, starts))
-        finally:
-            torch.set_num_threads(threads)
-    return Nearest(centre, squared, second)
+    each_block(work, range(0, n, step), device)
+    return centre
 
 
 def _tie(length: np.ndarray, longest: float) -> np.ndarray:
@@ -170,50 +182,6 @@ def plus_plus(features: np.ndarray, K: int, rng: np.random.Generator, sample: in
             else int(draw * len(x))
         )
     return x[chosen]
-
-
-def lloyd(
-    features: np.ndarray, centres: np.ndarray, iterations: int, spherical: bool = False
-) -> tuple[np.ndarray, float]:
-    """Move the centres to the means of what is nearest to them; an empty one goes to the image farthest from its own.
-
-    Args:
-        spherical: centres are brought back to length one (the features should have it).
-
-    Returns:
-        (K, d) float32 centres, and the sum of squared distances to the centres before the last move. Stops early when
-        nothing moves.
-    """
-    objective = np.inf
-    K, before = len(centres), None
-    for _ in range(iterations):
-        found = nearest(features, centres)
-        objective = float(found.squared.sum(dtype=np.float64))
-        if before is not None and (found.centre == before).all():
-            break
-        before = found.centre
-        total, counts = sums(features, found.centre, K)
-        centres = (total / np.maximum(counts, 1)[:, None]).astype(np.float32)
-        empty = np.flatnonzero(counts == 0)
-        if len(empty):
-            far = np.argsort(-found.squared, kind="stable")[: len(empty)]
-            centres[empty[: len(far)]] = features[far]
-        if spherical:
-            centres = unit(centres)
-    return centres, objective
-
-
-def fit(
-    features: np.ndarray, K: int, iterations: int, starts: int, rng: np.random.Generator, spherical: bool = False
-) -> np.ndarray:
-    """The best of several starts of `lloyd` from `plus_plus`: (K, d) float32."""
-    best, least = None, np.inf
-    for _ in range(starts):
-        centres, objective = lloyd(features, plus_plus(features, K, rng), iterations, spherical)
-        if best is None or objective < least:
-            best, least = centres, objective
-    assert best is not None
-    return best
 
 
 def renumbered(clusters: np.ndarray) -> np.ndarray:
