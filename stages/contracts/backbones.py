@@ -49,7 +49,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / CONFIG
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BackboneError("the backbone's configuration cannot be read", where=path, found=error, fix=_FIX) from error
     missing = [k for k in _NEEDED if not isinstance(config, dict) or k not in config]
     if missing:
@@ -70,6 +70,6 @@ def read_weights(folder: str | Path) -> tuple[dict[str, np.ndarray], dict[str, n
         path = Path(folder) / name
         try:
             found.append(load(path.read_bytes()))
-        except (OSError, SafetensorError, ValueError, KeyError) as error:
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise BackboneError("the weights cannot be read", where=path, found=error, fix=_FIX) from error
     return found[0], found[1]

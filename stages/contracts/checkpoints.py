@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save
 
 from stages.contracts.atomic import atomic_file
@@ -62,8 +62,13 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
                     fix="Remove it; training goes on from the one before.",
                 )
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        return _unpack(json.loads(header), arrays)
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        tree = _unpack(json.loads(header), arrays)
+        if not isinstance(tree, dict):
+            raise ValueError("the state tree is no mapping")
+        return tree
+    except CheckpointError:
+        raise
+    except Exception as error:  # a foreign file may hold any types, names and depths
         raise CheckpointError(
             "the checkpoint is unreadable",
             where=path,

@@ -40,8 +40,17 @@ _LOOKS = (
     (b"%pdf", "a PDF file"),
     (b"pk\x03\x04", "a ZIP archive"),
     (b"\x1f\x8b", "a gzip file"),
+    (b"\0\0\0\x0cjp  ", "a JPEG 2000 image"),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
+    (b"\0\0\0\x0cjxl ", "a JPEG XL image"),
+    (b"\xff\x0a", "a JPEG XL image"),
+    (b"8bps", "a Photoshop file"),
+    (b"%!ps", "a PostScript file"),
+    (b"\0\0\1\0", "an icon"),
 )
 _FIX_FILE = "Mend or remove the file, then run again."
+_SUBFILE, _DNG, _REDUCED = 254, 50706, 1  # TIFF tags, and the bit that says "a smaller version of another page"
+_LONGEST = 32  # times the shorter side: what lies beyond is cut off before `square` scales, not after
 
 
 @dataclass(frozen=True)
@@ -159,6 +168,8 @@ def compressed_png(pixels: np.ndarray) -> bytes:
 def square(pixels: np.ndarray, size: int) -> np.ndarray:
     """Scale the shorter side to `size` (area when shrinking, cubic when growing) and cut the centre.
 
+    Of strips longer than 32 times their width, only the central part is scaled: the whole may take gigabytes.
+
     Args:
         pixels: (h, w, c) uint8. size: side in pixels.
 
@@ -168,6 +179,10 @@ def square(pixels: np.ndarray, size: int) -> np.ndarray:
     height, width = pixels.shape[:2]
     if (height, width) == (size, size):
         return pixels
+    if max(height, width) > (longest := _LONGEST * min(height, width)):
+        top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
+        pixels = pixels[top : top + longest, left : left + longest]
+        height, width = pixels.shape[:2]
     return centre(resize(pixels, *_cover(width, height, size)), size)
 
 
@@ -224,7 +239,7 @@ def _open(data: bytes, where: str, max_pixels: int) -> Any:
             image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise ImageRefused(
-            "too_many_pixels", where=where, found=str(error), fix="Scale it down (source.max_pixels)."
+            "too_many_pixels", where=where, found=str(error).rstrip("."), fix="Scale it down (source.max_pixels)."
         ) from error
     except UnidentifiedImageError as error:
         kind = next((name for sign, name in _SIGNATURES if data.startswith(sign)), None)
@@ -246,7 +261,22 @@ def _open(data: bytes, where: str, max_pixels: int) -> Any:
         )
     if width < 1 or height < 1:
         raise ImageRefused("undecodable", where=where, found=f"{width} x {height} pixels", fix=_FIX_FILE)
+    with _Explained(where, str(image.format), data):
+        preview = image.format == "TIFF" and _is_preview(image)
+    if preview:
+        raise ImageRefused(
+            "not_an_image",
+            where=where,
+            found="a camera's raw file, or a TIFF that begins with a small version of its image",
+            fix="Convert it to JPEG, PNG or TIFF.",
+        )
     return image
+
+
+def _is_preview(image: Any) -> bool:
+    """Whether the first page of a TIFF is not the picture itself: what Pillow shows of raw files is their thumbnail."""
+    kind = image.tag_v2.get(_SUBFILE, 0)
+    return _DNG in image.tag_v2 or (isinstance(kind, int) and bool(kind & _REDUCED))
 
 
 def _damage(said: str, data: bytes) -> str:

@@ -5,6 +5,7 @@ kept + quarantined = found: whatever a source names ends in one of the two table
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -168,14 +169,26 @@ def _card(
 
 
 def _clashes(classes: list[str]) -> list[str]:
-    folded: dict[str, list[str]] = {}
+    """A note for names that a person may take for one: they may be meant as one class, and are not."""
+    alike: dict[str, list[str]] = {}
     for name in classes:
-        folded.setdefault(name.casefold(), []).append(name)
+        alike.setdefault(_seen(name), []).append(name)
     return [
-        f"Classes {', '.join(map(repr, same))} differ only in upper and lower case and are kept apart."
-        for same in folded.values()
+        f"Classes {', '.join(map(ascii, same))} "
+        + (
+            "differ only in upper and lower case and are kept apart."
+            if len({name.casefold() for name in same}) == 1
+            else "look alike (case, accents, spaces or invisible characters) and are kept apart."
+        )
+        for same in alike.values()
         if len(same) > 1
     ]
+
+
+def _seen(name: str) -> str:
+    """What of a name is to be seen: one form of accents and letters, no case, no outer spaces, nothing invisible."""
+    plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    return "".join(c for c in plain if unicodedata.category(c) not in ("Cf", "Cc")).strip()
 
 
 def _reasons(refused: list[Refused]) -> str:
