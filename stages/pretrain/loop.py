@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from stages.contracts.checkpoints import latest_checkpoint, save_checkpoint
 from stages.contracts.errors import TrainingError
@@ -29,6 +30,7 @@ from stages.runtime.seeding import seed_torch
 # Steps between two looks at the loss: on a GPU the host waits there for all that it has queued. No checkpoint is saved
 # before its losses were looked at.
 LOOK_EVERY = {"cpu": 1, "cuda": 50}
+WATCHED = 64  # images that are embedded once more at the end of an epoch
 MakeViews = Callable[[np.ndarray, int, int], list[Tensor]]  # (image rows, epoch, batch) -> views
 MakeBatches = Callable[[int], list[np.ndarray]]  # epoch -> image rows, a batch each
 
@@ -76,7 +78,7 @@ def train(
     # ------------------------------------------------------------------ resume
     done, losses = Trained(), []
     unseen: list[Tensor] = []  # losses at which nobody has looked yet
-    shown: dict[str, float] = {}  # on the progress line: the last loss, the spread of the last epoch's features
+    shown: dict[str, float] = {}  # on the progress line: the last loss, what the last epoch's features look like
     if (state := latest_checkpoint(work)) is not None:
         restore(state, method, optimizer)
         done, losses = Trained(state["history"], state["step"]), state["losses"]
@@ -125,8 +127,9 @@ def train(
                         **collapse(logs),
                     }
                     done.history.append(row)
-                    losses, shown = [], shown | {k: row[k] for k in ("feature_std", "rankme") if k in row}
-                    live(epoch + 1, row)
+                    watched = own_view_found(method.backbone, views, compute)
+                    losses, shown = [], shown | watched | {k: row[k] for k in ("feature_std", "rankme") if k in row}
+                    live(epoch + 1, row | watched)
                 if due and done.step < steps:
                     save_checkpoint(work, done.step, snapshot(method, optimizer, done, losses))
     return done
@@ -158,6 +161,27 @@ def collapse(logs: dict[str, Tensor]) -> dict[str, float]:
         features = logs["features"].detach().float().cpu()
         figures |= {"feature_std": feature_std(features), "rankme": rankme(features)}
     return figures
+
+
+@torch.no_grad()
+def own_view_found(backbone: nn.Module, views: list[Tensor], compute: Compute) -> dict[str, float]:
+    """Of some images of a batch: the share whose first view lies nearest, by cosine, to their own second view.
+
+    1/n at chance, 1 when the views of an image stay together and images apart. It stands where others show an online
+    kNN, which would bring labels into pretraining. For display only: nothing is drawn and nothing changes (running
+    statistics are read, not updated). Empty for methods whose first two views are not alike.
+    """
+    if len(views) < 2 or views[0].shape != views[1].shape:
+        return {}
+    modes = {module: module.training for module in backbone.modules()}
+    backbone.eval()
+    with compute.autocast():
+        both = backbone(torch.cat([view[:WATCHED] for view in views[:2]])).float()
+    for module, mode in modes.items():
+        module.training = mode
+    first, second = F.normalize(both, dim=1).chunk(2)
+    nearest = (first @ second.T).argmax(dim=1)
+    return {"own_view": float((nearest == torch.arange(len(first), device=nearest.device)).float().mean())}
 
 
 def snapshot(method: Method, optimizer: torch.optim.Optimizer, done: Trained, losses: list[float]) -> dict[str, Any]:
