@@ -47,10 +47,14 @@ def sweep(
 
 
 @app.command()
-def serve() -> None:
+def serve(
+    queue: Annotated[
+        list[str] | None, typer.Option(help="Take runs only from this work queue; may be repeated.")
+    ] = None,
+) -> None:
     """Run Prefect's server, a work pool and a worker for this folder until Ctrl-C."""
     at_root()
-    service.serve(Path(), say)
+    service.serve(Path(), say, queue or [])
 
 
 @app.command()

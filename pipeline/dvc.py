@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.graph import Graph, load_graph
 from pipeline.lockfile import LOCK_FILE, fit_lock, read_lock
@@ -22,8 +23,13 @@ from stages.contracts.atomic import atomic_file, write_json
 from stages.contracts.errors import GraphError, WorkspaceBusyError
 from stages.contracts.params import read_yaml
 
-DVC = (sys.executable, "-m", "dvc")
+_DVC = (sys.executable, "-m", "dvc")
 _CHECKED = STATE / "checked.json"
+# What DVC says after each stage to a person at a terminal; in a log of thirty stages it hides what they say.
+_ADVICE = re.compile(
+    r"^\s*$|^To (track the changes with git|enable auto staging), run:$|^\tgit add |^\tdvc config core\.autostage"
+    r"|^Use `dvc push` to send"
+)
 
 
 class Outcome(Enum):
@@ -54,7 +60,7 @@ def repro(
     with exclusive(root, wait=wait, say=say):
         graph = prepare(root, say)
         names = graph.find(targets)
-        command = [*DVC, "--wait-for-lock", "repro", *(["--force"] if force else []), *names]
+        command = [*_DVC, "--wait-for-lock", "repro", *(["--force"] if force else []), *names]
         try:
             code = run(command, cwd=root)
         finally:
@@ -100,17 +106,29 @@ def repro_stage(
     Raises:
         CommandFailed: with the last lines that the stage wrote.
     """
+    command = ["repro", *(["--pull"] if pull else []), "--single-item", name]
     lines: list[str] = []
-
-    def keep(line: str) -> None:
-        lines.append(line)
-        on_line(line)
-
-    command = [*DVC, "--wait-for-lock", "repro", *(["--pull"] if pull else []), "--single-item", name]
-    status = run(command, cwd=root, on_line=keep, cancelled=cancelled)
+    status = _told(command, lines, root, on_line, cancelled)
     if status:
-        raise CommandFailed(command, status, lines[-40:])
+        raise CommandFailed([*_DVC, *command], status, lines[-40:])
     return outcome(name, lines)
+
+
+def repro_apart(
+    graph: Graph, *, root: Path, on_line: Callable[[str], None], cancelled: threading.Event | None = None
+) -> None:
+    """Run what is not up to date in a folder that is nobody else's: no checks, no lock, no repairs.
+
+    Raises:
+        CommandFailed: with the last lines that DVC and the stages wrote.
+    """
+    lines: list[str] = []
+    try:
+        status = _told(["repro"], lines, root, on_line, cancelled)
+    finally:
+        tidy_lock(graph, root)
+    if status:
+        raise CommandFailed([*_DVC, "repro"], status, lines[-200:])
 
 
 def outcome(name: str, lines: Sequence[str]) -> Outcome:
@@ -151,7 +169,7 @@ def status(root: Path = Path()) -> dict[str, Any]:
         GraphError: DVC cannot tell.
     """
     try:
-        return json.loads(capture([*DVC, "--wait-for-lock", "status", "--json"], cwd=root))
+        return json.loads(capture([*_DVC, "--wait-for-lock", "status", "--json"], cwd=root))
     except (CommandFailed, ValueError) as error:
         found = " ".join(error.lines) if isinstance(error, CommandFailed) else str(error)
         raise GraphError(
@@ -212,10 +230,65 @@ def fetch_at(revision: str, path: str, target: Path, root: Path = Path()) -> boo
         Whether it was there to be had.
     """
     try:
-        capture([*DVC, "get", "--quiet", "--rev", revision, "--out", str(target.resolve()), str(root.resolve()), path])
+        capture([*_DVC, "get", "--quiet", "--rev", revision, "--out", str(target.resolve()), str(root.resolve()), path])
     except CommandFailed:
         return False
     return target.exists()
+
+
+def setting(name: str, root: Path = Path()) -> str | None:
+    """The value of one of DVC's settings ("core.remote"), or None where it is not set."""
+    try:
+        return capture([*_DVC, "config", name], cwd=root).strip() or None
+    except CommandFailed:  # DVC's way to say that it is not set
+        return None
+
+
+def cache_folder(root: Path = Path()) -> Path:
+    """DVC's cache of a project."""
+    return Path(capture([*_DVC, "cache", "dir"], cwd=root).strip()).resolve()
+
+
+def transfer(
+    verb: Literal["fetch", "pull", "push"],
+    *,
+    root: Path = Path(),
+    on_line: Callable[[str], None],
+    cancelled: threading.Event | None = None,
+) -> int:
+    """Results and run-cache to or from the default remote; what it says is to be judged by `pipeline.remote`.
+
+    Returns:
+        DVC's exit status, which is 0 even where the run-cache could not be sent.
+    """
+    extra = ["--allow-missing"] if verb == "pull" else []
+    return _told([verb, "--run-cache", *extra], [], root, on_line, cancelled)
+
+
+def save_experiment(name: str, root: Path) -> None:
+    """Make what differs from the commit, outputs included, an experiment.
+
+    Raises:
+        CommandFailed: DVC could not.
+    """
+    capture([*_DVC, "--wait-for-lock", "exp", "save", "--force", "--name", name], cwd=root)
+
+
+def _told(
+    arguments: Sequence[str],
+    lines: list[str],
+    root: Path,
+    on_line: Callable[[str], None],
+    cancelled: threading.Event | None,
+) -> int:
+    """Run DVC, waiting for its lock, and keep what it says in `lines`; its advice goes no further."""
+
+    def keep(line: str) -> None:
+        lines.append(line)
+        if not _ADVICE.match(line):
+            on_line(line)
+
+    return run([*_DVC, "--wait-for-lock", *arguments], cwd=root, on_line=keep, cancelled=cancelled)
 
 
 def _stage_module(module: str, arguments: list[str], root: Path, on_line: Callable[[str], None] | None) -> None:

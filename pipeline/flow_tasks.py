@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,9 @@ class Tasks:
                 return body()
             except (CommandFailed, RepriseError) as error:
                 return self.failure(error)
+            except Exception as error:  # noqa: BLE001 — Prefect would log it with whatever secret is in its words
+                self.log()(traceback.format_exc())
+                return Failed(message=self.hide(f"a defect of Reprise: {type(error).__name__}: {error}"))
 
         ended = [allow_failure(state) for state in above if not state.is_cancelled()]  # Prefect refuses these
         return unit(return_state=True, wait_for=ended)

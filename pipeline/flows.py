@@ -1,39 +1,38 @@
 """Prefect's flows: `reproduce` runs the graph with one task a DVC stage, `refresh` does so when the source changed,
-`sweep` tries parameters. What they have in common is here; what they do is in `graph_run` and `sweep`."""
+`sweep` tries parameters. What they have in common is here; what they do is in `graph_run` and `flow_sweep`."""
 
 from __future__ import annotations
 
-import threading
-import time
+import logging
+import traceback
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import wait as wait_for
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Annotated, Literal
 
 from prefect import flow, get_run_logger, runtime
 from prefect.client.schemas.objects import State
+from prefect.exceptions import CancelledRun, FailedRun
 from prefect.settings import PREFECT_API_URL
-from prefect.states import Cancelled, Completed, Failed
+from prefect.states import Cancelled, Failed
+from pydantic import Field
 
 from pipeline import janitor, presence
+from pipeline.failure import message_of
 from pipeline.flow_tasks import Tasks
 from pipeline.graph_run import GraphRun
+from pipeline.processes import CommandFailed
 from pipeline.redaction import redactor
 from pipeline.workspace import exclusive
 from stages.contracts.errors import ParameterError, RepriseError, WorkspaceBusyError
 
-if TYPE_CHECKING:  # it brings scipy: half a second that the other flows need not wait
-    from pipeline.sweep import SweepPlan, SweepPoint, SweepResult
-
 Busy = Literal["wait", "drop"]
-_LOOK_SECONDS = 2.0
+Retries = Annotated[int, Field(ge=0, le=10)]
+Delay = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 
 
 @flow(name="reproduce", validate_parameters=True)
 def reproduce(
-    targets: list[str] | None = None, busy: Busy = "wait", retries: int = 2, retry_delay_seconds: float = 10.0
+    targets: list[str] | None = None, busy: Busy = "wait", retries: Retries = 2, retry_delay_seconds: Delay = 10.0
 ) -> State:
     """Bring the graph up to date: one task a stage.
 
@@ -52,7 +51,7 @@ def reproduce(
 
 
 @flow(name="refresh", validate_parameters=True)
-def refresh(busy: Busy = "drop", retries: int = 2, retry_delay_seconds: float = 10.0) -> State:
+def refresh(busy: Busy = "drop", retries: Retries = 2, retry_delay_seconds: Delay = 10.0) -> State:
     """Look at the source of images, and bring the graph up to date if it is not what the last completed run saw.
 
     Args:
@@ -75,66 +74,16 @@ def sweep(plan: str, busy: Busy = "wait") -> State:
         busy: what to do while another sweep works in this folder. Runs of the graph are not in its way.
     """
 
-    from pipeline.sweep import load_plan
+    from pipeline.flow_sweep import swept  # it brings scipy: half a second that the other flows need not wait
+    from pipeline.sweep_points import load_plan
 
     def work(tasks: Tasks) -> State:
         path = (tasks.root / plan).resolve()
         if not path.is_relative_to(tasks.root.resolve()):
             raise ParameterError("a plan lies in this folder", where="plan", found=plan, fix="Copy it to sweeps/.")
-        return _swept(load_plan(path), tasks, wait=busy == "wait")
+        return swept(load_plan(path), tasks, wait=busy == "wait")
 
     return _told(work, 0, 0.0)
-
-
-def _swept(plan: SweepPlan, tasks: Tasks, *, wait: bool) -> State:
-    """Run a plan, then show each point as a task and leave the comparison."""
-    from pipeline.sweep import run_sweep
-
-    told = False
-    while True:
-        try:
-            result = _aside(
-                lambda stop: run_sweep(plan, root=tasks.root, say=tasks.say, on_line=tasks.say, cancelled=stop)
-            )
-            break
-        except WorkspaceBusyError as error:
-            if not wait:
-                raise
-            if not told:
-                tasks.say(f"waiting for another sweep in this folder: {error.found}")
-            told = True
-            time.sleep(_LOOK_SECONDS)
-    for point in result.points:
-        tasks.run(f"{point.name} {point.point.title}", partial(_state_of, point, tasks))
-    tasks.markdown("sweep", result.markdown(), "points, figures and verdicts")
-    done = f"{sum(point.experiment is not None for point in result.points)} of {len(result.points)} points done"
-    if result.failed:
-        failures = "; ".join(f"{point.name}: {point.message}" for point in result.failed)
-        return Failed(message=tasks.hide(f"{done}; {failures}"))
-    return Completed(message=done)
-
-
-def _aside(work: Callable[[threading.Event], SweepResult]) -> SweepResult:
-    """Do `work` in another thread, which is told to stop before what a signal raises in this one goes on its way."""
-    stop = threading.Event()
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(work, stop)
-        try:
-            while not future.done():
-                wait_for([future], timeout=0.2)  # in steps, so that signals are handled meanwhile
-        except BaseException:
-            stop.set()
-            raise
-    return future.result()
-
-
-def _state_of(point: SweepPoint, tasks: Tasks) -> State:
-    from pipeline.sweep import FAILED, FOUND
-
-    message = tasks.hide(point.line())
-    if point.experiment is None:
-        return Failed(message=message) if point.state == FAILED else Cancelled(name="Stopped", message=message)
-    return Completed(name="Cached" if point.state == FOUND else "Ran", message=message)
 
 
 def _told(work: Callable[[Tasks], State], retries: int, delay: float) -> State:
@@ -149,6 +98,7 @@ def _told(work: Callable[[Tasks], State], retries: int, delay: float) -> State:
 
     if runtime.deployment.id:
         presence.end_with_worker()
+        logging.getLogger("prefect.flow_runs").addFilter(_is_news)
     presence.appear(this, root)
     try:
         for closed in janitor.tidy(str(PREFECT_API_URL.value()), root, but=this):
@@ -158,3 +108,13 @@ def _told(work: Callable[[Tasks], State], retries: int, delay: float) -> State:
         return Cancelled(name="Dropped", message=hide(f"{error.what}: {error.found}; this run was told not to wait"))
     except RepriseError as error:
         return Failed(message=hide(str(error)))
+    except CommandFailed as error:
+        return Failed(message=hide(message_of(error)))
+    except Exception as error:  # noqa: BLE001 — Prefect would log it with whatever secret is in its words
+        logger.error("%s", hide(traceback.format_exc()))
+        return Failed(message=hide(f"a defect of Reprise: {type(error).__name__}: {error}"))
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Prefect's engine raises a state that is no success, and logs where it did: the state has said all there is."""
+    return not (record.exc_info and isinstance(record.exc_info[1], FailedRun | CancelledRun))

@@ -21,6 +21,7 @@ from pipeline.rest import call
 from stages.contracts.errors import GraphError
 
 STUCK_SECONDS = 300.0  # a start takes ten seconds, under load a minute
+CANCEL_SECONDS = 60.0  # a worker that cancels a run says so itself, a moment after the run's process has ended
 _OPEN = ["PENDING", "RUNNING", "CANCELLING"]
 _PAGE = 200
 
@@ -81,14 +82,16 @@ def _cause_of_death(
     run: dict[str, Any], seen: presence.Seen | None, known: _Deployments, stuck_seconds: float
 ) -> str | None:
     """Why a run counts as dead; None when it lives or is none of this folder's business."""
+    age = (datetime.now(UTC) - datetime.fromisoformat(run["state"]["timestamp"])).total_seconds()
     if seen is not None:
-        return None if seen.alive else f"its process {seen.process or ''} ended without a word"
+        if seen.alive or (run["state_type"] == "CANCELLING" and age < CANCEL_SECONDS):
+            return None
+        return f"its process {seen.process or ''} ended without a word"
     if not known.of_this_folder(run.get("deployment_id")):
         return None
     host, _, pid = str(run.get("infrastructure_pid") or "").rpartition(":")
     if host and host != socket.gethostname():
         return None
-    age = (datetime.now(UTC) - datetime.fromisoformat(run["state"]["timestamp"])).total_seconds()
     if age < stuck_seconds or (pid.isdigit() and is_running(int(pid), "prefect")):
         return None
     return f"nothing was heard of it for {age:.0f} seconds; its worker probably ended while starting it"

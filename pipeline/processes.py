@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -19,6 +19,7 @@ from stages.contracts import telemetry
 
 GRACE_SECONDS = 45.0  # torchrun gives its ranks 30
 LEASH = Path(__file__).with_name("leash.py")
+Family = dict[int, psutil.Process]  # by process number
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -84,13 +85,14 @@ def run(
     reader = threading.Thread(target=_read, args=(process, on_line), daemon=True) if on_line else None
     if reader:
         reader.start()
-    with _forwarding(process.pid) as received:
+    family: Family = {}
+    with _forwarding(process.pid, family) as received:
         try:
-            _wait(process, received, cancelled, grace)
+            _wait(process, family, received, cancelled, grace)
         except BaseException:  # raised by the handler of somebody else: end the command first, then let it pass
             stop = threading.Event()
             stop.set()
-            _wait(process, received, stop, grace)
+            _wait(process, family, received, stop, grace)
             raise
     if reader:
         reader.join(timeout=5)
@@ -125,18 +127,22 @@ def is_running(pid: int, word: str = "") -> bool:
 
 
 def _wait(
-    process: subprocess.Popen[bytes], received: list[int], cancelled: threading.Event | None, grace: float
+    process: subprocess.Popen[bytes],
+    family: Family,
+    received: list[int],
+    cancelled: threading.Event | None,
+    grace: float,
 ) -> None:
-    family: dict[int, psutil.Process] = {}
     deadline: float | None = None
     while process.poll() is None:
         if deadline is None and cancelled is not None and cancelled.is_set():
-            signal_session(process.pid, signal.SIGTERM)
+            family |= _descendants(process.pid)  # before the signal: ranks have sessions of their own, and lose their
+            signal_session(process.pid, signal.SIGTERM)  # parent when it ends
             deadline = time.monotonic() + grace
         if deadline is None and received:
             deadline = time.monotonic() + grace
         if deadline is not None:
-            family |= {p.pid: p for p in _descendants(process.pid)}
+            family |= _descendants(process.pid)
             if time.monotonic() > deadline:
                 break
         try:
@@ -145,7 +151,7 @@ def _wait(
             continue
     left = {p.pid: p for p in [*family.values(), *_session(process.pid)]}
     if deadline is not None:  # its own end came first: the others have what remains of the grace
-        _wait_for_end(left, deadline - time.monotonic())
+        _wait_for_end(left, deadline - time.monotonic(), leader=process.pid)
     if process.poll() is None:
         process.kill()
     for other in left.values():
@@ -154,17 +160,33 @@ def _wait(
     _wait_for_end(left, 5.0)  # a killed process takes a moment to end
 
 
-def _wait_for_end(family: Mapping[int, psutil.Process], seconds: float) -> None:
+def _wait_for_end(family: Family, seconds: float, leader: int | None = None) -> None:
+    """Wait until all have ended; those outside the session of `leader` get SIGTERM once their parent is gone."""
     end = time.monotonic() + seconds
-    while any(p.is_running() and is_running(pid) for pid, p in family.items()) and time.monotonic() < end:
+    told: set[int] = set()
+    while left := {pid: p for pid, p in family.items() if p.is_running() and is_running(pid)}:
+        if time.monotonic() > end:
+            return
+        if leader is not None:
+            orphans = {pid for pid, p in left.items() if pid not in told and _is_orphan(p, left, leader)}
+            for pid in orphans:
+                _send(left[pid], signal.SIGTERM)
+            told |= orphans
         time.sleep(0.02)
 
 
-def _descendants(pid: int) -> list[psutil.Process]:
+def _is_orphan(process: psutil.Process, family: Family, leader: int) -> bool:
     try:
-        return psutil.Process(pid).children(recursive=True)
+        return process.ppid() not in family and os.getsid(process.pid) != leader
+    except (ProcessLookupError, psutil.Error):
+        return False
+
+
+def _descendants(pid: int) -> Family:
+    try:
+        return {process.pid: process for process in psutil.Process(pid).children(recursive=True)}
     except psutil.NoSuchProcess:
-        return []
+        return {}
 
 
 def _session(leader: int) -> list[psutil.Process]:
@@ -193,14 +215,19 @@ def _send(process: psutil.Process, signum: int) -> None:
 
 
 @contextmanager
-def _forwarding(leader: int) -> Iterator[list[int]]:
-    """Forward signals to the session of `leader`; yields the list of those received. Only the main thread may."""
+def _forwarding(leader: int, family: Family) -> Iterator[list[int]]:
+    """Forward signals to the session of `leader`; yields the list of those received. Only the main thread may.
+
+    Args:
+        family: gets the processes below `leader` before they are signalled.
+    """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
 
     def forward(signum: int, frame: FrameType | None) -> None:
+        family.update(_descendants(leader))
         received.append(signum)
         signal_session(leader, signal.SIGTERM if len(received) > 1 else signum)
 

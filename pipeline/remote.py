@@ -12,10 +12,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from pipeline.dvc import DVC
-from pipeline.processes import CommandFailed, capture, run
+from pipeline import dvc
 from pipeline.redaction import redactor
 from stages.contracts.errors import RemoteError
 
@@ -121,11 +120,7 @@ _NOISE = re.compile(r"^\s*$|Having any troubles")
 
 def configured(root: Path = Path()) -> str | None:
     """The name of the default DVC remote, or None where there is none."""
-    try:
-        name = capture([*DVC, "config", "core.remote"], cwd=root).strip()
-    except CommandFailed:  # DVC's way to say that it is not set
-        return None
-    return name or None
+    return dvc.setting("core.remote", root)
 
 
 def pull(
@@ -146,8 +141,7 @@ def pull(
     Raises:
         RemoteError: it failed; `transient` says whether trying again may help.
     """
-    verb = ["pull", "--run-cache", "--allow-missing"] if checkout else ["fetch", "--run-cache"]
-    return _transfer(root, verb, on_line, cancelled)
+    return _transfer(root, "pull" if checkout else "fetch", on_line, cancelled)
 
 
 def push(root: Path = Path(), on_line: OnLine | None = None, *, cancelled: threading.Event | None = None) -> Transfer:
@@ -156,10 +150,12 @@ def push(root: Path = Path(), on_line: OnLine | None = None, *, cancelled: threa
     Raises:
         RemoteError: it failed; `transient` says whether trying again may help.
     """
-    return _transfer(root, ["push", "--run-cache"], on_line, cancelled)
+    return _transfer(root, "push", on_line, cancelled)
 
 
-def _transfer(root: Path, verb: Sequence[str], on_line: OnLine | None, cancelled: threading.Event | None) -> Transfer:
+def _transfer(
+    root: Path, verb: Literal["fetch", "pull", "push"], on_line: OnLine | None, cancelled: threading.Event | None
+) -> Transfer:
     name = configured(root)
     if name is None:
         raise RemoteError(
@@ -178,17 +174,17 @@ def _transfer(root: Path, verb: Sequence[str], on_line: OnLine | None, cancelled
             on_line(shown)
 
     began = time.monotonic()
-    status = run([*DVC, "--wait-for-lock", *verb], cwd=root, on_line=keep, cancelled=cancelled)
+    status = dvc.transfer(verb, root=root, on_line=keep, cancelled=cancelled)
     seconds = time.monotonic() - began
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     if status or errors:  # a run-cache that could not be sent is an ERROR line with status 0
-        raise _explained(name, verb[0], status, errors, lines)
+        raise _explained(name, verb, status, errors, lines)
     files = sum(int(found[1] or found[2]) for line in lines if (found := _COUNT.search(line)))
     missing = len({line for line in lines if re.match(r"(name: .*, )?md5: ", line)})
-    done = "sent to" if verb[0] == "push" else "received from"
+    done = "sent to" if verb == "push" else "received from"
     note = f"{files} file{'s' if files != 1 else ''} {done} '{name}' in {seconds:.1f} s"
     if missing:
-        where = "are not here and could not be sent" if verb[0] == "push" else "are not there and will be computed"
+        where = "are not here and could not be sent" if verb == "push" else "are not there and will be computed"
         note += f"; {missing} result{'s' if missing != 1 else ''} of dvc.lock {where}"
     return Transfer(files, seconds, note, missing)
 

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -36,8 +36,11 @@ _RESTART_SECONDS = 2.0
 _PORT = "4200"
 
 
-def serve(root: Path, say: Say) -> None:
+def serve(root: Path, say: Say, queues: Sequence[str] = ()) -> None:
     """Start everything, say where it is, and keep it going until SIGINT or SIGTERM.
+
+    Args:
+        queues: of the work pool, from which the worker takes runs; none: from all.
 
     Raises:
         WorkspaceBusyError: it runs already. GraphError: the port is taken, or the server does not start or has ended.
@@ -63,7 +66,7 @@ def serve(root: Path, say: Say) -> None:
                 write_json(root / server.NOTE, {"api": address, "report": report, "process": os.getpid()})
                 say(f"Prefect: {address.removesuffix('/api')}   (work pool '{POOL}', state in {server.HOME})")
                 say("`make deploy` registers the schedules; Ctrl-C stops everything")
-                _keep_working(root, address, process, stop, say)
+                _keep_working(root, address, process, stop, say, queues)
         finally:
             (root / server.NOTE).unlink(missing_ok=True)
             server.end(process)
@@ -110,17 +113,25 @@ def _start_server(root: Path, host: str, port: int) -> subprocess.Popen[bytes]:
         return server.leashed([*command, "--port", str(port), "--log-level", "warning"], root, variables, log)
 
 
-def _start_worker(root: Path, address: str) -> subprocess.Popen[bytes]:
+def _start_worker(root: Path, address: str, queues: Sequence[str]) -> subprocess.Popen[bytes]:
     name = f"{POOL}-{socket.gethostname()}"
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", name]
+    command += [word for queue in queues for word in ("--work-queue", queue)]
     variables = {"PREFECT_WORKER_QUERY_SECONDS": os.environ.get("PREFECT_WORKER_QUERY_SECONDS", "3")}
     with server.server_log(root, "worker.log") as log:
         return server.leashed(command, root, {**server.settings(root), "PREFECT_API_URL": address, **variables}, log)
 
 
-def _keep_working(root: Path, address: str, process: subprocess.Popen[bytes], stop: threading.Event, say: Say) -> None:
+def _keep_working(
+    root: Path,
+    address: str,
+    process: subprocess.Popen[bytes],
+    stop: threading.Event,
+    say: Say,
+    queues: Sequence[str],
+) -> None:
     """Watch server and worker, and let the janitor look now and then."""
-    worker = _start_worker(root, address)
+    worker = _start_worker(root, address, queues)
     looks = 0.0
     try:
         while not stop.wait(0.5):
@@ -134,7 +145,7 @@ def _keep_working(root: Path, address: str, process: subprocess.Popen[bytes], st
             if worker.poll() is not None:
                 say(f"the worker ended with status {worker.returncode}; starting another")
                 stop.wait(_RESTART_SECONDS)
-                worker = _start_worker(root, address)
+                worker = _start_worker(root, address, queues)
                 looks = 0.0
             if time.monotonic() > looks:
                 looks = time.monotonic() + JANITOR_SECONDS

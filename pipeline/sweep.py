@@ -24,7 +24,7 @@ from pipeline.processes import CommandFailed, capture
 from pipeline.redaction import redactor
 from pipeline.sweep_points import Point, SweepPlan, base_of, load_plan, points_of
 from pipeline.sweep_report import Comparison, compare_points
-from pipeline.sweep_tree import SWEEPS, Base, Tree, base_of_folder, cache_of, table_of
+from pipeline.sweep_tree import SWEEPS, Base, Tree, base_of_folder, table_of
 from pipeline.workspace import Say, exclusive
 from stages.contracts.errors import RepriseError, WorkspaceBusyError
 
@@ -124,7 +124,7 @@ def run_sweep(
         _look_at_source(root, say)
         base = base_of_folder(root)
         points = points_of(plan, base.source)
-        run = _Run(base, cache_of(root), [_known(base, point) for point in points], say, on_line, on_point)
+        run = _Run(base, dvc.cache_folder(root), [_known(base, point) for point in points], say, on_line, on_point)
         for i in range(len(points)):
             run.tell(i)
         with _stopping(cancelled) as stop:

@@ -23,7 +23,7 @@ import psutil
 from pipeline import dvc
 from pipeline.graph import load_graph
 from pipeline.lockfile import LOCK_FILE
-from pipeline.processes import CommandFailed, capture, run
+from pipeline.processes import CommandFailed, capture
 from pipeline.prune import prune
 from pipeline.revisions import METRICS, TABLE
 from pipeline.sweep_points import Point, write_changes
@@ -152,8 +152,8 @@ class Tree:
     def _configure(self) -> None:
         """The project's cache, and DVC's notes about this folder inside it."""
         settings = {"cache.dir": str(self.cache), "core.site_cache_dir": str(self.project / ".dvc/tmp/site")}
-        with suppress(CommandFailed):
-            settings["cache.type"] = capture([*dvc.DVC, "config", "cache.type"], cwd=self.base.root).strip()
+        if kind := dvc.setting("cache.type", self.base.root):
+            settings["cache.type"] = kind
         sections: dict[str, list[str]] = {}
         for key, value in settings.items():
             section, name = key.split(".")
@@ -183,19 +183,7 @@ class Tree:
             dvc.scan(self.project, on_line=on_line)
         graph = load_graph(self.project)
         prune(graph, self.project)
-        lines: list[str] = []
-
-        def keep(line: str) -> None:
-            lines.append(line)
-            on_line(line)
-
-        command = [*dvc.DVC, "--wait-for-lock", "repro"]
-        try:
-            status = run(command, cwd=self.project, on_line=keep, cancelled=cancelled)
-        finally:
-            dvc.tidy_lock(graph, self.project)
-        if status:
-            raise CommandFailed(command, status, lines[-200:])
+        dvc.repro_apart(graph, root=self.project, on_line=on_line, cancelled=cancelled)
 
     def save(self) -> str:
         """Make it an experiment of the project.
@@ -207,7 +195,7 @@ class Tree:
             CommandFailed: DVC or git could not.
         """
         name, ref = self.point.name, self.base.ref(self.point.name)
-        capture([*dvc.DVC, "--wait-for-lock", "exp", "save", "--force", "--name", name], cwd=self.project)
+        dvc.save_experiment(name, self.project)
         with _fetching:
             capture(
                 [*_GIT, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", str(self.clone), f"+{ref}:{ref}"],
@@ -223,11 +211,6 @@ class Tree:
         """Remove the clone; and log and checkpoints too, if `everything`."""
         end_processes_in(self.clone)
         shutil.rmtree(self.home if everything else self.clone, ignore_errors=True)
-
-
-def cache_of(root: Path) -> Path:
-    """DVC's cache of the project."""
-    return Path(capture([*dvc.DVC, "cache", "dir"], cwd=root).strip()).resolve()
 
 
 def keep_table(root: Path, commit: str, table: Path) -> Path:

@@ -24,6 +24,17 @@ def test_a_failing_point_does_not_stop_the_rest(prefect: Prefect, toy: Project) 
     assert "word" in prefect.artifacts(run["id"])["sweep"]
     assert "knn.top1_val" in prefect.artifacts(run["id"])["sweep"].replace("\\", "")
 
+    logs = prefect.logs(run["id"])
+    assert "this is summary" in logs  # of a point, in its task's log
+    assert not any(line.startswith("words-") and " | " in line for line in logs if "this is" in line)
+
     outside = toy.reprise("flows", "run", "sweep", "../words.yaml", check=False)
     assert outside.returncode == 1
     assert "a plan lies in this folder (plan). Found: ../words.yaml" in outside.stderr
+
+    toy.write("source", "broken")
+    toy.commit()
+    broken = toy.reprise("flows", "run", "sweep", "sweeps/words.yaml", check=False)
+    assert broken.returncode == 1
+    assert "sweep: Failed: the toy's source is broken" in broken.stderr
+    assert "Traceback" not in broken.stderr

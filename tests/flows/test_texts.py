@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from pipeline import flow_artifacts, presence
+from pipeline import flow_artifacts, janitor, presence
 from pipeline.failure import is_transient, message_of
 from pipeline.flow_artifacts import StageLine
 from pipeline.processes import CommandFailed
@@ -125,3 +126,28 @@ def test_a_run_is_seen_while_its_process_lives_and_known_as_dead_after(tmp_path:
         process.wait()
         process.stdout.close()
     assert wait_for(lambda: not presence.seen(tmp_path)[0].alive, 10)
+
+
+@pytest.mark.parametrize(
+    ("state", "age", "closed"), [("RUNNING", 1, True), ("CANCELLING", 1, False), ("CANCELLING", 100, True)]
+)
+def test_a_run_that_is_being_cancelled_is_left_to_its_worker_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, age: int, closed: bool
+) -> None:
+    since = (datetime.now(UTC) - timedelta(seconds=age)).isoformat()
+    run = {"id": "abc", "name": "a-run", "state_id": "s", "state_type": state, "state_name": state.title()}
+    run |= {"state": {"timestamp": since}, "deployment_id": None}  # type: ignore[dict-item]
+    asked: list[str] = []
+
+    def call(address: str, method: str, path: str, body: object = None) -> object:
+        asked.append(path)
+        return [run] if path == "/flow_runs/filter" else run
+
+    monkeypatch.setattr(janitor, "call", call)
+    (tmp_path / presence.RUNS).mkdir(parents=True)
+    (tmp_path / presence.RUNS / "abc.json").write_text('{"process": 1}')  # nobody holds it
+    found = janitor.tidy("http://127.0.0.1:1/api", tmp_path)
+    assert [str(each) for each in found] == (
+        [f"closed run 'a-run', which was {state.title()}: its process 1 ended without a word"] if closed else []
+    )
+    assert ("/flow_runs/abc/set_state" in asked) is closed

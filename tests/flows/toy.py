@@ -48,7 +48,7 @@ word: fine
 summary: {family: knn.top1}
 """
 _WORK = """
-import json, os, pathlib, signal, sys, time
+import json, os, pathlib, signal, subprocess, sys, time
 name, source, out = sys.argv[1], pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])
 pathlib.Path("ran.log").open("a").write(os.environ["DVC_STAGE"] + "\\n")
 text = source.read_text() if name != "check" else ""
@@ -65,6 +65,8 @@ if "sleep" in text and not pathlib.Path("awake").exists():
     from stages.runtime.entry import prepare_process
     prepare_process()
     signal.signal(signal.SIGINT, lambda number, frame: sys.exit(130))
+    if "rank" in text:  # as torchrun starts them: in a session of their own; this one hears nobody
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
     pathlib.Path("sleeping").write_text(str(os.getpid()))
     time.sleep(600)
 out.mkdir(parents=True, exist_ok=True)
@@ -106,7 +108,11 @@ def toy_project(root: Path, repository: Path) -> Project:
         "import sys\nif 'wrong' in open('params.yaml').read(): sys.exit('error: 1 wrong parameter')\n",
     )
     project.write("stages/ingest/__init__.py", "")
-    scan = "import pathlib\npathlib.Path('source.lock.json').write_text(pathlib.Path('source').read_text())\n"
+    scan = (
+        "import pathlib, sys\ntext = pathlib.Path('source').read_text()\n"
+        "if 'broken' in text: sys.exit(\"error: the toy's source is broken\")\n"
+        "pathlib.Path('source.lock.json').write_text(text)\n"
+    )
     project.write("stages/ingest/scan.py", scan)
     project.write("source", "{}")
     (root / "pipeline").symlink_to(repository / "pipeline", target_is_directory=True)
@@ -158,6 +164,14 @@ class Prefect:
             "deployments": {"id": {"any_": [self.deployment(name)["id"]]}},
             "flow_runs": {"start_time": {"is_null_": False}},
             "sort": "START_TIME_ASC",
+        }
+        return call(self.address, "POST", "/flow_runs/filter", body)
+
+    def planned(self, name: str) -> list[dict[str, Any]]:
+        """Runs that a deployment's schedule has written down in advance."""
+        body = {
+            "deployments": {"id": {"any_": [self.deployment(name)["id"]]}},
+            "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
         }
         return call(self.address, "POST", "/flow_runs/filter", body)
 

@@ -197,11 +197,11 @@ WORDS = [
 
 @pytest.mark.parametrize(("said", "what", "transient"), WORDS, ids=[word[0][:30] for word in WORDS])
 def test_words_become_causes(monkeypatch: pytest.MonkeyPatch, said: str, what: str, transient: bool) -> None:
-    def says(command: object, *, on_line: object, **_: object) -> int:
+    def says(verb: str, *, on_line: object, **_: object) -> int:
         on_line(f"ERROR: unexpected error - {said}")  # type: ignore[operator]
         return 255
 
-    monkeypatch.setattr(remote, "run", says)
+    monkeypatch.setattr(dvc, "transfer", says)
     monkeypatch.setattr(remote, "configured", lambda root: "store")
     with pytest.raises(RemoteError) as refused:
         remote.pull(cancelled=threading.Event())
@@ -211,12 +211,12 @@ def test_words_become_causes(monkeypatch: pytest.MonkeyPatch, said: str, what: s
 
 
 def test_a_run_cache_that_could_not_be_sent_is_an_error_although_dvc_says_zero(monkeypatch: pytest.MonkeyPatch) -> None:
-    def says(command: object, *, on_line: object, **_: object) -> int:
+    def says(verb: str, *, on_line: object, **_: object) -> int:
         on_line("ERROR: failed to transfer '/cache/runs/17/1786' - Connection was closed before a valid response")  # type: ignore[operator]
         on_line("1 file pushed")  # type: ignore[operator]
         return 0
 
-    monkeypatch.setattr(remote, "run", says)
+    monkeypatch.setattr(dvc, "transfer", says)
     monkeypatch.setattr(remote, "configured", lambda root: "store")
     with pytest.raises(RemoteError) as refused:
         remote.push()
