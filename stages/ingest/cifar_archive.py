@@ -11,6 +11,7 @@ import hashlib
 import http.client
 import io
 import pickle
+import pickletools
 import tarfile
 import urllib.error
 import urllib.request
@@ -34,6 +35,7 @@ _VALUES = 3 * _SIDE * _SIDE
 _MAX_BATCH = 256 << 20  # bytes of one unpacked batch; the largest official one has 155 MB
 _MAX_UNPACKED = 1 << 30
 _MAX_MEMBERS = 1000
+_MAX_OPERATIONS = 5_000_000  # of one pickle; the largest official one has some 600,000
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
@@ -158,7 +160,9 @@ class CifarArchive:
         except ValueError as error:
             raise self._unreadable(f"{member}: {error}") from error
         if len(values) != len(numbers) or not all(type(n) is int and 0 <= n < len(classes) for n in numbers):
-            raise self._unreadable(f"{member}: {len(values)} images, {len(numbers)} labels, {len(classes)} classes")
+            raise self._unreadable(
+                f"{member}: {len(values)} images, {len(numbers)} labels, each of which must be 0 to {len(classes) - 1}"
+            )
         pixels = np.ascontiguousarray(values.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1))
         for i, (image, label) in enumerate(zip(pixels, numbers, strict=True)):
             yield Candidate(f"{self.name}/{member}/{i:05d}.png", stored_png(image), split, classes[label])
@@ -168,6 +172,8 @@ class CifarArchive:
         names = meta.get(key)
         if not isinstance(names, list) or not names or not all(isinstance(n, bytes) for n in names):
             raise self._unreadable(f"no list of names under {key.decode()}")
+        if len(set(names)) < len(names):
+            raise self._unreadable(f"two classes of one name under {key.decode()}")
         return [n.decode("utf-8", "backslashreplace") for n in names]
 
     def _path(self) -> Path:
@@ -219,9 +225,10 @@ class CifarArchive:
 
     def _unpickle(self, data: bytes, name: str) -> dict[bytes, Any]:
         try:
+            _look_through(data)
             value = _Unpickler(io.BytesIO(data), encoding="bytes").load()
         except (Exception, MemoryError) as error:  # hostile pickles raise anything
-            raise self._unreadable(f"{name}: {error}") from error
+            raise self._unreadable(f"{name}: {error or type(error).__name__}") from error
         if not isinstance(value, dict):
             raise self._unreadable(f"{name} holds a {type(value).__name__}, not a dict")
         return value
@@ -260,6 +267,19 @@ class _Bounded(io.RawIOBase):
         if self._left < 0:
             raise ValueError(f"it unpacks to more than {_MAX_UNPACKED} bytes")
         return data
+
+
+def _look_through(data: bytes) -> None:
+    """Refuse pickles that make much of little: the unpickler allots a table as long as the largest index it is told.
+
+    Raises:
+        ValueError: damaged; more operations than any batch has, or an index beyond what can have been stored.
+    """
+    for number, (operation, argument, _) in enumerate(pickletools.genops(data)):
+        if number >= _MAX_OPERATIONS:
+            raise ValueError(f"more than {_MAX_OPERATIONS} operations")
+        if operation.name.endswith("PUT") and not (isinstance(argument, int) and 0 <= argument <= number):
+            raise ValueError(f"it stores object {argument} after {number} operations")
 
 
 class _Dtype:

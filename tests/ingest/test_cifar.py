@@ -176,14 +176,26 @@ def test_arrays_that_do_not_add_up_are_refused(array: cifar_archive._Array) -> N
         cifar10(data_batch_3=batch(3) | {b"data": np.zeros((4, 3072), np.float32)}),
         cifar10(data_batch_3=b"\x80\x02garbage"),
         cifar10(data_batch_3=b"\x80\x05\x8e\xff\xff\xff\xff\xff\xff\xff\x7f."),  # a string of 2^63 bytes
+        cifar10(data_batch_3=b"\x80\x02]r\xff\xff\xff\x7f."),  # object 2^31 - 1 of a table that is as long as that
+        cifar10(data_batch_3=b"]p2147483647\n."),
+        cifar10(data_batch_3=b"\x80\x05\x96" + bytes(6) + b"\xff\x00."),  # 71 million gigabytes
         cifar10(**{"batches.meta": {}}),
+        cifar10(**{"batches.meta": {b"label_names": [b"a", b"b", b"b"]}}),
         {k: v for k, v in cifar10().items() if "test" not in k},
     ],
-    ids=range(11),
+    ids=range(15),
 )
 def test_archives_that_do_not_hold_cifar_are_a_sentence(tmp_path: Path, members: dict[str, Any]) -> None:
     path = archive(tmp_path / "mine.tar.gz", members)
     with pytest.raises(SourceError, match="the archive cannot be read"):
+        list(source(path).candidates())
+
+
+def test_a_pickle_of_more_operations_than_any_batch_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each opening of a list is a byte in the archive and dozens in memory."""
+    monkeypatch.setattr(cifar_archive, "_MAX_OPERATIONS", 1000)
+    path = archive(tmp_path / "mine.tar.gz", cifar10(data_batch_3=b"(" * 2000))
+    with pytest.raises(SourceError, match="more than 1000 operations"):
         list(source(path).candidates())
 
 
