@@ -25,6 +25,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _KEEP_BYTES = 1 << 30
 EXIT_EXPECTED = 1
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+ALLOCATOR_VARIABLES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")  # glibc's own; they win
 
 
 def threads() -> int:
@@ -57,16 +58,22 @@ def prepare_process() -> None:
         os.environ.setdefault(name, str(threads()))
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
-        if hasattr(
-            libc, "mallopt"
-        ):  # glibc: keep freed pages, or every training step faults them in anew (measured: +15 to +60 %)
-            libc.mallopt(_M_MMAP_THRESHOLD, _KEEP_BYTES)
-            libc.mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
+        keep_freed_memory(libc)
         parent = os.getppid()
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         if os.getppid() != parent:  # it died before the request took hold
             os.kill(os.getpid(), signal.SIGTERM)
     watch_parents()
+
+
+def keep_freed_memory(libc: ctypes.CDLL) -> None:
+    """Let glibc keep freed pages, or every training step faults them in anew (measured: 15 to 60 % of the speed).
+
+    Left alone where the user has set glibc's allocator up, or where there is no glibc.
+    """
+    if hasattr(libc, "mallopt") and not any(name in os.environ for name in ALLOCATOR_VARIABLES):
+        libc.mallopt(_M_MMAP_THRESHOLD, _KEEP_BYTES)
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
 
 
 def arguments_of(

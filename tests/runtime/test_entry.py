@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -34,6 +35,25 @@ def test_threads_can_be_set(monkeypatch):
     assert threads() == 3
     monkeypatch.setenv("REPRISE_THREADS", "all")
     assert 1 <= threads() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc's allocator")
+@pytest.mark.parametrize(
+    ("setting", "kept"), [({}, True), ({"MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_MMAP_THRESHOLD_": "131072"}, False)]
+)
+def test_freed_memory_is_kept_unless_the_user_set_the_allocator(repository, setting, kept):
+    body = (
+        "import resource\n"
+        "def main(argv):\n"
+        "    bytearray(1 << 25)\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    for _ in range(5): bytearray(1 << 25)\n"
+        "    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n"
+        "run_stage(main)"
+    )
+    done = run(repository, body, **setting)
+    assert done.returncode == 0, done.stderr
+    assert (int(done.stdout) < 100) == kept
 
 
 def test_threads_and_telemetry_are_set_before_work_begins(repository):
