@@ -15,7 +15,8 @@ from pathlib import Path
 HIDDEN = "***"
 SHORTEST = 6  # a shorter value ("1", "yes") would blacken ordinary text
 _SECRET_NAME = re.compile(
-    r"(SECRET|PASSW|PASSPHRASE|TOKEN|CREDENTIAL|API_?KEY|ACCESS_?KEY|ACCOUNT_?KEY|AUTH_STRING|CONNECTION_(STRING|URL)|SAS\b)",
+    r"SECRET|PASSW|PASSPHRASE|TOKEN|CREDENTIAL|(API|ACCESS|ACCOUNT|PRIVATE)_?KEY|AUTH_STRING|CONNECTION_(STRING|URL)|SAS\b"
+    r"|(^|_)(KEY|PASS|PAT)(_|$)",
     re.IGNORECASE,
 )
 _IN_ADDRESS = re.compile(r"(?<=://)[^\s/@]+@")
