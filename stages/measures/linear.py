@@ -45,7 +45,8 @@ TOLERANCE = 5e-6  # of the largest entry of the gradient, in the scaled axes
 ON_THE_WAY = 5e-5  # the same along a path of penalties: close enough to compare them; the chosen one goes on
 STEPS = 1000
 SMALL = 1 << 24  # n * d * c below which one thread is used: a second one would end before it has woken up
-BLOCK = 4096  # rows at a time
+BLOCK = 1024  # rows at a time
+FINE = 128  # the same in float64 and for all dimensions at once
 SAMPLE = 4096  # rows for the covariance, at least; 2 d where that is more
 FEW = 16  # up to this many rows a dimension, products with (d, d) matrices at every step would cost more than turning
 
@@ -291,14 +292,18 @@ def _moments(x: Tensor, pool: ThreadPoolExecutor | None) -> tuple[Tensor, Tensor
     shift = x[:BLOCK].double().mean(0)  # near the mean, so that the squares lose nothing
 
     def sums(rows: slice) -> tuple[Tensor, ...]:
-        values = x[rows].double() - shift
-        return values.sum(0), (values * values).sum(0)
+        first, second = torch.zeros_like(shift), torch.zeros_like(shift)
+        for part in x[rows].split(FINE):
+            values = part - shift  # float64, and new whatever x is
+            first += values.sum(0)
+            second += values.square_().sum(0)
+        return first, second
 
     first, second = _side_by_side(sums, len(x), pool)
     centre = first / len(x)
     std = (second / len(x) - centre * centre).clamp(min=0).sqrt()
-    low, high = torch.aminmax(x, dim=0)
-    constant = std <= 1e-9 * torch.maximum(low.abs(), high.abs()).double()
+    largest = torch.stack([part.abs().amax(0) for part in x.split(FINE)]).amax(0)
+    constant = std <= 1e-9 * largest.double()
     return shift + centre, torch.where(constant, torch.ones_like(std), std)
 
 
