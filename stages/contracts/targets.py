@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 import math
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,11 +89,12 @@ def read_targets(keys: Sequence[str], paths: Sequence[str], path: str | Path = T
             )
     index = {key: i for i, key in enumerate(keys)} if by == "key" else _by_end(paths)
     values = {name: np.full(len(keys), np.nan) for name in names}
+    composed = {} if by == "key" else _composed(index)
     seen: dict[int, int] = {}
     for number, row in enumerate(rows, 2):
         if len(row) != len(head):
             raise _wrong(f"line {number} must have {len(head)} fields", path, len(row), "Quote fields with commas.")
-        i = index.get(row[0].strip())
+        i = index.get(row[0].strip(), composed.get(unicodedata.normalize("NFC", row[0].strip())))
         if i is None:
             continue
         if i < 0 or i in seen:
@@ -120,6 +122,16 @@ def _by_end(paths: Sequence[str]) -> dict[str, int]:
             end = "/".join(parts[start:])
             index[end] = -1 if end in index else i
     return index
+
+
+def _composed(index: dict[str, int]) -> dict[str, int]:
+    """Names with accents in one form: a table may write as one sign what the file system writes as two."""
+    alike: dict[str, int] = {}
+    for name, i in index.items():
+        if not name.isascii():
+            form = unicodedata.normalize("NFC", name)
+            alike[form] = i if alike.get(form, i) == i else -1
+    return alike
 
 
 def _number(text: str, where: str, path: Path) -> float:

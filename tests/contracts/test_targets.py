@@ -34,6 +34,17 @@ def test_rows_are_joined_by_key(tmp_path: Path) -> None:
     assert found.values["age"][1] == -1000.0
 
 
+def test_accents_are_one_however_they_are_written(tmp_path: Path) -> None:
+    """A Mac writes them as two signs; where both forms are files, each is found by its own."""
+    file = tmp_path / "targets.csv"
+    file.write_text("image,age\nb/caf\u00e9.jpg,1\ncafe\u0301s.jpg,2\nd/n\u0303.jpg,3\n", encoding="utf-8")
+    paths = ["b/cafe\u0301.jpg", "c/caf\u00e9s.jpg", "d/n\u0303.jpg", "d/\u00f1.jpg"]
+    assert read_targets(["k", "l", "m", "n"], paths, file).values["age"][:3].tolist() == [1.0, 2.0, 3.0]
+    file.write_text("image,age\n\u00e9.jpg,1\n", encoding="utf-8")
+    with pytest.raises(ManifestError, match="the end of several paths"):
+        read_targets(["k", "l"], ["b/e\u0301.jpg", "c/\u00e9.jpg", "d/e\u0301.jpg"][::2], file)
+
+
 def test_no_file_and_no_rows_are_no_targets(tmp_path: Path) -> None:
     assert read_targets(KEYS, PATHS, tmp_path / "none.csv").values == {}
     assert read(tmp_path, "image\n").values == read(tmp_path, "").values == {}
