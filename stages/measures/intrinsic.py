@@ -1,8 +1,9 @@
-"""How many dimensions do the points really fill? Two estimates from distances to nearest neighbours.
+"""How many dimensions do the points really fill, and how close do unlike labels lie?
 
-Both assume that the density is even within a neighbourhood. So they see the scale of the nearest neighbours: noise
-raises them, and in many dimensions (above about ten at a few thousand points) they fall short. No interval: copies, as
-a bootstrap draws them, are at distance zero. Copies in the data are left out for the same reason.
+Two estimates of the dimension from distances to nearest neighbours. Both assume that the density is even within a
+neighbourhood. So they see the scale of the nearest neighbours: noise raises them, and in many dimensions (above about
+ten at a few thousand points) they fall short. No interval: copies, as a bootstrap draws them, are at distance zero.
+Copies in the data are left out for the same reason.
 
 Legend: `x_ND` points (n, d), `t_NK` distances to the k nearest others, increasing.
 """
@@ -10,6 +11,7 @@ Legend: `x_ND` points (n, d), `t_NK` distances to the k nearest others, increasi
 from __future__ import annotations
 
 import numpy as np
+from scipy.spatial.distance import pdist
 
 MLE_NEIGHBOURS = 20  # Levina and Bickel 2004 use 10 to 20; Pope et al. 2021 20
 KEPT_RATIOS = 0.9  # Facco et al. 2017 leave out the largest tenth
@@ -83,3 +85,33 @@ def two_nn(t_NK: np.ndarray) -> float:
     u, v = log_mu[:kept], -np.log1p(-np.minimum(empirical, 1 - 0.5 / n))
     length = float(u @ u)
     return float("inf") if length == 0 else float(u @ v) / length
+
+
+def label_sharpness(x_ND: np.ndarray, labels: np.ndarray) -> tuple[float, int]:
+    """K_F of Konz and Mazurowski 2024: the largest change of the label over the distance of two points.
+
+    A lower bound of the Lipschitz constant of any function that gives the labels: 1 over the distance of the nearest
+    two points of different classes. All pairs are looked at. Distances are in units of the root mean square distance of
+    two points, so that the scale of the features does not matter.
+
+    Args:
+        labels: (n,) class of each row.
+
+    Returns:
+        The sharpness, 0 with one class; and how many pairs of different classes lie at one place. Those are left out:
+        no function gives both labels.
+
+    Raises:
+        ValueError: fewer than two rows, or all rows (or all unlike pairs) at one place.
+    """
+    x, y = np.asarray(x_ND, dtype=np.float64), np.asarray(labels)
+    if len(x) < 2:
+        raise ValueError(f"needs two points or more, got {len(x)}")
+    distance = pdist(x)
+    scale = float(np.sqrt((distance * distance).mean()))
+    first, second = np.triu_indices(len(x), 1)  # the order of pdist
+    unlike = distance[y[first] != y[second]]
+    apart = unlike[unlike > 0]
+    if scale == 0 or (len(unlike) and not len(apart)):
+        raise ValueError("points of different classes all lie at one place")
+    return (scale / float(apart.min()) if len(apart) else 0.0), len(unlike) - len(apart)
