@@ -23,7 +23,7 @@ from pipeline.graph_run import GraphRun
 from pipeline.processes import CommandFailed
 from pipeline.redaction import redactor
 from pipeline.workspace import exclusive
-from stages.contracts.errors import ParameterError, RepriseError, WorkspaceBusyError
+from stages.contracts.errors import GraphError, ParameterError, RepriseError, WorkspaceBusyError
 
 Busy = Literal["wait", "drop"]
 Retries = Annotated[int, Field(ge=0, le=10)]
@@ -101,8 +101,7 @@ def _told(work: Callable[[Tasks], State], retries: int, delay: float) -> State:
         logging.getLogger("prefect.flow_runs").addFilter(_is_news)
     presence.appear(this, root)
     try:
-        for closed in janitor.tidy(str(PREFECT_API_URL.value()), root, but=this):
-            say(str(closed))
+        _tidy(root, this, say)
         return work(Tasks(root, hide, say, [delay * 2**n for n in range(retries)]))
     except WorkspaceBusyError as error:
         return Cancelled(name="Dropped", message=hide(f"{error.what}: {error.found}; this run was told not to wait"))
@@ -113,6 +112,15 @@ def _told(work: Callable[[Tasks], State], retries: int, delay: float) -> State:
     except Exception as error:  # noqa: BLE001 — Prefect would log it with whatever secret is in its words
         logger.error("%s", hide(traceback.format_exc()))
         return Failed(message=hide(f"a defect of Reprise: {type(error).__name__}: {error}"))
+
+
+def _tidy(root: Path, this: str, say: Callable[[str], None]) -> None:
+    """Close what a kill left; a server that is too busy for it now is asked again by the next run."""
+    try:
+        for closed in janitor.tidy(str(PREFECT_API_URL.value()), root, but=this):
+            say(str(closed))
+    except GraphError as error:
+        say(str(error))
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -38,10 +38,10 @@ def call(address: str, method: str, path: str, body: Any = None) -> Any:
             with error:
                 found = f"{error.code} {error.read(500).decode('utf-8', 'replace')}"
             if error.code != HTTPStatus.SERVICE_UNAVAILABLE or attempt == _TRIES:
-                raise _refused(address, path, found) from error
+                raise _failure("Prefect's server did not do what it was asked", address, path, found) from error
             time.sleep(0.25 * 2**attempt)
         except (urllib.error.URLError, OSError, ValueError) as error:
-            raise _refused(address, path, error) from error
+            raise _failure("Prefect's server does not answer", address, path, error) from error
 
 
 def _authorization() -> dict[str, str]:
@@ -52,10 +52,10 @@ def _authorization() -> dict[str, str]:
     return {}
 
 
-def _refused(address: str, path: str, found: object) -> GraphError:
+def _failure(what: str, address: str, path: str, found: object) -> GraphError:
     return GraphError(
-        "Prefect's server did not do what it was asked",
+        what,
         where=f"{address}{path}",
         found=found,
-        fix="See whether it runs (`make serve`), and its log in .reprise/prefect/server.log.",
+        fix="See whether it runs (`make serve`) or is busy, and its log in .reprise/prefect/server.log.",
     )

@@ -91,7 +91,10 @@ def deploy(root: Path) -> int:
     address = os.environ.get("PREFECT_API_URL") or server.known(root)
     if address is None:
         raise GraphError(
-            "no Prefect server runs for this folder", where=root / server.NOTE, found="nothing", fix="`make serve`."
+            "no Prefect server runs for this folder",
+            where=root / server.NOTE,
+            found="nothing",
+            fix="`make serve` in another terminal; it says when it is ready.",
         )
     ensure_pool(address)
     variables = {**server.settings(root), "PREFECT_API_URL": address, "PWD": str(root.resolve())}
