@@ -1,0 +1,122 @@
+"""What does a change too small to see do to the features?
+
+Each test image is changed by at most `epsilon` a channel, so that its features move as far as they can (projected
+gradient ascent on their squared distance, no labels). Beside it the same budget spent on random signs: a backbone that
+noise does not move and an attack does is smooth on average and brittle in the worst case.
+Source: Cianfarani et al. 2022 ("Understanding robust learning through the lens of representation
+similarities") compare benign and adversarial inputs by linear CKA; Madry et al. 2018 for the ascent.
+Deviations: features of the last layer only (their maps are over all layers), the attack aims at the features and not at
+a classifier's loss, CKA is the debiased one. The backbone's weights never change. No interval for CKA: copies, as a
+bootstrap draws them, are alike.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from stages.contracts.params import Seed, StrictModel
+from stages.probe.data import BACKBONE, ProbeData
+from stages.probe.probe import Figure, Probe, ProbeResult
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class Adversarial(Probe):
+    """Metrics: `cka`, `distance` under the attack, `cka_noise`, `distance_noise` under random signs."""
+
+    needs_labels: ClassVar[bool] = False
+
+    class Params(StrictModel):
+        """epsilon: largest change of a channel, of 0 to 1. steps: of the ascent, each 2.5 epsilon / steps long.
+
+        images: scored images at most, the first by hash. seed: of the ascent's start and the noise.
+        """
+
+        epsilon: Annotated[float, Field(gt=0, le=1)] = 2 / 255
+        steps: Annotated[int, Field(ge=1, le=1000)] = 10
+        images: Annotated[int, Field(ge=4, le=100_000)] = 256
+        batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
+        seed: Seed = 0
+
+    def run(self, data: ProbeData) -> ProbeResult:
+        """Attack the scored images and compare the features."""
+        from stages.measures.invariance import apart, moved, normalised_distance
+        from stages.measures.similarity import debiased_cka
+        from stages.measures.statistics import bootstrap_mean
+        from stages.probe.image_data import ImageData
+
+        assert isinstance(data, ImageData), "this probe belongs to a group of image_groups"
+        rows, part = data.choose(data.test, self.params.images), data.part(data.test)
+        groups = None if part.groups is None else part.groups[rows]
+        note = {
+            "scored on": data.test_note,
+            "tap": BACKBONE,
+            "images": f"{len(rows)}",
+            "budget": f"{self.params.epsilon:.5g} a channel of 0 to 1, {self.params.steps} steps, no labels",
+            "interval": "bootstrap over images or groups for distances, none for CKA",
+        }
+        if len(rows) < 4:
+            return ProbeResult({}, {**note, "note": "not run: needs four images"})
+        found = self.features(data, part.keys[rows])
+        if found is None:
+            return ProbeResult({}, {**note, "note": "not run: this backbone has no gradient to its input"})
+        clean, attacked, noisy = found
+        metrics = {}
+        for name, changed in (("", attacked), ("_noise", noisy)):
+            metrics["cka" + name] = Figure(debiased_cka(clean, changed), None, None, len(rows))
+            try:
+                value, contributions = normalised_distance(moved(clean, changed), apart(clean))
+            except ValueError as reason:
+                return ProbeResult({}, {**note, "note": f"not run: {reason}"})
+            metrics["distance" + name] = Figure(
+                value, *bootstrap_mean(contributions, groups, data.confidence), len(rows)
+            )
+        return ProbeResult(metrics, note)
+
+    def features(self, data: ProbeData, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """(n, d) of the images as they are, attacked, and with random signs; None where there is no gradient."""
+        import torch
+
+        from stages.probe.image_data import ImageData
+
+        assert isinstance(data, ImageData)
+        network = data.network().requires_grad_(False).eval()
+        mean, std = (torch.tensor(data.config[name], device=data.device).view(1, -1, 1, 1) for name in ("mean", "std"))
+        generator = torch.Generator().manual_seed(self.params.seed)
+        parts = []
+        for start in range(0, len(keys), self.params.batch_size):
+            x = data.pixels(keys[start : start + self.params.batch_size]) * std + mean  # from 0 to 1
+            budget = self.params.epsilon
+            noise = torch.randint(0, 2, x.shape, generator=generator).to(x).mul_(2).sub_(1)
+            begin = torch.rand(x.shape, generator=generator).to(x).mul_(2).sub_(1)
+            attacked = self.attack(network, x, (x + budget * begin).clamp(0, 1), mean, std)
+            if attacked is None:
+                return None
+            with torch.no_grad():
+                versions = (x, attacked, (x + budget * noise).clamp(0, 1))
+                parts.append([network((v - mean) / std).double().cpu().numpy() for v in versions])
+        clean, attacked_all, noisy = (np.concatenate(p) for p in zip(*parts, strict=True))
+        return clean, attacked_all, noisy
+
+    def attack(self, network: nn.Module, x: Tensor, start: Tensor, mean: Tensor, std: Tensor) -> Tensor | None:
+        """Images within epsilon of (n, C, H, W) `x` in 0 to 1 whose features lie far from those of `x`."""
+        import torch
+
+        with torch.no_grad():
+            goal = network((x - mean) / std)
+        changed, length = start, 2.5 * self.params.epsilon / self.params.steps
+        for _ in range(self.params.steps):
+            changed = changed.detach().requires_grad_(True)
+            away = (network((changed - mean) / std) - goal).square().sum()
+            if not away.requires_grad:
+                return None
+            (slope,) = torch.autograd.grad(away, changed)
+            with torch.no_grad():
+                changed = changed + length * slope.sign()
+                changed = torch.minimum(torch.maximum(changed, x - self.params.epsilon), x + self.params.epsilon)
+                changed = changed.clamp(0, 1)
+        return changed.detach()
