@@ -180,6 +180,21 @@ def test_a_useless_root_is_a_sentence_that_says_what_to_do(tmp_path: Path, make:
     assert "source.root" in caught.value.fix or "data-rules" in caught.value.fix
 
 
+@pytest.mark.parametrize("root", [".", "data", "data/ingest", "..", "/", "link"])
+def test_a_root_that_holds_the_artifacts_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str) -> None:
+    project = tmp_path / "project"
+    (project / "data/images/cat").mkdir(parents=True)
+    (project / "data/images/cat/1.png").write_bytes(hostile.PNG)
+    (project / "link").symlink_to(project)
+    monkeypatch.chdir(project)
+    source = folder(Path(root))
+    with pytest.raises(SourceError, match="holds what the graph itself writes"):
+        list(source.candidates())
+    with pytest.raises(SourceError, match="data/images"):
+        source.extent()
+    assert folder(Path("data/images")).extent().files == 1
+
+
 def test_a_root_that_cannot_be_read_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(path: bytes) -> object:
         raise PermissionError(13, "Permission denied", path)

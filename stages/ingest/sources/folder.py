@@ -8,6 +8,7 @@ below the split. What a file is, is decided by its content.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
@@ -18,6 +19,7 @@ from stages.contracts.params import StrictModel
 from stages.ingest.source import SPLIT_NAMES, Candidate, Extent, Refused, Source
 from stages.runtime.progress import Progress
 
+_ARTIFACTS = "data/ingest"  # of the project in the current folder
 _PATIENCE = 2.0  # seconds before a progress bar
 
 
@@ -50,6 +52,7 @@ class Folder(Source):
 
     def candidates(self) -> Iterator[Candidate | Refused]:
         """Every entry below the root, sorted by name."""
+        self._is_apart()
         entries = walk(self.root)
         layout = self._layout(entries)
         for entry in entries:
@@ -76,6 +79,7 @@ class Folder(Source):
 
     def extent(self) -> Extent:
         """Digest of names and contents; unchanged files are not read again."""
+        self._is_apart()
         began, bar, done = time.monotonic(), None, 0
 
         def seen() -> None:
@@ -91,6 +95,17 @@ class Folder(Source):
         finally:
             if bar is not None:
                 bar.__exit__()
+
+    def _is_apart(self) -> None:
+        """Refuse a root that holds the artifacts: each run would change its own source, and take in its pictures."""
+        root, artifacts = os.path.realpath(self.root), os.path.realpath(_ARTIFACTS)
+        if os.path.commonpath([root, artifacts]) == root:
+            raise SourceError(
+                "the root of the source holds what the graph itself writes",
+                where=self.root,
+                found=f"{_ARTIFACTS} lies in it",
+                fix="Put the images into a folder of their own, such as data/images, and set source.root to that.",
+            )
 
     def _layout(self, entries: list[Entry]) -> str:
         """The layout asked for, or what the folders at the top say."""
