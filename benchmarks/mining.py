@@ -25,7 +25,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -40,6 +40,26 @@ def groups(n: int, d: int, count: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(count, d)).astype(np.float32) * 0.5
     return centres[rng.integers(0, count, n)] + rng.normal(size=(n, d)).astype(np.float32)
+
+
+class Peak:
+    """The largest memory that no file backs while the block runs, less that before: `mib`."""
+
+    def __enter__(self) -> Self:
+        self.before = self.most = anonymous()
+        self.stop = threading.Event()
+        self.watcher = threading.Thread(target=self._watch)
+        self.watcher.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop.set()
+        self.watcher.join()
+        self.mib = (self.most - self.before) >> 20
+
+    def _watch(self) -> None:
+        while not self.stop.wait(0.02):
+            self.most = max(self.most, anonymous())
 
 
 def turns(repeats: int, runs: dict[str, Callable[[], Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -117,11 +137,14 @@ def graph(rows: int, d: int, k: int, repeats: int) -> dict[str, Any]:
         index.add(unit)
         return index.search(unit, k + 1)[1]
 
+    with Peak() as peak:
+        neighbours(x, k)
     times, found = turns(repeats, {"reprise": lambda: neighbours(x, k)[0], "faiss": peer})
     theirs = [set(row) - {i} for i, row in enumerate(found["faiss"].tolist())]
     equal = np.mean([len(set(row) & other) / k for row, other in zip(found["reprise"].tolist(), theirs, strict=True)])
     return {
-        "rows": rows, "dimensions": d, "k": k, "equal_neighbours": round(float(equal), 5), **times,
+        "rows": rows, "dimensions": d, "k": k, "equal_neighbours": round(float(equal), 5), "anonymous_mib": peak.mib,
+        **times,
     }  # fmt: skip
 
 
@@ -156,24 +179,15 @@ def mine_streamed(folder: Path, clusters: int, passes: int) -> dict[str, Any]:
     from stages.mine.miners.minibatch_kmeans import MiniBatchKMeans, MiniBatchParams
     from stages.mine.streaming import stream_features
 
-    most, stop, start = [0], threading.Event(), anonymous()
-
-    def watch() -> None:
-        while not stop.wait(0.02):
-            most[0] = max(most[0], anonymous())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    began = time.perf_counter()
-    keys, features = stream_features(folder / "embeddings.parquet", "train", folder)
-    read = time.perf_counter() - began
-    MiniBatchKMeans(MiniBatchParams(clusters=clusters, passes=passes), 0).mine(features, None, folder)
-    seconds = time.perf_counter() - began
-    stop.set()
-    watcher.join()
+    with Peak() as peak:
+        began = time.perf_counter()
+        keys, features = stream_features(folder / "embeddings.parquet", "train", folder)
+        read = time.perf_counter() - began
+        MiniBatchKMeans(MiniBatchParams(clusters=clusters, passes=passes), 0).mine(features, None, folder)
+        seconds = time.perf_counter() - began
     return {
         "seconds": round(seconds, 1), "seconds_reading": round(read, 1),
-        "rows_per_second": round(len(keys) * (passes + 1) / (seconds - read)), "anonymous_mib": (most[0] - start) >> 20,
+        "rows_per_second": round(len(keys) * (passes + 1) / (seconds - read)), "anonymous_mib": peak.mib,
     }  # fmt: skip
 
 

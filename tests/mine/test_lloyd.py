@@ -100,3 +100,13 @@ def test_where_8_bits_pay_is_where_the_processor_multiplies_them():
     assert not coarse.pays(50_000, 128, 1000, "cuda")
     assert not coarse.pays(50_000, 16, 100_000, "cpu")
     assert not coarse.pays(1000, 128, 100, "cpu")
+
+
+def test_copies_of_few_rows_stay_together(monkeypatch):
+    monkeypatch.setattr(coarse, "pays", lambda *_: True)
+    x = np.repeat(noisy(4), 50, axis=0)
+    centres, objective = lloyd(x, plus_plus(x, 64, np.random.default_rng(0)), 10)
+    assert np.isfinite(centres).all()
+    assert objective <= 1e-6 * (x.astype(np.float64) ** 2).sum()
+    found = nearest(x, centres).centre.reshape(4, 50)
+    assert (found == found[:, :1]).all()
