@@ -118,6 +118,13 @@ def _from_file(
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
+    if not path.is_file():
+        raise BackboneError(
+            "there is no such file of weights",
+            where=path,
+            found="nothing",
+            fix="Name a .safetensors file, the folder of a run, or timm:NAME.",
+        )
     try:
         weights = load(path.read_bytes())
     except (OSError, SafetensorError, ValueError, KeyError) as error:

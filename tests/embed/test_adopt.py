@@ -92,7 +92,7 @@ def test_pickles_are_never_opened(weights) -> None:
     ("words", "message"),
     [
         (("timm:resnet18x",), "unknown backbone"),
-        (("absent.safetensors", "--architecture", "resnet10t"), "cannot be read"),
+        (("absent.safetensors", "--architecture", "resnet10t"), "no such file of weights"),
         (("foreign.safetensors",), "do not say which network"),
         (("folder",), "not that of a run"),
     ],
