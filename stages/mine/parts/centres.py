@@ -20,7 +20,6 @@ from stages.mine.parts.blocks import each_block
 CELLS = 1 << 20  # products held at once: 4 MiB of float32, which stays in the cache
 SUM_ROWS = 1 << 16  # rows whose float32 sums go into one of float64
 SAMPLE = 10  # rows for each centre among which k-means++ chooses
-TRIES = 4  # rows that it draws for each
 
 
 @dataclass(frozen=True)
@@ -161,40 +160,38 @@ def unit(rows: np.ndarray) -> np.ndarray:
 def plus_plus(features: np.ndarray, K: int, rng: np.random.Generator, sample: int = SAMPLE) -> np.ndarray:
     """k-means++ (Arthur and Vassilvitskii 2007) among `sample` * K rows drawn at random: (K, d) float32.
 
-    A tenth of the rows for each centre serves as well as all, and the K passes stay in the cache. Each pass draws
-    `TRIES` rows and takes the best of them, as the authors propose. Where fewer rows differ than centres are asked
-    for, the rest repeats rows.
+    A tenth of the rows for each centre serves as well as all, and the K passes stay in the cache. Where fewer rows
+    differ than centres are asked for, the rest repeats rows.
     """
     drawn = np.sort(rng.choice(len(features), size=min(len(features), sample * K), replace=False))
     x = np.ascontiguousarray(features[drawn], dtype=np.float32)
     chosen = np.empty(K, np.int64)
-    each_block(lambda _: _choose(x - x.mean(axis=0), chosen, rng), [0])  # one thread: sums that repeat
+    each_block(lambda _: _choose(x - x.mean(axis=0), chosen, rng), [0])  # one thread: products that repeat
     return x[chosen]
 
 
 def _choose(x: np.ndarray, chosen: np.ndarray, rng: np.random.Generator) -> None:
     """Fill `chosen` with rows of (m, d) centred `x`, one after the other."""
-    squared = np.einsum("md,md->m", x, x)
     rows = torch.from_numpy(x)
-    across = rows.T.contiguous()
+    squared = np.einsum("md,md->m", x, x)
     closest = np.full(len(x), np.inf, np.float32)
-    tried = rng.integers(len(x), size=1)
-    for k in range(len(chosen)):
-        distance = torch.mm(rows[tried], across).numpy()
+    last = int(rng.integers(len(x)))
+    chosen[0] = last
+    for k in range(1, len(chosen)):
+        distance = torch.mv(rows, rows[last]).numpy()
         distance *= -2
         distance += squared
-        distance += squared[tried, None]
+        distance += squared[last]
         np.maximum(distance, 0, out=distance)
-        distance[np.arange(len(tried)), tried] = 0
-        np.minimum(distance, closest, out=distance)
-        best = int(distance.sum(axis=1, dtype=np.float64).argmin())
-        chosen[k], closest = tried[best], distance[best]
+        distance[last] = 0
+        np.minimum(closest, distance, out=closest)
         cumulated = np.cumsum(closest, dtype=np.float64)
-        draw = rng.random(TRIES)
+        draw = rng.random()
         if cumulated[-1] > 0:
-            tried = np.minimum(np.searchsorted(cumulated, draw * cumulated[-1], side="right"), len(x) - 1)
+            last = min(int(np.searchsorted(cumulated, draw * cumulated[-1], side="right")), len(x) - 1)
         else:
-            tried = (draw * len(x)).astype(np.int64)
+            last = int(draw * len(x))
+        chosen[k] = last
 
 
 def renumbered(clusters: np.ndarray) -> np.ndarray:
