@@ -1,12 +1,15 @@
-"""The method of docs/your-own-method.md runs as written."""
+"""The method of docs/your-own-method.md runs as written; the tables and studies of docs/methods.md are complete."""
 
 from __future__ import annotations
 
 import importlib.util
 import re
 
+import pytest
 import torch
 
+from stages.check.parameters import problems
+from stages.contracts.params import read_yaml, tables
 from stages.contracts.registry import load_class, names, subclass_in
 from stages.networks.backbones import build_backbone
 from stages.pretrain.method import Batch, Context, Method
@@ -47,3 +50,11 @@ def test_the_table_of_methods_is_complete_and_names_real_parameters(repository):
     for name, named in rows.items():
         known = load_class("stages.pretrain.methods", name, Method, "").Params.model_fields
         assert set(re.findall(r"`(\w+)`", named)) <= set(known), name
+
+
+@pytest.mark.parametrize("study", ["methods-digits.yaml", "methods-cifar10.yaml"])
+def test_a_study_is_valid_and_compares_every_method(repository, study):
+    raw = read_yaml(repository / "docs/studies" / study)
+    assert problems(raw) == []
+    assert {run.method for run in tables(raw).runs} == set(names("stages.pretrain.methods"))
+    assert f"docs/studies/{study}" in (repository / "docs/methods.md").read_text(encoding="utf-8")
