@@ -151,7 +151,7 @@ def test_declared_dependencies_are_the_code_that_runs() -> None:
     repository = Path(__file__).parents[2]
     declared = set(read_yaml(repository / "dvc.yaml")["stages"]["probe_images"]["deps"])
     code = {dep for dep in declared if dep.startswith("stages/") and "$" not in dep}
-    probes = [Path(f"stages/probe/probes/finetune/{name}.py") for name in ("finetune", "moment")]
+    probes = [Path(f"stages/probe/probes/finetune/{name}.py") for name in ("adversarial", "finetune", "moment")]
     used = reach(repository, [Path("stages/probe/on_images.py"), *probes]) - set(probes)
     assert code == {str(path) for path in used}
 
