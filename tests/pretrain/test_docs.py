@@ -54,7 +54,7 @@ def test_the_table_of_methods_is_complete_and_names_real_parameters(repository):
 
 @pytest.mark.parametrize("study", ["methods-digits.yaml", "methods-cifar10.yaml"])
 def test_a_study_is_valid_and_compares_every_method(repository, study):
-    raw = read_yaml(repository / "docs/studies" / study)
+    raw = read_yaml(repository / "studies" / study)
     assert problems(raw) == []
     assert {run.method for run in tables(raw).runs} == set(names("stages.pretrain.methods"))
-    assert f"docs/studies/{study}" in (repository / "docs/methods.md").read_text(encoding="utf-8")
+    assert f"studies/{study}" in (repository / "docs/methods.md").read_text(encoding="utf-8")
