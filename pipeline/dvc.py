@@ -110,7 +110,7 @@ def repro_stage(
     lines: list[str] = []
     status = _told(command, lines, root, on_line, cancelled)
     if status:
-        raise CommandFailed([*_DVC, *command], status, lines[-40:])
+        raise CommandFailed([*_DVC, *command], status, last_words(lines))
     return outcome(name, lines)
 
 
@@ -128,7 +128,13 @@ def repro_apart(
     finally:
         tidy_lock(graph, root)
     if status:
-        raise CommandFailed([*_DVC, "repro"], status, lines[-200:])
+        raise CommandFailed([*_DVC, "repro"], status, last_words(lines, 200))
+
+
+def last_words(lines: Sequence[str], count: int = 40) -> list[str]:
+    """The last lines of a command that failed, and before them the sentences of its errors: what it wrote to its other
+    stream can come after them."""
+    return [*[line for line in lines[:-count] if line.startswith("error: ")][-5:], *lines[-count:]]
 
 
 def outcome(name: str, lines: Sequence[str]) -> Outcome:
@@ -302,7 +308,7 @@ def _stage_module(module: str, arguments: list[str], root: Path, on_line: Callab
 
     code = run(command, cwd=root, on_line=keep if on_line else None)
     if code:
-        raise CommandFailed(command, code, lines[-40:])
+        raise CommandFailed(command, code, last_words(lines))
 
 
 def _digest_of_checked(root: Path) -> str:

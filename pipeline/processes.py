@@ -37,11 +37,14 @@ class CommandFailed(Exception):
 
 
 def environment() -> dict[str, str]:
-    """This process's environment with its own Python first on PATH, no telemetry, and the plain shell for DVC."""
+    """This process's environment with its own Python first on PATH, no telemetry, and the plain shell for DVC.
+
+    Nothing is held back in a pipe (PYTHONUNBUFFERED): lines come as they are written, an error after what led to it.
+    """
     here = str(Path(sys.executable).parent)
     path = os.environ.get("PATH", os.defpath)
     parts = [here, *(part for part in path.split(os.pathsep) if part != here)]
-    return {**os.environ, **telemetry.OFF, "PATH": os.pathsep.join(parts), "SHELL": "/bin/sh"}
+    return {**os.environ, **telemetry.OFF, "PATH": os.pathsep.join(parts), "SHELL": "/bin/sh", "PYTHONUNBUFFERED": "1"}
 
 
 def run(

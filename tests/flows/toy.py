@@ -54,7 +54,7 @@ pathlib.Path("ran.log").open("a").write(os.environ["DVC_STAGE"] + "\\n")
 text = source.read_text() if name != "check" else ""
 print(f"this is {name}", flush=True)
 if "leak" in text:
-    print("\\n".join(f"{k}={v}" for k, v in os.environ.items()))
+    print("\\n".join([*(f"{k}={v}" for k, v in os.environ.items()), *["more than what is kept"] * 50]))
     print(pathlib.Path(".dvc/config.local").read_text(), "https://me:" + os.environ["CANARY_SECRET"] + "@example.org/x")
 if "fail" in text:
     sys.exit("error: the toy was told to fail (methods). Found: fail. Write something else.")

@@ -47,6 +47,21 @@ def test_status_and_lines() -> None:
     assert lines == ["one", "two"]
 
 
+def test_lines_keep_their_order_and_come_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    lines: list[str] = []
+    code = "import sys, time; print('first'); sys.stderr.write('error: second\\n'); print('third'); time.sleep(300)"
+    stop = threading.Event()
+
+    def on_line(line: str) -> None:
+        lines.append(line)
+        if len(lines) == 3:
+            stop.set()  # a line that is held back would keep this from ever ending
+
+    run([sys.executable, "-c", code], on_line=on_line, cancelled=stop)
+    assert lines == ["first", "error: second", "third"]
+
+
 def test_death_by_signal_is_told_as_shells_do() -> None:
     assert run([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]) == 137
 

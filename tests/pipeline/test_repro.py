@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.dvc import last_words
 from pipeline.graph import load_graph
 from pipeline.lockfile import fit_lock, read_lock, set_aside_unreadable_lock
 from tests.pipeline.dvc_project import Project
@@ -34,6 +35,14 @@ def insert_row(project: Project) -> None:
 def remove_row(project: Project) -> None:
     project.replace("params.yaml", MIDDLE, "")
     project.replace("params.yaml", " middle: {},", "")
+
+
+def test_the_sentence_of_an_error_is_kept_however_much_follows_it() -> None:
+    error = "error: the archive cannot be downloaded. Found: timed out."
+    many = [f"line {i}" for i in range(100)]
+    assert last_words([*many, error, *many]) == [error, *many[60:]]
+    assert last_words([*many, error]) == [*many[61:], error]
+    assert last_words([error, "one"]) == [error, "one"]
 
 
 def test_a_row_in_the_middle_runs_alone_and_leaves_nothing_when_removed(built: Project) -> None:
