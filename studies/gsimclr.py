@@ -27,7 +27,7 @@ from pipeline.revisions import per_seed
 from pipeline.sweep import SweepPlan, load_plan, run_sweep
 from stages.contracts.manifest import read_manifest
 from stages.contracts.pseudo_labels import read_pseudo_labels
-from stages.measures.statistics import SEEDS_FOR_METHODS, Interval, holm, paired_t
+from stages.measures.statistics import Interval, compare, holm
 
 HERE, OUTPUT = Path(__file__).parent, Path(".reprise/studies/gsimclr")
 ROOT = HERE.parent
@@ -78,19 +78,10 @@ class Versus(NamedTuple):
 
 def against_base(values: Mapping[str, Mapping[int, float]], runs: Sequence[str], base: str = BASE) -> dict[str, Versus]:
     """Each run against one, over the seeds that both have; the family of Holm's adjustment is `runs`."""
-    found, p_values = {}, []
-    for run in runs:
-        seeds = sorted(set(values[run]) & set(values[base]))
-        differences = [values[run][seed] - values[base][seed] for seed in seeds]
-        if len(seeds) < SEEDS_FOR_METHODS:
-            found[run] = Versus(mean(differences) if differences else float("nan"), Interval(None, None), None)
-            continue
-        test = paired_t(differences)
-        found[run] = Versus(test.mean, test.interval, test.p)
-        p_values.append(run)
-    for run, p in zip(p_values, holm([found[run].p or 0.0 for run in p_values]), strict=True):
-        found[run] = found[run]._replace(p=p)
-    return found
+    pairs = {run: pair for run in runs for pair in compare({base: values[base], run: values[run]})}
+    tested = {run: pair.p for run, pair in pairs.items() if pair.p is not None}
+    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
+    return {run: Versus(pair.difference, pair.over_seeds, adjusted.get(run)) for run, pair in pairs.items()}
 
 
 # ------------------------------------------------------------------------------------------------ what is read
