@@ -12,6 +12,7 @@ from stages.contracts.params import ImageParams
 from stages.contracts.pseudo_labels import SCHEMA, write_pseudo_labels
 from stages.contracts.shards import Shards
 from stages.pretrain.params import TrainParams
+from stages.pretrain.views.settings import ViewSettings
 from tests.workspace import make_shards
 
 IMAGE = ImageParams(size=16, channels=3)
@@ -25,6 +26,18 @@ TINY = TrainParams(
     warmup_epochs=1,
     device="cpu",
     checkpoint_steps=2,
+)
+PLAIN = ViewSettings(  # crops only; tests `replace` what they look at
+    size=16,
+    channels=3,
+    crop_scale_min=0.2,
+    flip=False,
+    jitter=0,
+    grey=0,
+    blur=0,
+    solarize=0,
+    mean=(0.0,) * 3,
+    std=(1.0,) * 3,
 )
 
 

@@ -18,22 +18,12 @@ from scipy import stats
 from stages.pretrain.views import batched
 from stages.pretrain.views.per_image import PerImageViews, build_transform
 from stages.pretrain.views.settings import BLUR_SIGMA, JITTER_PROBABILITY, RATIO, ViewSettings
+from tests.pretrain.conftest import PLAIN
 
 N = 1500
 FARTHEST = 2.23 * np.sqrt(2 / N)  # two samples of N lie farther apart (Kolmogorov-Smirnov) once in 10,000 times
 SIDE, STRENGTH = 16, 0.25
-WHOLE = ViewSettings(
-    size=SIDE,
-    channels=3,
-    crop_scale_min=1.0,
-    flip=False,
-    jitter=0,
-    grey=0,
-    blur=0,
-    solarize=0,
-    mean=(0.0,) * 3,
-    std=(1.0,) * 3,
-)
+WHOLE = replace(PLAIN, size=SIDE, crop_scale_min=1.0)
 COLOUR = (150, 110, 70)
 
 

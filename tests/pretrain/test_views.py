@@ -12,20 +12,9 @@ from PIL import Image
 
 from stages.pretrain.views import batched
 from stages.pretrain.views.per_image import PerImageViews
-from stages.pretrain.views.settings import RATIO, ViewSettings
+from stages.pretrain.views.settings import RATIO
+from tests.pretrain.conftest import PLAIN
 
-PLAIN = ViewSettings(
-    size=16,
-    channels=3,
-    crop_scale_min=0.2,
-    flip=False,
-    jitter=0,
-    grey=0,
-    blur=0,
-    solarize=0,
-    mean=(0.0,) * 3,
-    std=(1.0,) * 3,
-)
 FULL = replace(PLAIN, flip=True, jitter=0.5, grey=0.2, blur=0.5, solarize=0.2)
 
 

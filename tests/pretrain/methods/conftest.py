@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from stages.contracts.registry import load_class
 from stages.pretrain.method import Batch, Context, Method
-from stages.pretrain.views.settings import ViewSettings
+from tests.pretrain.conftest import PLAIN
 
-SETTINGS = ViewSettings(
-    size=8,
-    channels=3,
-    crop_scale_min=0.3,
-    flip=False,
-    jitter=0,
-    grey=0,
-    blur=0,
-    solarize=0,
-    mean=(0.0,) * 3,
-    std=(1.0,) * 3,
-)
+SETTINGS = replace(PLAIN, size=8, crop_scale_min=0.3)
 # Small heads; what is not named keeps the method's default.
 SMALL = {
     "barlow_twins": {"hidden": 16, "output": 12},
