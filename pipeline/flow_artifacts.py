@@ -1,28 +1,25 @@
 """The texts that a flow leaves beside its run: metrics, difference to the run before, lineage. No Prefect in here.
 
-Whatever comes from outside (names, values, messages) is escaped: Prefect's UI renders Markdown, and HTML in it.
+Whatever comes from outside passes `pipeline.markdown`: Prefect's UI renders Markdown and HTML.
 """
 
 from __future__ import annotations
 
 import hashlib
-import html
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.markdown import escaped, table
 from pipeline.processes import CommandFailed, capture
 from pipeline.revisions import WORKSPACE, Figure, Measured, measured
 from pipeline.workspace import STATE
 from stages.contracts.atomic import write_json
-from stages.contracts.errors import RepriseError, printable
+from stages.contracts.errors import RepriseError
 
 PREVIOUS = STATE / "flows" / "previous.json"
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~>$:-])")
-_LONGEST_CELL = 300
 _ONE_SEED = "No claim from these seeds; `reprise compare` can compare answer by answer."
 
 
@@ -35,18 +32,6 @@ class StageLine:
     seconds: float
     bytes_out: int
     why: str
-
-
-def escaped(text: object) -> str:
-    """Text from outside as one Markdown table cell: no markup, no HTML, no line break."""
-    flat = " ".join(printable(text, _LONGEST_CELL).split())
-    return _MARKDOWN.sub(r"\\\1", html.escape(flat, quote=False))
-
-
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table with escaped cells."""
-    lines = ["| " + " | ".join(map(escaped, columns)) + " |", "|" + " --- |" * len(columns)]
-    return "\n".join([*lines, *("| " + " | ".join(map(escaped, row)) + " |" for row in rows)])
 
 
 def figures(root: Path) -> Measured | None:

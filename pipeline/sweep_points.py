@@ -13,7 +13,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,6 +29,7 @@ from stages.contracts.params import Name, Seed, StrictModel, problems_of, read_y
 LIMIT = 500  # points of one plan
 _MOST_VALUES = 10_000  # numbers and words in a plan: YAML aliases can make a small file huge
 _DEEPEST = 50
+_LONGEST_TITLE = 160  # characters
 _KEY = re.compile(r"[A-Za-z0-9_-]+(\[[0-9]{1,4}\])*(\.[A-Za-z0-9_-]+(\[[0-9]{1,4}\])*)*")
 _PART = re.compile(r"\[([0-9]+)\]|([A-Za-z0-9_-]+)")
 Changes = dict[str, Any]  # dotted key of params.yaml -> value
@@ -101,16 +102,11 @@ class SweepPlan(StrictModel):
 
 @dataclass(frozen=True)
 class Point:
-    """One experiment: its name, and what it changes in params.yaml, seeds included."""
+    """One experiment: its name, what it changes in params.yaml (seeds included), and that in words."""
 
     name: str
     changes: Changes
-
-    @property
-    def title(self) -> str:
-        """The changes in words, without the seeds that all points share."""
-        shown = [f"{key}={canonical(value)}" for key, value in self.changes.items() if key != "seeds"]
-        return printable(", ".join(shown) or "as it is", 300)
+    title: str
 
 
 def load_plan(path: str | Path) -> SweepPlan:
@@ -134,11 +130,45 @@ def load_plan(path: str | Path) -> SweepPlan:
 def points_of(plan: SweepPlan, also: str = "") -> list[Point]:
     """The points of a plan; a name depends on the plan's name, the point's changes, and `also`."""
     found = []
-    for changes in plan.expanded():
+    for changes, title in zip(plan.expanded(), titles_of(plan.expanded()), strict=True):
         every = {**changes, **({"seeds": list(plan.seeds)} if plan.seeds else {})}
         digest = hashlib.sha256(f"{canonical(every)}{also}".encode("utf-8", "surrogatepass")).hexdigest()
-        found.append(Point(f"{plan.name}-{digest[:10]}", every))
+        found.append(Point(f"{plan.name}-{digest[:10]}", every, title))
     return found
+
+
+def titles_of(points: Sequence[Changes]) -> list[str]:
+    """Each point's changes in words: what sets it apart from the others; only its keys, where that is long."""
+    settings = [dict(leaf for key, value in each.items() for leaf in _leaves(key, value)) for each in points]
+    shared = set.intersection(*(set(each.items()) for each in settings)) if len(points) > 1 else set()
+    return [
+        _title(dict(item for item in own.items() if item not in shared), each)
+        for own, each in zip(settings, points, strict=True)
+    ]
+
+
+def _leaves(key: str, value: object) -> Iterator[tuple[str, str]]:
+    """Dotted key and text of each single setting; seeds are left out, which stand beside."""
+    if isinstance(value, Mapping) and value:
+        for name, inner in value.items():
+            yield from _leaves(f"{key}.{name}", inner)
+    elif key != "seeds":
+        yield key, canonical(value)
+
+
+def _title(settings: Mapping[str, str], changes: Changes) -> str:
+    """One value at one place of several blocks is said once: methods.*.temperature=0.2."""
+    alike: dict[tuple[str, str, str], list[str]] = {}
+    for key, value in settings.items():
+        first, _, rest = key.partition(".")
+        alike.setdefault((first, rest.rpartition(".")[2] if "." in rest else key, value), []).append(key)
+    shown = [
+        f"{keys[0] if len(keys) == 1 else f'{first}.*.{last}'}={value}" for (first, last, value), keys in alike.items()
+    ]
+    text = ", ".join(shown)
+    if len(text) > _LONGEST_TITLE or (changes and not text):
+        text = f"changes of {', '.join(key for key in changes if key != 'seeds')}"
+    return printable(text or "as it is", _LONGEST_TITLE)
 
 
 def base_of(plan: SweepPlan) -> int:

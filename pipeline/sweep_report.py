@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
 
+from pipeline import markdown
 from pipeline.revisions import Figure, per_seed
 from stages.contracts.errors import ResultError
 from stages.measures.statistics import CONFIDENCE, Pair, compare, holm, verdict
@@ -76,14 +77,14 @@ class Comparison:
 
     def markdown(self, name: str, revision: str, points: Sequence[tuple[str, str, str, float, str]]) -> str:
         """A page: what ran, and what it measured."""
-        base = f"`{self.base}` ({_cell(self.titles[self.base])})"
+        base = f"`{self.base}` ({markdown.escaped(self.titles[self.base])})"
         lines = [
             f"# Sweep {name}",
             "",
             f"Of commit `{revision[:12]}`. Decided on `{self.metric}`; test figures are shown and rank nothing.",
             f"Differences are from {base}, paired by seed, Holm over all runs of all other points.",
             "",
-            *_markdown(
+            markdown.table(
                 ["point", "changes", "state", "seconds", "message"],
                 [[n, title, state, f"{seconds:.0f}", message] for n, title, state, seconds, message in points],
             ),
@@ -91,7 +92,7 @@ class Comparison:
         ]
         rows = self.rows()
         if rows:
-            lines += _markdown(self.columns(), rows)
+            lines.append(markdown.table(self.columns(), rows))
         else:
             lines.append("There are no figures to compare yet.")
         lines += ["", "`dvc exp show` lists the experiments, `dvc exp apply NAME` puts one into the folder."]
@@ -205,16 +206,3 @@ def _of(table: Table, run: str) -> dict[str, Seeds]:
 
 def _mean(seeds: Seeds) -> str:
     return f"{mean(figure.value for figure in seeds.values()):.4f}" if seeds else ""
-
-
-def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return [f"| {' | '.join(map(_cell, line))} |" for line in lines]
-
-
-def _cell(text: str) -> str:
-    """Safe inside a table of Markdown, and no HTML."""
-    flat = " ".join(text.split())
-    for mark, shown in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), ("`", "'")):
-        flat = flat.replace(mark, shown)
-    return flat

@@ -23,10 +23,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline import dvc
+from pipeline.markdown import table
 from pipeline.revisions import per_seed
 from pipeline.sweep import SweepPlan, load_plan, run_sweep
 from stages.contracts.manifest import read_manifest
-from stages.contracts.pseudo_labels import read_pseudo_labels
+from stages.contracts.params import read_yaml
+from stages.contracts.pseudo_labels import clusters_for, read_pseudo_labels
 from stages.measures.statistics import Interval, compare, holm
 
 HERE, OUTPUT = Path(__file__).parent, Path(".reprise/studies/gsimclr")
@@ -40,32 +42,47 @@ COLUMNS = {  # metric -> head of its column
     "knn.top1": "kNN",
     "spectrum.rankme": "RankMe",
 }
+EPOCHS_COUNTED = 5
 DECIDED = "linear.top1"  # the one metric of the verdicts: SimCLR against each kind of guiding
+PAIRS = ("one class among the negatives", "other classes lost")  # heads of the two figures of `Pushed`
 Table = Mapping[str, Mapping[str, Mapping[int, Any]]]  # "probe.metric" -> run -> seed -> Figure
 
 
 # ------------------------------------------------------------------------------------------- what is computed
-class Removed(NamedTuple):
-    """What a label set takes away when images of one cluster never meet, over all pairs of labelled images."""
+class Pushed(NamedTuple):
+    """Which pairs of images the batches of a run push apart."""
 
-    false_negatives: float  # share of the pairs of one class
-    true_negatives: float  # share of the pairs of different classes
+    same_class: float  # share of these pairs that are of one class: the conflicts that guiding is to avoid
+    lost: float  # share of the pairs of different classes that random batches would push apart and these do not
 
 
-def removed(classes: np.ndarray, clusters: np.ndarray) -> Removed:
-    """Pairs of one cluster among the pairs of one class, and among those of different classes.
+def pushed(
+    classes: np.ndarray, clusters: np.ndarray, sampling: str, masked: bool, batch_size: int, seed: int
+) -> Pushed:
+    """Count over the batches of a run's first epochs.
 
     Args:
-        classes: (n,) integers. clusters: (n,) integers; images without one are left out beforehand.
+        classes: (n,) integers. clusters: (n,) integers, -1 for none. sampling: `random`, `guided` or `rank`.
+        masked: whether images of one cluster are left out of each other's negatives.
     """
-    counts = np.zeros((classes.max() + 1, clusters.max() + 1), dtype=np.int64)
-    np.add.at(counts, (classes, clusters), 1)
+    from stages.pretrain.run import batches  # torch comes with it
 
-    def pairs(sizes: np.ndarray) -> int:
+    def pairs(values: np.ndarray) -> int:
+        sizes = np.unique(values, return_counts=True)[1]
         return int((sizes * (sizes - 1) // 2).sum())
 
-    both, cluster, same, every = pairs(counts), pairs(counts.sum(0)), pairs(counts.sum(1)), pairs(counts.sum())
-    return Removed(both / max(1, same), (cluster - both) / max(1, every - same))
+    alone = -1 - np.arange(len(clusters))
+    group = np.where(clusters < 0, alone, clusters)
+    both = np.unique(np.stack([classes, group]), axis=1, return_inverse=True)[1].reshape(-1)
+    every = same = in_batches = 0
+    for epoch in range(EPOCHS_COUNTED):
+        for rows in batches(sampling, clusters, batch_size, seed, epoch):
+            in_batches += len(rows) * (len(rows) - 1) // 2
+            every += len(rows) * (len(rows) - 1) // 2 - (pairs(group[rows]) if masked else 0)
+            same += pairs(classes[rows]) - (pairs(both[rows]) if masked else 0)
+    n = len(classes)
+    other = 1 - pairs(classes) / max(1, n * (n - 1) // 2)  # share of all pairs that are of different classes
+    return Pushed(same / max(1, every), 1 - (every - same) / max(1.0, in_batches * other))
 
 
 class Versus(NamedTuple):
@@ -90,7 +107,7 @@ class Point(NamedTuple):
 
     changes: Mapping[str, Any]
     table: Table
-    removed: Mapping[str, Removed]  # by run, mean over seeds
+    pushed: Mapping[str, Pushed]  # by contrastive run, mean over seeds
     origin: Mapping[str, str]
 
     def values(self, metric: str) -> dict[str, dict[int, float]]:
@@ -124,42 +141,43 @@ def read_point(name: str, commit: str, changes: Mapping[str, Any]) -> Point:
 
         def fetched(path: str) -> Path:
             target = Path(scratch) / path.replace("/", "-")
-            if not dvc.fetch_at(commit, path, target, ROOT):
+            if not target.exists() and not dvc.fetch_at(commit, path, target, ROOT):
                 sys.exit(f"{path} of experiment {name} ({commit[:12]}) is not in DVC's cache; run the same again")
             return target
 
         table = per_seed(fetched("data/summary/table.csv").read_bytes())
-        manifest_file = fetched("data/ingest/manifest.parquet")
-        manifest = read_manifest(manifest_file)
+        manifest = read_manifest(fetched("data/ingest/manifest.parquet"))
+        batch_size = read_yaml(fetched("params.yaml"))["train"]["batch_size"]
         classes = dict(zip(manifest["key"].to_pylist(), manifest["label"].to_pylist(), strict=True))
-        cached: dict[tuple[str, int], Removed] = {}
-        taken = {}
+        found = {}
         for run in changes["runs"]:
-            if run["method"] != "gsimclr":
+            if run["method"] not in ("simclr", "gsimclr"):
                 continue
-            parts = []
-            for seed in changes["seeds"]:
-                own = run["labels"], seed
-                if own not in cached:
-                    labels = read_pseudo_labels(fetched(f"data/mine/{own[0]}/{seed}/pseudo_labels.parquet"))
-                    cached[own] = removed(*_aligned(labels, classes))
-                parts.append(cached[own])
-            taken[run["name"]] = Removed(*(mean(values) for values in zip(*parts, strict=True)))
+            settings = changes["methods"][run["name"]]
+            order = settings.get("sampling", "guided") if run["method"] == "gsimclr" else "random"
+            parts = [
+                pushed(
+                    *_aligned(fetched(f"data/mine/{run['labels']}/{seed}/pseudo_labels.parquet"), classes),
+                    order,
+                    settings.get("mask_negatives", False),
+                    batch_size,
+                    seed,
+                )
+                for seed in changes["seeds"]
+            ]
+            found[run["name"]] = Pushed(*(mean(values) for values in zip(*parts, strict=True)))
         counts = {split: manifest["split"].to_pylist().count(split) for split in ("train", "val", "test")}
     return Point(
-        changes, table, taken, {"experiment": name, "commit": commit, **{k: str(v) for k, v in counts.items()}}
+        changes, table, found, {"experiment": name, "commit": commit, **{k: str(v) for k, v in counts.items()}}
     )
 
 
-def _aligned(labels: Any, classes: Mapping[str, str | None]) -> tuple[np.ndarray, np.ndarray]:
-    """Classes and clusters of the images that have both, as integers."""
-    pairs = [
-        (classes[key], cluster)
-        for key, cluster in zip(labels["key"].to_pylist(), labels["cluster"].to_pylist(), strict=True)
-        if cluster is not None and classes[key] is not None
-    ]
-    names, clusters = zip(*pairs, strict=True)
-    return np.unique(names, return_inverse=True)[1], np.asarray(clusters, dtype=np.int64)
+def _aligned(labels: Path, classes: Mapping[str, str | None]) -> tuple[np.ndarray, np.ndarray]:
+    """Class and cluster of each training image, as integers; an image without a class is one of its own."""
+    table = read_pseudo_labels(labels)
+    keys = np.array(table["key"].to_pylist())
+    names = [classes[key] if classes[key] is not None else f"/{key}" for key in keys.tolist()]
+    return np.unique(np.array(names), return_inverse=True)[1], clusters_for(table, keys, labels)
 
 
 # --------------------------------------------------------------------------------------------- what is written
@@ -167,60 +185,53 @@ def arms_table(point: Point) -> str:
     """A row a run: every metric as mean and standard deviation over seeds, and the verdict against SimCLR."""
     metrics = [metric for metric in COLUMNS if metric in point.table]
     runs = list(dict.fromkeys(run for metric in metrics for run in point.table[metric]))
-    verdicts = against_base(point.values(DECIDED), [run for run in runs if run in point.removed])
-    heads = ["run", *(COLUMNS[m] for m in metrics), "P1 - SimCLR's", "p, Holm", "false negatives removed"]
+    verdicts = against_base(point.values(DECIDED), [run for run in runs if run in point.pushed and run != BASE])
+    heads = ["run", *(COLUMNS[m] for m in metrics), "P1 - SimCLR's", "p, Holm", *PAIRS]
     rows = []
     for run in runs:
         cells = [_over_seeds(metric, point.values(metric).get(run, {})) for metric in metrics]
-        versus, share = verdicts.get(run), point.removed.get(run)
-        rows.append([f"`{run}`", *cells, *_verdict(versus), f"{100 * share.false_negatives:.1f} %" if share else ""])
-    return _markdown(heads, rows)
+        rows.append([run, *cells, *_verdict(verdicts.get(run)), *_shares(point.pushed.get(run))])
+    return table(heads, rows)
 
 
 def axes_table(points: Iterable[Point]) -> str:
     """A row a run of each temperature."""
-    heads = [
-        "temperature",
-        "run",
-        "false negatives removed",
-        "true negatives removed",
-        "linear P1",
-        "- SimCLR's",
-        "p, Holm",
-    ]
+    heads = ["temperature", "run", *PAIRS, "linear P1", "P1 - SimCLR's", "p, Holm"]
     rows = []
     for point in points:
         values = point.values(DECIDED)
-        for run, versus in against_base(values, list(point.removed)).items():
-            share = point.removed[run]
-            shares = [f"{100 * value:.1f} %" for value in share]
-            rows.append(
-                [str(_temperature(point)), f"`{run}`", *shares, _over_seeds(DECIDED, values[run]), *_verdict(versus)]
-            )
-    return _markdown(heads, rows)
+        verdicts = against_base(values, [run for run in point.pushed if run != BASE])
+        for run, shares in point.pushed.items():
+            figures = [_over_seeds(DECIDED, values[run]), *_verdict(verdicts.get(run))]
+            rows.append([str(_temperature(point)), run, *_shares(shares), *figures])
+    return table(heads, rows)
 
 
 def draw_axes(points: Sequence[Point], folder: Path) -> list[Path]:
-    """Two plots: the difference from SimCLR over the false negatives removed, and over the temperature."""
+    """Two plots: the difference from SimCLR over the share of conflicts among the negatives, and over temperature."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     plt.rcParams["svg.hashsalt"] = "reprise"
-    judged = [(point, against_base(point.values(DECIDED), list(point.removed))) for point in points]
+    judged = [
+        (point, against_base(point.values(DECIDED), [run for run in point.pushed if run != BASE])) for point in points
+    ]
     found = []
     figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
     for point, versus in judged:
-        runs = sorted(versus, key=lambda run: point.removed[run].false_negatives)
+        runs = sorted(versus, key=lambda run: point.pushed[run].same_class)
         _line(
             axes,
-            [100 * point.removed[r].false_negatives for r in runs],
+            [100 * point.pushed[r].same_class for r in runs],
             [versus[r] for r in runs],
             f"temperature {_temperature(point)}",
         )
-    axes.set(xlabel="pairs of one class that are no longer pushed apart (%)", xscale="symlog")
-    found.append(_save(figure, axes, folder / "gsimclr-removed.png"))
+    before = 100 * mean(point.pushed[BASE].same_class for point in points)
+    axes.axvline(before, color="0.5", linestyle=":", linewidth=1)
+    axes.set(xlabel=f"pairs of one class among the negatives (%; SimCLR, dotted: {before:.1f})")
+    found.append(_save(figure, axes, folder / "gsimclr-conflicts.png"))
     figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
     for run in judged[0][1]:
         ordered = sorted(judged, key=lambda pair: _temperature(pair[0]))
@@ -259,16 +270,16 @@ def _over_seeds(metric: str, seeds: Mapping[int, float]) -> str:
     return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
 
 
+def _shares(shares: Pushed | None) -> list[str]:
+    return [f"{100 * value:.2f} %" for value in shares] if shares else ["", ""]
+
+
 def _verdict(versus: Versus | None) -> list[str]:
     if versus is None:
         return ["", ""]
     low, high = versus.interval
     limits = f" [{100 * low:+.1f}, {100 * high:+.1f}]" if low is not None and high is not None else ""
     return [f"{100 * versus.difference:+.1f}{limits}", "" if versus.p is None else f"{versus.p:.3f}"]
-
-
-def _markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in [heads, ["---"] * len(heads), *rows])
 
 
 def main() -> None:
@@ -308,7 +319,7 @@ def main() -> None:
 
 def _plain(point: Point) -> dict[str, Any]:
     return {m: point.values(m) for m in COLUMNS if m in point.table} | {
-        "removed": {run: share._asdict() for run, share in point.removed.items()}
+        "pushed": {run: shares._asdict() for run, shares in point.pushed.items()}
     }
 
 

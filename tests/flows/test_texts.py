@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import flow_artifacts, janitor, presence
+from pipeline import flow_artifacts, janitor, markdown, presence
 from pipeline.failure import is_transient, message_of
 from pipeline.flow_artifacts import StageLine
 from pipeline.processes import CommandFailed
@@ -41,16 +41,16 @@ def test_secrets_are_hidden_wherever_they_come_from(tmp_path: Path) -> None:
     "text", ["<script>alert(1)</script>", "[x](javascript:alert(1))", "a | b", "`code`", "![i](http://x/y.png)", "<b"]
 )
 def test_nothing_from_outside_is_markup(text: str) -> None:
-    shown = flow_artifacts.escaped(text)
+    shown = markdown.escaped(text)
     assert "<" not in shown
     for mark in "|[]()`!":
         assert mark not in shown.replace(f"\\{mark}", "")
 
 
 def test_a_cell_stays_on_its_line_and_is_bounded() -> None:
-    assert "\n" not in flow_artifacts.escaped("a\nb\r\n| c")
-    assert len(flow_artifacts.escaped("x" * 10_000)) < 400
-    page = flow_artifacts.table(["a"], [["1\n| 2 |"]])
+    assert "\n" not in markdown.escaped("a\nb\r\n| c")
+    assert len(markdown.escaped("x" * 10_000)) < 400
+    page = markdown.table(["a"], [["1\n| 2 |"]])
     assert page.count("\n") == 2
 
 
@@ -66,8 +66,8 @@ def test_differences_name_what_changed_and_come_with_a_verdict(tmp_path: Path) -
         figures("now", {"left": 0.75, "same": 0.3}),
     )
     page = flow_artifacts.difference_markdown(before, now, tmp_path)
-    assert "| left | knn.top1 | 0.5000 | 0.7500 | \\+0.2500 | " in page
-    assert "| gone | knn.top1 | 0.1000 | \\- |  |" in page
+    assert "| left | knn.top1 | 0.5000 | 0.7500 | +0.2500 | " in page
+    assert "| gone | knn.top1 | 0.1000 | - |  |" in page
     assert "| same |" not in page
     assert "No metric changed" in flow_artifacts.difference_markdown(now, now, tmp_path)
     assert "no previous run" in flow_artifacts.difference_markdown(None, now, tmp_path)

@@ -15,6 +15,7 @@ from pipeline.sweep_points import points_of, write_changes
 from stages.check.parameters import problems
 from stages.contracts.params import read_yaml
 from stages.measures.statistics import paired_t
+from stages.pretrain.run import batches
 from studies import gsimclr
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,17 +30,30 @@ def test_every_point_of_a_plan_is_a_right_params_yaml(plan: Path, tmp_path: Path
         assert problems(read_yaml(tmp_path / "params.yaml")) == []
 
 
-def test_removed_pairs_are_those_that_counting_finds() -> None:
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("sampling", ["random", "guided", "rank"])
+def test_pushed_pairs_are_those_that_counting_finds(sampling: str, masked: bool) -> None:
     rng = np.random.default_rng(0)
-    classes, clusters = rng.integers(0, 3, 40), rng.integers(0, 5, 40)
-    pairs = list(itertools.combinations(range(40), 2))
-    same = [p for p in pairs if classes[p[0]] == classes[p[1]]]
-    other = [p for p in pairs if classes[p[0]] != classes[p[1]]]
-    found = gsimclr.removed(classes, clusters)
-    assert found.false_negatives == sum(clusters[a] == clusters[b] for a, b in same) / len(same)
-    assert found.true_negatives == sum(clusters[a] == clusters[b] for a, b in other) / len(other)
-    assert gsimclr.removed(classes, classes) == (1.0, 0.0)
-    assert gsimclr.removed(classes, np.arange(40)) == (0.0, 0.0)
+    classes, clusters = rng.integers(0, 3, 40), rng.integers(-1, 5, 40)
+    found = gsimclr.pushed(classes, clusters, sampling, masked, 12, seed=3)
+    same = other = there = 0
+    for epoch in range(gsimclr.EPOCHS_COUNTED):
+        for rows in batches(sampling, clusters, 12, 3, epoch):
+            for a, b in itertools.combinations(rows, 2):
+                there += 1
+                if masked and clusters[a] == clusters[b] >= 0:
+                    continue
+                same += classes[a] == classes[b]
+                other += classes[a] != classes[b]
+    apart = np.mean([classes[a] != classes[b] for a, b in itertools.combinations(range(40), 2)])
+    assert found == pytest.approx((same / (same + other), 1 - other / (there * apart)))
+
+
+def test_masking_the_true_classes_leaves_no_conflict_and_loses_nothing() -> None:
+    classes = np.arange(60) % 3
+    found = gsimclr.pushed(classes, classes, "guided", True, 60, seed=0)
+    assert found == pytest.approx((0.0, 0.0))
+    assert gsimclr.pushed(classes, np.full(60, -1), "random", False, 60, seed=0).same_class == pytest.approx(19 / 59)
 
 
 def test_each_kind_of_guiding_is_tested_against_simclr_and_only_these_are_a_family() -> None:
@@ -67,11 +81,11 @@ def test_the_table_shows_percent_and_leaves_out_what_was_not_measured() -> None:
         "linear.top1": {"simclr": seeds(0.5, 0.6, 0.7), "gsimclr": seeds(0.6, 0.7, 0.8)},
         "spectrum.rankme": {"simclr": seeds(20.0, 22.0, 24.0)},
     }
-    point = gsimclr.Point({}, table, {"gsimclr": gsimclr.Removed(0.031, 0.001)}, {})
+    point = gsimclr.Point({}, table, {"gsimclr": gsimclr.Pushed(0.0987, 0.001)}, {})
     head, _, simclr, guided = gsimclr.arms_table(point).splitlines()
     assert head.split(" | ")[1:3] == ["linear P1", "RankMe"]
-    assert simclr == "| `simclr` | 60.0 ± 10.0 | 22.0 ± 2.0 |  |  |  |"
-    assert guided.startswith("| `gsimclr` | 70.0 ± 10.0 |  | +10.0 | 1.000 | 3.1 % |")
+    assert simclr == "| simclr | 60.0 ± 10.0 | 22.0 ± 2.0 |  |  |  |  |"
+    assert guided.startswith("| gsimclr | 70.0 ± 10.0 |  | +10.0 | 1.000 | 9.87 % | 0.10 % |")
 
 
 def test_the_axes_begin_where_the_table_on_cifar10_stands() -> None:

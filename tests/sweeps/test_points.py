@@ -47,6 +47,28 @@ def test_names_say_what_changes_and_do_not_depend_on_the_place_in_the_plan(tmp_p
     assert points_of(first, also="another source")[0].name != names[0]
 
 
+def test_a_title_says_what_sets_a_point_apart(tmp_path: Path) -> None:
+    blocks = "[{a: {temperature: 0.1}, b: {temperature: 0.1}}, {a: {temperature: 0.5}, b: {temperature: 0.5}}]"
+    shared = f"name: g\ngrid: {{runs: [[{{name: a}}, {{name: b}}]], methods: {blocks}, train.epochs: [3]}}\n"
+    assert [p.title for p in points_of(load_plan(write(tmp_path / "a.yaml", shared)))] == [
+        "methods.*.temperature=0.1",
+        "methods.*.temperature=0.5",
+    ]
+    alone = f"name: g\npoints: [{{a: 1, words: [{', '.join(['word'] * 100)}], seeds: [0]}}]\n"
+    assert [p.title for p in points_of(load_plan(write(tmp_path / "b.yaml", alone)))] == ["changes of a, words"]
+    either = "name: g\npoints: [{}, {a.b: 1}, {a: {b: 2}, c: 3}]\n"
+    assert [p.title for p in points_of(load_plan(write(tmp_path / "c.yaml", either)))] == [
+        "as it is",
+        "a.b=1",
+        "a.b=2, c=3",
+    ]
+    same = "name: g\npoints: [{a.b: 1}, {a: {b: 1}}]\n"  # two ways to write one thing
+    assert [p.title for p in points_of(load_plan(write(tmp_path / "d.yaml", same)))] == [
+        "changes of a.b",
+        "changes of a",
+    ]
+
+
 def test_the_base_is_the_first_point_or_the_one_named(tmp_path: Path) -> None:
     text = "name: g\ngrid: {a: [1, 2, 3]}\n"
     assert base_of(load_plan(write(tmp_path / "a.yaml", text))) == 0
