@@ -226,7 +226,7 @@ class _Run:
         began = time.monotonic()
         try:
             tree.make()
-            with tree.log.open("w", encoding="utf-8") as log:
+            with tree.log.open("w", buffering=1, encoding="utf-8") as log:  # a person may follow it
                 tree.run(self._writer(tree.point.name, log.write), stop)
             experiment = tree.save()
         except (RepriseError, CommandFailed) as error:
