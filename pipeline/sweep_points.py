@@ -167,7 +167,8 @@ def _title(settings: Mapping[str, str], changes: Changes) -> str:
     ]
     text = ", ".join(shown)
     if len(text) > _LONGEST_TITLE or (changes and not text):
-        text = f"changes of {', '.join(key for key in changes if key != 'seeds')}"
+        within = [key for key in changes if any(own == key or own.startswith(f"{key}.") for own in settings)]
+        text = f"changes of {', '.join(within or [key for key in changes if key != 'seeds'])}"
     return printable(text or "as it is", _LONGEST_TITLE)
 
 

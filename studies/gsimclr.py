@@ -233,9 +233,10 @@ def draw_axes(points: Sequence[Point], folder: Path) -> list[Path]:
     axes.set(xlabel=f"pairs of one class among the negatives (%; SimCLR, dotted: {before:.1f})")
     found.append(_save(figure, axes, folder / "gsimclr-conflicts.png"))
     figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
-    for run in judged[0][1]:
-        ordered = sorted(judged, key=lambda pair: _temperature(pair[0]))
-        _line(axes, [_temperature(p) for p, _ in ordered], [v[run] for _, v in ordered], run)
+    for run in dict.fromkeys(run for _, versus in judged for run in versus):
+        found_at = {_temperature(point): versus[run] for point, versus in judged if run in versus}
+        if len(found_at) > 1:
+            _line(axes, sorted(found_at), [found_at[temperature] for temperature in sorted(found_at)], run)
     axes.set(xlabel="temperature")
     found.append(_save(figure, axes, folder / "gsimclr-temperature.png"))
     return found

@@ -107,3 +107,23 @@ def test_the_folder_of_images_reaches_every_point() -> None:
     rooted = gsimclr.rooted(plan, Path("/images"))
     assert {changes["source"]["root"] for changes in rooted.expanded()} == {"/images"}
     assert [{**c, "source": 0} for c in rooted.expanded()] == [{**c, "source": 0} for c in plan.expanded()]
+
+
+def test_the_plots_show_every_run_and_those_of_several_temperatures_as_lines(tmp_path: Path) -> None:
+    def point(temperature: float, **runs: float) -> gsimclr.Point:
+        table = {"linear.top1": {n: {s: Figure(v + s / 100, None, None) for s in range(3)} for n, v in runs.items()}}
+        pushed = {name: gsimclr.Pushed(0.1 - i / 50, i / 50) for i, name in enumerate(runs)}
+        return gsimclr.Point({"methods": {"simclr": {"temperature": temperature}}}, table, pushed, {})
+
+    points = [point(0.2, simclr=0.4, masked_10=0.41, masked_100=0.42), point(0.5, simclr=0.38, masked_10=0.36)]
+    drawn = gsimclr.draw_axes(points, tmp_path)
+    assert [path.name for path in drawn] == ["gsimclr-conflicts.png", "gsimclr-temperature.png"]
+    assert all(path.stat().st_size > 5_000 for path in drawn)
+    rows = gsimclr.axes_table(points).splitlines()[2:]
+    assert [row.split(" | ")[:2] for row in rows] == [
+        ["| 0.2", "simclr"],
+        ["| 0.2", "masked_10"],
+        ["| 0.2", "masked_100"],
+        ["| 0.5", "simclr"],
+        ["| 0.5", "masked_10"],
+    ]
