@@ -109,6 +109,28 @@ def agreement(clusters: np.ndarray, labels: np.ndarray) -> dict[str, float | Non
     }
 
 
+def accuracy_by_class(clusters: np.ndarray, labels: np.ndarray, old: np.ndarray) -> dict[str, float | None]:
+    """`accuracy_old` and `accuracy_new`: `hungarian_accuracy` apart for classes of which labels were known, and others.
+
+    Clusters and classes are paired once, over all rows, as category discovery reports it (GCD, Vaze et al. 2022, and
+    GPC): so the two are the parts of the one accuracy.
+
+    Args:
+        clusters, labels: (n,) integers; negative means none, and such rows are left out. old: the known classes.
+
+    Returns:
+        The two figures; None where no row is of such a class.
+    """
+    clusters, labels = np.asarray(clusters), np.asarray(labels)
+    both = (clusters >= 0) & (labels >= 0)
+    right = matched_clusters(labels[both], clusters[both]) == labels[both]
+    known = np.isin(labels[both], old)
+    return {
+        name: float(right[rows].mean()) if rows.any() else None
+        for name, rows in (("accuracy_old", known), ("accuracy_new", ~known))
+    }
+
+
 def sizes_summary(clusters: np.ndarray) -> dict[str, float | int | None]:
     """`size_min`, `size_median`, `size_max` of the clusters that occur, and `entropy` of their sizes.
 

@@ -65,7 +65,7 @@ def main(argv: list[str]) -> None:
 
 
 def check_sweepable(kind: type[Miner], name: str, miner: str) -> None:
-    """Refuse miners that take no number of clusters.
+    """Refuse miners that take no number of clusters, and those that read labels.
 
     Raises:
         MiningError: naming the miner.
@@ -79,6 +79,13 @@ def check_sweepable(kind: type[Miner], name: str, miner: str) -> None:
             where=f"mines.{name}.miner",
             found=miner,
             fix="It finds the number itself; name a row with a miner such as kmeans.",
+        )
+    if kind.uses_truth:
+        raise MiningError(
+            "the number of clusters is chosen without labels, and this miner reads some",
+            where=f"mines.{name}.miner",
+            found=miner,
+            fix="Name a row with a miner that reads none, on the same features, such as kmeans or gaussian_mixture.",
         )
 
 
@@ -98,18 +105,15 @@ def sweep(
     with Progress("clusters", len(params), "numbers") as progress, tempfile.TemporaryDirectory() as folder:
         for number, one in enumerate(params):
 
-            def cluster(
-                part: np.ndarray, other: int, place: Path, one: StrictModel = one, whole: int = len(features)
-            ) -> np.ndarray:
-                known = images if len(part) == whole else None
-                return kind(one, other, known).mine(part, None, place).clusters
+            def again(rows: np.ndarray, other: int, place: Path, one: StrictModel = one) -> np.ndarray:
+                return kind(one, other).mine(features[rows], None, place).clusters
 
             work = Path(folder) / str(number)
             work.mkdir()
             began = time.monotonic()
-            clusters = cluster(features, seed, work)
+            clusters = kind(one, seed, images).mine(features, None, work).clusters
             seconds = time.monotonic() - began
-            _, stability = resampled(features, clusters, RESAMPLES, seed, work, cluster)
+            _, stability = resampled(clusters, RESAMPLES, seed, work, again)
             rows.append({"clusters": one.clusters, "seconds": round(seconds, 2)} | figures(features, clusters, seed))
             rows[-1]["stability"] = round(stability, 6)
             progress.advance(1)

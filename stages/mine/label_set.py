@@ -22,7 +22,7 @@ from stages.contracts.provenance import record
 from stages.contracts.pseudo_labels import FILE, write_pseudo_labels
 from stages.contracts.shards import Shards
 from stages.contracts.work_folder import file_digest, work_folder
-from stages.measures.clustering import agreement, silhouette, sizes_summary
+from stages.measures.clustering import accuracy_by_class, agreement, silhouette, sizes_summary
 from stages.mine.miner import ClusterParams, Images, Mined, Miner, Pairs
 from stages.mine.montage import write_montage
 from stages.mine.parts.centres import renumbered
@@ -76,21 +76,21 @@ def mine(
             keys, _, features = read_embeddings(source, split="train")
         truth, images = about(keys)
         miner = kind(params, seed, images)
-        mined = miner.mine(features, truth if kind.uses_truth else None, work)
+        given = miner.given(keys, truth) if kind.uses_truth else None
+        shown = (truth if given is None else only(truth, given)) if kind.uses_truth else None
+        mined = miner.mine(features, shown, work)
         known, stability = mined.clusters >= 0, None
         if isinstance(params, ClusterParams):
             if params.resamples and (mined.clusters >= 0).any():
-                agreed, stability = resampled(
-                    features,
-                    mined.clusters,
-                    params.resamples,
-                    seed,
-                    work,
-                    lambda part, other, place: kind(params, other).mine(part, None, place).clusters,
-                )
+
+                def again(rows: np.ndarray, other: int, place: Path) -> np.ndarray:
+                    labels = [shown[row] for row in rows] if shown is not None else None
+                    return kind(params, other).mine(np.ascontiguousarray(features[rows]), labels, place).clusters
+
+                agreed, stability = resampled(mined.clusters, params.resamples, seed, work, again)
                 mined = replace(mined, confidence=agreed)
             mined = only_sure(mined, params.min_confidence)
-        figures = quality(row, kind, features, mined, truth, seed) | {
+        figures = quality(row, kind, features, mined, truth, given, seed) | {
             "stability": None if stability is None else round(stability, DIGITS),
             "churn": None,
         }
@@ -118,6 +118,11 @@ def about(keys: np.ndarray) -> tuple[list[str | None], Images]:
         for column in (manifest[name].to_pylist() for name in ("label", "path", "group"))
     )
     return label, Images([value or "" for value in path], group)
+
+
+def only(truth: list[str | None], given: np.ndarray) -> list[str | None]:
+    """The labels where `given` (n,) is true, None elsewhere."""
+    return [label if shown else None for label, shown in zip(truth, given.tolist(), strict=True)]
 
 
 def only_sure(mined: Mined, least: float) -> Mined:
@@ -170,25 +175,37 @@ def as_table(keys: np.ndarray, mined: Mined, round_number: int = 0, known: np.nd
 
 
 def quality(
-    row: MineRow, kind: type[Miner], features: np.ndarray, mined: Mined, truth: list[str | None], seed: int
+    row: MineRow,
+    kind: type[Miner],
+    features: np.ndarray,
+    mined: Mined,
+    truth: list[str | None],
+    given: np.ndarray | None,
+    seed: int,
 ) -> dict[str, Any]:
-    """Figures of a label set; those that compare with true labels are for the report and reach no method."""
+    """Figures of a label set; those that compare with true labels are for the report and reach no method.
+
+    Args:
+        given: (n,) bool, images whose label the miner got: the others are compared. None: all are.
+    """
     labelled = mined.clusters >= 0
     figures: dict[str, Any] = dict.fromkeys(
         ("size_min", "size_median", "size_max", "entropy", "silhouette", "nmi", "ari", "accuracy", "purity")
     )
+    if given is not None:
+        figures |= {"given": int(given.sum()), "accuracy_old": None, "accuracy_new": None}
     if labelled.any():
         figures |= sizes_summary(mined.clusters[labelled])
-        if not kind.uses_truth and len(np.unique(mined.clusters[labelled])) > 1:
+        if not (kind.uses_truth and given is None) and len(np.unique(mined.clusters[labelled])) > 1:
             figures["silhouette"] = silhouette(features, mined.clusters, SILHOUETTE_SAMPLE, seed)
-        known = labelled & np.array([label is not None for label in truth])
-        if known.any():
-            names = sorted({label for label in truth if label is not None})
-            number = {name: i for i, name in enumerate(names)}
-            classes = np.array(
-                [number[label] for label, use in zip(truth, known, strict=True) if use and label is not None]
-            )
-            figures |= agreement(mined.clusters[known], classes)
+        number = {name: i for i, name in enumerate(sorted({label for label in truth if label is not None}))}
+        classes = np.array([-1 if label is None else number[label] for label in truth], dtype=np.int64)
+        if given is None:
+            figures |= agreement(mined.clusters, classes)
+        else:
+            old = np.unique(classes[given])
+            hidden = np.where(given, -1, classes)
+            figures |= agreement(mined.clusters, hidden) | accuracy_by_class(mined.clusters, hidden, old)
     sure = mined.confidence[labelled] if mined.confidence is not None and labelled.any() else None
     figures["confidence_mean"] = None if sure is None else float(sure.mean(dtype=np.float64))
     return {

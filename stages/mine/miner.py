@@ -84,7 +84,8 @@ class Miner:
 
     Attributes:
         Params: the typed parameter class.
-        uses_truth: gets the true labels; only the miner `truth` may, and its label set says so.
+        uses_truth: gets true labels, those that `given` chooses; its label set, and the report of every run that uses
+            it, say so. Only `truth` and `semi_supervised_mixture` may.
         streams: reads its features in blocks: they come memory-mapped, and need not fit into memory.
     """
 
@@ -95,12 +96,25 @@ class Miner:
     def __init__(self, params: StrictModel, seed: int, images: Images | None = None) -> None:
         self.params, self.seed, self.images = params, seed, images
 
+    def given(self, keys: np.ndarray, truth: list[str | None]) -> np.ndarray | None:
+        """Which labels a miner that declares `uses_truth` gets; the others are hidden before it mines.
+
+        Args:
+            keys: (n,) of the images. truth: their labels.
+
+        Returns:
+            (n,) bool: then figures that compare with labels are of the other images only. None: all labels, which
+            leaves nothing to compare with that the miner did not know.
+        """
+        return None
+
     def mine(self, features: np.ndarray, truth: list[str | None] | None, work: Path) -> Mined:
         """Find clusters.
 
         Args:
             features: (n, d) float32, finite, sorted by key.
-            truth: the labels for miners that declare `uses_truth`, else None.
+            truth: for miners that declare `uses_truth` the labels that they are given, None for an image that has none
+                or whose label is hidden; else None.
             work: a folder for checkpoints, empty or as an interrupted process left it.
         """
         raise TypeError(f"{type(self).__name__} does not mine")

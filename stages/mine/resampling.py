@@ -18,7 +18,6 @@ from stages.runtime.seeding import mix, numpy_rng
 
 
 def resampled(
-    features: np.ndarray,
     clusters: np.ndarray,
     resamples: int,
     seed: int,
@@ -28,22 +27,22 @@ def resampled(
     """Agreement of each image, and the mean agreement of the label sets.
 
     Args:
-        features: (n, d). clusters: (n,) of the label set, -1 for no label. resamples: R, at least 3.
-        cluster: features, seed and work folder -> clusters.
+        clusters: (n,) of the label set, -1 for no label. resamples: R, at least 3.
+        cluster: rows of the images to mine, seed and work folder -> clusters of these.
 
     Returns:
         (n,) float32: the share of the R - 1 times in which the image was where its cluster went; and the mean adjusted
         Rand index over the resamples, on the images that both label.
     """
-    part = numpy_rng(seed, "resample").permutation(len(features)) % resamples
-    agreed = np.zeros(len(features), dtype=np.int64)
+    part = numpy_rng(seed, "resample").permutation(len(clusters)) % resamples
+    agreed = np.zeros(len(clusters), dtype=np.int64)
     indices = []
     for number in range(resamples):
         rows = np.flatnonzero(part != number)
         place = work / f"resample-{number}"
         place.mkdir(exist_ok=True)
         try:
-            again = cluster(np.ascontiguousarray(features[rows]), mix(seed, "resample", number) % 2**31, place)
+            again = cluster(rows, mix(seed, "resample", number) % 2**31, place)
         except MiningError as error:
             raise MiningError(
                 f"{error.what}, when a resample leaves out images",

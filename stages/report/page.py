@@ -103,6 +103,7 @@ def _values(artifacts: Artifacts, wanted_samples: int) -> dict[str, Any]:
     sprite = maps.sprite if maps else None
     checks = data.checks or ()
     metrics = sections_runs.metric_names(runs, family)
+    saw_labels = sections_data.saw_labels(artifacts.label_sets, runs)
     return {
         "title": data.dataset.name if data.dataset else "Unnamed data set",
         "outcome": outcome(comparison, runs, family),
@@ -120,7 +121,7 @@ def _values(artifacts: Artifacts, wanted_samples: int) -> dict[str, Any]:
         "family_chart": sections_runs.family_chart(runs, family, intervals),
         "interval_words": interval_words(runs),
         "metric_tables": [
-            (title, names, sections_runs.table(runs, names, intervals))
+            (title, names, sections_runs.table(runs, names, intervals, saw_labels))
             for title, names in sections_runs.metric_tables(metrics, family)
         ],
         "comparison": comparison,

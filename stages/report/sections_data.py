@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup
 
@@ -27,6 +28,8 @@ _QUALITY = (
     ("nmi", "NMI", "normalized mutual information with the classes; 0 to 1"),
     ("ari", "ARI", "adjusted Rand index with the classes; 0 is chance, 1 is equal"),
     ("accuracy", "Accuracy", "when each cluster is given at most one class, one to one (Hungarian matching)"),
+    ("accuracy_old", "Accuracy, old", "of that pairing, on classes of which the miner was given labels"),
+    ("accuracy_new", "Accuracy, new", "of that pairing, on classes of which it was given none"),
     ("purity", "Purity", "share of images in their cluster's most frequent class"),
 )
 
@@ -60,7 +63,7 @@ class Clusters:
     seed: int
     more_seeds: int
     miner: str
-    truth: bool  # these are the true classes
+    saw: str  # a sentence about the true labels that it has seen; empty where there are none
     features: str
     used_by: tuple[str, ...]
     images: int
@@ -107,10 +110,32 @@ def cluster_sections(label_sets: Sequence[LabelSet], runs: Sequence[Run]) -> tup
     with_clusters = [s for s in label_sets if s.clusters]
     names = list(dict.fromkeys(s.name for s in with_clusters))
     budget = MONTAGE_BUDGET // max(1, len(names))
-    return tuple(_clusters([s for s in with_clusters if s.name == name], runs, budget) for name in names)
+    seen = saw_labels(label_sets, runs)
+    return tuple(_clusters([s for s in with_clusters if s.name == name], runs, seen, budget) for name in names)
 
 
-def _clusters(seeds: Sequence[LabelSet], runs: Sequence[Run], budget: int) -> Clusters:
+def saw_labels(label_sets: Sequence[LabelSet], runs: Sequence[Run]) -> frozenset[str]:
+    """Label sets that true labels have reached: by their miner, or by the run on whose embedding they were mined."""
+    used = {run.name: run.first.config.get("labels") for run in runs}
+    on = {s.name: str(s.quality.get("on")).removeprefix("embed/") for s in label_sets}
+    seen = {s.name for s in label_sets if s.quality.get("uses_truth")}
+    while later := {name for name, run in on.items() if used.get(run) in seen} - seen:
+        seen |= later
+    return frozenset(seen)
+
+
+def _saw(quality: Mapping[str, Any], seen: bool) -> str:
+    if not seen:
+        return ""
+    if not quality.get("uses_truth"):
+        return "Mined on what a run learned that had seen true labels."
+    if quality.get("given") is None:
+        return "These are the true classes themselves, for supervised runs only."
+    images = number(quality["given"])
+    return f"Mined with the true labels of {images} images; figures that compare with classes are of the others."
+
+
+def _clusters(seeds: Sequence[LabelSet], runs: Sequence[Run], seen: frozenset[str], budget: int) -> Clusters:
     first = seeds[0]
     quality = first.quality
     sizes = first.sizes
@@ -118,8 +143,8 @@ def _clusters(seeds: Sequence[LabelSet], runs: Sequence[Run], budget: int) -> Cl
     guided = [s for s in batch_rows if isinstance(s, dict) and s.get("kind", "guided") == "guided"]
     batches = next((s["batches"] for s in guided if s.get("batches")), None)
     limit = (float(batches), f"{batches} batches an epoch: larger clusters must conflict") if batches else None
-    truth = bool(quality.get("uses_truth"))
-    figures = () if truth else tuple(row for row in _QUALITY if quality.get(row[0]) is not None)
+    itself = bool(quality.get("uses_truth")) and quality.get("given") is None  # the true classes: figures say nothing
+    figures = () if itself else tuple(row for row in _QUALITY if quality.get(row[0]) is not None)
     picture, cut = (None, False)
     if first.montage is not None:
         picture, cut = montage(first.montage.read_bytes(), str(first.montage), budget)
@@ -127,7 +152,7 @@ def _clusters(seeds: Sequence[LabelSet], runs: Sequence[Run], budget: int) -> Cl
         name=first.name,
         seed=first.seed,
         more_seeds=len(seeds) - 1,
-        truth=truth,
+        saw=_saw(quality, first.name in seen),
         miner=str(quality.get("miner") or "unknown miner"),
         features=str(quality.get("on") or "unknown features"),
         used_by=tuple(run.name for run in runs if run.first.config.get("labels") == first.name),

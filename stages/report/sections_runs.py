@@ -125,8 +125,10 @@ def estimate(run: Run, metric: str, intervals: Intervals) -> Estimate | None:
     return Estimate(run.name, sum(values) / len(values), *ends, values)
 
 
-def table(runs: Sequence[Run], metrics: Sequence[str], intervals: Intervals) -> tuple[Row, ...]:
-    """A row a run, a cell a metric."""
+def table(
+    runs: Sequence[Run], metrics: Sequence[str], intervals: Intervals, saw_labels: frozenset[str] = frozenset()
+) -> tuple[Row, ...]:
+    """A row a run, a cell a metric; runs whose label set is among `saw_labels` are marked."""
     estimates = {(run.name, metric): estimate(run, metric, intervals) for run in runs for metric in metrics}
     best = {
         metric: max((e.value for (_, m), e in estimates.items() if m == metric and e), default=None)
@@ -140,9 +142,10 @@ def table(runs: Sequence[Run], metrics: Sequence[str], intervals: Intervals) -> 
             for metric, e in found
         )
         config = run.first.config
-        rows.append(
-            Row(run.name, str(config.get("method") or "–"), str(config.get("labels") or "–"), len(run.seeds), cells)
-        )
+        labels = str(config.get("labels") or "–")
+        if labels in saw_labels:
+            labels += " (has seen true labels)"
+        rows.append(Row(run.name, str(config.get("method") or "–"), labels, len(run.seeds), cells))
     return tuple(rows)
 
 

@@ -17,8 +17,9 @@ from stages.contracts.errors import MiningError
 from stages.contracts.registry import load_class, names
 from stages.measures.clustering import agreement
 from stages.mine.miner import Images, Miner
-from stages.mine.miners import balanced_kmeans, finch, frame_matching, gaussian_mixture, transitive_pairs
+from stages.mine.miners import balanced_kmeans, finch, frame_matching, transitive_pairs
 from stages.mine.parts import centres as parts
+from stages.mine.parts import mixture
 from stages.mine.parts.graph import mutual, neighbours
 from stages.mine.parts.lloyd import fit, lloyd
 
@@ -42,10 +43,11 @@ def mined(name: str, features: np.ndarray, tmp_path: Path, seed: int = 0, images
         options.setdefault("clusters", 8)
     work = tmp_path / f"work-{len(list(tmp_path.iterdir()))}"
     work.mkdir()
-    return kind(kind.Params(**options), seed, images).mine(features, None, work)
+    labels = [str(i % 8) if i < 100 else None for i in range(len(features))] if kind.uses_truth else None
+    return kind(kind.Params(**options), seed, images).mine(features, labels, work)
 
 
-@pytest.mark.parametrize("name", [*BY_NUMBER, "finch", "hdbscan", "gaussian_mixture"])
+@pytest.mark.parametrize("name", [*BY_NUMBER, "finch", "hdbscan", "gaussian_mixture", "semi_supervised_mixture"])
 def test_clusters_that_are_there_are_found(name, tmp_path):
     features, y = blobs()
     options = {"kmeans": {"starts": 10}, "minibatch_kmeans": {"rows": 50, "passes": 10}, "finch": {"clusters": 8}}
@@ -73,6 +75,7 @@ def test_what_cannot_be_mined_is_refused_and_what_is_odd_has_a_stated_end(name, 
         **{n: ({"clusters": 401}, "400 images, 401 clusters") for n in BY_NUMBER},
         "finch": ({"clusters": 401}, "400 images, 401 clusters"),
         "gaussian_mixture": ({"clusters": 401}, "400 images, 401 clusters"),
+        "semi_supervised_mixture": ({"clusters": 401}, "400 images, 401 clusters"),
         "hdbscan": ({"smallest": 401}, "400 images, 401 needed"),
         "mutual_neighbours": ({"neighbours": 400}, "400 images, 401 clusters"),
         "transitive_pairs": ({"neighbours": 40}, "40 images, 41 clusters"),
@@ -87,7 +90,7 @@ def test_what_cannot_be_mined_is_refused_and_what_is_odd_has_a_stated_end(name, 
         assert (found.clusters == -1).all()
         return
     labelled = found.clusters >= 0
-    if name not in ("balanced_kmeans", "mutual_neighbours", "spectral"):  # these may part copies
+    if name not in ("balanced_kmeans", "mutual_neighbours", "semi_supervised_mixture", "spectral"):  # may part copies
         for copy in range(4):
             assert len(np.unique(found.clusters[100 * copy : 100 * (copy + 1)])) == 1
         assert len(np.unique(found.clusters[labelled])) <= 4
@@ -243,7 +246,7 @@ def test_gaussian_mixture_finds_the_number_of_clusters(start, tmp_path):
 def test_the_marginal_likelihood_is_that_of_the_model():
     """By the chain rule in one dimension against numerical integration, and exchangeable in many."""
     rng = np.random.default_rng(0)
-    prior = gaussian_mixture.Prior(np.array([0.3]), 0.5, 4.0, 0.7)
+    prior = mixture.Prior(np.array([0.3]), 0.5, 4.0, 0.7)
     x = rng.normal(size=(3, 1))
     means, variances = np.meshgrid(np.linspace(-12, 12, 1201), np.exp(np.linspace(-7, 7, 1201)), indexing="ij")
     nu, psi = 4.0, 0.7
@@ -256,15 +259,15 @@ def test_the_marginal_likelihood_is_that_of_the_model():
     )
     volume = (24 / 1200) * variances * (14 / 1200)  # the grid is even in the mean and in log variance
     np.testing.assert_allclose(prior.log_marginal(x), np.log((np.exp(log_joint) * volume).sum()), atol=1e-3)
-    many = gaussian_mixture.Prior(np.zeros(5), 1e-4, 7.0, 0.005)
+    many = mixture.Prior(np.zeros(5), 1e-4, 7.0, 0.005)
     rows = rng.normal(size=(30, 5))
     np.testing.assert_allclose(many.log_marginal(rows), many.log_marginal(rows[::-1]), rtol=1e-9)
     mean, _, nu_after, psi_after = many.posterior(rows)
     want = multivariate_normal(mean, psi_after / (nu_after - 6)).logpdf(rows)
     np.testing.assert_allclose(many.log_density(rows, rows), want, rtol=1e-8)
     far = np.concatenate([rows, rows + 50])
-    assert gaussian_mixture.log_split(many, far[:30], far[30:], 1.0) > 0
-    assert gaussian_mixture.log_split(many, rows[:15], rows[15:], 1.0) < 0
+    assert mixture.log_split(many, far[:30], far[30:], 1.0) > 0
+    assert mixture.log_split(many, rows[:15], rows[15:], 1.0) < 0
 
 
 def test_hdbscan_leaves_noise_without_a_label(tmp_path):

@@ -12,9 +12,10 @@ import pytest
 from stages.report.comparison import Comparison, Verdict, how_tested, outcome
 from stages.report.gather import gather
 from stages.report.gather_data import Images, sample_keys
-from stages.report.gather_runs import Figure, Run, SeedRun, numbered, read_history
+from stages.report.gather_runs import Figure, LabelSet, Run, SeedRun, numbered, read_history
 from stages.report.page import render
 from stages.report.provenance_script import write_provenance_script
+from stages.report.sections_data import cluster_sections, saw_labels
 from stages.report.sections_pictures import MOST_QUERIES, queries
 from stages.report.sections_runs import MOST_POINTS, curves, flattened, guided_batches, metric_names, table
 from stages.report.thumbnails import Album
@@ -64,6 +65,30 @@ def test_outcome_without_verdicts_makes_no_claim() -> None:
     assert how_tested(two) == how_tested(None) == ""
     assert "No accuracy is given" in outcome(None, (run("a", None),), "knn.top1")
     assert "Nothing has been trained" in outcome(None, (), "knn.top1")
+
+
+def test_label_sets_and_runs_that_true_labels_reached_are_marked_however_they_came() -> None:
+    """All labels, some labels, and labels mined on what a run learned from them, over any number of rounds."""
+    qualities = {
+        "truth": {"uses_truth": True, "on": "features/pixels", "accuracy": 1.0},
+        "semi": {"uses_truth": True, "on": "features/pixels", "accuracy": 0.5, "accuracy_new": 0.25, "given": 1200},
+        "plain": {"uses_truth": False, "on": "features/pixels", "accuracy": 0.5},
+        "later": {"uses_truth": False, "on": "embed/from_semi"},
+        "latest": {"uses_truth": False, "on": "embed/from_later"},
+        "other": {"uses_truth": False, "on": "embed/from_plain"},
+    }
+    sets = [LabelSet(name, 0, quality, {"key": 0}, None) for name, quality in qualities.items()]
+    runs = tuple(Run(f"from_{name}", (seed_run(f"from_{name}", 0.5, labels=name),)) for name in qualities)
+    seen = saw_labels(sets, runs)
+    assert seen == {"truth", "semi", "later", "latest"}
+    marked = {row.name for row in table(runs, ("knn.top1",), {}, seen) if "has seen true labels" in row.labels}
+    assert marked == {"from_truth", "from_semi", "from_later", "from_latest"}
+    told = {section.name: section for section in cluster_sections(sets, runs)}
+    assert told["truth"].quality == ()
+    assert "the true labels of 1,200 images; figures that compare with classes are of the others" in told["semi"].saw
+    assert ("Accuracy, new", "0.250") in [row[:2] for row in told["semi"].quality]
+    assert "a run learned that had seen true labels" in told["latest"].saw
+    assert told["plain"].saw == told["other"].saw == ""
 
 
 def test_many_pairs_are_listed_whole_only_on_demand(build: Callable[..., Path]) -> None:

@@ -3,118 +3,29 @@
 Source: GPC, "Learning Semi-supervised Gaussian Mixture Models for Generalized Category Discovery", ICCV 2023 (its
 splits and merges after DeepDPM, CVPR 2022). Authors' code: DTennant/GPC.
 
-Idea: a normal-inverse-Wishart prior gives the marginal likelihood of a set of images in closed form. Each round every
-cluster proposes to fall into two (2-means inside it) and the two nearest clusters propose to become one. A proposal is
-taken with probability min(1, H), the Hastings ratio of the Dirichlet process mixture:
-
-    log H_split = log alpha + lgamma(N1) + L1 + lgamma(N2) + L2 - lgamma(N) - L,     log H_merge = - log H_split
-
-with L the log marginal likelihood of a set. Between rounds images move to the cluster of greatest posterior density.
-Prior as in the code: mean of the data, kappa 0.0001, nu d + 2, Psi prior_variance * I.
+Idea: a prior on clusters gives the marginal likelihood of a set of images in closed form, and with it the odds that a
+cluster is two, or two are one (stages/mine/parts/mixture.py, with the formulas). k-means makes the first clusters.
 
 Stated method, not the code: there a proposal with H < 1 is taken with a fixed probability, merged clusters stay in the
 list (their number never falls), and sub-clusters are looked up by position. Deviations: features are centred, put on
-`components` principal components and to length one before; images are given to one cluster in each round. The paper's
-semi-supervised part is left out: labels reach no miner but `truth`.
+`components` principal components and to length one before; images are given to one cluster in each round. No labels:
+the paper's own setting, with some, is the miner `semi_supervised_mixture`.
 
 Confidence is the responsibility of the own cluster. Distances are Euclidean, to its mean.
-Legend: n images, d components, N images of one cluster.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-from pydantic import Field
-from scipy.linalg import solve_triangular
-from scipy.special import gammaln, logsumexp, multigammaln
 from threadpoolctl import threadpool_limits
 
-from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters
-from stages.mine.parts.centres import means, nearest, renumbered, unit
+from stages.mine.miner import Mined, Miner, check_clusters
+from stages.mine.parts.centres import nearest, renumbered
 from stages.mine.parts.lloyd import fit
-from stages.runtime.progress import Progress
+from stages.mine.parts.mixture import Mixture, MixtureParams, prepared
 from stages.runtime.seeding import numpy_rng
-
-KAPPA = 1e-4
-LARGEST_LIST = 1 << 22  # images by clusters whose densities are held at once
-
-
-class MixtureParams(ClusterParams):
-    """clusters: to start with; their final number is found. rounds: of proposals. components: d at most.
-
-    prior_variance: of a cluster in each direction, before any image is seen (features have length one): smaller means
-    more clusters. alpha: weight of the Dirichlet process: larger means more clusters. unit_length: see the module.
-    """
-
-    clusters: Annotated[int, Field(ge=1, le=10_000)] = 10
-    rounds: Annotated[int, Field(ge=1, le=1000)] = 20
-    components: Annotated[int, Field(ge=1, le=512)] = 32
-    prior_variance: Annotated[float, Field(gt=0, le=1e6)] = 0.005
-    alpha: Annotated[float, Field(gt=0, le=1e6)] = 1.0
-    unit_length: bool = True
-
-
-@dataclass(frozen=True)
-class Prior:
-    """Normal-inverse-Wishart: mean (d,), kappa, nu, Psi = psi * I."""
-
-    mean: np.ndarray
-    kappa: float
-    nu: float
-    psi: float
-
-    def posterior(self, x: np.ndarray) -> tuple[np.ndarray, float, float, np.ndarray]:
-        """Mean (d,), kappa, nu and Psi (d, d) after the rows (N, d)."""
-        count, own = len(x), x.mean(axis=0)
-        kappa, shift, centred = self.kappa + count, own - self.mean, x - own
-        scatter = centred.T @ centred + self.kappa * count / kappa * np.outer(shift, shift)
-        mean = (self.kappa * self.mean + count * own) / kappa
-        return mean, kappa, self.nu + count, scatter + self.psi * np.eye(len(self.mean))
-
-    def log_marginal(self, x: np.ndarray) -> float:
-        """Log of the probability of the rows (N, d), everything else integrated out; 0 for no rows."""
-        if not len(x):
-            return 0.0
-        d = len(self.mean)
-        _, kappa, nu, psi = self.posterior(x)
-        log_determinant = 2 * np.log(np.diag(np.linalg.cholesky(psi))).sum()
-        return float(
-            -len(x) * d / 2 * np.log(np.pi)
-            + multigammaln(nu / 2, d)
-            - multigammaln(self.nu / 2, d)
-            + self.nu / 2 * d * np.log(self.psi)
-            - nu / 2 * log_determinant
-            + d / 2 * (np.log(self.kappa) - np.log(kappa))
-        )
-
-    def log_density(self, x: np.ndarray, members: np.ndarray) -> np.ndarray:
-        """Log density of the rows under the posterior mean and covariance given `members`: (n,)."""
-        mean, _, nu, psi = self.posterior(members)
-        d = len(mean)
-        factor = np.linalg.cholesky(psi / max(nu - d - 1, 1.0))
-        white = solve_triangular(factor, (x - mean).T, lower=True)
-        return -0.5 * (white**2).sum(axis=0) - np.log(np.diag(factor)).sum() - d / 2 * np.log(2 * np.pi)
-
-
-def log_split(prior: Prior, first: np.ndarray, second: np.ndarray, alpha: float) -> float:
-    """Log Hastings ratio of parting a cluster into two; minus it, of joining them."""
-    n1, n2 = len(first), len(second)
-    if not n1 or not n2:
-        return -np.inf
-    together = prior.log_marginal(np.concatenate([first, second]))
-    return float(
-        np.log(alpha)
-        + gammaln(n1)
-        + prior.log_marginal(first)
-        + gammaln(n2)
-        + prior.log_marginal(second)
-        - gammaln(n1 + n2)
-        - together
-    )
 
 
 class GaussianMixture(Miner):
@@ -132,21 +43,8 @@ class GaussianMixture(Miner):
         check_clusters(features, self.params.clusters, "mining.*.clusters")
         with threadpool_limits(1):  # small matrices, and sums that repeat
             x = prepared(features, self.params.components, self.params.unit_length)
-            prior = Prior(x.mean(axis=0), KAPPA, x.shape[1] + 2.0, self.params.prior_variance)
-            clusters = self._start(x)
-            with Progress(f"gaussian mixture seed {self.seed}", self.params.rounds, "rounds") as progress:
-                for number in range(self.params.rounds):
-                    rng = numpy_rng(self.seed, "mixture", number)
-                    before, count = clusters, int(clusters.max()) + 1
-                    clusters = renumbered(self._merges(x, prior, self._splits(x, prior, clusters, rng), rng))
-                    clusters, _ = assigned(x, prior, clusters, self.params.alpha)
-                    progress.advance(1, clusters=float(clusters.max() + 1))
-                    if count == int(clusters.max()) + 1 and (before == clusters).all():
-                        break
-            clusters, confidence = assigned(x, prior, clusters, self.params.alpha)
-        centres = means(x.astype(np.float32), clusters, int(clusters.max()) + 1)
-        distance = np.linalg.norm(x - centres[clusters], axis=1).astype(np.float32)
-        return Mined(clusters, distance, confidence)
+            mixture = Mixture(x, np.full(len(x), -1), self.params)
+            return mixture.fitted(self._start(x), self.seed, "gaussian mixture")
 
     def _start(self, x: np.ndarray) -> np.ndarray:
         if self.params.clusters == 1:
@@ -154,59 +52,3 @@ class GaussianMixture(Miner):
         x32 = x.astype(np.float32)
         centres = fit(x32, self.params.clusters, 20, 1, numpy_rng(self.seed, "mixture"))
         return renumbered(nearest(x32, centres, "cpu").centre)
-
-    def _splits(self, x: np.ndarray, prior: Prior, clusters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        clusters, count = clusters.copy(), int(clusters.max()) + 1
-        for cluster in range(count):
-            members = np.flatnonzero(clusters == cluster)
-            part = x[members].astype(np.float32)
-            if len(members) < 4 or (part == part[0]).all():
-                continue
-            side = nearest(part, fit(part, 2, 20, 2, rng), "cpu").centre == 1
-            ratio = log_split(prior, x[members[~side]], x[members[side]], self.params.alpha)
-            if ratio > np.log(rng.random()):
-                clusters[members[side]] = clusters.max() + 1
-        return clusters
-
-    def _merges(self, x: np.ndarray, prior: Prior, clusters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Each cluster proposes to join its nearest; each takes part in one merge at most."""
-        clusters, count = clusters.copy(), int(clusters.max()) + 1
-        centres = np.stack([x[clusters == cluster].mean(axis=0) for cluster in range(count)])
-        apart = ((centres[:, None] - centres[None]) ** 2).sum(axis=2) if count <= 2000 else None
-        used = np.zeros(count, dtype=bool)
-        for cluster in range(count):
-            away = (apart[cluster] if apart is not None else ((centres - centres[cluster]) ** 2).sum(axis=1)).copy()
-            away[used], away[cluster] = np.inf, np.inf
-            other = int(away.argmin())
-            if used[cluster] or not np.isfinite(away[other]):
-                continue
-            ratio = -log_split(prior, x[clusters == cluster], x[clusters == other], self.params.alpha)
-            if ratio > np.log(rng.random()):
-                clusters[clusters == other] = cluster
-                used[[cluster, other]] = True
-        return clusters
-
-
-def prepared(features: np.ndarray, components: int, unit_length: bool) -> np.ndarray:
-    """Centred, on principal components, of length one: (n, d) float64."""
-    x = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
-    if x.shape[1] > components:
-        _, vectors = np.linalg.eigh(x.T @ x)
-        basis = vectors[:, ::-1][:, :components]
-        x = x @ (basis * np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(basis.shape[1])]))
-    return unit(x).astype(np.float64) if unit_length else x
-
-
-def assigned(x: np.ndarray, prior: Prior, clusters: np.ndarray, alpha: float) -> tuple[np.ndarray, np.ndarray]:
-    """Each image to the cluster of greatest weight times density: clusters (n,) and responsibilities (n,) float32."""
-    count = int(clusters.max()) + 1
-    size = np.bincount(clusters, minlength=count)
-    members = [x[clusters == cluster] for cluster in range(count)]
-    best, sure = np.empty(len(x), np.int64), np.empty(len(x), np.float32)
-    step = max(1, LARGEST_LIST // count)
-    for start in range(0, len(x), step):
-        block = x[start : start + step]
-        table = np.stack([prior.log_density(block, m) for m in members], axis=1) + np.log(size / (len(x) + alpha))
-        best[start : start + step] = table.argmax(axis=1)
-        sure[start : start + step] = np.exp(table.max(axis=1) - logsumexp(table, axis=1))
-    return renumbered(best), sure

@@ -1,6 +1,7 @@
 """`truth`: the manifest's labels as a label set, for supervised references and for the ceiling of guided methods.
 
-The only way by which labels reach pretraining; a run that names this label set is marked so everywhere.
+This and `semi_supervised_mixture` are the only ways by which labels reach pretraining; the report marks every run that
+names such a label set, or one that was mined on what such a run learned.
 """
 
 from __future__ import annotations
