@@ -29,7 +29,7 @@ from stages.pretrain.method import Batch, Context
 from stages.pretrain.parts.centring import Centre
 from stages.pretrain.parts.multi_crop import LARGE, MultiCropParams, embed_crops, multi_crop_plan
 from stages.pretrain.parts.precision import full_precision
-from stages.pretrain.parts.teacher import DecayingTeacherParams, TeacherMethod
+from stages.pretrain.parts.teacher import DecayingTeacherMethod, DecayingTeacherParams
 from stages.pretrain.views.settings import ViewSettings
 
 
@@ -74,7 +74,7 @@ def dino_loss(
     return total / pairs
 
 
-class DINO(TeacherMethod):
+class DINO(DecayingTeacherMethod):
     """Head without batch normalisation, prototypes of length one, a centred teacher."""
 
     Params = DINOParams

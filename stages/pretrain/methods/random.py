@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from torch import nn
-
-from stages.pretrain.method import Context, Method
+from stages.pretrain.method import Method
 from stages.pretrain.params import MethodParams
 
 
@@ -25,9 +23,6 @@ class RandomBackbone(Method):
 
     Params = RandomParams
     gradient_free = True
-
-    def __init__(self, backbone: nn.Module, params: RandomParams, context: Context) -> None:
-        super().__init__(backbone, params, context)
 
     @classmethod
     def own_backbone(cls, params: RandomParams) -> tuple[str, dict[str, Any]] | None:  # type: ignore[override]

@@ -47,12 +47,6 @@ def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
         slow.lerp_(fast, 1.0 - momentum)
 
 
-class DecayingTeacherParams(TeacherParams):
-    """weight_decay_end: where weight decay ends, by a cosine; None: it stays (paper: 0.4, from 0.04 on)."""
-
-    weight_decay_end: Annotated[float, Field(ge=0)] | None = None
-
-
 class TeacherMethod(Method):
     """A method whose backbone, and further parts by name, have a teacher."""
 
@@ -66,13 +60,6 @@ class TeacherMethod(Method):
     def add_teacher(self, *parts: str) -> None:
         """Copy these attributes ("backbone", "projector"); call it at the end of the constructor."""
         self.teacher = nn.ModuleDict({name: frozen_copy(getattr(self, name)) for name in parts})
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """The student's matrices apart where their weight decay rises (DINO, MSN)."""
-        end = getattr(self.params, "weight_decay_end", None)
-        if end is None:
-            return []
-        return [{"params": [p for p in self.parameters() if p.requires_grad and p.ndim > 1], "weight_decay_end": end}]
 
     @torch.no_grad()
     def taught(self, x: Tensor) -> Tensor:
@@ -96,3 +83,23 @@ class TeacherMethod(Method):
         head = self.teacher["projector"] if self.params.keep == "teacher" and "projector" in self.teacher else None
         head = self.projector if head is None else head
         return {"projector": head} if isinstance(head, Projector) else {}
+
+
+class DecayingTeacherParams(TeacherParams):
+    """weight_decay_end: where weight decay ends, by a cosine; None: it stays (paper: 0.4, from 0.04 on)."""
+
+    weight_decay_end: Annotated[float, Field(ge=0)] | None = None
+
+
+class DecayingTeacherMethod(TeacherMethod):
+    """A teacher whose student's weight decay may change over the training (DINO, MSN)."""
+
+    Params = DecayingTeacherParams
+    params: DecayingTeacherParams
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The student's matrices apart where their weight decay changes."""
+        end = self.params.weight_decay_end
+        if end is None:
+            return []
+        return [{"params": [p for p in self.parameters() if p.requires_grad and p.ndim > 1], "weight_decay_end": end}]

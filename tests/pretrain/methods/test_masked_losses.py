@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from stages.contracts.errors import BackboneError
+from stages.contracts.registry import load_class
 from stages.networks.backbones import build_backbone
 from stages.networks.small_vit import SmallViT
+from stages.pretrain.method import Method
 from stages.pretrain.methods.msn import msn_loss
 from stages.pretrain.methods.simmim import masked_l1, patches_of
 from stages.pretrain.parts.masking import random_mask, visible
@@ -69,7 +71,8 @@ def test_what_is_hidden_does_not_reach_the_features():
     assert [(s.crop_scale_min, s.jitter, s.grey) for s in plan] == [(0.67, 0.0, 0.0)]
 
 
-def test_msn(rng):
+@pytest.mark.parametrize("iterations", [0, 3])
+def test_msn(rng, iterations):
     anchors = torch.rand(3, 4, 5, generator=rng, dtype=torch.float64)
     targets = torch.rand(4, 5, generator=rng, dtype=torch.float64)
 
@@ -77,29 +80,53 @@ def test_msn(rng):
         e = [math.exp(float(x) / t) for x in v]
         return [x / sum(e) for x in e]
 
+    q = [softmax(targets[b], 0.025) for b in range(4)]
+    for _ in range(iterations):  # each prototype to 1 / K of all, then each image to 1 / B
+        columns = [sum(row[k] for row in q) for k in range(5)]
+        q = [[x / (5 * c) for x, c in zip(row, columns, strict=True)] for row in q]
+        q = [[x / (4 * sum(row)) for x in row] for row in q]
+    q = [[x / sum(row) for x in row] for row in q]
     cross, mean = 0.0, [0.0] * 5
     for a in range(3):
         for b in range(4):
-            p, q = softmax(anchors[a, b], 0.1), softmax(targets[b], 0.025)
-            cross -= sum(x * math.log(y) for x, y in zip(q, p, strict=True)) / 12
+            p = softmax(anchors[a, b], 0.1)
+            cross -= sum(x * math.log(y) for x, y in zip(q[b], p, strict=True)) / 12
             mean = [m + x / 12 for m, x in zip(mean, p, strict=True)]
     spread = -sum(m * math.log(m) for m in mean)
-    loss, got = msn_loss(anchors, targets, 0.1, 0.25, 1.5)
+    loss, got = msn_loss(anchors, targets, 0.1, 0.25, 1.5, iterations)
     assert float(got) == pytest.approx(spread, abs=1e-9)
     assert float(loss) == pytest.approx(cross - 1.5 * spread, abs=1e-9)
     order = torch.tensor([2, 0, 3, 1])
-    permuted, _ = msn_loss(anchors[[1, 2, 0]][:, order] + 7, targets[order] - 3, 0.1, 0.25, 1.5)
+    permuted, _ = msn_loss(anchors[[1, 2, 0]][:, order] + 7, targets[order] - 3, 0.1, 0.25, 1.5, iterations)
     assert float(permuted) == pytest.approx(float(loss), abs=1e-8)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2306, 0.6, 0.99])
+def test_msn_does_not_reward_one_answer_for_all_images(share):
+    """By default; without Sinkhorn such a network has a loss far below that of knowing nothing, which is 0."""
+    prototypes, params = 256, load_class("stages.pretrain.methods", "msn", Method, "").Params()
+    scores = torch.full((16, prototypes), params.temperature * math.log((1 - share) / (prototypes - 1)))
+    scores[:, 7] = params.temperature * math.log(share)
+    settings = (params.temperature, params.sharpening, params.entropy)
+    loss, _ = msn_loss(scores[None], scores, *settings, params.sinkhorn)
+    assert float(loss) > -1e-4
+    plain, _ = msn_loss(scores[None], scores, *settings, 0)
+    if share > 0.1:  # sure of one prototype once sharpened
+        one = (1 - share) * (math.log((1 - share) / share) - math.log(prototypes - 1))
+        assert float(plain) == pytest.approx(one, abs=1e-3)
 
 
 def test_msn_edges():
     """One winner has entropy 0 and no NaN; equal assignments reach log K; targets get no gradient."""
     one = torch.zeros(1, 1, 4)
     one[..., 0] = 1000.0
-    assert float(msn_loss(one, one[0], 0.1, 0.25, 1.0)[1]) == 0
-    assert float(msn_loss(torch.zeros(2, 3, 4), torch.zeros(3, 4), 0.1, 0.25, 1.0)[1]) == pytest.approx(math.log(4))
+    assert float(msn_loss(one, one[0], 0.1, 0.25, 1.0, 0)[1]) == 0
+    loss, spread = msn_loss(one, one[0], 0.1, 0.25, 1.0, 3)
+    assert math.isfinite(float(loss)) and float(spread) == 0
+    even = msn_loss(torch.zeros(2, 3, 4), torch.zeros(3, 4), 0.1, 0.25, 1.0, 3)
+    assert float(even[1]) == pytest.approx(math.log(4))
     targets = torch.randn(3, 4, requires_grad=True)
-    msn_loss(torch.randn(2, 3, 4, requires_grad=True), targets, 0.1, 0.25, 1.0)[0].backward()
+    msn_loss(torch.randn(2, 3, 4, requires_grad=True), targets, 0.1, 0.25, 1.0, 3)[0].backward()
     assert targets.grad is None
 
 
