@@ -39,12 +39,21 @@ def read_pseudo_labels(path: str | Path) -> pa.Table:
     """Read and check a pseudo-label file.
 
     Raises:
-        PseudoLabelError: missing, damaged, of another schema, or with a negative cluster.
+        PseudoLabelError: missing, damaged, of another schema, with a negative cluster, or a confidence outside of
+            [0, 1].
     """
     table = read_table(path, SCHEMA, PseudoLabelError, _FIX)
     clusters = table["cluster"].drop_null().to_numpy()
     if len(clusters) and clusters.min() < 0:
         raise PseudoLabelError("clusters are numbered from 0", where=path, found=int(clusters.min()), fix=_FIX)
+    confidences = table["confidence"].drop_null().to_numpy()
+    if not ((confidences >= 0) & (confidences <= 1)).all():  # NaN is neither
+        raise PseudoLabelError(
+            "confidences lie between 0 and 1",
+            where=path,
+            found=f"{confidences.min()} to {confidences.max()}",
+            fix=_FIX,
+        )
     return table
 
 
@@ -77,13 +86,13 @@ def clusters_for(table: pa.Table, keys: np.ndarray, path: str | Path) -> np.ndar
 def confidences_for(table: pa.Table, keys: np.ndarray) -> np.ndarray:
     """Confidence of each key, joined by key, for methods that weigh by it: (n,) float32 in [0, 1].
 
-    0 where the table has no such key or the image has no label; 1 where there is a label without a confidence.
+    0, not sure at all, where the table has no such key, or the image no label or no confidence.
 
     Args:
         keys: (n,) strings.
     """
     known = {
-        key: 0.0 if cluster is None else 1.0 if confidence is None else confidence
+        key: 0.0 if cluster is None or confidence is None else confidence
         for key, cluster, confidence in zip(
             table["key"].to_pylist(), table["cluster"].to_pylist(), table["confidence"].to_pylist(), strict=True
         )

@@ -54,6 +54,7 @@ def train(
     work: Path,
     label: str,
     live: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
+    confidences: np.ndarray | None = None,
 ) -> Trained:
     """Train `method` in place, going on from the newest checkpoint in `work`.
 
@@ -64,6 +65,7 @@ def train(
         work: folder of the checkpoints, already locked.
         label: what the progress line says.
         live: called after each epoch with its row of the history.
+        confidences: (n,) float32 for a method that weighs by them.
 
     Raises:
         TrainingError: the loss is not finite; the last good checkpoint stays.
@@ -97,8 +99,8 @@ def train(
                         start, end = group["weight_decay_start"], group["weight_decay_end"]
                         group["weight_decay"] = weight_decay_at(done.step / steps, start, end)
                 views = [v.to(device, non_blocking=True) for v in make_views(rows, epoch, number)]
-                labels, places = (torch.from_numpy(v).to(device, non_blocking=True) for v in (clusters[rows], rows))
-                batch = Batch(views, labels, places)
+                of_rows = [clusters[rows], rows] if confidences is None else [clusters[rows], rows, confidences[rows]]
+                batch = Batch(views, *(torch.from_numpy(v).to(device, non_blocking=True) for v in of_rows))
                 with compute.autocast():
                     loss, logs = method.step(batch)
                 last = number == batches_an_epoch - 1

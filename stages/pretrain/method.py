@@ -29,11 +29,14 @@ class Batch:
             the same image.
         clusters: (B,) int64 from the run's label set, -1 where there is none.
         rows: (B,) int64 positions of the images among the training images (for per-sample state).
+        confidences: (B,) float32 in [0, 1] from the run's label set, 0 where there is none; None for methods that do
+            not declare `weighs_confidence`.
     """
 
     views: list[Tensor]
     clusters: Tensor
     rows: Tensor
+    confidences: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Method(nn.Module):
         architecture: the backbone that this method brings itself, or None for train.backbone.
         weights: which weights become the backbone (`student`, `teacher`).
         smallest_batch: images that every batch must hold; a smaller one is refused before the first step.
+        weighs_confidence: get the label set's confidences with every batch; refuse to run where it has none.
     """
 
     Params: ClassVar[type[MethodParams]] = MethodParams
@@ -76,6 +80,7 @@ class Method(nn.Module):
     gradient_free: ClassVar[bool] = False
     weights: str = "student"
     smallest_batch: int = 1
+    weighs_confidence: bool = False
 
     backbone: nn.Module
     projector: Projector | None

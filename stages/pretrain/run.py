@@ -20,7 +20,7 @@ from stages.contracts.decoded import Decoded, open_decoded
 from stages.contracts.errors import TrainingError
 from stages.contracts.params import ImageParams, RunRow
 from stages.contracts.provenance import record
-from stages.contracts.pseudo_labels import FILE, clusters_for, read_pseudo_labels
+from stages.contracts.pseudo_labels import FILE, clusters_for, confidences_for, read_pseudo_labels
 from stages.contracts.registry import load_class
 from stages.contracts.shards import Shards
 from stages.contracts.work_folder import file_digest, work_folder
@@ -80,6 +80,7 @@ def pretrain(
 
     method = build_method(kind, method_raw, params, image, inputs, seed)
     check_batches(row, method, len(inputs.decoded), params.batch_size)
+    confidences = read_confidences(row, labels, inputs.shards) if method.weighs_confidence else None
     work_inputs = {
         "run": row.model_dump(),
         "seed": seed,
@@ -114,6 +115,7 @@ def pretrain(
                 work,
                 f"pretrain {row.name} seed {seed}",
                 LiveLog(f"{row.name}/{seed}"),
+                confidences,
             )
         config = describe(row, seed, image, params, method_raw, method, inputs, compute, done)
         with atomic_directory(out) as folder:
@@ -136,6 +138,23 @@ def read_inputs(labels: Path, image: ImageParams, params: TrainParams, compute: 
     clusters = clusters_for(read_pseudo_labels(labels), shards.keys[rows], labels)
     mean, std = pixel_statistics(decoded, image)
     return Inputs(shards, decoded, clusters, resolve_views(params.views, VIEWS, image, mean, std))
+
+
+def read_confidences(row: RunRow, labels: Path, shards: Shards) -> np.ndarray:
+    """(n,) float32: how sure the label set is of each training image.
+
+    Raises:
+        TrainingError: it says so of none.
+    """
+    table = read_pseudo_labels(labels)
+    if table["confidence"].null_count == table.num_rows:
+        raise TrainingError(
+            "weighing by confidence needs a label set that says how sure it is",
+            where=f"methods.{row.name}.weigh_by_confidence",
+            found=f"'{row.labels}', which has no confidences",
+            fix="Set it to false, or name a label set whose miner gives confidences, or one with resamples.",
+        )
+    return confidences_for(table, shards.keys[shards.rows("train")])
 
 
 def pixel_statistics(decoded: Decoded, image: ImageParams) -> tuple[tuple[float, ...], tuple[float, ...]]:

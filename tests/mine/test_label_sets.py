@@ -61,6 +61,9 @@ def test_images_that_are_not_sure_lose_their_label_and_keep_their_confidence(fea
     found = confidences_for(after, np.array([*after["key"].to_pylist(), "unknown"], dtype=object))
     assert (found[:-1] == np.where(confidence < 0.4, 0, confidence)).all()
     assert found[-1] == 0
+    label_set("truth", "truth")
+    labels = read_pseudo_labels(f"truth/{FILE}")  # labels without confidences are not sure
+    assert confidences_for(labels, np.array(labels["key"].to_pylist(), dtype=object)).tolist() == [0] * 80
     assert Path("part/least_certain.png").stat().st_size > 0
 
 

@@ -53,11 +53,14 @@ def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def write_label_set(name: str, keys: np.ndarray, clusters: np.ndarray, seed: int = 0) -> None:
+def write_label_set(
+    name: str, keys: np.ndarray, clusters: np.ndarray, seed: int = 0, confidences: list[float | None] | None = None
+) -> None:
     """data/mine/<name>/<seed>/pseudo_labels.parquet; -1 is no label."""
+    sure = confidences or [None] * len(keys)
     rows = [
-        {"key": k, "cluster": None if c < 0 else int(c), "distance": None, "confidence": None, "round": 0}
-        for k, c in zip(keys, clusters, strict=True)
+        {"key": k, "cluster": None if c < 0 else int(c), "distance": None, "confidence": s, "round": 0}
+        for k, c, s in zip(keys, clusters, sure, strict=True)
     ]
     write_pseudo_labels(
         Path("data/mine") / name / str(seed) / "pseudo_labels.parquet", pa.Table.from_pylist(rows, SCHEMA)

@@ -9,20 +9,31 @@ autoencoder, then k-means) and compose batches so that images of one cluster do 
 Deviations: the published code sorts images by their rank within the cluster and cuts the list into batches, once;
 with unequal clusters most batches then repeat clusters, and the batches never change. `sampling: guided` spreads
 every cluster evenly over the batches of each epoch (stages/pretrain/sampler.py), `sampling: rank` is the published
-order, and `mask_negatives` leaves images of one cluster out of each other's negatives where they still meet.
+order, and `mask_negatives` leaves images of one cluster out of each other's negatives where they still meet; with
+`weigh_by_confidence` only as far as both are sure of their cluster: such a negative counts 1 - c_i c_k times.
 """
 
 from __future__ import annotations
+
+from pydantic import ValidationInfo, field_validator
 
 from stages.pretrain.method import Context, Sampling
 from stages.pretrain.parts.contrastive import ContrastiveParams, TwoViewContrast
 
 
 class GSimCLRParams(ContrastiveParams):
-    """sampling: `guided`, `rank` (as published) or `random` (masking alone). mask_negatives: see the module."""
+    """sampling: `guided`, `rank` (as published) or `random` (masking alone). Others: see the module."""
 
     sampling: Sampling = "guided"
     mask_negatives: bool = False
+    weigh_by_confidence: bool = False
+
+    @field_validator("weigh_by_confidence")
+    @classmethod
+    def _of_what_is_masked(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and not info.data.get("mask_negatives"):
+            raise ValueError("weighs the negatives that mask_negatives leaves out: set mask_negatives: true as well")
+        return value
 
 
 class GSimCLR(TwoViewContrast):
@@ -34,7 +45,7 @@ class GSimCLR(TwoViewContrast):
 
     def __init__(self, backbone, params: GSimCLRParams, context: Context) -> None:
         super().__init__(backbone, params, context)
-        self.mask_same_cluster = params.mask_negatives
+        self.mask_same_cluster, self.weighs_confidence = params.mask_negatives, params.weigh_by_confidence
 
     @property
     def sampling(self) -> Sampling:

@@ -40,4 +40,6 @@ class TwoViewContrast(Method):
         features_2Bd = embed_views(self.backbone, batch.views)
         first, second = self.projector(features_2Bd).chunk(2)
         clusters = batch.clusters if self.mask_same_cluster else None
-        return nt_xent(first, second, self.params.temperature, clusters), {"features": features_2Bd[: len(first)]}
+        confidences = batch.confidences if self.mask_same_cluster else None
+        loss = nt_xent(first, second, self.params.temperature, clusters, confidences)
+        return loss, {"features": features_2Bd[: len(first)]}

@@ -15,13 +15,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def nt_xent(first: Tensor, second: Tensor, temperature: float, clusters: Tensor | None = None) -> Tensor:
+def nt_xent(
+    first: Tensor,
+    second: Tensor,
+    temperature: float,
+    clusters: Tensor | None = None,
+    confidences: Tensor | None = None,
+) -> Tensor:
     """Contrastive loss of two views.
 
     Args:
         first, second: (B, d) projections, row i of both from image i; not normalised.
         temperature: > 0.
         clusters: (B,) int64; images of one cluster (other than -1) are left out of each other's negatives.
+        confidences: (B,) float32 in [0, 1], with clusters: then they are left out only as far as both are sure, which
+            is to say that the negative counts 1 - c_i c_k times. 1 everywhere leaves them out, 0 everywhere keeps them.
 
     Returns:
         A scalar. With one image and no negatives it is 0.
@@ -37,5 +45,10 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float, clusters: Tensor 
         both = torch.cat([clusters, clusters])
         same = (both[:, None] == both[None, :]) & (both[:, None] >= 0)
         same[torch.arange(2 * count, device=z.device), partner] = False  # the positive stays
-        left_out = itself | same
+        if confidences is None:
+            left_out = itself | same
+        else:
+            sure = torch.cat([confidences, confidences]).float()
+            weight = torch.log1p(-sure[:, None] * sure[None, :])  # -inf where both are certain: the negative is gone
+            similarity = similarity + weight.masked_fill(~same, 0.0)
     return F.cross_entropy(similarity.masked_fill(left_out, float("-inf")), partner)
