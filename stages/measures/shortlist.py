@@ -25,10 +25,14 @@ _LEAST_WORK = 1 << 34  # q * n * d below which the preparation does not pay
 _LEAST_DIMENSIONS = 64  # in fewer, roundings do not cancel
 
 
+def multiplies_bytes() -> bool:
+    """Whether this processor multiplies 8-bit integers natively; elsewhere they gain nothing over float32."""
+    return torch.cpu._is_vnni_supported()  # noqa: SLF001 - no public name before 2.13
+
+
 def pays(q: int, n: int, d: int, wanted: int) -> bool:
     """Whether this machine multiplies 8-bit integers natively and the search is large enough."""
-    native = torch.cpu._is_vnni_supported()  # noqa: SLF001 - no public name before 2.13
-    return native and q * n * d >= _LEAST_WORK and q >= 2 * d >= 2 * _LEAST_DIMENSIONS and n >= 64 * wanted
+    return multiplies_bytes() and q * n * d >= _LEAST_WORK and q >= 2 * d >= 2 * _LEAST_DIMENSIONS and n >= 64 * wanted
 
 
 class Shortlist:
