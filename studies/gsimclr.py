@@ -26,6 +26,7 @@ from pipeline import dvc
 from pipeline.markdown import table
 from pipeline.revisions import per_seed
 from pipeline.sweep import SweepPlan, load_plan, run_sweep
+from stages.contracts.errors import RepriseError
 from stages.contracts.manifest import read_manifest
 from stages.contracts.params import read_yaml
 from stages.contracts.pseudo_labels import clusters_for, read_pseudo_labels
@@ -325,4 +326,9 @@ def _plain(point: Point) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except RepriseError as expected:
+        sys.exit(f"error: {expected}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted: the same command goes on from here")
