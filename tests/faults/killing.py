@@ -136,17 +136,30 @@ def orphans(root: Path, seconds: float = SETTLE_SECONDS) -> list[str]:
     return [f"{p.pid} {' '.join(words(p))}" for p in family(root)]
 
 
-def held_locks(root: Path) -> list[str]:
-    """Lock files that cannot be taken although nothing runs."""
-    held = []
-    for path in [root / ".reprise/repro.lock", root / ".dvc/tmp/lock", *(root / ".reprise/work").rglob(".lock")]:
-        if path.exists():
-            with path.open("r+") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    held.append(str(path.relative_to(root)))
-    return held
+def held_locks(root: Path, seconds: float = SETTLE_SECONDS) -> list[str]:
+    """Lock files that cannot be taken although nothing runs, and still cannot `seconds` later.
+
+    A killed process of 1.5 GB already counts as a zombie while its threads give back the memory; its files are closed
+    up to 1.6 seconds later on a busy machine (measured). Looks are counted, not the clock.
+    """
+    locks = [root / ".reprise/repro.lock", root / ".dvc/tmp/lock", *(root / ".reprise/work").rglob(".lock")]
+    for _ in range(round(seconds / 0.05)):
+        locks = [path for path in locks if _is_held(path)]
+        if not locks:
+            return []
+        time.sleep(0.05)
+    return [str(path.relative_to(root)) for path in locks]
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        with path.open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def leftovers(root: Path) -> list[str]:

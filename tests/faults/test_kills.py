@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -74,6 +76,18 @@ def kill_and_check(
     assert twins == []
     assert held_locks(root) == []
     return killed.told
+
+
+def test_a_lock_that_stays_is_found_and_one_that_is_let_go_is_none(tmp_path: Path) -> None:
+    lock = tmp_path / ".reprise/work/pretrain/a/0/.lock"
+    lock.parent.mkdir(parents=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert held_locks(tmp_path, seconds=0.2) == [".reprise/work/pretrain/a/0/.lock"]
+        release = threading.Timer(0.3, fcntl.flock, (held, fcntl.LOCK_UN))
+        release.start()
+        assert held_locks(tmp_path, seconds=30) == []
+        release.join()
 
 
 def finish_and_check(root: Path, want: bytes, command=REPRISE) -> None:
