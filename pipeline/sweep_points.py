@@ -129,8 +129,8 @@ def load_plan(path: str | Path) -> SweepPlan:
 
 def points_of(plan: SweepPlan, also: str = "") -> list[Point]:
     """The points of a plan; a name depends on the plan's name, the point's changes, and `also`."""
-    found = []
-    for changes, title in zip(plan.expanded(), titles_of(plan.expanded()), strict=True):
+    found, points = [], plan.expanded()
+    for changes, title in zip(points, titles_of(points), strict=True):
         every = {**changes, **({"seeds": list(plan.seeds)} if plan.seeds else {})}
         digest = hashlib.sha256(f"{canonical(every)}{also}".encode("utf-8", "surrogatepass")).hexdigest()
         found.append(Point(f"{plan.name}-{digest[:10]}", every, title))

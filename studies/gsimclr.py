@@ -115,6 +115,10 @@ class Point(NamedTuple):
         """run -> seed -> value, as a share or as it is."""
         return {run: {s: f.value for s, f in seeds.items()} for run, seeds in self.table.get(metric, {}).items()}
 
+    def verdicts(self) -> dict[str, Versus]:
+        """Each kind of guiding against SimCLR, on the one metric that decides."""
+        return against_base(self.values(DECIDED), [run for run in self.pushed if run != BASE])
+
 
 def run_plan(name: str, images: Path) -> list[Point]:
     """Run what is missing of a plan on a folder of images, and read all of it back."""
@@ -186,7 +190,7 @@ def arms_table(point: Point) -> str:
     """A row a run: every metric as mean and standard deviation over seeds, and the verdict against SimCLR."""
     metrics = [metric for metric in COLUMNS if metric in point.table]
     runs = list(dict.fromkeys(run for metric in metrics for run in point.table[metric]))
-    verdicts = against_base(point.values(DECIDED), [run for run in runs if run in point.pushed and run != BASE])
+    verdicts = point.verdicts()
     heads = ["run", *(COLUMNS[m] for m in metrics), "P1 - SimCLR's", "p, Holm", *PAIRS]
     rows = []
     for run in runs:
@@ -200,8 +204,7 @@ def axes_table(points: Iterable[Point]) -> str:
     heads = ["temperature", "run", *PAIRS, "linear P1", "P1 - SimCLR's", "p, Holm"]
     rows = []
     for point in points:
-        values = point.values(DECIDED)
-        verdicts = against_base(values, [run for run in point.pushed if run != BASE])
+        values, verdicts = point.values(DECIDED), point.verdicts()
         for run, shares in point.pushed.items():
             figures = [_over_seeds(DECIDED, values[run]), *_verdict(verdicts.get(run))]
             rows.append([str(_temperature(point)), run, *_shares(shares), *figures])
@@ -216,9 +219,7 @@ def draw_axes(points: Sequence[Point], folder: Path) -> list[Path]:
     from matplotlib import pyplot as plt
 
     plt.rcParams["svg.hashsalt"] = "reprise"
-    judged = [
-        (point, against_base(point.values(DECIDED), [run for run in point.pushed if run != BASE])) for point in points
-    ]
+    judged = [(point, point.verdicts()) for point in points]
     found = []
     figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
     for point, versus in judged:
