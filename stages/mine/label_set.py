@@ -76,8 +76,10 @@ def mine(
             keys, _, features = read_embeddings(source, split="train")
         truth, images = about(keys)
         miner = kind(params, seed, images)
-        given = miner.given(keys, truth) if kind.uses_truth else None
-        shown = (truth if given is None else only(truth, given)) if kind.uses_truth else None
+        given = shown = None  # which labels the miner gets; what it sees of them
+        if kind.uses_truth:
+            given = miner.given(keys, truth)
+            shown = truth if given is None else only(truth, given)
         mined = miner.mine(features, shown, work)
         known, stability = mined.clusters >= 0, None
         if isinstance(params, ClusterParams):

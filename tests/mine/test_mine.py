@@ -172,7 +172,7 @@ def test_mining_that_is_killed_goes_on_and_ends_the_same(workspace, repository, 
         reached = steps_saved()
     assert not Path("killed").exists()
     taken, lloyd = [], kmeans.lloyd
-    monkeypatch.setattr(kmeans, "lloyd", lambda x, c, n, ends: (taken.append(n), lloyd(x, c, n, ends))[1])
+    monkeypatch.setattr(kmeans, "lloyd", lambda x, c, n, *rest: (taken.append(n), lloyd(x, c, n, *rest))[1])
     label_set("kmeans", "killed", **KILLED)
     assert sum(taken) == 80 - reached  # it went on, it did not begin again
     assert file_digest("killed") == file_digest("whole")

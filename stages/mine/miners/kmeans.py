@@ -90,7 +90,7 @@ class KMeans(Miner):
                 count = min(at_once, iterations - state["iteration"])
                 state["iteration"] += count
                 ends = state["iteration"] == iterations
-                state["centres"], objective = lloyd(features, state["centres"], count, ends)
+                state["centres"], objective = lloyd(features, state["centres"], count, clusters, ends)
                 if ends:
                     if state["objective"] is None or objective < state["objective"]:
                         state |= {"best": state["centres"], "objective": objective}
@@ -101,9 +101,9 @@ class KMeans(Miner):
 
 
 def first_centres(features: np.ndarray, clusters: int, seed: int) -> np.ndarray:
-    """k-means++ (Arthur and Vassilvitskii 2007): (n, d) -> (K, d), rows of `features`."""
+    """k-means++ (Arthur and Vassilvitskii 2007): (n, d) -> (K, d), or a fifth more where n d K is large."""
     if features.size * clusters >= LARGE:
-        return own.plus_plus(features, clusters, numpy_rng(seed, "kmeans centres"))
+        return moves.first_centres(features, clusters, numpy_rng(seed, "kmeans centres"))
     import faiss
 
     chosen = faiss.ClusteringInitialization(features.shape[1], clusters)  # type: ignore[attr-defined]  # not in its stubs
@@ -113,17 +113,20 @@ def first_centres(features: np.ndarray, clusters: int, seed: int) -> np.ndarray:
     return centres
 
 
-def lloyd(features: np.ndarray, centres: np.ndarray, iterations: int, ends: bool = True) -> tuple[np.ndarray, float]:
+def lloyd(
+    features: np.ndarray, centres: np.ndarray, iterations: int, clusters: int, ends: bool = True
+) -> tuple[np.ndarray, float]:
     """Move the centres to the means of what is nearest to them; empty clusters take half of a large one.
 
     Args:
+        clusters: K; more centres are merged on the way.
         ends: False where more moves follow.
 
     Returns:
         (K, d) centres, and the sum of squared distances to the centres before the last move.
     """
-    if features.size * len(centres) >= LARGE:
-        return moves.lloyd(features, centres, iterations, ends=ends)
+    if features.size * clusters >= LARGE:
+        return moves.lloyd(features, centres, iterations, ends=ends, clusters=clusters)
     import faiss
 
     kmeans = faiss.Kmeans(

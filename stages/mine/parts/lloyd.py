@@ -1,8 +1,10 @@
-"""The moves of k-means: early ones on 8-bit integers where that pays, the last ones exact.
+"""k-means from more centres than asked for, which merge; early moves on 8-bit integers where that pays, the last exact.
 
 An early move is wrong about images near a border only, and a border that is a little off moves the means little; the
 last moves put that right. Where the data are finer than 8 bits can tell (a sample of rows says so at the start, later a
 centre that nothing is near to, or clusters that become no better), exact moves take over at once.
+
+It starts from a fifth more centres than asked for, which merge after two moves (stages/mine/parts/merging.py).
 
 Legend: n images, d dimensions, K centres.
 """
@@ -14,27 +16,43 @@ import torch
 
 from stages.mine.parts import coarse
 from stages.mine.parts.centres import nearest, nearest_centres, plus_plus, sums, unit
+from stages.mine.parts.merging import merged
 
 EXACT_MOVES = 2  # at the end
 MOST_HARM = 1e-2  # share of the objective that the first early move may lose
 LEAST_GAIN = 1e-6  # share of the objective by which an early move must improve it
 ROWS = 1 << 14  # looked at together
+MANY = 64  # clusters from which it starts with more: fewer are better served by several starts
+MORE = 5  # one more for each five
+MOVES_BEFORE_MERGING = 2
+
+
+def first_centres(features: np.ndarray, K: int, rng: np.random.Generator) -> np.ndarray:
+    """k-means++ centres for `lloyd(..., clusters=K)`: a fifth more than a large K, as far as there are rows."""
+    return plus_plus(features, min(K + K // MORE, len(features)) if K >= MANY else K, rng)
 
 
 def lloyd(
-    features: np.ndarray, centres: np.ndarray, iterations: int, spherical: bool = False, ends: bool = True
+    features: np.ndarray,
+    centres: np.ndarray,
+    iterations: int,
+    spherical: bool = False,
+    ends: bool = True,
+    clusters: int | None = None,
 ) -> tuple[np.ndarray, float]:
     """Move the centres to the means of what is nearest to them; an empty one goes to the image farthest from its own.
 
     Args:
         spherical: centres are brought back to length one (the features should have it).
         ends: False where more moves follow; then the last ones need not be exact.
+        clusters: K; centres beyond it are merged after the second move, or the last one if that is the first. None: as
+            many as there are.
 
     Returns:
         (K, d) float32 centres, and the sum of squared distances to them of the images that moved them. Stops early
         when nothing moves.
     """
-    (n, d), K = features.shape, len(centres)
+    (n, d), K = features.shape, clusters or len(centres)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     early = iterations - EXACT_MOVES if ends else iterations
     rough = coarse.CoarseRows(features) if early > 0 and coarse.pays(n, d, K, device) else None
@@ -44,12 +62,16 @@ def lloyd(
     spread, objective, before = _spread(features, middle), np.inf, None
     for number in range(iterations):
         found = rough.nearest(centres) if rough is not None and number < early else None
-        if found is None or np.bincount(found, minlength=K).min() == 0:  # to 8 bits two centres may be one
+        if found is None or np.bincount(found, minlength=len(centres)).min() == 0:  # to 8 bits two centres may be one
             rough, found = None, nearest_centres(features, centres, device)
             if before is not None and (found == before).all():
                 break
             before = found
-        total, counts = sums(features, found, K)
+        total, counts = sums(features, found, len(centres))
+        merges = len(centres) > K and number + 1 >= min(MOVES_BEFORE_MERGING, iterations)
+        if merges:
+            total, counts = merged(total, counts, K)
+            before = None
         empty = np.flatnonzero(counts == 0)
         far = np.argsort(-nearest(features, centres, device).squared, kind="stable") if len(empty) else empty
         centres = (total / np.maximum(counts, 1)[:, None]).astype(np.float32)
@@ -58,7 +80,7 @@ def lloyd(
             centres = unit(centres)
         away, last = centres.astype(np.float64) - middle, objective
         objective = spread + float((away * (counts[:, None] * (away + 2.0 * middle) - 2 * total)).sum())
-        if rough is not None and last - objective <= LEAST_GAIN * objective:
+        if rough is not None and not merges and last - objective <= LEAST_GAIN * objective:
             rough = None
     return centres, max(objective, 0.0)
 
@@ -84,10 +106,10 @@ def _spread(features: np.ndarray, middle: np.ndarray) -> float:
 def fit(
     features: np.ndarray, K: int, iterations: int, starts: int, rng: np.random.Generator, spherical: bool = False
 ) -> np.ndarray:
-    """The best of several starts of `lloyd` from `plus_plus`: (K, d) float32."""
+    """The best of several starts of `lloyd` from `first_centres`: (K, d) float32."""
     best, least = None, np.inf
     for _ in range(starts):
-        centres, objective = lloyd(features, plus_plus(features, K, rng), iterations, spherical)
+        centres, objective = lloyd(features, first_centres(features, K, rng), iterations, spherical, clusters=K)
         if best is None or objective < least:
             best, least = centres, objective
     assert best is not None
