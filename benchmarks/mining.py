@@ -63,10 +63,13 @@ class Peak:
 
 
 def turns(repeats: int, runs: dict[str, Callable[[], Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Of each callable, turn about: seconds on the clock and of the processor, their ratios; and the last results."""
+    """Of each callable, turn about: seconds on the clock and of the processor, their ratios; and the last results.
+
+    The first call of each, which is not counted, pays for pages and threads that the others find.
+    """
     clock: dict[str, list[float]] = {name: [] for name in runs}
     processor: dict[str, list[float]] = {name: [] for name in runs}
-    results = {}
+    results = {name: call() for name, call in runs.items()}
     for _ in range(repeats):
         for name, call in runs.items():
             began, busy = time.perf_counter(), time.process_time()

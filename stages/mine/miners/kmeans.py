@@ -101,7 +101,7 @@ class KMeans(Miner):
 
 
 def first_centres(features: np.ndarray, clusters: int, seed: int) -> np.ndarray:
-    """k-means++ (Arthur and Vassilvitskii 2007): (n, d) -> (K, d), or a fifth more where n d K is large."""
+    """k-means++ (Arthur and Vassilvitskii 2007): (n, d) -> (K, d), or half as many again where n d K is large."""
     if features.size * clusters >= LARGE:
         return moves.first_centres(features, clusters, numpy_rng(seed, "kmeans centres"))
     import faiss

@@ -4,7 +4,7 @@ An early move is wrong about images near a border only, and a border that is a l
 last moves put that right. Where the data are finer than 8 bits can tell (a sample of rows says so at the start, later a
 centre that nothing is near to, or clusters that become no better), exact moves take over at once.
 
-It starts from a fifth more centres than asked for, which merge after two moves (stages/mine/parts/merging.py).
+It starts from half as many centres again as asked for, which merge after two moves (stages/mine/parts/merging.py).
 
 Legend: n images, d dimensions, K centres.
 """
@@ -23,12 +23,12 @@ MOST_HARM = 1e-2  # share of the objective that the first early move may lose
 LEAST_GAIN = 1e-6  # share of the objective by which an early move must improve it
 ROWS = 1 << 14  # looked at together
 MANY = 64  # clusters from which it starts with more: fewer are better served by several starts
-MORE = 5  # one more for each five
+MORE = 2  # one more for each two
 MOVES_BEFORE_MERGING = 2
 
 
 def first_centres(features: np.ndarray, K: int, rng: np.random.Generator) -> np.ndarray:
-    """k-means++ centres for `lloyd(..., clusters=K)`: a fifth more than a large K, as far as there are rows."""
+    """k-means++ centres for `lloyd(..., clusters=K)`: half as many again as a large K, as far as there are rows."""
     return plus_plus(features, min(K + K // MORE, len(features)) if K >= MANY else K, rng)
 
 
