@@ -35,10 +35,10 @@ from stages.measures.statistics import Interval, compare, holm
 HERE, OUTPUT = Path(__file__).parent, Path(".reprise/studies/gsimclr")
 ROOT = HERE.parent
 BASE = "simclr"
-COLUMNS = {  # metric -> head of its column
-    "linear.top1": "linear P1",
-    "linear.top1_projector1": "P2",
-    "linear.top1_projector2": "P3",
+COLUMNS = {  # metric -> head of its column; P1 to P3 as the paper counts, from the end of the projector to the backbone
+    "linear.top1": "linear P3, backbone",
+    "linear.top1_projector1": "P2, projector 1",
+    "linear.top1_projector2": "P1, projector 2",
     "finetune.top1_10_percent": "fine-tuned, 10 %",
     "knn.top1": "kNN",
     "spectrum.rankme": "RankMe",
@@ -191,7 +191,7 @@ def arms_table(point: Point) -> str:
     metrics = [metric for metric in COLUMNS if metric in point.table]
     runs = list(dict.fromkeys(run for metric in metrics for run in point.table[metric]))
     verdicts = point.verdicts()
-    heads = ["run", *(COLUMNS[m] for m in metrics), "P1 - SimCLR's", "p, Holm", *PAIRS]
+    heads = ["run", *(COLUMNS[m] for m in metrics), "P3 - SimCLR's", "p, Holm", *PAIRS]
     rows = []
     for run in runs:
         cells = [_over_seeds(metric, point.values(metric).get(run, {})) for metric in metrics]
@@ -201,7 +201,7 @@ def arms_table(point: Point) -> str:
 
 def axes_table(points: Iterable[Point]) -> str:
     """A row a run of each temperature."""
-    heads = ["temperature", "run", *PAIRS, "linear P1", "P1 - SimCLR's", "p, Holm"]
+    heads = ["temperature", "run", *PAIRS, "linear P3", "P3 - SimCLR's", "p, Holm"]
     rows = []
     for point in points:
         values, verdicts = point.values(DECIDED), point.verdicts()

@@ -1,7 +1,7 @@
 """Embeddings: Parquet with `key`, `split` and one fixed-size list of float32 a tap; joined by key, never by position.
 
-A tap is a place in the network where features are read: `backbone` (P1 of G-SimCLR's evaluation), then
-`projector1`, `projector2` (P2, P3: after the first and second layer of the projector). Feature sets for
+A tap is a place in the network where features are read: `backbone` (P3 of G-SimCLR's evaluation), then
+`projector1`, `projector2` (P2, P1: after the first and second layer of the projector). Feature sets for
 mining use the same file with a single tap, `features`.
 """
 

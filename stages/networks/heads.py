@@ -15,7 +15,7 @@ class Projector(nn.Module):
     Args:
         widths: input, hidden..., output; [64, 128, 128, 64] has three layers. The last layer is linear.
 
-    `taps` gives the activations after each hidden layer: P2, P3 of G-SimCLR's evaluation.
+    `taps` gives the activations after each hidden layer: P2 and P1 of G-SimCLR's evaluation.
     """
 
     def __init__(self, widths: list[int]) -> None:

@@ -83,7 +83,7 @@ def test_the_table_shows_percent_and_leaves_out_what_was_not_measured() -> None:
     }
     point = gsimclr.Point({}, table, {"gsimclr": gsimclr.Pushed(0.0987, 0.001)}, {})
     head, _, simclr, guided = gsimclr.arms_table(point).splitlines()
-    assert head.split(" | ")[1:3] == ["linear P1", "RankMe"]
+    assert head.split(" | ")[1:3] == ["linear P3, backbone", "RankMe"]
     assert simclr == "| simclr | 60.0 ± 10.0 | 22.0 ± 2.0 |  |  |  |  |"
     assert guided.startswith("| gsimclr | 70.0 ± 10.0 |  | +10.0 | 1.000 | 9.87 % | 0.10 % |")
 

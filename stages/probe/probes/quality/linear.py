@@ -3,7 +3,7 @@
 Multinomial logistic regression on standardised features with an L2 penalty. The penalty is chosen on val, the
 classifier is the one fitted on train (no refit on train + val), and the test split is scored once.
 Source: the usual protocol (Zhang et al. 2016; Kornblith et al. 2019 choose the penalty of L-BFGS likewise).
-With projector taps the same is done at each: P1, P2, P3 of G-SimCLR's evaluation (Chakraborty et al. 2020).
+With projector taps the same is done at each: P3 (backbone), P2, P1 of G-SimCLR's evaluation (Chakraborty et al. 2020).
 Deviation: full-batch L-BFGS on features of one centred view, no augmentation of the probe's own training.
 """
 

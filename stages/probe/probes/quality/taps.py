@@ -1,10 +1,10 @@
-"""Before or after the projector: the linear probe at P1, P2 and P3, and how much is lost on the way.
+"""Before or after the projector: the linear probe at each tap, and how much is lost on the way.
 
 The projector is trained to forget what the augmentations change; what a classifier needs may be among it. The figure of
 interest is the gain of the backbone over each later tap, on the same test images.
-Source: P1, P2, P3 of G-SimCLR's evaluation (Chakraborty et al. 2020); why it happens: Xue et al. 2024 (benefits of the
-projection head). Each tap's features are standardised by its own training features, and each tap's penalty is chosen on
-val, so no tap is at a disadvantage. `linear` shows the same accuracies without the gains.
+Source: P3 (backbone), P2, P1 of G-SimCLR's evaluation (Chakraborty et al. 2020); why it happens: Xue et al. 2024
+(benefits of the projection head). Each tap's features are standardised by its own training features, and each tap's
+penalty is chosen on val, so no tap is at a disadvantage. `linear` shows the same accuracies without the gains.
 """
 
 from __future__ import annotations
