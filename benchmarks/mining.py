@@ -1,12 +1,15 @@
 """k-means against faiss and scikit-learn, the neighbour graph against faiss, a million rows streamed from Parquet.
 
-    python benchmarks/mining.py [--part kmeans] [--part graph] [--part stream] [--rows 50000] [--repeats 3]
+    python benchmarks/mining.py [--part kmeans] [--part apart] [--part graph] [--part stream] [--repeats 3]
 
 Synthetic features (twice as many groups as clusters, noisy, so that borders matter). Peers run in the same process,
 turn about, on the same arrays and as many threads. Printed as JSON: seconds of every repeat, the ratio of the medians
 (above 1: we are faster), on the clock and of the processor (which a busy machine disturbs less), and what makes the
 times comparable: inertia, and the share of equal neighbours. faiss starts from random rows, or from k-means++ as here.
 scikit-learn's KMeans is timed as users call it (its default of at most 300 iterations) and with the same 20.
+
+`apart`: as many groups as clusters, far from each other, so that the best answer is known; told is the inertia over
+that of the groups, for three seeds each. No times.
 
 `stream`: the stage's own path, Parquet -> memory-mapped file -> `minibatch_kmeans`, in its own process; `anonymous`
 is the largest memory that cannot be given back (RssAnon), sampled every 20 ms, less that of the imports. The time for
@@ -117,6 +120,38 @@ def kmeans(rows: int, d: int, clusters: int, repeats: int, peers: list[str]) -> 
     }  # fmt: skip
 
 
+def apart(seeds: int = 3, n: int = 20_000, d: int = 64, clusters: int = 400) -> dict[str, Any]:
+    """Inertia over the best one, of one start each, where every group is a cluster."""
+    import faiss
+    from sklearn.cluster import KMeans as Peer
+
+    from stages.mine.parts.centres import nearest_centres
+    from stages.mine.parts.lloyd import fit
+
+    rng = np.random.default_rng(0)
+    places = rng.normal(size=(clusters, d)) * 5
+    group = rng.integers(0, clusters, n)
+    x = (places[group] + rng.normal(size=(n, d))).astype(np.float32)
+
+    def by_faiss(seed: int, first: int) -> np.ndarray:
+        peer = faiss.Kmeans(d, clusters, niter=ITERATIONS, max_points_per_centroid=n, seed=seed + 1, init_method=first)
+        peer.train(x)
+        return peer.index.search(x, 1)[1][:, 0]
+
+    def ours(seed: int) -> np.ndarray:
+        return nearest_centres(x, fit(x, clusters, ITERATIONS, 1, np.random.default_rng(seed)))
+
+    runs: dict[str, Callable[[int], np.ndarray]] = {
+        "reprise": ours,
+        "faiss": lambda seed: by_faiss(seed, faiss.ClusteringInitMethod_RANDOM),
+        "faiss_plus_plus": lambda seed: by_faiss(seed, faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS),
+        "sklearn_as_called": lambda seed: Peer(clusters, random_state=seed).fit(x).labels_,
+    }
+    best = inertia_of(x, group)
+    over = {name: [round(inertia_of(x, run(seed)) / best, 4) for seed in range(seeds)] for name, run in runs.items()}
+    return {"rows": n, "dimensions": d, "clusters": clusters, "inertia_over_best": over}
+
+
 def inertia_of(x: np.ndarray, labels: np.ndarray) -> float:
     """Squared distances to the means of the clusters, summed in float64."""
     from stages.mine.parts.centres import sums
@@ -204,7 +239,7 @@ def anonymous() -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", action="append", choices=["kmeans", "graph", "stream"], help="default: all")
+    parser.add_argument("--part", action="append", choices=["kmeans", "apart", "graph", "stream"], help="default: all")
     parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--clusters", type=int, default=1000)
@@ -222,11 +257,13 @@ def main() -> None:
         return
     from stages.contracts.provenance import machine, versions
 
-    parts = a.part or ["kmeans", "graph", "stream"]
+    parts = a.part or ["kmeans", "apart", "graph", "stream"]
     peers = a.peer or PEERS
     found: dict[str, Any] = {"machine": machine(), "threads": threads(), "versions": versions()}
     if "kmeans" in parts:
         found["kmeans"] = kmeans(a.rows, 128, a.clusters, a.repeats, peers)
+    if "apart" in parts:
+        found["apart"] = apart()
     if "graph" in parts:
         found["graph"] = graph(a.rows, 512, 10, a.repeats)
     if "stream" in parts:
