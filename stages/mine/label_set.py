@@ -67,7 +67,7 @@ def mine(
         "code": [file_digest(code / "miners" / f"{row.miner}.py"), file_digest(code / "parts")],
         "threads": threads(),
         "numpy": np.__version__,
-        "faiss": version("faiss-cpu"),
+        "torch": version("torch"),
     }
     with work_folder(f"mine/{row.name}/{seed}", inputs, restart) as work:
         if kind.streams:

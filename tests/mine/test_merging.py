@@ -109,10 +109,20 @@ def test_drawing_several_at_once_takes_rows_that_differ():
     assert nearest(x, start).squared.mean() < nearest(x, chance).squared.mean()
 
 
+def test_rows_that_no_longer_move_are_merged_all_the_same():
+    """Copies of few rows: after one move every centre stands where it stays."""
+    rows = np.diag(np.arange(1, 13)).astype(np.float32)
+    x = np.repeat(rows, 20, axis=0)
+    for iterations in (1, 2, 50):
+        centres, objective = moves.lloyd(x, rows, iterations, clusters=8)
+        assert len(centres) == 8
+        np.testing.assert_allclose(objective, nearest(x, centres).squared.sum(), rtol=1e-5)
+
+
 def test_how_many_it_starts_with():
     x = np.random.default_rng(0).normal(size=(110, 3)).astype(np.float32)
-    lengths = {K: len(moves.first_centres(x, K, np.random.default_rng(0))) for K in (2, 63, 64, 90, 100, 110)}
-    assert lengths == {2: 2, 63: 63, 64: 96, 90: 110, 100: 110, 110: 110}
+    lengths = {K: len(moves.first_centres(x, K, np.random.default_rng(0))) for K in (2, 3, 64, 90, 100, 110)}
+    assert lengths == {2: 3, 3: 4, 64: 96, 90: 110, 100: 110, 110: 110}
 
 
 @pytest.mark.parametrize("iterations", [1, 2, 3])

@@ -106,18 +106,15 @@ import hashlib, tempfile, numpy as np, torch
 from pathlib import Path
 torch.set_num_threads(int(sys.argv[1]))
 from tests.mine.test_miners import MINERS, mined
-from stages.mine.miners import kmeans
 from stages.mine.parts import coarse
 features = np.random.default_rng(0).normal(size=(400, 40)).astype(np.float32)
-for name in [*MINERS, "kmeans", "kmeans"]:
+for name in [*MINERS, "kmeans"]:
     with tempfile.TemporaryDirectory() as folder:
         found = mined(name, features, Path(folder))
     pairs = b"" if found.pairs is None else found.pairs.rows.tobytes()
     print(name, hashlib.sha256(found.clusters.tobytes() + pairs).hexdigest())
-    if kmeans.LARGE == 0:
-        coarse.pays = lambda *_: True  # and again, with early moves on 8-bit integers
     if name == MINERS[-1]:
-        kmeans.LARGE = 0  # then k-means once more, as it is for large inputs
+        coarse.pays = lambda *_: True  # k-means once more, with early moves on 8-bit integers
 """
 
 
@@ -130,7 +127,7 @@ def test_the_same_seed_gives_the_same_labels_whatever_the_number_of_threads(repo
     ]
     one, two = [process.communicate()[0].splitlines() for process in processes]
     assert one == two
-    assert len(one) == len(MINERS) + 2
+    assert len(one) == len(MINERS) + 1
 
 
 def test_nearest_centres_are_those_of_float64_even_where_two_are_nearly_equal():

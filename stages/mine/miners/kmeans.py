@@ -1,6 +1,7 @@
 """`kmeans`: Lloyd's k-means from k-means++ centres, best of several starts.
 
-By faiss where the problem is small, by stages/mine/parts/lloyd.py where it is large (on a GPU where there is one).
+A start draws half as many centres again as asked for and merges them on the way (stages/mine/parts/lloyd.py): it ends
+nearer than the best of several plain ones. On a GPU where there is one.
 
 Confidence of an image is 1 - d1 / d2, d1 and d2 being its distances to the nearest and the second nearest centre:
 0 on a border, 1 on a centre. Clusters are renumbered by the smallest row that they hold, so the numbers do not
@@ -23,15 +24,12 @@ from pydantic import Field
 
 from stages.contracts.checkpoints import latest_checkpoint, save_checkpoint
 from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters
-from stages.mine.parts import centres as own
-from stages.mine.parts import lloyd as moves
-from stages.mine.parts.centres import renumbered
+from stages.mine.parts.centres import nearest, renumbered
+from stages.mine.parts.lloyd import MOVES_BEFORE_MERGING, first_centres, lloyd
 from stages.runtime.progress import Progress
-from stages.runtime.seeding import mix, numpy_rng
+from stages.runtime.seeding import numpy_rng
 
 WORK_BETWEEN_SAVES = 10**12  # multiplications, n d K an iteration: about half a minute on one core
-LARGE = 2**31  # multiplications, n d K an iteration: from here on stages/mine/parts/lloyd.py is the faster one
-_NEXT_START = 15_486_557  # between the seeds of two starts, as in faiss's own `nredo`
 
 
 class KMeansParams(ClusterParams):
@@ -54,24 +52,10 @@ class KMeans(Miner):
         Raises:
             MiningError: more clusters than images, constant features.
         """
-        import faiss
-
         check_clusters(features, self.params.clusters, "mining.*.clusters")
         features = np.ascontiguousarray(features, dtype=np.float32)
-        centres = self.centres(features, work)
-        if features.size * len(centres) >= LARGE:
-            found = own.nearest(features, centres)
-            return Mined(renumbered(found.centre), found.distance, found.confidence)
-        index = faiss.IndexFlatL2(features.shape[1])
-        index.add(centres)
-        squared, nearest = index.search(features, 2)
-        distance = np.sqrt(np.maximum(squared, 0.0))
-        ratio = distance[:, 0] / np.maximum(distance[:, 1], np.finfo(np.float32).tiny)
-        return Mined(
-            renumbered(nearest[:, 0]),
-            distance[:, 0].astype(np.float32),
-            np.clip(1.0 - ratio, 0.0, 1.0).astype(np.float32),
-        )
+        found = nearest(features, self.centres(features, work))
+        return Mined(renumbered(found.centre), found.distance, found.confidence)
 
     def centres(self, features: np.ndarray, work: Path) -> np.ndarray:
         """(n, d) float32 -> (K, d) float32: those of the start with the smallest sum of squared distances."""
@@ -79,18 +63,17 @@ class KMeans(Miner):
         state: dict[str, Any] = latest_checkpoint(work) or {
             "start": 0, "iteration": 0, "centres": None, "best": None, "objective": None,
         }  # fmt: skip
-        at_once = max(1, WORK_BETWEEN_SAVES // (features.size * clusters))
+        at_once = max(MOVES_BEFORE_MERGING, WORK_BETWEEN_SAVES // (features.size * clusters))
         done = state["start"] * iterations + state["iteration"]
         with Progress(f"k-means seed {self.seed}", starts * iterations, "iterations", done) as progress:
             while state["start"] < starts:
                 if state["centres"] is None:
-                    state["centres"] = first_centres(
-                        features, clusters, mix(self.seed, "kmeans") % 2**31 + 1 + state["start"] * _NEXT_START
-                    )
+                    rng = numpy_rng(self.seed, "kmeans", state["start"])
+                    state["centres"] = first_centres(features, clusters, rng)
                 count = min(at_once, iterations - state["iteration"])
                 state["iteration"] += count
                 ends = state["iteration"] == iterations
-                state["centres"], objective = lloyd(features, state["centres"], count, clusters, ends)
+                state["centres"], objective = lloyd(features, state["centres"], count, ends=ends, clusters=clusters)
                 if ends:
                     if state["objective"] is None or objective < state["objective"]:
                         state |= {"best": state["centres"], "objective": objective}
@@ -98,43 +81,3 @@ class KMeans(Miner):
                 progress.advance(count, objective=objective)
                 save_checkpoint(work, state["start"] * iterations + state["iteration"], state)
         return np.asarray(state["best"])
-
-
-def first_centres(features: np.ndarray, clusters: int, seed: int) -> np.ndarray:
-    """k-means++ (Arthur and Vassilvitskii 2007): (n, d) -> (K, d), or half as many again where n d K is large."""
-    if features.size * clusters >= LARGE:
-        return moves.first_centres(features, clusters, numpy_rng(seed, "kmeans centres"))
-    import faiss
-
-    chosen = faiss.ClusteringInitialization(features.shape[1], clusters)  # type: ignore[attr-defined]  # not in its stubs
-    chosen.method, chosen.seed = faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS, seed
-    centres = np.empty((clusters, features.shape[1]), np.float32)
-    chosen.init_centroids(len(features), faiss.swig_ptr(features), faiss.swig_ptr(centres))
-    return centres
-
-
-def lloyd(
-    features: np.ndarray, centres: np.ndarray, iterations: int, clusters: int, ends: bool = True
-) -> tuple[np.ndarray, float]:
-    """Move the centres to the means of what is nearest to them; empty clusters take half of a large one.
-
-    Args:
-        clusters: K; more centres are merged on the way.
-        ends: False where more moves follow.
-
-    Returns:
-        (K, d) centres, and the sum of squared distances to the centres before the last move.
-    """
-    if features.size * clusters >= LARGE:
-        return moves.lloyd(features, centres, iterations, ends=ends, clusters=clusters)
-    import faiss
-
-    kmeans = faiss.Kmeans(
-        features.shape[1],
-        len(centres),
-        niter=iterations,
-        min_points_per_centroid=1,
-        max_points_per_centroid=-(-len(features) // len(centres)),  # all of them: no subsample
-    )
-    objective = kmeans.train(features, init_centroids=centres)
-    return np.asarray(kmeans.centroids), float(objective)

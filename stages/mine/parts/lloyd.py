@@ -22,14 +22,13 @@ EXACT_MOVES = 2  # at the end
 MOST_HARM = 1e-2  # share of the objective that the first early move may lose
 LEAST_GAIN = 1e-6  # share of the objective by which an early move must improve it
 ROWS = 1 << 14  # looked at together
-MANY = 64  # clusters from which it starts with more: fewer are better served by several starts
 MORE = 2  # one more for each two
 MOVES_BEFORE_MERGING = 2
 
 
 def first_centres(features: np.ndarray, K: int, rng: np.random.Generator) -> np.ndarray:
-    """k-means++ centres for `lloyd(..., clusters=K)`: half as many again as a large K, as far as there are rows."""
-    return plus_plus(features, min(K + K // MORE, len(features)) if K >= MANY else K, rng)
+    """k-means++ centres for `lloyd(..., clusters=K)`: half as many again as K, as far as there are rows."""
+    return plus_plus(features, min(K + K // MORE, len(features)), rng)
 
 
 def lloyd(
@@ -64,7 +63,7 @@ def lloyd(
         found = rough.nearest(centres) if rough is not None and number < early else None
         if found is None or np.bincount(found, minlength=len(centres)).min() == 0:  # to 8 bits two centres may be one
             rough, found = None, nearest_centres(features, centres, device)
-            if before is not None and (found == before).all():
+            if before is not None and len(centres) <= K and (found == before).all():
                 break
             before = found
         total, counts = sums(features, found, len(centres))
