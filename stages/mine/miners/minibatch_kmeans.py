@@ -2,10 +2,12 @@
 
 Source: Sculley 2010 (Bottou and Bengio 1995): a centre is the mean of all images that it was given so far, so its step
 shrinks as 1 / count. The features come memory-mapped; blocks follow each other in random order, `passes` times over,
-and one more pass labels everything. Memory: a few blocks and the centres, whatever the number of images.
+and one more pass labels everything. Memory: a few blocks, the centres and twenty rows for each, whatever the number of
+images.
 
-Deviations: blocks are consecutive rows (keys are hashes of the content, so their order is random already); centres that
-no image asked for in a pass move to images of the next block. Confidence is 1 - d1 / d2 as in `kmeans`.
+Deviations: it begins with more centres, which merge after the first pass (stages/mine/parts/lloyd.py); blocks are
+consecutive rows (keys are hashes of the content, so their order is random already); centres that no image asked for in
+a pass move to images of the next block. Confidence is 1 - d1 / d2 as in `kmeans`.
 Where fewer rows differ than clusters are asked for, fewer are found.
 """
 
@@ -19,7 +21,9 @@ from pydantic import Field
 
 from stages.contracts.checkpoints import latest_checkpoint, save_checkpoint
 from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters
-from stages.mine.parts.centres import SAMPLE, nearest, nearest_centres, plus_plus, renumbered, sums
+from stages.mine.parts.centres import SAMPLE, nearest, nearest_centres, renumbered, sums
+from stages.mine.parts.lloyd import first_centres
+from stages.mine.parts.merging import merged
 from stages.runtime.progress import Progress
 from stages.runtime.seeding import numpy_rng
 
@@ -51,27 +55,31 @@ class MiniBatchKMeans(Miner):
         state = latest_checkpoint(work)
         if state is None:
             rng = numpy_rng(self.seed, "minibatch")
-            drawn = np.sort(rng.choice(len(features), min(len(features), SAMPLE * K), replace=False))
-            state = {"pass": 0, "centres": plus_plus(np.asarray(features[drawn]), K, rng), "counts": np.zeros(K)}
+            drawn = np.sort(rng.choice(len(features), min(len(features), 2 * SAMPLE * K), replace=False))
+            first = first_centres(np.asarray(features[drawn]), K, rng)
+            state = {"pass": 0, "centres": first, "counts": np.zeros(len(first))}
         centres, counts = np.array(state["centres"], np.float64), np.array(state["counts"], np.float64)
         total_rows, done = passes * len(features), state["pass"] * len(features)
         with Progress(f"mini-batch k-means seed {self.seed}", total_rows, done=done) as progress:
             for number in range(state["pass"], passes):
                 rng = numpy_rng(self.seed, "minibatch", number)
-                asked = np.zeros(K, np.int64)
+                asked = np.zeros(len(centres), np.int64)
                 for start in rng.permutation(blocks):
                     block = np.asarray(features[start : start + rows], dtype=np.float32)
                     idle = np.flatnonzero(counts == 0) if number else np.empty(0, np.int64)
                     if len(idle):
                         moved = rng.permutation(len(block))[: len(idle)]
                         centres[idle[: len(moved)]] = block[moved]
-                    total, found = sums(block, nearest_centres(block, centres.astype(np.float32)), K)
+                    total, found = sums(block, nearest_centres(block, centres.astype(np.float32)), len(centres))
                     counts += found
                     asked += found
                     given = found > 0
                     centres[given] += (total[given] - found[given, None] * centres[given]) / counts[given, None]
                     progress.advance(len(block))
                 counts[asked == 0] = 0
+                if len(centres) > K:
+                    total, counts = merged(centres * counts[:, None], counts, K)
+                    centres = total / np.maximum(counts, 1)[:, None]
                 state = {"pass": number + 1, "centres": centres, "counts": counts}
                 save_checkpoint(work, number + 1, state)
         final = nearest(features, centres.astype(np.float32))
