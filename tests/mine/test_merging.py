@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from stages.mine.parts import centres as parts
 from stages.mine.parts import lloyd as moves
 from stages.mine.parts.centres import nearest, plus_plus, sums
 from stages.mine.parts.merging import merged
@@ -107,6 +108,17 @@ def test_drawing_several_at_once_takes_rows_that_differ():
     assert len(np.unique(start, axis=0)) == 900
     chance = x[np.random.default_rng(1).choice(5000, 900, replace=False)]
     assert nearest(x, start).squared.mean() < nearest(x, chance).squared.mean()
+
+
+def test_distances_held_while_several_are_drawn_are_bounded(monkeypatch):
+    """Their number would grow with the square of the number of clusters."""
+    x = np.random.default_rng(0).normal(size=(2000, 8)).astype(np.float32)
+    held, real = [], torch.mm
+    monkeypatch.setattr(parts, "DRAWN_CELLS", 5000)
+    monkeypatch.setattr(torch, "mm", lambda a, b: (held.append(len(a) * b.shape[1]), real(a, b))[1])
+    start = plus_plus(x, 200, np.random.default_rng(1))
+    assert len(np.unique(start, axis=0)) == 200
+    assert max(held) == 2 * 2000  # without the bound a sixteenth of 200
 
 
 def test_rows_that_no_longer_move_are_merged_all_the_same():

@@ -21,6 +21,7 @@ CELLS = 1 << 20  # products held at once: 4 MiB of float32, which stays in the c
 SUM_ROWS = 1 << 16  # rows whose float32 sums go into one of float64
 SAMPLE = 10  # rows for each centre among which k-means++ chooses
 AT_ONCE = 16  # centres for each that is drawn beside others
+DRAWN_CELLS = 1 << 24  # distances held while several are drawn: 64 MiB of float32
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,8 @@ def _choose(x: np.ndarray, chosen: np.ndarray, rng: np.random.Generator) -> None
         np.minimum(closest, np.maximum(distance.min(axis=0), 0), out=closest)
         closest[last] = 0
         cumulated = np.cumsum(closest, dtype=np.float64)
-        draws = rng.random(min(max(1, count // AT_ONCE), len(chosen) - count))
+        several = max(1, min(count // AT_ONCE, DRAWN_CELLS // len(x)))
+        draws = rng.random(min(several, len(chosen) - count))
         if cumulated[-1] > 0:
             drawn = np.searchsorted(cumulated, draws * cumulated[-1], side="right")
             last = np.unique(np.minimum(drawn, len(x) - 1))

@@ -37,8 +37,10 @@ def merged(total: np.ndarray, counts: np.ndarray, clusters: int) -> tuple[np.nda
         gone: list[int] = []
         total, counts = total.copy(), counts.copy()
         for one in np.argsort(cost, kind="stable"):
+            if len(gone) == most:
+                break
             first, second = sorted((int(one), int(partner[one])))
-            if len(gone) < most and free[first] and free[second]:
+            if free[first] and free[second]:
                 free[first] = free[second] = False
                 total[first] += total[second]
                 counts[first] += counts[second]
