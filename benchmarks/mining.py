@@ -100,15 +100,10 @@ def kmeans(rows: int, d: int, clusters: int, repeats: int, peers: list[str]) -> 
             params = KMeansParams(clusters=clusters, iterations=ITERATIONS, starts=1)
             return KMeans(params, 0).mine(x, None, Path(work)).clusters
 
-    def by_faiss(first: int = faiss.ClusteringInitMethod_RANDOM) -> np.ndarray:
-        peer = faiss.Kmeans(d, clusters, niter=ITERATIONS, max_points_per_centroid=rows, seed=1, init_method=first)
-        peer.train(x)
-        return peer.index.search(x, 1)[1][:, 0]
-
     runs: dict[str, Callable[[], np.ndarray]] = {
         "reprise": ours,
-        "faiss": by_faiss,
-        "faiss_plus_plus": lambda: by_faiss(faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS),
+        "faiss": lambda: by_faiss(x, clusters, 1, faiss.ClusteringInitMethod_RANDOM),
+        "faiss_plus_plus": lambda: by_faiss(x, clusters, 1, faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS),
         "sklearn_20_iterations": lambda: Peer(clusters, max_iter=ITERATIONS, n_init=1, random_state=0).fit(x).labels_,
         "sklearn_as_called": lambda: Peer(clusters, random_state=0).fit(x).labels_,
     }
@@ -118,6 +113,17 @@ def kmeans(rows: int, d: int, clusters: int, repeats: int, peers: list[str]) -> 
         "rows": rows, "dimensions": d, "clusters": clusters, "iterations": ITERATIONS,
         "inertia_over": {n: round(inertia["reprise"] / of, 5) for n, of in inertia.items() if n != "reprise"}, **times,
     }  # fmt: skip
+
+
+def by_faiss(x: np.ndarray, clusters: int, seed: int, first: int) -> np.ndarray:
+    """Labels of faiss's k-means on all rows, from its initialisation `first`."""
+    import faiss
+
+    peer = faiss.Kmeans(
+        x.shape[1], clusters, niter=ITERATIONS, max_points_per_centroid=len(x), seed=seed, init_method=first
+    )
+    peer.train(x)
+    return peer.index.search(x, 1)[1][:, 0]
 
 
 def apart(seeds: int = 3, n: int = 20_000, d: int = 64, clusters: int = 400) -> dict[str, Any]:
@@ -133,18 +139,13 @@ def apart(seeds: int = 3, n: int = 20_000, d: int = 64, clusters: int = 400) -> 
     group = rng.integers(0, clusters, n)
     x = (places[group] + rng.normal(size=(n, d))).astype(np.float32)
 
-    def by_faiss(seed: int, first: int) -> np.ndarray:
-        peer = faiss.Kmeans(d, clusters, niter=ITERATIONS, max_points_per_centroid=n, seed=seed + 1, init_method=first)
-        peer.train(x)
-        return peer.index.search(x, 1)[1][:, 0]
-
     def ours(seed: int) -> np.ndarray:
         return nearest_centres(x, fit(x, clusters, ITERATIONS, 1, np.random.default_rng(seed)))
 
     runs: dict[str, Callable[[int], np.ndarray]] = {
         "reprise": ours,
-        "faiss": lambda seed: by_faiss(seed, faiss.ClusteringInitMethod_RANDOM),
-        "faiss_plus_plus": lambda seed: by_faiss(seed, faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS),
+        "faiss": lambda seed: by_faiss(x, clusters, seed + 1, faiss.ClusteringInitMethod_RANDOM),
+        "faiss_plus_plus": lambda seed: by_faiss(x, clusters, seed + 1, faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS),
         "sklearn_as_called": lambda seed: Peer(clusters, random_state=seed).fit(x).labels_,
     }
     best = inertia_of(x, group)
