@@ -79,5 +79,5 @@ gsimclr-table: setup ## G-SimCLR against SimCLR: make gsimclr-table CIFAR10=/fol
 
 clean: ## remove caches and build leftovers; never data, never .venv
 	@rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks build *.egg-info
-	@find pipeline stages tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find pipeline reprise stages tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "clean: caches removed; data/, .dvc/cache and .venv are as they were"

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.throughput import SIDE, TEMPERATURE, VIEWS
-from stages.contracts.provenance import machine, versions
-from stages.runtime.entry import prepare_process, threads
+from reprise.runtime.entry import prepare_process, threads
+from reprise.storage.provenance import machine, versions
 
 BATCH, RATE, DECAY, WARMUP = 256, 0.06, 5e-4, 2
 WIDTHS = [128, 128, 64]  # of the projector
@@ -35,10 +35,10 @@ def make_workspace(data: Path) -> None:
     """In the current folder: manifest and shards of the images, an empty label set, and train images for lightly."""
     import pyarrow as pa
 
-    from stages.contracts.atomic import write_json
-    from stages.contracts.manifest import MANIFEST, read_manifest
-    from stages.contracts.pseudo_labels import FILE, SCHEMA, write_pseudo_labels
-    from stages.contracts.shards import DIRECTORY, Shards
+    from reprise.artifacts.label_sets import FILE, SCHEMA, write_pseudo_labels
+    from reprise.artifacts.manifest import MANIFEST, read_manifest
+    from reprise.artifacts.shards import DIRECTORY, Shards
+    from reprise.storage.atomic import write_json
     from stages.ingest.ingest import ingest
     from stages.ingest.params import SourceParams
     from stages.ingest.sources.folder import Folder
@@ -68,12 +68,12 @@ def train_reprise(architecture: str, epochs: int, seed: int, precision: str) -> 
     """Our loop; the network and the mean and deviation of its input."""
     from functools import partial
 
-    from stages.contracts.params import ImageParams
+    from reprise.config.params import ImageParams
+    from reprise.runtime.device import resolve_compute
+    from reprise.training.params import TrainParams
     from stages.pretrain.loop import train
     from stages.pretrain.methods.simclr import SimCLR
-    from stages.pretrain.params import TrainParams
     from stages.pretrain.run import batches, build_method, read_inputs, view_maker
-    from stages.runtime.device import resolve_compute
 
     image = ImageParams(size=SIDE, channels=3)
     params = TrainParams.model_validate(
@@ -107,10 +107,10 @@ def train_lightly(architecture: str, epochs: int, seed: int, precision: str) -> 
     from torch import nn
     from torch.utils.data import DataLoader
 
-    from stages.networks.backbones import build_backbone
-    from stages.networks.heads import Projector
-    from stages.networks.torchvision_schemas import ensure_torchvision_imports
-    from stages.runtime.seeding import seed_torch
+    from reprise.networks.backbones import build_backbone
+    from reprise.networks.heads import Projector
+    from reprise.networks.torchvision_schemas import ensure_torchvision_imports
+    from reprise.runtime.seeds import seed_torch
 
     ensure_torchvision_imports()
     from lightly.data import LightlyDataset
@@ -147,11 +147,11 @@ def judge(backbone: Any, mean: Any, std: Any) -> dict[str, float]:
     import numpy as np
     import torch
 
-    from stages.contracts.decoded import open_decoded
-    from stages.contracts.manifest import read_manifest
-    from stages.contracts.shards import Shards
-    from stages.measures.linear import Problem
-    from stages.measures.neighbours import classify
+    from reprise.artifacts.manifest import read_manifest
+    from reprise.artifacts.shards import Shards
+    from reprise.measures.linear import Problem
+    from reprise.measures.neighbours import classify
+    from reprise.reading.decoded import open_decoded
 
     shards, table = Shards.open(), read_manifest()
     names = dict(zip(table["key"].to_pylist(), table["label"].to_pylist(), strict=True))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.pretrain.sampler import batch_count, conflicts, guided_batches, random_batches, rank_batches
+from reprise.reading.order import batch_count, conflicts, guided_batches, random_batches, rank_batches
 
 
 def clusters_of(images: int, count: int, sigma: float, rng: np.random.Generator) -> np.ndarray:

@@ -25,11 +25,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from stages.contracts.decoded import open_decoded
-from stages.contracts.images import decode
-from stages.contracts.manifest import read_manifest
-from stages.contracts.provenance import machine
-from stages.contracts.shards import Shards
+from reprise.artifacts.manifest import read_manifest
+from reprise.artifacts.shards import Shards
+from reprise.media.image.images import decode
+from reprise.reading.decoded import open_decoded
+from reprise.storage.provenance import machine
 from stages.ingest.ingest import ingest
 from stages.ingest.params import SourceParams
 from stages.ingest.sources.folder import Folder

@@ -23,12 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import server
-from pipeline.processes import environment
-from pipeline.rest import call
-from stages.contracts.provenance import machine
+from pipeline.flows import server
+from pipeline.flows.api_client import call
+from pipeline.processes.processes import environment
+from reprise.storage.provenance import machine
 
-REPRISE = [sys.executable, "-c", "from pipeline.cli import main; main()"]
+REPRISE = [sys.executable, "-c", "from pipeline.cli.main import main; main()"]
 LIMITS = {"without a server": 10.0, "with a server": 5.0}
 _ENDS = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 

@@ -29,12 +29,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.networks.backbones import build_backbone
-from stages.networks.heads import Projector
-from stages.pretrain.parts.nt_xent import nt_xent
+from reprise.networks.backbones import build_backbone
+from reprise.networks.heads import Projector
+from reprise.objectives.nt_xent import nt_xent
+from reprise.runtime.seeds import torch_rng
 from stages.pretrain.views.batched import batched_view, normalise
 from stages.pretrain.views.settings import ViewSettings
-from stages.runtime.seeding import torch_rng
 
 TEMPERATURE, MOMENTUM, WEIGHT_DECAY = 0.5, 0.9, 5e-4
 NEIGHBOURS, KNN_TEMPERATURE = 200, 0.1

@@ -32,7 +32,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from stages.runtime.entry import prepare_process, threads
+from reprise.runtime.entry import prepare_process, threads
 
 ITERATIONS = 20
 PEERS = ["faiss", "faiss_plus_plus", "sklearn_20_iterations", "sklearn_as_called"]
@@ -131,8 +131,8 @@ def apart(seeds: int = 3, n: int = 20_000, d: int = 64, clusters: int = 400) -> 
     import faiss
     from sklearn.cluster import KMeans as Peer
 
-    from stages.mine.parts.centres import nearest_centres
-    from stages.mine.parts.lloyd import fit
+    from reprise.clustering.centres import nearest_centres
+    from reprise.clustering.lloyd import fit
 
     rng = np.random.default_rng(0)
     places = rng.normal(size=(clusters, d)) * 5
@@ -155,7 +155,7 @@ def apart(seeds: int = 3, n: int = 20_000, d: int = 64, clusters: int = 400) -> 
 
 def inertia_of(x: np.ndarray, labels: np.ndarray) -> float:
     """Squared distances to the means of the clusters, summed in float64."""
-    from stages.mine.parts.centres import sums
+    from reprise.clustering.centres import sums
 
     total, counts = sums(x, labels.astype(np.int64), int(labels.max()) + 1)
     squared = (total**2).sum(axis=1) / np.maximum(counts, 1)
@@ -166,7 +166,7 @@ def graph(rows: int, d: int, k: int, repeats: int) -> dict[str, Any]:
     """The k nearest by cosine of every row against faiss's flat index."""
     import faiss
 
-    from stages.mine.parts.graph import neighbours
+    from reprise.clustering.neighbour_graph import neighbours
 
     x = groups(rows, d, 1000)
 
@@ -256,7 +256,7 @@ def main() -> None:
     if a.mine:
         print(json.dumps(mine_streamed(a.mine, a.clusters, a.passes)))
         return
-    from stages.contracts.provenance import machine, versions
+    from reprise.storage.provenance import machine, versions
 
     parts = a.part or ["kmeans", "apart", "graph", "stream"]
     peers = a.peer or PEERS

@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from stages.contracts.provenance import machine, versions
-from stages.measures import linear, neighbours
-from stages.runtime.entry import prepare_process
+from reprise.measures import linear, neighbours
+from reprise.runtime.entry import prepare_process
+from reprise.storage.provenance import machine, versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable

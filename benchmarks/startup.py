@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from stages.contracts.provenance import machine, versions
+from reprise.storage.provenance import machine, versions
 
 KINDS = {  # command -> how often the default graph of five runs has it
     "stages.check": 1,

@@ -34,8 +34,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stages.contracts.provenance import machine, versions
-from stages.runtime.entry import prepare_process, threads
+from reprise.runtime.entry import prepare_process, threads
+from reprise.storage.provenance import machine, versions
 
 ROOT = Path(__file__).resolve().parents[1]
 SIDE, TEMPERATURE = 32, 0.5
@@ -68,10 +68,10 @@ def make_workspace(pictures: Path, images: int) -> None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from stages.contracts.atomic import write_json
-    from stages.contracts.manifest import MANIFEST, read_manifest, write_manifest
-    from stages.contracts.pseudo_labels import FILE, SCHEMA, write_pseudo_labels
-    from stages.contracts.shards import DIRECTORY, Shards
+    from reprise.artifacts.label_sets import FILE, SCHEMA, write_pseudo_labels
+    from reprise.artifacts.manifest import MANIFEST, read_manifest, write_manifest
+    from reprise.artifacts.shards import DIRECTORY, Shards
+    from reprise.storage.atomic import write_json
     from stages.ingest.ingest import ingest
     from stages.ingest.params import SourceParams
     from stages.ingest.sources.folder import Folder
@@ -100,14 +100,14 @@ def run_reprise(net: str, batch: int, tick: Tick, limit: bool) -> None:
     import numpy as np
     import torch
 
-    from stages.contracts.params import ImageParams
+    from reprise.config.params import ImageParams
+    from reprise.runtime.device import resolve_compute
+    from reprise.training.optimizers import build_optimizer
+    from reprise.training.params import TrainParams
     from stages.pretrain.loop import train
     from stages.pretrain.method import Batch
     from stages.pretrain.methods.simclr import SimCLR
-    from stages.pretrain.params import TrainParams
-    from stages.pretrain.parts.optimization import build_optimizer
     from stages.pretrain.run import batches, build_method, read_inputs, view_maker
-    from stages.runtime.device import resolve_compute
 
     image, epochs = ImageParams(size=SIDE, channels=3), 100_000
     recipe = {"optimizer": "sgd", "learning_rate": 0.06, "weight_decay": 5e-4, "warmup_epochs": 10}
@@ -144,9 +144,9 @@ def run_lightly(net: str, batch: int, tick: Tick, workers: int) -> None:
     from torch import nn
     from torch.utils.data import DataLoader, RandomSampler
 
-    from stages.networks.backbones import build_backbone
-    from stages.networks.heads import Projector
-    from stages.networks.torchvision_schemas import ensure_torchvision_imports
+    from reprise.networks.backbones import build_backbone
+    from reprise.networks.heads import Projector
+    from reprise.networks.torchvision_schemas import ensure_torchvision_imports
 
     ensure_torchvision_imports()
     from lightly.data import LightlyDataset

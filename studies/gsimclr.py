@@ -22,15 +22,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline import dvc
-from pipeline.markdown import table
-from pipeline.revisions import per_seed
-from pipeline.sweep import SweepPlan, load_plan, run_sweep
-from stages.contracts.errors import RepriseError
-from stages.contracts.manifest import read_manifest
-from stages.contracts.params import read_yaml
-from stages.contracts.pseudo_labels import clusters_for, read_pseudo_labels
-from stages.measures.statistics import Interval, compare, holm
+from pipeline.compare.revisions import per_seed
+from pipeline.graph import dvc
+from pipeline.processes.markdown import table
+from pipeline.sweeps.runner import SweepPlan, load_plan, run_sweep
+from reprise.artifacts.label_sets import clusters_for, read_pseudo_labels
+from reprise.artifacts.manifest import read_manifest
+from reprise.config.errors import RepriseError
+from reprise.config.params import read_yaml
+from reprise.measures.statistics import Interval, compare, holm
 
 HERE, OUTPUT = Path(__file__).parent, Path(".reprise/studies/gsimclr")
 ROOT = HERE.parent

@@ -12,16 +12,27 @@ from typing import Any
 
 import pytest
 
-from pipeline.graph import Stage, load_graph
+from pipeline.graph.graph import Stage, load_graph
+from reprise.config.params import StrictModel, read_yaml
 from stages.check.parameters import known_sections
-from stages.contracts.params import StrictModel, read_yaml
 from tests.code_reach import imports, reach
 
 ROOT = Path(__file__).resolve().parents[1]
-FLOORS = ("contracts", "networks", "measures", "runtime")
-# What a floor may import of the others; rooms may import every floor and themselves.
-BELOW = {"contracts": set(), "networks": {"contracts"}, "measures": {"contracts"}, "runtime": {"contracts"}}
-ROOMS = sorted(p.name for p in (ROOT / "stages").iterdir() if p.is_dir() and p.name not in (*FLOORS, "__pycache__"))
+FLOORS = (  # lowest first: a floor imports itself and those before it
+    "config",
+    "storage",
+    "artifacts",
+    "media",
+    "reading",
+    "runtime",
+    "networks",
+    "objectives",
+    "training",
+    "measures",
+    "clustering",
+)
+ROOMS = ("processes", "graph", "compare", "sweeps", "flows", "cli")  # of pipeline, likewise
+STAGES = sorted(p.name for p in (ROOT / "stages").iterdir() if p.is_dir() and p.name != "__pycache__")
 PLUGIN_FOLDERS = (
     "stages/ingest/sources",
     "stages/mine/extractors",
@@ -56,24 +67,37 @@ def top(module: str) -> str:
     return module.partition(".")[0]
 
 
-def room_of(module: str) -> str | None:
+def part(module: str, package: str) -> str | None:
+    """The floor, room or stage that a module of `package` belongs to."""
     parts = module.split(".")
-    return parts[1] if parts[0] == "stages" and len(parts) > 1 else None
+    return parts[1] if parts[0] == package and len(parts) > 1 else None
 
 
-def test_stages_never_import_what_starts_them() -> None:
-    assert (
-        broken(("stages",), lambda module: top(module) in {"pipeline", "prefect", "dvc", "tests", "benchmarks"}) == []
+def crossing(package: str, folder: str, allowed: set[str]) -> list[str]:
+    """Imports of `package/folder` that lead to another part of the package than the allowed ones."""
+    return broken(
+        (f"{package}/{folder}",), lambda module: (to := part(module, package)) is not None and to not in allowed
     )
+
+
+def test_every_folder_has_its_place_in_the_house() -> None:
+    for package, parts in (("reprise", FLOORS), ("pipeline", ROOMS)):
+        folders = {p.name for p in (ROOT / package).iterdir() if p.is_dir() and p.name != "__pycache__"}
+        assert folders == set(parts), package
+        assert [p.name for p in (ROOT / package).glob("*.py")] == ["__init__.py"], package
+
+
+def test_stages_and_floors_never_import_what_starts_them() -> None:
+    above = {"pipeline", "prefect", "dvc", "tests", "benchmarks"}
+    assert broken(("stages", "reprise"), lambda module: top(module) in above) == []
+    assert broken(("reprise",), lambda module: top(module) == "stages") == []
 
 
 def test_pipeline_never_imports_torch_or_a_stage() -> None:
     def forbidden(module: str) -> bool:
-        parts = module.split(".")
-        floor = parts[0] == "stages" and len(parts) > 1 and parts[1] != "contracts"
-        return top(module) in {"torch", "dvc", "timm"} or (
-            floor and parts[1:3] not in (["measures"], ["measures", "statistics"])
-        )
+        maths = part(module, "reprise") in {"networks", "objectives", "training", "clustering", "reading", "media"}
+        measures = part(module, "reprise") == "measures" and module.split(".")[2:3] not in ([], ["statistics"])
+        return top(module) in {"torch", "dvc", "timm", "stages"} or maths or measures
 
     assert broken(("pipeline",), forbidden) == []
     reached = {str(path) for path in reach(ROOT, [path.relative_to(ROOT) for path in sources("pipeline")])}
@@ -83,55 +107,58 @@ def test_pipeline_never_imports_torch_or_a_stage() -> None:
 
 def test_prefect_stays_in_the_flows() -> None:
     found = broken(("pipeline",), lambda module: top(module) == "prefect")
-    flows = ("flows.py", "flow_tasks.py", "flow_records.py", "flow_sweep.py", "graph_run.py")
-    assert [line for line in found if not line.startswith(tuple(f"pipeline/{name}" for name in flows))] == []
+    assert [line for line in found if not line.startswith("pipeline/flows/")] == []
 
 
 def test_only_one_file_calls_dvc() -> None:
     """The command's name as a word of its own in a list or tuple of arguments."""
     callers = set()
-    for path in sources("pipeline", "stages"):
+    for path in sources("pipeline", "stages", "reprise"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.List | ast.Tuple) and any(
                 isinstance(e, ast.Constant) and e.value == "dvc" for e in node.elts
             ):
                 callers.add(str(path.relative_to(ROOT)))
-    assert callers - {"stages/contracts/provenance.py"} == {"pipeline/dvc.py"}  # provenance asks for its version
+    assert callers - {"reprise/storage/provenance.py"} == {"pipeline/graph/dvc.py"}  # provenance asks for its version
+
+
+def test_torch_distributed_stays_in_the_world() -> None:
+    found = broken(("pipeline", "stages", "reprise"), lambda module: module.startswith("torch.distributed"))
+    assert [line for line in found if not line.startswith("reprise/runtime/world")] == []
 
 
 @pytest.mark.parametrize("floor", FLOORS)
 def test_floors_rest_on_what_is_below(floor: str) -> None:
-    allowed = {floor, *BELOW[floor]}
-    assert (
-        broken((f"stages/{floor}",), lambda module: room_of(module) is not None and room_of(module) not in allowed)
-        == []
-    )
+    assert crossing("reprise", floor, set(FLOORS[: FLOORS.index(floor) + 1])) == []
 
 
 @pytest.mark.parametrize("room", ROOMS)
-def test_rooms_never_import_each_other(room: str) -> None:
-    allowed = {room, *FLOORS}
-    assert (
-        broken((f"stages/{room}",), lambda module: room_of(module) is not None and room_of(module) not in allowed) == []
-    )
+def test_rooms_rest_on_what_is_below(room: str) -> None:
+    assert crossing("pipeline", room, set(ROOMS[: ROOMS.index(room) + 1])) == []
 
 
-def test_contracts_and_statistics_live_without_torch() -> None:
+@pytest.mark.parametrize("stage", STAGES)
+def test_stages_never_import_each_other(stage: str) -> None:
+    assert crossing("stages", stage, {stage}) == []
+
+
+def test_the_lower_floors_and_statistics_live_without_torch() -> None:
     heavy = {"torch", "timm", "torchvision", "torchmetrics"}
-    assert broken(("stages/contracts",), lambda module: top(module) in heavy) == []
-    reached = reach(ROOT, [Path("stages/measures/statistics.py")])
+    light = ("reprise/config", "reprise/storage", "reprise/artifacts", "reprise/media")
+    assert broken(light, lambda module: top(module) in heavy) == []
+    reached = reach(ROOT, [Path("reprise/measures/statistics.py")])
     assert [str(path) for path in reached if any(top(module) in heavy for module, _ in imports(ROOT / path))] == []
 
 
 def test_networks_know_no_files_and_no_optimisers() -> None:
     assert (
-        broken(("stages/networks",), lambda module: top(module) in {"pathlib", "os", "shutil"} or "optim" in module)
+        broken(("reprise/networks",), lambda module: top(module) in {"pathlib", "os", "shutil"} or "optim" in module)
         == []
     )
 
 
 def test_measures_know_no_files() -> None:
-    assert broken(("stages/measures",), lambda module: top(module) in {"pathlib", "os", "shutil", "pyarrow"}) == []
+    assert broken(("reprise/measures",), lambda module: top(module) in {"pathlib", "os", "shutil", "pyarrow"}) == []
 
 
 @pytest.mark.parametrize("folder", PLUGIN_FOLDERS)
@@ -148,7 +175,7 @@ def test_names_say_what_things_do() -> None:
     )
     files = [
         p
-        for folder in ("pipeline", "stages", "tests", "benchmarks")
+        for folder in ("pipeline", "reprise", "stages", "tests", "benchmarks")
         for p in (ROOT / folder).rglob("*")
         if p.suffix in ("", ".py")
     ]
@@ -157,14 +184,15 @@ def test_names_say_what_things_do() -> None:
 
 def test_files_are_short_enough_to_read() -> None:
     lengths = {
-        str(p.relative_to(ROOT)): len(p.read_text(encoding="utf-8").splitlines()) for p in sources("pipeline", "stages")
+        str(p.relative_to(ROOT)): len(p.read_text(encoding="utf-8").splitlines())
+        for p in sources("pipeline", "reprise", "stages")
     }
     assert {name: n for name, n in lengths.items() if n > LONGEST_FILE} == {}
     assert {name: n for name, n in lengths.items() if name.endswith("__main__.py") and n >= LONGEST_MAIN} == {}
 
 
 def test_packages_hold_a_docstring_and_nothing_else() -> None:
-    for path in [p for p in sources("pipeline", "stages") if p.name == "__init__.py"]:
+    for path in [p for p in sources("pipeline", "reprise", "stages") if p.name == "__init__.py"]:
         body = ast.parse(path.read_text(encoding="utf-8")).body
         assert len(body) == 1, (
             f"{path.relative_to(ROOT)} must say in one docstring what it holds and what must never be in it"
@@ -175,7 +203,7 @@ def test_packages_hold_a_docstring_and_nothing_else() -> None:
 def test_no_path_of_a_machine() -> None:
     place = re.compile(r"(?<![\w.])/(work|home|root|mnt|Users)/\w|\.\./shared|shared/(data|papers)")
     suffixes = {".py", ".md", ".yaml", ".yml", ".toml", ".json", ".lock", ".html", ".jinja", ".j2", ""}
-    folders = ("pipeline", "stages", "benchmarks", "docs", "tests", ".ci")
+    folders = ("pipeline", "reprise", "stages", "benchmarks", "docs", "tests", ".ci")
     files = [
         p
         for f in folders
@@ -194,8 +222,8 @@ def test_no_path_of_a_machine() -> None:
 
 
 def test_telemetry_is_off_in_everything_that_is_started() -> None:
-    from pipeline.processes import environment
-    from stages.contracts.telemetry import OFF
+    from pipeline.processes.processes import environment
+    from reprise.config.telemetry import OFF
 
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert environment().items() >= OFF.items()
@@ -207,8 +235,8 @@ def test_telemetry_is_off_in_everything_that_is_started() -> None:
 
 
 def typed_classes() -> list[tuple[str, type[StrictModel]]]:
-    """(folder of its room, class) of every section and plug-in."""
-    found = [(f"stages/{m.__module__.split('.')[1]}", m) for m in known_sections().values()]
+    """(folder of its stage, class) of every section and plug-in."""
+    found = [(f"stages/{m.__module__.split('.')[1]}", m) for m in known_sections().values() if "stages" in m.__module__]
     for folder in PLUGIN_FOLDERS:
         for path in sorted((ROOT / folder).glob("*.py")):
             module = importlib.import_module(f"{folder.replace('/', '.')}.{path.stem}")
@@ -225,7 +253,6 @@ def test_every_parameter_is_used() -> None:
         )
         for folder in {f for f, _ in typed_classes()}
     }
-    texts["stages/contracts"] = "\n".join(texts.values())  # shared sections are used in any room
     unused = [
         f"{kind.__module__}.{kind.__qualname__}.{field}"
         for folder, kind in typed_classes()
@@ -295,11 +322,11 @@ def code_of(stage: Stage, raw: dict[str, Any]) -> set[str]:
     files |= {
         str(p.relative_to(ROOT)) for p in room.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc", ".md")
     }
-    return {file for file in files if not (Path(file).name == "__init__.py" and Path(file).parent == Path("stages"))}
+    return {file for file in files if not (Path(file).name == "__init__.py" and len(Path(file).parts) <= 3)}
 
 
 def declared_code(stage: Stage) -> list[str]:
-    return [dep for dep in stage.deps if dep == "stages" or dep.startswith("stages/")]
+    return [dep for dep in stage.deps if dep in ("stages", "reprise") or dep.startswith(("stages/", "reprise/"))]
 
 
 def covers(dep: str, file: str) -> bool:

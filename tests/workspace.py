@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from stages.contracts.atomic import write_json
-from stages.contracts.manifest import KEY_DIGITS, MANIFEST, MANIFEST_SCHEMA, read_manifest, write_manifest
-from stages.contracts.shards import DIRECTORY
+from reprise.artifacts.manifest import KEY_DIGITS, MANIFEST, MANIFEST_SCHEMA, read_manifest, write_manifest
+from reprise.artifacts.shards import DIRECTORY
+from reprise.storage.atomic import write_json
 from stages.shard.params import ShardParams
 from stages.shard.write import write_shards
 

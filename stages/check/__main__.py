@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from stages.contracts.atomic import write_json
-from stages.contracts.params import parameter_error, read_yaml
-from stages.runtime.entry import run_stage
+from reprise.config.params import parameter_error, read_yaml
+from reprise.runtime.entry import run_stage
+from reprise.storage.atomic import write_json
 
 OUTPUT = Path("data/check/parameters.json")
 

@@ -16,8 +16,8 @@ from typing import Any
 from pydantic import ValidationError
 
 import stages
-from stages.contracts.errors import ParameterError, RepriseError
-from stages.contracts.params import (
+from reprise.config.errors import ParameterError, RepriseError
+from reprise.config.params import (
     SHARED_SECTIONS,
     FeaturesRow,
     GroupRow,
@@ -28,7 +28,7 @@ from stages.contracts.params import (
     Tables,
     problems_of,
 )
-from stages.contracts.registry import load_class, names, nearest
+from reprise.config.registry import load_class, names, nearest
 
 # table: its row class, the field that names a plug-in, the section with one block a row, the plug-ins' package
 # and the module and name of their base class.
@@ -84,7 +84,7 @@ def known_sections() -> dict[str, type[StrictModel]]:
     """
     sections: dict[str, type[StrictModel]] = dict(SHARED_SECTIONS)
     for room in pkgutil.iter_modules(stages.__path__):
-        if not room.ispkg or room.name == "contracts":
+        if not room.ispkg:
             continue
         package = importlib.import_module(f"stages.{room.name}")
         if "params" not in [module.name for module in pkgutil.iter_modules(package.__path__)]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stages.contracts.params import read_yaml, row, section, tables
+from reprise.config.params import read_yaml, row, section, tables
+from reprise.runtime.entry import arguments_of, run_stage
 from stages.embed.params import EmbedParams
-from stages.runtime.entry import arguments_of, run_stage
 
 
 def main(argv: list[str]) -> None:

@@ -10,9 +10,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.contracts.backbones import CONFIG, WEIGHTS
-from stages.contracts.errors import BackboneError
-from stages.runtime.entry import run_stage
+from reprise.artifacts.backbones import CONFIG, WEIGHTS
+from reprise.config.errors import BackboneError
+from reprise.runtime.entry import run_stage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,8 +32,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--out", required=True, type=Path, help="the folder to write")
     arguments = parser.parse_args(argv)
 
-    from stages.contracts.atomic import atomic_directory
-    from stages.contracts.backbones import write_backbone
+    from reprise.artifacts.backbones import write_backbone
+    from reprise.storage.atomic import atomic_directory
 
     weights, heads, config = _adopted(arguments)
     with atomic_directory(arguments.out) as folder:
@@ -64,8 +64,8 @@ def _adopted(arguments: argparse.Namespace) -> tuple[dict[str, np.ndarray], dict
 
 
 def _from_run(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
-    from stages.contracts.backbones import read_config, read_weights
-    from stages.networks.assemble import assemble
+    from reprise.artifacts.backbones import read_config, read_weights
+    from reprise.networks.assemble import assemble
 
     config, (weights, heads) = read_config(folder), read_weights(folder)
     assemble(config, weights, heads, where=str(folder))  # before anything is read with it
@@ -77,8 +77,8 @@ def _from_timm(
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
     import torch
 
-    from stages.networks.backbones import build_backbone
-    from stages.networks.state import arrays_of
+    from reprise.networks.backbones import build_backbone
+    from reprise.networks.state import arrays_of
 
     torch.manual_seed(0)  # untrained, but the same every time
     size, mean, std, _ = _made_for(name, arguments.size)
@@ -94,7 +94,7 @@ def _published(name: str) -> Path:
 
     Not timm's own way: where the hub holds no safetensors it falls back to a pickle.
     """
-    from stages.networks.backbones import build_backbone
+    from reprise.networks.backbones import build_backbone
 
     repository = getattr(build_backbone(name, 3, 224, "imagenet"), "default_cfg", {}).get("hf_hub_id")
     from huggingface_hub import hf_hub_download
@@ -156,7 +156,7 @@ def _fitted(
     where: str,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
     """`weights` for the architecture `name`, after a comparison of every key and shape."""
-    from stages.networks.backbones import build_backbone
+    from reprise.networks.backbones import build_backbone
 
     network = build_backbone(name, arguments.channels, size, arguments.stem)
     expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
@@ -176,8 +176,8 @@ def _fitted(
 
 def _made_for(name: str, size: int | None) -> tuple[int, list[float], list[float], tuple[str, ...]]:
     """Image side, mean, std and names of the classifier layers of an architecture."""
-    from stages.networks.backbones import build_backbone
-    from stages.networks.small_resnet import BLOCKS
+    from reprise.networks.backbones import build_backbone
+    from reprise.networks.small_resnet import BLOCKS
 
     if name in BLOCKS:
         return size or 32, [0.5] * 3, [0.5] * 3, ()
@@ -192,7 +192,7 @@ def _config(arguments: argparse.Namespace, name: str, size: int, mean: list[floa
     """config.json as pretrain writes it, as far as it is known; the width is measured on one image of zeros."""
     import torch
 
-    from stages.networks.backbones import build_backbone
+    from reprise.networks.backbones import build_backbone
 
     network = build_backbone(name, arguments.channels, size, arguments.stem).eval()
     with torch.inference_mode():

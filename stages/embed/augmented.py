@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from stages.contracts.images import resize
+from reprise.media.image.images import resize
 
 FILE = "augmented.parquet"
 ORIGINAL, ALL = "original", "all"

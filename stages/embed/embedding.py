@@ -8,20 +8,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stages.contracts.atomic import atomic_directory
-from stages.contracts.backbones import read_config, read_weights
-from stages.contracts.checkpoints import latest_checkpoint, save_checkpoint
-from stages.contracts.decoded import Decoded, open_decoded
-from stages.contracts.embeddings import FILE, write_embeddings
-from stages.contracts.images import square
-from stages.contracts.provenance import record
-from stages.contracts.shards import Shards
-from stages.contracts.work_folder import file_digest, work_folder
+from reprise.artifacts.backbones import read_config, read_weights
+from reprise.artifacts.checkpoints import latest_checkpoint, save_checkpoint
+from reprise.artifacts.embeddings import FILE, write_embeddings
+from reprise.artifacts.shards import Shards
+from reprise.media.image.images import square
+from reprise.networks.assemble import assemble
+from reprise.reading.decoded import Decoded, open_decoded
+from reprise.runtime.device import Compute, resolve_compute
+from reprise.runtime.progress import Progress
+from reprise.storage.atomic import atomic_directory
+from reprise.storage.provenance import record
+from reprise.storage.work_folder import file_digest, work_folder
 from stages.embed import augmented
 from stages.embed.params import EmbedParams
-from stages.networks.assemble import assemble
-from stages.runtime.device import Compute, resolve_compute
-from stages.runtime.progress import Progress
 
 CHUNK = 50_000  # images; what a kill may cost at most
 

@@ -7,12 +7,12 @@ import json
 import sys
 import time
 
-from stages.contracts.atomic import atomic_directory
-from stages.contracts.listing import LOCK_FILE
-from stages.contracts.manifest import MANIFEST
-from stages.contracts.params import read_yaml
+from reprise.artifacts.manifest import MANIFEST
+from reprise.config.params import read_yaml
+from reprise.runtime.entry import run_stage, threads
+from reprise.storage.atomic import atomic_directory
+from reprise.storage.listing import LOCK_FILE
 from stages.ingest.load import load_source
-from stages.runtime.entry import run_stage, threads
 
 
 def main(argv: list[str]) -> None:
@@ -22,7 +22,7 @@ def main(argv: list[str]) -> None:
     )
     source, params = load_source(read_yaml())
 
-    from stages.contracts.provenance import record
+    from reprise.storage.provenance import record
     from stages.ingest.ingest import ingest
 
     began = time.monotonic()

@@ -22,12 +22,12 @@ from typing import Annotated, Any, ClassVar, NoReturn
 
 from pydantic import Field
 
-from stages.contracts.atomic import atomic_file
-from stages.contracts.errors import ImageRefused, SourceError
-from stages.contracts.listing import opened, sha256_of
-from stages.contracts.params import StrictModel
+from reprise.config.errors import ImageRefused, SourceError
+from reprise.config.params import StrictModel
+from reprise.runtime.progress import Progress
+from reprise.storage.atomic import atomic_file
+from reprise.storage.listing import opened, sha256_of
 from stages.ingest.source import Candidate, Extent, Source
-from stages.runtime.progress import Progress
 
 _BASE = "https://www.cs.toronto.edu/~kriz/"
 _SIDE = 32
@@ -150,7 +150,7 @@ class CifarArchive:
         """
         import numpy as np
 
-        from stages.contracts.images import stored_png
+        from reprise.media.image.images import stored_png
 
         array, numbers = batch.get(b"data"), batch.get(labels)
         if not isinstance(array, _Array) or not isinstance(numbers, list):

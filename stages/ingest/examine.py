@@ -15,9 +15,9 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
-from stages.contracts.errors import ImageRefused, printable
-from stages.contracts.images import Inspection, inspect
-from stages.contracts.listing import read_regular, sha256_of
+from reprise.config.errors import ImageRefused, printable
+from reprise.media.image.images import Inspection, inspect
+from reprise.storage.listing import read_regular, sha256_of
 
 _CHUNK = 64
 _CHUNK_SECONDS, _IMAGE_SECONDS = 900.0, 120.0  # a decoder that takes longer hangs
@@ -153,7 +153,7 @@ def _prepare_worker(parent: int) -> None:
     """Die with the parent; one thread; no core files, and no chatter from C decoders: the quarantine has it."""
     import resource
 
-    from stages.runtime.entry import prepare_process
+    from reprise.runtime.entry import prepare_process
 
     prepare_process()
     if os.getppid() != parent:

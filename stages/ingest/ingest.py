@@ -11,11 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from stages.contracts import ustar
-from stages.contracts.atomic import write_json
-from stages.contracts.errors import SourceError
-from stages.contracts.images import EXTENSIONS
-from stages.contracts.manifest import (
+from reprise.artifacts.manifest import (
     MANIFEST,
     MANIFEST_SCHEMA,
     QUARANTINE,
@@ -24,11 +20,15 @@ from stages.contracts.manifest import (
     write_manifest,
     write_quarantine,
 )
+from reprise.config.errors import SourceError
+from reprise.media.image.images import EXTENSIONS
+from reprise.runtime.progress import track
+from reprise.storage import ustar
+from reprise.storage.atomic import write_json
 from stages.ingest.examine import Limits, examine_all
 from stages.ingest.params import SourceParams
 from stages.ingest.select import Image, assign_splits, resolve_duplicates
 from stages.ingest.source import Candidate, Refused, Source
-from stages.runtime.progress import track
 
 IMAGES = "images.tar"
 VIEWS = "views.json"

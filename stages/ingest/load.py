@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from stages.contracts.params import parse, section
-from stages.contracts.registry import load_class
+from reprise.config.params import parse, section
+from reprise.config.registry import load_class
 from stages.ingest.params import SECTION, SourceParams
 from stages.ingest.source import PACKAGE, Source
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from stages.contracts.params import Name, StrictModel
+from reprise.config.params import Name, StrictModel
 
 SECTION = "source"
 _PILLOW_LIMIT = 178_956_970  # pixels; Pillow refuses more on its own

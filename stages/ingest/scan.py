@@ -8,11 +8,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from stages.contracts.atomic import dump_json, write_json
-from stages.contracts.listing import LOCK_FILE
-from stages.contracts.params import read_yaml
+from reprise.config.params import read_yaml
+from reprise.runtime.entry import run_stage
+from reprise.storage.atomic import dump_json, write_json
+from reprise.storage.listing import LOCK_FILE
 from stages.ingest.load import load_source
-from stages.runtime.entry import run_stage
 
 
 def scan(path: Path = LOCK_FILE) -> bool:

@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from stages.contracts.images import Inspection
-from stages.contracts.manifest import KEY_DIGITS
+from reprise.artifacts.manifest import KEY_DIGITS
+from reprise.media.image.images import Inspection
 from stages.ingest.source import Candidate, Refused
 
 _PRECEDENCE = ("test", "val", "train", None)  # which split keeps an image that several hold

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from stages.contracts.params import StrictModel
+from reprise.config.params import StrictModel
 
 SPLIT_NAMES = {
     "train": "train",

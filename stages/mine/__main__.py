@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stages.contracts.params import parse, read_yaml, row, tables
-from stages.runtime.entry import arguments_of, run_stage
+from reprise.config.params import parse, read_yaml, row, tables
+from reprise.runtime.entry import arguments_of, run_stage
 
 
 def main(argv: list[str]) -> None:
@@ -15,7 +15,7 @@ def main(argv: list[str]) -> None:
     graph = tables(raw)
     chosen = row(graph.mines, arguments.name, "mines")
 
-    from stages.contracts.registry import load_class
+    from reprise.config.registry import load_class
     from stages.mine.label_set import mine
     from stages.mine.miner import Miner
     from stages.mine.rounds import label_set_before, round_of

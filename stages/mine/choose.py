@@ -15,13 +15,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.contracts.params import parse, read_yaml, row, tables
-from stages.runtime.entry import run_stage
+from reprise.config.params import parse, read_yaml, row, tables
+from reprise.runtime.entry import run_stage
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from stages.contracts.params import StrictModel
+    from reprise.config.params import StrictModel
     from stages.mine.miner import Images, Miner
 
 RESAMPLES = 3  # each leaves out a third of the images
@@ -41,9 +41,9 @@ def main(argv: list[str]) -> None:
     raw = read_yaml()
     chosen = row(tables(raw).mines, arguments.name, "mines")
 
-    from stages.contracts.atomic import write_json
-    from stages.contracts.embeddings import FILE, read_embeddings
-    from stages.contracts.registry import load_class
+    from reprise.artifacts.embeddings import FILE, read_embeddings
+    from reprise.config.registry import load_class
+    from reprise.storage.atomic import write_json
     from stages.mine.label_set import about
     from stages.mine.miner import Miner
 
@@ -70,7 +70,7 @@ def check_sweepable(kind: type[Miner], name: str, miner: str) -> None:
     Raises:
         MiningError: naming the miner.
     """
-    from stages.contracts.errors import MiningError
+    from reprise.config.errors import MiningError
     from stages.mine.miner import ClusterParams
 
     if not issubclass(kind.Params, ClusterParams) or "clusters" not in kind.Params.model_fields:
@@ -98,8 +98,8 @@ def sweep(
     kind: type[Miner], params: list[Any], features: np.ndarray, images: Images, seed: int
 ) -> list[dict[str, Any]]:
     """Figures of each number of clusters, in order."""
+    from reprise.runtime.progress import Progress
     from stages.mine.resampling import resampled
-    from stages.runtime.progress import Progress
 
     rows = []
     with Progress("clusters", len(params), "numbers") as progress, tempfile.TemporaryDirectory() as folder:
@@ -122,7 +122,7 @@ def sweep(
 
 def figures(features: np.ndarray, clusters: np.ndarray, seed: int) -> dict[str, Any]:
     """What is known of one label set without labels."""
-    from stages.measures.clustering import calinski_harabasz, davies_bouldin, silhouette, sizes_summary
+    from reprise.measures.cluster_quality import calinski_harabasz, davies_bouldin, silhouette, sizes_summary
 
     found = {
         "silhouette": silhouette(features, clusters, ROWS, seed),
@@ -169,7 +169,7 @@ def write_plot(path: Path, rows: list[dict[str, Any]], best: int) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from stages.contracts.atomic import atomic_file
+    from reprise.storage.atomic import atomic_file
 
     figure = Figure(figsize=(9, 6), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)

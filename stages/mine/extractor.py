@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from stages.contracts.params import StrictModel
-from stages.runtime.device import Compute
+from reprise.config.params import StrictModel
+from reprise.runtime.device import Compute
 
 
 class Extractor:

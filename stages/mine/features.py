@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from stages.contracts.params import ImageParams, StrictModel, parse, read_yaml, row, section, tables
-from stages.runtime.entry import arguments_of, run_stage
+from reprise.config.params import ImageParams, StrictModel, parse, read_yaml, row, section, tables
+from reprise.runtime.entry import arguments_of, run_stage
 
 
 def main(argv: list[str]) -> None:
@@ -16,7 +16,7 @@ def main(argv: list[str]) -> None:
     chosen = row(tables(raw).features, arguments.name, "features")
     image = section(raw, "image", ImageParams)
 
-    from stages.contracts.registry import load_class
+    from reprise.config.registry import load_class
     from stages.mine.extractor import Extractor
 
     kind = load_class("stages.mine.extractors", chosen.extractor, Extractor, f"features.{chosen.name}.extractor")
@@ -32,13 +32,13 @@ def extract(
     import numpy as np
     import torch
 
-    from stages.contracts.atomic import atomic_directory, write_json
-    from stages.contracts.decoded import open_decoded
-    from stages.contracts.embeddings import FILE, write_embeddings
-    from stages.contracts.provenance import record
-    from stages.contracts.shards import Shards
-    from stages.contracts.work_folder import file_digest, work_folder
-    from stages.runtime.device import resolve_compute
+    from reprise.artifacts.embeddings import FILE, write_embeddings
+    from reprise.artifacts.shards import Shards
+    from reprise.reading.decoded import open_decoded
+    from reprise.runtime.device import resolve_compute
+    from reprise.storage.atomic import atomic_directory, write_json
+    from reprise.storage.provenance import record
+    from reprise.storage.work_folder import file_digest, work_folder
 
     began, here = time.monotonic(), Path(__file__).parent
     compute = resolve_compute("auto", "auto")

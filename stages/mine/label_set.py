@@ -11,25 +11,25 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from stages.contracts.atomic import atomic_directory, write_json
-from stages.contracts.embeddings import FILE as EMBEDDINGS
-from stages.contracts.embeddings import read_embeddings
-from stages.contracts.manifest import MANIFEST, read_manifest
-from stages.contracts.pairs import FILE as PAIRS
-from stages.contracts.pairs import write_pairs
-from stages.contracts.params import MineRow, StrictModel
-from stages.contracts.provenance import record
-from stages.contracts.pseudo_labels import FILE, write_pseudo_labels
-from stages.contracts.shards import Shards
-from stages.contracts.work_folder import file_digest, work_folder
-from stages.measures.clustering import accuracy_by_class, agreement, silhouette, sizes_summary
+from reprise.artifacts.embeddings import FILE as EMBEDDINGS
+from reprise.artifacts.embeddings import read_embeddings
+from reprise.artifacts.label_sets import FILE, write_pseudo_labels
+from reprise.artifacts.manifest import MANIFEST, read_manifest
+from reprise.artifacts.pairs import FILE as PAIRS
+from reprise.artifacts.pairs import write_pairs
+from reprise.artifacts.shards import Shards
+from reprise.clustering.centres import renumbered
+from reprise.config.params import MineRow, StrictModel
+from reprise.measures.cluster_quality import accuracy_by_class, agreement, silhouette, sizes_summary
+from reprise.runtime.entry import threads
+from reprise.storage.atomic import atomic_directory, write_json
+from reprise.storage.provenance import record
+from reprise.storage.work_folder import file_digest, work_folder
 from stages.mine.miner import ClusterParams, Images, Mined, Miner, Pairs
 from stages.mine.montage import write_montage
-from stages.mine.parts.centres import renumbered
 from stages.mine.resampling import resampled
 from stages.mine.rounds import churn
 from stages.mine.streaming import stream_features
-from stages.runtime.entry import threads
 
 SILHOUETTE_SAMPLE = 2000
 DIGITS = 6  # of the figures: below that, thread counts may show
@@ -64,7 +64,7 @@ def mine(
         "features": file_digest(source) if source.exists() else None,
         "manifest": file_digest(MANIFEST) if MANIFEST.exists() else None,
         "round": [number, file_digest(earlier) if before and earlier.exists() else None],
-        "code": [file_digest(code / "miners" / f"{row.miner}.py"), file_digest(code / "parts")],
+        "code": [file_digest(code / "miners" / f"{row.miner}.py")],
         "threads": threads(),
         "numpy": np.__version__,
         "torch": version("torch"),

@@ -9,8 +9,8 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field, field_validator
 
-from stages.contracts.errors import MiningError
-from stages.contracts.params import StrictModel
+from reprise.config.errors import MiningError
+from reprise.config.params import StrictModel
 
 CHECK_ROWS = 1 << 16  # rows looked at together
 

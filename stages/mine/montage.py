@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from stages.contracts.atomic import atomic_file
-from stages.contracts.images import decode, square
-from stages.contracts.shards import Shards
+from reprise.artifacts.shards import Shards
+from reprise.media.image.images import decode, square
+from reprise.storage.atomic import atomic_file
 from stages.mine.miner import Mined
 
 ROWS, COLUMNS, SIDE, GAP = 16, 16, 40, 2  # clusters, images each, pixels, pixels

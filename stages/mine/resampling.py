@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.contracts.errors import MiningError
-from stages.measures.clustering import adjusted_rand_index, contingency, matched_clusters
-from stages.runtime.seeding import mix, numpy_rng
+from reprise.config.errors import MiningError
+from reprise.measures.cluster_quality import adjusted_rand_index, contingency, matched_clusters
+from reprise.runtime.seeds import mix, numpy_rng
 
 
 def resampled(

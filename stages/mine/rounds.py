@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages.contracts.errors import MiningError
-from stages.contracts.params import MineRow, Tables
-from stages.contracts.pseudo_labels import FILE, clusters_for, read_pseudo_labels
-from stages.measures.clustering import agreement, share_moved
+from reprise.artifacts.label_sets import FILE, clusters_for, read_pseudo_labels
+from reprise.config.errors import MiningError
+from reprise.config.params import MineRow, Tables
+from reprise.measures.cluster_quality import agreement, share_moved
 
 
 def label_set_before(tables: Tables, row: MineRow) -> MineRow | None:

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stages.contracts.atomic import atomic_file
-from stages.contracts.embeddings import taps_in
-from stages.contracts.errors import EmbeddingError
+from reprise.artifacts.embeddings import taps_in
+from reprise.config.errors import EmbeddingError
+from reprise.storage.atomic import atomic_file
 
 ROWS = 16_384  # read together
 MAPPED = "features.f32"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stages.contracts.params import ImageParams, parse, read_yaml, row, section, tables
-from stages.runtime.entry import arguments_of, run_stage
+from reprise.config.params import ImageParams, parse, read_yaml, row, section, tables
+from reprise.runtime.entry import arguments_of, run_stage
 
 
 def main(argv: list[str]) -> None:
@@ -15,9 +15,9 @@ def main(argv: list[str]) -> None:
     chosen = row(tables(raw).runs, arguments.run, "runs")
     image = section(raw, "image", ImageParams)
 
-    from stages.contracts.registry import load_class
+    from reprise.config.registry import load_class
+    from reprise.training.params import TrainParams
     from stages.pretrain.method import Method
-    from stages.pretrain.params import TrainParams
     from stages.pretrain.run import pretrain
 
     train = section(raw, "train", TrainParams)

@@ -15,17 +15,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.contracts.checkpoints import latest_checkpoint, save_checkpoint
-from stages.contracts.errors import TrainingError
-from stages.measures.spectrum import feature_std, rankme
-from stages.networks.state import arrays_of, load_optimizer, tensors_of
+from reprise.artifacts.checkpoints import latest_checkpoint, save_checkpoint
+from reprise.config.errors import TrainingError
+from reprise.measures.spectrum import feature_std, rankme
+from reprise.networks.state import arrays_of, load_optimizer, tensors_of
+from reprise.reading.order import batch_count
+from reprise.runtime.device import Compute
+from reprise.runtime.progress import Progress
+from reprise.runtime.seeds import seed_torch
+from reprise.training.optimizers import build_optimizer, learning_rate_at, scaled_learning_rate, weight_decay_at
+from reprise.training.params import TrainParams
 from stages.pretrain.method import Batch, Method
-from stages.pretrain.params import TrainParams
-from stages.pretrain.parts.optimization import build_optimizer, learning_rate_at, scaled_learning_rate, weight_decay_at
-from stages.pretrain.sampler import batch_count
-from stages.runtime.device import Compute
-from stages.runtime.progress import Progress
-from stages.runtime.seeding import seed_torch
 
 # Steps between two looks at the loss: on a GPU the host waits there for all that it has queued. No checkpoint is saved
 # before its losses were looked at.

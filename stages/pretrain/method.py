@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.networks.heads import Projector
+from reprise.networks.heads import Projector
 from stages.pretrain.params import MethodParams
 from stages.pretrain.views.settings import ViewSettings
 

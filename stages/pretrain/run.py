@@ -14,29 +14,30 @@ import pyarrow.csv
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from stages.contracts.atomic import atomic_directory, atomic_file
-from stages.contracts.backbones import write_backbone
-from stages.contracts.decoded import Decoded, open_decoded
-from stages.contracts.errors import TrainingError
-from stages.contracts.params import ImageParams, RunRow
-from stages.contracts.provenance import record
-from stages.contracts.pseudo_labels import FILE, clusters_for, confidences_for, read_pseudo_labels
-from stages.contracts.registry import load_class
-from stages.contracts.shards import Shards
-from stages.contracts.work_folder import file_digest, work_folder
-from stages.networks.backbones import build_backbone
-from stages.networks.state import arrays_of
+from reprise.artifacts.backbones import write_backbone
+from reprise.artifacts.label_sets import FILE, clusters_for, confidences_for, read_pseudo_labels
+from reprise.artifacts.shards import Shards
+from reprise.config.errors import TrainingError
+from reprise.config.params import ImageParams, RunRow
+from reprise.config.registry import load_class
+from reprise.networks.backbones import build_backbone
+from reprise.networks.state import arrays_of
+from reprise.reading.decoded import Decoded, open_decoded
+from reprise.reading.order import batch_count, conflicts, guided_batches, random_batches, rank_batches
+from reprise.runtime.device import Compute, resolve_compute
+from reprise.runtime.seeds import numpy_rng, seed_torch, torch_rng
+from reprise.storage.atomic import atomic_directory, atomic_file
+from reprise.storage.provenance import record
+from reprise.storage.work_folder import file_digest, work_folder
+from reprise.training.optimizers import scaled_learning_rate
+from reprise.training.params import TrainParams
 from stages.pretrain.live import LiveLog
 from stages.pretrain.loop import Trained, train
 from stages.pretrain.method import Context, Method
-from stages.pretrain.params import MethodParams, TrainParams
-from stages.pretrain.parts.optimization import scaled_learning_rate
-from stages.pretrain.sampler import batch_count, conflicts, guided_batches, random_batches, rank_batches
+from stages.pretrain.params import MethodParams
 from stages.pretrain.views.batched import batched_view
 from stages.pretrain.views.per_image import PerImageViews
 from stages.pretrain.views.settings import ViewSettings, resolve_views
-from stages.runtime.device import Compute, resolve_compute
-from stages.runtime.seeding import numpy_rng, seed_torch, torch_rng
 
 VIEWS = Path("data/ingest/views.json")
 CODE = Path(__file__).parent

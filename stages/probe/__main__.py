@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reprise.runtime.entry import run_stage
 from stages.probe.stage import probe
-from stages.runtime.entry import run_stage
 
 if TYPE_CHECKING:
     from stages.probe.data import ProbeData

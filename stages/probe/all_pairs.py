@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from stages.contracts.atomic import atomic_directory, write_json
-from stages.contracts.embeddings import read_embeddings
-from stages.contracts.errors import EmbeddingError
-from stages.contracts.manifest import MANIFEST, read_manifest
-from stages.contracts.tables import write_table
+from reprise.artifacts.embeddings import read_embeddings
+from reprise.artifacts.manifest import MANIFEST, read_manifest
+from reprise.artifacts.tables import write_table
+from reprise.config.errors import EmbeddingError
+from reprise.runtime.progress import track
+from reprise.storage.atomic import atomic_directory, write_json
 from stages.probe import cache
 from stages.probe.probe import ProbeResult
 from stages.probe.side import AllSides, BetweenProbe, Examples, Side
-from stages.runtime.progress import track
 
 FILE, TABLE = "between.json", "between.parquet"
 TAP = "backbone"

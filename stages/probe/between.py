@@ -10,10 +10,10 @@ import argparse
 import time
 from pathlib import Path
 
-from stages.contracts.errors import ParameterError
-from stages.contracts.params import parse, read_yaml, section, tables
+from reprise.config.errors import ParameterError
+from reprise.config.params import parse, read_yaml, section, tables
+from reprise.runtime.entry import run_stage
 from stages.probe.params import SECTION, BetweenParams
-from stages.runtime.entry import run_stage
 
 OUTPUT = Path("data/between")
 PACKAGE = "stages.probe.probes.between"
@@ -29,8 +29,8 @@ def main(argv: list[str]) -> None:
     params = section(raw, SECTION, BetweenParams)
     rows = tables(raw)
 
-    from stages.contracts.provenance import record
-    from stages.contracts.registry import load_class
+    from reprise.config.registry import load_class
+    from reprise.storage.provenance import record
     from stages.probe.all_pairs import compare_all, read_sides
     from stages.probe.side import BetweenProbe
 

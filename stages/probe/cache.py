@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
-import stages.contracts
-import stages.measures
+import reprise.artifacts
+import reprise.measures
 import stages.probe
-from stages.contracts.atomic import dump_json, explained_storage
-from stages.contracts.errors import RepriseError
-from stages.contracts.results import read_json, read_predictions
-from stages.contracts.tables import write_table
+from reprise.artifacts.results import read_json, read_predictions
+from reprise.artifacts.tables import write_table
+from reprise.config.errors import RepriseError
+from reprise.storage.atomic import dump_json, explained_storage
 from stages.probe.probe import Figure, Probe, ProbeResult
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ def key(name: str, probe: Probe | BetweenProbe, data: ProbeData | AllSides) -> s
     for library in _LIBRARIES:
         found.update(f"{library} {metadata.version(library)} ".encode())
     own = [Path(inspect.getfile(type(probe)))]
-    shared = [Path(file) for package in (stages.measures, stages.probe) for file in _files(package.__path__)]
-    contracts = [Path(folder) / f"{name}.py" for folder in stages.contracts.__path__ for name in _CONTRACTS]
+    shared = [Path(file) for package in (reprise.measures, stages.probe) for file in _files(package.__path__)]
+    contracts = [Path(folder) / f"{name}.py" for folder in reprise.artifacts.__path__ for name in _CONTRACTS]
     for file in own + shared + contracts:
         found.update(f"{file.name} ".encode() + hashlib.sha256(file.read_bytes()).digest())
     return found.hexdigest()

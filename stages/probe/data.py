@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.contracts.embeddings import read_embeddings, taps_in
-from stages.contracts.errors import EmbeddingError
-from stages.contracts.manifest import MANIFEST, read_manifest
-from stages.contracts.targets import TARGETS, read_targets
+from reprise.artifacts.embeddings import read_embeddings, taps_in
+from reprise.artifacts.manifest import MANIFEST, read_manifest
+from reprise.artifacts.targets import TARGETS, read_targets
+from reprise.config.errors import EmbeddingError
 from stages.probe.probe import Part
 
 BACKBONE = "backbone"

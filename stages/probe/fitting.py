@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from stages.contracts.params import StrictModel
+from reprise.config.params import StrictModel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
 
-    from stages.measures.linear import Classifier, Problem
+    from reprise.measures.linear import Classifier, Problem
     from stages.probe.data import ProbeData
 
 ENOUGH_VAL = 20  # labelled val images; with fewer the choice would be noise
@@ -58,7 +58,7 @@ def fit(
     Args:
         suffix: of the names in the protocol ("_projector1").
     """
-    from stages.measures.linear import choose
+    from reprise.measures.linear import choose
 
     why_not = may_choose(data, len(y_val))
     if why_not is None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.contracts.atomic import atomic_directory, write_json
-from stages.contracts.errors import ProbeError
-from stages.contracts.results import METRICS, write_metrics, write_predictions
-from stages.contracts.tables import write_table
+from reprise.artifacts.results import METRICS, write_metrics, write_predictions
+from reprise.artifacts.tables import write_table
+from reprise.config.errors import ProbeError
+from reprise.runtime.progress import track
+from reprise.storage.atomic import atomic_directory, write_json
 from stages.probe import cache
 from stages.probe.probe import ProbeResult
 from stages.probe.scoring import why_not
-from stages.runtime.progress import track
 
 if TYPE_CHECKING:
     from stages.probe.data import ProbeData

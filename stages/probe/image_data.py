@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-import stages.networks
-from stages.contracts.backbones import read_config, read_weights
-from stages.contracts.decoded import Decoded, open_decoded
-from stages.contracts.images import square
-from stages.contracts.shards import DIRECTORY, Shards
-from stages.contracts.work_folder import file_digest
-from stages.networks.assemble import assemble
+import reprise.networks
+from reprise.artifacts.backbones import read_config, read_weights
+from reprise.artifacts.shards import DIRECTORY, Shards
+from reprise.media.image.images import square
+from reprise.networks.assemble import assemble
+from reprise.reading.decoded import Decoded, open_decoded
+from reprise.storage.work_folder import file_digest
 from stages.probe.data import ProbeData
 
 if TYPE_CHECKING:
@@ -60,6 +60,6 @@ class ImageData(ProbeData):
         """As ProbeData's, with the backbone, the shards and the code of the networks."""
         found = hashlib.sha256(super().digest(labels, augmented).encode())
         found.update(f"{file_digest(self._folder)} {self._shards.fingerprint} {torch.get_num_threads()}".encode())
-        for folder in stages.networks.__path__:
+        for folder in reprise.networks.__path__:
             found.update(file_digest(Path(folder)).encode())
         return found.hexdigest()

@@ -1,7 +1,7 @@
 """What a probe is given and what it returns. A probe is one file under `probes/<group>/` with one subclass of `Probe`.
 
 Light imports only: parameters of all probes are checked before anything runs, so a probe imports torch, sklearn and
-`stages.measures` inside `run`.
+`reprise.measures` inside `run`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from stages.contracts.params import StrictModel
+from reprise.config.params import StrictModel
 
 if TYPE_CHECKING:
     import numpy as np

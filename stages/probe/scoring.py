@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from stages.contracts.results import PREDICTIONS_SCHEMA
-from stages.measures.statistics import bootstrap, share
+from reprise.artifacts.results import PREDICTIONS_SCHEMA
+from reprise.measures.statistics import bootstrap, share
 from stages.probe.probe import Figure, Part
 
 if TYPE_CHECKING:

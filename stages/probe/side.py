@@ -1,7 +1,7 @@
 """What a probe between runs is given: the same examples as two or more encoders see them. Base class of such probes.
 
 A probe between runs is one file under `probes/between/` with one subclass of `BetweenProbe`. Light imports only, as for
-any probe: numpy, torch and `stages.measures` stand inside the methods.
+any probe: numpy, torch and `reprise.measures` stand inside the methods.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from stages.contracts.params import StrictModel
+from reprise.config.params import StrictModel
 
 if TYPE_CHECKING:
     import numpy as np

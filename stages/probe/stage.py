@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.contracts.params import IntervalParams, parse, read_yaml, row, tables
-from stages.runtime.entry import arguments_of
+from reprise.config.params import IntervalParams, parse, read_yaml, row, tables
+from reprise.runtime.entry import arguments_of
 
 if TYPE_CHECKING:
     from stages.probe.data import ProbeData
@@ -33,11 +33,11 @@ def probe(
     shared = {name: value for name, value in (raw.get("summary") or {}).items() if name in IntervalParams.model_fields}
     confidence = parse(IntervalParams, shared, "summary").confidence
 
-    from stages.contracts.provenance import record
-    from stages.contracts.registry import load_class
+    from reprise.config.registry import load_class
+    from reprise.runtime.device import resolve_compute
+    from reprise.storage.provenance import record
     from stages.probe.group import run_group
     from stages.probe.probe import Probe
-    from stages.runtime.device import resolve_compute
 
     began = time.monotonic()
     probes = {}

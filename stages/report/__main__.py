@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 import time
 
-from stages.contracts.params import read_yaml, section
+from reprise.config.params import read_yaml, section
+from reprise.runtime.entry import run_stage
 from stages.report.params import SECTION, ReportParams
-from stages.runtime.entry import run_stage
 
 
 def main(argv: list[str]) -> None:
@@ -22,8 +22,8 @@ def main(argv: list[str]) -> None:
 
     from pathlib import Path
 
-    from stages.contracts.atomic import atomic_file
-    from stages.contracts.provenance import record
+    from reprise.storage.atomic import atomic_file
+    from reprise.storage.provenance import record
     from stages.report.gather import gather
     from stages.report.page import render
     from stages.report.provenance_script import write_provenance_script

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stages.contracts.shards import DIRECTORY, INDEX, Shards
+from reprise.artifacts.shards import DIRECTORY, INDEX, Shards
 from stages.report.between import read_between
 from stages.report.comparison import read_comparison
 from stages.report.gather_data import gather_data

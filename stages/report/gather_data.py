@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages.contracts.manifest import DATASET, MANIFEST, QUARANTINE, SPLITS, read_manifest, read_quarantine
-from stages.contracts.results import read_json
+from reprise.artifacts.manifest import DATASET, MANIFEST, QUARANTINE, SPLITS, read_manifest, read_quarantine
+from reprise.artifacts.results import read_json
 from stages.report.shape import expected_shape, read_object
 
 VALIDATION = Path("data/validate/validation.json")

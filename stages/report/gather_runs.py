@@ -14,11 +14,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from stages.contracts.errors import ResultError
-from stages.contracts.pseudo_labels import FILE as PSEUDO_LABELS
-from stages.contracts.pseudo_labels import read_pseudo_labels
-from stages.contracts.results import METRICS, read_predictions
-from stages.contracts.tables import read_table
+from reprise.artifacts.label_sets import FILE as PSEUDO_LABELS
+from reprise.artifacts.label_sets import read_pseudo_labels
+from reprise.artifacts.results import METRICS, read_predictions
+from reprise.artifacts.tables import read_table
+from reprise.config.errors import ResultError
 from stages.report.shape import expected_shape, read_object
 
 MINE, RUNS, PROBE = Path("data/mine"), Path("data/runs"), Path("data/probe")

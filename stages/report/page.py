@@ -16,7 +16,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from stages.contracts.manifest import SPLITS
+from reprise.artifacts.manifest import SPLITS
 from stages.report import between, sections_data, sections_pictures, sections_runs
 from stages.report.between import Between
 from stages.report.comparison import Comparison, how_tested, outcome

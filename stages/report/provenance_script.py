@@ -11,8 +11,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from stages.contracts.atomic import atomic_file
-from stages.contracts.provenance import FOLDER
+from reprise.storage.atomic import atomic_file
+from reprise.storage.provenance import FOLDER
 from stages.report.text import LONGEST, embedded_json, shown
 
 PROVENANCE = Path("data/report/provenance.js")

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from stages.contracts.manifest import SPLITS
+from reprise.artifacts.manifest import SPLITS
 from stages.report.charts import bar_chart, size_chart
 from stages.report.gather_data import DataPart, Images, sample_keys
 from stages.report.gather_runs import LabelSet, Run

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stages.contracts.errors import ResultError
-from stages.contracts.results import read_json
+from reprise.artifacts.results import read_json
+from reprise.config.errors import ResultError
 
 
 @contextmanager

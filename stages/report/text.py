@@ -11,7 +11,7 @@ import math
 
 from markupsafe import Markup
 
-from stages.contracts.errors import printable
+from reprise.config.errors import printable
 
 NAME_LENGTH = 60  # characters of a class or file name that are shown
 LONGEST = 2000  # characters of any other text

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from markupsafe import Markup
 
-from stages.contracts.images import decode
-from stages.contracts.shards import Shards
-from stages.runtime.progress import track
+from reprise.artifacts.shards import Shards
+from reprise.media.image.images import decode
+from reprise.runtime.progress import track
 
 TINY = 40  # pixels of the longer side
 SIDES = (96, 72, 56, 40)  # tried from the left until a set of pictures fits its budget

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import time
 
-from stages.contracts.params import read_yaml, section
-from stages.runtime.entry import run_stage, threads
+from reprise.config.params import read_yaml, section
+from reprise.runtime.entry import run_stage, threads
 from stages.shard.params import SECTION, ShardParams
 
 
@@ -17,11 +17,11 @@ def main(argv: list[str]) -> None:
     ).parse_args(argv)
     params = section(read_yaml(), SECTION, ShardParams)
 
-    from stages.contracts.atomic import atomic_directory
-    from stages.contracts.manifest import MANIFEST, read_manifest
-    from stages.contracts.provenance import record
-    from stages.contracts.shards import DIRECTORY
-    from stages.contracts.work_folder import file_digest, work_folder
+    from reprise.artifacts.manifest import MANIFEST, read_manifest
+    from reprise.artifacts.shards import DIRECTORY
+    from reprise.storage.atomic import atomic_directory
+    from reprise.storage.provenance import record
+    from reprise.storage.work_folder import file_digest, work_folder
     from stages.shard.write import CODE, write_shards
 
     began = time.monotonic()

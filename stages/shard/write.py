@@ -20,13 +20,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stages.contracts import images, ustar
-from stages.contracts.atomic import atomic_file, explained_storage
-from stages.contracts.errors import ImageRefused, ShardError
-from stages.contracts.images import EXTENSIONS, compressed_png, decode, resize
-from stages.contracts.listing import opened
-from stages.contracts.shards import INDEX, INDEX_SCHEMA, write_index
-from stages.runtime.progress import Progress
+from reprise.artifacts.shards import INDEX, INDEX_SCHEMA, write_index
+from reprise.config.errors import ImageRefused, ShardError
+from reprise.media.image import images
+from reprise.media.image.images import EXTENSIONS, compressed_png, decode, resize
+from reprise.runtime.progress import Progress
+from reprise.storage import ustar
+from reprise.storage.atomic import atomic_file, explained_storage
+from reprise.storage.listing import opened
 from stages.shard.params import ShardParams
 
 Columns = dict[str, list[Any]]  # of the index, by name
@@ -152,7 +153,7 @@ def _write_all(
 
 
 def _prepare_worker(parent: int) -> None:
-    from stages.runtime.entry import prepare_process
+    from reprise.runtime.entry import prepare_process
 
     prepare_process()
     if os.getppid() != parent:

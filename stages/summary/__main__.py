@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from stages.contracts.params import read_yaml, section, tables
-from stages.runtime.entry import run_stage
+from reprise.config.params import read_yaml, section, tables
+from reprise.runtime.entry import run_stage
 from stages.summary.params import SECTION, SummaryParams
 
 OUTPUT, METRICS = Path("data/summary"), Path("metrics.json")
@@ -18,7 +18,7 @@ def main(argv: list[str]) -> None:
     raw = read_yaml()
     params, rows = section(raw, SECTION, SummaryParams), tables(raw)
 
-    from stages.contracts.atomic import atomic_directory, dump_json, write_json
+    from reprise.storage.atomic import atomic_directory, dump_json, write_json
     from stages.summary.comparison import classification_probe, comparison
     from stages.summary.gather import gather
     from stages.summary.tables import confusion_csv, curves_csv, nested_means, table_csv

@@ -1,6 +1,6 @@
 """The comparison: each metric over runs and seeds, each pair of runs with its verdict, budgets, warnings.
 
-Verdicts follow docs/statistics.md: they come from `stages.measures.statistics.compare`, over the one family that
+Verdicts follow docs/statistics.md: they come from `reprise.measures.statistics.compare`, over the one family that
 params.yaml states.
 """
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.measures.statistics import Interval, Pair, bootstrap_mean, compare
+from reprise.measures.statistics import Interval, Pair, bootstrap_mean, compare
 from stages.summary.tables import rounded
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from stages.contracts.errors import ResultError
-from stages.contracts.results import METRICS, read_json, read_predictions
+from reprise.artifacts.results import METRICS, read_json, read_predictions
+from reprise.config.errors import ResultError
 
 PROBES, RUNS = Path("data/probe"), Path("data/runs")
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from stages.contracts.params import IntervalParams
+from reprise.config.params import IntervalParams
 
 SECTION = "summary"
 

@@ -7,8 +7,8 @@ import shutil
 import sys
 import time
 
-from stages.contracts.params import read_yaml, section
-from stages.runtime.entry import run_stage
+from reprise.config.params import read_yaml, section
+from reprise.runtime.entry import run_stage
 from stages.validate.params import SECTION, ValidateParams
 
 
@@ -19,9 +19,9 @@ def main(argv: list[str]) -> None:
     ).parse_args(argv)
     params = section(read_yaml(), SECTION, ValidateParams)
 
-    from stages.contracts.atomic import atomic_directory, write_json
-    from stages.contracts.manifest import read_manifest, read_quarantine
-    from stages.contracts.provenance import record
+    from reprise.artifacts.manifest import read_manifest, read_quarantine
+    from reprise.storage.atomic import atomic_directory, write_json
+    from reprise.storage.provenance import record
     from stages.validate.check import DOCS, FAILED, OUTPUT, PASSED, VERDICT, check, require
     from stages.validate.facts import gather
 

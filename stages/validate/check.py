@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from stages.contracts.errors import ValidationFailed
+from reprise.config.errors import ValidationFailed
 from stages.validate.facts import EXAMPLES, Facts
 from stages.validate.params import ValidateParams
 

@@ -24,11 +24,11 @@ from random import Random
 
 import psutil
 
-from pipeline.processes import environment
+from pipeline.processes.processes import environment
 
 TARGETS = ("dvc", "stage", "group")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
-REPRISE = (sys.executable, "-c", "from pipeline.cli import main; main()", "repro")
+REPRISE = (sys.executable, "-c", "from pipeline.cli.main import main; main()", "repro")
 DVC = (sys.executable, "-m", "dvc", "--wait-for-lock", "repro")
 SETTLE_SECONDS = 10.0  # a process that was told to end may be in a long call; what stays longer is an orphan
 

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 from ruamel.yaml import YAML
 
-from stages.contracts.pseudo_labels import FILE, SCHEMA, write_pseudo_labels
-from stages.contracts.shards import Shards
+from reprise.artifacts.label_sets import FILE, SCHEMA, write_pseudo_labels
+from reprise.artifacts.shards import Shards
 from tests.pipeline.dvc_project import Project
 from tests.pipeline.real_project import real_project
 from tests.workspace import make_shards

@@ -16,7 +16,7 @@ from random import Random
 import psutil
 import pytest
 
-from pipeline.lockfile import read_lock
+from pipeline.graph.lock_file import read_lock
 from tests.faults.killing import (
     DVC,
     REPRISE,

@@ -13,11 +13,11 @@ from random import Random
 
 import pytest
 
-from stages.contracts.work_folder import file_digest
-from tests.pretrain.conftest import digits  # noqa: F401 - a fixture
-from tests.pretrain.test_run import LEARNING, run
+from reprise.storage.work_folder import file_digest
+from tests.stages.pretrain.conftest import digits  # noqa: F401 - a fixture
+from tests.stages.pretrain.test_run import LEARNING, run
 
-TRAIN = "import sys\nfrom tests.pretrain.test_run import run\nrun(sys.argv[1], 'killed')"
+TRAIN = "import sys\nfrom tests.stages.pretrain.test_run import run\nrun(sys.argv[1], 'killed')"
 
 
 def steps_saved() -> int:

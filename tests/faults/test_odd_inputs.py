@@ -13,15 +13,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from stages.contracts.backbones import CONFIG, HEADS, WEIGHTS, read_config, read_weights
-from stages.contracts.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
-from stages.contracts.errors import BackboneError, CheckpointError, ImageRefused, ParameterError
-from stages.contracts.images import inspect, square
-from stages.contracts.params import read_yaml
+from reprise.artifacts.backbones import CONFIG, HEADS, WEIGHTS, read_config, read_weights
+from reprise.artifacts.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
+from reprise.config.errors import BackboneError, CheckpointError, ImageRefused, ParameterError
+from reprise.config.params import read_yaml
+from reprise.media.image.images import inspect, square
 from stages.ingest.ingest import ingest
 from stages.ingest.params import SourceParams
 from stages.ingest.sources.folder import Folder
-from tests.ingest.hostile import PNG, encoded, photo
+from tests.stages.ingest.hostile import PNG, encoded, photo
 
 BIG = zlib.compress(bytes(20_000_000), 9)
 

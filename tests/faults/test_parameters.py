@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from reprise.config.params import parameter_error, read_yaml
 from stages.check.parameters import problems
-from stages.contracts.params import parameter_error, read_yaml
 from tests.faults.reduced import one_run, read, write
 from tests.pipeline.dvc_project import Project
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.contracts.shards import Shards
-from stages.contracts.work_folder import ROOT, file_digest
+from reprise.artifacts.shards import Shards
+from reprise.storage.work_folder import ROOT, file_digest
 from stages.pretrain import loop
 from stages.pretrain.__main__ import main
 from tests.faults.reduced import read, write
-from tests.pretrain.conftest import write_label_set
+from tests.stages.pretrain.conftest import write_label_set
 from tests.workspace import make_shards
 
 COMMAND = ["--run", "simclr", "--seed", "0"]

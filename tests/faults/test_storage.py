@@ -17,17 +17,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.contracts import decoded
-from stages.contracts.atomic import explained_storage, write_json
-from stages.contracts.checkpoints import latest_checkpoint, save_checkpoint
-from stages.contracts.errors import EmbeddingError, ShardError, StorageError
-from stages.contracts.params import RunRow
-from stages.contracts.pseudo_labels import SCHEMA, write_pseudo_labels
-from stages.contracts.registry import load_class
-from stages.contracts.shards import Shards
-from stages.contracts.work_folder import file_digest, locked
+from reprise.artifacts.checkpoints import latest_checkpoint, save_checkpoint
+from reprise.artifacts.label_sets import SCHEMA, write_pseudo_labels
+from reprise.artifacts.shards import Shards
+from reprise.config.errors import EmbeddingError, ShardError, StorageError
+from reprise.config.params import RunRow
+from reprise.config.registry import load_class
+from reprise.reading import decoded
+from reprise.storage.atomic import explained_storage, write_json
+from reprise.storage.work_folder import file_digest, locked
+from reprise.training.params import TrainParams
 from stages.pretrain.method import Method
-from stages.pretrain.params import TrainParams
 from tests.workspace import make_shards
 
 
@@ -83,7 +83,7 @@ def shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shards:
 
 
 def train(out: str, epochs: int = 2) -> Path:
-    from stages.contracts.params import ImageParams
+    from reprise.config.params import ImageParams
     from stages.pretrain.run import pretrain
 
     kind = load_class("stages.pretrain.methods", "simclr", Method, "runs")
@@ -232,8 +232,8 @@ def test_a_shard_that_shrinks_while_it_is_read_is_named(shards: Shards) -> None:
 
 
 def test_a_table_that_shrinks_after_it_was_checked_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stages.contracts import tables
-    from stages.contracts.embeddings import read_embeddings, write_embeddings
+    from reprise.artifacts import tables
+    from reprise.artifacts.embeddings import read_embeddings, write_embeddings
 
     path = tmp_path / "embeddings.parquet"
     keys = np.array([f"{i:024x}" for i in range(500)], dtype=object)
@@ -291,8 +291,8 @@ def test_a_cache_that_shrinks_while_it_is_read_whole_is_built_again(
 def test_a_large_cache_that_shrinks_under_a_reader_ends_it_and_not_the_next(shards: Shards, repository: Path) -> None:
     """The kernel ends whoever reads a memory map beyond its file's end; nothing wrong is ever computed."""
     code = (
-        "import os, sys, pathlib\nfrom stages.contracts import decoded\nfrom stages.contracts.shards import Shards\n"
-        "from stages.runtime.entry import run_stage\ndecoded._IN_MEMORY_BYTES = 1000\n"
+        "import os, sys, pathlib\nfrom reprise.config import decoded\nfrom reprise.artifacts.shards import Shards\n"
+        "from reprise.runtime.entry import run_stage\ndecoded._IN_MEMORY_BYTES = 1000\n"
         "def main(argv):\n    s = Shards.open()\n    d = decoded.open_decoded(s, s.rows('train'), 3)\n"
         "    if argv: os.truncate(next(pathlib.Path('.reprise/decoded').rglob('pixels.bin')), 100)\n"
         "    print(d.images.sum())\nrun_stage(main)"
@@ -342,7 +342,7 @@ def test_a_clock_that_runs_backwards_changes_no_output(shards: Shards, monkeypat
 
 def test_files_of_the_future_are_scanned_by_content(tmp_path: Path) -> None:
     """A file that changed without its time moving forward is read again."""
-    from stages.contracts.listing import digest_folder
+    from reprise.storage.listing import digest_folder
 
     (tmp_path / "images").mkdir()
     image = tmp_path / "images/a.png"

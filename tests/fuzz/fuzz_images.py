@@ -22,12 +22,12 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.contracts.errors import ImageRefused, SourceError
-from stages.contracts.images import decode, inspect
+from reprise.config.errors import ImageRefused, SourceError
+from reprise.media.image.images import decode, inspect
 from stages.ingest.examine import Finding, Limits, examine_all
 from stages.ingest.source import Candidate
 from stages.ingest.sources.cifar10 import Cifar10
-from tests.ingest import hostile
+from tests.stages.ingest import hostile
 
 LIMITS = Limits(max_pixels=200_000, min_side=2)
 SLOW = 5.0  # seconds for one image or archive; the seeds take milliseconds

@@ -6,7 +6,7 @@ import pytest
 
 from tests.fuzz import fuzz_images
 from tests.fuzz.fuzz_images import check_image, run
-from tests.ingest import hostile
+from tests.stages.ingest import hostile
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
 

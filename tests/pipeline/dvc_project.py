@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.processes import environment
+from pipeline.processes.processes import environment
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Project:
         return self.call(sys.executable, "-m", "dvc", *arguments, check=check)
 
     def reprise(self, *arguments: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
-        code = "from pipeline.cli import main; main()"
+        code = "from pipeline.cli.main import main; main()"
         return self.call(sys.executable, "-c", code, *arguments, check=check, **variables)
 
     def commit(self, message: str = "a change") -> None:

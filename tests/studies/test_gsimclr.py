@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.revisions import Figure
-from pipeline.sweep import load_plan
-from pipeline.sweep_points import points_of, write_changes
+from pipeline.compare.revisions import Figure
+from pipeline.sweeps.plans import points_of, write_changes
+from pipeline.sweeps.runner import load_plan
+from reprise.config.params import read_yaml
+from reprise.measures.statistics import paired_t
 from stages.check.parameters import problems
-from stages.contracts.params import read_yaml
-from stages.measures.statistics import paired_t
 from stages.pretrain.run import batches
 from studies import gsimclr
 

@@ -36,7 +36,7 @@ class Digits(Source):
 
         import numpy as np
 
-        from stages.contracts.images import stored_png
+        from reprise.media.image.images import stored_png
 
         file = importlib.metadata.distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
         table = np.loadtxt(str(file), delimiter=",")  # 64 pixels and the label a row

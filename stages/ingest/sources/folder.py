@@ -13,11 +13,11 @@ import time
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
-from stages.contracts.errors import SourceError
-from stages.contracts.listing import Entry, digest_folder, walk
-from stages.contracts.params import StrictModel
+from reprise.config.errors import SourceError
+from reprise.config.params import StrictModel
+from reprise.runtime.progress import Progress
+from reprise.storage.listing import Entry, digest_folder, walk
 from stages.ingest.source import SPLIT_NAMES, Candidate, Extent, Refused, Source
-from stages.runtime.progress import Progress
 
 _ARTIFACTS = "data/ingest"  # of the project in the current folder
 _PATIENCE = 2.0  # seconds before a progress bar

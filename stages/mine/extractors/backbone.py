@@ -26,14 +26,14 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 
-from stages.contracts.backbones import CONFIG, WEIGHTS, read_config, read_weights
-from stages.contracts.errors import BackboneError
-from stages.contracts.params import StrictModel
+from reprise.artifacts.backbones import CONFIG, WEIGHTS, read_config, read_weights
+from reprise.config.errors import BackboneError
+from reprise.config.params import StrictModel
+from reprise.networks.backbones import build_backbone
+from reprise.networks.torchvision_schemas import ensure_torchvision_imports
+from reprise.runtime.progress import Progress
+from reprise.runtime.seeds import seed_torch
 from stages.mine.extractor import Extractor
-from stages.networks.backbones import build_backbone
-from stages.networks.torchvision_schemas import ensure_torchvision_imports
-from stages.runtime.progress import Progress
-from stages.runtime.seeding import seed_torch
 
 
 class BackboneParams(StrictModel):

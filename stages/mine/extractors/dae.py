@@ -1,6 +1,6 @@
 """`dae`: the code of a denoising autoencoder, as in G-SimCLR.
 
-Source: Chakraborty et al. 2020 (network: stages/networks/autoencoder.py). Adam, mean squared error, noise 0.01.
+Source: Chakraborty et al. 2020 (network: reprise/networks/autoencoder.py). Adam, mean squared error, noise 0.01.
 Deviation: a stated number of epochs instead of early stopping on a validation loss.
 
 The state is saved after every epoch, so a killed run goes on from the last one.
@@ -17,14 +17,14 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 
-from stages.contracts.checkpoints import latest_checkpoint, save_checkpoint
-from stages.contracts.errors import MiningError
-from stages.contracts.params import StrictModel
+from reprise.artifacts.checkpoints import latest_checkpoint, save_checkpoint
+from reprise.config.errors import MiningError
+from reprise.config.params import StrictModel
+from reprise.networks.autoencoder import DenoisingAutoencoder
+from reprise.networks.state import arrays_of, load_optimizer, tensors_of
+from reprise.runtime.progress import Progress
+from reprise.runtime.seeds import numpy_rng, seed_torch, torch_rng
 from stages.mine.extractor import Extractor
-from stages.networks.autoencoder import DenoisingAutoencoder
-from stages.networks.state import arrays_of, load_optimizer, tensors_of
-from stages.runtime.progress import Progress
-from stages.runtime.seeding import numpy_rng, seed_torch, torch_rng
 
 
 class DAEParams(StrictModel):

@@ -1,7 +1,7 @@
 """`patches`: a dictionary of image patches by k-means, and how strongly each image answers to its words.
 
 Source: Coates, Ng, Lee, "An Analysis of Single-Layer Networks in Unsupervised Feature Learning", AISTATS 2011; the
-network is the one of the method `patch_kmeans` (stages/networks/patch_dictionary.py): contrast normalisation, ZCA
+network is the one of the method `patch_kmeans` (reprise/networks/patch_dictionary.py): contrast normalisation, ZCA
 whitening, k-means, max(0, mean distance - distance), averaged over the four quadrants. Then principal components, since
 4 K correlated dimensions drown distances.
 
@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from stages.contracts.errors import MiningError
-from stages.contracts.params import StrictModel
+from reprise.clustering.lloyd import fit
+from reprise.config.errors import MiningError
+from reprise.config.params import StrictModel
+from reprise.networks.patch_dictionary import NORMALISE_EPSILON, PatchDictionary
+from reprise.runtime.progress import Progress
+from reprise.runtime.seeds import numpy_rng
 from stages.mine.extractor import Extractor
-from stages.mine.parts.lloyd import fit
-from stages.networks.patch_dictionary import NORMALISE_EPSILON, PatchDictionary
-from stages.runtime.progress import Progress
-from stages.runtime.seeding import numpy_rng
 
 WHITENING_EPSILON = 0.1  # added to the eigenvalues (section 3.1.2)
 CHUNK = 256  # images described together

@@ -12,7 +12,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from stages.contracts.params import StrictModel
+from reprise.config.params import StrictModel
 from stages.mine.extractor import Extractor
 
 CHUNK = 8192  # images

@@ -21,13 +21,13 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from stages.contracts.errors import MiningError
+from reprise.clustering.blocks import each_block
+from reprise.clustering.centres import distance_confidence, means, renumbered
+from reprise.clustering.lloyd import fit
+from reprise.config.errors import MiningError
+from reprise.runtime.progress import Progress
+from reprise.runtime.seeds import numpy_rng
 from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters
-from stages.mine.parts.blocks import each_block
-from stages.mine.parts.centres import distance_confidence, means, renumbered
-from stages.mine.parts.lloyd import fit
-from stages.runtime.progress import Progress
-from stages.runtime.seeding import numpy_rng
 
 LARGEST = 2**29  # entries of the n x K table of distances: 2 GiB of float32
 SHARPNESS = (0.1, 0.03, 0.01, 0.003)  # temperatures of the transport, in mean squared distances

@@ -21,10 +21,10 @@ from pydantic import Field
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from stages.contracts.errors import MiningError
+from reprise.clustering.centres import means, nearest, renumbered, unit
+from reprise.clustering.neighbour_graph import neighbours
+from reprise.config.errors import MiningError
 from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters, check_features
-from stages.mine.parts.centres import means, nearest, renumbered, unit
-from stages.mine.parts.graph import neighbours
 
 MERGED_AT_MOST = 20_000  # clusters whose similarities are held as a table while merging
 

@@ -24,10 +24,10 @@ from pydantic import Field, field_validator
 from scipy.optimize import linear_sum_assignment
 from scipy.special import softmax
 
-from stages.contracts.params import StrictModel
+from reprise.clustering.centres import unit
+from reprise.config.params import StrictModel
+from stages.mine.frames import FRAME, frames_of
 from stages.mine.miner import Mined, Miner, Pairs, check_features
-from stages.mine.parts.centres import unit
-from stages.mine.parts.frames import FRAME, frames_of
 
 
 class MatchingParams(StrictModel):

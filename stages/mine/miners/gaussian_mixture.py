@@ -4,7 +4,7 @@ Source: GPC, "Learning Semi-supervised Gaussian Mixture Models for Generalized C
 splits and merges after DeepDPM, CVPR 2022). Authors' code: DTennant/GPC.
 
 Idea: a prior on clusters gives the marginal likelihood of a set of images in closed form, and with it the odds that a
-cluster is two, or two are one (stages/mine/parts/mixture.py, with the formulas). k-means makes the first clusters.
+cluster is two, or two are one (stages/mine/mixture.py, with the formulas). k-means makes the first clusters.
 
 Stated method, not the code: there a proposal with H < 1 is taken with a fixed probability, merged clusters stay in the
 list (their number never falls), and sub-clusters are looked up by position. Deviations: features are centred, put on
@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from reprise.clustering.centres import nearest, renumbered
+from reprise.clustering.lloyd import fit
+from reprise.runtime.seeds import numpy_rng
 from stages.mine.miner import Mined, Miner, check_clusters
-from stages.mine.parts.centres import nearest, renumbered
-from stages.mine.parts.lloyd import fit
-from stages.mine.parts.mixture import Mixture, MixtureParams, prepared
-from stages.runtime.seeding import numpy_rng
+from stages.mine.mixture import Mixture, MixtureParams, prepared
 
 
 class GaussianMixture(Miner):

@@ -13,9 +13,9 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from stages.contracts.errors import MiningError
+from reprise.clustering.centres import means, renumbered
+from reprise.config.errors import MiningError
 from stages.mine.miner import ClusterParams, Mined, Miner, check_features
-from stages.mine.parts.centres import means, renumbered
 
 
 class HDBSCANParams(ClusterParams):

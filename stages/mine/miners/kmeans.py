@@ -1,6 +1,6 @@
 """`kmeans`: Lloyd's k-means from k-means++ centres, best of several starts.
 
-A start draws half as many centres again as asked for and merges them on the way (stages/mine/parts/lloyd.py): it ends
+A start draws half as many centres again as asked for and merges them on the way (reprise/clustering/lloyd.py): it ends
 nearer than the best of several plain ones. On a GPU where there is one.
 
 Confidence of an image is 1 - d1 / d2, d1 and d2 being its distances to the nearest and the second nearest centre:
@@ -22,12 +22,12 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from stages.contracts.checkpoints import latest_checkpoint, save_checkpoint
+from reprise.artifacts.checkpoints import latest_checkpoint, save_checkpoint
+from reprise.clustering.centres import nearest, renumbered
+from reprise.clustering.lloyd import MOVES_BEFORE_MERGING, first_centres, lloyd
+from reprise.runtime.progress import Progress
+from reprise.runtime.seeds import numpy_rng
 from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters
-from stages.mine.parts.centres import nearest, renumbered
-from stages.mine.parts.lloyd import MOVES_BEFORE_MERGING, first_centres, lloyd
-from stages.runtime.progress import Progress
-from stages.runtime.seeding import numpy_rng
 
 WORK_BETWEEN_SAVES = 10**12  # multiplications, n d K an iteration: about half a minute on one core
 

@@ -18,9 +18,9 @@ from pydantic import Field
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from reprise.clustering.centres import means, renumbered, unit
+from reprise.clustering.neighbour_graph import mutual, neighbours
 from stages.mine.miner import ClusterParams, Mined, Miner, Pairs, check_clusters
-from stages.mine.parts.centres import means, renumbered, unit
-from stages.mine.parts.graph import mutual, neighbours
 
 
 class MutualParams(ClusterParams):

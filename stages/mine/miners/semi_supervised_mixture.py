@@ -5,7 +5,7 @@ code: DTennant/GPC. The setting, category discovery: of some classes a share of 
 other images, of these classes and of new ones, are to be clustered, and nobody says how many classes there are.
 
 Idea: each known class is one cluster to begin with, its labelled images stay in it, and k-means++ puts the other first
-centres where these are far. Then clusters split and merge until their number fits (stages/mine/parts/mixture.py);
+centres where these are far. Then clusters split and merge until their number fits (stages/mine/mixture.py);
 clusters with labelled images of two classes are never merged, labelled images of one class never parted.
 
 Which labels: an image of a known class shows its label with probability `labelled`, by its content and the seed. All
@@ -28,11 +28,11 @@ import numpy as np
 from pydantic import Field, field_validator
 from threadpoolctl import threadpool_limits
 
-from stages.contracts.errors import MiningError
+from reprise.clustering.centres import means, nearest, nearest_centres, renumbered, sums
+from reprise.config.errors import MiningError
+from reprise.runtime.seeds import mix, numpy_rng
 from stages.mine.miner import Mined, Miner, check_clusters
-from stages.mine.parts.centres import means, nearest, nearest_centres, renumbered, sums
-from stages.mine.parts.mixture import Mixture, MixtureParams, prepared
-from stages.runtime.seeding import mix, numpy_rng
+from stages.mine.mixture import Mixture, MixtureParams, prepared
 
 MOVES = 20  # of k-means at the start
 DRAWS = 1 << 63  # of `mix`

@@ -21,12 +21,12 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 from threadpoolctl import threadpool_limits
 
-from stages.contracts.errors import MiningError
+from reprise.clustering.centres import nearest, renumbered, unit
+from reprise.clustering.lloyd import fit
+from reprise.clustering.neighbour_graph import adjacency, neighbours
+from reprise.config.errors import MiningError
+from reprise.runtime.seeds import numpy_rng
 from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters
-from stages.mine.parts.centres import nearest, renumbered, unit
-from stages.mine.parts.graph import adjacency, neighbours
-from stages.mine.parts.lloyd import fit
-from stages.runtime.seeding import numpy_rng
 
 
 class SpectralParams(ClusterParams):

@@ -13,10 +13,10 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from reprise.clustering.centres import nearest, renumbered, unit
+from reprise.clustering.lloyd import fit
+from reprise.runtime.seeds import numpy_rng
 from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters
-from stages.mine.parts.centres import nearest, renumbered, unit
-from stages.mine.parts.lloyd import fit
-from stages.runtime.seeding import numpy_rng
 
 
 class SphericalParams(ClusterParams):

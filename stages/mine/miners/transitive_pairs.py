@@ -22,11 +22,11 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from stages.contracts.params import StrictModel
+from reprise.clustering.centres import unit
+from reprise.clustering.neighbour_graph import mutual, neighbours
+from reprise.config.params import StrictModel
+from stages.mine.frames import FRAME, frames_of
 from stages.mine.miner import Mined, Miner, Pairs, check_clusters, check_features
-from stages.mine.parts.centres import unit
-from stages.mine.parts.frames import FRAME, frames_of
-from stages.mine.parts.graph import mutual, neighbours
 
 
 class TransitiveParams(StrictModel):

@@ -21,10 +21,10 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from torch import Tensor, nn
 
-from stages.networks.heads import Projector
+from reprise.networks.heads import Projector
+from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method
 from stages.pretrain.params import RecipeParams
-from stages.pretrain.parts.precision import full_precision
 
 EPSILON = 1e-5  # under the root, as in batch normalisation
 

@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from stages.networks.heads import Projector
+from reprise.networks.heads import Projector
+from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context
-from stages.pretrain.parts.precision import full_precision
 from stages.pretrain.parts.teacher import TeacherMethod, TeacherParams
 
 

@@ -24,14 +24,14 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from stages.networks.heads import Projector
+from reprise.networks.heads import Projector
+from reprise.objectives.precision import full_precision
+from reprise.runtime.seeds import torch_rng
 from stages.pretrain.method import Batch, Context, Method
 from stages.pretrain.params import RecipeParams
 from stages.pretrain.parts.memory import Memory, nearest_centroids, spherical_kmeans
 from stages.pretrain.parts.multi_crop import MultiCropParams, embed_crops, multi_crop_plan
-from stages.pretrain.parts.precision import full_precision
 from stages.pretrain.views.settings import ViewSettings
-from stages.runtime.seeding import torch_rng
 
 
 class DeepClusterV2Params(MultiCropParams, RecipeParams):

@@ -24,11 +24,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from stages.networks.heads import PlainHead, Prototypes
+from reprise.networks.heads import PlainHead, Prototypes
+from reprise.objectives.centring import Centre
+from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context
-from stages.pretrain.parts.centring import Centre
 from stages.pretrain.parts.multi_crop import LARGE, MultiCropParams, embed_crops, multi_crop_plan
-from stages.pretrain.parts.precision import full_precision
 from stages.pretrain.parts.teacher import DecayingTeacherMethod, DecayingTeacherParams
 from stages.pretrain.views.settings import ViewSettings
 

@@ -24,11 +24,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from stages.networks.heads import Projector
+from reprise.networks.heads import Projector
+from reprise.objectives.coding_rate import coding_rate
+from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method, embed_views
 from stages.pretrain.params import RecipeParams
-from stages.pretrain.parts.coding_rate import coding_rate
-from stages.pretrain.parts.precision import full_precision
 from stages.pretrain.views.settings import ViewSettings
 
 

@@ -8,7 +8,7 @@ autoencoder, then k-means) and compose batches so that images of one cluster do 
 
 Deviations: the published code sorts images by their rank within the cluster and cuts the list into batches, once;
 with unequal clusters most batches then repeat clusters, and the batches never change. `sampling: guided` spreads
-every cluster evenly over the batches of each epoch (stages/pretrain/sampler.py), `sampling: rank` is the published
+every cluster evenly over the batches of each epoch (reprise/reading/order.py), `sampling: rank` is the published
 order, and `mask_negatives` leaves images of one cluster out of each other's negatives where they still meet; with
 `weigh_by_confidence` only as far as both are sure of their cluster: such a negative counts 1 - c_i c_k times.
 """

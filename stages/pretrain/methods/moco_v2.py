@@ -22,9 +22,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from stages.networks.heads import PlainHead
+from reprise.networks.heads import PlainHead
+from reprise.objectives.info_nce import info_nce
 from stages.pretrain.method import Batch, Context
-from stages.pretrain.parts.info_nce import info_nce
 from stages.pretrain.parts.queue import Queue
 from stages.pretrain.parts.teacher import TeacherMethod, TeacherParams
 

@@ -21,10 +21,10 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from torch import Tensor, nn
 
-from stages.networks.heads import Projector
+from reprise.networks.heads import Projector
+from reprise.objectives.info_nce import in_batch_info_nce
 from stages.pretrain.method import Batch, Context
 from stages.pretrain.parts.batch_norm import OutputNorm
-from stages.pretrain.parts.info_nce import in_batch_info_nce
 from stages.pretrain.parts.teacher import TeacherMethod, TeacherParams
 
 

@@ -31,13 +31,13 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from stages.networks.heads import Projector, Prototypes
-from stages.networks.small_vit import SmallViT
+from reprise.networks.heads import Projector, Prototypes
+from reprise.networks.small_vit import SmallViT
+from reprise.objectives.precision import full_precision
+from reprise.objectives.sinkhorn import sinkhorn
 from stages.pretrain.method import Batch, Context
 from stages.pretrain.parts.masking import random_mask, visible
 from stages.pretrain.parts.multi_crop import MultiCropParams, multi_crop_plan
-from stages.pretrain.parts.precision import full_precision
-from stages.pretrain.parts.sinkhorn import sinkhorn
 from stages.pretrain.parts.teacher import DecayingTeacherMethod, DecayingTeacherParams
 from stages.pretrain.views.settings import ViewSettings
 

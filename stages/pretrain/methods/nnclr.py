@@ -22,11 +22,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from stages.networks.heads import Projector
+from reprise.networks.heads import Projector
+from reprise.objectives.info_nce import in_batch_info_nce
+from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method
 from stages.pretrain.params import RecipeParams
-from stages.pretrain.parts.info_nce import in_batch_info_nce
-from stages.pretrain.parts.precision import full_precision
 from stages.pretrain.parts.queue import Queue
 
 

@@ -25,12 +25,12 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from stages.networks.heads import Projector
+from reprise.networks.heads import Projector
+from reprise.objectives.precision import full_precision
+from reprise.runtime.seeds import torch_rng
 from stages.pretrain.method import Batch, Context, Method, embed_views
 from stages.pretrain.params import RecipeParams
 from stages.pretrain.parts.memory import Memory, nearest_centroids, spherical_kmeans
-from stages.pretrain.parts.precision import full_precision
-from stages.runtime.seeding import torch_rng
 
 
 class ODCParams(RecipeParams):

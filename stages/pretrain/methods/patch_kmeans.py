@@ -20,10 +20,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from stages.contracts.errors import TrainingError
+from reprise.config.errors import TrainingError
+from reprise.runtime.seeds import mix, numpy_rng
 from stages.pretrain.method import Method
 from stages.pretrain.params import MethodParams
-from stages.runtime.seeding import mix, numpy_rng
 
 WHITENING_EPSILON = 0.1  # added to the eigenvalues (section 3.1.2)
 CHUNK = 4096  # images
@@ -73,7 +73,7 @@ class PatchKMeans(Method):
 
     def _sample(self, images: np.ndarray) -> np.ndarray:
         """(N, p) contrast-normalised patches at random places of random images."""
-        from stages.networks.patch_dictionary import NORMALISE_EPSILON
+        from reprise.networks.patch_dictionary import NORMALISE_EPSILON
 
         side, want = self.params.patch_size, self.params.samples
         n, height, width, _ = images.shape

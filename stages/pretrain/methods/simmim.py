@@ -23,11 +23,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from stages.networks.small_vit import SmallViT
+from reprise.networks.small_vit import SmallViT
+from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method
 from stages.pretrain.params import RecipeParams
 from stages.pretrain.parts.masking import random_mask
-from stages.pretrain.parts.precision import full_precision
 from stages.pretrain.views.settings import ViewSettings
 
 

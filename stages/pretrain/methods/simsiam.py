@@ -20,11 +20,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from stages.networks.heads import Projector
+from reprise.networks.heads import Projector
+from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method
 from stages.pretrain.params import RecipeParams
 from stages.pretrain.parts.batch_norm import OutputNorm
-from stages.pretrain.parts.precision import full_precision
 
 
 class SimSiamParams(RecipeParams):

@@ -23,13 +23,13 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from stages.networks.heads import Projector, Prototypes
+from reprise.networks.heads import Projector, Prototypes
+from reprise.objectives.precision import full_precision
+from reprise.objectives.sinkhorn import sinkhorn
 from stages.pretrain.method import Batch, Context, Method
 from stages.pretrain.params import RecipeParams
 from stages.pretrain.parts.multi_crop import LARGE, MultiCropParams, embed_crops, multi_crop_plan
-from stages.pretrain.parts.precision import full_precision
 from stages.pretrain.parts.queue import Queue
-from stages.pretrain.parts.sinkhorn import sinkhorn
 from stages.pretrain.views.settings import ViewSettings
 
 

@@ -22,10 +22,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from stages.networks.heads import Projector
+from reprise.networks.heads import Projector
+from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method
 from stages.pretrain.params import RecipeParams
-from stages.pretrain.parts.precision import full_precision
 
 EPSILON = 1e-4  # under the root of the standard deviation (equation 2)
 

@@ -1,1 +1,1 @@
-"""What methods share: losses, schedules, optimiser groups. One idea a file."""
+"""Building blocks that several methods share: memories, queues, masks, crops. One idea a file."""

@@ -7,10 +7,10 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from stages.networks.heads import Projector
+from reprise.networks.heads import Projector
+from reprise.objectives.nt_xent import nt_xent
 from stages.pretrain.method import Batch, Context, Method, embed_views
 from stages.pretrain.params import MethodParams
-from stages.pretrain.parts.nt_xent import nt_xent
 
 
 class ContrastiveParams(MethodParams):

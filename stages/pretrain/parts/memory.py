@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.pretrain.parts.precision import full_precision
+from reprise.objectives.precision import full_precision
 
 
 class Memory(nn.Module):

@@ -17,7 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from stages.contracts.params import StrictModel
+from reprise.config.params import StrictModel
 from stages.pretrain.views.settings import ViewSettings
 
 LARGE = 2  # large crops; the assignments come from these

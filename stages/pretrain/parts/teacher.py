@@ -17,7 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from stages.networks.heads import Projector
+from reprise.networks.heads import Projector
 from stages.pretrain.method import Context, Method
 from stages.pretrain.params import RecipeParams
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reprise.runtime.seeds import mix
 from stages.pretrain.views.settings import BLUR_SIGMA, JITTER_PROBABILITY, RATIO, ViewSettings
-from stages.runtime.seeding import mix
 
 CHUNK = 16  # images a seed
 

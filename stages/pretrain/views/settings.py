@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stages.contracts.params import ImageParams
-    from stages.pretrain.params import ViewParams
+    from reprise.config.params import ImageParams
+    from reprise.training.params import ViewParams
 
 RATIO = (3 / 4, 4 / 3)  # aspect of crops (SimCLR, appendix A)
 JITTER_PROBABILITY = 0.8
@@ -58,9 +58,9 @@ def resolve_views(
     Raises:
         ManifestError: the suggestions lack a value that the user left open.
     """
-    from stages.contracts.errors import ManifestError
-    from stages.contracts.results import read_json
-    from stages.pretrain.params import ViewParams
+    from reprise.artifacts.results import read_json
+    from reprise.config.errors import ManifestError
+    from reprise.training.params import ViewParams
 
     defaults = read_json(suggested, fix="Run `dvc repro ingest` to write it again.")
     values = {}

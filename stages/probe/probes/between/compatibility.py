@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from stages.contracts.params import StrictModel
+from reprise.config.params import StrictModel
 from stages.probe.side import BetweenProbe, Examples, Side
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Compatibility(BetweenProbe):
 
     def compare(self, a: dict[str, Any], b: dict[str, Any]) -> dict[str, float | None]:
         """a's queries on b's gallery."""
-        from stages.measures.compatibility import nearest_example, nearest_mean
+        from reprise.measures.compatibility import nearest_example, nearest_mean
 
         if a["queries"].shape[1] != b["gallery"].shape[1]:
             return {"retrieval": None, "class_mean": None}
@@ -55,7 +55,7 @@ class Compatibility(BetweenProbe):
         """AC and AM, where all sides have equal dimensions and there are two or more."""
         import numpy as np
 
-        from stages.measures.compatibility import average_compatibility, average_matrix
+        from reprise.measures.compatibility import average_compatibility, average_matrix
 
         whole = {name: m for name, m in matrices.items() if len(m) > 1 and np.isfinite(m).all()}
         return {

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from stages.contracts.params import StrictModel
+from reprise.config.params import StrictModel
 from stages.probe.side import BetweenProbe, Examples, Side
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Matching(BetweenProbe):
         """Units of a in terms of units of b."""
         import numpy as np
 
-        from stages.measures import matching
+        from reprise.measures import matching
 
         c = matching.correlations(a, b)
         explained, used = matching.sparse_prediction(a, b, self.params.penalty)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from stages.contracts.params import StrictModel
+from reprise.config.params import StrictModel
 from stages.probe.side import BetweenProbe, Examples, Side
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Neighbourhood(BetweenProbe):
         """Neighbours of each scored image among the others, and the classifier's answers."""
         import numpy as np
 
-        from stages.measures.neighbours import classify, top_k
+        from reprise.measures.neighbours import classify, top_k
 
         n = len(side.test)
         _, rows = top_k(side.test, side.test, min(self.params.k + 1, n))
@@ -54,7 +54,7 @@ class Neighbourhood(BetweenProbe):
 
     def compare(self, a: dict[str, Any], b: dict[str, Any]) -> dict[str, float | None]:
         """One pair."""
-        from stages.measures.similarity import mutual_neighbours
+        from reprise.measures.similarity import mutual_neighbours
 
         found: dict[str, float | None] = {"mutual_knn": mutual_neighbours(a["near"], b["near"])}
         if a["answers"] is not None:

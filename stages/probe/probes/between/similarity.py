@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from stages.contracts.params import StrictModel
+from reprise.config.params import StrictModel
 from stages.probe.side import BetweenProbe, Examples, Side
 
 
@@ -28,7 +28,7 @@ class Similarity(BetweenProbe):
 
     def prepare(self, side: Side, examples: Examples) -> dict[str, Any]:
         """Centred features and the ranks of distances."""
-        from stages.measures import similarity
+        from reprise.measures import similarity
 
         return {
             "x": similarity.centred(side.test),
@@ -37,7 +37,7 @@ class Similarity(BetweenProbe):
 
     def compare(self, a: dict[str, Any], b: dict[str, Any]) -> dict[str, float | None]:
         """All four of one pair."""
-        from stages.measures import similarity
+        from reprise.measures import similarity
 
         return {
             "cka": similarity.linear_cka(a["x"], b["x"]),

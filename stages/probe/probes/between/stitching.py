@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from stages.contracts.params import StrictModel
+from reprise.config.params import StrictModel
 from stages.probe.side import BetweenProbe, Examples, Side
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Stitching(BetweenProbe):
 
     def prepare(self, side: Side, examples: Examples) -> dict[str, Any]:
         """Relative and absolute features of the scored images, and a classifier for each."""
-        from stages.measures.relative import RidgeClassifier, relative
+        from reprise.measures.relative import RidgeClassifier, relative
 
         known, scored = examples.train_labels >= 0, examples.test_labels >= 0
         labels, classes = examples.train_labels[known], len(examples.classes)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from stages.contracts.params import Seed, StrictModel
+from reprise.config.params import Seed, StrictModel
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.probe import Figure, Probe, ProbeResult
 
@@ -44,9 +44,9 @@ class Adversarial(Probe):
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Attack the scored images and compare the features."""
-        from stages.measures.invariance import apart, moved, normalised_distance
-        from stages.measures.similarity import debiased_cka
-        from stages.measures.statistics import bootstrap_mean
+        from reprise.measures.invariance import apart, moved, normalised_distance
+        from reprise.measures.similarity import debiased_cka
+        from reprise.measures.statistics import bootstrap_mean
         from stages.probe.image_data import ImageData
 
         assert isinstance(data, ImageData), "this probe belongs to a group of image_groups"

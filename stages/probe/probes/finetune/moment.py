@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from stages.contracts.params import Seed, StrictModel
+from reprise.config.params import Seed, StrictModel
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.fitting import may_choose
@@ -55,7 +55,7 @@ class Moment(Probe):
         """Train the head on train, choose on val, score test."""
         import torch
 
-        from stages.networks.moments import local_features
+        from reprise.networks.moments import local_features
         from stages.probe.image_data import ImageData
 
         assert isinstance(data, ImageData), "this probe belongs to a group of image_groups"
@@ -118,7 +118,7 @@ class Moment(Probe):
         import torch
         from torch import nn
 
-        from stages.networks.moments import MomentHead, Standardise
+        from reprise.networks.moments import MomentHead, Standardise
 
         n, batch = len(target), self.params.batch_size
         first = second = torch.zeros(())

@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from stages.contracts.params import StrictModel
+from reprise.config.params import StrictModel
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.probe import Figure, Probe, ProbeResult
 
@@ -30,7 +30,7 @@ class Intrinsic(Probe):
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Distances once for all images, once for half of them."""
-        from stages.measures import intrinsic
+        from reprise.measures import intrinsic
 
         chosen = data.choose("train", self.params.rows)
         features = data.features("train", BACKBONE)[chosen]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from stages.contracts.params import StrictModel
+from reprise.config.params import StrictModel
 from stages.probe.data import ProbeData
 from stages.probe.probe import Figure, Probe, ProbeResult
 
@@ -28,8 +28,8 @@ class Invariance(Probe):
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Distances under each change over distances between images."""
-        from stages.measures import invariance
-        from stages.measures.statistics import bootstrap_mean
+        from reprise.measures import invariance
+        from reprise.measures.statistics import bootstrap_mean
 
         part, features = data.augmented()
         original = features.pop(ORIGINAL)

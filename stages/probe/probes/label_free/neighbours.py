@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from stages.contracts.params import StrictModel
+from reprise.config.params import StrictModel
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.probe import Probe, ProbeResult
 
@@ -30,7 +30,7 @@ class Neighbours(Probe):
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Queries from test, neighbours from train."""
-        from stages.measures.neighbours import top_k
+        from reprise.measures.neighbours import top_k
 
         bank, test = data.part("train").keys, data.part(data.test).keys
         if len(bank) == 0:

@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from stages.contracts.params import StrictModel
+from reprise.config.params import StrictModel
 from stages.probe.data import ProbeData
 from stages.probe.probe import Figure, Probe, ProbeResult
 
@@ -31,7 +31,7 @@ class Relations(Probe):
 
     def run(self, data: ProbeData) -> ProbeResult:
         """All copies of all images, related by image."""
-        from stages.measures.relations import relation_alignment
+        from reprise.measures.relations import relation_alignment
 
         part, features = data.augmented()
         x = np.concatenate(list(features.values()))

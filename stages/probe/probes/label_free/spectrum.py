@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from stages.contracts.params import StrictModel
+from reprise.config.params import StrictModel
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.probe import Figure, Probe, ProbeResult
 
@@ -28,7 +28,7 @@ class Spectrum(Probe):
 
     def run(self, data: ProbeData) -> ProbeResult:
         """One pass over the training features."""
-        from stages.measures.spectrum import collapse, spectrum
+        from reprise.measures.spectrum import collapse, spectrum
 
         x = data.features("train", BACKBONE)[data.choose("train", self.params.rows)]
         if len(x) == 0:

@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from stages.contracts.params import Seed, StrictModel
+from reprise.config.params import Seed, StrictModel
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.probe import Probe, ProbeResult
@@ -37,8 +37,8 @@ class Clusters(Probe):
         """Centres from train, agreement on test."""
         import faiss
 
-        from stages.measures.clustering import agreement
-        from stages.measures.prototypes import unit
+        from reprise.measures.cluster_quality import agreement
+        from reprise.measures.prototypes import unit
 
         train, test = data.part("train"), data.part(data.test)
         classes = len(np.unique(train.labels[train.labelled]))

@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from stages.contracts.params import Seed, StrictModel
+from reprise.config.params import Seed, StrictModel
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.probe import Probe, ProbeResult
@@ -36,7 +36,7 @@ class FewShot(Probe):
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Support from train, answers on test."""
-        from stages.measures.prototypes import class_means, nearest
+        from reprise.measures.prototypes import class_means, nearest
 
         train, x = scoring.labelled(data, "train", BACKBONE)
         test, queries = scoring.labelled(data, data.test, BACKBONE)

@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from stages.contracts.params import Probability, Seed, StrictModel
+from reprise.config.params import Probability, Seed, StrictModel
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.fitting import may_choose
@@ -49,7 +49,7 @@ class Gacil(Probe):
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Choose gamma, then learn the phases and score the classes seen after each."""
-        from stages.measures.analytic import IncrementalRidge, joint
+        from reprise.measures.analytic import IncrementalRidge, joint
 
         train, x = scoring.labelled(data, "train", BACKBONE)
         val, x_val = scoring.labelled(data, "val", BACKBONE)
@@ -113,6 +113,6 @@ class Gacil(Probe):
 
 def _widened(x: np.ndarray, layer: np.ndarray) -> np.ndarray:
     """(n, width) float64: length one, random directions, negative ones cut off."""
-    from stages.measures.prototypes import unit
+    from reprise.measures.prototypes import unit
 
     return np.maximum(unit(x) @ layer, 0.0)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from stages.contracts.params import StrictModel
+from reprise.config.params import StrictModel
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.probe import Probe, ProbeResult
@@ -58,6 +58,6 @@ class Knn(Probe):
     def _classify(
         self, queries: np.ndarray, bank: np.ndarray, labels: np.ndarray, data: ProbeData
     ) -> tuple[np.ndarray, np.ndarray]:
-        from stages.measures.neighbours import classify
+        from reprise.measures.neighbours import classify
 
         return classify(queries, bank, labels, len(data.classes), self.params.k, self.params.temperature, data.device)

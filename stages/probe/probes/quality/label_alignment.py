@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from stages.contracts.params import StrictModel
+from reprise.config.params import StrictModel
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.probe import Figure, Probe, ProbeResult
@@ -31,7 +31,7 @@ class LabelAlignment(Probe):
 
     def run(self, data: ProbeData) -> ProbeResult:
         """The labelled images that are scored."""
-        from stages.measures.relations import relation_alignment
+        from reprise.measures.relations import relation_alignment
 
         part, x = scoring.labelled(data, data.test, BACKBONE)
         labels, x = part.labels[: self.params.rows], x[: self.params.rows]

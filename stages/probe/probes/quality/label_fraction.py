@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from stages.contracts.params import Seed
+from reprise.config.params import Seed
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.fitting import PenaltyParams, fit
@@ -40,7 +40,7 @@ class LabelFraction(Probe):
         """Fit on each draw from train, choose on val, score test."""
         import torch
 
-        from stages.measures.linear import Problem
+        from reprise.measures.linear import Problem
 
         train, x = scoring.labelled(data, "train", BACKBONE)
         val, x_val = scoring.labelled(data, "val", BACKBONE)

@@ -29,7 +29,7 @@ class Linear(Probe):
         """Fit on train, choose on val, score test; one classifier a tap."""
         import torch
 
-        from stages.measures.linear import Problem
+        from reprise.measures.linear import Problem
 
         protocol = {
             **scoring.counts_note(data),

@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from stages.contracts.params import StrictModel
+from reprise.config.params import StrictModel
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.probe import Figure, Probe, ProbeResult
@@ -44,7 +44,7 @@ class Matryoshka(Probe):
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Train is bank and gallery, test asks."""
-        from stages.measures.neighbours import classify
+        from reprise.measures.neighbours import classify
 
         bank, x = scoring.labelled(data, "train", BACKBONE)
         test, queries = scoring.labelled(data, data.test, BACKBONE)
@@ -74,8 +74,8 @@ class Matryoshka(Probe):
 
     def _funnel(self, data: ProbeData, widths: list[int], metrics: dict[str, Figure], protocol: dict[str, str]) -> None:
         """Retrieval by steps against all dimensions at once."""
-        from stages.measures.retrieval import average_precision, funnel, rankings
-        from stages.measures.statistics import bootstrap_mean
+        from reprise.measures.retrieval import average_precision, funnel, rankings
+        from reprise.measures.statistics import bootstrap_mean
 
         gallery, rows = scoring.labelled(data, "train", BACKBONE)
         test = data.part(data.test)

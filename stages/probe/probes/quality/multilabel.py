@@ -30,9 +30,9 @@ class Multilabel(Probe):
         """Fit on train, choose on val, score test."""
         import torch
 
-        from stages.measures.linear import Classifier, Problem
-        from stages.measures.multilabel import average_precision
-        from stages.measures.statistics import bootstrap
+        from reprise.measures.linear import Classifier, Problem
+        from reprise.measures.multilabel import average_precision
+        from reprise.measures.statistics import bootstrap
 
         names = data.targets.attributes
         if not names or data.test == "train":
@@ -106,7 +106,7 @@ def _both(values: np.ndarray) -> np.ndarray:
 
 def _precisions(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """(c,) average precision of each column over its known rows; NaN without a positive one."""
-    from stages.measures.multilabel import average_precision
+    from reprise.measures.multilabel import average_precision
 
     found = []
     for s, y in zip(scores.T, truth.T, strict=True):

@@ -22,7 +22,7 @@ class Prototype(Probe):
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Means from train, answers on test."""
-        from stages.measures.prototypes import class_means, nearest
+        from reprise.measures.prototypes import class_means, nearest
 
         train, x = scoring.labelled(data, "train", BACKBONE)
         test, queries = scoring.labelled(data, data.test, BACKBONE)

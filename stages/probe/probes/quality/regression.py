@@ -29,8 +29,8 @@ class Regression(Probe):
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Fit on train, choose on val, score test."""
-        from stages.measures.multilabel import r_squared, ridge_path
-        from stages.measures.statistics import bootstrap, bootstrap_mean
+        from reprise.measures.multilabel import r_squared, ridge_path
+        from reprise.measures.statistics import bootstrap, bootstrap_mean
 
         names = data.targets.quantities
         if not names or data.test == "train":

@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from stages.contracts.params import StrictModel
+from reprise.config.params import StrictModel
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.probe import Figure, Part, Probe, ProbeResult
@@ -35,8 +35,8 @@ class Retrieval(Probe):
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Rank train for each query of test."""
-        from stages.measures.retrieval import average_precision, hit, rankings
-        from stages.measures.statistics import bootstrap_mean
+        from reprise.measures.retrieval import average_precision, hit, rankings
+        from reprise.measures.statistics import bootstrap_mean
 
         gallery, rows = scoring.labelled(data, "train", BACKBONE)
         test = data.part(data.test)

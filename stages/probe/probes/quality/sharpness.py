@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from stages.contracts.params import StrictModel
+from reprise.config.params import StrictModel
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.probe import Figure, Probe, ProbeResult
@@ -32,7 +32,7 @@ class Sharpness(Probe):
 
     def run(self, data: ProbeData) -> ProbeResult:
         """The labelled images that are scored, all pairs of them."""
-        from stages.measures.intrinsic import label_sharpness
+        from reprise.measures.intrinsic import label_sharpness
 
         part, x = scoring.labelled(data, data.test, BACKBONE)
         labels, x = part.labels[: self.params.rows], x[: self.params.rows]

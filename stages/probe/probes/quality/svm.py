@@ -35,7 +35,7 @@ class Svm(Probe):
         """Fit on train, choose on val, score test."""
         import torch
 
-        from stages.measures.linear import Problem
+        from reprise.measures.linear import Problem
 
         train, x = scoring.labelled(data, "train", BACKBONE)
         val, x_val = scoring.labelled(data, "val", BACKBONE)
@@ -62,6 +62,6 @@ class Svm(Probe):
         return ProbeResult(metrics, protocol, scoring.predictions(test, predicted, margins.max(axis=1), data.classes))
 
     def _prepared(self, x: np.ndarray) -> np.ndarray:
-        from stages.measures.prototypes import unit
+        from reprise.measures.prototypes import unit
 
         return unit(np.sign(x) * np.abs(x) ** self.params.power).astype(np.float32)

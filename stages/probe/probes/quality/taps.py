@@ -31,8 +31,8 @@ class Taps(Probe):
         """One classifier a tap; differences image by image."""
         import torch
 
-        from stages.measures.linear import Problem
-        from stages.measures.statistics import bootstrap_mean
+        from reprise.measures.linear import Problem
+        from reprise.measures.statistics import bootstrap_mean
 
         if len(data.taps) == 1:
             return ProbeResult({}, {"note": f"not run: {BACKBONE} is the only tap, this method has no projector"})

@@ -1,0 +1,1 @@
+"""The command line: parse, call one function, print. Never a decision about the graph."""

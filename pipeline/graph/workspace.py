@@ -1,0 +1,108 @@
+"""One run at a time in a folder, and what a killed DVC left there put right."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.graph.lock_file import set_aside_unreadable_lock
+from pipeline.processes.processes import is_running
+from reprise.config.errors import WorkspaceBusyError
+from reprise.storage.atomic import atomic_file, explained_storage
+
+STATE = Path(".reprise")
+RUN_LOCK = STATE / "repro.lock"
+DVC_LOCK = Path(".dvc/tmp/lock")  # held by DVC except while a stage's command runs: dvc/lock.py
+RWLOCK = Path(".dvc/tmp/rwlock")  # who reads and writes which path, by PID: dvc/rwlock.py
+Say = Callable[[str], None]
+
+
+@contextmanager
+def exclusive(root: Path, *, wait: bool, say: Say) -> Iterator[None]:
+    """Hold the folder's run lock; the kernel gives it back however this process ends.
+
+    Args:
+        wait: wait for the other run instead of giving up.
+
+    Raises:
+        WorkspaceBusyError: another run holds it and `wait` is false.
+    """
+    path = root / RUN_LOCK
+    with explained_storage(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = (
+                os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip() or "a process that is just starting"
+            )
+            if not wait:
+                raise WorkspaceBusyError(
+                    "another run works in this folder",
+                    where=path,
+                    found=holder,
+                    fix="Wait until it ends, or let this one wait for it: `reprise repro --wait`.",
+                ) from error
+            say(f"waiting for another run in this folder: {holder}")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def dvc_at_rest(root: Path) -> Iterator[None]:
+    """Hold DVC's own lock, so that no DVC writes dvc.lock or its notes meanwhile; waits for it."""
+    path = root / DVC_LOCK
+    with explained_storage(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def mend(root: Path, say: Say) -> None:
+    """Put right what a kill may have left: an unreadable dvc.lock, DVC's notes about dead processes."""
+    with dvc_at_rest(root):
+        aside = set_aside_unreadable_lock(root)
+        if aside:
+            say(f"dvc.lock was unreadable and is now {aside.name}; results come back from DVC's run-cache")
+        _clear_dead_owners(root / RWLOCK, say)
+
+
+def _clear_dead_owners(path: Path, say: Say) -> None:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return
+    try:
+        notes = json.loads(text)
+        writers = dict(notes.get("write", {}))
+        readers = {name: list(owners) for name, owners in notes.get("read", {}).items()}
+        owners = {
+            owner["pid"]: owner for owner in [*writers.values(), *(o for group in readers.values() for o in group)]
+        }
+        living = {pid for pid in owners if is_running(int(pid), "dvc")}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        path.unlink()
+        say(f"{path.name} of DVC was unreadable after a kill and is removed")
+        return
+    if len(living) == len(owners):
+        return
+    kept_writers = {name: owner for name, owner in writers.items() if owner["pid"] in living}
+    kept_readers = {name: [o for o in group if o["pid"] in living] for name, group in readers.items()}
+    with atomic_file(path, "w") as file:
+        json.dump({"write": kept_writers, "read": {k: v for k, v in kept_readers.items() if v}}, file)
+    gone = ", ".join(str(pid) for pid in sorted(set(owners) - living))
+    say(f"cleared stale locks of ended processes ({gone})")

@@ -1,0 +1,1 @@
+"""Sweeps: plans of parameter changes, their runner, their report. Never Prefect."""

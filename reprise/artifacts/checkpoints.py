@@ -1,0 +1,112 @@
+"""Checkpoints: a tree of dictionaries, lists, numbers, strings and arrays in one safetensors file, without pickle.
+
+Arrays become tensors of the file; the tree around them is JSON in its header. Written atomically; the last two
+are kept, so a damaged newest one costs one interval.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save
+
+from reprise.config.errors import CheckpointError
+from reprise.storage.atomic import atomic_file
+
+KEPT = 2
+_NAME = re.compile(r"^step-(\d{9})\.safetensors$")
+
+
+def save_checkpoint(folder: Path, step: int, tree: dict[str, Any]) -> Path:
+    """Write the state after `step` steps and drop all but the last two."""
+    arrays: dict[str, np.ndarray] = {}
+    header = json.dumps(_pack(tree, arrays), allow_nan=False)
+    path = folder / f"step-{step:09d}.safetensors"
+    with atomic_file(path) as file:
+        file.write(save(arrays, metadata={"tree": header}))
+    for old in _found(folder)[:-KEPT]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def latest_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """The newest readable state, or None. A damaged one is named on stderr and passed over."""
+    for path in reversed(_found(folder)):
+        try:
+            return load_checkpoint(path)
+        except CheckpointError as error:
+            print(f"passing over a damaged checkpoint: {error}", file=sys.stderr, flush=True)
+    return None
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read one checkpoint.
+
+    Raises:
+        CheckpointError: truncated, foreign or of another form.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = (file.metadata() or {}).get("tree")
+            if header is None:
+                raise CheckpointError(
+                    "this file is no checkpoint of Reprise",
+                    where=path,
+                    found="a safetensors file without a state tree",
+                    fix="Remove it; training goes on from the one before.",
+                )
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        tree = _unpack(json.loads(header), arrays)
+        if not isinstance(tree, dict):
+            raise ValueError("the state tree is no mapping")
+        return tree
+    except CheckpointError:
+        raise
+    except Exception as error:  # a foreign file may hold any types, names and depths
+        raise CheckpointError(
+            "the checkpoint is unreadable",
+            where=path,
+            found=error,
+            fix="Remove it; training goes on from the one before.",
+        ) from error
+
+
+def _found(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.glob("step-*.safetensors") if _NAME.match(p.name))
+
+
+def _pack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    if isinstance(value, np.ndarray):
+        name = f"a{len(arrays):06d}"
+        arrays[name] = np.ascontiguousarray(value)
+        return {"array": name, "shape": list(value.shape)}
+    if isinstance(value, dict):
+        return {"dict": [[_pack(k, arrays), _pack(v, arrays)] for k, v in value.items()]}
+    if isinstance(value, list | tuple):
+        return {"list": [_pack(v, arrays) for v in value]}
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return {"value": value}
+    raise CheckpointError(
+        "a checkpoint holds only numbers, strings, arrays, lists and dictionaries",
+        where="training state",
+        found=type(value).__name__,
+        fix="Keep such state out of state_dict().",
+    )
+
+
+def _unpack(packed: Any, arrays: dict[str, np.ndarray]) -> Any:
+    if "array" in packed:
+        return arrays[packed["array"]].reshape(packed["shape"])
+    if "dict" in packed:
+        return {_unpack(k, arrays): _unpack(v, arrays) for k, v in packed["dict"]}
+    if "list" in packed:
+        return [_unpack(v, arrays) for v in packed["list"]]
+    return packed["value"]

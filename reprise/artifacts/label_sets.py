@@ -1,0 +1,100 @@
+"""Pseudo-labels: one row a training image. A null cluster means "no label": the image stands for itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from reprise.artifacts.tables import read_table, write_table
+from reprise.config.errors import PseudoLabelError
+
+FILE = "pseudo_labels.parquet"
+SCHEMA = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("cluster", pa.int32(), nullable=True),
+        pa.field("distance", pa.float32(), nullable=True),  # to the cluster's centre, in the feature's units
+        pa.field("confidence", pa.float32(), nullable=True),  # in [0, 1], the miner says how
+        pa.field("round", pa.int32(), nullable=False),
+    ]
+)
+_FIX = "Run `dvc repro mine` to write it again."
+NO_LABEL = -1  # stands for null in arrays
+
+
+def write_pseudo_labels(path: str | Path, table: pa.Table) -> None:
+    """Write rows sorted by key."""
+    table = table.select(SCHEMA.names).cast(SCHEMA).sort_by("key")
+    keys = table["key"].to_pylist()
+    if len(set(keys)) != len(keys):
+        raise PseudoLabelError(
+            "keys must be unique", where=path, found=f"{len(keys) - len(set(keys))} repeated", fix=_FIX
+        )
+    write_table(path, table)
+
+
+def read_pseudo_labels(path: str | Path) -> pa.Table:
+    """Read and check a pseudo-label file.
+
+    Raises:
+        PseudoLabelError: missing, damaged, of another schema, with a negative cluster, or a confidence outside of
+            [0, 1].
+    """
+    table = read_table(path, SCHEMA, PseudoLabelError, _FIX)
+    clusters = table["cluster"].drop_null().to_numpy()
+    if len(clusters) and clusters.min() < 0:
+        raise PseudoLabelError("clusters are numbered from 0", where=path, found=int(clusters.min()), fix=_FIX)
+    confidences = table["confidence"].drop_null().to_numpy()
+    if not ((confidences >= 0) & (confidences <= 1)).all():  # NaN is neither
+        raise PseudoLabelError(
+            "confidences lie between 0 and 1",
+            where=path,
+            found=f"{confidences.min()} to {confidences.max()}",
+            fix=_FIX,
+        )
+    return table
+
+
+def clusters_for(table: pa.Table, keys: np.ndarray, path: str | Path) -> np.ndarray:
+    """Cluster of each key, joined by key; `NO_LABEL` (-1) where the table has none.
+
+    Args:
+        keys: (n,) strings.
+
+    Returns:
+        (n,) int64.
+
+    Raises:
+        PseudoLabelError: the table names images that are not among `keys` (another data set's labels).
+    """
+    known = {
+        k: -1 if c is None else c for k, c in zip(table["key"].to_pylist(), table["cluster"].to_pylist(), strict=True)
+    }
+    foreign = known.keys() - set(keys.tolist())
+    if foreign:
+        raise PseudoLabelError(
+            "the labels belong to other images",
+            where=path,
+            found=f"{len(foreign)} unknown keys, such as {min(foreign)}",
+            fix=_FIX,
+        )
+    return np.fromiter((known.get(k, NO_LABEL) for k in keys.tolist()), dtype=np.int64, count=len(keys))
+
+
+def confidences_for(table: pa.Table, keys: np.ndarray) -> np.ndarray:
+    """Confidence of each key, joined by key, for methods that weigh by it: (n,) float32 in [0, 1].
+
+    0, not sure at all, where the table has no such key, or the image no label or no confidence.
+
+    Args:
+        keys: (n,) strings.
+    """
+    known = {
+        key: 0.0 if cluster is None or confidence is None else confidence
+        for key, cluster, confidence in zip(
+            table["key"].to_pylist(), table["cluster"].to_pylist(), table["confidence"].to_pylist(), strict=True
+        )
+    }
+    return np.fromiter((known.get(key, 0.0) for key in keys.tolist()), dtype=np.float32, count=len(keys))

@@ -1,0 +1,94 @@
+"""The manifest: one row an image, sorted by key; and the quarantine: one row a file that was refused.
+
+`key` is the first 24 hexadecimal digits of the SHA-256 of the file's bytes, so it does not depend on names
+or listing order. `path`, `offset` and `bytes` locate the encoded image: a loose file (offset 0) or a member
+of a plain tar that ingest wrote.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from reprise.artifacts.tables import read_table, write_table
+from reprise.config.errors import ManifestError
+
+KEY_DIGITS = 24
+SPLITS = ("train", "val", "test")
+MANIFEST = Path("data/ingest/manifest.parquet")
+QUARANTINE = Path("data/ingest/quarantine.parquet")
+DATASET = Path("data/ingest/dataset.json")
+
+MANIFEST_SCHEMA = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("label", pa.string(), nullable=True),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("channels", pa.int8(), nullable=False),
+        pa.field("format", pa.string(), nullable=False),  # JPEG, PNG, WEBP, BMP, TIFF, GIF
+        pa.field(
+            "plain", pa.bool_(), nullable=False
+        ),  # any decoder shows the same pixels: 8-bit grey or RGB, upright, one frame
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("group", pa.string(), nullable=True),
+    ]
+)
+QUARANTINE_SCHEMA = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),  # as found; undecodable bytes escaped as \xNN
+        pa.field("reason", pa.string(), nullable=False),  # a short code: empty, truncated, duplicate, ...
+        pa.field("detail", pa.string(), nullable=False),  # a sentence
+        pa.field("sha256", pa.string(), nullable=True),
+    ]
+)
+_FIX = "Run `dvc repro ingest` to write it again."
+
+
+def write_manifest(path: str | Path, table: pa.Table) -> None:
+    """Write rows sorted by key.
+
+    Raises:
+        ManifestError: repeated keys, or a split that is not train, val or test.
+    """
+    table = table.select(MANIFEST_SCHEMA.names).cast(MANIFEST_SCHEMA).sort_by("key")
+    _check(table, path)
+    write_table(path, table)
+
+
+def read_manifest(path: str | Path = MANIFEST, columns: list[str] | None = None) -> pa.Table:
+    """Read and check a manifest; rows are sorted by key.
+
+    Raises:
+        ManifestError: missing, damaged, of another schema, repeated keys, unknown split.
+    """
+    table = read_table(path, MANIFEST_SCHEMA, ManifestError, _FIX, columns)
+    _check(table, path)
+    return table
+
+
+def write_quarantine(path: str | Path, table: pa.Table) -> None:
+    """Write the refused files, sorted by path and reason."""
+    write_table(path, table.cast(QUARANTINE_SCHEMA).sort_by([("path", "ascending"), ("reason", "ascending")]))
+
+
+def read_quarantine(path: str | Path = QUARANTINE) -> pa.Table:
+    """Read and check a quarantine table."""
+    return read_table(path, QUARANTINE_SCHEMA, ManifestError, _FIX)
+
+
+def _check(table: pa.Table, path: str | Path) -> None:
+    if "key" in table.column_names:
+        repeated = table.num_rows - pc.count_distinct(table["key"]).as_py()
+        if repeated:
+            raise ManifestError("keys must be unique", where=path, found=f"{repeated} repeated keys", fix=_FIX)
+    if "split" in table.column_names:
+        unknown = sorted(set(table["split"].unique().to_pylist()) - set(SPLITS))
+        if unknown:
+            raise ManifestError("splits are train, val and test", where=path, found=", ".join(unknown), fix=_FIX)

@@ -1,0 +1,74 @@
+"""Results of probes: flat metrics with intervals, and per-example predictions.
+
+A probe's folder holds `metrics.json` ({probe: {metric: {"value", "low", "high", "n"}}}; low and high may be
+null) and, per probe that classifies, `predictions-<probe>.parquet` on the test split.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from reprise.artifacts.tables import read_table, write_table
+from reprise.config.errors import ResultError
+from reprise.storage.atomic import write_json
+
+METRICS = "metrics.json"
+PREDICTIONS_SCHEMA = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("label", pa.string(), nullable=False),
+        pa.field("predicted", pa.string(), nullable=False),
+        pa.field("correct", pa.bool_(), nullable=False),
+        pa.field("score", pa.float32(), nullable=True),  # of the predicted class, if the probe has one
+        pa.field("group", pa.string(), nullable=True),
+    ]
+)
+_FIX = "Run `dvc repro probe` to write it again."
+
+
+def write_metrics(path: str | Path, metrics: dict[str, dict[str, dict[str, Any]]]) -> None:
+    """Write {probe: {metric: {"value", "low", "high", "n"}}} after checking that every value is a finite number.
+
+    Raises:
+        ResultError: a value is NaN, infinite or not a number.
+    """
+    for probe, figures in metrics.items():
+        for metric, figure in figures.items():
+            value = figure.get("value")
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise ResultError(
+                    f"metric '{probe}.{metric}' must be a finite number",
+                    where=path,
+                    found=value,
+                    fix="Look at the embedding of this run: it may have collapsed.",
+                )
+    write_json(path, metrics)
+
+
+def read_json(path: str | Path, fix: str = _FIX) -> Any:
+    """Read a JSON artifact.
+
+    Raises:
+        ResultError: missing or not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ResultError("the file is missing", where=path, found=error.strerror, fix=fix) from error
+    except ValueError as error:
+        raise ResultError("the file is not JSON", where=path, found=error, fix=fix) from error
+
+
+def write_predictions(path: str | Path, table: pa.Table) -> None:
+    """Write per-example predictions sorted by key."""
+    write_table(path, table.select(PREDICTIONS_SCHEMA.names).cast(PREDICTIONS_SCHEMA).sort_by("key"))
+
+
+def read_predictions(path: str | Path) -> pa.Table:
+    """Read and check per-example predictions."""
+    return read_table(path, PREDICTIONS_SCHEMA, ResultError, _FIX)

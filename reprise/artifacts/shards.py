@@ -1,0 +1,173 @@
+"""Shards: plain WebDataset tars and an index of byte offsets.
+
+Tars are `<split>-%06d.tar` with members `<key>.<ext>` and `<key>.json`.
+
+The index makes the order ours: any image is one `pread`. Everything stored is plain (contracts/images.py) and
+holds no labels. A truncated or exchanged shard is an error that names it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from reprise.artifacts.tables import read_table, write_table
+from reprise.config.errors import ShardError
+
+DIRECTORY = Path("data/shards")
+INDEX = "index.parquet"
+INDEX_SCHEMA = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("shard", pa.string(), nullable=False),  # file name
+        pa.field("offset", pa.int64(), nullable=False),  # of the image's first byte in the tar
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("ext", pa.string(), nullable=False),  # jpg, png, webp
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("channels", pa.int8(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),  # of the stored bytes
+        pa.field("group", pa.string(), nullable=True),
+    ]
+)
+_FIX = "Run `dvc repro shard` to write it again (`dvc checkout data/shards.dvc` restores a cached copy)."
+
+
+def write_index(path: str | Path, table: pa.Table) -> None:
+    """Write the index sorted by split and key."""
+    write_table(
+        path,
+        table.select(INDEX_SCHEMA.names).cast(INDEX_SCHEMA).sort_by([("split", "ascending"), ("key", "ascending")]),
+    )
+
+
+class Shards:
+    """Random access to all images of a shards folder; safe to share between threads.
+
+    Attributes:
+        directory: where the tars are. fingerprint: SHA-256 of the index, so of everything below it.
+        keys, splits, groups: (n,) object arrays (groups may hold None). widths, heights, channels: (n,) int64.
+    """
+
+    def __init__(self, directory: str | Path, table: pa.Table, fingerprint: str) -> None:
+        self.directory, self.fingerprint = Path(directory), fingerprint
+        self.keys, self.splits, self.groups = (_objects(table[name]) for name in ("key", "split", "group"))
+        self.widths, self.heights, self.channels = (
+            table[name].to_numpy().astype(np.int64) for name in ("width", "height", "channels")
+        )
+        self._shards, self._sha256 = table["shard"].to_pylist(), table["sha256"].to_pylist()
+        self._offsets, self._bytes = table["offset"].to_pylist(), table["bytes"].to_pylist()
+        self._descriptors: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, directory: str | Path = DIRECTORY) -> Shards:
+        """Open a folder of shards.
+
+        Raises:
+            ShardError: the index is missing or damaged, or a shard is missing or shorter than the index says.
+        """
+        path = Path(directory) / INDEX
+        table = read_table(path, INDEX_SCHEMA, ShardError, _FIX)
+        shards = cls(directory, table, hashlib.sha256(path.read_bytes()).hexdigest())
+        shards._check_sizes()
+        return shards
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def rows(self, split: str | None = None) -> np.ndarray:
+        """Row numbers of a split (of all splits for None), (m,) int64, in key order within each split."""
+        return np.arange(len(self)) if split is None else np.flatnonzero(self.splits == split)
+
+    def read(self, row: int) -> bytes:
+        """The encoded image of a row.
+
+        Raises:
+            ShardError: the shard cannot be read or ends too early.
+        """
+        name, size = self._shards[row], self._bytes[row]
+        try:
+            data = os.pread(self._descriptor(name), size, self._offsets[row])
+        except OSError as error:
+            raise ShardError(
+                "a shard cannot be read", where=self.directory / name, found=error.strerror, fix=_FIX
+            ) from error
+        if len(data) != size:
+            raise ShardError(
+                "a shard is truncated",
+                where=self.directory / name,
+                found=f"{len(data)} of {size} bytes at {self._offsets[row]}",
+                fix=_FIX,
+            )
+        return data
+
+    def verify(self) -> None:
+        """Hold every image against its hash.
+
+        Raises:
+            ShardError: naming the first shard and key whose bytes differ.
+        """
+        for row in np.lexsort((self._offsets, self._shards)).tolist():
+            if hashlib.sha256(self.read(row)).hexdigest() != self._sha256[row]:
+                raise ShardError(
+                    "a shard does not hold what was written",
+                    where=self.directory / self._shards[row],
+                    found=f"other bytes at key {self.keys[row]}",
+                    fix=_FIX,
+                )
+
+    def close(self) -> None:
+        """Close the shards; reading opens them again."""
+        with self._lock:
+            for descriptor in self._descriptors.values():
+                os.close(descriptor)
+            self._descriptors.clear()
+
+    def __getstate__(self) -> dict[str, object]:
+        return {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_descriptors")}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock(), _descriptors={})
+
+    def __del__(self) -> None:
+        if hasattr(self, "_lock"):
+            self.close()
+
+    def _descriptor(self, name: str) -> int:
+        with self._lock:
+            if name not in self._descriptors:
+                self._descriptors[name] = os.open(self.directory / name, os.O_RDONLY | os.O_CLOEXEC)
+            return self._descriptors[name]
+
+    def _check_sizes(self) -> None:
+        needed: dict[str, int] = {}
+        for name, offset, size in zip(self._shards, self._offsets, self._bytes, strict=True):
+            if "/" in name or name.startswith("."):
+                raise ShardError(
+                    "the index names a file outside its folder", where=self.directory / INDEX, found=name, fix=_FIX
+                )
+            needed[name] = max(needed.get(name, 0), offset + size)
+        for name, size in sorted(needed.items()):
+            path = self.directory / name
+            if not path.is_file():
+                raise ShardError("a shard is missing", where=path, found="no such file", fix=_FIX)
+            if path.stat().st_size < size:
+                raise ShardError(
+                    "a shard is truncated",
+                    where=path,
+                    found=f"{path.stat().st_size} bytes, at least {size} are needed",
+                    fix=_FIX,
+                )
+
+
+def _objects(column: pa.ChunkedArray) -> np.ndarray:
+    values = np.empty(len(column), dtype=object)
+    values[:] = column.to_pylist()
+    return values

@@ -1,0 +1,74 @@
+"""Parquet tables with a checked schema: deterministic bytes out, a clear sentence for whatever comes in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reprise.config.errors import RepriseError
+from reprise.storage.atomic import atomic_file
+
+
+def write_table(path: str | Path, table: pa.Table) -> None:
+    """Write Parquet atomically; the same table gives the same bytes (no timestamps, fixed compression)."""
+    with atomic_file(path) as file:
+        pq.write_table(table, file, compression="zstd", version="2.6", use_dictionary=True, write_statistics=True)
+
+
+def read_table(
+    path: str | Path,
+    schema: pa.Schema,
+    error: type[RepriseError],
+    fix: str,
+    columns: list[str] | None = None,
+    exact: bool = True,
+) -> pa.Table:
+    """Read Parquet and hold it against `schema`.
+
+    Args:
+        schema: columns that must be there, with these types and nullability.
+        error: the error class to raise.
+        fix: what the reader of the message should do.
+        columns: read only these.
+        exact: refuse further columns.
+
+    Raises:
+        error: missing or truncated file, missing, unexpected or wrongly typed column, null where none may be.
+    """
+    path = Path(path)
+    try:
+        found = pq.read_schema(path)
+    except (OSError, pa.ArrowException) as problem:
+        what = "the file is missing" if not path.exists() else "the file is not readable Parquet"
+        raise error(what, where=path, found=str(problem).splitlines()[0], fix=fix) from problem
+    for field in schema:
+        if field.name not in found.names:
+            raise error(
+                f"column '{field.name}' is missing", where=path, found=f"columns {', '.join(found.names)}", fix=fix
+            )
+        if found.field(field.name).type != field.type:
+            raise error(
+                f"column '{field.name}' must be {field.type}",
+                where=path,
+                found=str(found.field(field.name).type),
+                fix=fix,
+            )
+    extra = [n for n in found.names if n not in schema.names]
+    if exact and extra:
+        raise error(f"unexpected column '{extra[0]}'", where=path, found=f"columns {', '.join(found.names)}", fix=fix)
+    try:
+        with pq.ParquetFile(path) as file:  # pq.read_table imports pandas
+            table = file.read(columns=columns)
+    except (OSError, pa.ArrowException) as problem:
+        raise error("the file is damaged", where=path, found=str(problem).splitlines()[0], fix=fix) from problem
+    for field in schema:
+        if not field.nullable and field.name in table.column_names and table[field.name].null_count:
+            raise error(
+                f"column '{field.name}' must have no empty values",
+                where=path,
+                found=f"{table[field.name].null_count} empty",
+                fix=fix,
+            )
+    return table

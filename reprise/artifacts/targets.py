@@ -1,0 +1,151 @@
+"""Targets beside the class label: `targets.csv` in the project's folder, a row an image, a column a target.
+
+    image,smiling,age
+    cats/0017.jpg,1,3.5
+    cats/0018.jpg,0,
+
+`image` is the end of the image's path (as much of it as makes it unique), or a column `key` holds the manifest's keys.
+Every further column is a target: numbers, empty where unknown. A column of nothing but 0 and 1 is an attribute (an
+image may have several: multi-label), any other a quantity (regression). The file always exists, since the graph depends
+on it; without rows there are no targets.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from reprise.config.errors import ManifestError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TARGETS = Path("targets.csv")
+_NAME = re.compile(r"^[a-z][a-z0-9_]{0,47}$")
+_BY = ("key", "image")
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Targets of the images of a manifest, in its order.
+
+    Attributes:
+        values: column -> (n,) float64, NaN where unknown, in the file's order of columns.
+        unmatched: rows of the file that name no image of the manifest (refused, or a duplicate).
+    """
+
+    values: dict[str, np.ndarray]
+    unmatched: int
+
+    @property
+    def attributes(self) -> list[str]:
+        """Columns of nothing but 0 and 1."""
+        return [name for name, column in self.values.items() if np.isin(column[~np.isnan(column)], (0, 1)).all()]
+
+    @property
+    def quantities(self) -> list[str]:
+        """All others."""
+        return [name for name in self.values if name not in self.attributes]
+
+
+def read_targets(keys: Sequence[str], paths: Sequence[str], path: str | Path = TARGETS) -> Targets:
+    """Read the file and join it with a manifest.
+
+    Args:
+        keys, paths: of the manifest, in one order.
+
+    Raises:
+        ManifestError: not CSV as above, a name that cannot be one of a metric, a value that is no number, an image
+            named twice or by the end of several paths, no row that names an image.
+    """
+    path = Path(path)
+    if not path.exists():
+        return Targets({}, 0)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = [line for line in csv.reader(file, strict=True) if line]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise _wrong("the file is not CSV", path, error, "Save it as comma-separated UTF-8 text.") from error
+    if len(lines) < 2:
+        return Targets({}, 0)
+    head, *rows = lines
+    by, *names = head
+    if by not in _BY:
+        raise _wrong("the first column must be `image` or `key`", path, by, "Name the columns in the first line.")
+    for name in names:
+        if not _NAME.match(name) or names.count(name) > 1:
+            raise _wrong(
+                "columns need names of their own of lower-case letters, digits and underscores",
+                path,
+                name,
+                "Rename it; metrics are called after it.",
+            )
+    index = {key: i for i, key in enumerate(keys)} if by == "key" else _by_end(paths)
+    values = {name: np.full(len(keys), np.nan) for name in names}
+    composed = {} if by == "key" else _composed(index)
+    seen: dict[int, int] = {}
+    for number, row in enumerate(rows, 2):
+        if len(row) != len(head):
+            raise _wrong(f"line {number} must have {len(head)} fields", path, len(row), "Quote fields with commas.")
+        i = index.get(row[0].strip(), composed.get(unicodedata.normalize("NFC", row[0].strip())))
+        if i is None:
+            continue
+        if i < 0 or i in seen:
+            what = "the end of several paths" if i < 0 else f"named in line {seen[i]} already"
+            raise _wrong(f"line {number}: an image must be named once", path, f"{row[0]} ({what})", "Write more of it.")
+        seen[i] = number
+        for name, text in zip(names, row[1:], strict=True):
+            values[name][i] = _number(text, f"line {number}, column {name}", path)
+    if not seen:
+        raise _wrong(
+            "no row names an image of the manifest",
+            path,
+            f"such as {rows[0][0]}",
+            "Write the end of the image's path, or use a column `key` (data/ingest/manifest.parquet has both).",
+        )
+    return Targets(values, len(rows) - len(seen))
+
+
+def _by_end(paths: Sequence[str]) -> dict[str, int]:
+    """Every end of every path at a folder's border -> its row; -1 for an end that several share."""
+    index: dict[str, int] = {}
+    for i, path in enumerate(paths):
+        parts = path.split("/")
+        for start in range(len(parts)):
+            end = "/".join(parts[start:])
+            index[end] = -1 if end in index else i
+    return index
+
+
+def _composed(index: dict[str, int]) -> dict[str, int]:
+    """Names with accents in one form: a table may write as one sign what the file system writes as two."""
+    alike: dict[str, int] = {}
+    for name, i in index.items():
+        if not name.isascii():
+            form = unicodedata.normalize("NFC", name)
+            alike[form] = i if alike.get(form, i) == i else -1
+    return alike
+
+
+def _number(text: str, where: str, path: Path) -> float:
+    text = text.strip()
+    if not text:
+        return math.nan
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.inf
+    if not math.isfinite(value):
+        raise _wrong(f"{where}: a target is a number, or empty", path, text, "Write a number, or nothing.")
+    return value
+
+
+def _wrong(what: str, path: Path, found: object, fix: str) -> ManifestError:
+    return ManifestError(what, where=path, found=found, fix=fix)

@@ -1,0 +1,1 @@
+"""Clustering of feature vectors: k-means, mixtures, neighbour graphs. Never a miner, never files."""

@@ -1,0 +1,137 @@
+"""Typed errors. Each is a sentence for the person who gets it: what, where, what was found, what to do.
+
+Stages raise these for everything that a person can mend; the entry point (`reprise.runtime.entry`) prints
+them without a traceback. Anything else that escapes is a defect of Reprise and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class RepriseError(Exception):
+    """Base of all errors with a message for people.
+
+    Args:
+        what: what is wrong, one clause without a full stop ("the manifest has no column 'split'").
+        where: the file, parameter or object concerned ("data/ingest/manifest.parquet").
+        found: what was there instead ("columns key, path, label").
+        fix: what to do, an imperative sentence ("Run `dvc repro ingest` to write it again.").
+    """
+
+    def __init__(self, what: str, *, where: object, found: object, fix: str) -> None:
+        self.what, self.where, self.found, self.fix = what, str(where), str(found), fix
+        super().__init__(what, self.where, self.found, fix)
+
+    def __str__(self) -> str:
+        return (
+            f"{printable(self.what)} ({printable(self.where)}). Found: {printable(self.found)}. {printable(self.fix)}"
+        )
+
+    def __reduce__(self):  # crosses process pools whole: keyword-only arguments do not pickle by default
+        return (_rebuild, (type(self), self.what, self.where, self.found, self.fix))
+
+
+def _rebuild(kind: type[RepriseError], what: str, where: str, found: str, fix: str) -> RepriseError:
+    error = kind.__new__(kind)
+    RepriseError.__init__(error, what, where=where, found=found, fix=fix)
+    return error
+
+
+def printable(text: object, limit: int = 2000) -> str:
+    """Text from outside made safe for a terminal: control and surrogate characters escaped, length bounded."""
+    shown = "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape", "backslashreplace").decode("ascii")
+        for c in str(text)
+    )
+    return shown if len(shown) <= limit else f"{shown[:limit]}... ({len(shown) - limit} more characters)"
+
+
+class ParameterError(RepriseError):
+    """A value in params.yaml is missing, unknown, of the wrong type or out of range."""
+
+
+class SourceError(RepriseError):
+    """A source of images cannot be read at all: missing root, empty folder, wrong archive checksum."""
+
+
+class ImageRefused(RepriseError):
+    """One image cannot be taken in; `what` is the reason that goes into the quarantine."""
+
+
+class ManifestError(RepriseError):
+    """A manifest or quarantine file is missing, truncated or of another schema."""
+
+
+class ValidationFailed(RepriseError):
+    """The data do not meet an error-level expectation; the graph stops here."""
+
+
+class ShardError(RepriseError):
+    """A shard or its index is missing, truncated or does not match."""
+
+
+class PseudoLabelError(RepriseError):
+    """A pseudo-label file is missing, malformed or does not fit the images."""
+
+
+class MiningError(RepriseError):
+    """Features cannot be clustered as asked: NaN values, more clusters than images, constant features."""
+
+
+class BackboneError(RepriseError):
+    """Weights or their configuration cannot be loaded: foreign, truncated, other architecture."""
+
+
+class CheckpointError(RepriseError):
+    """A checkpoint belongs to other inputs or is damaged."""
+
+
+class TrainingError(RepriseError):
+    """Training cannot go on: non-finite loss, a batch larger than the data, collapse gate."""
+
+
+class EmbeddingError(RepriseError):
+    """An embedding file is missing, malformed or does not cover the keys asked for."""
+
+
+class ProbeError(RepriseError):
+    """A probe cannot be computed on these data."""
+
+
+class ResultError(RepriseError):
+    """A metrics or predictions file is missing or malformed."""
+
+
+class WorkspaceBusyError(RepriseError):
+    """Another process works on the same folder."""
+
+
+class StorageError(RepriseError):
+    """Writing failed: disk full, read-only folder, quota."""
+
+
+class GraphError(RepriseError):
+    """DVC or the graph's own files (dvc.yaml, dvc.lock) stand in the way."""
+
+
+class RemoteError(RepriseError):
+    """A transfer to or from a DVC remote failed.
+
+    Attributes:
+        transient: the network, a server or a lock was in the way, so that trying again may help; wrong
+            credentials, a missing bucket and a wrong address stay wrong.
+    """
+
+    def __init__(self, what: str, *, where: object, found: object, fix: str, transient: bool = False) -> None:
+        self.transient = transient
+        super().__init__(what, where=where, found=found, fix=fix)
+
+    def __reduce__(self):
+        return (_rebuild_remote, (self.what, self.where, self.found, self.fix, self.transient))
+
+
+def _rebuild_remote(what: str, where: str, found: str, fix: str, transient: bool) -> RemoteError:
+    return RemoteError(what, where=where, found=found, fix=fix, transient=transient)
+
+
+class SweepError(RepriseError):
+    """A plan of experiments cannot be read, or the folder is in no state to start them."""

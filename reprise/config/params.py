@@ -1,0 +1,264 @@
+"""How params.yaml is read: YAML 1.2, data only, typed, with every problem reported at once.
+
+Typed classes live beside what they configure (`stages/<stage>/params.py`, or in the plug-in's own file);
+this module holds what they share and the four tables that name the graph's rows.
+"""
+
+from __future__ import annotations
+
+import difflib
+import reprlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from reprise.config.errors import ParameterError, printable
+
+PARAMS_FILE = Path("params.yaml")
+_SHORT = reprlib.Repr()  # what was found, but never the whole of an alias bomb
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlist, _SHORT.maxdict = 3, 160, 160, 12, 12
+_LARGEST_FILE = 1 << 20  # bytes; a parameter file beyond a megabyte is a mistake or an attack (alias bombs)
+
+Name = Annotated[
+    str,
+    Field(pattern=r"^[a-z][a-z0-9_]{0,47}$", description="lower case, digits, underscore; used in paths and commands"),
+]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class StrictModel(BaseModel):
+    """Base of all typed parameters: frozen, no unknown keys, no coercion ('3' is not 3), no NaN or infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ImageParams(StrictModel):
+    """What every network sees: the section `image`, shared by features, pretrain and embed."""
+
+    size: Annotated[int, Field(ge=8, le=1024)]  # side in pixels
+    channels: Literal[1, 3]
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _a_number(cls, value: object) -> object:
+        """`true` equals 1 in Python and is none here."""
+        if isinstance(value, bool):
+            raise ValueError("input should be 1 or 3")
+        return value
+
+
+class FeaturesRow(StrictModel):
+    """A row of `features`: images described once, for any number of label sets."""
+
+    name: Name
+    extractor: Name
+
+
+class MineRow(StrictModel):
+    """A row of `mines`: a label set. `on` is `features/<name>` or `embed/<run>`."""
+
+    name: Name
+    miner: Name
+    on: Annotated[str, Field(pattern=r"^(features|embed)/[a-z][a-z0-9_]{0,47}$")]
+
+
+class RunRow(StrictModel):
+    """A row of `runs`: a method and the label set it may use."""
+
+    name: Name
+    method: Name
+    labels: Name
+
+
+class GroupRow(StrictModel):
+    """A row of `groups`: a folder of probes under stages/probe/probes, one DVC stage a run."""
+
+    name: Name
+
+
+class IntervalParams(StrictModel):
+    """Read by probe (intervals over examples) and summary (tests): part of the section `summary`.
+
+    confidence: of every interval; 1 - confidence is the level of the tests.
+    """
+
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+
+
+SHARED_SECTIONS: dict[str, type[StrictModel]] = {"image": ImageParams}
+
+
+class Tables(StrictModel):
+    """What the graph is made of; dvc.yaml expands these lists into stages."""
+
+    seeds: Annotated[list[Seed], Field(min_length=1, max_length=50)]
+    features: Annotated[list[FeaturesRow], Field(min_length=1)]
+    mines: Annotated[list[MineRow], Field(min_length=1)]
+    runs: Annotated[list[RunRow], Field(min_length=1)]
+    groups: Annotated[list[GroupRow], Field(min_length=1)]
+    image_groups: list[GroupRow] = Field(default_factory=list)  # of probes that train on images; may be empty
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong in params.yaml: dotted path, the rule, the value found, a way out (may be empty)."""
+
+    path: str
+    rule: str
+    found: object
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"{printable(self.path)}: {self.rule}. Found: {printable(_SHORT.repr(self.found), 200)}.{self.hint}"
+
+
+def parameter_error(problems: Iterable[Problem]) -> ParameterError:
+    """All problems as one error, a line each."""
+    lines = [str(p) for p in problems]
+    return ParameterError(
+        f"{len(lines)} wrong parameter{'s' if len(lines) > 1 else ''}",
+        where=PARAMS_FILE,
+        found="\n  " + "\n  ".join(lines) + "\n",
+        fix="Correct these lines in params.yaml; nothing was run.",
+    )
+
+
+def read_yaml(path: str | Path = PARAMS_FILE) -> dict[str, Any]:
+    """Read a YAML mapping as plain data.
+
+    Raises:
+        ParameterError: missing, too large, not UTF-8, not YAML, duplicate keys, custom tags, not a mapping.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ParameterError(
+            "cannot read the parameters",
+            where=path,
+            found=error.strerror,
+            fix="Run in the folder that holds params.yaml.",
+        ) from error
+    if len(data) > _LARGEST_FILE:
+        raise ParameterError(
+            "the parameter file is too large", where=path, found=f"{len(data)} bytes", fix="Keep it below 1 MiB."
+        )
+    try:
+        value = YAML(typ="safe", pure=True).load(data.decode("utf-8"))
+    except (YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
+        line = f":{mark.line + 1}" if mark else ""
+        found = getattr(error, "problem", None) or str(error)
+        raise ParameterError(
+            "the file is not plain YAML",
+            where=f"{path}{line}",
+            found=found,
+            fix="Correct that line; tags such as !!python are not allowed.",
+        ) from error
+    if not isinstance(value, dict):
+        raise ParameterError(
+            "the parameters are not a mapping",
+            where=path,
+            found=type(value).__name__,
+            fix="Start from the params.yaml of the repository.",
+        )
+    return value
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def problems_of(model: type[BaseModel], raw: object, where: str) -> list[Problem]:
+    """All that is wrong with `raw` as a `model`, with dotted paths that start at `where`."""
+    try:
+        model.model_validate(raw)
+    except ValidationError as error:
+        return [_problem(model, item, where) for item in error.errors(include_url=False)]
+    return []
+
+
+def parse(model: type[M], raw: object, where: str) -> M:
+    """Validate `raw` as `model`.
+
+    Raises:
+        ParameterError: with every problem found, each with its dotted path below `where`.
+    """
+    problems = problems_of(model, raw, where)
+    if problems:
+        raise parameter_error(problems)
+    return model.model_validate(raw)
+
+
+def _problem(model: type[BaseModel], item: Any, where: str) -> Problem:
+    path = where
+    for part in item["loc"]:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    if item["type"] == "extra_forbidden":
+        known = sorted(_fields_at(model, item["loc"][:-1]))
+        close = difflib.get_close_matches(str(item["loc"][-1]), known, n=1, cutoff=0.6)
+        hint = f" Did you mean '{close[0]}'?" if close else f" Known here: {', '.join(known) or 'nothing'}."
+        return Problem(path, "unknown parameter", item["input"], hint)
+    if item["type"] == "missing":
+        return Problem(path, "missing parameter", None, " Add it.")
+    return Problem(
+        path,
+        item["msg"].removeprefix("Value error, ")[:1].lower() + item["msg"].removeprefix("Value error, ")[1:],
+        item["input"],
+    )
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+    current: Any = model
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        field = getattr(current, "model_fields", {}).get(part)
+        if field is None:
+            return []
+        current = next(
+            (a for a in (field.annotation, *getattr(field.annotation, "__args__", ())) if hasattr(a, "model_fields")),
+            None,
+        )
+    return list(getattr(current, "model_fields", {}))
+
+
+def section(raw: dict[str, Any], name: str, model: type[M]) -> M:
+    """The top-level block `name` of params.yaml as a `model`."""
+    if name not in raw:
+        raise parameter_error(
+            [Problem(name, "missing section", None, " Start from the params.yaml of the repository.")]
+        )
+    return parse(model, raw[name], name)
+
+
+def tables(raw: dict[str, Any]) -> Tables:
+    """The lists that name the graph's rows."""
+    return parse(Tables, {k: raw[k] for k in Tables.model_fields if k in raw}, "")
+
+
+def row(rows: list[M], name: str, where: str) -> M:
+    """The row called `name`.
+
+    Raises:
+        ParameterError: no such row.
+    """
+    for candidate in rows:
+        if candidate.name == name:  # type: ignore[attr-defined]
+            return candidate
+    known = [r.name for r in rows]  # type: ignore[attr-defined]
+    close = difflib.get_close_matches(name, known, n=1)
+    raise parameter_error(
+        [
+            Problem(
+                where, f"no row is called '{printable(name)}'", known, f" Did you mean '{close[0]}'?" if close else ""
+            )
+        ]
+    )

@@ -1,0 +1,1 @@
+"""Networks: backbones by name, heads, the autoencoder. Never paths, files, optimisers or training state."""

@@ -1,0 +1,152 @@
+"""A small vision transformer with timm's key names, which can hide patches or leave them out.
+
+Source: Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021: pre-normalisation, GELU, learned positions.
+Weights load into timm's VisionTransformer with `strict=True` (a test holds the two against each other).
+
+Shape legend: B images, S side, P patch side, N = (S / P)^2 patches, D width.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from reprise.config.errors import BackboneError
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N, D)."""
+        count, length, width = x.shape
+        q, k, v = self.qkv(x).view(count, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(count, length, width))
+
+
+class MLP(nn.Module):
+    """Two layers with GELU."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N, D)."""
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class Block(nn.Module):
+    """Attention and MLP, each after a layer normalisation and beside a shortcut."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = MLP(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N, D)."""
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class PatchEmbed(nn.Module):
+    """Non-overlapping patches, projected."""
+
+    def __init__(self, channels: int, patch_size: int, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(channels, width, patch_size, patch_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, S, S) -> (B, N, D)."""
+        return self.proj(x).flatten(2).transpose(1, 2)
+
+
+class SmallViT(nn.Module):
+    """Vision transformer for small images.
+
+    Args:
+        size: S at which positions are learned; other sides interpolate them. patch_size: P, must divide every side.
+        width: D. depth: blocks. heads: must divide the width.
+        pool: `token` (the class token) or `avg` (the mean of the patches), after the last normalisation.
+
+    Raises:
+        BackboneError: the patch does not divide the side, or the heads not the width.
+    """
+
+    def __init__(
+        self,
+        channels: int = 3,
+        size: int = 16,
+        patch_size: int = 4,
+        width: int = 96,
+        depth: int = 4,
+        heads: int = 3,
+        pool: str = "token",
+    ) -> None:
+        super().__init__()
+        if size % patch_size or width % heads:
+            raise BackboneError(
+                "a transformer's patches must fill the image and its heads the width",
+                where="image.size, patch_size, width, heads",
+                found=f"images of {size} with patches of {patch_size}, width {width} with {heads} heads",
+                fix="Choose a patch size that divides image.size and a width that is a multiple of heads.",
+            )
+        self.num_features, self.patch_size, self.pool = width, patch_size, pool
+        self.patch_embed = PatchEmbed(channels, patch_size, width)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + (size // patch_size) ** 2, width))
+        self.blocks = nn.Sequential(*[Block(width, heads) for _ in range(depth)])
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        for parameter in (self.cls_token, self.pos_embed):
+            nn.init.trunc_normal_(parameter, std=0.02)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+
+    def positions(self, patches: int) -> Tensor:
+        """(1, patches, D): the learned grid, interpolated where the image has another side."""
+        grid = self.pos_embed[:, 1:]
+        if grid.shape[1] == patches:
+            return grid
+        side, wanted = math.isqrt(grid.shape[1]), math.isqrt(patches)
+        plane = grid.transpose(1, 2).reshape(1, -1, side, side)
+        plane = F.interpolate(plane, size=(wanted, wanted), mode="bicubic", align_corners=False)
+        return plane.flatten(2).transpose(1, 2)
+
+    def tokens(self, x: Tensor, hidden: Tensor | None = None, mask_token: Tensor | None = None) -> Tensor:
+        """Patches with their positions: (B, C, S, S) -> (B, N, D).
+
+        Args:
+            hidden: (B, N) bool; these patches are replaced by `mask_token` (D,) before positions are added.
+        """
+        patches = self.patch_embed(x)
+        if hidden is not None and mask_token is not None:
+            patches = torch.where(hidden[..., None], mask_token.to(patches.dtype), patches)
+        return patches + self.positions(patches.shape[1])
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        """(B, M, D) tokens -> (B, 1 + M, D) after all blocks and the last normalisation, the class token first."""
+        first = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
+        return self.norm(self.blocks(torch.cat([first, tokens], dim=1)))
+
+    def pooled(self, encoded: Tensor) -> Tensor:
+        """(B, 1 + M, D) -> (B, D)."""
+        return encoded[:, 0] if self.pool == "token" else encoded[:, 1:].mean(dim=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, S, S) -> (B, D)."""
+        return self.pooled(self.encode(self.tokens(x)))

@@ -1,0 +1,1 @@
+"""Losses and their parts, one a file: pure functions of tensors. Never files, never methods."""

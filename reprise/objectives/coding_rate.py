@@ -1,0 +1,32 @@
+"""Coding rate: how many bits a set of features needs at a given precision, a smooth measure of their volume.
+
+Source: Yu, Chan, You, Song, Ma, "Learning Diverse and Discriminative Representations via the Principle of Maximal
+Coding Rate Reduction" (MCR2), NeurIPS 2020, equation 1: R(Z) = 1/2 logdet(I + d / (m epsilon^2) Z^T Z).
+
+Shape legend: m features (rows), d width, V views.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from reprise.objectives.precision import full_precision
+
+
+@full_precision
+def coding_rate(z: Tensor, precision: float) -> Tensor:
+    """R(Z) of (m, d) features.
+
+    Args:
+        precision: the paper's epsilon squared; the authors' codes call it `eps`.
+
+    Returns:
+        A scalar, at least 0. For unit vectors that are all equal it is 1/2 log(1 + d / precision); spread features
+        have more, so it is to be maximised.
+    """
+    count, width = z.shape
+    # det(I + a Z^T Z) = det(I + a Z Z^T): the smaller of the two is factorised.
+    gram = z.T @ z if width <= count else z @ z.T
+    scaled = torch.eye(len(gram), dtype=z.dtype, device=z.device) + gram * (width / (count * precision))
+    return torch.linalg.cholesky(scaled).diagonal().log().sum()  # logdet is twice this

@@ -1,0 +1,38 @@
+"""InfoNCE: the cross entropy of finding a query's own key among others (van den Oord et al. 2018).
+
+Shape legend: B queries, K negatives, d width. Projections are l2-normalised here.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from reprise.objectives.precision import full_precision
+
+
+@full_precision
+def info_nce(queries: Tensor, keys: Tensor, negatives: Tensor, temperature: float) -> Tensor:
+    """Each query against its key and shared negatives (He et al. 2020, equation 1).
+
+    Args:
+        queries, keys: (B, d), row i of both from image i. negatives: (K, d).
+
+    Returns:
+        Mean over the queries of -log softmax at the own key; 0 without negatives.
+    """
+    q, k, n = (F.normalize(v, dim=1) for v in (queries, keys, negatives))
+    logits = torch.cat([(q * k).sum(1, keepdim=True), q @ n.T], dim=1) / temperature
+    return F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.int64, device=q.device))
+
+
+@full_precision
+def in_batch_info_nce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
+    """Each query against its key, the keys of the other images of the batch being the negatives.
+
+    Returns:
+        Mean over the (B, d) queries; 0 for a batch of one, log B where all images are equal.
+    """
+    logits = F.normalize(queries, dim=1) @ F.normalize(keys, dim=1).T / temperature
+    return F.cross_entropy(logits, torch.arange(len(queries), device=queries.device))

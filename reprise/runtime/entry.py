@@ -1,0 +1,144 @@
+"""How a stage's process starts and ends: before heavy imports it sets the allocator, the number of threads
+and the parent-death signal; at the end it turns expected errors into a sentence and an exit status.
+
+Never torch: `python -m stages.<stage> --help` and a refused parameter answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import faulthandler
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from reprise.config import telemetry
+from reprise.config.errors import RepriseError
+from reprise.runtime.watchdog import watch_parents
+from reprise.storage.atomic import NO_ROOM, storage_error
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's mallopt(3)
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_KEEP_BYTES = 1 << 30
+EXIT_EXPECTED = 1
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+ALLOCATOR_VARIABLES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")  # glibc's own; they win
+
+
+def threads() -> int:
+    """Cores this process may use (affinity and container quota), or REPRISE_THREADS. Last bits may depend on it."""
+    asked = os.environ.get("REPRISE_THREADS", "")
+    if asked.isdigit():
+        return max(1, int(asked))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, container_cores(Path("/sys/fs/cgroup/cpu.max"), cores)))
+
+
+def container_cores(quota_file: Path, cores: int) -> int:
+    """Whole cores of a cgroup's CPU quota: more threads than these wait for each other at every barrier.
+
+    Args:
+        quota_file: "<microseconds or max> <period>". cores: the answer where there is no quota.
+    """
+    try:
+        quota, period = quota_file.read_text(encoding="ascii").split()
+        return cores if quota == "max" else max(1, int(quota) // int(period))
+    except (OSError, ValueError):
+        return cores
+
+
+def prepare_process() -> None:
+    """Allocator, threads, telemetry and parent death; call before importing numpy or torch."""
+    for name, value in telemetry.OFF.items():
+        os.environ.setdefault(name, value)
+    for name in THREAD_VARIABLES:
+        os.environ.setdefault(name, str(threads()))
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        keep_freed_memory(libc)
+        parent = os.getppid()
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() != parent:  # it died before the request took hold
+            os.kill(os.getpid(), signal.SIGTERM)
+    watch_parents()
+
+
+def keep_freed_memory(libc: ctypes.CDLL) -> None:
+    """Let glibc keep freed pages, or every training step faults them in anew (measured: 15 to 60 % of the speed).
+
+    Left alone where the user has set glibc's allocator up, or where there is no glibc.
+    """
+    if hasattr(libc, "mallopt") and not any(name in os.environ for name in ALLOCATOR_VARIABLES):
+        libc.mallopt(_M_MMAP_THRESHOLD, _KEEP_BYTES)
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
+
+
+def arguments_of(
+    argv: list[str], module: str, description: str | None, names: dict[str, str], *, restart: bool = False
+) -> argparse.Namespace:
+    """The command line of a stage that DVC starts for each name and seed.
+
+    Args:
+        module: "stages.embed". description: its docstring.
+        names: an option and the table of params.yaml whose rows it names: {"run": "runs"}.
+        restart: whether the stage keeps work that `--restart` can discard.
+
+    Returns:
+        A namespace with these names, `seed` and `restart`.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+    for name, table in names.items():
+        parser.add_argument(f"--{name}", required=True, help=f"a row of `{table}` in params.yaml")
+    parser.add_argument("--seed", required=True, type=int)
+    parser.add_argument("--quiet", action="store_true", help="show no progress (REPRISE_QUIET=1 for the whole graph)")
+    if restart:
+        parser.add_argument("--restart", action="store_true", help="discard what an interrupted run left")
+    arguments = parser.parse_args(argv)
+    if arguments.quiet:
+        os.environ["REPRISE_QUIET"] = "1"  # read by progress.py, in workers too
+    return arguments
+
+
+def run_stage(main: Callable[[list[str]], None]) -> None:
+    """Run a stage's `main(argv)` and exit: 0, 1 for an expected error (a sentence on stderr), 130 for Ctrl-C.
+
+    REPRISE_TRACEBACK=1 shows the traceback of expected errors as well.
+    """
+    prepare_process()
+    faulthandler.enable(2)  # a crash in a library says where, not only "exited with -11"
+    signal.signal(signal.SIGTERM, _terminated)
+    sys.unraisablehook = _heard_nowhere
+    try:
+        main(sys.argv[1:])
+    except (RepriseError, OSError) as error:
+        no_room = isinstance(error, OSError) and error.errno in NO_ROOM
+        if os.environ.get("REPRISE_TRACEBACK") == "1" or not (no_room or isinstance(error, RepriseError)):
+            raise
+        told = storage_error(error, error.filename or Path.cwd()) if isinstance(error, OSError) else error
+        print(f"error: {told}", file=sys.stderr, flush=True)
+        raise SystemExit(EXIT_EXPECTED) from None
+    except KeyboardInterrupt:
+        print("interrupted: `reprise repro` goes on from what is saved", file=sys.stderr, flush=True)
+        raise SystemExit(130) from None
+
+
+def _terminated(signum: int, frame: object) -> None:
+    os.write(2, b"told to end: `reprise repro` goes on from what is saved\n")  # print() may be interrupted in itself
+    raise SystemExit(128 + signum)
+
+
+def _heard_nowhere(ignored: sys.UnraisableHookArgs) -> None:
+    """Raise a signal's exception again a moment later: Python ignores one that comes up inside a destructor."""
+    error = ignored.exc_value
+    if not isinstance(error, SystemExit | KeyboardInterrupt):
+        sys.__unraisablehook__(ignored)
+        return
+
+    def again(signum: int, frame: object) -> None:
+        raise error
+
+    signal.signal(signal.SIGALRM, again)
+    signal.setitimer(signal.ITIMER_REAL, 0.01)

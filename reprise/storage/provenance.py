@@ -1,0 +1,97 @@
+"""Provenance: what differs from run to run (time, machine, versions, speed), kept out of the cached outputs.
+
+Written to `.reprise/provenance/`, never a DVC output: cached outputs are pure functions of their inputs.
+"""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from reprise.storage.atomic import write_json
+
+FOLDER = Path(".reprise/provenance")
+_LIBRARIES = (
+    "torch", "timm", "numpy", "pillow", "opencv-python-headless", "albumentations", "pyarrow", "faiss-cpu",
+    "scikit-learn",
+)  # fmt: skip
+_TOOLS = ("webdataset", "dvc")
+
+
+def record(name: str, began: float, facts: dict[str, Any] | None = None) -> None:
+    """Write `.reprise/provenance/<name>.json`.
+
+    Args:
+        name: path below the folder, without suffix ("pretrain/simclr/0").
+        began: time.monotonic() at the start of the work; the clock on the wall may be set meanwhile.
+        facts: what else to keep, such as images a second.
+    """
+    seconds = time.monotonic() - began
+    write_json(
+        FOLDER / f"{name}.json",
+        {
+            "stage": name,
+            "began": datetime.fromtimestamp(time.time() - seconds, UTC).isoformat(timespec="seconds"),
+            "seconds": round(seconds, 3),
+            "machine": machine(),
+            "python": platform.python_version(),
+            "packages": versions(),
+            "revision": revision(),
+            **(facts or {}),
+        },
+    )
+
+
+def machine() -> str:
+    """Processor and system in words, without the host's name."""
+    model = platform.processor() or platform.machine()
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    return f"{model}, {platform.system()} {platform.machine()}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that a run uses."""
+    return _installed(_LIBRARIES + _TOOLS)
+
+
+def libraries() -> dict[str, str]:
+    """Versions of those that results depend on, and Python's."""
+    return {"python": platform.python_version()} | _installed(_LIBRARIES)
+
+
+def _installed(packages: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def revision() -> str:
+    """The git commit of the code, "+changes" if the tree differs from it, "unknown" outside git."""
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+        dirty = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return commit + ("+changes" if dirty else "")

@@ -1,0 +1,61 @@
+"""Optimiser, learning-rate scaling and schedule, as pure functions of the parameters and the step."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from reprise.training.lars import LARS
+from reprise.training.params import REFERENCE_BATCH, TrainParams
+
+
+def scaled_learning_rate(base: float, batch_size: int) -> float:
+    """Linear scaling: base * batch / 256 (Goyal et al. 2017)."""
+    return base * batch_size / REFERENCE_BATCH
+
+
+def learning_rate_at(step: int, steps: int, warmup: int, peak: float) -> float:
+    """Linear warm-up from peak / warmup to peak over `warmup` steps, then half a cosine down to 0 at `steps`.
+
+    Args:
+        step: 0-based. steps: total. warmup: in steps, less than `steps`. peak: the scaled rate.
+    """
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def weight_decay_at(progress: float, start: float, end: float) -> float:
+    """Half a cosine from `start` at progress 0 to `end` at 1 (Caron et al. 2021, DINO, implementation details)."""
+    return end - (end - start) * (math.cos(math.pi * progress) + 1.0) / 2.0
+
+
+def build_optimizer(
+    model: nn.Module, train: TrainParams, own_groups: list[dict[str, Any]] | None = None
+) -> torch.optim.Optimizer:
+    """SGD with momentum, AdamW or LARS; biases and normalisation parameters are not decayed.
+
+    Args:
+        own_groups: parameters that are optimised in their own way (Method.parameter_groups).
+    """
+    own_groups = own_groups or []
+    taken = {id(p) for group in own_groups for p in group["params"]}
+    parameters = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": train.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups += [{"weight_decay": train.weight_decay, **group} for group in own_groups]
+    for group in groups:
+        if "weight_decay_end" in group:  # kept in the group, so that a resumed run knows where it began
+            group["weight_decay_start"] = group["weight_decay"]
+    peak = scaled_learning_rate(train.learning_rate, train.batch_size)
+    on_gpu = all(p.is_cuda for p in model.parameters())  # fused: one kernel instead of one a parameter
+    if train.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=peak, fused=on_gpu)
+    if train.optimizer == "lars":
+        return LARS(groups, lr=peak, momentum=train.momentum)
+    return torch.optim.SGD(groups, lr=peak, momentum=train.momentum, fused=on_gpu)

@@ -1,0 +1,44 @@
+"""Which images are frames of one group (a video, a scene), and in which order."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+
+import numpy as np
+
+from reprise.config.errors import MiningError
+from stages.mine.miner import Images
+
+FRAME = r"(\d+)(?:_\d+)?\.\w+$"  # clip/0007.png, and clip/0007_2.png where a frame has several crops
+
+
+def frames_of(images: Images | None, pattern: str, where: str) -> dict[str, list[np.ndarray]]:
+    """Rows of each group, a list of frames in order, each an array of rows.
+
+    Args:
+        pattern: a regular expression whose first group, found in an image's path, is the number of its frame.
+
+    Raises:
+        MiningError: no image has a group, or a path without a frame number.
+    """
+    grouped = [] if images is None else [(i, group) for i, group in enumerate(images.groups) if group is not None]
+    if images is None or not grouped:
+        raise MiningError(
+            "no image belongs to a group",
+            where=where,
+            found="a manifest without groups",
+            fix="This miner needs videos or scenes: with images in folders, set source.options.group: folder.",
+        )
+    found: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for row, group in grouped:
+        match = re.search(pattern, images.paths[row])
+        if match is None or not match.groups() or not (match[1] or "").isdecimal():
+            raise MiningError(
+                "the path of an image has no frame number",
+                where=f"{where}: {images.paths[row]}",
+                found=f"no number by the pattern {pattern}",
+                fix="Set mining.*.frame to an expression whose first group is the frame's number.",
+            )
+        found[group][int(match[1])].append(row)
+    return {group: [np.array(frames[number]) for number in sorted(frames)] for group, frames in sorted(found.items())}

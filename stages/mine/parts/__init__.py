@@ -1,1 +1,0 @@
-"""What several miners share: centres, neighbour graphs, frames. Never a miner, never files."""

@@ -1,1 +1,0 @@
-"""Networks: backbones, heads, the autoencoder. Never paths, files, optimisers or training state."""

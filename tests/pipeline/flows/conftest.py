@@ -1,0 +1,87 @@
+"""One server with its worker for the session (`reprise flows serve` in a toy of its own), and toys to run on it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline.flows import server
+from pipeline.processes.processes import environment
+from tests.faults.killing import family
+from tests.pipeline.dvc_project import Project
+from tests.pipeline.flows.toy import Prefect, toy_project, wait_for
+
+QUICK = {
+    "PREFECT_WORKER_QUERY_SECONDS": "1",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME": "PT60S",  # not a whole hour of runs in advance
+    "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
+}
+REPRISE = (sys.executable, "-c", "from pipeline.cli.main import main; main()")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _import_path(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Processes in a project find its own rooms first, then the repository; nobody's Prefect settings count."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(repository))
+        for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+            patch.delenv(name)
+        yield
+
+
+@pytest.fixture
+def toy(tmp_path: Path, repository: Path) -> Iterator[Project]:
+    """A toy project before its first run; what a failed test leaves running ends with it."""
+    project = toy_project(tmp_path / f"toy-{tmp_path.name.replace('_', '-')}", repository)
+    yield project
+    for process in family(project.root):
+        process.kill()
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port that nothing listens on."""
+    return server.free_port()
+
+
+@pytest.fixture(scope="session")
+def serving(
+    tmp_path_factory: pytest.TempPathFactory, repository: Path, _import_path: None
+) -> Iterator[tuple[Project, subprocess.Popen[bytes]]]:
+    """`reprise flows serve` in a toy of its own."""
+    project = toy_project(tmp_path_factory.mktemp("serving") / "served", repository)
+    variables = {**environment(), **QUICK, "PREFECT_SERVER_API_PORT": str(server.free_port())}
+    log = (project.root / "serve.log").open("wb")
+    process = subprocess.Popen(
+        [*REPRISE, "flows", "serve"], cwd=project.root, env=variables, stdout=log, stderr=log, start_new_session=True
+    )
+    try:
+        wait_for(lambda: process.poll() is not None or server.known(project.root), 120)
+        assert process.poll() is None, (project.root / "serve.log").read_text()
+        yield project, process
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            psutil.Process(process.pid).kill()
+        log.close()
+
+
+@pytest.fixture
+def prefect(serving: tuple[Project, subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch) -> Prefect:
+    """The session's server, which PREFECT_API_URL names for everything that a test starts."""
+    project, process = serving
+    assert process.poll() is None, (project.root / "serve.log").read_text()
+    address = server.known(project.root)
+    assert address
+    monkeypatch.setenv("PREFECT_API_URL", address)
+    monkeypatch.setenv("PREFECT_HOME", str(project.root / server.HOME))
+    return Prefect(address)

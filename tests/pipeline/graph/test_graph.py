@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.graph.graph import load_graph, overlaps
+from pipeline.processes.processes import capture
+from reprise.config.errors import GraphError
+from tests.pipeline.dvc_project import Project
+
+
+def test_the_reader_agrees_with_dvc_on_the_real_graph(repository: Path) -> None:
+    listed = capture([sys.executable, "-m", "dvc", "stage", "list", "--name-only"], cwd=repository).split()
+    graph = load_graph(repository)
+    assert sorted(graph.by_name) == sorted(listed)
+
+
+def test_every_stage_stands_after_what_it_needs(repository: Path) -> None:
+    graph = load_graph(repository)
+    seen: set[str] = set()
+    for stage in graph.stages:
+        assert graph.upstream(stage.name) <= seen, stage.name
+        seen.add(stage.name)
+
+
+def test_people_name_stages_by_words(toy: Project) -> None:
+    graph = load_graph(toy.root)
+    assert graph.by_name["probe@run1-0-group0"].title == "probe simclr seed 0 quality"
+    assert graph.find(["pretrain simclr"]) == ["pretrain@run1-0"]
+    assert graph.find(["pretrain/random/0", "summary"]) == ["pretrain@run0-0", "summary"]
+    assert graph.find(["pretrain", "pretrain@run0-0"]) == ["pretrain@run0-0", "pretrain@run1-0"]
+    with pytest.raises(GraphError, match="no stage is called 'pretrain sinclr'"):
+        graph.find(["pretrain sinclr"])
+
+
+def test_downstream_and_needed(toy: Project) -> None:
+    graph = load_graph(toy.root)
+    assert graph.downstream(["pretrain@run0-0"]) == ["probe@run0-0-group0", "summary"]
+    assert graph.needed_for(["probe@run1-0-group0"]) == ["shard", "pretrain@run1-0", "probe@run1-0-group0"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("${train}", "${train.sped}", "matrix axis|'train.sped'"),
+        ("deps: [data/probe]", "deps: [data/probe, '${runs}']", "'runs' is used inside text"),
+        ("deps: [input.txt", "deps: [data/summary, input.txt", "circle"),
+        ('seed: "${seeds}"}', 'seed: "${nothing}"}', "asks for 'nothing'"),
+        ("    desc: Images\n", "    always_changed: true\n", "does not read 'always_changed'"),
+    ],
+)
+def test_what_cannot_be_read_is_named(toy: Project, old: str, new: str, message: str) -> None:
+    if old == "${train}":
+        old, new = "params: [train,", 'params: ["${train.sped}",'
+    toy.replace("dvc.yaml", old, new)
+    with pytest.raises(GraphError, match=message):
+        load_graph(toy.root)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ("data/runs", "data/runs/a/0", True),
+        ("data/run", "data/runs", False),
+        ("a/b", "a/b", True),
+        ("a/b/c", "a/d", False),
+    ],
+)
+def test_overlap_is_by_whole_names(a: str, b: str, expected: bool) -> None:
+    assert overlaps(a, b) is expected
+    assert overlaps(b, a) is expected

@@ -1,0 +1,70 @@
+"""targets.csv: joined by the end of a path or by key; what is wrong with it is said with its line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reprise.artifacts.targets import read_targets
+from reprise.config.errors import ManifestError
+
+KEYS = ["aa", "bb", "cc"]
+PATHS = ["data/cats/1.jpg", "data/dogs/1.jpg", "data/dogs/2.jpg"]
+
+
+def read(tmp_path: Path, text: str):
+    file = tmp_path / "targets.csv"
+    file.write_text(text, encoding="utf-8")
+    return read_targets(KEYS, PATHS, file)
+
+
+def test_rows_are_joined_by_the_end_of_the_path(tmp_path: Path) -> None:
+    found = read(tmp_path, "image,smiling,age\n2.jpg,1,3.5\ncats/1.jpg,0,\ngone/9.jpg,1,1\n")
+    assert found.values["smiling"][[0, 2]].tolist() == [0.0, 1.0]
+    assert np.isnan(found.values["smiling"][1])
+    assert found.values["age"][2] == 3.5
+    assert np.isnan(found.values["age"][[0, 1]]).all()
+    assert (found.attributes, found.quantities, found.unmatched) == (["smiling"], ["age"], 1)
+
+
+def test_rows_are_joined_by_key(tmp_path: Path) -> None:
+    found = read(tmp_path, "\ufeffkey,age\nbb,-1e3\n")
+    assert found.values["age"][1] == -1000.0
+
+
+def test_accents_are_one_however_they_are_written(tmp_path: Path) -> None:
+    """A Mac writes them as two signs; where both forms are files, each is found by its own."""
+    file = tmp_path / "targets.csv"
+    file.write_text("image,age\nb/caf\u00e9.jpg,1\ncafe\u0301s.jpg,2\nd/n\u0303.jpg,3\n", encoding="utf-8")
+    paths = ["b/cafe\u0301.jpg", "c/caf\u00e9s.jpg", "d/n\u0303.jpg", "d/\u00f1.jpg"]
+    assert read_targets(["k", "l", "m", "n"], paths, file).values["age"][:3].tolist() == [1.0, 2.0, 3.0]
+    file.write_text("image,age\n\u00e9.jpg,1\n", encoding="utf-8")
+    with pytest.raises(ManifestError, match="the end of several paths"):
+        read_targets(["k", "l"], ["b/e\u0301.jpg", "c/\u00e9.jpg", "d/e\u0301.jpg"][::2], file)
+
+
+def test_no_file_and_no_rows_are_no_targets(tmp_path: Path) -> None:
+    assert read_targets(KEYS, PATHS, tmp_path / "none.csv").values == {}
+    assert read(tmp_path, "image\n").values == read(tmp_path, "").values == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name,age\n1.jpg,1\n", "first column must be"),
+        ("image,Age\n2.jpg,1\n", "names of their own"),
+        ("image,age,age\n2.jpg,1,2\n", "names of their own"),
+        ("image,age\n2.jpg,1,2\n", "line 2 must have 2 fields"),
+        ("image,age\n2.jpg,old\n", "line 2, column age: a target is a number"),
+        ("image,age\n2.jpg,inf\n", "a target is a number"),
+        ("image,age\n1.jpg,1\n", "the end of several paths"),
+        ("image,age\n2.jpg,1\ndogs/2.jpg,2\n", "named in line 2 already"),
+        ("image,age\ngone.jpg,1\n", "no row names an image"),
+        ('image,age\n2.jpg,"1\n', "not CSV"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ManifestError, match=message):
+        read(tmp_path, text)

@@ -1,0 +1,101 @@
+"""How a stage's process starts and ends."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from reprise.runtime.entry import container_cores, threads
+
+
+def run(repository, body: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    script = f"from reprise.runtime.entry import run_stage\n{body}"
+    settings = {"PYTHONPATH": str(repository), "PATH": os.environ["PATH"], **environment}
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=settings, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("text", "cores"), [("max 100000", 8), ("200000 100000", 2), ("50000 100000", 1), ("nonsense", 8), (None, 8)]
+)
+def test_a_containers_quota_bounds_the_threads(tmp_path, text, cores):
+    file = tmp_path / "cpu.max"
+    if text is not None:
+        file.write_text(text)
+    assert container_cores(file, 8) == cores
+
+
+def test_threads_can_be_set(monkeypatch):
+    monkeypatch.setenv("REPRISE_THREADS", "3")
+    assert threads() == 3
+    monkeypatch.setenv("REPRISE_THREADS", "all")
+    assert 1 <= threads() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc's allocator")
+@pytest.mark.parametrize(
+    ("setting", "kept"), [({}, True), ({"MALLOC_TRIM_THRESHOLD_": "131072", "MALLOC_MMAP_THRESHOLD_": "131072"}, False)]
+)
+def test_freed_memory_is_kept_unless_the_user_set_the_allocator(repository, setting, kept):
+    body = (
+        "import resource\n"
+        "def main(argv):\n"
+        "    bytearray(1 << 25)\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    for _ in range(5): bytearray(1 << 25)\n"
+        "    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n"
+        "run_stage(main)"
+    )
+    done = run(repository, body, **setting)
+    assert done.returncode == 0, done.stderr
+    assert (int(done.stdout) < 100) == kept
+
+
+def test_threads_and_telemetry_are_set_before_work_begins(repository):
+    done = run(
+        repository,
+        "import os\nrun_stage(lambda argv: print(os.environ['OMP_NUM_THREADS'], os.environ['DO_NOT_TRACK']))",
+        REPRISE_THREADS="2",
+    )
+    assert done.stdout.split() == ["2", "1"]
+
+
+def test_an_expected_error_is_a_sentence_and_a_defect_keeps_its_traceback(repository):
+    raising = "    raise ShardError('a', where='b', found='c', fix='d')\n"
+    expected = f"from reprise.config.errors import ShardError\ndef main(argv):\n{raising}"
+    done = run(repository, expected + "run_stage(main)")
+    assert (done.returncode, done.stderr) == (1, "error: a (b). Found: c. d\n")
+    assert "Traceback" in run(repository, expected + "run_stage(main)", REPRISE_TRACEBACK="1").stderr
+    defect = run(repository, "run_stage(lambda argv: 1 / 0)")
+    assert defect.returncode == 1
+    assert "ZeroDivisionError" in defect.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
+def test_a_stage_dies_with_its_parent(repository):
+    sleeping = "run_stage(lambda argv: (print(os.getpid(), flush=True), time.sleep(60)))"
+    child = f"from reprise.runtime.entry import run_stage\nimport time, os\n{sleeping}"
+    parent = f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {child!r}]).wait()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": str(repository)}
+    )
+    pid = int(process.stdout.readline())
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and alive(pid):
+        time.sleep(0.05)
+    assert not alive(pid)
+
+
+def alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,188 @@
+"""Promise 9: wrong parameters are reported all at once, before anything runs, with path, found, allowed, nearest."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reprise.config.params import read_yaml
+from stages.check.parameters import known_sections, problems
+
+
+@pytest.fixture
+def raw(repository: Path) -> dict[str, Any]:
+    return copy.deepcopy(read_yaml(repository / "params.yaml"))
+
+
+def told(raw: dict[str, Any]) -> list[str]:
+    return [str(problem) for problem in problems(raw)]
+
+
+def test_the_parameters_of_the_repository_are_valid(raw: dict[str, Any]) -> None:
+    assert told(raw) == []
+
+
+def test_every_room_with_parameters_is_known() -> None:
+    assert {"source", "validate", "shard", "image", "train", "embed", "summary", "report"} <= set(known_sections())
+
+
+def test_everything_wrong_is_told_at_once(raw: dict[str, Any]) -> None:
+    raw["seeds"] = [0, 0, -1]
+    raw["train"]["learning_rate"] = -0.2
+    raw["reprot"] = raw.pop("report")
+    raw["source"]["name"] = "digit"
+    raw["mining"]["dae_kmean"] = raw["mining"].pop("dae_kmeans")
+    raw["runs"][3]["method"] = "simcrl"
+    raw["methods"]["gsimclr"] = {"temperatur": 0.2}
+    raw["groups"][1]["name"] = "labelfree"
+    raw["probes"]["quality"]["knn"]["k"] = float("nan")
+    raw["runs"][1]["labels"] = "none"
+    lines = told(raw)
+    for path, rest in [
+        ("seeds[2]", "greater than or equal to 0. Found: -1"),
+        ("seeds", "listed only once. Found: '0'"),
+        ("train.learning_rate", "greater than 0. Found: -0.2"),
+        ("reprot", "Did you mean 'report'?"),
+        ("report", "missing section"),
+        ("source.name", "Found: 'digit'. Did you mean 'digits'?"),
+        ("mining.dae_kmean", "belongs to no row of 'mines'"),
+        ("mining.dae_kmeans", "has no block here"),
+        ("runs[3].method", "unknown method. Found: 'simcrl'. Did you mean 'simclr'?"),
+        ("methods.gsimclr.temperatur", "Did you mean 'temperature'?"),
+        ("groups[1].name", "Did you mean 'label_free'?"),
+        ("probes.quality.knn.k", "valid integer. Found: nan"),
+        ("runs[1].labels", "needs a label set"),
+    ]:
+        assert any(line.startswith(f"{path}: ") and rest in line for line in lines), (
+            f"{path}: {rest}\nin\n" + "\n".join(lines)
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda raw: raw["runs"].append({**raw["runs"][0]}), "runs: a name may stand in one row only. Found: 'random'"),
+        (
+            lambda raw: raw["runs"][4].update(labels="dae_kmean"),
+            "runs[4].labels: no row of 'mines' is called 'dae_kmean'",
+        ),
+        (lambda raw: raw["mines"][2].update(on="features/da"), "mines[2].on: no row of 'features' is called 'da'"),
+        (lambda raw: raw["mines"][2].update(on="embed/simcl"), "Did you mean 'simclr'?"),
+        (lambda raw: raw["mines"][2].update(on="embed/gsimclr"), "gsimclr <- gsimclr"),
+        (lambda raw: raw["mines"][2].update(on="../../etc"), "mines[2].on: string should match pattern"),
+        (lambda raw: raw["runs"][3].update(name="$(touch x); rm -rf ~"), "runs[3].name: string should match pattern"),
+        (lambda raw: raw["runs"][3].update(name="a\nb"), "runs[3].name: string should match pattern"),
+        (lambda raw: raw["runs"].__setitem__(3, "simclr"), "runs[3]: input should be a valid dictionary"),
+        (lambda raw: raw.update(runs=None), "runs: input should be a valid list. Found: None"),
+        (lambda raw: raw.pop("mines"), "mines: missing parameter"),
+        (lambda raw: raw.pop("methods"), "methods: must hold one block per row of runs"),
+        (lambda raw: raw.update(probes=[1]), "probes: must hold one block per row of groups. Found: 'list'"),
+        (lambda raw: raw["methods"].update(simclr=None), "methods.simclr: must be a block of parameters. Found: None"),
+        (
+            lambda raw: raw["probes"]["quality"].update(knm={}),
+            "probes.quality.knm: unknown probe. Found: 'knm'. Did you mean 'knn'?",
+        ),
+        (lambda raw: raw["probes"]["quality"].update({3: {}}), "probes.quality.3: unknown probe"),
+        (lambda raw: raw["source"].update(options={"x": 1}), "source.options.x: unknown parameter"),
+        (lambda raw: raw["train"].update(epochs="60"), "train.epochs: input should be a valid integer. Found: '60'"),
+        (lambda raw: raw["train"].update(epochs=True), "train.epochs: input should be a valid integer. Found: True"),
+        (
+            lambda raw: raw["train"].update(learning_rate=float("inf")),
+            "train.learning_rate: input should be a finite number",
+        ),
+        (lambda raw: raw["train"].update(epochs=10**40), "train.epochs: "),
+        (lambda raw: raw.update({"tr\u202eain": 1}), "unknown section"),
+    ],
+)
+def test_one_thing_wrong(raw: dict[str, Any], change: Any, expected: str) -> None:
+    change(raw)
+    lines = told(raw)
+    assert any(expected in line for line in lines), "\n".join(lines) or "nothing was found wrong"
+
+
+def test_a_circle_through_two_runs_is_told_once(raw: dict[str, Any]) -> None:
+    raw["mines"] += [
+        {"name": "a", "miner": "kmeans", "on": "embed/two"},
+        {"name": "b", "miner": "kmeans", "on": "embed/one"},
+    ]
+    raw["mining"] |= {"a": {"clusters": 20}, "b": {"clusters": 20}}
+    raw["runs"] += [
+        {"name": "one", "method": "gsimclr", "labels": "a"},
+        {"name": "two", "method": "gsimclr", "labels": "b"},
+    ]
+    raw["methods"] |= {"one": {}, "two": {}}
+    circles = [line for line in told(raw) if "Break the circle" in line]
+    assert len(circles) == 1
+    assert "one <- two <- one" in circles[0]
+
+
+def test_a_second_round_is_no_circle(raw: dict[str, Any]) -> None:
+    raw["mines"].append({"name": "round2", "miner": "kmeans", "on": "embed/gsimclr"})
+    raw["mining"]["round2"] = {"clusters": 20}
+    raw["runs"].append({"name": "again", "method": "gsimclr", "labels": "round2"})
+    raw["methods"]["again"] = {}
+    assert told(raw) == []
+
+
+def stage(folder: Path, repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "stages.check", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(repository)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_the_stage_writes_a_constant(tmp_path: Path, repository: Path) -> None:
+    text = (repository / "params.yaml").read_text(encoding="utf-8")
+    written = []
+    for epochs in (60, 61):
+        changed = re.sub(r"(?m)^  epochs: \d+", f"  epochs: {epochs}", text)
+        assert f"  epochs: {epochs}" in changed
+        (tmp_path / "params.yaml").write_text(changed, encoding="utf-8")
+        done = stage(tmp_path, repository)
+        assert (done.returncode, done.stderr) == (0, "")
+        written.append((tmp_path / "data/check/parameters.json").read_bytes())
+    assert written[0] == written[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("seeds: [0]\nseeds: [1]\n", "not plain YAML"),
+        ("!!python/object/apply:os.system ['touch made']\n", "not plain YAML"),
+        ("a: &a [1]\nb: *c\n", "not plain YAML"),
+        ("- 1\n", "not a mapping"),
+        ("", "not a mapping"),
+        ("seeds: [0]\n", "missing parameter"),
+    ],
+)
+def test_what_is_not_a_parameter_file_is_a_sentence(tmp_path: Path, repository: Path, text: str, expected: str) -> None:
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    done = stage(tmp_path, repository)
+    assert done.returncode == 1
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "made").exists()
+    assert not (tmp_path / "data").exists()
+
+
+def test_groups_on_images_have_a_list_of_their_own() -> None:
+    raw = read_yaml(Path(__file__).parents[3] / "params.yaml")
+    raw["image_groups"] = [{"name": "finetune"}]
+    raw["probes"]["finetune"] = {"finetune": {"epochs": 0}, "moment": {}}
+    assert [(p.path, p.found) for p in problems(raw)] == [("probes.finetune.finetune.epochs", 0)]
+    raw["probes"]["finetune"] = {"moment": {}}
+    raw["groups"], raw["image_groups"] = [*raw["groups"], {"name": "finetune"}], [{"name": "quality"}]
+    found = {p.path: p.hint for p in problems(raw)}
+    assert found["groups[2].name"] == " It belongs in image_groups."
+    assert found["image_groups[0].name"] == " It belongs in groups."

@@ -1,0 +1,48 @@
+"""docs/data-rules.md and the code name the same reasons."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+FILES = [
+    ROOT / "reprise/media/image/images.py",
+    ROOT / "reprise/storage/listing.py",
+    *(ROOT / "stages/ingest").rglob("*.py"),
+]
+CALLS = {"ImageRefused": 0, "Refused": 1, "_refuse": 1, "Entry": 2, "Finding": 3}  # function -> where the reason stands
+CODE = re.compile(r"^[a-z][a-z0-9_]+$")
+
+
+def reasons_in_code() -> set[str]:
+    """Literal reasons in calls that refuse, in tables of them, and in what the damage of a file is called."""
+    found: set[str] = set()
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in CALLS:
+                place = CALLS[node.func.id]
+                if len(node.args) > place:
+                    argument = node.args[place]
+                    found |= {
+                        n.value for n in ast.walk(argument) if isinstance(n, ast.Constant) and isinstance(n.value, str)
+                    }
+            if isinstance(node, ast.FunctionDef) and node.name == "_damage":
+                returned = [n.value for n in ast.walk(node) if isinstance(n, ast.Return) and n.value is not None]
+                found |= {c.value for r in returned for c in ast.walk(r) if isinstance(c, ast.Constant)}
+            if (
+                isinstance(node, ast.Assign)
+                and getattr(node.targets[0], "id", "") == "reasons"
+                and isinstance(node.value, ast.Dict)
+            ):
+                found |= {v.elts[0].value for v in node.value.values if isinstance(v, ast.Tuple)}
+    return {reason for reason in found if isinstance(reason, str) and CODE.match(reason)}
+
+
+def test_every_reason_is_explained_and_every_explanation_has_a_reason() -> None:
+    rows = [
+        line for line in (ROOT / "docs/data-rules.md").read_text(encoding="utf-8").splitlines() if line.startswith("|")
+    ]
+    documented = {match[1] for row in rows if (match := re.search(r"\| `([a-z0-9_]+)` \|$", row))}
+    assert reasons_in_code() == documented

@@ -1,0 +1,118 @@
+"""Features of patches and of backbones."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save
+
+from reprise.artifacts.backbones import write_backbone
+from reprise.config.errors import BackboneError, MiningError
+from reprise.config.registry import load_class
+from reprise.networks.backbones import build_backbone
+from reprise.networks.state import arrays_of
+from reprise.runtime.device import Compute
+from stages.mine.extractor import Extractor
+from stages.mine.extractors.patches import principal
+
+CPU = Compute("cpu", "fp32", 1)
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    from sklearn.datasets import load_digits
+
+    pixels = (load_digits().images[:60] * 15).astype(np.uint8)
+    return np.repeat(np.kron(pixels, np.ones((1, 2, 2), np.uint8))[..., None], 3, axis=3)
+
+
+def features(name: str, images: np.ndarray, seed: int = 0, **options) -> np.ndarray:
+    kind = load_class("stages.mine.extractors", name, Extractor, "")
+    return kind(kind.Params(**options), seed, CPU).features(images, Path())
+
+
+def test_patch_features_repeat_and_tell_digits_apart(images):
+    from sklearn.datasets import load_digits
+
+    options = {"patches": 16, "samples": 2000, "components": 12, "patch_size": 4}
+    got = features("patches", images, **options)
+    assert got.shape == (60, 12)
+    assert (got == features("patches", images, **options)).all()
+    assert not np.allclose(got, features("patches", images, seed=1, **options), atol=1e-3)
+    distance = ((got[:, None] - got[None]) ** 2).sum(axis=2)
+    np.fill_diagonal(distance, np.inf)
+    labels = load_digits().target[:60]
+    assert (labels[distance.argmin(axis=1)] == labels).mean() > 0.5
+    with pytest.raises(MiningError, match="images of 16 pixels, patches of 20"):
+        features("patches", images, patch_size=20)
+
+
+def test_principal_components_keep_distances_when_all_are_kept():
+    x = np.random.default_rng(0).normal(size=(30, 5)) + 3
+    got = principal(x, 9)
+    assert got.shape == (30, 5)
+    np.testing.assert_allclose(
+        ((got[:, None] - got[None]) ** 2).sum(2), ((x[:, None] - x[None]) ** 2).sum(2), rtol=1e-4, atol=1e-4
+    )
+    assert (np.diff(got.var(axis=0)) <= 0).all()
+
+
+def test_random_backbones_come_from_the_seed(images):
+    first, again, other = (features("backbone", images, seed, architecture="resnet_tiny") for seed in (0, 0, 1))
+    assert (first == again).all()
+    assert not np.allclose(first, other)
+    larger = features("backbone", images[:4], architecture="resnet_tiny", size=32)
+    assert larger.shape == (4, first.shape[1])
+    with pytest.raises(BackboneError, match="unknown backbone"):
+        features("backbone", images, architecture="resnet_tinny")
+
+
+def test_weights_from_a_run_and_from_a_plain_file_give_that_network(images, tmp_path):
+    torch.manual_seed(3)
+    network = build_backbone("resnet_tiny", 3, 16).eval()
+    config = {
+        "architecture": "resnet_tiny", "options": {}, "stem": "auto", "input_size": 16, "channels": 3,
+        "mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7], "num_features": network.num_features, "heads": {},
+    }  # fmt: skip
+    (tmp_path / "run").mkdir()
+    write_backbone(tmp_path / "run", arrays_of(network.state_dict()), {}, config)
+    x = (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - torch.tensor(config["mean"]).view(1, 3, 1, 1)) / (
+        torch.tensor(config["std"]).view(1, 3, 1, 1)
+    )
+    with torch.inference_mode():
+        want = network(x).numpy()
+    np.testing.assert_allclose(features("backbone", images, weights=str(tmp_path / "run")), want, rtol=1e-4, atol=1e-5)
+
+    plain = tmp_path / "plain.safetensors"
+    plain.write_bytes(save({k: np.ascontiguousarray(v) for k, v in arrays_of(network.state_dict()).items()}))
+    sha = hashlib.sha256(plain.read_bytes()).hexdigest()
+    got = features("backbone", images, weights=str(plain), architecture="resnet_tiny", sha256=sha)
+    assert got.shape == want.shape
+    cases = [
+        ({"sha256": "0" * 64}, f"not those that are named.*sha256 {sha}"),
+        ({"architecture": "resnet20"}, "do not fit the architecture"),
+        ({"weights": str(tmp_path / "gone.safetensors")}, "not there"),
+    ]
+    for change, message in cases:
+        with pytest.raises(BackboneError, match=message):
+            features("backbone", images, **({"weights": str(plain), "architecture": "resnet_tiny"} | change))
+    with pytest.raises(BackboneError, match=r"3 channels, image\.channels 1"):
+        features("backbone", images[..., :1], weights=str(tmp_path / "run"))
+    with pytest.raises(ValueError, match="architecture belongs to"):
+        features("backbone", images, weights=str(tmp_path / "run"), architecture="resnet_tiny")
+
+
+def test_pretrained_weights_that_cannot_be_had_are_named(images, monkeypatch):
+    import timm
+
+    def refused(name: str, **options: object) -> object:
+        raise OSError("no route to the hub")
+
+    real = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda n, **o: refused(n) if o.get("pretrained") else real(n, **o))
+    with pytest.raises(BackboneError, match=r"cannot be had \(resnet10t\).*no route to the hub"):
+        features("backbone", images, weights="pretrained", architecture="resnet10t")

@@ -1,0 +1,88 @@
+"""A tiny backbone that takes crops of any size, and random batches, for methods without files or a loop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from reprise.config.registry import load_class
+from stages.pretrain.method import Batch, Context, Method
+from tests.stages.pretrain.conftest import PLAIN
+
+SETTINGS = replace(PLAIN, size=8, crop_scale_min=0.3)
+# Small heads; what is not named keeps the method's default.
+SMALL = {
+    "barlow_twins": {"hidden": 16, "output": 12},
+    "byol": {"hidden": 16, "output": 8},
+    "dcl": {"hidden": 16, "output": 8},
+    "deepcluster_v2": {"hidden": 16, "output": 8, "prototypes": 4, "clusterings": 2, "small_crops": 2},
+    "dino": {"hidden": 16, "bottleneck": 8, "outputs": 12, "small_crops": 2, "frozen_for": 0.2},
+    "emp_ssl": {"hidden": 16, "output": 8, "patches": 4},
+    "lejepa": {"hidden": 16, "output": 8, "slices": 8},
+    "moco_v2": {"hidden": 16, "output": 8, "queue": 24},
+    "moco_v3": {"hidden": 16, "output": 8},
+    "nnclr": {"hidden": 16, "output": 8, "queue": 24},
+    "msn": {"hidden": 16, "output": 8, "prototypes": 6, "small_crops": 2, "width": 16, "depth": 1, "heads": 2},
+    "odc": {"hidden": 16, "output": 8, "clusters": 4, "centroid_steps": 2},
+    "simmim": {"width": 16, "depth": 1, "heads": 2},
+    "simsiam": {"hidden": 16, "output": 16, "bottleneck": 8},
+    "supcon": {"hidden": 16, "output": 8},
+    "swav": {
+        "hidden": 16,
+        "output": 8,
+        "prototypes": 6,
+        "queue": 16,
+        "queue_from": 0.3,
+        "small_crops": 2,
+        "frozen_for": 0.2,
+    },
+    "vicreg": {"hidden": 16, "output": 12},
+    "w_mse": {"hidden": 16, "output": 4, "sub_batch": 8},
+}
+
+
+class TinyBackbone(nn.Module):
+    """Convolution, batch normalisation, mean over the positions: 12 features."""
+
+    num_features = 12
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 12, 3, padding=1)
+        self.norm = nn.BatchNorm2d(12)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.norm(self.convolution(x))).mean(dim=(2, 3))
+
+
+def build(name: str, images: int = 64, steps: int = 8, **options) -> Method:
+    """The method called `name` with small heads, in training mode, from seed 0."""
+    torch.manual_seed(0)
+    kind = load_class("stages.pretrain.methods", name, Method, "")
+    context = Context(
+        images=images, clusters=4, steps=steps, size=8, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3, seed=0
+    )
+    params = kind.Params(**{**SMALL.get(name, {}), **options})
+    own = kind.own_backbone(params)
+    if own is None:
+        backbone: nn.Module = TinyBackbone()
+    else:
+        from reprise.networks.backbones import build_backbone
+
+        backbone = build_backbone(own[0], 3, 8, "small", own[1])
+    return kind(backbone, params, context).train()
+
+
+def random_batch(method: Method, size: int = 8, seed: int = 0, start: int = 0) -> Batch:
+    """Gaussian views of the sizes that the method plans; labels 0, 1, 2, 3, 0, ...; rows from `start` on."""
+    rng = torch.Generator().manual_seed(seed)
+    views = [torch.randn(size, 3, s.size, s.size, generator=rng) for s in method.view_plan(SETTINGS)]
+    return Batch(views, torch.arange(size) % 4, torch.arange(start, start + size) % method.context.images)
+
+
+@pytest.fixture
+def rng() -> torch.Generator:
+    return torch.Generator().manual_seed(0)

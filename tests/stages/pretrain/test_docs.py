@@ -1,0 +1,60 @@
+"""The method of docs/your-own-method.md runs as written; the tables and studies of docs/methods.md are complete."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+
+import pytest
+import torch
+
+from reprise.config.params import read_yaml, tables
+from reprise.config.registry import load_class, names, subclass_in
+from reprise.networks.backbones import build_backbone
+from stages.check.parameters import problems
+from stages.pretrain.method import Batch, Context, Method
+
+
+def test_the_documented_method_learns(repository, tmp_path):
+    code = re.search(
+        r"```python\n(.*?)```", (repository / "docs/your-own-method.md").read_text(encoding="utf-8"), re.DOTALL
+    ).group(1)
+    (tmp_path / "agree.py").write_text(code, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("agree", tmp_path / "agree.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    kind = subclass_in(module, Method)
+    torch.manual_seed(0)
+    context = Context(images=8, clusters=0, steps=20, size=16, channels=3, mean=(0,) * 3, std=(1,) * 3, seed=0)
+    method = kind(build_backbone("resnet_tiny", 3, 16), kind.Params(output=16), context)
+    optimizer = torch.optim.SGD(method.parameters(), lr=0.1)
+    losses = []
+    batch = Batch([torch.randn(8, 3, 16, 16) for _ in range(2)], torch.full((8,), -1), torch.arange(8))
+    for _ in range(20):
+        loss, logs = method.step(batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.5 * losses[0]
+    assert logs["features"].shape == (8, 64)
+    assert set(method.heads()) == {"projector"}
+
+
+def test_the_table_of_methods_is_complete_and_names_real_parameters(repository):
+    """A row for each file and no other; what it calls a parameter is one."""
+    text = (repository / "docs/methods.md").read_text(encoding="utf-8")
+    rows = {r[1]: r[4] for line in text.splitlines() if (r := line.split("|"))[1:] and r[1].startswith(" `")}
+    rows = {name.strip(" `"): named for name, named in rows.items()}
+    assert sorted(rows) == names("stages.pretrain.methods")
+    for name, named in rows.items():
+        known = load_class("stages.pretrain.methods", name, Method, "").Params.model_fields
+        assert set(re.findall(r"`(\w+)`", named)) <= set(known), name
+
+
+@pytest.mark.parametrize("study", ["methods-digits.yaml", "methods-cifar10.yaml"])
+def test_a_study_is_valid_and_compares_every_method(repository, study):
+    raw = read_yaml(repository / "studies" / study)
+    assert problems(raw) == []
+    assert {run.method for run in tables(raw).runs} == set(names("stages.pretrain.methods"))
+    assert f"studies/{study}" in (repository / "docs/methods.md").read_text(encoding="utf-8")

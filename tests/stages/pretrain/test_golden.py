@@ -1,0 +1,92 @@
+"""What must not drift: losses and views of fixed seeds, memory after the first epoch, draws as epochs grow.
+
+The golden values are those of the loop before it was optimised; the tolerance is for other processors.
+"""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stages.pretrain import loop
+from stages.pretrain import run as run_module
+from stages.pretrain.views.batched import batched_view
+from stages.pretrain.views.settings import ViewSettings
+from tests.stages.pretrain.conftest import TINY
+from tests.stages.pretrain.test_run import run
+
+GOLDEN = {
+    "simclr": [3.394147443771362, 3.403211498260498, 3.3765995025634767],
+    "gsimclr": [3.3798808574676515, 3.3760289192199706, 3.409323740005493],
+    "supervised": [2.314454936981201, 2.2987654209136963, 2.2906394958496095],
+}
+EPOCHS = 7
+
+
+def losses(folder: Path) -> list[float]:
+    return [float(line.split(",")[2]) for line in (folder / "history.csv").read_text().splitlines()[1:]]
+
+
+@pytest.mark.parametrize("method", GOLDEN)
+def test_losses_of_a_fixed_seed_stay(digits, method):
+    found = losses(run(method, "out", train=TINY.model_copy(update={"precision": "fp32"})))
+    assert found == pytest.approx(GOLDEN[method], abs=2e-3)
+
+
+def test_views_of_a_fixed_seed_stay():
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (32, 24, 24, 3), dtype=np.uint8))
+    settings = ViewSettings(
+        size=20,
+        channels=3,
+        crop_scale_min=0.2,
+        flip=True,
+        jitter=0.8,
+        grey=0.2,
+        blur=0.5,
+        solarize=0.2,
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
+    )
+    view = batched_view(images, settings, torch.Generator().manual_seed(0))
+    found = [float(x) for x in (view.mean(), view.std(), view[3, 0, 5, 7], view[17, 1, 0, 19], view[31, 2, 19, 0])]
+    assert found == pytest.approx([-0.113966, 0.838424, -0.544097, 0.537475, -1.454725], abs=1e-4)
+
+
+def test_every_image_is_drawn_once_an_epoch_and_memory_stays_flat(digits, monkeypatch):
+    """Cost is linear in epochs: as many draws in each. No tensor is kept from one to the next; Python's own memory
+    grows by what is written down of an epoch.
+    """
+    drawn: list[int] = []
+    held: list[int] = []
+    tensors: list[int] = []
+    real_views, real_collapse = run_module.batched_view, loop.collapse
+
+    def view(images, *arguments):
+        drawn.append(len(images))
+        return real_views(images, *arguments)
+
+    def at_the_end_of_an_epoch(logs):
+        gc.collect()
+        tensors.append(sum(x.nbytes for x in gc.get_objects() if issubclass(type(x), torch.Tensor)))
+        held.append(tracemalloc.get_traced_memory()[0])
+        return real_collapse(logs)
+
+    monkeypatch.setattr(run_module, "batched_view", view)
+    monkeypatch.setattr(loop, "collapse", at_the_end_of_an_epoch)
+    run("simclr", "warm", train=TINY.model_copy(update={"epochs": 1}))  # imports what the loop imports late
+    for noted in (drawn, held, tensors):
+        noted.clear()
+    tracemalloc.start()
+    try:
+        run("simclr", "out", train=TINY.model_copy(update={"epochs": EPOCHS}))
+    finally:
+        tracemalloc.stop()
+    assert sum(drawn) == EPOCHS * 80 * 2  # two views of 80 images
+    assert len(drawn) == EPOCHS * 5 * 2
+    assert len(set(tensors[1:])) == 1
+    assert held[-1] - held[1] < (EPOCHS - 2) * 10_000  # rows of history and of the live log

@@ -1,0 +1,284 @@
+"""Whole runs of every method on real digits: outputs, determinism, resume, and what labels may reach."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from reprise.artifacts.backbones import read_config, read_weights
+from reprise.artifacts.shards import Shards
+from reprise.config.errors import ParameterError, PseudoLabelError, TrainingError, WorkspaceBusyError
+from reprise.config.params import RunRow
+from reprise.config.registry import load_class, names
+from reprise.networks.assemble import assemble
+from reprise.reading.decoded import open_decoded
+from reprise.storage.work_folder import file_digest, locked
+from stages.pretrain import loop
+from stages.pretrain import run as run_module
+from stages.pretrain.method import Batch, Context, Method
+from stages.pretrain.run import pretrain
+from tests.stages.pretrain.conftest import IMAGE, TINY, write_label_set
+from tests.stages.pretrain.methods.conftest import SMALL
+
+METHODS = names("stages.pretrain.methods")
+LABELS = {"supervised": "mined", "gsimclr": "mined", "supcon": "mined"}
+OPTIONS = {"patch_kmeans": {"patches": 8, "samples": 500}, **SMALL}
+CROPS = {
+    "supervised": 1,
+    "simmim": 1,
+    "odc": 1,
+    "swav": 4,
+    "dino": 4,
+    "deepcluster_v2": 4,
+    "msn": 4,
+    "emp_ssl": 4,
+    "lejepa": 4,
+}
+LEARNING = [m for m in METHODS if not load_class("stages.pretrain.methods", m, Method, "").gradient_free]
+# Kills at every point of the loop for those that it was built with; one in the middle of an epoch for the others.
+KILLS = [
+    pytest.param(m, k, marks=() if m in ("simclr", "gsimclr", "supervised") or k == 7 else pytest.mark.slow)
+    for m in LEARNING
+    for k in (1, 4, 7, 13)
+]
+
+
+def run(method: str, out: str, train=TINY, seed: int = 0, labels: str | None = None, **options) -> Path:
+    kind = load_class("stages.pretrain.methods", method, Method, "runs")
+    params = kind.Params(**{**OPTIONS.get(method, {}), **options})
+    row = RunRow(name=method, method=method, labels=labels or LABELS.get(method, "none"))
+    pretrain(row, seed, IMAGE, train, params, Path(out), restart=False)
+    return Path(out)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_runs_repeats_itself_and_loads_strictly(digits, method):
+    first, again = run(method, "a"), run(method, "b")
+    assert file_digest(first) == file_digest(again)
+    other = run(method, "c", seed=0, train=TINY.model_copy(update={"epochs": 2}))
+    config = read_config(first)
+    network = assemble(config, *read_weights(first), where="a")
+    taps = network(torch.zeros(2, 3, 16, 16))
+    assert taps["backbone"].shape == (2, config["num_features"])
+    assert config["images_seen"] == config["epochs"] * 80
+    assert config["crops_seen"] == config["images_seen"] * CROPS.get(method, 2)
+    assert config["flops_per_image"] > 0
+    trained = config["epochs"] > 0
+    assert trained == (file_digest(first / "backbone.safetensors") != file_digest(other / "backbone.safetensors"))
+    assert len((first / "history.csv").read_text().splitlines()) == 1 + (3 if trained else 0)
+    assert not list(Path(".reprise/work").rglob("*.safetensors"))  # a finished run leaves no checkpoint
+
+
+def test_methods_share_their_initial_backbone(digits):
+    """`random` is the others' starting point, so a difference to it is learning."""
+    untrained, _ = read_weights(run("random", "a"))
+    no_steps = TINY.model_copy(update={"learning_rate": 1e-12, "weight_decay": 0.0, "epochs": 1, "warmup_epochs": 0})
+    trained, _ = read_weights(run("simclr", "b", train=no_steps))
+    for name, value in untrained.items():
+        if "running" not in name and "num_batches" not in name:
+            np.testing.assert_allclose(value, trained[name], atol=1e-9)
+
+
+@pytest.mark.parametrize(("method", "killed_at"), KILLS)
+def test_interrupted_and_resumed_equals_uninterrupted(digits, monkeypatch, method, killed_at):
+    whole = run(method, "whole")
+    real, calls = torch.optim.SGD.step, []
+
+    def step(self, *arguments, **keywords):
+        calls.append(1)
+        if len(calls) == killed_at:
+            raise KeyboardInterrupt
+        return real(self, *arguments, **keywords)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.SGD, "step", step)
+        with pytest.raises(KeyboardInterrupt):
+            run(method, "resumed")
+    assert not Path("resumed").exists()
+    calls.clear()
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda self, *a, **k: (calls.append(1), real(self, *a, **k))[1])
+    assert file_digest(run(method, "resumed")) == file_digest(whole)
+    assert (
+        len(calls) <= 15 - (killed_at - 1) // 2 * 2
+    )  # it went on from a checkpoint: five steps an epoch, saved every second
+
+
+def test_a_damaged_checkpoint_costs_one_interval(digits, monkeypatch):
+    whole = run("simclr", "whole")
+    real, calls = torch.optim.SGD.step, []
+
+    def step(self, *arguments, **keywords):
+        calls.append(1)
+        if len(calls) == 12:
+            raise KeyboardInterrupt
+        return real(self, *arguments, **keywords)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.SGD, "step", step)
+        with pytest.raises(KeyboardInterrupt):
+            run("simclr", "resumed")
+    newest = max(Path(".reprise/work").rglob("step-*.safetensors"))
+    newest.write_bytes(newest.read_bytes()[:1000])
+    assert file_digest(run("simclr", "resumed")) == file_digest(whole)
+
+
+def test_other_parameters_start_afresh_and_say_what_differs(digits, monkeypatch, capsys):
+    monkeypatch.setattr(loop, "learning_rate_at", interrupt_after(8))
+    with pytest.raises(KeyboardInterrupt):
+        run("simclr", "out")
+    monkeypatch.undo()
+    monkeypatch.chdir(digits)
+    changed = TINY.model_copy(update={"weight_decay": 0.01})
+    resumed = run("simclr", "out", train=changed)
+    assert "train.weight_decay: 0.0001 -> 0.01" in capsys.readouterr().err
+    assert file_digest(resumed) == file_digest(run("simclr", "fresh", train=changed))
+
+
+def interrupt_after(steps: int):
+    real, calls = loop.learning_rate_at, []
+
+    def rate(*arguments):
+        calls.append(1)
+        if len(calls) > steps:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    return rate
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in LABELS])
+def test_labels_never_reach_an_unsupervised_method(digits, method):
+    """Whatever the label set says, the weights stay the same to the byte."""
+    two = TINY.model_copy(update={"epochs": 2})  # methods with a memory learn from the second one on
+    without = run(method, "a", train=two, labels="none")
+    with_labels = run(method, "b", train=two, labels="mined")
+    assert file_digest(without / "backbone.safetensors") == file_digest(with_labels / "backbone.safetensors")
+
+
+def test_guided_batches_depend_on_the_label_set_and_report_conflicts(digits):
+    mined = run("gsimclr", "a")
+    sampling = read_config(mined)["sampling"]
+    assert sampling == {
+        "kind": "guided",
+        "clusters": 10,
+        "largest": 8,
+        "batches": 5,
+        "conflicting_pairs": 3 * 10,
+        "share_affected": 0.75,
+    }
+    keys = Shards.open().keys[Shards.open().rows("train")]
+    write_label_set("other", keys, np.arange(len(keys)) // 20)
+    other = run("gsimclr", "b", labels="other")
+    assert file_digest(mined / "backbone.safetensors") != file_digest(other / "backbone.safetensors")
+
+
+def test_learning_reduces_the_loss(digits):
+    history = run("simclr", "a", train=TINY.model_copy(update={"epochs": 40})) / "history.csv"
+    losses = [float(line.split(",")[2]) for line in history.read_text().splitlines()[1:]]
+    assert losses[-1] < losses[0] - 0.5
+
+
+def test_means_come_from_evenly_spaced_images_without_a_second_cache(digits, monkeypatch):
+    monkeypatch.setattr(run_module, "STATISTICS_ROWS", 30)
+    config = read_config(run("random", "a"))
+    shards = Shards.open()
+    pixels = open_decoded(shards, shards.rows("train"), 3).resized(16)[::3] / 255
+    np.testing.assert_allclose(config["mean"], pixels.mean((0, 1, 2)), atol=1e-6)
+    np.testing.assert_allclose(config["std"], pixels.std((0, 1, 2)), atol=1e-6)
+    assert len(list(Path(".reprise/decoded").glob("*/pixels.bin"))) == 1
+
+
+def test_a_loss_that_is_not_finite_stops_with_a_sentence_and_leaves_earlier_artifacts(digits):
+    kept = run("simclr", "out")
+    before = file_digest(kept)
+    with pytest.raises(TrainingError, match=r"not finite.*step \d+ of 15.*Lower the learning rate"):
+        run("simclr", "out", train=TINY.model_copy(update={"learning_rate": 1e30}))
+    assert file_digest(kept) == before
+
+
+@pytest.mark.parametrize("every", [3, 50])
+def test_looking_at_the_loss_less_often_changes_nothing(digits, monkeypatch, every):
+    whole = run("simclr", "a")
+    monkeypatch.setitem(loop.LOOK_EVERY, "cpu", every)
+    assert file_digest(run("simclr", "b")) == file_digest(whole)
+    with pytest.raises(TrainingError, match=r"not finite.*step \d+ of 15"):
+        run("simclr", "c", train=TINY.model_copy(update={"learning_rate": 1e30}))
+
+
+def test_the_first_loss_that_is_not_finite_is_named():
+    loop.check_finite([1.0, 2.0], "step %d", 7, Path("x"))
+    with pytest.raises(TrainingError, match="step 6.*nan"):
+        loop.check_finite([1.0, float("nan"), float("inf")], "step %d", 7, Path("x"))
+
+
+def test_too_few_images_missing_labels_and_foreign_labels_are_refused(digits):
+    with pytest.raises(TrainingError, match="fewer training images than a batch.*80 images, batch 81.*at most 80"):
+        run("simclr", "out", train=TINY.model_copy(update={"batch_size": 81}))
+    with pytest.raises(TrainingError, match="'supervised' needs a label set.*labels no image.*truth"):
+        run("supervised", "out", labels="none")
+    write_label_set("foreign", np.array(["0" * 24], dtype=object), np.array([0]))
+    with pytest.raises(PseudoLabelError, match=f"other images.*{'0' * 24}"):
+        run("gsimclr", "out", labels="foreign")
+    with pytest.raises(PseudoLabelError, match="missing"):
+        run("gsimclr", "out", labels="absent")
+    with pytest.raises(ParameterError, match="unknown method 'simcrl'.*Did you mean 'simclr'"):
+        run("simcrl", "out")
+
+
+def test_a_second_trainer_of_the_same_run_is_turned_away(digits, monkeypatch):
+    monkeypatch.setattr("reprise.storage.work_folder.PATIENCE_SECONDS", 0.1)
+    with locked(Path(".reprise/work/pretrain/simclr/0")), pytest.raises(WorkspaceBusyError, match="process"):
+        run("simclr", "out")
+
+
+def test_images_without_a_label_are_left_out_of_the_supervised_loss():
+    kind = load_class("stages.pretrain.methods", "supervised", Method, "")
+    backbone = torch.nn.Flatten()
+    backbone.num_features = 12
+    context = Context(images=4, clusters=3, steps=1, size=2, channels=3, mean=(0,) * 3, std=(1,) * 3, seed=0)
+    method = kind(backbone, kind.Params(), context)
+    views = [torch.randn(4, 3, 2, 2)]
+    loss, _ = method.step(Batch(views, torch.tensor([0, -1, 2, -1]), torch.arange(4)))
+    logits = method.classifier(views[0].flatten(1))
+    want = (torch.logsumexp(logits[0], 0) - logits[0, 0] + torch.logsumexp(logits[2], 0) - logits[2, 2]) / 2
+    torch.testing.assert_close(loss, want)
+    nothing, _ = method.step(Batch(views, torch.full((4,), -1), torch.arange(4)))
+    assert float(nothing.detach()) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_killed_processes_resume_to_the_same_bytes(digits, repository, sent):
+    """The real command, killed at three random moments, ends with the bytes of an uninterrupted one."""
+    write_params(repository)
+    command = [sys.executable, "-m", "stages.pretrain", "--run", "simclr", "--seed", "0"]
+    environment = {"PYTHONPATH": str(repository), "PATH": "/usr/bin:/bin", "REPRISE_THREADS": "1"}
+    subprocess.run(command, check=True, env=environment, capture_output=True)
+    want = file_digest("data/runs/simclr/0")
+    rng = np.random.default_rng(int(sent))
+    for _ in range(3):
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+        work = Path(".reprise/work/pretrain/simclr/0")
+        while process.poll() is None and not list(work.rglob("step-*.safetensors")):
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, 0.5))
+        process.send_signal(sent)
+        assert process.wait(timeout=60) != 0 or sent != signal.SIGKILL
+    subprocess.run(command, check=True, env=environment, capture_output=True)
+    assert file_digest("data/runs/simclr/0") == want
+
+
+def write_params(repository: Path) -> None:
+    from ruamel.yaml import YAML
+
+    raw = YAML(typ="safe").load((repository / "params.yaml").read_text())
+    raw["train"] |= {"epochs": 40, "batch_size": 16, "checkpoint_steps": 3}
+    Path("params.yaml").write_text(json.dumps(raw))  # JSON is YAML

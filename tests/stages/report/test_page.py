@@ -1,0 +1,386 @@
+"""The whole page: what it says; that it is safe, self-contained and the same every time; what it does without parts."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from reprise.config.errors import ManifestError, ResultError, ShardError
+from stages.report.__main__ import main
+from stages.report.gather import gather
+from stages.report.page import render
+
+Build = Callable[..., Path]
+CANARY = "<script>alert(1)</script>"
+HOSTILE = [
+    CANARY,
+    '"><img src=x onerror=alert(1)>',
+    "{{ 7 * 7 }}{% raw %}",
+    "line one\nline two\x00\x1b[31m",
+    "\u202egnp.exe\u2028\u200f",
+    "w" * 10_000,
+    "&amp;</title></style>",
+    "</script><script src=//example.org/x.js></script>",
+    "javascript:alert(1)",
+    "\U0001f600 \u05e9\u05dc\u05d5\u05dd",
+]
+
+
+class Reader(HTMLParser):
+    """Collects tags and text as a browser would see them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.headings: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in {"meta", "img", "br", "link", "input"}:
+            self.open.append(tag)
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag, f"</{tag}> closes another element"
+
+    def handle_data(self, data: str) -> None:
+        if not {"script", "style"} & set(self.open):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def read(page: bytes) -> Reader:
+    """Parse a page; every element must be closed in order."""
+    reader = Reader()
+    reader.feed(page.decode("utf-8"))
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+def rendered(samples: int = 24) -> bytes:
+    return render(gather(), samples)
+
+
+def test_the_stage_writes_the_page_and_provenance_beside_it(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = build()
+    main([])
+    reader = read((folder / "data/report/index.html").read_bytes())
+    for words in (
+        "Digits",
+        "train",
+        "not_an_image",
+        "passed with warnings",
+        "Silhouette",
+        "gsimclr",
+        "25.0 %",
+        "knn.top1",
+        "train.epochs",
+        "SHA-256",
+    ):
+        assert words in reader.text, words
+    assert "index.html" in capsys.readouterr().out
+    script = (folder / "data/report/provenance.js").read_text(encoding="utf-8")
+    records = json.loads(script.removeprefix("window.REPRISE_PROVENANCE = ").removesuffix(";\n"))
+    assert [r["record"] for r in records] == ["report"]
+    assert records[0]["seconds"] > 0
+
+
+def test_the_outcome_claims_no_more_than_one_seed_allows(build: Build) -> None:
+    build()
+    text = read(rendered()).text
+    assert "simclr and gsimclr are above the untrained network (random) beyond chance" in text
+    assert "No difference was shown between simclr and gsimclr" in text
+    assert "With one seed this is a statement about these trained models, not about the methods" in text
+
+
+def test_three_seeds_speak_of_methods_and_show_every_seed(build: Build) -> None:
+    build(seeds=(0, 1, 2))
+    page = rendered()
+    assert "With 3 seeds this is a statement about the methods" in read(page).text
+    assert page.count(b'class="seed"') == 9  # three runs, three seeds
+    assert "sd 0.019 over 3 seeds: 0.900, 0.867 and 0.867" in read(page).text
+
+
+def test_two_renders_are_equal_also_under_another_hash_seed(build: Build, repository: Path) -> None:
+    folder = build(HOSTILE)
+    first = rendered()
+    assert rendered() == first
+    for seed in ("1", "2"):
+        environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(repository)}
+        subprocess.run(
+            [sys.executable, "-W", "error", "-m", "stages.report"],
+            cwd=folder,
+            env=environment,
+            check=True,
+            capture_output=True,
+        )
+        assert (
+            hashlib.sha256((folder / "data/report/index.html").read_bytes()).digest() == hashlib.sha256(first).digest()
+        )
+
+
+def test_nothing_of_a_run_of_the_stage_is_in_the_page(build: Build) -> None:
+    folder = build()
+    page = rendered()
+    assert str(folder).encode() not in page
+    assert re.search(rb"20\d\d-\d\d-\d\dT", page) is None
+    assert b"not recorded" in page
+
+
+def test_names_from_the_data_are_shown_as_bounded_text(build: Build) -> None:
+    build(HOSTILE)
+    page = rendered()
+    reader = read(page)
+    ours = [attributes for tag, attributes in reader.tags if tag == "script"]
+    assert ours == [{"type": "application/json", "id": "map-data"}, {"src": "provenance.js"}, {}]
+    assert not [a for tag, a in reader.tags for name in a if name.startswith("on")]
+    text = page.decode()
+    assert CANARY not in text
+    assert "&lt;script&gt;alert(1)" in text
+    assert "w" * 200 not in text
+    assert "10,000 characters" in text
+    for invisible in "\u202e\u2028\u200f\x00\x1b":
+        assert invisible not in text
+    assert "{{ 7 * 7 }}" in reader.text  # not 49
+    assert "\\u202egnp.exe" in reader.text
+
+
+def test_hostile_paths_reasons_and_metadata_are_text(build: Build) -> None:
+    folder = build()
+    import pyarrow as pa
+
+    from reprise.artifacts.manifest import QUARANTINE_SCHEMA, write_quarantine
+
+    rows = [{"path": CANARY + "x" * 5000, "reason": CANARY, "detail": "\u202e" + CANARY, "sha256": None}]
+    write_quarantine(folder / "data/ingest/quarantine.parquet", pa.Table.from_pylist(rows, QUARANTINE_SCHEMA))
+    dataset = json.loads((folder / "data/ingest/dataset.json").read_text(encoding="utf-8"))
+    dataset |= {"name": CANARY, "citation": CANARY, "licence": CANARY, "notes": [CANARY * 200], "source": CANARY}
+    (folder / "data/ingest/dataset.json").write_text(json.dumps(dataset), encoding="utf-8")
+    config = folder / "data/runs/simclr/0/config.json"
+    raw = json.loads(config.read_text(encoding="utf-8"))
+    raw |= {"method": CANARY, "architecture": CANARY, "device": CANARY, "parameters": {CANARY: {"x": CANARY}}}
+    config.write_text(json.dumps(raw), encoding="utf-8")
+    page = rendered()
+    assert CANARY not in page.decode()
+    assert [a for tag, a in read(page).tags if tag == "script"] == [
+        {"type": "application/json", "id": "map-data"},
+        {"src": "provenance.js"},
+        {},
+    ]
+    assert len(page) < 1_000_000
+
+
+def test_the_page_asks_no_network_and_says_so_in_its_policy(build: Build) -> None:
+    build()
+    page = rendered()
+    reader = read(page)
+    for tag, attributes in reader.tags:
+        for name in ("src", "href", "srcset", "action", "data", "poster"):
+            value = attributes.get(name)
+            if value is not None:
+                assert value.startswith(("data:image/", "#")) or value == "provenance.js", (tag, value)
+        assert "style" not in attributes, "the policy forbids style attributes"
+        assert tag not in {"link", "iframe", "object", "embed", "base", "form"}
+    policy = next(a["content"] for tag, a in reader.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    text = page.decode()
+    for element in ("style", "script"):
+        content = re.search(rf"<{element}>(.*?)</{element}>", text, re.DOTALL)
+        assert content
+        digest = base64.b64encode(hashlib.sha256(content.group(1).encode()).digest()).decode()
+        assert f"{element}-src 'sha256-{digest}'" in policy
+    assert re.search(r"url\(|@import|fetch\(|XMLHttpRequest|https?://", content.group(1)) is None
+
+
+def test_every_picture_is_whole(build: Build) -> None:
+    build()
+    page = rendered()
+    data = json.loads(re.search(r'id="map-data">(.*?)</script>', page.decode()).group(1))
+    uris = [a["src"] for tag, a in read(page).tags if tag == "img"] + [data["sprite"]["uri"]]
+    assert max(map(len, uris)) > 5000  # the montage: longer than any text may be
+    for uri in uris:
+        image = cv2.imdecode(
+            np.frombuffer(base64.b64decode(uri.split(",", 1)[1], validate=True), np.uint8), cv2.IMREAD_COLOR
+        )
+        assert image is not None
+        assert image.size
+
+
+def test_the_page_can_be_read_without_eyes_or_mouse(build: Build) -> None:
+    build()
+    reader = read(rendered())
+    assert reader.headings.count("h1") == 1
+    for before, after in zip(reader.headings, reader.headings[1:], strict=False):
+        assert int(after[1]) <= int(before[1]) + 1, "no level is skipped"
+    assert ("html", {"lang": "en"}) in reader.tags
+    for tag, attributes in reader.tags:
+        if tag == "img":
+            assert attributes.get("alt")
+        if tag == "th":
+            assert attributes.get("scope") in {"col", "row"}
+        if tag == "svg":
+            assert attributes.get("aria-label") or attributes.get("aria-hidden") == "true"
+    anchors = {a["href"][1:] for tag, a in reader.tags if tag == "a" and a.get("href")}
+    ids = [a["id"] for _, a in reader.tags if a.get("id")]
+    assert anchors <= set(ids)
+    assert len(ids) == len(set(ids))
+    labelled = {a["aria-labelledby"] for _, a in reader.tags if a.get("aria-labelledby")}
+    assert labelled <= set(ids)
+
+
+@pytest.mark.parametrize(
+    ("missing", "sentence"),
+    [
+        ("data/ingest/dataset.json", "Unnamed data set"),
+        ("data/ingest/manifest.parquet", "There is no manifest"),
+        ("data/ingest/quarantine.parquet", "There is no quarantine table"),
+        ("data/ingest", "There is no manifest"),
+        ("data/validate", "There is no verdict"),
+        ("data/shards", "No images to show"),
+        ("data/mine", "No label set holds clusters"),
+        ("data/mine/dae_kmeans/0/montage.png", "7 clusters over 75 of 75 images"),
+        ("data/mine/dae_kmeans/0/quality.json", "unknown miner"),
+        ("data/runs", "Nothing has been trained yet"),
+        ("data/runs/simclr/0/config.json", "gsimclr"),
+        ("data/runs/simclr/0/history.csv", "random , simclr"),
+        ("data/probe", "No run has a map"),
+        ("data/probe/simclr", "No difference was shown"),
+        ("data/summary", "No verdicts"),
+    ],
+)
+def test_a_missing_part_becomes_a_sentence(build: Build, missing: str, sentence: str) -> None:
+    target = build() / missing
+    shutil.rmtree(target) if target.is_dir() else target.unlink()
+    assert sentence in read(rendered()).text
+
+
+def test_an_empty_project_has_a_page(build: Build) -> None:
+    folder = build()
+    shutil.rmtree(folder / "data")
+    text = read(rendered()).text
+    assert "Nothing has been trained yet" in text
+    for words in (
+        "No run has a training history",
+        "No run used guided batches",
+        "No predictions to count",
+        "No input was found",
+    ):
+        assert words in text
+
+
+def test_without_a_test_split_the_page_says_that_figures_flatter(build: Build) -> None:
+    import pyarrow.parquet as pq
+
+    from reprise.artifacts.manifest import MANIFEST, write_manifest
+
+    build()
+    table = pq.read_table(MANIFEST)
+    place = table.column_names.index("split")
+    for splits, words in (
+        (["train", "val"], "scored on val, on which choices are made too"),
+        (["train"], "scored on train"),
+    ):
+        write_manifest(
+            MANIFEST, table.set_column(place, table.schema.field(place), [(splits * table.num_rows)[: table.num_rows]])
+        )
+        text = read(rendered()).text
+        assert f"There is no test split: probes are {words}, so their figures flatter." in text
+        assert "test 0 images" in text
+
+
+def test_unlabelled_images_have_a_page(build: Build) -> None:
+    build(labelled=False)
+    page = rendered()
+    text = read(page).text
+    assert "No labels: classes, accuracies and confusion are left out" in text
+    assert "No accuracy is given without labels and probes" in text
+    assert "No predictions to count" in text
+    assert "The images have neither labels nor clusters" in text  # the map holds test images, clusters are of train
+    assert page.count(b"<img") >= 24
+    assert "spectrum.rankme" in text
+
+
+def test_unlabelled_map_is_coloured_by_cluster_where_images_have_one(build: Build) -> None:
+    build(labelled=False)
+    import pyarrow.parquet as pq
+
+    from reprise.artifacts.tables import write_table
+
+    labels = pq.read_table("data/mine/dae_kmeans/0/pseudo_labels.parquet")
+    for run in ("random", "simclr", "gsimclr"):
+        path = f"data/probe/{run}/0/label_free/map.parquet"
+        table = pq.read_table(path)
+        write_table(path, table.set_column(0, "key", labels["key"][: table.num_rows].combine_chunks()))
+    assert "cluster of dae_kmeans" in read(rendered()).text
+
+
+@pytest.mark.parametrize(
+    ("damaged", "error"),
+    [
+        ("data/ingest/manifest.parquet", ManifestError),
+        ("data/ingest/quarantine.parquet", ManifestError),
+        ("data/ingest/dataset.json", ResultError),
+        ("data/validate/validation.json", ResultError),
+        ("data/shards/all-000000.tar", ShardError),
+        ("data/mine/dae_kmeans/0/quality.json", ResultError),
+        ("data/runs/simclr/0/config.json", ResultError),
+        ("data/probe/simclr/0/quality/metrics.json", ResultError),
+        ("data/probe/simclr/0/label_free/map.parquet", ResultError),
+        ("data/summary/comparison.json", ResultError),
+    ],
+)
+def test_a_damaged_part_is_an_error_that_names_it(build: Build, damaged: str, error: type[Exception]) -> None:
+    target = build() / damaged
+    content = target.read_bytes()
+    for cut in (content[: len(content) // 3], b"[3]" if damaged.endswith(".json") else content[:100]):
+        target.write_bytes(cut)
+        with pytest.raises(error, match=re.escape(Path(damaged).name)):
+            rendered()
+
+
+def test_lineage_holds_the_hashes_of_the_inputs(build: Build) -> None:
+    folder = build()
+    text = read(rendered()).text
+    for path in (
+        "data/ingest/manifest.parquet",
+        "data/shards/index.parquet",
+        "data/runs/simclr/0/config.json",
+        "data/summary/comparison.json",
+    ):
+        assert (
+            f"{path} {(folder / path).stat().st_size:,} {hashlib.sha256((folder / path).read_bytes()).hexdigest()}"
+            in text
+        )
+
+
+def test_parameters_that_differ_come_first(build: Build) -> None:
+    build()
+    text = read(rendered()).text
+    assert text.index("method.temperature") < text.index("train.batch_size") < text.index("train.epochs")
