@@ -89,8 +89,8 @@ def prepare(work: Path, data: Path, base: Path, augmented: bool) -> None:
     params |= {
         "seeds": [SEED],
         "source": {"name": "folder", "root": str(data.absolute()), **source},
-        "features": [{"name": "pixels", "extractor": "pixels"}],
-        "mines": [{"name": "none", "miner": "none", "on": "features/pixels"}],
+        "features": [],
+        "mines": [],
         "runs": [{"name": RUN, "method": "random", "labels": "none"}],
     }
     if not augmented:

@@ -62,12 +62,22 @@ class FeaturesRow(StrictModel):
     extractor: Name
 
 
+NONE, TRUTH = "none", "truth"  # label sets that always exist: stages/mine/given.py
+
+
 class MineRow(StrictModel):
     """A row of `mines`: a label set. `on` is `features/<name>` or `embed/<run>`."""
 
     name: Name
     miner: Name
     on: Annotated[str, Field(pattern=r"^(features|embed)/[a-z][a-z0-9_]{0,47}$")]
+
+    @field_validator("name")
+    @classmethod
+    def _not_always_there(cls, value: str) -> str:
+        if value in (NONE, TRUTH):
+            raise ValueError("this label set is always there; remove the row, and its block in `mining`")
+        return value
 
 
 class RunRow(StrictModel):
@@ -100,8 +110,8 @@ class Tables(StrictModel):
     """What the graph is made of; dvc.yaml expands these lists into stages."""
 
     seeds: Annotated[list[Seed], Field(min_length=1, max_length=50)]
-    features: Annotated[list[FeaturesRow], Field(min_length=1)]
-    mines: Annotated[list[MineRow], Field(min_length=1)]
+    features: list[FeaturesRow]  # may be empty, as `mines`: `none` and `truth` need neither
+    mines: list[MineRow]
     runs: Annotated[list[RunRow], Field(min_length=1)]
     groups: Annotated[list[GroupRow], Field(min_length=1)]
     image_groups: list[GroupRow] = Field(default_factory=list)  # of probes that train on images; may be empty

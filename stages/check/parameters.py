@@ -18,7 +18,9 @@ from pydantic import ValidationError
 import stages
 from reprise.config.errors import ParameterError, RepriseError
 from reprise.config.params import (
+    NONE,
     SHARED_SECTIONS,
+    TRUTH,
     FeaturesRow,
     GroupRow,
     MineRow,
@@ -215,13 +217,11 @@ def _fit_problems(raw: dict[str, Any], classes: dict[str, type]) -> list[Problem
             )
     for index, row in _rows(raw, "runs", RunRow):
         where = f"runs[{index}].labels"
-        if row["labels"] not in mines:
+        if row["labels"] not in (NONE, TRUTH, *mines):
             rule = f"no row of 'mines' is called '{row['labels']}'"
-            found.append(Problem(where, rule, row["labels"], _choices(row["labels"], list(mines))))
-        elif mines[row["labels"]]["miner"] == "none" and getattr(
-            classes.get(f"runs.{row['name']}"), "needs_labels", False
-        ):
-            hint = " Name a label set of `mines` that holds clusters."
+            found.append(Problem(where, rule, row["labels"], _choices(row["labels"], [NONE, TRUTH, *mines])))
+        elif row["labels"] == NONE and getattr(classes.get(f"runs.{row['name']}"), "needs_labels", False):
+            hint = f" Name `{TRUTH}`, or a label set of `mines`."
             found.append(
                 Problem(
                     where, f"the method '{row['method']}' needs a label set and this one is empty", row["labels"], hint

@@ -23,17 +23,8 @@ def main(argv: list[str]) -> None:
     kind = load_class("stages.mine.miners", chosen.miner, Miner, f"mines.{chosen.name}.miner")
     params = parse(kind.Params, (raw.get("mining") or {}).get(chosen.name, {}), f"mining.{chosen.name}")
     out = Path("data/mine") / chosen.name / str(arguments.seed)
-    before = label_set_before(graph, chosen)
-    mine(
-        chosen,
-        kind,
-        params,
-        arguments.seed,
-        out,
-        arguments.restart,
-        round_of(graph, chosen),
-        before.name if before else None,
-    )
+    number, before = round_of(graph, chosen), label_set_before(graph, chosen)
+    mine(chosen, kind, params, arguments.seed, out, arguments.restart, number, before)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def mine(
         given = shown = None  # which labels the miner gets; what it sees of them
         if kind.uses_truth:
             given = miner.given(keys, truth)
-            shown = truth if given is None else only(truth, given)
+            shown = only(truth, given)
         mined = miner.mine(features, shown, work)
         known, stability = mined.clusters >= 0, None
         if isinstance(params, ClusterParams):
@@ -198,7 +198,7 @@ def quality(
         figures |= {"given": int(given.sum()), "accuracy_old": None, "accuracy_new": None}
     if labelled.any():
         figures |= sizes_summary(mined.clusters[labelled])
-        if not (kind.uses_truth and given is None) and len(np.unique(mined.clusters[labelled])) > 1:
+        if len(np.unique(mined.clusters[labelled])) > 1:
             figures["silhouette"] = silhouette(features, mined.clusters, SILHOUETTE_SAMPLE, seed)
         number = {name: i for i, name in enumerate(sorted({label for label in truth if label is not None}))}
         classes = np.array([-1 if label is None else number[label] for label in truth], dtype=np.int64)

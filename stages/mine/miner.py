@@ -85,7 +85,7 @@ class Miner:
     Attributes:
         Params: the typed parameter class.
         uses_truth: gets true labels, those that `given` chooses; its label set, and the report of every run that uses
-            it, say so. Only `truth` and `semi_supervised_mixture` may.
+            it, say so. Only `semi_supervised_mixture` may.
         streams: reads its features in blocks: they come memory-mapped, and need not fit into memory.
     """
 
@@ -96,17 +96,17 @@ class Miner:
     def __init__(self, params: StrictModel, seed: int, images: Images | None = None) -> None:
         self.params, self.seed, self.images = params, seed, images
 
-    def given(self, keys: np.ndarray, truth: list[str | None]) -> np.ndarray | None:
-        """Which labels a miner that declares `uses_truth` gets; the others are hidden before it mines.
+    def given(self, keys: np.ndarray, truth: list[str | None]) -> np.ndarray:
+        """Choose the labels that a miner with `uses_truth` gets; the others are hidden before it mines.
 
         Args:
-            keys: (n,) of the images. truth: their labels.
+            keys: (n,) of the images.
+            truth: (n,) their labels.
 
         Returns:
-            (n,) bool: then figures that compare with labels are of the other images only. None: all labels, which
-            leaves nothing to compare with that the miner did not know.
+            (n,) bool. The figures that compare with labels are of the other images only.
         """
-        return None
+        return np.zeros(len(keys), dtype=bool)
 
     def mine(self, features: np.ndarray, truth: list[str | None] | None, work: Path) -> Mined:
         """Find clusters.

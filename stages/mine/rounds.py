@@ -15,18 +15,19 @@ from reprise.config.params import MineRow, Tables
 from reprise.measures.cluster_quality import agreement, share_moved
 
 
-def label_set_before(tables: Tables, row: MineRow) -> MineRow | None:
-    """The label set of the run on whose embedding `row` is mined; None for features that no run made."""
-    kind, name = row.on.split("/", 1)
-    run = next((r for r in tables.runs if r.name == name), None) if kind == "embed" else None
-    return next((m for m in tables.mines if run is not None and m.name == run.labels), None)
+def label_set_before(tables: Tables, row: MineRow) -> str | None:
+    """Name the label set of the run on whose embedding `row` is mined; None for features that no run made."""
+    source, name = row.on.split("/", 1)
+    return next((run.labels for run in tables.runs if source == "embed" and run.name == name), None)
 
 
 def round_of(tables: Tables, row: MineRow) -> int:
-    """How many pretrainings stand before a label set: 0 on plain features."""
+    """Count the pretrainings that a label set rests on: 0 on plain features."""
+    rows = {mine.name: mine for mine in tables.mines}
     number, before = 0, label_set_before(tables, row)
-    while before is not None and number <= len(tables.mines):  # `check` refuses circles
-        number, before = number + 1, label_set_before(tables, before)
+    while before is not None and number <= len(rows):  # `check` refuses circles
+        number += 1
+        before = label_set_before(tables, rows[before]) if before in rows else None  # `none` and `truth` are no rows
     return number
 
 

@@ -23,12 +23,10 @@ def one_run(root: Path, repository: Path, epochs: int, checkpoint_steps: int = 3
     project = real_project(root, repository)
     params = read(project.root / "params.yaml")
     params["runs"] = [{"name": "simclr", "method": "simclr", "labels": "none"}]
-    params["mines"] = [row for row in params["mines"] if row["name"] == "none"]
-    params["features"] = [row for row in params["features"] if row["name"] == "pixels"]
+    params["mines"], params["features"] = [], []
     params["groups"] = [{"name": "quality"}]
     params["methods"] = {"simclr": {"temperature": 0.2}}
-    params["mining"] = {"none": {}}
-    params["extractors"] = {"pixels": {"components": 8}}
+    params["mining"], params["extractors"] = {}, {}
     params["probes"] = {"quality": params["probes"]["quality"]}
     params["train"]["epochs"] = epochs
     params["train"]["checkpoint_steps"] = checkpoint_steps
@@ -38,11 +36,12 @@ def one_run(root: Path, repository: Path, epochs: int, checkpoint_steps: int = 3
 
 
 def training_only(root: Path, repository: Path, epochs: int) -> Project:
-    """check and pretrain on 160 digits; the shards are there already, and `mine` copies an empty label set."""
+    """check and pretrain on 160 digits; the shards are there already, and `given_labels` copies an empty label set."""
     project = one_run(root, repository, epochs, checkpoint_steps=1000)
     graph = read(root / "dvc.yaml")["stages"]
     copied = {"cmd": f"mkdir -p {LABELS.parent} && cp -r labels {LABELS}", "deps": ["labels"], "outs": [str(LABELS)]}
-    write(root / "dvc.yaml", {"stages": {"check": graph["check"], "mine": copied, "pretrain": graph["pretrain"]}})
+    stages = {"check": graph["check"], "given_labels": copied, "pretrain": graph["pretrain"]}
+    write(root / "dvc.yaml", {"stages": stages})
     params = read(root / "params.yaml")
     params["train"]["batch_size"] = 16
     write(root / "params.yaml", params)

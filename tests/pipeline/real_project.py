@@ -23,10 +23,8 @@ def real_project(root: Path, repository: Path) -> Project:
     yaml = YAML()
     params = yaml.load((repository / "params.yaml").read_text(encoding="utf-8"))
     params["runs"] = [row for row in params["runs"] if row["name"] in RUNS]
-    params["mines"] = [row for row in params["mines"] if row["name"] in ("none", "dae_kmeans")]
-    for section, names in (("methods", RUNS), ("mining", ("none", "dae_kmeans"))):
-        for name in set(params[section]) - set(names):
-            del params[section][name]
+    for name in set(params["methods"]) - set(RUNS):
+        del params["methods"][name]
     params["train"]["epochs"] = 1
     params["train"]["warmup_epochs"] = 0
     params["extractors"]["dae"]["epochs"] = 1

@@ -73,15 +73,19 @@ def test_everything_wrong_is_told_at_once(raw: dict[str, Any]) -> None:
             lambda raw: raw["runs"][4].update(labels="dae_kmean"),
             "runs[4].labels: no row of 'mines' is called 'dae_kmean'",
         ),
-        (lambda raw: raw["mines"][2].update(on="features/da"), "mines[2].on: no row of 'features' is called 'da'"),
-        (lambda raw: raw["mines"][2].update(on="embed/simcl"), "Did you mean 'simclr'?"),
-        (lambda raw: raw["mines"][2].update(on="embed/gsimclr"), "gsimclr <- gsimclr"),
-        (lambda raw: raw["mines"][2].update(on="../../etc"), "mines[2].on: string should match pattern"),
+        (lambda raw: raw["mines"][0].update(on="features/da"), "mines[0].on: no row of 'features' is called 'da'"),
+        (lambda raw: raw["mines"][0].update(on="embed/simcl"), "Did you mean 'simclr'?"),
+        (lambda raw: raw["mines"][0].update(on="embed/gsimclr"), "gsimclr <- gsimclr"),
+        (lambda raw: raw["mines"][0].update(on="../../etc"), "mines[0].on: string should match pattern"),
         (lambda raw: raw["runs"][3].update(name="$(touch x); rm -rf ~"), "runs[3].name: string should match pattern"),
         (lambda raw: raw["runs"][3].update(name="a\nb"), "runs[3].name: string should match pattern"),
         (lambda raw: raw["runs"].__setitem__(3, "simclr"), "runs[3]: input should be a valid dictionary"),
         (lambda raw: raw.update(runs=None), "runs: input should be a valid list. Found: None"),
         (lambda raw: raw.pop("mines"), "mines: missing parameter"),
+        (
+            lambda raw: raw["mines"].append({"name": "truth", "miner": "kmeans", "on": "features/dae"}),
+            "mines[1].name: this label set is always there; remove the row, and its block in `mining`. Found: 'truth'.",
+        ),
         (lambda raw: raw.pop("methods"), "methods: must hold one block per row of runs"),
         (lambda raw: raw.update(probes=[1]), "probes: must hold one block per row of groups. Found: 'list'"),
         (lambda raw: raw["methods"].update(simclr=None), "methods.simclr: must be a block of parameters. Found: None"),
@@ -129,6 +133,17 @@ def test_a_second_round_is_no_circle(raw: dict[str, Any]) -> None:
     raw["runs"].append({"name": "again", "method": "gsimclr", "labels": "round2"})
     raw["methods"]["again"] = {}
     assert told(raw) == []
+
+
+def test_none_and_truth_need_no_rows_and_none_holds_no_labels(raw: dict[str, Any]) -> None:
+    raw["runs"] = [row for row in raw["runs"] if row["name"] != "gsimclr"]
+    del raw["methods"]["gsimclr"]
+    raw |= {"mines": [], "mining": {}, "features": [], "extractors": {}}
+    assert told(raw) == []
+    raw["runs"][1]["labels"] = "none"
+    (line,) = told(raw)
+    assert line.startswith("runs[1].labels: the method 'supervised' needs a label set and this one is empty.")
+    assert line.endswith("Found: 'none'. Name `truth`, or a label set of `mines`.")
 
 
 def stage(folder: Path, repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

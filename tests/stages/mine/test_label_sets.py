@@ -21,6 +21,7 @@ from reprise.config.registry import load_class
 from reprise.measures.cluster_quality import calinski_harabasz, davies_bouldin, matched_clusters, share_moved
 from reprise.storage.work_folder import file_digest
 from stages.mine import choose
+from stages.mine.given import write_given
 from stages.mine.label_set import mine
 from stages.mine.miner import ClusterParams, Miner
 from stages.mine.rounds import label_set_before, round_of
@@ -61,8 +62,8 @@ def test_images_that_are_not_sure_lose_their_label_and_keep_their_confidence(fea
     found = confidences_for(after, np.array([*after["key"].to_pylist(), "unknown"], dtype=object))
     assert (found[:-1] == np.where(confidence < 0.4, 0, confidence)).all()
     assert found[-1] == 0
-    label_set("truth", "truth")
-    labels = read_pseudo_labels(f"truth/{FILE}")  # labels without confidences are not sure
+    write_given([0])
+    labels = read_pseudo_labels(f"data/mine/truth/0/{FILE}")  # labels without confidences are not sure
     assert confidences_for(labels, np.array(labels["key"].to_pylist(), dtype=object)).tolist() == [0] * 80
     assert Path("part/least_certain.png").stat().st_size > 0
 
@@ -102,8 +103,8 @@ def test_pairs_are_written_beside_empty_or_full_clusters(features):
     rows, weight = rows_of(table, keys, "near")
     assert (rows[:, 0] != rows[:, 1]).all()
     assert ((weight >= 0) & (weight <= 1)).all()
-    assert label_set("kmeans", "none", clusters=4)["pairs"] is None
-    assert not Path("none/pairs.parquet").exists()
+    assert label_set("kmeans", "plain", clusters=4)["pairs"] is None
+    assert not Path("plain/pairs.parquet").exists()
     with pytest.raises(PseudoLabelError, match="other images"):
         rows_of(table, keys[:3], "near")
 
@@ -130,16 +131,13 @@ def test_rounds_are_counted_along_the_graph(repository):
         *raw["mines"],
         {"name": "second", "miner": "kmeans", "on": "embed/gsimclr"},
         {"name": "third", "miner": "kmeans", "on": "embed/later"},
+        {"name": "unguided", "miner": "kmeans", "on": "embed/simclr"},
     ]
     raw["runs"] = [*raw["runs"], {"name": "later", "method": "gsimclr", "labels": "second"}]
     graph = tables(raw)
     rows = {row.name: row for row in graph.mines}
-    assert [round_of(graph, rows[name]) for name in ("dae_kmeans", "second", "third")] == [0, 1, 2]
-    assert [label_set_before(graph, rows[name]) for name in ("dae_kmeans", "second", "third")] == [
-        None,
-        rows["dae_kmeans"],
-        rows["second"],
-    ]
+    before = {"dae_kmeans": (0, None), "second": (1, "dae_kmeans"), "third": (2, "second"), "unguided": (1, "none")}
+    assert {name: (round_of(graph, row), label_set_before(graph, row)) for name, row in rows.items()} == before
     assert parse(MineRow, {"name": "x", "miner": "kmeans", "on": "embed/gsimclr"}, "").on == "embed/gsimclr"
 
 
@@ -150,7 +148,7 @@ def test_churn_says_how_much_a_round_changed(features):
     other = label_set("kmeans", "data/mine/three/0", number=1, before="one", clusters=4)
     assert other["churn"]["share_moved"] > 0.3
     assert set(read_pseudo_labels(f"data/mine/two/0/{FILE}")["round"].to_pylist()) == {1}
-    label_set("none", "data/mine/none/0")
+    write_given([0])
     assert label_set("kmeans", "data/mine/four/0", number=1, before="none", clusters=4)["churn"] is None
     with pytest.raises(MiningError, match="round before is not there.*dvc checkout data/mine/gone/0"):
         label_set("kmeans", "out", number=1, before="gone", clusters=4)
@@ -186,8 +184,9 @@ def test_the_choice_of_k_finds_the_groups_that_are_there(features, repository, c
     assert found["recommended"] == 8
     assert "recommended: clusters: 8 (best mean rank" in told
     assert file_digest("a/choice.png") == file_digest("b/choice.png")
-    with pytest.raises(MiningError, match="takes no number of clusters.*truth"):
-        choose.main(["--name", "truth", "--out", "c"])
+    Path("params.yaml").write_text(raw.replace("miner: kmeans", "miner: hdbscan"))
+    with pytest.raises(MiningError, match="takes no number of clusters.*hdbscan"):
+        choose.main(["--name", "dae_kmeans", "--out", "c"])
 
 
 def test_ranks_share_ties_and_undefined_figures_come_last():

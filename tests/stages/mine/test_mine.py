@@ -208,15 +208,6 @@ def test_label_sets_repeat_to_the_byte_and_depend_on_the_seed(workspace):
     assert Path("a/montage.png").stat().st_size > 0
 
 
-def test_truth_copies_the_labels_and_none_has_none(workspace):
-    workspace()
-    truth, none = label_set("truth", "truth"), label_set("none", "none")
-    assert (truth["accuracy"], truth["purity"], truth["uses_truth"]) == (1.0, 1.0, True)
-    assert truth["clusters"] == 10
-    assert (none["labelled"], none["clusters"], none["nmi"]) == (0, 0, None)
-    assert not Path("none/montage.png").exists()
-
-
 def test_clusters_do_not_depend_on_true_labels(tmp_path, monkeypatch):
     """The same images with and without labels give the same pseudo-labels, byte for byte."""
     digests = []

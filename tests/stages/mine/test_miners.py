@@ -23,7 +23,7 @@ from stages.mine import mixture
 from stages.mine.miner import Images, Miner
 from stages.mine.miners import balanced_kmeans, finch, frame_matching, transitive_pairs
 
-MINERS = [name for name in names("stages.mine.miners") if name not in ("none", "truth")]
+MINERS = names("stages.mine.miners")
 BY_NUMBER = ("kmeans", "spherical_kmeans", "balanced_kmeans", "minibatch_kmeans", "spectral")
 PAIRS_ONLY = ("frame_matching", "transitive_pairs")
 VIDEOS = Images([f"v{i % 20}/{i // 20:04d}.png" for i in range(400)], [f"v{i % 20}" for i in range(400)])

@@ -147,12 +147,11 @@ def test_hidden_labels_reach_neither_clusters_nor_confidences(features):
     assert file_digest("c") == file_digest("d")
 
 
-def test_the_label_set_says_that_it_has_seen_labels_as_truth_does_and_is_graded_on_the_others(features):
-    semi, truth = label_set("semi_supervised_mixture", "semi", **OPTIONS), label_set("truth", "truth")
+def test_the_label_set_says_that_it_has_seen_labels_and_is_graded_on_the_others(features):
+    semi = label_set("semi_supervised_mixture", "semi", **OPTIONS)
     plain = label_set("gaussian_mixture", "plain", clusters=8)
-    assert (semi["uses_truth"], truth["uses_truth"], plain["uses_truth"]) == (True, True, False)
+    assert (semi["uses_truth"], plain["uses_truth"]) == (True, False)
     assert "given" not in plain
-    assert "given" not in truth
     clusters = read_pseudo_labels(f"semi/{FILE}")
     keys = np.array(clusters["key"].to_pylist(), dtype=object)
     label = {row["key"]: row["label"] for row in read_manifest().to_pylist()}
@@ -184,10 +183,10 @@ def test_old_and_new_classes_share_one_pairing():
     assert accuracy_by_class(np.full(8, -1), labels, np.array([0])) == {"accuracy_old": None, "accuracy_new": None}
 
 
-def test_only_two_miners_read_labels():
+def test_only_one_miner_reads_labels():
     """Everything else is unsupervised: `label_set.mine` gives labels to no other."""
     reading = [n for n in names("stages.mine.miners") if load_class("stages.mine.miners", n, Miner, "").uses_truth]
-    assert reading == ["semi_supervised_mixture", "truth"]
+    assert reading == ["semi_supervised_mixture"]
 
 
 def test_what_cannot_be_is_refused_with_a_sentence(features, repository):

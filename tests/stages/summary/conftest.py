@@ -74,8 +74,8 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]
         parameters = {
             "seeds": seeds,
             "runs": [{"name": run, "method": run, "labels": "none"} for run in shares],
-            "mines": [{"name": "none", "miner": "none", "on": "features/pixels"}],
-            "features": [{"name": "pixels", "extractor": "pixels"}],
+            "mines": [],
+            "features": [],
             "groups": [{"name": "quality"}, {"name": "label_free"}],
             "summary": {"confidence": 0.95, "family": family},
         }
