@@ -38,6 +38,7 @@ PLUGIN_FOLDERS = (
     "stages/mine/extractors",
     "stages/mine/miners",
     "stages/pretrain/methods",
+    "stages/report/sections",
     *sorted(
         str(p.relative_to(ROOT)) for p in (ROOT / "stages/probe/probes").iterdir() if p.is_dir() and p.name[0] != "_"
     ),

@@ -1,6 +1,6 @@
-"""`python -m stages.report`: every artifact becomes data/report/index.html, one self-contained page.
+"""`python -m stages.report`: write data/report/index.html, one self-contained page, from all artifacts.
 
-Facts that differ from run to run (time, machine, revision) go to data/report/provenance.js beside it, untracked.
+Facts that differ from run to run (time, machine, revision) go to provenance.js beside it, which DVC does not track.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from stages.report.params import SECTION, ReportParams
 
 
 def main(argv: list[str]) -> None:
-    """Command line: no arguments; everything is in params.yaml and data/."""
+    """Write the page. The command takes no arguments: everything is in params.yaml and data/."""
     argparse.ArgumentParser(
         prog="python -m stages.report", description="Write data/report/index.html from all artifacts."
     ).parse_args(argv)
@@ -24,13 +24,13 @@ def main(argv: list[str]) -> None:
 
     from reprise.storage.atomic import atomic_file
     from reprise.storage.provenance import record
-    from stages.report.gather import gather
+    from stages.report.artifacts import gather
     from stages.report.page import render
     from stages.report.provenance_script import write_provenance_script
 
     began = time.monotonic()
     target = Path("data/report/index.html")
-    page = render(gather(), params.samples)
+    page = render(gather(params))
     with atomic_file(target) as file:
         file.write(page)
     record("report", began, {"bytes": len(page)})

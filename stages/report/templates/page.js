@@ -1,6 +1,7 @@
 "use strict";
 (function () {
-  const data = JSON.parse(document.getElementById("map-data").textContent);
+  const embedded = document.getElementById("map-data");  // absent when no run has a map
+  const data = embedded ? JSON.parse(embedded.textContent) : { names: [], sprite: null };
   const tip = document.getElementById("tip");
   const canvas = tip.querySelector("canvas");
   const words = tip.querySelector("span");

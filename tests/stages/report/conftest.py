@@ -22,6 +22,10 @@ from reprise.artifacts.results import write_metrics, write_predictions
 from reprise.artifacts.shards import DIRECTORY, INDEX, write_index
 from reprise.artifacts.tables import write_table
 from reprise.storage.atomic import write_json
+from stages.report.artifacts import gather
+from stages.report.page import render
+from stages.report.params import ReportParams
+from stages.report.readers.runs import Figure, Run, SeedRun
 from stages.summary.comparison import comparison
 from stages.summary.gather import gather as summary_gather
 from stages.summary.params import SummaryParams
@@ -29,6 +33,11 @@ from stages.summary.params import SummaryParams
 IMAGES = 120
 RUNS = {"random": ("random", "none"), "simclr": ("simclr", "none"), "gsimclr": ("gsimclr", "dae_kmeans")}
 Build = Callable[..., Path]
+
+
+def rendered(samples: int = 24) -> bytes:
+    """The page of the artifacts below the current folder."""
+    return render(gather(ReportParams(samples=samples)))
 
 
 class Tree:
@@ -339,3 +348,12 @@ def build(
         return tmp_path
 
     return make
+
+
+def seed_run(name: str, value: float | None, seed: int = 0, **config: object) -> SeedRun:
+    figures = {} if value is None else {"knn.top1": Figure(value, value - 0.05, value + 0.05, 100)}
+    return SeedRun(name, seed, {"method": name, **config}, {}, figures, {}, (), {}, None)
+
+
+def one_seed(name: str, value: float | None) -> Run:
+    return Run(name, (seed_run(name, value),))

@@ -9,7 +9,7 @@ import re
 import pytest
 from markupsafe import Markup
 
-from stages.report.charts import (
+from stages.report.drawing.charts import (
     Estimate,
     Line,
     bar_chart,
@@ -23,9 +23,9 @@ from stages.report.charts import (
     tick_texts,
     ticks,
 )
-from stages.report.confusion import MOST_CLASSES, OTHER, count_confusion, heatmap
-from stages.report.scatter import MOST_CLASSES as MOST_MARKS
-from stages.report.scatter import choose_marks, scatter
+from stages.report.drawing.scatter import MOST_CLASSES as MOST_MARKS
+from stages.report.drawing.scatter import choose_marks, scatter
+from stages.report.sections.confusion import MOST_CLASSES, OTHER, count_confusion, heatmap
 
 
 @pytest.mark.parametrize(

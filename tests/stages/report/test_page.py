@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,10 +19,8 @@ import pytest
 
 from reprise.config.errors import ManifestError, ResultError, ShardError
 from stages.report.__main__ import main
-from stages.report.gather import gather
-from stages.report.page import render
+from tests.stages.report.conftest import Build, rendered
 
-Build = Callable[..., Path]
 CANARY = "<script>alert(1)</script>"
 HOSTILE = [
     CANARY,
@@ -81,10 +78,6 @@ def read(page: bytes) -> Reader:
     return reader
 
 
-def rendered(samples: int = 24) -> bytes:
-    return render(gather(), samples)
-
-
 def test_the_stage_writes_the_page_and_provenance_beside_it(build: Build, capsys: pytest.CaptureFixture[str]) -> None:
     folder = build()
     main([])
@@ -92,7 +85,7 @@ def test_the_stage_writes_the_page_and_provenance_beside_it(build: Build, capsys
     for words in (
         "Digits",
         "train",
-        "not_an_image",
+        "not an image",
         "passed with warnings",
         "Silhouette",
         "gsimclr",

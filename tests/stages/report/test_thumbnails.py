@@ -11,7 +11,7 @@ import pytest
 
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import ImageRefused
-from stages.report.thumbnails import SIDES, TINY, Album, Picture, fitted, montage
+from stages.report.drawing.thumbnails import SIDES, TINY, Album, Picture, fitted, montage
 
 
 class Store:

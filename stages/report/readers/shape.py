@@ -1,4 +1,4 @@
-"""JSON artifacts of an unexpected shape become a sentence that names the file and the stage that writes it."""
+"""JSON artifacts of an unexpected shape raise an error that names the file and the stage that writes it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from reprise.config.errors import ResultError
 
 @contextmanager
 def expected_shape(path: Path, stage: str) -> Iterator[None]:
-    """Turn the errors of reading wrongly shaped JSON into a ResultError.
+    """Turn the errors of reading JSON of another shape into a ResultError.
+
+    Args:
+        path: the file, for the message.
+        stage: the stage that writes it, for the message.
 
     Raises:
         ResultError: a key is missing or a value is of another type.
@@ -30,10 +34,14 @@ def expected_shape(path: Path, stage: str) -> Iterator[None]:
 
 
 def read_object(path: Path, stage: str) -> dict[str, Any]:
-    """Read a JSON artifact that holds an object; an absent one is empty.
+    """Read a JSON artifact that holds an object; a missing file reads as an empty object.
+
+    Args:
+        path: the file.
+        stage: the stage that writes it, for the message.
 
     Raises:
-        ResultError: not JSON, or not an object.
+        ResultError: the file does not hold a JSON object.
     """
     if not path.exists():
         return {}

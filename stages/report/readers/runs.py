@@ -1,27 +1,25 @@
-"""What the page says about label sets and runs, read from the artifacts of mine, pretrain and probe.
+"""Runs: what pretrain wrote to data/runs/<run>/<seed>, and what the probes measured on it.
 
-A folder that is not there gives nothing; a damaged file raises the contract's error.
+A folder that does not exist gives nothing; a damaged file raises the error of its format.
 """
 
 from __future__ import annotations
 
 import csv
 import math
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from reprise.artifacts.label_sets import FILE as PSEUDO_LABELS
-from reprise.artifacts.label_sets import read_pseudo_labels
 from reprise.artifacts.results import METRICS, read_predictions
 from reprise.artifacts.tables import read_table
 from reprise.config.errors import ResultError
-from stages.report.shape import expected_shape, read_object
+from stages.report.readers.seed_folders import seed_folders
+from stages.report.readers.shape import expected_shape, read_object
 
-MINE, RUNS, PROBE = Path("data/mine"), Path("data/runs"), Path("data/probe")
+RUNS, PROBE = Path("data/runs"), Path("data/probe")
 MAP_SCHEMA = pa.schema([pa.field("key", pa.string()), pa.field("x", pa.float32()), pa.field("y", pa.float32())])
 NEIGHBOUR_SCHEMA = pa.schema(
     [
@@ -35,24 +33,14 @@ CLASSIFIERS = ("linear", "knn")  # whose predictions make the confusion matrix, 
 
 
 @dataclass(frozen=True)
-class LabelSet:
-    """A mined label set of one seed: its figures (quality.json), cluster sizes, and montage file."""
-
-    name: str
-    seed: int
-    quality: dict[str, Any]
-    clusters: dict[str, int]  # key -> cluster
-    montage: Path | None
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Images per cluster, largest first."""
-        return tuple(sorted(Counter(self.clusters.values()).values(), reverse=True))
-
-
-@dataclass(frozen=True)
 class Figure:
-    """A metric's value with its interval over examples (None where a bootstrap would mislead) and how many examples."""
+    """A metric of one run and seed.
+
+    Args:
+        value: the metric.
+        low, high: its interval over examples; None where a bootstrap would mislead.
+        n: number of examples.
+    """
 
     value: float
     low: float | None
@@ -62,61 +50,58 @@ class Figure:
 
 @dataclass(frozen=True)
 class SeedRun:
-    """One trained backbone and what the probes said of it."""
+    """One trained backbone and its probes.
+
+    Args:
+        run: the row of `runs` in params.yaml.
+        seed: the seed that it was trained with.
+        config: config.json.
+        history: column of history.csv -> value by epoch; None where a cell is empty or not a number.
+        figures: "<probe>.<metric>" -> figure.
+        protocol: probe -> the choices that it made.
+        map: (key, x, y) of every image in the embedding map.
+        neighbours: query -> (neighbour, similarity) by rank.
+        predictions: the probe, the true classes, and the classes that it predicted.
+    """
 
     run: str
     seed: int
     config: dict[str, Any]
-    history: dict[str, tuple[float | None, ...]]  # column -> value an epoch; None where empty or not a number
-    figures: dict[str, Figure]  # "<probe>.<metric>"
-    protocol: dict[str, dict[str, Any]]  # probe -> choices
-    map: tuple[tuple[str, float, float], ...]  # (key, x, y)
-    neighbours: dict[str, tuple[tuple[str, float], ...]]  # query -> (neighbour, similarity) by rank
-    predictions: tuple[str, tuple[str, ...], tuple[str, ...]] | None  # probe, true classes, predicted classes
+    history: dict[str, tuple[float | None, ...]]
+    figures: dict[str, Figure]
+    protocol: dict[str, dict[str, Any]]
+    map: tuple[tuple[str, float, float], ...]
+    neighbours: dict[str, tuple[tuple[str, float], ...]]
+    predictions: tuple[str, tuple[str, ...], tuple[str, ...]] | None
 
 
 @dataclass(frozen=True)
 class Run:
-    """A row of the comparison: the same method and labels over its seeds."""
+    """One row of the comparison: a method and its labels, over its seeds."""
 
     name: str
     seeds: tuple[SeedRun, ...]
 
     @property
     def first(self) -> SeedRun:
-        """The lowest seed, which the pictures show."""
+        """Its lowest seed, which the pictures show."""
         return self.seeds[0]
 
 
-def gather_label_sets() -> tuple[LabelSet, ...]:
-    """All of data/mine/<name>/<seed>, by name and seed."""
-    found = []
-    for name, seed, folder in numbered(MINE):
-        labels = folder / PSEUDO_LABELS
-        clusters: dict[str, int] = {}
-        if labels.exists():
-            table = read_pseudo_labels(labels)
-            rows = zip(table["key"].to_pylist(), table["cluster"].to_pylist(), strict=True)
-            clusters = {key: cluster for key, cluster in rows if cluster is not None}
-        montage = folder / "montage.png"
-        figures = read_object(folder / "quality.json", "mine")
-        found.append(LabelSet(name, seed, figures, clusters, montage if montage.exists() else None))
-    return tuple(found)
+def read_runs(order: tuple[str, ...]) -> tuple[Run, ...]:
+    """Read all of data/runs.
 
+    Args:
+        order: names of runs in the order in which the page shows them; further runs follow by name.
 
-def gather_runs(order: tuple[str, ...]) -> tuple[Run, ...]:
-    """All runs of data/runs, in the order given; runs that it lacks follow by name."""
+    Raises:
+        ResultError: a file is damaged.
+    """
     seeds: dict[str, list[SeedRun]] = {}
-    for name, seed, folder in numbered(RUNS):
+    for name, seed, folder in seed_folders(RUNS):
         seeds.setdefault(name, []).append(_seed_run(name, seed, folder))
     ordered = [name for name in dict.fromkeys(order) if name in seeds]
     return tuple(Run(name, tuple(seeds[name])) for name in [*ordered, *sorted(seeds.keys() - set(ordered))])
-
-
-def numbered(root: Path) -> list[tuple[str, int, Path]]:
-    """(name, seed, folder) of every <root>/<name>/<seed>, sorted by name and number."""
-    folders = [f for f in root.glob("*/*") if f.is_dir() and f.name.isdecimal() and f.name.isascii()]
-    return sorted((f.parent.name, int(f.name), f) for f in folders)
 
 
 def _seed_run(run: str, seed: int, folder: Path) -> SeedRun:
@@ -148,10 +133,10 @@ def _figure(raw: dict[str, Any]) -> Figure:
 
 
 def read_history(path: Path) -> dict[str, tuple[float | None, ...]]:
-    """Columns of a history.csv; cells that are empty or not finite numbers become None.
+    """Read the columns of a history.csv; cells that are empty or not finite numbers become None.
 
     Raises:
-        ResultError: not a table in UTF-8.
+        ResultError: the file is not a table in UTF-8.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -172,20 +157,20 @@ def _cell(text: str | None) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _columns(path: Path, schema: pa.Schema) -> list[tuple[Any, ...]]:
+def _rows(path: Path, schema: pa.Schema) -> list[tuple[Any, ...]]:
     table = read_table(path, schema, ResultError, "Run `dvc repro probe` to write it again.", exact=False)
     return list(zip(*(table[name].to_pylist() for name in schema.names), strict=True))
 
 
 def _map(path: Path | None) -> tuple[tuple[str, float, float], ...]:
-    return tuple(_columns(path, MAP_SCHEMA)) if path else ()
+    return tuple(_rows(path, MAP_SCHEMA)) if path else ()
 
 
 def _neighbours(path: Path | None) -> dict[str, tuple[tuple[str, float], ...]]:
-    found: dict[str, list[tuple[int, str, float]]] = {}
-    for key, rank, neighbour, similarity in _columns(path, NEIGHBOUR_SCHEMA) if path else ():
-        found.setdefault(key, []).append((rank, neighbour, similarity))
-    return {key: tuple((n, s) for _, n, s in sorted(rows)) for key, rows in sorted(found.items())}
+    by_query: dict[str, list[tuple[int, str, float]]] = {}
+    for key, rank, neighbour, similarity in _rows(path, NEIGHBOUR_SCHEMA) if path else ():
+        by_query.setdefault(key, []).append((rank, neighbour, similarity))
+    return {key: tuple((n, s) for _, n, s in sorted(rows)) for key, rows in sorted(by_query.items())}
 
 
 def _predictions(places: dict[str, Path]) -> tuple[str, tuple[str, ...], tuple[str, ...]] | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from stages.report.charts import COLOURS, padded, place, svg
+from stages.report.drawing.charts import COLOURS, padded, place, svg
 
 SHAPES = 4
 MOST_CLASSES = COLOURS * SHAPES - 2  # beyond: the least frequent share one grey dot

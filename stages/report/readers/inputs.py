@@ -1,4 +1,4 @@
-"""Which bytes the page was made from: SHA-256 of every input file that it read or summarizes."""
+"""The files that the page is made from, each with its SHA-256."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Input:
     sha256: str
 
 
-def inputs() -> tuple[Input, ...]:
-    """All inputs by path. Shards are covered by their index, which holds the hash of every image."""
+def read_inputs() -> tuple[Input, ...]:
+    """Hash all inputs, by path. The index of the shards stands for them: it holds the hash of every image."""
     files = sorted(
         {f for pattern in _PATTERNS for f in Path().glob(pattern) if f.is_file() and not f.name.startswith(".")}
     )

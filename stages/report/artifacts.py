@@ -1,0 +1,71 @@
+"""The artifacts that the page is made from, read once. What is missing is None or empty, never an error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reprise.artifacts.shards import DIRECTORY, INDEX, Shards
+from stages.report.drawing.thumbnails import Album
+from stages.report.params import ReportParams
+from stages.report.readers.comparison import Comparison, read_comparison
+from stages.report.readers.ingest import Dataset, Images, Refusal, read_dataset, read_images, read_refusals
+from stages.report.readers.inputs import Input, read_inputs
+from stages.report.readers.label_sets import LabelSet, read_label_sets
+from stages.report.readers.representations import Representations, read_representations
+from stages.report.readers.runs import Run, read_runs
+from stages.report.readers.validation import Check, read_checks
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """All parts from which sections choose (`READS`).
+
+    Args:
+        dataset: the description of the data set, from ingest.
+        images: the images of the manifest, with their splits and labels.
+        refusals: refused files by reason.
+        checks: the expectations of validate and their results.
+        album: the pixels of the images, read from the shards as they are asked for.
+        label_sets: label sets by name and seed, from mine.
+        runs: trained runs with the figures, maps and predictions of their probes.
+        comparison: verdicts on pairs of runs, from summary.
+        representations: how alike the representations of two runs are.
+        inputs: the files themselves, with their hashes.
+        params: the block `report` of params.yaml.
+    """
+
+    dataset: Dataset | None
+    images: Images | None
+    refusals: tuple[Refusal, ...] | None
+    checks: tuple[Check, ...] | None
+    album: Album
+    label_sets: tuple[LabelSet, ...]
+    runs: tuple[Run, ...]
+    comparison: Comparison | None
+    representations: Representations | None
+    inputs: tuple[Input, ...]
+    params: ReportParams
+
+
+def gather(params: ReportParams) -> Artifacts:
+    """Read data/ below the current folder.
+
+    Raises:
+        RepriseError: an artifact exists but is damaged; the message names it.
+    """
+    shards = Shards.open() if (DIRECTORY / INDEX).exists() else None
+    comparison = read_comparison()
+    dataset = read_dataset()
+    return Artifacts(
+        dataset=dataset,
+        images=read_images(dataset.classes if dataset else ()),
+        refusals=read_refusals(),
+        checks=read_checks(),
+        album=Album(shards),
+        label_sets=read_label_sets(),
+        runs=read_runs(comparison.order if comparison else ()),
+        comparison=comparison,
+        representations=read_representations(),
+        inputs=read_inputs(),
+        params=params,
+    )

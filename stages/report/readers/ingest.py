@@ -1,0 +1,153 @@
+"""What ingest wrote: dataset.json, the manifest and the quarantine table, as typed values.
+
+A missing artifact gives None (the page says so in a sentence); a damaged one raises the error of its format.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from reprise.artifacts.manifest import DATASET, MANIFEST, QUARANTINE, SPLITS, read_manifest, read_quarantine
+from stages.report.readers.shape import expected_shape, read_object
+
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Files refused for one reason.
+
+    Args:
+        reason: the code in the quarantine table ("unsupported_depth").
+        count: number of files.
+        examples: the first few files as (path, sentence).
+    """
+
+    reason: str
+    count: int
+    examples: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of the manifest.
+
+    Args:
+        counts: split -> number of images.
+        classes: class names in the data set's order.
+        class_counts: class -> number of images in each split, in the order of `SPLITS`.
+        labels: key -> class, for the images that have one.
+        keys: split -> keys, sorted.
+        sides: smallest and largest width, smallest and largest height, in pixels.
+        groups: number of groups (of one patient, say) among the images.
+    """
+
+    counts: dict[str, int]
+    classes: tuple[str, ...]
+    class_counts: dict[str, tuple[int, ...]]
+    labels: dict[str, str]
+    keys: dict[str, tuple[str, ...]]
+    sides: tuple[int, int, int, int]
+    groups: int
+
+    @property
+    def total(self) -> int:
+        """Number of images kept."""
+        return sum(self.counts.values())
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The description of the data set in dataset.json."""
+
+    name: str
+    source: str
+    citation: str
+    licence: str
+    found: int | None
+    kept: int | None
+    quarantined: int | None
+    notes: tuple[str, ...]
+    classes: tuple[str, ...]
+
+
+def read_dataset() -> Dataset | None:
+    """Read dataset.json.
+
+    Raises:
+        ResultError: the file is damaged.
+    """
+    if not DATASET.exists():
+        return None
+    raw = read_object(DATASET, "ingest")
+    with expected_shape(DATASET, "ingest"):
+        return Dataset(
+            name=str(raw.get("name") or raw.get("source") or "unnamed data set"),
+            source=str(raw.get("source") or ""),
+            citation=str(raw.get("citation") or ""),
+            licence=str(raw.get("licence") or ""),
+            found=raw.get("found"),
+            kept=raw.get("kept"),
+            quarantined=raw.get("quarantined"),
+            notes=tuple(str(n) for n in raw.get("notes") or ()),
+            classes=tuple(str(c) for c in raw.get("classes") or ()),
+        )
+
+
+def read_images(class_order: tuple[str, ...]) -> Images | None:
+    """Read and count the manifest.
+
+    Args:
+        class_order: class names in the order in which the page shows them; further classes follow, sorted.
+
+    Raises:
+        ManifestError: the file is damaged.
+    """
+    return summarize(read_manifest(), class_order) if MANIFEST.exists() else None
+
+
+def read_refusals() -> tuple[Refusal, ...] | None:
+    """Read the quarantine table and count it by reason.
+
+    Raises:
+        ManifestError: the file is damaged.
+    """
+    return count_refusals(read_quarantine()) if QUARANTINE.exists() else None
+
+
+def summarize(manifest: pa.Table, class_order: tuple[str, ...]) -> Images:
+    """Count a manifest's rows by split and class."""
+    keys, splits, labels = (manifest[name].to_pylist() for name in ("key", "split", "label"))
+    by_split: dict[str, list[str]] = defaultdict(list)
+    counted: dict[str, Counter[str]] = defaultdict(Counter)
+    for key, split, label in zip(keys, splits, labels, strict=True):
+        by_split[split].append(key)
+        if label is not None:
+            counted[label][split] += 1
+    known = [name for name in class_order if name in counted]
+    classes = (*known, *sorted(counted.keys() - set(known)))
+    extremes = [pc.min_max(manifest[side]).as_py() for side in ("width", "height")]
+    return Images(
+        counts={split: len(by_split[split]) for split in SPLITS if split in by_split},
+        classes=classes,
+        class_counts={name: tuple(counted[name][split] for split in SPLITS) for name in classes},
+        labels={key: label for key, label in zip(keys, labels, strict=True) if label is not None},
+        keys={split: tuple(sorted(by_split[split])) for split in by_split},
+        sides=tuple(extreme[end] or 0 for extreme in extremes for end in ("min", "max")),  # type: ignore[arg-type]
+        groups=len(set(manifest["group"].drop_null().to_pylist())),
+    )
+
+
+def count_refusals(quarantine: pa.Table) -> tuple[Refusal, ...]:
+    """Count refused files by reason, the most frequent reason first."""
+    rows: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for path, reason, detail in zip(
+        *(quarantine[name].to_pylist() for name in ("path", "reason", "detail")), strict=True
+    ):
+        rows[reason].append((path, detail))
+    ordered = sorted(rows.items(), key=lambda item: (-len(item[1]), item[0]))
+    return tuple(Refusal(reason, len(files), tuple(sorted(files)[:_EXAMPLES])) for reason, files in ordered)

@@ -1,0 +1,183 @@
+"""The data: files found, kept and refused, class balance, validation, a sample of images."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from reprise.artifacts.manifest import SPLITS
+from stages.report.drawing.charts import bar_chart
+from stages.report.drawing.thumbnails import Album, Picture
+from stages.report.params import ReportParams
+from stages.report.readers.ingest import Dataset, Images, Refusal
+from stages.report.readers.validation import Check
+from stages.report.text import share
+
+TITLE = "Data"
+ORDER = 10
+READS = ("dataset", "images", "refusals", "checks", "album", "params")
+
+MOST_BARS = 24
+SAMPLE_BUDGET = 1_600_000  # bytes of page
+REASONS = {  # code in the quarantine (docs/data-rules.md) -> words
+    "broken_link": "link to a file that does not exist",
+    "changed_while_reading": "changed while it was read",
+    "crashed_decoder": "crashed or blocked the decoder",
+    "duplicate": "copy of another image",
+    "duplicate_across_splits": "copy of an image in another split",
+    "empty": "empty file",
+    "hidden": "hidden file or folder",
+    "label_conflict": "copies with different labels",
+    "link_loop": "link that leads back to itself",
+    "link_to_folder": "link to a folder",
+    "name_not_utf8": "name that is not UTF-8",
+    "not_a_file": "device, pipe or socket",
+    "not_an_image": "not an image",
+    "out_of_memory": "not enough memory to decode it",
+    "outside_root": "link that leaves the folder",
+    "outside_splits": "in no split folder",
+    "too_many_bytes": "too many bytes",
+    "too_many_pixels": "too many pixels",
+    "too_small": "too small",
+    "truncated": "ends too early",
+    "undecodable": "damaged",
+    "unreadable": "cannot be read",
+    "unsupported_depth": "pixel depth that is not supported",
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image of the sample and its class (None without a label)."""
+
+    key: str
+    label: str | None
+    picture: Picture
+
+
+@dataclass(frozen=True)
+class Balance:
+    """The chart of class balance.
+
+    Args:
+        chart: the drawing.
+        parts: names of the splits, one for each colour.
+        shown: number of classes drawn.
+        classes: number of all classes.
+        largest, smallest: name and number of images of the two extreme classes.
+    """
+
+    chart: Markup
+    parts: tuple[str, ...]
+    shown: int
+    classes: int
+    largest: tuple[str, int]
+    smallest: tuple[str, int]
+
+
+def show(
+    dataset: Dataset | None,
+    images: Images | None,
+    refusals: tuple[Refusal, ...] | None,
+    checks: tuple[Check, ...] | None,
+    album: Album,
+    params: ReportParams,
+) -> dict[str, Any]:
+    """Describe the data set, from the files found to a sample of the images kept."""
+    return {
+        "dataset": dataset,
+        "images": images,
+        "refusals": refusals,
+        "checks": checks,
+        "reason_words": reason_words,
+        "size_words": size_words(images),
+        "refused_share": refused_share(dataset, refusals),
+        "balance": balance(images),
+        "failed_errors": sum(not c.passed and c.level == "error" for c in checks or ()),
+        "failed_warnings": sum(not c.passed and c.level != "error" for c in checks or ()),
+        "samples": samples(images, album, params.samples),
+    }
+
+
+def size_words(images: Images | None) -> str:
+    """State the sizes of the images in a sentence."""
+    if images is None or not images.total:
+        return ""
+    (w1, w2), (h1, h2) = images.sides[:2], images.sides[2:]
+    if (w1, h1) == (w2, h2):
+        return f"All are {w1:,} × {h1:,} pixels."
+    return f"Widths run from {w1:,} to {w2:,} pixels, heights from {h1:,} to {h2:,}."
+
+
+def reason_words(code: str) -> str:
+    """Put a reason of the quarantine into words; an unknown code is shown with spaces for underscores."""
+    return REASONS.get(code, code.replace("_", " "))
+
+
+def refused_share(dataset: Dataset | None, refusals: tuple[Refusal, ...] | None) -> str:
+    """Write the share of the files found that were refused; empty when it is unknown or zero."""
+    if dataset is None or not dataset.found:
+        return ""
+    refused = dataset.quarantined
+    if refused is None and refusals is not None:
+        refused = sum(r.count for r in refusals)
+    return share(refused, dataset.found) if refused else ""
+
+
+def balance(images: Images | None) -> Balance | None:
+    """Draw a bar for each of the most frequent classes, in the data set's order; None without labels."""
+    if images is None or not images.classes:
+        return None
+    totals = {name: sum(images.class_counts[name]) for name in images.classes}
+    ranked = sorted(images.classes, key=lambda name: (-totals[name], name))
+    kept = set(ranked[:MOST_BARS])
+    present = [index for index, split in enumerate(SPLITS) if images.counts.get(split)]
+    rows = [(name, [images.class_counts[name][i] for i in present]) for name in images.classes if name in kept]
+    parts = tuple(SPLITS[i] for i in present)
+    return Balance(
+        chart=bar_chart(rows, parts, f"Images per class: {len(images.classes)} classes"),
+        parts=parts,
+        shown=len(rows),
+        classes=len(images.classes),
+        largest=(ranked[0], totals[ranked[0]]),
+        smallest=(ranked[-1], totals[ranked[-1]]),
+    )
+
+
+def samples(images: Images | None, album: Album, wanted: int) -> tuple[Sample, ...]:
+    """Choose and scale the sample of images; empty when there are no images or no shards."""
+    if images is None:
+        return ()
+    keys = sample_keys(images, wanted)
+    pictures = album.pictures(keys, SAMPLE_BUDGET)
+    return tuple(Sample(key, images.labels.get(key), pictures[key]) for key in keys if key in pictures)
+
+
+def sample_keys(images: Images, wanted: int) -> list[str]:
+    """Choose training images for the sample, one from each class in turn, and list them in class order.
+
+    Keys are content hashes, so their order says nothing about the images: the first ones are a fair sample.
+
+    Args:
+        images: the images of the manifest.
+        wanted: how many images to choose at most.
+    """
+    split = next((s for s in SPLITS if images.counts.get(s)), None)
+    if split is None:
+        return []
+    queues: dict[str | None, list[str]] = defaultdict(list)
+    for key in images.keys[split]:
+        queues[images.labels.get(key)].append(key)
+    place = {name: index for index, name in enumerate(images.classes)}
+    order = sorted(queues, key=lambda name: place.get(name, len(place)) if name is not None else len(place))
+    taken: dict[str | None, int] = dict.fromkeys(order, 0)
+    left = min(wanted, len(images.keys[split]))
+    while left:
+        for name in order:
+            if left and taken[name] < len(queues[name]):
+                taken[name] += 1
+                left -= 1
+    return [key for name in order for key in queues[name][: taken[name]]]

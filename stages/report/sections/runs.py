@@ -1,0 +1,233 @@
+"""The runs side by side: figures with intervals, verdicts on pairs, budgets."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from stages.report.drawing.charts import Estimate, interval_chart
+from stages.report.estimates import estimate, family_of, intervals_of
+from stages.report.readers.comparison import Comparison, Intervals, Verdict
+from stages.report.readers.label_sets import LabelSet, sets_with_true_labels
+from stages.report.readers.runs import Run
+from stages.report.section_registry import Absent
+from stages.report.text import listed, metric_title, number, points, quantity, shown
+
+TITLE = "Runs"
+ORDER = 30
+READS = ("label_sets", "runs", "comparison")
+
+_COLUMNS = 5  # metrics in a table
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A metric of a run: its mean over seeds, its interval, the value of every seed, and whether it is the highest."""
+
+    value: str
+    interval: str
+    seeds: str
+    best: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run in a table of figures."""
+
+    name: str
+    method: str
+    labels: str
+    seeds: int
+    cells: tuple[Cell | None, ...]
+
+
+@dataclass(frozen=True)
+class VerdictRow:
+    """A pair of runs in the table of verdicts."""
+
+    first: str
+    second: str
+    differs: bool
+    difference: str
+    interval: str
+    p: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The cost of a run and the machine that it ran on; a dash where nothing is recorded."""
+
+    name: str
+    architecture: str
+    pixels: str
+    weights: str
+    epochs: str
+    images: str
+    crops: str
+    flops: str
+    precision: str
+    device: str
+    features: str
+
+
+def show(
+    label_sets: tuple[LabelSet, ...], runs: tuple[Run, ...], comparison: Comparison | None
+) -> dict[str, Any] | Absent:
+    """Compare all runs by their figures, pair by pair, and by their budgets."""
+    if not runs:
+        return Absent("There are no runs: the pretrain stage has not written data/runs.")
+    family, intervals = family_of(comparison), intervals_of(comparison)
+    true_labels = sets_with_true_labels(label_sets, runs)
+    return {
+        "family": family,
+        "family_chart": family_chart(runs, family, intervals),
+        "interval_words": interval_words(runs),
+        "metric_tables": [
+            (title, names, table(runs, names, intervals, true_labels))
+            for title, names in metric_tables(metric_names(runs, family), family)
+        ],
+        "remarks": comparison.remarks if comparison else (),
+        "how_tested": how_tested(comparison),
+        "verdicts": [verdict_row(verdict) for verdict in comparison.verdicts] if comparison else [],
+        "budgets": [_budget(run.name, run.first.config) for run in runs],
+    }
+
+
+def metric_names(runs: Sequence[Run], family: str) -> tuple[str, ...]:
+    """List all metrics of all runs, the family metric first, then accuracies, then the rest by name."""
+    names = {metric for run in runs for seed in run.seeds for metric in seed.figures}
+    return tuple(sorted(names, key=lambda m: (m != family, not m.endswith(("top1", "top5")), m)))
+
+
+def metric_tables(metrics: Sequence[str], family: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Split metrics into tables, as (title, metrics).
+
+    The first table holds the family metric and other top-1 accuracies and has no title; one or more follow a probe.
+    """
+    main = tuple(m for m in metrics if m == family or m.endswith(".top1"))[:_COLUMNS]
+    rest: dict[str, list[str]] = {}
+    for metric in metrics:
+        if metric not in main:
+            rest.setdefault(metric.split(".", 1)[0], []).append(metric)
+    tables = [("", main)] if main else []
+    for probe, names in sorted(rest.items()):
+        tables += [(metric_title(probe), tuple(names[i : i + _COLUMNS])) for i in range(0, len(names), _COLUMNS)]
+    return tuple(tables)
+
+
+def table(
+    runs: Sequence[Run], metrics: Sequence[str], intervals: Intervals, true_labels: frozenset[str] = frozenset()
+) -> tuple[Row, ...]:
+    """Make a row for each run and a cell for each metric; runs whose label set is among `true_labels` are marked."""
+    estimates = {(run.name, metric): estimate(run, metric, intervals) for run in runs for metric in metrics}
+    best = {
+        metric: max((e.value for (_, m), e in estimates.items() if m == metric and e), default=None)
+        for metric in metrics
+    }
+    rows = []
+    for run in runs:
+        by_metric = [(metric, estimates[run.name, metric]) for metric in metrics]
+        cells = tuple(
+            _cell(e, metric.endswith(("top1", "top5")) and e.value == best[metric]) if e else None
+            for metric, e in by_metric
+        )
+        config = run.first.config
+        labels = str(config.get("labels") or "–")
+        if labels in true_labels:
+            labels += " (has seen true labels)"
+        rows.append(Row(run.name, str(config.get("method") or "–"), labels, len(run.seeds), cells))
+    return tuple(rows)
+
+
+def _cell(figure: Estimate, best: bool) -> Cell:
+    interval = "" if figure.low is None or figure.high is None else f"[{number(figure.low)}, {number(figure.high)}]"
+    seeds = ""
+    if len(figure.seeds) > 1:
+        spread = statistics.stdev(figure.seeds)
+        seeds = f"sd {number(spread)} over {len(figure.seeds)} seeds: {listed([number(v) for v in figure.seeds], 6)}"
+    return Cell(number(figure.value), interval, seeds, best)
+
+
+def family_chart(runs: Sequence[Run], family: str, intervals: Intervals) -> Markup | None:
+    """Draw dots and intervals of the family metric; None when no run has it."""
+    estimates = [e for run in runs if (e := estimate(run, family, intervals))]
+    return interval_chart(estimates, f"{metric_title(family)} by run, with intervals") if estimates else None
+
+
+def interval_words(runs: Sequence[Run]) -> str:
+    """Explain the bars of the chart."""
+    if max((len(run.seeds) for run in runs), default=0) > 1:
+        return (
+            "A dot is the mean over seeds, a ring one seed, a bar the interval over test examples of that mean. "
+            "The bar does not hold what seeds add: only the verdicts below settle a comparison."
+        )
+    return (
+        "One seed: a bar is the interval over test examples. It says how well this model is measured, not how much "
+        "another seed would differ. Intervals that overlap do not settle a comparison: the verdicts below do."
+    )
+
+
+def how_tested(comparison: Comparison | None) -> str:
+    """Explain how the verdicts were reached; empty when nothing was tested."""
+    if comparison is None or comparison.claim == "none":
+        return ""
+    metric, tests = metric_title(comparison.family), listed(list(comparison.tests))
+    if comparison.claim == "methods":
+        return (
+            f"Test: {tests} over the {comparison.seeds} seeds' differences in {metric}, corrected by Holm over all "
+            "pairs: a statement about methods on this data set and budget."
+        )
+    return (
+        f"Test: {tests} on the same images for {metric}, corrected by Holm over all pairs: whether two trained models "
+        "differ. It is no statement about methods, which needs three seeds or more. "
+        "The brackets are intervals over examples, pair by pair, not corrected."
+    )
+
+
+def verdict_row(verdict: Verdict) -> VerdictRow:
+    """Put a verdict into words; how far it reaches is stated once, above the table."""
+    low, high, p = verdict.low, verdict.high, verdict.p
+    return VerdictRow(
+        first=verdict.first,
+        second=verdict.second,
+        differs=verdict.differs,
+        difference=points(verdict.gap),
+        interval="" if low is None or high is None else f"[{points(low)}, {points(high)}]",
+        p="–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}",
+        words=_verdict_words(verdict),
+    )
+
+
+def _verdict_words(verdict: Verdict) -> str:
+    if verdict.p is None:
+        return verdict.sentence
+    pair = (verdict.first, verdict.second)
+    higher, lower = pair if verdict.gap > 0 else reversed(pair)
+    return f"{shown(higher)} is above {shown(lower)}" if verdict.differs else "no difference shown"
+
+
+def _budget(name: str, config: Mapping[str, Any]) -> Budget:
+    def word(key: str) -> str:
+        value = config.get(key)
+        return "–" if value is None else number(value) if isinstance(value, int | float) else str(value)
+
+    size, threads = config.get("input_size"), config.get("threads")
+    pixels = size[0] if isinstance(size, list) and size else size
+    return Budget(
+        name=name,
+        architecture=word("architecture"),
+        pixels=f"{pixels} px" if pixels else "–",
+        weights=word("weights"),
+        epochs=word("epochs"),
+        images=quantity(config.get("images_seen")),
+        crops=quantity(config.get("crops_seen")),
+        flops=quantity(config.get("flops_per_image")),
+        precision=word("precision"),
+        device=word("device") + (f" × {threads}" if threads else ""),
+        features=word("num_features"),
+    )

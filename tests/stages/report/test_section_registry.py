@@ -1,0 +1,201 @@
+"""Sections as plug-ins: one more file is one more section; each declares what it reads and reads nothing else."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import stages.report.sections as package
+from reprise.config.errors import ParameterError
+from stages.report.artifacts import Artifacts, gather
+from stages.report.page import TEMPLATES, chapter, environment_for
+from stages.report.params import ReportParams
+from stages.report.section_registry import Absent, Section, section_of, sections
+from tests.stages.report.conftest import Build, rendered
+
+SECTIONS = sections()
+NAMES = [section.name for section in SECTIONS]
+OWN_FOLDER = Path(package.__file__).parent
+Add = Callable[..., Path]
+
+
+@pytest.fixture
+def add(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Add]:
+    """Write a section into a temporary folder in which sections are looked up too."""
+    folder = tmp_path_factory.mktemp("sections")
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
+
+    def write(name: str, source: str, template: str | None = None) -> Path:
+        (folder / f"{name}.py").write_text(source, encoding="utf-8")
+        if template is not None:
+            (folder / f"{name}.html.jinja").write_text(template, encoding="utf-8")
+        return folder / f"{name}.py"
+
+    yield write
+    for file in folder.glob("*.py"):
+        sys.modules.pop(f"{package.__name__}.{file.stem}", None)
+
+
+def anchors(page: str) -> tuple[list[str], list[str]]:
+    """Anchors of the table of contents, and of the sections, as they come on the page."""
+    contents = page[page.index("<nav") : page.index("</nav>")]
+    return re.findall(r'<a href="#(\w+)">', contents), re.findall(r'<section id="(\w+)"', page)
+
+
+def test_the_contents_list_the_sections_in_the_order_of_the_page(build: Build) -> None:
+    build()
+    contents, chapters = anchors(rendered().decode())
+    assert contents == chapters == NAMES
+    assert [section.order for section in SECTIONS] == sorted({section.order for section in SECTIONS})
+
+
+def test_one_file_is_a_section(build: Build, add: Add) -> None:
+    build()
+    add(
+        "costs",
+        """
+from markupsafe import Markup
+
+TITLE = "Costs & <effort>"
+ORDER = 35
+READS = ("runs",)
+
+
+def show(runs):
+    return Markup("<p>{}: {} runs</p>").format("<script>", len(runs))
+""",
+    )
+    page = rendered().decode()
+    contents, chapters = anchors(page)
+    place = NAMES.index("curves")
+    assert contents == chapters == [*NAMES[:place], "costs", *NAMES[place:]]
+    assert page.count("Costs &amp; &lt;effort&gt;") == 2  # contents and heading
+    assert "<p>&lt;script&gt;: 3 runs</p>" in page
+
+
+def test_a_section_may_bring_a_template_and_may_have_nothing_to_show(build: Build, add: Add) -> None:
+    build()
+    add(
+        "first",
+        'TITLE, ORDER, READS = "First", -1, ("images",)\n\n\n'
+        'def show(images):\n    return {"classes": images.classes}\n',
+        '{%- from "parts.html.jinja" import name -%}\n<p>{% for c in classes %}{{ name(c) }}{% endfor %}</p>',
+    )
+    add(
+        "last",
+        "from stages.report.section_registry import Absent\n\n"
+        'TITLE, ORDER, READS = "Last", 1e9, ()\n\n\ndef show():\n    return Absent("There is <nothing> here.")\n',
+    )
+    page = rendered().decode()
+    assert anchors(page)[1] == ["first", *NAMES, "last"]
+    assert "<p><bdi>0</bdi><bdi>1</bdi>" in page
+    assert '<h2 id="last-title">Last</h2>\n<p class="absent">There is &lt;nothing&gt; here.</p></section>' in page
+
+
+@pytest.mark.parametrize("returned", ['"<p>plain text</p>"', "None", "3"])
+def test_what_cannot_be_shown_is_refused(build: Build, add: Add, returned: str) -> None:
+    build()
+    add("odd", f'TITLE, ORDER, READS = "Odd", 1, ()\n\n\ndef show():\n    return {returned}\n')
+    with pytest.raises(ParameterError, match=r"section 'odd'.*odd\.py.*Return a dict"):
+        rendered()
+
+
+def test_a_section_without_its_template_is_named(build: Build, add: Add) -> None:
+    build()
+    add("bare", 'TITLE, ORDER, READS = "Bare", 1, ()\n\n\ndef show():\n    return {}\n')
+    with pytest.raises(ParameterError, match=r"section 'bare'.*bare\.html\.jinja"):
+        rendered()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"TITLE": None}, "TITLE"),
+        ({"TITLE": " "}, "TITLE"),
+        ({"ORDER": "10"}, "ORDER"),
+        ({"ORDER": True}, "ORDER"),
+        ({"ORDER": float("nan")}, "ORDER"),
+        ({"READS": "runs"}, "READS must be a tuple"),
+        ({"READS": ("run",)}, "Did you mean 'runs'"),
+        ({"READS": ("runs", "images")}, "arguments of `show`"),
+        ({"show": None}, "`show` must be a function"),
+    ],
+)
+def test_a_malformed_section_is_named_with_its_fault(change: dict[str, object], message: str) -> None:
+    module = ModuleType("mine")
+    module.__file__ = "plugins/sections/mine.py"
+    values = {"TITLE": "Mine", "ORDER": 1, "READS": ("runs",), "show": lambda runs: {}}
+    module.__dict__.update(values)
+    assert section_of("mine", module).reads == ("runs",)
+    module.__dict__.update(change)
+    with pytest.raises(ParameterError, match=r"plugins/sections/mine\.py") as caught:
+        section_of("mine", module)
+    assert message in str(caught.value)
+
+
+class Withheld:
+    """Stands for a part that a section does not declare: touching it fails."""
+
+    def __getattribute__(self, name: str) -> object:
+        raise AssertionError(f"a section touched a part that it does not declare: .{name}")
+
+    def __bool__(self) -> bool:
+        raise AssertionError("a section touched a part that it does not declare")
+
+    __iter__ = __len__ = __eq__ = __bool__  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=NAMES)
+def test_each_section_is_made_from_the_parts_that_it_declares_and_nothing_else(build: Build, section: Section) -> None:
+    """With everything else withheld it is printed as it stands on the whole page."""
+    build()
+    artifacts = gather(ReportParams(samples=24))
+    environment = environment_for([TEMPLATES])
+    whole = chapter(section, artifacts, environment)
+    undeclared = {f.name for f in dataclasses.fields(Artifacts)} - set(section.reads)
+    alone = chapter(section, dataclasses.replace(artifacts, **dict.fromkeys(undeclared, Withheld())), environment)
+    assert alone == whole
+    assert str(whole.body) in rendered().decode()
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=NAMES)
+def test_each_section_uses_every_part_that_it_declares(section: Section) -> None:
+    (function,) = ast.parse(inspect.getsource(section.show)).body
+    used = {n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    assert set(section.reads) <= used
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=NAMES)
+def test_sections_open_no_files_of_their_own(section: Section) -> None:
+    """Files are opened by the readers only, so that what a section reads is what it declares."""
+    source = inspect.getsource(sys.modules[f"{package.__name__}.{section.name}"])
+    imported = {
+        alias.name if isinstance(node, ast.Import) else f"{node.module}.{alias.name}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    assert not {name for name in imported if re.match(r"pathlib|os\b|glob|io\b|.*\.(read|open)_?\w*$", name)}
+    assert "open(" not in source
+
+
+def test_every_part_is_read_by_some_section() -> None:
+    assert {part for section in SECTIONS for part in section.reads} == {f.name for f in dataclasses.fields(Artifacts)}
+
+
+def test_an_empty_project_has_no_theory(build: Build) -> None:
+    """Without artifacts a section is its heading and one sentence; data and lineage have subheadings besides."""
+    (build() / "data").rename("elsewhere")
+    artifacts = gather(ReportParams())
+    empty = [s.name for s in SECTIONS if isinstance(s.content(artifacts), Absent)]
+    assert empty == [name for name in NAMES if name not in ("data", "lineage")]
+    assert 'class="lead"' not in rendered().decode()
