@@ -16,12 +16,19 @@ class Extractor:
 
     Attributes:
         Params: the typed parameter class.
+        seeded: whether the features depend on the seed. Where they do not, one seed computes them and the other seeds
+            of the same inputs copy them.
     """
 
     Params: ClassVar[type[StrictModel]] = StrictModel
+    seeded: bool = True
 
     def __init__(self, params: StrictModel, seed: int, compute: Compute) -> None:
         self.params, self.seed, self.compute = params, seed, compute
+
+    def files(self) -> list[Path]:
+        """List what the features depend on beside the images and the parameters, such as weights; none by default."""
+        return []
 
     def features(self, images: np.ndarray, work: Path) -> np.ndarray:
         """Describe images.

@@ -1,12 +1,23 @@
-"""`python -m stages.mine.features --name NAME --seed N`: training images described once, for any label set."""
+"""`python -m stages.mine.features --name NAME --seed N`: training images described once, for any label set.
+
+Features that do not depend on the seed are computed by the first seed and kept in `.reprise/features`, from where the
+stages of the other seeds copy them.
+"""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from reprise.config.params import ImageParams, StrictModel, parse, read_yaml, row, section, tables
 from reprise.runtime.entry import arguments_of, run_stage
+
+if TYPE_CHECKING:
+    from reprise.artifacts.shards import Shards
+    from stages.mine.extractor import Extractor
+
+STORE, KEPT = Path(".reprise/features"), 4  # features that do not depend on the seed, for the stages of other seeds
 
 
 def main(argv: list[str]) -> None:
@@ -26,42 +37,28 @@ def main(argv: list[str]) -> None:
 
 
 def extract(
-    kind: type, params: StrictModel, extractor: str, seed: int, image: ImageParams, out: Path, restart: bool
+    kind: type[Extractor], params: StrictModel, extractor: str, seed: int, image: ImageParams, out: Path, restart: bool
 ) -> None:
     """Describe the training images and write `embeddings.parquet` with the tap `features`."""
-    import numpy as np
-    import torch
-
-    from reprise.artifacts.embeddings import FILE, write_embeddings
+    from reprise.artifacts.embeddings import FILE
     from reprise.artifacts.shards import Shards
-    from reprise.reading.decoded import open_decoded
     from reprise.runtime.device import resolve_compute
     from reprise.storage.atomic import atomic_directory, write_json
     from reprise.storage.provenance import record
-    from reprise.storage.work_folder import file_digest, work_folder
+    from reprise.storage.result_store import ResultStore
+    from reprise.storage.work_folder import foundations, inputs_key, work_folder
 
-    began, here = time.monotonic(), Path(__file__).parent
+    began, name = time.monotonic(), f"features/{out.parent.name}/{seed}"
     compute = resolve_compute("auto", "auto")
-    shards = Shards.open()
-    rows = shards.rows("train")
-    images = open_decoded(shards, rows, image.channels, None, threads=compute.threads).resized(image.size)
-    inputs = {
-        "extractor": extractor,
-        "params": params.model_dump(),
-        "seed": seed,
-        "image": image.model_dump(),
-        "shards": shards.fingerprint,
-        "code": file_digest(here / "extractors" / f"{extractor}.py", here / "extractor.py", Path(__file__)),
-        "precision": compute.precision,
-        "threads": compute.threads,
-        "torch": torch.__version__,
-    }
-    with work_folder(f"features/{out.parent.name}/{seed}", inputs, restart) as work:
-        values = kind(params, seed, compute).features(images, work)
+    shards, one = Shards.open(), kind(params, seed, compute)
+    inputs = _inputs(one, extractor, image, shards)
+    key = inputs_key({k: v for k, v in inputs.items() if k != "seed"} | foundations())
+    store, facts = ResultStore(STORE, KEPT), {}
+    with work_folder(name, inputs, restart) as work:
         with atomic_directory(out) as folder:
-            write_embeddings(
-                folder / FILE, shards.keys[rows], np.full(len(rows), "train", dtype=object), {"features": values}
-            )
+            if one.seeded or restart or not store.take(key, folder):
+                count = _write_features(one, image, shards, folder / FILE, work)
+                facts["images_per_second"] = round(count / (time.monotonic() - began), 1)
             config = {
                 "extractor": extractor,
                 "parameters": params.model_dump(),
@@ -70,11 +67,45 @@ def extract(
                 "device": compute.device,
             }
             write_json(folder / "config.json", config)
-    record(
-        f"features/{out.parent.name}/{seed}",
-        began,
-        {"images_per_second": round(len(rows) / (time.monotonic() - began), 1)},
-    )
+        if facts and not one.seeded:
+            store.keep(key, [out / FILE])
+    record(name, began, facts)
+
+
+def _inputs(one: Extractor, extractor: str, image: ImageParams, shards: Shards) -> dict[str, Any]:
+    """What the features depend on: the key of unfinished work and, without the seed, of features kept for all seeds."""
+    import torch
+
+    from reprise.storage.work_folder import file_digest
+
+    here = Path(__file__).parent
+    return {
+        "extractor": extractor,
+        "params": one.params.model_dump(),
+        "seed": one.seed,
+        "image": image.model_dump(),
+        "shards": shards.fingerprint,
+        "files": file_digest(*(path for path in one.files() if path.exists())),  # `features` names what is missing
+        "code": file_digest(here / "extractors" / f"{extractor}.py", here / "extractor.py", Path(__file__)),
+        "device": one.compute.device,
+        "precision": one.compute.precision,
+        "threads": one.compute.threads,
+        "torch": torch.__version__,
+    }
+
+
+def _write_features(one: Extractor, image: ImageParams, shards: Shards, path: Path, work: Path) -> int:
+    """Describe the training images and write them to `path`; return how many there are."""
+    import numpy as np
+
+    from reprise.artifacts.embeddings import write_embeddings
+    from reprise.reading.decoded import open_decoded
+
+    rows = shards.rows("train")
+    images = open_decoded(shards, rows, image.channels, None, threads=one.compute.threads).resized(image.size)
+    values = one.features(images, work)
+    write_embeddings(path, shards.keys[rows], np.full(len(rows), "train", dtype=object), {"features": values})
+    return len(rows)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from reprise.config.errors import BackboneError
 from reprise.config.params import StrictModel
 from reprise.networks.backbones import build_backbone
 from reprise.networks.torchvision_schemas import ensure_torchvision_imports
+from reprise.runtime.device import Compute
 from reprise.runtime.progress import Progress
 from reprise.runtime.seeds import seed_torch
 from stages.mine.extractor import Extractor
@@ -65,6 +66,17 @@ class BackboneFeatures(Extractor):
 
     Params = BackboneParams
     params: BackboneParams
+
+    def __init__(self, params: BackboneParams, seed: int, compute: Compute) -> None:
+        super().__init__(params, seed, compute)
+        self.seeded = params.weights == "random"
+
+    def files(self) -> list[Path]:
+        """List the weights, and the configuration beside them: they lie outside of the graph."""
+        path = Path(self.params.weights)
+        if self.params.architecture is None:
+            return [path / WEIGHTS, path / CONFIG]
+        return [path] if path.suffix == ".safetensors" else []
 
     def features(self, images: np.ndarray, work: Path) -> np.ndarray:
         """(n, S, S, C) uint8 -> (n, d) float32.

@@ -28,6 +28,7 @@ class Pixels(Extractor):
     """Projects pixels on their leading principal components."""
 
     Params = PixelParams
+    seeded = False
     params: PixelParams
 
     def features(self, images: np.ndarray, work: Path) -> np.ndarray:

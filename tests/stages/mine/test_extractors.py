@@ -106,6 +106,18 @@ def test_weights_from_a_run_and_from_a_plain_file_give_that_network(images, tmp_
         features("backbone", images, weights=str(tmp_path / "run"), architecture="resnet_tiny")
 
 
+def test_only_random_weights_depend_on_the_seed_and_files_count_as_inputs(tmp_path):
+    def made(**options) -> Extractor:
+        kind = load_class("stages.mine.extractors", "backbone", Extractor, "")
+        return kind(kind.Params(**options), 0, CPU)
+
+    random, pretrained = (made(weights=name, architecture="resnet_tiny") for name in ("random", "pretrained"))
+    run, plain = made(weights="data/runs/simclr/0"), made(weights="x.safetensors", architecture="resnet_tiny")
+    assert [one.seeded for one in (random, pretrained, run, plain)] == [True, False, False, False]
+    assert [one.files() for one in (random, pretrained, plain)] == [[], [], [Path("x.safetensors")]]
+    assert [path.name for path in run.files()] == ["backbone.safetensors", "config.json"]
+
+
 def test_pretrained_weights_that_cannot_be_had_are_named(images, monkeypatch):
     import timm
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from sklearn.cluster import KMeans as ReferenceKMeans
 from sklearn.decomposition import PCA
 
+from reprise.artifacts.embeddings import FILE as EMBEDDINGS
 from reprise.artifacts.label_sets import read_pseudo_labels
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import MiningError
@@ -71,6 +73,31 @@ def test_pixels_are_the_principal_components(images, tmp_path):
     flat = images.reshape(len(images), -1) / 255
     want = PCA(5, svd_solver="full").fit_transform(flat)
     np.testing.assert_allclose(np.abs(got), np.abs(want), atol=1e-4)
+
+
+def test_features_without_a_seed_are_computed_once(workspace, monkeypatch):
+    """The features of the second seed are copies; those of other inputs, and those of the autoencoder, are not."""
+    described = []
+    pixels, autoencoder = (load_class("stages.mine.extractors", name, Extractor, "") for name in ("pixels", "dae"))
+
+    def counted(real):
+        return lambda *arguments: described.append(1) or real(*arguments)
+
+    for kind in (pixels, autoencoder):
+        monkeypatch.setattr(kind, "features", counted(kind.features))
+    first, second = workspace(seed=0), workspace(seed=1)
+    assert len(described) == 1
+    assert (first / EMBEDDINGS).read_bytes() == (second / EMBEDDINGS).read_bytes()
+    assert [json.loads((place / "config.json").read_text())["seed"] for place in (first, second)] == [0, 1]
+    shutil.rmtree(".reprise/features")
+    before = file_digest(second)
+    assert file_digest(workspace(seed=1)) == before  # computed, and the same to the byte
+    assert len(described) == 2
+    workspace(seed=2, components=8)
+    assert len(described) == 3
+    for seed in (0, 1):
+        workspace("dae", "dae", seed=seed, epochs=1)
+    assert len(described) == 5
 
 
 def test_autoencoder_learns_and_resumes_to_the_same_features(images, tmp_path, monkeypatch):
