@@ -27,7 +27,7 @@ import numpy as np
 
 from reprise.artifacts.manifest import read_manifest
 from reprise.artifacts.shards import Shards
-from reprise.media.image.images import decode
+from reprise.media.image.decode import decode
 from reprise.reading.decoded import open_decoded
 from reprise.storage.provenance import machine
 from stages.ingest.ingest import ingest

@@ -2,7 +2,7 @@
 
 Tars are `<split>-%06d.tar` with members `<key>.<ext>` and `<key>.json`.
 
-The index makes the order ours: any image is one `pread`. Everything stored is plain (contracts/images.py) and
+The index makes the order ours: any image is one `pread`. Everything stored is plain (reprise/media) and
 holds no labels. A truncated or exchanged shard is an error that names it.
 """
 

@@ -1,1 +1,1 @@
-"""Modalities, a folder each: how a file is inspected, decoded and stored. Only here Pillow and OpenCV are imported."""
+"""Modalities, a folder each: how a file is inspected, decoded, stored and shown. Only here Pillow, OpenCV and av."""

@@ -21,7 +21,7 @@ import numpy as np
 
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import ShardError
-from reprise.media.image.images import decode, square
+from reprise.media.lookup import modality
 
 CACHE = Path(".reprise/decoded")
 MAX_BYTES = 4 << 30
@@ -82,11 +82,12 @@ class Decoded:
         if self.images is not None and self.uniform == (size, size):
             return np.asarray(self.images if rows is None else self.images[np.asarray(rows, np.int64)])
         chosen = range(len(self)) if rows is None else rows
+        media = modality()
         squares = np.empty((len(chosen), size, size, self._channels), np.uint8)
 
         def fill(start: int) -> None:
             for i in range(start, min(start + _CHUNK, len(chosen))):
-                squares[i] = square(self.image(chosen[i]), size)
+                squares[i] = media.resize_to_square(self.image(chosen[i]), size)
 
         _in_threads(fill, len(chosen), self._threads)
         return squares
@@ -119,11 +120,12 @@ def open_decoded(
     else:
         sizes = np.full((len(rows), 2), size, np.int64)
     total = int((sizes[:, 0] * sizes[:, 1]).sum()) * channels
+    media = modality()
 
     def read(i: int) -> np.ndarray:
         row = int(rows[i])
         where = f"{shards.directory}: key {shards.keys[row]}"
-        pixels = decode(shards.read(row), where, channels, plain=True)
+        pixels = media.decode(shards.read(row), where, channels)
         if pixels.shape[:2] != (shards.heights[row], shards.widths[row]):
             raise ShardError(
                 "a stored image has another size than the index says",
@@ -131,7 +133,7 @@ def open_decoded(
                 found=f"{pixels.shape[1]} x {pixels.shape[0]} pixels",
                 fix="Run `dvc repro --force shard` to write the shards again.",
             )
-        return pixels if size is None else square(pixels, size)
+        return pixels if size is None else media.resize_to_square(pixels, size)
 
     if total == 0 or total > max_bytes:
         return Decoded(read, sizes, channels, None, threads)
@@ -227,9 +229,7 @@ def _make_room(cache: Path, allowed: int) -> None:
 
 def _in_threads(fill: Callable[[int], None], count: int, threads: int) -> None:
     """Call `fill(start)` for every chunk; the first error stops the rest."""
-    import cv2
-
-    cv2.setNumThreads(1)
+    modality().limit_threads()
     starts = range(0, count, _CHUNK)
     if threads <= 1 or len(starts) <= 1:
         for start in starts:

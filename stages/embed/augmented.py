@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from reprise.media.image.images import resize
+from reprise.media.image import transform
 
 FILE = "augmented.parquet"
 ORIGINAL, ALL = "original", "all"
@@ -35,7 +35,7 @@ def crop(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     size = pixels.shape[0]
     side = max(1, round(size * CROP_SIDE))
     top, left = rng.integers(0, size - side + 1, 2)
-    return resize(np.ascontiguousarray(pixels[top : top + side, left : left + side]), size, size)
+    return transform.resize(np.ascontiguousarray(pixels[top : top + side, left : left + side]), size, size)
 
 
 def flip(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -53,13 +53,7 @@ def shift(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def rotate(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Turned by up to 30 degrees about the centre; border pixels are repeated."""
-    import cv2
-
-    size = pixels.shape[0]
-    middle = (size - 1) / 2
-    turn = cv2.getRotationMatrix2D((middle, middle), float(rng.uniform(-DEGREES, DEGREES)), 1.0)
-    turned = cv2.warpAffine(pixels, turn, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return turned.reshape(pixels.shape)
+    return transform.rotate(pixels, float(rng.uniform(-DEGREES, DEGREES)))
 
 
 def colour(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -79,9 +73,7 @@ def grey(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def blur(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Gaussian, sigma 6 % of the side."""
-    import cv2
-
-    return cv2.GaussianBlur(pixels, (0, 0), pixels.shape[0] * BLUR_SIGMA).reshape(pixels.shape)
+    return transform.blur(pixels, pixels.shape[0] * BLUR_SIGMA)
 
 
 def noise(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -12,7 +12,6 @@ from reprise.artifacts.backbones import read_config, read_weights
 from reprise.artifacts.checkpoints import latest_checkpoint, save_checkpoint
 from reprise.artifacts.embeddings import FILE, write_embeddings
 from reprise.artifacts.shards import Shards
-from reprise.media.image.images import square
 from reprise.networks.assemble import assemble
 from reprise.reading.decoded import Decoded, open_decoded
 from reprise.runtime.device import Compute, resolve_compute
@@ -107,7 +106,7 @@ def embed_rows(
     found: dict[str, list[np.ndarray]] = {}
     for start in range(rows.start, rows.stop, batch_size):
         stop = min(start + batch_size, rows.stop)
-        pixels = np.stack([square(decoded.image(i), config["input_size"]) for i in range(start, stop)])
+        pixels = decoded.resized(config["input_size"], range(start, stop))
         for name, value in features(network, pixels, config, device).items():
             found.setdefault(name, []).append(value)
         progress.advance(stop - start)
@@ -133,7 +132,7 @@ def embed_changes(
     found: dict[str, list[np.ndarray]] = {name: [] for name in (augmented.ORIGINAL, *augmented.CHANGES)}
     for start in range(0, len(rows), step):
         part = rows[start : start + step]
-        originals = [square(decoded.image(start + i), config["input_size"]) for i in range(len(part))]
+        originals = list(decoded.resized(config["input_size"], range(start, start + len(part))))
         pixels = originals + [
             augmented.changed(image, name, str(shards.keys[row]))
             for name in augmented.CHANGES

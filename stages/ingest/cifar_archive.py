@@ -150,7 +150,7 @@ class CifarArchive:
         """
         import numpy as np
 
-        from reprise.media.image.images import stored_png
+        from reprise.media.image.encode import uncompressed_png
 
         array, numbers = batch.get(b"data"), batch.get(labels)
         if not isinstance(array, _Array) or not isinstance(numbers, list):
@@ -165,7 +165,7 @@ class CifarArchive:
             )
         pixels = np.ascontiguousarray(values.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1))
         for i, (image, label) in enumerate(zip(pixels, numbers, strict=True)):
-            yield Candidate(f"{self.name}/{member}/{i:05d}.png", stored_png(image), split, classes[label])
+            yield Candidate(f"{self.name}/{member}/{i:05d}.png", uncompressed_png(image), split, classes[label])
 
     def names(self, meta: dict[bytes, Any], key: bytes) -> list[str]:
         """Class names of a meta file."""

@@ -14,9 +14,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from typing import Any
 
 from reprise.config.errors import ImageRefused, printable
-from reprise.media.image.images import Inspection, inspect
+from reprise.media.lookup import modality
+from reprise.media.modality import Limits
 from reprise.storage.listing import read_regular, sha256_of
 
 _CHUNK = 64
@@ -25,25 +27,20 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Largest width x height, smallest side, both in pixels."""
-
-    max_pixels: int
-    min_side: int
-
-    @property
-    def max_bytes(self) -> int:
-        """No file of a permitted image is larger: eight bytes a pixel and a megabyte of metadata."""
-        return 8 * self.max_pixels + (1 << 20)
-
-
-@dataclass(frozen=True)
 class Finding:
-    """What came of one candidate: an inspection, or a reason and a sentence; the hash whenever the bytes were read."""
+    """The result for one candidate.
+
+    Attributes:
+        sha256: of the bytes, whenever they were read.
+        bytes: length of the file; 0 when it was not read.
+        facts: the modality's columns of the manifest, or None where the candidate is refused.
+        reason: why it is refused, a code of docs/data-rules.md.
+        detail: the same as a sentence.
+    """
 
     sha256: str | None
     bytes: int
-    inspection: Inspection | None
+    facts: dict[str, Any] | None
     reason: str = ""
     detail: str = ""
 
@@ -59,7 +56,7 @@ def examine(name: str, reference: str | bytes, limits: Limits) -> Finding:
                 sha256, size = sha256_of(str(reference))
             raise
         sha256, size = hashlib.sha256(data).hexdigest(), len(data)
-        return Finding(sha256, size, inspect(data, name, limits.max_pixels, limits.min_side))
+        return Finding(sha256, size, modality().inspect(data, name, limits))
     except ImageRefused as refusal:
         return Finding(
             sha256,
@@ -163,9 +160,7 @@ def _prepare_worker(parent: int) -> None:
     os.dup2(null, 2)
     os.close(null)
 
-    import cv2
-
-    cv2.setNumThreads(1)
+    modality().limit_threads()
 
 
 def _examine_chunk(chunk: Sequence[tuple[str, str | bytes]], limits: Limits) -> list[Finding]:

@@ -21,11 +21,12 @@ from reprise.artifacts.manifest import (
     write_quarantine,
 )
 from reprise.config.errors import SourceError
-from reprise.media.image.images import EXTENSIONS
+from reprise.media.lookup import modality
+from reprise.media.modality import Limits
 from reprise.runtime.progress import track
 from reprise.storage import ustar
 from reprise.storage.atomic import write_json
-from stages.ingest.examine import Limits, examine_all
+from stages.ingest.examine import examine_all
 from stages.ingest.params import SourceParams
 from stages.ingest.select import Image, assign_splits, resolve_duplicates
 from stages.ingest.source import Candidate, Refused, Source
@@ -96,8 +97,8 @@ def _examine(candidates: list[Candidate], params: SourceParams, workers: int) ->
     )
     images, refused = [], []
     for candidate, finding in zip(candidates, track(findings, "ingest", len(candidates)), strict=True):
-        if finding.inspection is not None and finding.sha256 is not None:
-            images.append(Image(candidate, finding.sha256, finding.bytes, finding.inspection))
+        if finding.facts is not None and finding.sha256 is not None:
+            images.append(Image(candidate, finding.sha256, finding.bytes, finding.facts))
         else:
             refused.append(Refused(candidate.name, finding.reason, finding.detail, finding.sha256))
     return images, refused
@@ -108,11 +109,12 @@ def _write_tar(rows: list[Image], path: Path) -> dict[str, int]:
     offsets: dict[str, int] = {}
     if all(isinstance(row.candidate.reference, str) for row in rows):
         return offsets
+    media = modality()
     with open(path, "wb") as file:
         for row in rows:
             if isinstance(row.candidate.reference, bytes):
                 offsets[row.key] = file.tell() + ustar.BLOCK
-                file.write(ustar.member(f"{row.key}.{EXTENSIONS[row.inspection.format]}", row.candidate.reference))
+                file.write(ustar.member(f"{row.key}.{media.extension(row.facts)}", row.candidate.reference))
         file.write(ustar.END)
     return offsets
 
@@ -127,11 +129,7 @@ def _manifest(rows: list[Image], offsets: dict[str, int], tar: Path) -> pa.Table
                 "bytes": row.bytes,
                 "split": row.candidate.split,
                 "label": row.candidate.label,
-                "width": row.inspection.width,
-                "height": row.inspection.height,
-                "channels": row.inspection.channels,
-                "format": row.inspection.format,
-                "plain": row.inspection.plain,
+                **row.facts,
                 "sha256": row.sha256,
                 "group": row.candidate.group,
             }
@@ -151,7 +149,7 @@ def _quarantine(refused: list[Refused]) -> pa.Table:
 def _card(
     source: Source, params: SourceParams, rows: list[Image], quarantined: list[Refused], found: int
 ) -> dict[str, Any]:
-    sizes = {(row.inspection.height, row.inspection.width) for row in rows}
+    sizes = {(row.facts["height"], row.facts["width"]) for row in rows}
     classes = sorted({row.candidate.label for row in rows if row.candidate.label is not None})
     return {
         "source": params.name,

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from reprise.artifacts.manifest import KEY_DIGITS
-from reprise.media.image.images import Inspection
+from reprise.media.modality import Facts
 from stages.ingest.source import Candidate, Refused
 
 _PRECEDENCE = ("test", "val", "train", None)  # which split keeps an image that several hold
@@ -20,12 +20,12 @@ _PRECEDENCE = ("test", "val", "train", None)  # which split keeps an image that 
 
 @dataclass(frozen=True)
 class Image:
-    """A candidate that decodes, with its hash and length."""
+    """A candidate that decodes, with its hash, its length and its modality's columns of the manifest."""
 
     candidate: Candidate
     sha256: str
     bytes: int
-    inspection: Inspection
+    facts: Facts
 
     @property
     def key(self) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from reprise.artifacts.shards import Shards
-from reprise.media.image.images import decode, square
+from reprise.media.image.thumbnail import contact_sheet
 from reprise.storage.atomic import atomic_file
 from stages.mine.miner import Mined
 
@@ -27,19 +25,13 @@ def write_montage(path: Path, shards: Shards, keys: np.ndarray, mined: Mined, *,
     clusters, sizes = np.unique(mined.clusters[mined.clusters >= 0], return_counts=True)
     by_size = clusters[np.lexsort((clusters, -sizes))]
     shown = by_size[np.unique(np.linspace(0, len(by_size) - 1, min(ROWS, len(by_size))).astype(int))]
-    step = SIDE + GAP
-    canvas = np.full((len(shown) * step, COLUMNS * step, 3), 255, dtype=np.uint8)
-    for line, cluster in enumerate(shown):
+    rows = []
+    for cluster in shown:
         members = np.flatnonzero(mined.clusters == cluster)
         if least_certain and mined.confidence is not None:
             members = members[np.argsort(mined.confidence[members], kind="stable")]
         elif mined.distance is not None:
             members = members[np.argsort(mined.distance[members], kind="stable")]
-        for column, member in enumerate(members[:COLUMNS]):
-            row = position[keys[member]]
-            tile = square(decode(shards.read(row), str(keys[member]), 3), SIDE)
-            canvas[line * step : line * step + SIDE, column * step : column * step + SIDE] = tile
-    buffer = io.BytesIO()
-    Image.fromarray(canvas).save(buffer, "PNG", optimize=False)
+        rows.append([(shards.read(position[keys[member]]), str(keys[member])) for member in members[:COLUMNS]])
     with atomic_file(path) as file:
-        file.write(buffer.getvalue())
+        file.write(contact_sheet(rows, COLUMNS, SIDE, GAP))

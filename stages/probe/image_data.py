@@ -12,7 +12,6 @@ import torch
 import reprise.networks
 from reprise.artifacts.backbones import read_config, read_weights
 from reprise.artifacts.shards import DIRECTORY, Shards
-from reprise.media.image.images import square
 from reprise.networks.assemble import assemble
 from reprise.reading.decoded import Decoded, open_decoded
 from reprise.storage.work_folder import file_digest
@@ -51,7 +50,7 @@ class ImageData(ProbeData):
         if self._decoded is None:
             rows = self._shards.rows()
             self._decoded = open_decoded(self._shards, rows, self.config["channels"], threads=torch.get_num_threads())
-        found = np.stack([square(self._decoded.image(self._row[key]), self.config["input_size"]) for key in keys])
+        found = self._decoded.resized(self.config["input_size"], [self._row[key] for key in keys])
         x = torch.from_numpy(found).to(self.device).permute(0, 3, 1, 2).float().div_(255.0)
         mean, std = (torch.tensor(self.config[name], device=self.device).view(1, -1, 1, 1) for name in ("mean", "std"))
         return ((x - mean) / std).contiguous(memory_format=torch.channels_last)

@@ -1,6 +1,6 @@
 """Write shards: plan which image goes where, then write the tars side by side. Same manifest, same bytes.
 
-Plain bytes are kept as they are; anything else is decoded by the rules of contracts/images.py and stored as
+Plain bytes are kept as they are; anything else is decoded by the rules of reprise/media and stored as
 PNG. Every source is held against the hash of the manifest, so a file that changed since ingest is an error.
 """
 
@@ -20,10 +20,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+import reprise.media
 from reprise.artifacts.shards import INDEX, INDEX_SCHEMA, write_index
 from reprise.config.errors import ImageRefused, ShardError
-from reprise.media.image import images
-from reprise.media.image.images import EXTENSIONS, compressed_png, decode, resize
+from reprise.media.lookup import modality
 from reprise.runtime.progress import Progress
 from reprise.storage import ustar
 from reprise.storage.atomic import atomic_file, explained_storage
@@ -31,7 +31,7 @@ from reprise.storage.listing import opened
 from stages.shard.params import ShardParams
 
 Columns = dict[str, list[Any]]  # of the index, by name
-CODE = (Path(__file__).parent, *(Path(str(module.__file__)) for module in (images, ustar)))  # what the bytes depend on
+CODE = (Path(__file__).parent, *map(Path, reprise.media.__path__), Path(ustar.__file__))  # what the bytes depend on
 _ENTRIES = ".json"  # after the name of a tar: its rows of the index, until all tars are done
 _WRITE_BYTES = 1 << 18  # of a tar at once: a call for each member takes four times as long
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -112,25 +112,8 @@ def plan(manifest: pa.Table, params: ShardParams) -> list[Plan]:
     return plans
 
 
-def stored_size(width: int, height: int, max_side: int) -> tuple[int, int]:
-    """Width and height in the shard: as they are, or scaled so that the longer side is `max_side`."""
-    longer = max(width, height)
-    if longer <= max_side:
-        return width, height
-    return max(1, round(width * max_side / longer)), max(1, round(height * max_side / longer))
-
-
-def _keeps_bytes(row: dict[str, Any], max_side: int) -> bool:
-    return bool(row["plain"]) and max(row["width"], row["height"]) <= max_side
-
-
 def _upper_bound(row: dict[str, Any], max_side: int) -> int:
-    if _keeps_bytes(row, max_side):
-        size = row["bytes"]
-    else:
-        width, height = stored_size(row["width"], row["height"], max_side)
-        raw = height * (1 + width * row["channels"])
-        size = raw + raw // 500 + 1024  # what deflate adds at worst, and the PNG's frame
+    size = modality().largest_stored_bytes(row, max_side)
     return ustar.member_size(size) + ustar.member_size(256 + 12 * len(row["group"] or ""))
 
 
@@ -159,9 +142,7 @@ def _prepare_worker(parent: int) -> None:
     if os.getppid() != parent:
         os._exit(1)
 
-    import cv2
-
-    cv2.setNumThreads(1)
+    modality().limit_threads()
 
 
 def write_shard(shard: Plan, params: ShardParams, output: Path, resumable: bool = True) -> Columns:
@@ -208,17 +189,12 @@ def _json(facts: dict[str, Any]) -> bytes:
 def _stored(row: dict[str, Any], max_side: int) -> tuple[bytes, str, str, int, int]:
     """Bytes, extension, SHA-256, width and height of an image as the shard holds it."""
     data = _source_bytes(row)
-    if _keeps_bytes(row, max_side):
-        return data, EXTENSIONS[row["format"]], row["sha256"], row["width"], row["height"]
     try:
-        pixels = decode(data, row["path"], row["channels"], max_pixels=row["width"] * row["height"])
+        stored = modality().stored_form(data, row["path"], row, max_side)
     except ImageRefused as refusal:
         raise _changed(row, f"{refusal.what}: {refusal.found}") from refusal
-    width, height = stored_size(row["width"], row["height"], max_side)
-    if (width, height) != (row["width"], row["height"]):
-        pixels = resize(pixels, width, height)
-    png = compressed_png(pixels)
-    return png, "png", hashlib.sha256(png).hexdigest(), width, height
+    sha256 = row["sha256"] if stored.data is data else hashlib.sha256(stored.data).hexdigest()
+    return stored.data, stored.extension, sha256, stored.width, stored.height
 
 
 def _source_bytes(row: dict[str, Any]) -> bytes:

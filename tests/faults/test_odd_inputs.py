@@ -17,7 +17,8 @@ from reprise.artifacts.backbones import CONFIG, HEADS, WEIGHTS, read_config, rea
 from reprise.artifacts.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from reprise.config.errors import BackboneError, CheckpointError, ImageRefused, ParameterError
 from reprise.config.params import read_yaml
-from reprise.media.image.images import inspect, square
+from reprise.media.image.inspect import inspect
+from reprise.media.image.transform import resize_to_square
 from stages.ingest.ingest import ingest
 from stages.ingest.params import SourceParams
 from stages.ingest.sources.folder import Folder
@@ -103,7 +104,7 @@ def test_a_strip_becomes_a_square_of_its_centre_without_gigabytes(shape: tuple[i
     strip, shorter = np.zeros(shape, np.uint8), min(shape[:2])
     middle = [slice(max(0, side // 2 - 2 * shorter), side // 2 + 2 * shorter) for side in shape[:2]]
     strip[tuple(middle)] = 200
-    found = square(strip, 256)
+    found = resize_to_square(strip, 256)
     assert found.shape == (256, 256, shape[2])
     assert (found == 200).all()
 

@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from reprise.config.errors import ImageRefused, SourceError
-from reprise.media.image.images import decode, inspect
+from reprise.media.image.decode import decode
+from reprise.media.image.inspect import inspect
 from stages.ingest.examine import Finding, Limits, examine_all
 from stages.ingest.source import Candidate
 from stages.ingest.sources.cifar10 import Cifar10

@@ -1,1 +1,1 @@
-"""Images: inspect untrusted bytes, decode, bring into the stored form. Never the manifest, never shards."""
+"""Images, a file a task: inspect, decode, encode, stored form, thumbnail. Never a table, never shards."""

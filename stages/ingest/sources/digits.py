@@ -36,13 +36,13 @@ class Digits(Source):
 
         import numpy as np
 
-        from reprise.media.image.images import stored_png
+        from reprise.media.image.encode import uncompressed_png
 
         file = importlib.metadata.distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
         table = np.loadtxt(str(file), delimiter=",")  # 64 pixels and the label a row
         pixels = np.floor(table[:, :-1].reshape(-1, 8, 8) * 255 / 16 + 0.5).astype(np.uint8)
         for i, (image, label) in enumerate(zip(pixels, table[:, -1].astype(int).tolist(), strict=True)):
-            yield Candidate(name=f"digits/{i:04d}.png", reference=stored_png(image), label=str(label))
+            yield Candidate(name=f"digits/{i:04d}.png", reference=uncompressed_png(image), label=str(label))
 
     def extent(self) -> Extent:
         """A constant: the images are part of scikit-learn."""

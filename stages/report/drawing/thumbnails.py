@@ -10,12 +10,14 @@ import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from markupsafe import Markup
 
 from reprise.artifacts.shards import Shards
-from reprise.media.image.images import decode
+from reprise.media.image.decode import decode
+from reprise.media.image.encode import smallest
+from reprise.media.image.thumbnail import shrink
+from reprise.media.lookup import modality
 from reprise.runtime.progress import track
 
 TINY = 40  # pixels of the longer side
@@ -67,8 +69,7 @@ class Album:
         """
         if key not in self._small:
             assert self._shards is not None
-            image = decode(self._shards.read(self._row[key]), key, channels=3)
-            self._small[key] = fitted(image, SIDES[0])
+            image = self._small[key] = modality().thumbnail(self._shards.read(self._row[key]), key, SIDES[0])
             if max(image.shape[:2]) <= TINY:
                 self._tiny.add(key)
         return self._small[key]
@@ -81,7 +82,7 @@ class Album:
         images = {key: self.pixels(key) for key in track(list(dict.fromkeys(keys)), "thumbnails") if key in self}
         found: dict[str, Picture] = {}
         for side in SIDES:
-            found = {key: encoded(fitted(image, side), key in self._tiny) for key, image in images.items()}
+            found = {key: encoded(shrink(image, side), key in self._tiny) for key, image in images.items()}
             if sum(len(p.uri) for p in found.values()) <= budget:
                 break
         return found
@@ -94,7 +95,7 @@ class Album:
         largest = max(max(image.shape[:2]) for image in images if image is not None)
         sides = sorted({min(largest, side) for side in (*SIDES, *SMALLER)}, reverse=True)
         for side in sides:
-            sheet = _sheet([None if image is None else fitted(image, side) for image in images], side)
+            sheet = _sheet([None if image is None else shrink(image, side) for image in images], side)
             picture = encoded(sheet, tiny=side <= TINY)
             if len(picture.uri) > budget:
                 picture = encoded(sheet, tiny=False)
@@ -103,25 +104,11 @@ class Album:
         return Sprite(picture, side, SPRITE_COLUMNS)
 
 
-def fitted(image: np.ndarray, side: int) -> np.ndarray:
-    """The image with its longer side at most `side`, never enlarged; at least one pixel each way."""
-    height, width = image.shape[:2]
-    scale = side / max(height, width)
-    if scale >= 1:
-        return image
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-
-
 def encoded(image: np.ndarray, tiny: bool) -> Picture:
     """(h, w, 3) uint8 RGB as a data URI: PNG for tiny images or when it is the smaller one, JPEG otherwise."""
-    swapped = np.ascontiguousarray(image[:, :, ::-1])
-    kind, data = "png", cv2.imencode(".png", swapped, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()
-    if not tiny:
-        smaller = cv2.imencode(".jpg", swapped, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
-        if len(smaller) < len(data):
-            kind, data = "jpeg", smaller
-    uri = Markup("data:image/{};base64,{}").format(kind, base64.b64encode(data).decode("ascii"))  # whole, however long
+    subtype, data = smallest(image, lossless=tiny)
+    base64_text = base64.b64encode(data).decode("ascii")
+    uri = Markup("data:image/{};base64,{}").format(subtype, base64_text)  # whole, however long
     return Picture(uri, image.shape[1], image.shape[0], tiny)
 
 
@@ -146,9 +133,9 @@ def montage(data: bytes, where: str, budget: int, most_side: int = 1400) -> tupl
     """
     image = decode(data, where, channels=3)
     cut = image.shape[0] > most_side
-    image = fitted(image[:most_side], most_side)
+    image = shrink(image[:most_side], most_side)
     picture = encoded(image, tiny=False)
     while len(picture.uri) > budget and max(image.shape[:2]) > TINY:
-        image = fitted(image, max(image.shape[:2]) * 3 // 4)
+        image = shrink(image, max(image.shape[:2]) * 3 // 4)
         picture = encoded(image, tiny=False)
     return picture, cut

@@ -18,8 +18,8 @@ import pytest
 
 from reprise.artifacts.shards import INDEX_SCHEMA, Shards, write_index
 from reprise.config.errors import ImageRefused, ShardError
-from reprise.media.image.images import square
-from reprise.reading import decoded
+from reprise.media.image.image import Image
+from reprise.media.image.transform import resize_to_square
 from reprise.reading.decoded import open_decoded
 from reprise.storage import ustar
 from tests.stages.ingest.hostile import encoded, photo
@@ -159,7 +159,7 @@ def test_images_of_many_sizes_come_back_as_they_are(tmp_path: Path, channels: in
         assert pixels.image(i).shape == (*expected.shape[:2], channels)
         if channels == 3:
             assert np.array_equal(pixels.image(i), expected)
-            assert np.array_equal(pixels.resized(12)[i], square(expected, 12))
+            assert np.array_equal(pixels.resized(12)[i], resize_to_square(expected, 12))
     with pytest.raises(IndexError):
         pixels.image(3)
 
@@ -266,7 +266,7 @@ def test_no_rows_are_no_images(tmp_path: Path) -> None:
 
 def _build_slowly(directory: Path, cache: Path, log: Path) -> None:
     shards = Shards.open(directory)
-    decode = decoded.decode
+    decode = Image.decode
 
     def slow(*args: object, **options: object) -> np.ndarray:
         with open(log, "a") as file:
@@ -274,7 +274,7 @@ def _build_slowly(directory: Path, cache: Path, log: Path) -> None:
         time.sleep(0.05)
         return decode(*args, **options)
 
-    decoded.decode = slow
+    Image.decode = slow  # type: ignore[method-assign, assignment]
     pixels = open_decoded(shards, shards.rows(), 3, cache=cache)
     assert np.array_equal(pixels.image(0), photo(0, 24, 32))
 

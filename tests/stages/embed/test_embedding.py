@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,12 +13,15 @@ from reprise.artifacts.backbones import read_config, read_weights
 from reprise.artifacts.embeddings import read_embeddings, taps_in
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import BackboneError
-from reprise.media.image.images import decode, square
+from reprise.media.image.decode import decode
+from reprise.media.image.transform import resize_to_square
 from reprise.networks.assemble import assemble
 from reprise.storage.work_folder import file_digest
 from stages.embed import embedding
 from stages.embed.embedding import embed
 from stages.embed.params import EmbedParams
+
+FEATURES = embedding.features  # before any test replaces it
 
 
 def test_every_image_at_every_tap_joined_by_key(run):
@@ -33,7 +35,7 @@ def test_every_image_at_every_tap_joined_by_key(run):
     assert dict(zip(keys, splits, strict=True)) == dict(zip(shards.keys, shards.splits, strict=True))
     network = assemble(read_config(run), *read_weights(run), where="run")
     for row in (0, 31, 59):
-        pixels = square(decode(shards.read(row), "x", 3), 16).astype(np.float32) / 255
+        pixels = resize_to_square(decode(shards.read(row), "x", 3), 16).astype(np.float32) / 255
         x = torch.from_numpy((pixels - np.float32(0.3)) / np.float32(0.4)).permute(2, 0, 1)[None]
         want = network(x)["backbone"][0].numpy()
         np.testing.assert_allclose(values[list(keys).index(shards.keys[row])], want, atol=1e-4)
@@ -95,15 +97,14 @@ def test_few_images_leave_nothing_in_the_work_folder(run, monkeypatch):
 
 
 def count_batches(monkeypatch, interrupt_at: int = 0, calls: list | None = None) -> list:
-    """Counts batches; the `interrupt_at`-th is interrupted."""
+    """Count batches and interrupt the `interrupt_at`-th."""
     calls = [] if calls is None else calls
-    real = np.stack
 
-    def stack(arrays):
+    def counted(*arguments):
         calls.append(1)
         if len(calls) == interrupt_at:
             raise KeyboardInterrupt
-        return real(arrays)
+        return FEATURES(*arguments)
 
-    monkeypatch.setattr(embedding, "np", SimpleNamespace(**{**vars(np), "stack": stack}))
+    monkeypatch.setattr(embedding, "features", counted)
     return calls

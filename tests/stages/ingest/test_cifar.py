@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from reprise.config.errors import SourceError
-from reprise.media.image.images import decode
+from reprise.media.image.decode import decode
 from stages.ingest import cifar_archive
 from stages.ingest.ingest import ingest
 from stages.ingest.params import SourceParams

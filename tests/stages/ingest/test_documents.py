@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 FILES = [
-    ROOT / "reprise/media/image/images.py",
+    *(ROOT / "reprise/media").rglob("*.py"),
     ROOT / "reprise/storage/listing.py",
     *(ROOT / "stages/ingest").rglob("*.py"),
 ]
@@ -28,7 +28,7 @@ def reasons_in_code() -> set[str]:
                     found |= {
                         n.value for n in ast.walk(argument) if isinstance(n, ast.Constant) and isinstance(n.value, str)
                     }
-            if isinstance(node, ast.FunctionDef) and node.name == "_damage":
+            if isinstance(node, ast.FunctionDef) and node.name == "damage":
                 returned = [n.value for n in ast.walk(node) if isinstance(n, ast.Return) and n.value is not None]
                 found |= {c.value for r in returned for c in ast.walk(r) if isinstance(c, ast.Constant)}
             if (

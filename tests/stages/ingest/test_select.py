@@ -9,17 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reprise.media.image.images import Inspection
 from stages.ingest.select import Image, assign_splits, resolve_duplicates
 from stages.ingest.source import Candidate
 
-SEEN = Inspection("PNG", 8, 8, 1, True)
+FACTS = {"width": 8, "height": 8, "channels": 1, "format": "PNG", "plain": True}
 
 
 def image(
     name: str, content: str, split: str | None = None, label: str | None = None, group: str | None = None
 ) -> Image:
-    return Image(Candidate(name, name, split, label, group), hashlib.sha256(content.encode()).hexdigest(), 10, SEEN)
+    return Image(Candidate(name, name, split, label, group), hashlib.sha256(content.encode()).hexdigest(), 10, FACTS)
 
 
 @pytest.mark.parametrize(

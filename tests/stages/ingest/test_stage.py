@@ -20,7 +20,8 @@ from sklearn.datasets import load_digits
 from reprise.artifacts.manifest import read_manifest
 from reprise.config.errors import ImageRefused, ParameterError
 from reprise.config.params import read_yaml
-from reprise.media.image.images import decode
+from reprise.media.image.decode import decode
+from reprise.media.image.image import Image
 from reprise.storage.listing import read_regular, walk
 from stages.ingest import examine as examining
 from stages.ingest.__main__ import main
@@ -223,7 +224,7 @@ def test_a_crash_of_a_decoder_costs_one_file(monkeypatch: pytest.MonkeyPatch) ->
     assert len(findings) == 400
     crashed = [n for n, finding in enumerate(findings) if finding.reason == "crashed_decoder"]
     assert crashed == [70, 300]
-    assert sum(finding.inspection is not None for finding in findings) == 398
+    assert sum(finding.facts is not None for finding in findings) == 398
 
 
 def test_a_decoder_that_hangs_costs_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,7 +240,7 @@ def test_out_of_memory_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     def hungry(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(examining, "inspect", hungry)
+    monkeypatch.setattr(Image, "inspect", hungry)
     assert examine("x", hostile.PNG, LIMITS).reason == "out_of_memory"
 
 

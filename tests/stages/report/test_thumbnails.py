@@ -11,7 +11,7 @@ import pytest
 
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import ImageRefused
-from stages.report.drawing.thumbnails import SIDES, TINY, Album, Picture, fitted, montage
+from stages.report.drawing.thumbnails import SIDES, Album, Picture, montage
 
 
 class Store:
@@ -72,12 +72,6 @@ def test_a_sprite_holds_image_i_in_cell_i_and_fits() -> None:
     small = album(large).sprite(list(large), 200_000)
     assert small is not None
     assert len(small.picture.uri) <= 200_000
-
-
-def test_shapes_are_kept_down_to_one_pixel() -> None:
-    assert fitted(np.zeros((1000, 3, 3), np.uint8), 96).shape == (96, 1, 3)
-    assert fitted(np.zeros((30, 20, 3), np.uint8), 96).shape == (30, 20, 3)
-    assert fitted(np.zeros((200, 100, 3), np.uint8), TINY).shape == (TINY, TINY // 2, 3)
 
 
 def test_a_montage_is_cut_and_shrunk_to_its_budget() -> None:

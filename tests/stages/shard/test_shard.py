@@ -18,13 +18,13 @@ import pytest
 from reprise.artifacts.manifest import read_manifest, write_manifest
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import ShardError
-from reprise.media.image.images import decode
+from reprise.media.image.decode import decode
 from stages.ingest.ingest import ingest
 from stages.ingest.params import SourceParams
 from stages.ingest.sources.folder import Folder
 from stages.shard import write
 from stages.shard.params import ShardParams
-from stages.shard.write import plan, stored_size, write_shards
+from stages.shard.write import plan, write_shards
 from tests.stages.ingest import hostile
 
 SMALL = ShardParams(max_shard_bytes=1 << 20, max_side=64)
@@ -82,13 +82,6 @@ def test_larger_images_are_scaled_down(manifest: pa.Table, tmp_path: Path) -> No
     assert pixels.shape == (64, 43, 3)
 
 
-@pytest.mark.parametrize(
-    ("size", "expected"), [((10, 20), (10, 20)), ((128, 64), (64, 32)), ((1, 6400), (1, 64)), ((65, 65), (64, 64))]
-)
-def test_the_longer_side_decides(size: tuple[int, int], expected: tuple[int, int]) -> None:
-    assert stored_size(*size, max_side=64) == expected
-
-
 def test_shards_are_the_same_bytes_each_time_and_with_any_number_of_workers(
     manifest: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,13 +102,6 @@ def test_no_tar_is_larger_than_allowed_and_one_image_always_fits(manifest: pa.Ta
     for row in huge:
         row.update(bytes=5 << 20, plain=True, width=10, height=10, split="train")
     assert [len(p.rows) for p in plan(pa.Table.from_pylist(huge, schema=manifest.schema), params)] == [1, 1]
-
-
-def test_the_upper_bound_holds_for_noise(tmp_path: Path) -> None:
-    for channels in (1, 3):
-        noise = np.random.default_rng(1).integers(0, 256, (181, 173, channels), dtype=np.uint8)
-        row = {"plain": False, "width": 173, "height": 181, "channels": channels, "group": None}
-        assert len(write.compressed_png(noise)) <= write._upper_bound(row, 512) - 2 * 512 - 512
 
 
 def test_labels_stay_out_of_the_shards(manifest: pa.Table, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import time
 
@@ -12,16 +11,9 @@ import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
 from reprise.config.errors import ImageRefused
-from reprise.media.image.images import (
-    as_channels,
-    centre,
-    compressed_png,
-    decode,
-    inspect,
-    resize,
-    square,
-    stored_png,
-)
+from reprise.media.image.decode import decode
+from reprise.media.image.inspect import inspect
+from reprise.media.image.transform import as_channels
 from tests.stages.ingest.hostile import JPEG, PNG, animated, bomb, encoded, photo, rotated
 
 TURNS = {  # EXIF orientation -> what makes the stored pixels upright
@@ -193,28 +185,6 @@ def test_plain_images_give_the_same_pixels_on_both_paths(kind: str, options: dic
     assert np.array_equal(decode(data, "x", channels), decode(data, "x", channels, plain=True))
 
 
-@pytest.mark.parametrize("pixels", [photo(6), photo(6)[:, :, 1], np.zeros((1, 1), np.uint8), photo(6, 200, 400)])
-def test_stored_png_is_a_png_of_these_pixels(pixels: np.ndarray) -> None:
-    data = stored_png(pixels)
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), pixels)
-    assert inspect(data, "x").plain
-    assert stored_png(pixels.copy()) == data
-
-
-def test_stored_png_bytes_never_change() -> None:
-    pixels = np.arange(64, dtype=np.uint8).reshape(8, 8) * 3  # golden: keys of digits and CIFAR hang on it
-    assert (
-        hashlib.sha256(stored_png(pixels)).hexdigest()
-        == "0aa0da0b105f3401adb6f0908d079fe25be8f0ae99622c3cdd6b380ec25aa17c"
-    )
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_compressed_png_is_lossless(channels: int) -> None:
-    pixels = photo(6)[:, :, :channels]
-    assert np.array_equal(decode(compressed_png(pixels), "x", channels, plain=True), pixels)
-
-
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -247,27 +217,6 @@ def test_a_bomb_is_refused_before_it_is_decoded() -> None:
     with pytest.raises(ImageRefused, match="9000 x 9000"):
         decode(bomb(9000, 9000), "x")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB; the pixels would take 243 MB
-
-
-@pytest.mark.parametrize(("height", "width"), [(24, 32), (32, 24), (7, 7), (100, 20), (5, 300)])
-@pytest.mark.parametrize("size", [8, 16, 64])
-def test_square_scales_the_shorter_side_and_cuts_the_centre(height: int, width: int, size: int) -> None:
-    result = square(photo(7, height, width), size)
-    assert result.shape == (size, size, 3)
-    constant = square(np.full((height, width, 1), 93, np.uint8), size)
-    assert (constant == 93).all()
-
-
-def test_square_leaves_what_fits() -> None:
-    pixels = photo(8, 16, 16)
-    assert square(pixels, 16) is pixels
-    assert np.array_equal(centre(photo(8), 24), photo(8)[:, 4:28])
-
-
-def test_shrinking_averages_areas() -> None:
-    pixels = photo(9, 32, 32)
-    expected = pixels.reshape(16, 2, 16, 2, 3).mean(axis=(1, 3))
-    assert np.abs(resize(pixels, 16, 16) - expected).max() <= 1
 
 
 def test_a_chunk_that_ends_nowhere_does_not_keep_opencv_busy() -> None:

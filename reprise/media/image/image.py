@@ -1,0 +1,53 @@
+"""Images as a modality: the parts of this folder under the names that all modalities share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from reprise.media.image import fields, stored, thumbnail, transform
+from reprise.media.image.decode import decode, limit_threads
+from reprise.media.image.inspect import inspect
+from reprise.media.modality import Limits, Stored
+
+
+class Image:
+    """The modality `image`; reprise/media/modality.py describes arguments and results."""
+
+    name = "image"
+    columns = fields.COLUMNS
+
+    def inspect(self, data: bytes, where: str, limits: Limits) -> dict[str, Any]:
+        """Decode an image completely and describe it (inspect.py)."""
+        return asdict(inspect(data, where, limits.max_pixels, limits.min_side))
+
+    def extension(self, facts: Mapping[str, Any]) -> str:
+        """Return the extension of the format that was found in the file."""
+        return fields.EXTENSIONS[facts["format"]]
+
+    def stored_form(self, data: bytes, where: str, facts: Mapping[str, Any], max_side: int) -> Stored:
+        """Keep plain bytes, store anything else as PNG (stored.py)."""
+        return stored.stored_form(data, where, facts, max_side)
+
+    def largest_stored_bytes(self, facts: Mapping[str, Any], max_side: int) -> int:
+        """Bound the length of the stored form (stored.py)."""
+        return stored.largest_stored_bytes(facts, max_side)
+
+    def decode(self, data: bytes, where: str, channels: int) -> np.ndarray:
+        """Decode the stored form, which is always plain (decode.py)."""
+        return decode(data, where, channels, plain=True)
+
+    def resize_to_square(self, pixels: np.ndarray, size: int) -> np.ndarray:
+        """Scale the shorter side and crop the centre (transform.py)."""
+        return transform.resize_to_square(pixels, size)
+
+    def thumbnail(self, data: bytes, where: str, side: int) -> np.ndarray:
+        """Scale the longer side down (thumbnail.py)."""
+        return thumbnail.thumbnail(data, where, side)
+
+    def limit_threads(self) -> None:
+        """Keep OpenCV to one thread in this process."""
+        limit_threads()

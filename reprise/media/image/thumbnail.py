@@ -1,0 +1,56 @@
+"""Small pictures of images: for the report's page and for contact sheets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from reprise.media.image.decode import decode
+from reprise.media.image.encode import sheet_png
+from reprise.media.image.transform import resize_to_square
+
+
+def thumbnail(data: bytes, where: str, side: int) -> np.ndarray:
+    """Decode an image and scale its longer side down to `side` pixels: (h, w, 3) uint8 RGB, never enlarged.
+
+    Raises:
+        ImageRefused: the bytes cannot be decoded.
+    """
+    return shrink(decode(data, where, channels=3), side)
+
+
+def shrink(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Scale (h, w, c) uint8 so that its longer side is at most `side`; never enlarged, at least one pixel each way."""
+    import cv2
+
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return pixels
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+
+
+def contact_sheet(rows: Sequence[Sequence[tuple[bytes, str]]], columns: int, side: int, gap: int) -> bytes:
+    """Draw images as squares in rows on white.
+
+    Args:
+        rows: of each row of the sheet, the encoded images and their names, at most `columns` of them.
+        columns: width of the sheet in squares.
+        side: of a square, in pixels.
+        gap: right of and below each square, in pixels.
+
+    Returns:
+        a PNG of columns * (side + gap) by len(rows) * (side + gap) pixels.
+
+    Raises:
+        ImageRefused: bytes that cannot be decoded.
+    """
+    step = side + gap
+    sheet = np.full((len(rows) * step, columns * step, 3), 255, dtype=np.uint8)
+    for line, images in enumerate(rows):
+        for column, (data, where) in enumerate(images):
+            square = resize_to_square(decode(data, where, 3), side)
+            sheet[line * step : line * step + side, column * step : column * step + side] = square
+    return sheet_png(sheet)

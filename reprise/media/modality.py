@@ -1,0 +1,113 @@
+"""The interface between the stages and the kinds of sample: images now, later video, volumes, text.
+
+A modality is a folder beside this file and one branch in lookup.py. Its class has the members of `Modality`; each does
+one task, from untrusted bytes to the picture in the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+Facts = Mapping[str, Any]  # values of a modality's columns of the manifest, by name; a row of the manifest is one
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a file may hold at most, and at least.
+
+    Attributes:
+        max_pixels: largest width x height.
+        min_side: smallest side in pixels.
+    """
+
+    max_pixels: int
+    min_side: int
+
+    @property
+    def max_bytes(self) -> int:
+        """No permitted file is larger: eight bytes a pixel, and a megabyte of metadata."""
+        return 8 * self.max_pixels + (1 << 20)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A sample as a shard holds it.
+
+    Attributes:
+        data: the member's bytes; the very object that was passed in where the file is kept as it is.
+        extension: of the member's name, without a dot.
+        width: pixels.
+        height: pixels.
+    """
+
+    data: bytes
+    extension: str
+    width: int
+    height: int
+
+
+class Modality(Protocol):
+    """A kind of sample."""
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """The columns that it fills in the manifest: name -> Arrow type."""
+
+    def inspect(self, data: bytes, where: str, limits: Limits) -> dict[str, Any]:
+        """Decode untrusted bytes completely and return the values of `columns`.
+
+        Args:
+            data: the encoded file.
+            where: its name, for messages.
+            limits: files beyond them are refused.
+
+        Raises:
+            ImageRefused: with a reason of the quarantine.
+        """
+
+    def extension(self, facts: Facts) -> str:
+        """Return the file extension that belongs to the content, without a dot."""
+
+    def stored_form(self, data: bytes, where: str, facts: Facts, max_side: int) -> Stored:
+        """Return the sample as shards hold it: the same bytes with every run on one machine.
+
+        Args:
+            data: the file, as it was inspected.
+            where: its name, for messages.
+            facts: its row of the manifest.
+            max_side: longest side in pixels.
+
+        Raises:
+            ImageRefused: the bytes cannot be decoded.
+        """
+
+    def largest_stored_bytes(self, facts: Facts, max_side: int) -> int:
+        """Return an upper bound of the length of the stored form, without decoding anything."""
+
+    def decode(self, data: bytes, where: str, channels: int) -> np.ndarray:
+        """Decode the stored form: (height, width, channels) uint8.
+
+        Raises:
+            ImageRefused: the bytes cannot be decoded.
+        """
+
+    def resize_to_square(self, pixels: np.ndarray, size: int) -> np.ndarray:
+        """Bring decoded pixels to the form that networks see: (size, size, channels) uint8."""
+
+    def thumbnail(self, data: bytes, where: str, side: int) -> np.ndarray:
+        """Return a picture whose longer side has at most `side` pixels: (h, w, 3) uint8 RGB.
+
+        Raises:
+            ImageRefused: the bytes cannot be decoded.
+        """
+
+    def limit_threads(self) -> None:
+        """Keep the decoders to one thread in this process; Reprise decodes several samples side by side."""
