@@ -16,6 +16,7 @@ from typing import Any
 
 from reprise.config.errors import GraphError
 from reprise.config.params import read_yaml
+from reprise.config.suggest import closest
 
 GRAPH_FILE = "dvc.yaml"
 PARAMS_FILE = "params.yaml"
@@ -105,14 +106,27 @@ class Graph:
             ]
             if not hits:
                 groups = ", ".join(dict.fromkeys(s.group for s in self.stages))
+                similar = self._similar(group, words)
+                hint = f"Did you mean '{similar}'? " if similar else ""
                 raise GraphError(
                     f"no stage is called '{target}'",
                     where=GRAPH_FILE,
                     found=f"stages {groups}",
-                    fix="Name a stage, and if you like its run and seed: `pretrain simclr 0`; see `reprise runs`.",
+                    fix=f"{hint}Name a stage and, if you like, its run and seed: `pretrain simclr 0`; "
+                    "`reprise runs` lists them.",
                 )
             found += [name for name in hits if name not in found]
         return found
+
+    def _similar(self, group: str, words: Sequence[str]) -> str:
+        """Return the target that a misspelt one may have meant ("pretrain simclr"), or an empty string."""
+        near = closest(group, [stage.group for stage in self.stages])
+        candidates = [stage for stage in self.stages if stage.group in near]
+        for word in words:
+            chosen = closest(word, [w for stage in candidates for w in stage.words])
+            candidates = [stage for stage in candidates if chosen and chosen[0] in stage.words]
+            near += chosen
+        return " ".join(near) if candidates else ""
 
 
 def load_graph(root: Path = Path()) -> Graph:

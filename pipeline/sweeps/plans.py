@@ -23,7 +23,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from reprise.config.errors import ParameterError, SweepError, printable
-from reprise.config.params import Name, Seed, StrictModel, problems_of, read_yaml
+from reprise.config.params import MetricName, Name, Seed, StrictModel, problems_of, read_yaml
 from reprise.storage.atomic import atomic_file
 
 LIMIT = 500  # points of one plan
@@ -50,7 +50,7 @@ class SweepPlan(StrictModel):
     points: Annotated[list[Changes], Field(min_length=1)] | None = None
     seeds: Annotated[tuple[Seed, ...], Field(max_length=50, strict=False)] = ()
     parallel: Annotated[int, Field(ge=1, le=64)] = 1
-    metric: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")] | None = None
+    metric: MetricName | None = None
     base: Changes | None = None
 
     @field_validator("grid", "points", "base", mode="before")

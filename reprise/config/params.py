@@ -6,27 +6,94 @@ this module holds what they share and the four tables that name the graph's rows
 
 from __future__ import annotations
 
-import difflib
+import re
 import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from reprise.config.errors import ParameterError, printable
+from reprise.config.registry import names
+from reprise.config.suggest import nearest
 
 PARAMS_FILE = Path("params.yaml")
 _SHORT = reprlib.Repr()  # what was found, but never the whole of an alias bomb
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlist, _SHORT.maxdict = 3, 160, 160, 12, 12
 _LARGEST_FILE = 1 << 20  # bytes; a parameter file beyond a megabyte is a mistake or an attack (alias bombs)
 
+_LONGEST_NAME = 48  # characters; names become folders
+_NAME = re.compile(rf"[a-z][a-z0-9_]{{0,{_LONGEST_NAME - 1}}}")
+_NAME_RULE = (
+    "a name consists of lower-case letters, digits and underscores, begins with a letter and has at most "
+    f"{_LONGEST_NAME} characters"
+)
+
+
+def wrong_value(rule: str, hint: str = "") -> PydanticCustomError:
+    """Build the error that a validator raises: the rule in words, and a hint at what to write instead."""
+    return PydanticCustomError("wrong_value", "{rule}", {"rule": rule, "hint": hint})
+
+
+def _plain_name(value: str) -> str:
+    """Refuse a name that is unsafe in paths and commands, and suggest one that the user may have meant."""
+    if _NAME.fullmatch(value):
+        return value
+    plain = re.sub(r"[^a-z0-9]+", "_", value.casefold()).strip("_")
+    raise wrong_value(_NAME_RULE, f" Did you mean '{plain}'?" if _NAME.fullmatch(plain) else "")
+
+
+def plug_in_name(kind: str) -> AfterValidator:
+    """Annotate a field that names a plug-in of a kind: the same rule, and suggestions among the plug-ins' names."""
+
+    def checked(value: str) -> str:
+        if not _NAME.fullmatch(value):
+            raise wrong_value(_NAME_RULE, nearest(value, names(kind)))
+        return value
+
+    return AfterValidator(checked)
+
+
+def spelled(pattern: str, rule: str) -> AfterValidator:
+    """Annotate a text field with its form.
+
+    Args:
+        pattern: the regular expression that the whole text must match.
+        rule: the same in words, for the message; people never get to see the pattern.
+    """
+
+    def checked(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise wrong_value(rule)
+        return value
+
+    return AfterValidator(checked)
+
+
 Name = Annotated[
     str,
-    Field(pattern=r"^[a-z][a-z0-9_]{0,47}$", description="lower case, digits, underscore; used in paths and commands"),
+    AfterValidator(_plain_name),
+    Field(description="lower-case letters, digits and underscores; used in paths and commands"),
+]
+FeaturesName = Annotated[
+    str,
+    spelled(
+        rf"(features|embed)/{_NAME.pattern}",
+        "write features/<name> for a row of 'features', or embed/<name> for a row of 'runs'",
+    ),
+]
+MetricName = Annotated[
+    str, spelled(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*", "write <probe>.<metric>, for example knn.top1")
+]
+BackboneName = Annotated[
+    str,
+    Field(max_length=100),
+    spelled(r"[A-Za-z0-9][A-Za-z0-9_.-]*", "the name of a backbone consists of letters, digits, underscores and dots"),
 ]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
@@ -59,7 +126,7 @@ class FeaturesRow(StrictModel):
     """A row of `features`: images described once, for any number of label sets."""
 
     name: Name
-    extractor: Name
+    extractor: Annotated[str, plug_in_name("extractors")]
 
 
 NONE, TRUTH = "none", "truth"  # label sets that always exist: stages/mine/given.py
@@ -69,8 +136,8 @@ class MineRow(StrictModel):
     """A row of `mines`: a label set. `on` is `features/<name>` or `embed/<run>`."""
 
     name: Name
-    miner: Name
-    on: Annotated[str, Field(pattern=r"^(features|embed)/[a-z][a-z0-9_]{0,47}$")]
+    miner: Annotated[str, plug_in_name("miners")]
+    on: FeaturesName
 
     @field_validator("name")
     @classmethod
@@ -84,7 +151,7 @@ class RunRow(StrictModel):
     """A row of `runs`: a method and the label set it may use."""
 
     name: Name
-    method: Name
+    method: Annotated[str, plug_in_name("methods")]
     labels: Name
 
 
@@ -213,16 +280,16 @@ def _problem(model: type[BaseModel], item: Any, where: str) -> Problem:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
     if item["type"] == "extra_forbidden":
         known = sorted(_fields_at(model, item["loc"][:-1]))
-        close = difflib.get_close_matches(str(item["loc"][-1]), known, n=1, cutoff=0.6)
-        hint = f" Did you mean '{close[0]}'?" if close else f" Known here: {', '.join(known) or 'nothing'}."
+        hint = nearest(item["loc"][-1], known) or f" Known here: {', '.join(known) or 'nothing'}."
         return Problem(path, "unknown parameter", item["input"], hint)
     if item["type"] == "missing":
         return Problem(path, "missing parameter", None, " Add it.")
-    return Problem(
-        path,
-        item["msg"].removeprefix("Value error, ")[:1].lower() + item["msg"].removeprefix("Value error, ")[1:],
-        item["input"],
-    )
+    if item["type"] == "wrong_value":
+        return Problem(path, item["ctx"]["rule"], item["input"], item["ctx"]["hint"])
+    if item["type"] == "string_pattern_mismatch":  # of a plug-in that does not use `spelled`
+        return Problem(path, "the text does not have the form that this parameter needs", item["input"])
+    rule = item["msg"].removeprefix("Value error, ")
+    return Problem(path, rule[:1].lower() + rule[1:], item["input"])
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
@@ -264,11 +331,4 @@ def row(rows: list[M], name: str, where: str) -> M:
         if candidate.name == name:  # type: ignore[attr-defined]
             return candidate
     known = [r.name for r in rows]  # type: ignore[attr-defined]
-    close = difflib.get_close_matches(name, known, n=1)
-    raise parameter_error(
-        [
-            Problem(
-                where, f"no row is called '{printable(name)}'", known, f" Did you mean '{close[0]}'?" if close else ""
-            )
-        ]
-    )
+    raise parameter_error([Problem(where, f"no row is called '{printable(name)}'", known, nearest(name, known))])

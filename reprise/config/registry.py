@@ -1,56 +1,174 @@
-"""Lookup by file name: a method, miner, extractor, probe or source is one file, and its name is the file's.
+"""Plug-ins by name: a method, a miner, a probe or a backbone is one file, and its name is the file's.
 
-Nothing registers itself and nobody keeps a list: adding a file adds the name.
+Nothing registers itself and nobody keeps a list: adding a file adds the name. A kind of plug-in is looked up in
+
+1. Reprise's own folder of that kind (`KINDS`),
+2. the user's folder `plugins/<kind>` beside params.yaml, that is, below the current directory,
+3. the entry points of installed packages, group `reprise.<kind>` (name: the plug-in's; value: its module).
+
+A folder may sort its files into families: `methods/contrastive/simclr.py` is called `simclr`. Two plug-ins of one kind
+never share a name, wherever they come from. Names are listed by reading folders; only `load_class` and `load_module`
+import a plug-in, so that listing costs no import of torch.
 """
 
 from __future__ import annotations
 
-import difflib
 import importlib
+import importlib.util
 import inspect
-import pkgutil
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
 from reprise.config.errors import ParameterError
+from reprise.config.suggest import nearest
 
 T = TypeVar("T")
+USERS = "plugins"  # the user's folder, and the package that its files are imported from
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
-def names(package: str) -> list[str]:
-    """Names of the plug-ins in `package`, sorted ("stages.pretrain.methods" -> ["gsimclr", "random", ...])."""
-    folder = importlib.import_module(package)
-    return sorted(m.name for m in pkgutil.iter_modules(folder.__path__) if not m.name.startswith("_") and not m.ispkg)
+@dataclass(frozen=True)
+class Kind:
+    """One kind of plug-in.
+
+    Attributes:
+        noun: what one of them is called in messages.
+        package: the dotted name of Reprise's own folder.
+        otherwise: the plug-in that stands for every name that no file has; empty: other names are errors.
+    """
+
+    noun: str
+    package: str
+    otherwise: str = ""
 
 
-def nearest(word: object, choices: list[str]) -> str:
-    """` Did you mean 'x'?` when a choice is close to `word`, else an empty string."""
-    close = difflib.get_close_matches(str(word), choices, n=1, cutoff=0.6)
-    return f" Did you mean '{close[0]}'?" if close else ""
+# Probes come in suites, each a kind of its own: `probes/quality`.
+KINDS = {
+    "sources": Kind("source", "stages.ingest.sources"),
+    "extractors": Kind("extractor", "stages.mine.extractors"),
+    "miners": Kind("miner", "stages.mine.miners"),
+    "methods": Kind("method", "stages.pretrain.methods"),
+    "backbones": Kind("backbone", "reprise.networks.backbones"),
+    "schedules": Kind("schedule", "reprise.training.schedules"),
+    "probes": Kind("probe", "stages.probe.probes"),
+    "sections": Kind("section of the report", "stages.report.sections"),
+}
 
 
-def load_class(package: str, name: str, base: type[T], where: str) -> type[T]:
-    """The one subclass of `base` that the file `package/name.py` defines.
+@dataclass(frozen=True)
+class PlugIn:
+    """A plug-in that was found and not yet imported.
+
+    Attributes:
+        name: how parameters call it.
+        module: the dotted name to import.
+        file: its source; None for an entry point, whose file is looked for when it is needed.
+        package: the installed package that declares the entry point; empty for files.
+    """
+
+    name: str
+    module: str
+    file: Path | None
+    package: str = ""
+
+    def __str__(self) -> str:
+        return _shown(self.file) if self.file else f"{self.module} of the installed package {self.package}"
+
+
+def names(kind: str) -> list[str]:
+    """List the names of all plug-ins of a kind, sorted ("methods" -> ["barlow_twins", "byol", ...]).
+
+    Raises:
+        ParameterError: two plug-ins share a name, or a file's name cannot be a plug-in's name.
+    """
+    return sorted(_found(kind))
+
+
+def noun(kind: str) -> str:
+    """Return what one plug-in of a kind is called in messages ("method")."""
+    return _kind(kind).noun
+
+
+def suites() -> list[str]:
+    """List the suites of probes: the folders in which probes lie, and those that installed packages name."""
+    folders = [_own_folder(KINDS["probes"].package), _users_folder() / "probes"]
+    installed = {g.removeprefix("reprise.probes.") for g in _entry_points() if g.startswith("reprise.probes.")}
+    return sorted({p.name for folder in folders for p in _subfolders(folder)} | installed)
+
+
+def module_of(kind: str, name: str, where: str = "") -> str:
+    """Return the dotted name of a plug-in's module ("stages.pretrain.methods.contrastive.simclr").
 
     Args:
+        kind: a key of `KINDS`, or `probes/<suite>`.
+        name: the plug-in's name.
         where: the parameter that gave the name, for the message ("runs[1].method").
 
     Raises:
-        ParameterError: no such file.
+        ParameterError: no plug-in has that name.
     """
-    known = names(package)
-    if name not in known:
+    return _find(kind, name, where).module
+
+
+def location(kind: str, name: str, where: str = "") -> Path:
+    """Return the absolute path of a plug-in's source file, without importing it; see `module_of`.
+
+    Raises:
+        ParameterError: no plug-in has that name, or an entry point names a module that has no source file.
+    """
+    plug_in = _find(kind, name, where)
+    if plug_in.file:
+        return plug_in.file
+    file = _file_of(plug_in.module)
+    if file is None:
         raise ParameterError(
-            f"unknown {package.rsplit('.', 1)[-1].rstrip('s')} '{name}'",
-            where=where,
-            found=name,
-            fix=f"Use one of: {', '.join(known)}.{nearest(name, known)}",
+            f"the {_kind(kind).noun} '{name}' has no source file",
+            where=where or kind,
+            found=plug_in,
+            fix="Correct the entry point of that package: its value is the name of a module.",
         )
-    return subclass_in(importlib.import_module(f"{package}.{name}"), base)
+    return file
+
+
+def load_module(kind: str, name: str, where: str = "") -> ModuleType:
+    """Import a plug-in; see `module_of`.
+
+    Raises:
+        ParameterError: no plug-in has that name, or its file cannot be imported.
+    """
+    plug_in = _find(kind, name, where)
+    if plug_in.module.startswith(f"{USERS}."):
+        _provide_users_package()
+    try:
+        return importlib.import_module(plug_in.module)
+    except (ImportError, SyntaxError, AttributeError, NameError, TypeError, ValueError, LookupError, OSError) as error:
+        raise ParameterError(
+            f"the {_kind(kind).noun} '{name}' cannot be imported",
+            where=where or kind,
+            found=f"{type(error).__name__} in {plug_in}: {error}",
+            fix="Correct that file.",
+        ) from error
+
+
+def load_class(kind: str, name: str, base: type[T], where: str) -> type[T]:
+    """Import a plug-in and return the one subclass of `base` that its file defines; see `module_of`.
+
+    Raises:
+        ParameterError: no plug-in has that name, its file cannot be imported, or it defines no such class or several.
+    """
+    return subclass_in(load_module(kind, name, where), base)
 
 
 def subclass_in(module: ModuleType, base: type[T]) -> type[T]:
-    """The single subclass of `base` defined in `module` itself (imports do not count)."""
+    """Return the single subclass of `base` defined in `module` itself; imported ones do not count."""
     found = [
         c
         for _, c in inspect.getmembers(module, inspect.isclass)
@@ -58,9 +176,140 @@ def subclass_in(module: ModuleType, base: type[T]) -> type[T]:
     ]
     if len(found) != 1:
         raise ParameterError(
-            f"a plug-in file must define exactly one subclass of {base.__name__}",
+            f"a plug-in's file must define exactly one subclass of {base.__name__}",
             where=module.__name__,
             found=f"{len(found)} ({', '.join(c.__name__ for c in found) or 'none'})",
-            fix="Keep one such class in the file and move shared code to a lower floor.",
+            fix="Keep one such class in the file and move shared code to a module that plug-ins import.",
         )
     return found[0]
+
+
+def _find(kind: str, name: str, where: str) -> PlugIn:
+    found = _found(kind)
+    plug_in = found.get(name) or found.get(_kind(kind).otherwise)
+    if plug_in is None:
+        raise ParameterError(
+            f"unknown {_kind(kind).noun} '{name}'",
+            where=where or kind,
+            found=name,
+            fix=f"Use one of: {', '.join(sorted(found))}.{nearest(name, sorted(found))}",
+        )
+    return plug_in
+
+
+def _found(kind: str) -> dict[str, PlugIn]:
+    """Collect all plug-ins of a kind by name, and refuse names that two of them share."""
+    _, _, suite = kind.partition("/")
+    package = f"{_kind(kind).package}.{suite}".rstrip(".")
+    below = kind.replace("/", ".")
+    found: dict[str, PlugIn] = {}
+    for plug_in in (
+        *_in_folder(_own_folder(package), package),
+        *_in_folder(_users_folder() / kind, f"{USERS}.{below}"),
+        *_entry_points().get(f"reprise.{below}", ()),
+    ):
+        other = found.setdefault(plug_in.name, plug_in)
+        if other.module != plug_in.module:
+            raise ParameterError(
+                f"two plug-ins of the kind '{kind}' are called '{plug_in.name}'",
+                where=kind,
+                found=f"{other} and {plug_in}",
+                fix="Rename one of them, or remove it.",
+            )
+    return found
+
+
+def _kind(kind: str) -> Kind:
+    """Return the entry of KINDS for "methods" or "probes/quality"; anything else is a defect of the caller."""
+    return KINDS[kind.partition("/")[0]]
+
+
+def _in_folder(folder: Path, package: str) -> Iterator[PlugIn]:
+    """Find the plug-ins in a folder and in its families; a folder that does not exist has none."""
+    for family in (folder, *_subfolders(folder)):
+        for file in sorted(family.glob("*.py")):
+            if file.name.startswith(("_", ".")):
+                continue
+            if not _NAME.fullmatch(file.stem):
+                raise ParameterError(
+                    "a plug-in's file needs a name of lower-case letters, digits and underscores",
+                    where=_shown(folder),
+                    found=file.name,
+                    fix="Rename the file, or begin its name with an underscore if it is no plug-in.",
+                )
+            yield PlugIn(file.stem, ".".join((package, *family.relative_to(folder).parts, file.stem)), file)
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    """List the folders in a folder that can be packages."""
+    return sorted(p for p in folder.glob("*") if p.is_dir() and p.name.isidentifier() and p.name[0] != "_")
+
+
+@cache
+def _own_folder(package: str) -> Path:
+    """Return the folder of one of Reprise's packages without importing it."""
+    top, *below = package.split(".")
+    spec = importlib.util.find_spec(top)
+    assert spec is not None, package
+    return Path(next(iter(spec.submodule_search_locations or ()))).joinpath(*below)
+
+
+def _users_folder() -> Path:
+    """Return the user's folder of plug-ins: commands run in the folder that holds params.yaml."""
+    return Path.cwd() / USERS
+
+
+@cache
+def _entry_points() -> dict[str, list[PlugIn]]:
+    """Collect what installed packages declare, by group; read once a process, because it takes 16 ms."""
+    from importlib import metadata
+
+    declared = metadata.entry_points()
+    return {
+        group: [
+            PlugIn(entry.name, entry.module, None, entry.dist.name if entry.dist else "of unknown name")
+            for entry in declared.select(group=group)
+        ]
+        for group in declared.groups
+        if group.startswith("reprise.")
+    }
+
+
+def _file_of(module: str) -> Path | None:
+    """Find a module's file by reading folders: `importlib.util.find_spec` would import the packages above it."""
+    top, *below = module.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None:
+        return None
+    if not below:
+        return Path(spec.origin).absolute() if spec.origin else None
+    for folder in spec.submodule_search_locations or ():
+        path = Path(folder).joinpath(*below)
+        for file in (path.with_suffix(".py"), path / "__init__.py"):
+            if file.is_file():
+                return file.absolute()
+    return None
+
+
+def _provide_users_package() -> None:
+    """Make `plugins` the package of the user's folder, so that its files import each other by that name.
+
+    It needs no folder on sys.path and no `__init__.py`. An installed package of the same name, or the folder of another
+    project that this process used before, gives way.
+    """
+    folder = str(_users_folder())
+    importlib.invalidate_caches()  # files may have been written since the folder was last read
+    if list(getattr(sys.modules.get(USERS), "__path__", ())) == [folder]:
+        return
+    for name in [m for m in sys.modules if m == USERS or m.startswith(f"{USERS}.")]:
+        del sys.modules[name]
+    package = ModuleType(USERS, "The plug-ins of the user's project.")
+    package.__path__ = [folder]
+    package.__spec__ = ModuleSpec(USERS, None, is_package=True)
+    package.__spec__.submodule_search_locations = [folder]
+    sys.modules[USERS] = package
+
+
+def _shown(path: Path) -> str:
+    """Return a path for messages: relative to the current directory where it lies below it."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from reprise.config.params import Probability, StrictModel
+from reprise.config.params import BackboneName, Probability, StrictModel
 
 REFERENCE_BATCH = 256  # learning rates are stated for this global batch and scaled linearly (Goyal et al. 2017)
 
@@ -27,7 +27,7 @@ class ViewParams(StrictModel):
 class TrainParams(StrictModel):
     """One budget for all runs."""
 
-    backbone: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.]{0,99}$")]  # ours or timm's; never a hub's address
+    backbone: BackboneName  # a plug-in's name or timm's; never a hub's address
     stem: Literal["auto", "small", "imagenet"] = "auto"
     epochs: Annotated[int, Field(ge=1, le=100_000)]
     batch_size: Annotated[int, Field(ge=2, le=1_000_000)]  # global, over all ranks

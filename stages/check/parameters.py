@@ -30,26 +30,19 @@ from reprise.config.params import (
     Tables,
     problems_of,
 )
-from reprise.config.registry import load_class, names, nearest
+from reprise.config.registry import load_class, names, noun, suites
+from reprise.config.suggest import nearest
 
-# table: its row class, the field that names a plug-in, the section with one block a row, the plug-ins' package
+# table: its row class, the field that names a plug-in, the section with one block a row, the kind of plug-in
 # and the module and name of their base class.
 _PLUGGED: dict[str, tuple[type[StrictModel], str, str, str, tuple[str, str]]] = {
-    "features": (
-        FeaturesRow,
-        "extractor",
-        "extractors",
-        "stages.mine.extractors",
-        ("stages.mine.extractor", "Extractor"),
-    ),
-    "mines": (MineRow, "miner", "mining", "stages.mine.miners", ("stages.mine.miner", "Miner")),
-    "runs": (RunRow, "method", "methods", "stages.pretrain.methods", ("stages.pretrain.method", "Method")),
+    "features": (FeaturesRow, "extractor", "extractors", "extractors", ("stages.mine.extractor", "Extractor")),
+    "mines": (MineRow, "miner", "mining", "miners", ("stages.mine.miner", "Miner")),
+    "runs": (RunRow, "method", "methods", "methods", ("stages.pretrain.method", "Method")),
 }
-_PROBES = "stages.probe.probes"
 _PROBE_BASE = ("stages.probe.probe", "Probe")
 _ON_IMAGES = ("finetune",)  # folders of probes that train on images: rows of image_groups, not of groups
 _BETWEEN, _BETWEEN_BASE = "between", ("stages.probe.side", "BetweenProbe")  # a folder and a section, not a group
-_SOURCES = "stages.ingest.sources"
 _SOURCE_BASE = ("stages.ingest.source", "Source")
 
 
@@ -109,13 +102,13 @@ def known_sections() -> dict[str, type[StrictModel]]:
 def _source_problems(block: Any) -> list[Problem]:
     if not isinstance(block, dict) or not isinstance(block.get("name"), str):
         return []
-    kind, found = _plugin(_SOURCES, block["name"], _SOURCE_BASE, "source.name", "source")
+    kind, found = _plugin("sources", block["name"], _SOURCE_BASE, "source.name")
     return found + (_params_problems(kind, block.get("options", {}), "source.options") if kind else [])
 
 
 def _block_problems(raw: dict[str, Any], table: str, classes: dict[str, type]) -> list[Problem]:
     """Of one table: repeated names, unknown plug-ins, blocks without a row, rows without a block, the blocks."""
-    row_class, field, section, package, base = _PLUGGED[table]
+    row_class, field, section, kind_of_plug_in, base = _PLUGGED[table]
     rows = _rows(raw, table, row_class)
     found = _repeated(table, [row["name"] for _, row in rows])
     blocks = raw.get(section)
@@ -133,7 +126,7 @@ def _block_problems(raw: dict[str, Any], table: str, classes: dict[str, type]) -
         if key not in row_names and len(rows) == len(_listed(raw, table))
     ]
     for index, row in rows:
-        kind, unknown = _plugin(package, row[field], base, f"{table}[{index}].{field}", field)
+        kind, unknown = _plugin(kind_of_plug_in, row[field], base, f"{table}[{index}].{field}")
         found += unknown
         if row["name"] not in blocks:
             found.append(
@@ -154,8 +147,7 @@ def _probe_problems(raw: dict[str, Any]) -> list[Problem]:
     tables = ("groups", "image_groups")
     rows = [(table, i, row["name"]) for table in tables for i, row in _rows(raw, table, GroupRow)]
     found = _repeated("groups", [name for _, _, name in rows])
-    package = importlib.import_module(_PROBES)
-    folders = sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.ispkg and m.name != _BETWEEN)
+    folders = [suite for suite in suites() if suite != _BETWEEN]
     blocks = raw.get("probes")
     if not isinstance(blocks, dict):
         return [*found, Problem("probes", "must hold one block per row of groups", _brief(blocks), " Add it.")]
@@ -181,7 +173,7 @@ def _probe_problems(raw: dict[str, Any]) -> list[Problem]:
             found.append(Problem(f"probes.{group}", "must hold one block per probe", _brief(blocks.get(group)), hint))
         else:
             for probe, block in blocks[group].items():
-                kind, unknown = _plugin(f"{_PROBES}.{group}", probe, _PROBE_BASE, f"probes.{group}.{probe}", "probe")
+                kind, unknown = _plugin(f"probes/{group}", probe, _PROBE_BASE, f"probes.{group}.{probe}")
                 found += unknown
                 found += _params_problems(kind, block, f"probes.{group}.{probe}") if kind else []
     return found
@@ -192,7 +184,7 @@ def _between_problems(block: Any) -> list[Problem]:
     probes = block.get("probes") if isinstance(block, dict) else None
     for probe, params in probes.items() if isinstance(probes, dict) else ():
         where = f"{_BETWEEN}.probes.{probe}"
-        kind, unknown = _plugin(f"{_PROBES}.{_BETWEEN}", probe, _BETWEEN_BASE, where, "probe")
+        kind, unknown = _plugin(f"probes/{_BETWEEN}", probe, _BETWEEN_BASE, where)
         found += unknown
         found += _params_problems(kind, params, where) if kind else []
     return found
@@ -257,20 +249,15 @@ def _circles(runs: dict[str, Any], mines: dict[str, Any]) -> list[tuple[str, str
     return found
 
 
-def _plugin(package: str, name: Any, base: tuple[str, str], where: str, word: str) -> tuple[type | None, list[Problem]]:
-    """The plug-in class called `name`, or what is wrong."""
-    known = names(package)
-    if name not in known:
-        return None, [Problem(where, f"unknown {word}", name, _choices(name, known))]
+def _plugin(kind: str, name: Any, base: tuple[str, str], where: str) -> tuple[type | None, list[Problem]]:
+    """Return the class of the plug-in called `name`, or what is wrong with it."""
     try:
-        return load_class(package, name, getattr(importlib.import_module(base[0]), base[1]), where), []
+        known = names(kind)
+        if name not in known:
+            return None, [Problem(where, f"unknown {noun(kind)}", name, _choices(name, known))]
+        return load_class(kind, name, getattr(importlib.import_module(base[0]), base[1]), where), []
     except RepriseError as error:
         return None, [Problem(where, error.what, error.found, f" {error.fix}")]
-    except (ImportError, SyntaxError, AttributeError, NameError, TypeError) as error:
-        file = f"{package.replace('.', '/')}/{name}.py"
-        return None, [
-            Problem(where, f"{file} cannot be imported", f"{type(error).__name__}: {error}", " Correct that file.")
-        ]
 
 
 def _params_problems(kind: type, block: Any, where: str) -> list[Problem]:

@@ -20,10 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, NoReturn
 
-from pydantic import Field
-
 from reprise.config.errors import ImageRefused, SourceError
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, spelled
 from reprise.runtime.progress import Progress
 from reprise.storage.atomic import atomic_file
 from reprise.storage.listing import opened, sha256_of
@@ -36,7 +34,7 @@ _MAX_BATCH = 256 << 20  # bytes of one unpacked batch; the largest official one 
 _MAX_UNPACKED = 1 << 30
 _MAX_MEMBERS = 1000
 _MAX_OPERATIONS = 5_000_000  # of one pickle; the largest official one has some 600,000
-Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+Md5 = Annotated[str, spelled("[0-9a-f]{32}", "an MD5 has 32 lower-case hexadecimal digits")]
 
 
 class ArchiveParams(StrictModel):

@@ -8,7 +8,7 @@ from typing import Any
 from reprise.config.params import parse, section
 from reprise.config.registry import load_class
 from stages.ingest.params import SECTION, SourceParams
-from stages.ingest.source import PACKAGE, Source
+from stages.ingest.source import Source
 
 
 def load_source(raw: dict[str, Any]) -> tuple[Source, SourceParams]:
@@ -18,5 +18,5 @@ def load_source(raw: dict[str, Any]) -> tuple[Source, SourceParams]:
         ParameterError: the block is wrong, or no source has that name.
     """
     params = section(raw, SECTION, SourceParams)
-    kind = load_class(PACKAGE, params.name, Source, f"{SECTION}.name")  # type: ignore[type-abstract]
+    kind = load_class("sources", params.name, Source, f"{SECTION}.name")  # type: ignore[type-abstract]
     return kind(Path(params.root), parse(kind.Params, params.options, f"{SECTION}.options")), params

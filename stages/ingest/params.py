@@ -6,10 +6,13 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from reprise.config.params import Name, StrictModel
+from reprise.config.params import StrictModel, plug_in_name, spelled
 
 SECTION = "source"
 _PILLOW_LIMIT = 178_956_970  # pixels; Pillow refuses more on its own
+
+
+Root = Annotated[str, Field(max_length=4096), spelled(r"[^\x00]+", "a path has at least one character, and no NUL")]
 
 
 class SourceParams(StrictModel):
@@ -24,8 +27,8 @@ class SourceParams(StrictModel):
         options: what the source itself understands.
     """
 
-    name: Name
-    root: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")] = "data/images"
+    name: Annotated[str, plug_in_name("sources")]
+    root: Root = "data/images"
     val_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.1
     test_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.2
     max_pixels: Annotated[int, Field(ge=1, le=_PILLOW_LIMIT)] = 50_000_000

@@ -24,7 +24,6 @@ SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
-PACKAGE = "stages.ingest.sources"
 
 
 @dataclass(frozen=True)

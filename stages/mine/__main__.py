@@ -20,7 +20,7 @@ def main(argv: list[str]) -> None:
     from stages.mine.miner import Miner
     from stages.mine.rounds import label_set_before, round_of
 
-    kind = load_class("stages.mine.miners", chosen.miner, Miner, f"mines.{chosen.name}.miner")
+    kind = load_class("miners", chosen.miner, Miner, f"mines.{chosen.name}.miner")
     params = parse(kind.Params, (raw.get("mining") or {}).get(chosen.name, {}), f"mining.{chosen.name}")
     out = Path("data/mine") / chosen.name / str(arguments.seed)
     number, before = round_of(graph, chosen), label_set_before(graph, chosen)

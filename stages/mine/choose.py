@@ -47,7 +47,7 @@ def main(argv: list[str]) -> None:
     from stages.mine.label_set import about
     from stages.mine.miner import Miner
 
-    kind = load_class("stages.mine.miners", chosen.miner, Miner, f"mines.{chosen.name}.miner")
+    kind = load_class("miners", chosen.miner, Miner, f"mines.{chosen.name}.miner")
     block = dict((raw.get("mining") or {}).get(chosen.name) or {})
     check_sweepable(kind, chosen.name, chosen.miner)
     keys, _, features = read_embeddings(Path("data") / chosen.on / str(arguments.seed) / FILE, split="train")

@@ -30,7 +30,7 @@ def main(argv: list[str]) -> None:
     from reprise.config.registry import load_class
     from stages.mine.extractor import Extractor
 
-    kind = load_class("stages.mine.extractors", chosen.extractor, Extractor, f"features.{chosen.name}.extractor")
+    kind = load_class("extractors", chosen.extractor, Extractor, f"features.{chosen.name}.extractor")
     params = parse(kind.Params, (raw.get("extractors") or {}).get(chosen.name, {}), f"extractors.{chosen.name}")
     out = Path("data/features") / chosen.name / str(arguments.seed)
     extract(kind, params, chosen.extractor, arguments.seed, image, out, arguments.restart)
@@ -76,6 +76,7 @@ def _inputs(one: Extractor, extractor: str, image: ImageParams, shards: Shards) 
     """What the features depend on: the key of unfinished work and, without the seed, of features kept for all seeds."""
     import torch
 
+    from reprise.config.registry import location
     from reprise.storage.work_folder import file_digest
 
     here = Path(__file__).parent
@@ -86,7 +87,7 @@ def _inputs(one: Extractor, extractor: str, image: ImageParams, shards: Shards) 
         "image": image.model_dump(),
         "shards": shards.fingerprint,
         "files": file_digest(*(path for path in one.files() if path.exists())),  # `features` names what is missing
-        "code": file_digest(here / "extractors" / f"{extractor}.py", here / "extractor.py", Path(__file__)),
+        "code": file_digest(location("extractors", extractor), here / "extractor.py", Path(__file__)),
         "device": one.compute.device,
         "precision": one.compute.precision,
         "threads": one.compute.threads,

@@ -20,6 +20,7 @@ from reprise.artifacts.pairs import write_pairs
 from reprise.artifacts.shards import Shards
 from reprise.clustering.centres import renumbered
 from reprise.config.params import MineRow, StrictModel
+from reprise.config.registry import location
 from reprise.measures.cluster_quality import accuracy_by_class, agreement, silhouette, sizes_summary
 from reprise.runtime.entry import threads
 from reprise.storage.atomic import atomic_directory, write_json
@@ -55,7 +56,6 @@ def mine(
     """
     began = time.monotonic()
     source = Path("data") / row.on / str(seed) / EMBEDDINGS
-    code = Path(__file__).parent
     earlier = Path("data/mine") / (before or "") / str(seed) / FILE
     inputs = {
         "mine": row.model_dump(),
@@ -64,7 +64,7 @@ def mine(
         "features": file_digest(source) if source.exists() else None,
         "manifest": file_digest(MANIFEST) if MANIFEST.exists() else None,
         "round": [number, file_digest(earlier) if before and earlier.exists() else None],
-        "code": [file_digest(code / "miners" / f"{row.miner}.py")],
+        "code": [file_digest(location("miners", row.miner))],
         "threads": threads(),
         "numpy": np.__version__,
         "torch": version("torch"),

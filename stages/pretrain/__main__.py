@@ -21,7 +21,7 @@ def main(argv: list[str]) -> None:
     from stages.pretrain.run import pretrain
 
     train = section(raw, "train", TrainParams)
-    kind = load_class("stages.pretrain.methods", chosen.method, Method, f"runs.{chosen.name}.method")
+    kind = load_class("methods", chosen.method, Method, f"runs.{chosen.name}.method")
     own = parse(kind.Params, (raw.get("methods") or {}).get(chosen.name, {}), f"methods.{chosen.name}")
     pretrain(
         chosen,

@@ -19,7 +19,7 @@ from reprise.artifacts.label_sets import FILE, clusters_for, confidences_for, re
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import TrainingError
 from reprise.config.params import ImageParams, RunRow
-from reprise.config.registry import load_class
+from reprise.config.registry import load_class, location
 from reprise.networks.backbones import build_backbone
 from reprise.networks.state import arrays_of
 from reprise.reading.decoded import Decoded, open_decoded
@@ -72,7 +72,7 @@ def pretrain(
         TrainingError: too few images, no labels where the method needs them, a loss that is not finite.
     """
     began = time.monotonic()
-    kind = load_class("stages.pretrain.methods", row.method, Method, f"runs.{row.name}.method")
+    kind = load_class("methods", row.method, Method, f"runs.{row.name}.method")
     params = method_raw.applied_to(train_params)
     compute = resolve_compute(params.device, params.precision)
     labels = Path("data/mine") / row.labels / str(seed) / FILE
@@ -94,7 +94,7 @@ def pretrain(
         "views": file_digest(VIEWS),
         "code": {p.name: file_digest(p) for p in sorted(CODE.glob("*.py"))}
         | {
-            "method file": file_digest(CODE / "methods" / f"{row.method}.py"),
+            "method file": file_digest(location("methods", row.method)),
             "parts": file_digest(CODE / "parts"),
             "views": file_digest(CODE / "views"),
         },

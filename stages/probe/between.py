@@ -16,7 +16,6 @@ from reprise.runtime.entry import run_stage
 from stages.probe.params import SECTION, BetweenParams
 
 OUTPUT = Path("data/between")
-PACKAGE = "stages.probe.probes.between"
 
 
 def main(argv: list[str]) -> None:
@@ -37,7 +36,7 @@ def main(argv: list[str]) -> None:
     began = time.monotonic()
     probes = {}
     for name, block in params.probes.items():
-        kind = load_class(PACKAGE, name, BetweenProbe, f"between.probes.{name}")  # type: ignore[type-abstract]
+        kind = load_class("probes/between", name, BetweenProbe, f"between.probes.{name}")  # type: ignore[type-abstract]
         probes[name] = kind(parse(kind.Params, block, f"between.probes.{name}"))
     named: dict[str, tuple[str, int, Path]] = {}
     for side in arguments.side:

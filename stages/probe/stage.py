@@ -42,7 +42,7 @@ def probe(
     began = time.monotonic()
     probes = {}
     for name, block in ((raw.get("probes") or {}).get(group) or {}).items():
-        kind = load_class(f"stages.probe.probes.{group}", name, Probe, f"probes.{group}.{name}")  # type: ignore[type-abstract]
+        kind = load_class(f"probes/{group}", name, Probe, f"probes.{group}.{name}")  # type: ignore[type-abstract]
         probes[name] = kind(parse(kind.Params, block, f"probes.{group}.{name}"))
     where = f"{run}/{arguments.seed}"
     device = resolve_compute("auto", "fp32").device  # figures of two devices differ in the last bits

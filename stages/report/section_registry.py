@@ -15,7 +15,6 @@ A section sees the parts that it declares and nothing else of the artifacts.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -26,11 +25,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reprise.config import registry
 from reprise.config.errors import ParameterError
+from reprise.config.registry import load_module, names
+from reprise.config.suggest import nearest
 from stages.report.artifacts import Artifacts
-
-PACKAGE = "stages.report.sections"
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ class Section:
 
 def section_modules() -> dict[str, ModuleType]:
     """Import every section module, by name. The one place that knows where section modules come from."""
-    return {name: importlib.import_module(f"{PACKAGE}.{name}") for name in registry.names(PACKAGE)}
+    return {name: load_module("sections", name) for name in names("sections")}
 
 
 def sections() -> tuple[Section, ...]:
@@ -115,7 +113,7 @@ def section_of(name: str, module: ModuleType) -> Section:
     parts = [field.name for field in fields(Artifacts)]
     for part in reads:
         if part not in parts:
-            hint = f"Use names of: {', '.join(parts)}.{registry.nearest(part, parts)}"
+            hint = f"Use names of: {', '.join(parts)}.{nearest(part, parts)}"
             raise _broken(module, "READS names a part that the artifacts do not have", part, hint)
     if not callable(show):
         raise _broken(module, "`show` must be a function of the parts that READS names", repr(show))

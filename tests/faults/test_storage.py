@@ -86,7 +86,7 @@ def train(out: str, epochs: int = 2) -> Path:
     from reprise.config.params import ImageParams
     from stages.pretrain.run import pretrain
 
-    kind = load_class("stages.pretrain.methods", "simclr", Method, "runs")
+    kind = load_class("methods", "simclr", Method, "runs")
     params = TrainParams(
         backbone="resnet_tiny", epochs=epochs, batch_size=40, optimizer="sgd", learning_rate=0.1, weight_decay=1e-4,
         warmup_epochs=0, device="cpu", checkpoint_steps=1,

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from pydantic import Field, model_validator
 
 from reprise.artifacts.backbones import CONFIG, WEIGHTS, read_config, read_weights
 from reprise.config.errors import BackboneError
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, spelled
 from reprise.networks.backbones import build_backbone
 from reprise.networks.torchvision_schemas import ensure_torchvision_imports
 from reprise.runtime.device import Compute
@@ -46,10 +46,10 @@ class BackboneParams(StrictModel):
 
     weights: Annotated[str, Field(min_length=1)] = "random"
     architecture: str | None = None
-    stem: Annotated[str, Field(pattern="^(auto|small|imagenet)$")] = "auto"
+    stem: Literal["auto", "small", "imagenet"] = "auto"
     size: Annotated[int, Field(ge=8, le=1024)] | None = None
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 256
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    sha256: Annotated[str, spelled("[0-9a-f]{64}", "a SHA-256 has 64 lower-case hexadecimal digits")] | None = None
 
     @model_validator(mode="after")
     def _named_where_needed(self) -> Self:

@@ -35,6 +35,29 @@ def test_people_name_stages_by_words(toy: Project) -> None:
         graph.find(["pretrain sinclr"])
 
 
+@pytest.mark.parametrize(
+    ("target", "meant"),
+    [
+        ("pretrain/simcrl", "pretrain simclr"),
+        ("pretrain/SimCLR/0", "pretrain simclr 0"),
+        ("pre-train sim-clr", "pretrain simclr"),
+        ("Summary", "summary"),
+        ("probe simclr quailty", "probe simclr quality"),
+    ],
+)
+def test_a_misspelt_target_gets_a_suggestion(toy: Project, target: str, meant: str) -> None:
+    with pytest.raises(GraphError) as caught:
+        load_graph(toy.root).find([target])
+    assert caught.value.fix.startswith(f"Did you mean '{meant}'? ")
+    assert load_graph(toy.root).find([meant])
+
+
+def test_an_unrelated_target_gets_none(toy: Project) -> None:
+    with pytest.raises(GraphError) as caught:
+        load_graph(toy.root).find(["pretrain/zzz"])
+    assert "Did you mean" not in str(caught.value)
+
+
 def test_downstream_and_needed(toy: Project) -> None:
     graph = load_graph(toy.root)
     assert graph.downstream(["pretrain@run0-0"]) == ["probe@run0-0-group0", "summary"]

@@ -25,7 +25,7 @@ from reprise.artifacts.manifest import (
 from reprise.artifacts.results import PREDICTIONS_SCHEMA, read_json, read_predictions, write_metrics, write_predictions
 from reprise.config.errors import EmbeddingError, ManifestError, ParameterError, PseudoLabelError, ResultError
 from reprise.config.registry import load_class, names, subclass_in
-from stages.ingest.source import PACKAGE, Source
+from stages.ingest.source import Source
 
 
 def manifest(n: int = 4, **changes: Any) -> pa.Table:
@@ -196,10 +196,10 @@ def test_metrics_and_predictions_come_back(tmp_path: Path) -> None:
 
 
 def test_plug_ins_are_found_by_file_name() -> None:
-    assert names(PACKAGE) == ["cifar10", "cifar100", "digits", "folder"]
-    assert all(issubclass(load_class(PACKAGE, name, Source, "source.name"), Source) for name in names(PACKAGE))
+    assert names("sources") == ["cifar10", "cifar100", "digits", "folder"]
+    assert all(issubclass(load_class("sources", name, Source, "source.name"), Source) for name in names("sources"))
     with pytest.raises(ParameterError, match="Did you mean 'folder'"):
-        load_class(PACKAGE, "foldr", Source, "source.name")
+        load_class("sources", "foldr", Source, "source.name")
     import stages.ingest.select as no_plug_in
 
     with pytest.raises(ParameterError, match="exactly one subclass of Source"):

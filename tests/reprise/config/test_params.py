@@ -20,6 +20,7 @@ from reprise.config.params import (
     read_yaml,
     row,
     section,
+    spelled,
     tables,
 )
 
@@ -156,3 +157,36 @@ def test_names_that_reach_paths_and_commands_are_plain(name: str) -> None:
     raw["runs"][0]["name"] = name
     with pytest.raises(ParameterError, match=r"runs\[0\]\.name"):
         tables(raw)
+
+
+@pytest.mark.parametrize(
+    ("table", "field", "value", "meant"),
+    [
+        ("runs", "method", "SimCLR", "simclr"),
+        ("runs", "method", "Barlow-Twins", "barlow_twins"),
+        ("mines", "miner", "K-means", "kmeans"),
+        ("features", "extractor", "DAE", "dae"),
+        ("runs", "name", "My run", "my_run"),
+    ],
+)
+def test_a_name_with_other_characters_gets_a_suggestion(table: str, field: str, value: str, meant: str) -> None:
+    raw = read_yaml(ROOT / "params.yaml")
+    raw[table][0][field] = value
+    with pytest.raises(ParameterError) as caught:
+        tables(raw)
+    line = f"{table}[0].{field}: a name consists of lower-case letters, digits and underscores, begins with a letter "
+    assert caught.value.found.strip().startswith(line)
+    assert caught.value.found.strip().endswith(f"Found: {value!r}. Did you mean '{meant}'?")
+
+
+class Patterned(StrictModel):
+    code: Annotated[str, Field(pattern=r"^x+$")] = "x"
+    digest: Annotated[str, spelled("[0-9a-f]{4}", "a digest has four hexadecimal digits")] = "00ff"
+
+
+def test_no_message_shows_a_regular_expression() -> None:
+    rules = [problem.rule for problem in problems_of(Patterned, {"code": "y", "digest": "00FF\n"}, "")]
+    assert rules == [
+        "the text does not have the form that this parameter needs",
+        "a digest has four hexadecimal digits",
+    ]

@@ -31,7 +31,7 @@ def images() -> np.ndarray:
 
 
 def features(name: str, images: np.ndarray, seed: int = 0, **options) -> np.ndarray:
-    kind = load_class("stages.mine.extractors", name, Extractor, "")
+    kind = load_class("extractors", name, Extractor, "")
     return kind(kind.Params(**options), seed, CPU).features(images, Path())
 
 
@@ -108,7 +108,7 @@ def test_weights_from_a_run_and_from_a_plain_file_give_that_network(images, tmp_
 
 def test_only_random_weights_depend_on_the_seed_and_files_count_as_inputs(tmp_path):
     def made(**options) -> Extractor:
-        kind = load_class("stages.mine.extractors", "backbone", Extractor, "")
+        kind = load_class("extractors", "backbone", Extractor, "")
         return kind(kind.Params(**options), 0, CPU)
 
     random, pretrained = (made(weights=name, architecture="resnet_tiny") for name in ("random", "pretrained"))

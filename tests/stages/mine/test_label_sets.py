@@ -44,7 +44,7 @@ def features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
 
 
 def label_set(miner: str, out: str, number: int = 0, before: str | None = None, **options) -> dict:
-    kind = load_class("stages.mine.miners", miner, Miner, "")
+    kind = load_class("miners", miner, Miner, "")
     row = MineRow(name=Path(out).parent.name or out, miner=miner, on="features/pixels")
     mine(row, kind, kind.Params(**options), 0, Path(out), number=number, before=before)
     return json.loads((Path(out) / "quality.json").read_text())
@@ -82,7 +82,7 @@ def test_resampling_gives_agreement_and_stability(features):
 
 
 def test_a_miner_that_streams_finds_what_it_finds_in_memory(features):
-    kind = load_class("stages.mine.miners", "minibatch_kmeans", Miner, "")
+    kind = load_class("miners", "minibatch_kmeans", Miner, "")
     label_set("minibatch_kmeans", "streamed", clusters=8, rows=16)
     keys, _, values = read_embeddings(f"data/features/pixels/0/{EMBEDDINGS}", split="train")
     Path("plain").mkdir()

@@ -53,7 +53,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def features(name: str = "pixels", extractor: str = "pixels", seed: int = 0, **options) -> Path:
         from reprise.config.params import ImageParams
 
-        kind = load_class("stages.mine.extractors", extractor, Extractor, "features")
+        kind = load_class("extractors", extractor, Extractor, "features")
         out = Path("data/features") / name / str(seed)
         extract(kind, kind.Params(**options), extractor, seed, ImageParams(size=16, channels=3), out, restart=False)
         return out
@@ -62,13 +62,13 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def label_set(miner: str, out: str, seed: int = 0, on: str = "features/pixels", **options) -> dict:
-    kind = load_class("stages.mine.miners", miner, Miner, "mines")
+    kind = load_class("miners", miner, Miner, "mines")
     mine(MineRow(name="set", miner=miner, on=on), kind, kind.Params(**options), seed, Path(out))
     return json.loads((Path(out) / "quality.json").read_text())
 
 
 def test_pixels_are_the_principal_components(images, tmp_path):
-    kind = load_class("stages.mine.extractors", "pixels", Extractor, "")
+    kind = load_class("extractors", "pixels", Extractor, "")
     got = kind(kind.Params(components=5), 0, CPU).features(images, tmp_path)
     flat = images.reshape(len(images), -1) / 255
     want = PCA(5, svd_solver="full").fit_transform(flat)
@@ -78,7 +78,7 @@ def test_pixels_are_the_principal_components(images, tmp_path):
 def test_features_without_a_seed_are_computed_once(workspace, monkeypatch):
     """The features of the second seed are copies; those of other inputs, and those of the autoencoder, are not."""
     described = []
-    pixels, autoencoder = (load_class("stages.mine.extractors", name, Extractor, "") for name in ("pixels", "dae"))
+    pixels, autoencoder = (load_class("extractors", name, Extractor, "") for name in ("pixels", "dae"))
 
     def counted(real):
         return lambda *arguments: described.append(1) or real(*arguments)
@@ -103,7 +103,7 @@ def test_features_without_a_seed_are_computed_once(workspace, monkeypatch):
 def test_autoencoder_learns_and_resumes_to_the_same_features(images, tmp_path, monkeypatch):
     import torch
 
-    kind = load_class("stages.mine.extractors", "dae", Extractor, "")
+    kind = load_class("extractors", "dae", Extractor, "")
     params = kind.Params(epochs=3, batch_size=32)
     for name in ("whole", "cut"):
         (tmp_path / name).mkdir()
@@ -129,7 +129,7 @@ def test_autoencoder_learns_and_resumes_to_the_same_features(images, tmp_path, m
 def test_kmeans_is_as_good_as_scikit_learns_and_repeats_itself(tmp_path):
     rng = np.random.default_rng(0)
     features = np.concatenate([rng.normal(c, 1, (50, 4)) for c in range(0, 50, 5)]).astype(np.float32)
-    kind = load_class("stages.mine.miners", "kmeans", Miner, "")
+    kind = load_class("miners", "kmeans", Miner, "")
     first, again = (kind(kind.Params(clusters=10), 0).mine(features, None, folder(tmp_path / n)) for n in "ab")
     assert (first.clusters == again.clusters).all()
     inertia = float((first.distance**2).sum())
@@ -153,7 +153,7 @@ def folder(path: Path) -> Path:
 def test_kmeans_is_the_best_of_its_starts_whole_or_in_pieces(tmp_path, monkeypatch):
     """Whether or not the work is cut by checkpoints."""
     features = np.random.default_rng(0).normal(size=(400, 5)).astype(np.float32)
-    kind = load_class("stages.mine.miners", "kmeans", Miner, "")
+    kind = load_class("miners", "kmeans", Miner, "")
     for seed, clusters, starts in ((0, 20, 3), (1, 20, 1), (2, 400, 2)):
         params = kind.Params(clusters=clusters, iterations=7, starts=starts)
         tried = [
@@ -242,7 +242,7 @@ def test_clusters_do_not_depend_on_true_labels(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
         make_shards(labelled=labelled)
-        kind = load_class("stages.mine.extractors", "pixels", Extractor, "")
+        kind = load_class("extractors", "pixels", Extractor, "")
         from reprise.config.params import ImageParams
 
         extract(
@@ -264,7 +264,7 @@ def test_impossible_requests_are_refused_with_a_sentence(workspace):
     workspace()
     with pytest.raises(MiningError, match="80 images, 81 clusters.*at most 80"):
         label_set("kmeans", "out", clusters=81)
-    kind = load_class("stages.mine.miners", "kmeans", Miner, "")
+    kind = load_class("miners", "kmeans", Miner, "")
     with pytest.raises(MiningError, match="same features"):
         kind(kind.Params(clusters=2), 0).mine(np.ones((10, 3), dtype=np.float32), None, folder(Path("work")))
     assert not Path("out").exists()

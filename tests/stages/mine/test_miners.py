@@ -23,7 +23,7 @@ from stages.mine import mixture
 from stages.mine.miner import Images, Miner
 from stages.mine.miners import balanced_kmeans, finch, frame_matching, transitive_pairs
 
-MINERS = names("stages.mine.miners")
+MINERS = names("miners")
 BY_NUMBER = ("kmeans", "spherical_kmeans", "balanced_kmeans", "minibatch_kmeans", "spectral")
 PAIRS_ONLY = ("frame_matching", "transitive_pairs")
 VIDEOS = Images([f"v{i % 20}/{i // 20:04d}.png" for i in range(400)], [f"v{i % 20}" for i in range(400)])
@@ -38,7 +38,7 @@ def blobs(n: int = 400, clusters: int = 8, d: int = 16, seed: int = 0) -> tuple[
 
 
 def mined(name: str, features: np.ndarray, tmp_path: Path, seed: int = 0, images: Images | None = VIDEOS, **options):
-    kind = load_class("stages.mine.miners", name, Miner, "")
+    kind = load_class("miners", name, Miner, "")
     if name in BY_NUMBER:
         options.setdefault("clusters", 8)
     work = tmp_path / f"work-{len(list(tmp_path.iterdir()))}"
@@ -191,7 +191,7 @@ def test_spherical_kmeans_sees_directions_only(tmp_path):
 
 def test_minibatch_kmeans_comes_near_to_kmeans_and_goes_on_after_a_kill(tmp_path, monkeypatch):
     features = np.random.default_rng(0).normal(size=(3000, 8)).astype(np.float32)
-    kind = load_class("stages.mine.miners", "minibatch_kmeans", Miner, "")
+    kind = load_class("miners", "minibatch_kmeans", Miner, "")
     params = kind.Params(clusters=20, rows=500, passes=6)
     for name in ("whole", "cut"):
         (tmp_path / name).mkdir()
@@ -239,7 +239,7 @@ def test_finch_by_hand():
     assert levels[0].tolist() == [0, 0, 1, 1, 2, 2]
     assert len(levels) == 1  # the three means hang together by their first neighbours
     assert finch.merged(x, levels[0], 2).tolist() == [0, 0, 0, 0, 2, 2]
-    kind = load_class("stages.mine.miners", "finch", Miner, "")
+    kind = load_class("miners", "finch", Miner, "")
     with pytest.raises(MiningError, match="levels 0 to 0 with 3 clusters"):
         kind(kind.Params(level=1), 0).mine(x, None, Path())
 

@@ -105,7 +105,7 @@ def features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def label_set(miner: str, out: str, **options) -> dict:
-    kind = load_class("stages.mine.miners", miner, Miner, "")
+    kind = load_class("miners", miner, Miner, "")
     mine(MineRow(name=out, miner=miner, on="features/pixels"), kind, kind.Params(**options), 0, Path(out))
     return json.loads((Path(out) / "quality.json").read_text())
 
@@ -185,7 +185,7 @@ def test_old_and_new_classes_share_one_pairing():
 
 def test_only_one_miner_reads_labels():
     """Everything else is unsupervised: `label_set.mine` gives labels to no other."""
-    reading = [n for n in names("stages.mine.miners") if load_class("stages.mine.miners", n, Miner, "").uses_truth]
+    reading = [n for n in names("miners") if load_class("miners", n, Miner, "").uses_truth]
     assert reading == ["semi_supervised_mixture"]
 
 

@@ -46,9 +46,9 @@ def test_the_table_of_methods_is_complete_and_names_real_parameters(repository):
     text = (repository / "docs/methods.md").read_text(encoding="utf-8")
     rows = {r[1]: r[4] for line in text.splitlines() if (r := line.split("|"))[1:] and r[1].startswith(" `")}
     rows = {name.strip(" `"): named for name, named in rows.items()}
-    assert sorted(rows) == names("stages.pretrain.methods")
+    assert sorted(rows) == names("methods")
     for name, named in rows.items():
-        known = load_class("stages.pretrain.methods", name, Method, "").Params.model_fields
+        known = load_class("methods", name, Method, "").Params.model_fields
         assert set(re.findall(r"`(\w+)`", named)) <= set(known), name
 
 
@@ -56,5 +56,5 @@ def test_the_table_of_methods_is_complete_and_names_real_parameters(repository):
 def test_a_study_is_valid_and_compares_every_method(repository, study):
     raw = read_yaml(repository / "studies" / study)
     assert problems(raw) == []
-    assert {run.method for run in tables(raw).runs} == set(names("stages.pretrain.methods"))
+    assert {run.method for run in tables(raw).runs} == set(names("methods"))
     assert f"studies/{study}" in (repository / "docs/methods.md").read_text(encoding="utf-8")

@@ -28,7 +28,7 @@ from stages.pretrain.run import pretrain
 from tests.stages.pretrain.conftest import IMAGE, TINY, write_label_set
 from tests.stages.pretrain.methods.conftest import SMALL
 
-METHODS = names("stages.pretrain.methods")
+METHODS = names("methods")
 LABELS = {"supervised": "mined", "gsimclr": "mined", "supcon": "mined"}
 OPTIONS = {"patch_kmeans": {"patches": 8, "samples": 500}, **SMALL}
 CROPS = {
@@ -42,7 +42,7 @@ CROPS = {
     "emp_ssl": 4,
     "lejepa": 4,
 }
-LEARNING = [m for m in METHODS if not load_class("stages.pretrain.methods", m, Method, "").gradient_free]
+LEARNING = [m for m in METHODS if not load_class("methods", m, Method, "").gradient_free]
 # Kills at every point of the loop for those that it was built with; one in the middle of an epoch for the others.
 KILLS = [
     pytest.param(m, k, marks=() if m in ("simclr", "gsimclr", "supervised") or k == 7 else pytest.mark.slow)
@@ -52,7 +52,7 @@ KILLS = [
 
 
 def run(method: str, out: str, train=TINY, seed: int = 0, labels: str | None = None, **options) -> Path:
-    kind = load_class("stages.pretrain.methods", method, Method, "runs")
+    kind = load_class("methods", method, Method, "runs")
     params = kind.Params(**{**OPTIONS.get(method, {}), **options})
     row = RunRow(name=method, method=method, labels=labels or LABELS.get(method, "none"))
     pretrain(row, seed, IMAGE, train, params, Path(out), restart=False)
@@ -240,7 +240,7 @@ def test_a_second_trainer_of_the_same_run_is_turned_away(digits, monkeypatch):
 
 
 def test_images_without_a_label_are_left_out_of_the_supervised_loss():
-    kind = load_class("stages.pretrain.methods", "supervised", Method, "")
+    kind = load_class("methods", "supervised", Method, "")
     backbone = torch.nn.Flatten()
     backbone.num_features = 12
     context = Context(images=4, clusters=3, steps=1, size=2, channels=3, mean=(0,) * 3, std=(1,) * 3, seed=0)

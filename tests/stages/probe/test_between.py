@@ -17,7 +17,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from reprise.artifacts.embeddings import read_embeddings, write_embeddings
 from reprise.config.errors import EmbeddingError
 from reprise.config.params import read_yaml
-from reprise.config.registry import load_class, names
+from reprise.config.registry import load_class, module_of, names
 from stages.check.parameters import problems
 from stages.probe import all_pairs
 from stages.probe.all_pairs import compare_all, read_sides
@@ -25,12 +25,12 @@ from stages.probe.probes.between.neighbourhood import kappa
 from stages.probe.side import AllSides, BetweenProbe
 
 ROOT = Path(__file__).parents[3]
-PACKAGE = "stages.probe.probes.between"
+KIND = "probes/between"
 MANIFEST = Path("data/manifest.parquet")
 
 
 def all_probes(**params: dict) -> dict[str, BetweenProbe]:
-    kinds = {name: load_class(PACKAGE, name, BetweenProbe, "test") for name in names(PACKAGE)}
+    kinds = {name: load_class(KIND, name, BetweenProbe, "test") for name in names(KIND)}
     return {name: kind(kind.Params(**params.get(name, {}))) for name, kind in kinds.items()}
 
 
@@ -172,7 +172,7 @@ def test_dead_units_and_collapsed_sides_give_numbers(make) -> None:
 
 
 def test_files_are_small_enough_to_import_and_hold_one_probe_each() -> None:
-    modules = [f"{PACKAGE}.{name}" for name in names(PACKAGE)]
+    modules = [module_of(KIND, name) for name in names(KIND)]
     code = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0
 

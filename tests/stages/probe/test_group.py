@@ -134,11 +134,11 @@ def test_what_a_probe_returns_is_checked_and_the_old_result_stays(make) -> None:
 
 
 def test_every_probe_file_holds_one_probe_and_imports_nothing_heavy() -> None:
-    found = {group: names(f"stages.probe.probes.{group}") for group in GROUPS}
+    found = {group: names(f"probes/{group}") for group in GROUPS}
     assert {"knn", "linear"} <= set(found["quality"])
     for group, probes in found.items():
         for name in probes:
-            kind = load_class(f"stages.probe.probes.{group}", name, Probe, "test")
+            kind = load_class(f"probes/{group}", name, Probe, "test")
             assert kind.Params() == kind.Params.model_validate({})
     modules = [f"stages.probe.probes.{g}.{n}" for g, probes in found.items() for n in probes]
     code = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"

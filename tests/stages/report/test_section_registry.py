@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -28,20 +28,18 @@ Add = Callable[..., Path]
 
 
 @pytest.fixture
-def add(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Add]:
-    """Write a section into a temporary folder in which sections are looked up too."""
-    folder = tmp_path_factory.mktemp("sections")
-    monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
+def add(build: Build) -> Add:
+    """Write a section into the folder of plug-ins of the project that `build` makes."""
 
     def write(name: str, source: str, template: str | None = None) -> Path:
+        folder = Path("plugins/sections").absolute()
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.py").write_text(source, encoding="utf-8")
         if template is not None:
             (folder / f"{name}.html.jinja").write_text(template, encoding="utf-8")
         return folder / f"{name}.py"
 
-    yield write
-    for file in folder.glob("*.py"):
-        sys.modules.pop(f"{package.__name__}.{file.stem}", None)
+    return write
 
 
 def anchors(page: str) -> tuple[list[str], list[str]]:

@@ -61,7 +61,7 @@ class TinyBackbone(nn.Module):
 def build(name: str, images: int = 64, steps: int = 8, **options) -> Method:
     """The method called `name` with small heads, in training mode, from seed 0."""
     torch.manual_seed(0)
-    kind = load_class("stages.pretrain.methods", name, Method, "")
+    kind = load_class("methods", name, Method, "")
     context = Context(
         images=images, clusters=4, steps=steps, size=8, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3, seed=0
     )

@@ -10,11 +10,7 @@ from reprise.networks.backbones import build_backbone
 from stages.pretrain.method import Batch, Method
 from tests.stages.pretrain.methods.conftest import SMALL, build, random_batch
 
-LEARNING = [
-    name
-    for name in names("stages.pretrain.methods")
-    if not load_class("stages.pretrain.methods", name, Method, "").gradient_free
-]
+LEARNING = [name for name in names("methods") if not load_class("methods", name, Method, "").gradient_free]
 TEACHERS = [name for name in LEARNING if hasattr(build(name), "teacher")]
 
 
@@ -125,9 +121,9 @@ def test_each_view_has_batch_statistics_of_its_own(name):
 @pytest.mark.parametrize("pool", ["token", "avg"])
 def test_the_floor_of_transformers_has_their_shape(pool):
     """`msn` reads the token, `simmim` the mean of the patches: the same network as theirs, untrained."""
-    kind = load_class("stages.pretrain.methods", "random", Method, "")
+    kind = load_class("methods", "random", Method, "")
     floor = build_backbone(*_shaped(kind.own_backbone(kind.Params(transformer=pool))))
-    trained = load_class("stages.pretrain.methods", {"token": "msn", "avg": "simmim"}[pool], Method, "")
+    trained = load_class("methods", {"token": "msn", "avg": "simmim"}[pool], Method, "")
     theirs = build_backbone(*_shaped(trained.own_backbone(trained.Params())))
     assert {k: v.shape for k, v in floor.state_dict().items()} == {k: v.shape for k, v in theirs.state_dict().items()}
     assert floor.pool == theirs.pool == pool

@@ -104,7 +104,7 @@ def test_msn(rng, iterations):
 @pytest.mark.parametrize("share", [0.05, 0.2306, 0.6, 0.99])
 def test_msn_does_not_reward_one_answer_for_all_images(share):
     """By default; without Sinkhorn such a network has a loss far below that of knowing nothing, which is 0."""
-    prototypes, params = 256, load_class("stages.pretrain.methods", "msn", Method, "").Params()
+    prototypes, params = 256, load_class("methods", "msn", Method, "").Params()
     scores = torch.full((16, prototypes), params.temperature * math.log((1 - share) / (prototypes - 1)))
     scores[:, 7] = params.temperature * math.log(share)
     settings = (params.temperature, params.sharpening, params.entropy)
