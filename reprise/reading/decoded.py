@@ -1,8 +1,10 @@
 """Decoded images: each is decoded once, kept as uint8 in `.reprise/decoded/`, and shared by all stages.
 
-The cache is keyed by the shards, the rows, the channels and the size, built under a lock (one process builds,
-the others wait and use it), renamed into place whole, and bounded in size: what does not fit is decoded on
-access, with the same result. Deleting `.reprise/` costs time and nothing else.
+An entry of the cache is one file, `<key>/pixels.bin`: the images one after the other, without a header, since sizes and
+order follow from the shards' index. Its key is a hash of the shards, the rows, the channels and the size. One process
+builds an entry under a lock while others wait and then use it; it is renamed into place whole. The cache is bounded:
+an entry that does not fit is not written, and its images are decoded on access, with the same result. Deleting
+`.reprise/` costs time and nothing else.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +29,44 @@ from reprise.media.lookup import modality
 
 CACHE = Path(".reprise/decoded")
 MAX_BYTES = 4 << 30
-_IN_MEMORY_BYTES = 512 << 20  # larger ones are mapped
-_VERSION = 1  # of the file layout and the decode rules
-_CHUNK = 256  # images per task
+_IN_MEMORY_BYTES = 512 << 20  # larger entries are mapped
+_VERSION = 1  # of the file's form and the decode rules; raising it makes every entry new
+_CHUNK = 256  # images a task of a thread
+
+Read = Callable[[int], np.ndarray]  # position -> (h, w, c) uint8
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where each image lies in an entry.
+
+    Attributes:
+        sizes: (n, 2) int64, height and width of each image in pixels.
+        channels: 1 or 3.
+    """
+
+    sizes: np.ndarray
+    channels: int
+
+    @cached_property
+    def ends(self) -> np.ndarray:
+        """Byte after each image, (n,) int64."""
+        return np.cumsum(self.sizes[:, 0] * self.sizes[:, 1] * self.channels)
+
+    @property
+    def total(self) -> int:
+        """Bytes of all images."""
+        return int(self.ends[-1]) if len(self.ends) else 0
+
+    def shape(self, i: int) -> tuple[int, int, int]:
+        height, width = self.sizes[i].tolist()
+        return height, width, self.channels
+
+    def place(self, i: int) -> slice:
+        """Bytes of image `i`."""
+        height, width, channels = self.shape(i)
+        end = int(self.ends[i])
+        return slice(end - height * width * channels, end)
 
 
 class Decoded:
@@ -35,55 +74,49 @@ class Decoded:
 
     Attributes:
         uniform: (height, width) when all images have one size, else None.
-        images: (n, h, w, c) uint8 when uniform and cached, else None; read-only, mapped from the file if it is large.
+        images: (n, h, w, c) uint8, read-only, when the images are uniform and cached, else None. Of a large entry it is
+            a map of the file.
         cached: False when the images are decoded on access.
     """
 
-    def __init__(
-        self,
-        read: Callable[[int], np.ndarray],
-        sizes: np.ndarray,
-        channels: int,
-        pixels: np.ndarray | None,
-        threads: int,
-    ) -> None:
-        self._read, self._sizes, self._channels, self._threads = read, sizes, channels, threads
-        self._ends = np.cumsum(sizes[:, 0] * sizes[:, 1] * channels)
-        self._pixels = pixels
+    def __init__(self, read: Read, layout: _Layout, pixels: np.ndarray | None, threads: int) -> None:
+        self._read, self._layout, self._pixels, self._threads = read, layout, pixels, threads
         self.cached = pixels is not None
+        sizes = layout.sizes
         same = len(sizes) > 0 and bool((sizes == sizes[0]).all())
         self.uniform: tuple[int, int] | None = (int(sizes[0, 0]), int(sizes[0, 1])) if same else None
         self.images: np.ndarray | None = None
         if pixels is not None and self.uniform is not None:
-            self.images = pixels.reshape(len(sizes), *self.uniform, channels)
+            self.images = pixels.reshape(len(sizes), *self.uniform, layout.channels)
 
     def __len__(self) -> int:
-        return len(self._sizes)
+        return len(self._layout.sizes)
 
     def image(self, i: int) -> np.ndarray:
-        """Image `i` as (h, w, c) uint8."""
+        """Return image `i` as (h, w, c) uint8.
+
+        Raises:
+            IndexError: there are not so many.
+        """
         if not -len(self) <= i < len(self):
             raise IndexError(f"image {i} of {len(self)}")
         i %= len(self)
         if self._pixels is None:
             return self._read(i)
-        height, width = self._sizes[i]
-        end = self._ends[i]
-        return np.asarray(self._pixels[end - height * width * self._channels : end]).reshape(
-            height, width, self._channels
-        )
+        return np.asarray(self._pixels[self._layout.place(i)]).reshape(self._layout.shape(i))
 
     def resized(self, size: int, rows: Sequence[int] | None = None) -> np.ndarray:
-        """Images as squares: shorter side scaled to `size`, centre cut; (n, size, size, c) uint8 in memory.
+        """Return images as squares, as networks see them: (n, size, size, c) uint8 in memory.
 
         Args:
-            rows: which images, and in which order; None is all of them.
+            size: side in pixels; the shorter side is scaled to it, and the centre is cropped.
+            rows: positions of the images, in the order wanted; None takes all.
         """
         if self.images is not None and self.uniform == (size, size):
             return np.asarray(self.images if rows is None else self.images[np.asarray(rows, np.int64)])
         chosen = range(len(self)) if rows is None else rows
         media = modality()
-        squares = np.empty((len(chosen), size, size, self._channels), np.uint8)
+        squares = np.empty((len(chosen), size, size, self._layout.channels), np.uint8)
 
         def fill(start: int) -> None:
             for i in range(start, min(start + _CHUNK, len(chosen))):
@@ -102,31 +135,46 @@ def open_decoded(
     threads: int = 1,
     cache: Path = CACHE,
 ) -> Decoded:
-    """Pixels of `rows`, from the cache or decoded now.
+    """Take the pixels of `rows` from the cache, or decode them now.
 
     Args:
+        shards: the shards to read.
         rows: (n,) row numbers of the shards.
         channels: 1 or 3.
-        size: None keeps each image's own size; a number makes all of them (size, size) as `Decoded.resized` does.
-        max_bytes: the cache folder stays below this; older entries make room, and what is larger is not cached.
-        threads: decoders side by side; the result does not depend on it.
+        size: None keeps the size of each image; a number makes all of them (size, size), as `Decoded.resized` does.
+        max_bytes: the cache folder stays below this; older entries make room, and a larger entry is not cached.
+        threads: images decoded at the same time; the result does not depend on it.
+        cache: folder of the entries.
 
     Raises:
-        ShardError: a shard is truncated. ImageRefused: stored bytes cannot be decoded.
+        ShardError: a shard is truncated, or an image has another size than the index states.
+        ImageRefused: stored bytes cannot be decoded.
     """
     rows = np.asarray(rows, dtype=np.int64)
     if size is None:
         sizes = np.stack([shards.heights[rows], shards.widths[rows]], axis=1)
     else:
         sizes = np.full((len(rows), 2), size, np.int64)
-    total = int((sizes[:, 0] * sizes[:, 1]).sum()) * channels
+    layout, read = _Layout(sizes, channels), _reader(shards, rows, channels, size)
+    if layout.total == 0 or layout.total > max_bytes:
+        return Decoded(read, layout, None, threads)
+    named = json.dumps([_VERSION, shards.fingerprint, hashlib.sha256(rows.tobytes()).hexdigest(), channels, size])
+    folder = cache / hashlib.sha256(named.encode()).hexdigest()[:32]
+    pixels = _load(folder, layout.total)
+    if pixels is None:
+        pixels = _build(folder, layout, read, max_bytes, threads)
+    return Decoded(read, layout, pixels, threads)
+
+
+def _reader(shards: Shards, rows: np.ndarray, channels: int, size: int | None) -> Read:
+    """Make the function that decodes the image at a position of `rows`."""
     media = modality()
 
     def read(i: int) -> np.ndarray:
         row = int(rows[i])
         where = f"{shards.directory}: key {shards.keys[row]}"
         pixels = media.decode(shards.read(row), where, channels)
-        if pixels.shape[:2] != (shards.heights[row], shards.widths[row]):
+        if pixels.shape[:2] != (shards.heights[row], shards.widths[row]):  # it would overwrite its neighbour's bytes
             raise ShardError(
                 "a stored image has another size than the index says",
                 where=where,
@@ -135,100 +183,89 @@ def open_decoded(
             )
         return pixels if size is None else media.resize_to_square(pixels, size)
 
-    if total == 0 or total > max_bytes:
-        return Decoded(read, sizes, channels, None, threads)
-    named = json.dumps([_VERSION, shards.fingerprint, hashlib.sha256(rows.tobytes()).hexdigest(), channels, size])
-    folder = cache / hashlib.sha256(named.encode()).hexdigest()[:32]
-    pixels = _map(folder, total)
-    if pixels is None:
-        pixels = _build(folder, total, max_bytes, read, sizes, channels, threads)
-    return Decoded(read, sizes, channels, pixels, threads)
+    return read
 
 
-def _map(folder: Path, total: int) -> np.ndarray | None:
-    """The cached pixels, read-only, or None when there are none or not as many as there should be.
+def _load(folder: Path, total: int) -> np.ndarray | None:
+    """Read or map the cached pixels, read-only; None when there are none, or not as many as there should be.
 
-    Small ones are read whole: the kernel ends (SIGBUS) whoever looks at a memory map beyond a file's end, and
-    something else may cut the file at any time.
+    Small entries are read whole. The kernel ends a process (SIGBUS) that reads a memory map beyond the end of its file,
+    and another program may cut the file at any time.
     """
     path = folder / "pixels.bin"
     try:
         if path.stat().st_size != total:
             return None
-        os.utime(folder)  # last use, for pruning
+        os.utime(folder)  # the time of last use, by which `_make_room` chooses
         if total > _IN_MEMORY_BYTES:
             return np.memmap(path, np.uint8, "r", shape=(total,))
         pixels = np.fromfile(path, np.uint8)
     except FileNotFoundError:
         return None
     pixels.setflags(write=False)
-    return pixels if len(pixels) == total else None
+    return pixels if len(pixels) == total else None  # the file may have been cut since its size was asked
 
 
-def _build(
-    folder: Path,
-    total: int,
-    max_bytes: int,
-    read: Callable[[int], np.ndarray],
-    sizes: np.ndarray,
-    channels: int,
-    threads: int,
-) -> np.ndarray | None:
+def _build(folder: Path, layout: _Layout, read: Read, max_bytes: int, threads: int) -> np.ndarray | None:
+    """Decode all images into a new entry; None when the disk has no room for it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".partial-{folder.name}")
+    # The lock lies beside the entry, not inside: it must exist before the entry and outlive its removal.
     with open(folder.with_name(f".lock-{folder.name}"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        pixels = _map(folder, total)  # another process may have built it while this one waited
+        pixels = _load(folder, layout.total)  # another process may have built it while this one waited
         if pixels is not None:
             return pixels
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(partial, ignore_errors=True)
-        _make_room(folder.parent, max_bytes - total)
+        _make_room(folder.parent, max_bytes - layout.total)
         try:
             partial.mkdir()
             with open(partial / "pixels.bin", "wb") as file:
-                os.posix_fallocate(file.fileno(), 0, total)
-            pixels = np.memmap(partial / "pixels.bin", np.uint8, "r+", shape=(total,))
-            ends = np.cumsum(sizes[:, 0] * sizes[:, 1] * channels)
+                # Reserve the space now: a disk that fills up is an error here, but SIGBUS when a map is written to.
+                os.posix_fallocate(file.fileno(), 0, layout.total)
+            pixels = np.memmap(partial / "pixels.bin", np.uint8, "r+", shape=(layout.total,))
 
             def fill(start: int) -> None:
-                for i in range(start, min(start + _CHUNK, len(sizes))):
-                    flat = read(i).reshape(-1)
-                    pixels[ends[i] - len(flat) : ends[i]] = flat
+                for i in range(start, min(start + _CHUNK, len(layout.sizes))):
+                    pixels[layout.place(i)] = read(i).reshape(-1)
 
-            _in_threads(fill, len(sizes), threads)
+            _in_threads(fill, len(layout.sizes), threads)
             pixels.flush()
             os.replace(partial, folder)
-        except OSError as error:  # a cache may fail; the work may not
+        except OSError as error:
             shutil.rmtree(partial, ignore_errors=True)
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
-            return None
+            return None  # the work goes on without a cache
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
-    return _map(folder, total)
+    return _load(folder, layout.total)
 
 
 def _make_room(cache: Path, allowed: int) -> None:
-    """Drop the entries that were used longest ago until the rest takes at most `allowed` bytes."""
+    """Drop the entries that were used longest ago until the others take at most `allowed` bytes."""
     entries = []
     for pixels in cache.glob("*/pixels.bin"):
         try:
             entries.append((pixels.parent.stat().st_mtime_ns, pixels.stat().st_size, pixels.parent))
-        except FileNotFoundError:
+        except FileNotFoundError:  # another process dropped it
             continue
-    held = sum(size for _, size, _ in entries)
+    used = sum(size for _, size, _ in entries)
     for _, size, entry in sorted(entries):
-        if held <= allowed:
+        if used <= allowed:
             break
-        if not entry.name.startswith("."):  # another process builds a partial one
+        if not entry.name.startswith("."):  # another process is building a partial one
             shutil.rmtree(entry, ignore_errors=True)
-            held -= size
+            used -= size
 
 
 def _in_threads(fill: Callable[[int], None], count: int, threads: int) -> None:
-    """Call `fill(start)` for every chunk; the first error stops the rest."""
+    """Call `fill(start)` for every chunk of `count` images; the first error stops the others.
+
+    Threads suffice, since OpenCV releases Python's lock while it decodes and scales.
+    """
     modality().limit_threads()
     starts = range(0, count, _CHUNK)
     if threads <= 1 or len(starts) <= 1:
