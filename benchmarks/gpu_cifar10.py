@@ -33,6 +33,7 @@ from reprise.networks.backbones import build_backbone
 from reprise.networks.heads import Projector
 from reprise.objectives.nt_xent import nt_xent
 from reprise.runtime.seeds import torch_rng
+from reprise.training.annealing import half_cosine
 from stages.pretrain.views.batched import batched_view, normalise
 from stages.pretrain.views.settings import ViewSettings
 
@@ -165,7 +166,7 @@ def train(
         step.total.zero_()
         order = torch.randperm(len(images), generator=order_rng, device=device)[: batches * options.batch]
         for number, rows in enumerate(order.split(options.batch)):
-            rate.fill_(peak * 0.5 * (1 + math.cos(math.pi * done / steps)))
+            rate.fill_(peak * half_cosine(done, steps))
             pixels = images[rows]
             seeds = (torch_rng(options.seed, "views", epoch, number, view) for view in range(2))
             views = torch.cat([batched_view(pixels, settings, rng, device) for rng in seeds])

@@ -1,8 +1,7 @@
-"""Optimiser, learning-rate scaling and schedule, as pure functions of the parameters and the step."""
+"""Optimisers by name, and how learning rates scale with the batch."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -15,22 +14,6 @@ from reprise.training.params import REFERENCE_BATCH, TrainParams
 def scaled_learning_rate(base: float, batch_size: int) -> float:
     """Linear scaling: base * batch / 256 (Goyal et al. 2017)."""
     return base * batch_size / REFERENCE_BATCH
-
-
-def learning_rate_at(step: int, steps: int, warmup: int, peak: float) -> float:
-    """Linear warm-up from peak / warmup to peak over `warmup` steps, then half a cosine down to 0 at `steps`.
-
-    Args:
-        step: 0-based. steps: total. warmup: in steps, less than `steps`. peak: the scaled rate.
-    """
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    return peak * 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-
-
-def weight_decay_at(progress: float, start: float, end: float) -> float:
-    """Half a cosine from `start` at progress 0 to `end` at 1 (Caron et al. 2021, DINO, implementation details)."""
-    return end - (end - start) * (math.cos(math.pi * progress) + 1.0) / 2.0
 
 
 def build_optimizer(

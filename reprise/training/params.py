@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from reprise.config.params import BackboneName, Probability, StrictModel
+from reprise.training.schedule import DEFAULT, ScheduleBlock, typed_block
 
 REFERENCE_BATCH = 256  # learning rates are stated for this global batch and scaled linearly (Goyal et al. 2017)
 
@@ -36,6 +37,7 @@ class TrainParams(StrictModel):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)]
     warmup_epochs: Annotated[int, Field(ge=0, le=100_000)]
+    schedule: ScheduleBlock = Field(default_factory=lambda: typed_block({"name": DEFAULT}))  # after the warm-up
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     checkpoint_steps: Annotated[int, Field(ge=1, le=1_000_000_000)] = 200

@@ -23,8 +23,10 @@ from reprise.reading.order import batch_count
 from reprise.runtime.device import Compute
 from reprise.runtime.progress import Progress
 from reprise.runtime.seeds import seed_torch
-from reprise.training.optimizers import build_optimizer, learning_rate_at, scaled_learning_rate, weight_decay_at
+from reprise.training.annealing import anneal
+from reprise.training.optimizers import build_optimizer, scaled_learning_rate
 from reprise.training.params import TrainParams
+from reprise.training.schedule import learning_rate_at, load_schedule
 from stages.pretrain.method import Batch, Method
 
 # Steps between two looks at the loss: on a GPU the host waits there for all that it has queued. No checkpoint is saved
@@ -75,7 +77,7 @@ def train(
     optimizer = build_optimizer(method, params, method.parameter_groups())
     batches_an_epoch = batch_count(len(clusters), params.batch_size)
     steps, warmup = params.epochs * batches_an_epoch, min(params.warmup_epochs, params.epochs - 1) * batches_an_epoch
-    peak = scaled_learning_rate(params.learning_rate, params.batch_size)
+    peak, schedule = scaled_learning_rate(params.learning_rate, params.batch_size), load_schedule(params.schedule)
 
     # ------------------------------------------------------------------ resume
     done, losses = Trained(), []
@@ -92,12 +94,12 @@ def train(
             epoch, first = divmod(done.step, batches_an_epoch)
             for number, rows in enumerate(make_batches(epoch)[first:], start=first):
                 seed_torch(seed, "step", done.step)
-                rate = learning_rate_at(done.step, steps, warmup, peak)
+                rate = learning_rate_at(schedule, done.step, steps, warmup, peak)
                 for group in optimizer.param_groups:
                     group["lr"] = (peak if group.get("constant_rate") else rate) * group.get("rate_factor", 1.0)
                     if "weight_decay_end" in group:
                         start, end = group["weight_decay_start"], group["weight_decay_end"]
-                        group["weight_decay"] = weight_decay_at(done.step / steps, start, end)
+                        group["weight_decay"] = anneal(done.step / steps, start, end)
                 views = [v.to(device, non_blocking=True) for v in make_views(rows, epoch, number)]
                 of_rows = [clusters[rows], rows] if confidences is None else [clusters[rows], rows, confidences[rows]]
                 batch = Batch(views, *(torch.from_numpy(v).to(device, non_blocking=True) for v in of_rows))

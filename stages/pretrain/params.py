@@ -8,6 +8,7 @@ from pydantic import Field
 
 from reprise.config.params import StrictModel
 from reprise.training.params import TrainParams
+from reprise.training.schedule import OptionalScheduleBlock
 
 SECTION = "train"
 
@@ -19,6 +20,7 @@ class MethodParams(StrictModel):
     learning_rate: Annotated[float, Field(gt=0)] | None = None
     weight_decay: Annotated[float, Field(ge=0)] | None = None
     warmup_epochs: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    schedule: OptionalScheduleBlock = None
 
     def applied_to(self, train: TrainParams) -> TrainParams:
         """`train` with this run's own values."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from reprise.artifacts.shards import Shards
 from reprise.storage.work_folder import ROOT, file_digest
+from reprise.training.schedule import Schedule
 from stages.pretrain import loop
 from stages.pretrain.__main__ import main
 from tests.faults.reduced import read, write
@@ -52,11 +54,11 @@ def count_steps(monkeypatch: pytest.MonkeyPatch, interrupt_at: int | None = None
     """The numbers of the steps taken, from now on."""
     taken: list[int] = []
 
-    def rate(step: int, *arguments: float) -> float:
+    def rate(schedule: Schedule, step: int, *arguments: Any) -> float:
         if step == interrupt_at:
             raise KeyboardInterrupt
         taken.append(step)
-        return REAL(step, *arguments)
+        return REAL(schedule, step, *arguments)
 
     monkeypatch.setattr(loop, "learning_rate_at", rate)
     return taken

@@ -10,7 +10,6 @@ sees itself.
 from __future__ import annotations
 
 import copy
-import math
 from typing import Annotated, Any, Literal
 
 import torch
@@ -18,6 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from reprise.networks.heads import Projector
+from reprise.training.annealing import anneal
 from stages.pretrain.method import Context, Method
 from stages.pretrain.params import RecipeParams
 
@@ -33,11 +33,6 @@ class TeacherParams(RecipeParams):
 def frozen_copy(module: nn.Module) -> nn.Module:
     """A copy with the same values, without gradients."""
     return copy.deepcopy(module).requires_grad_(False)
-
-
-def momentum_at(progress: float, start: float, end: float) -> float:
-    """Half a cosine from `start` at progress 0 to `end` at 1; exact at both ends."""
-    return end - (end - start) * (math.cos(math.pi * progress) + 1.0) / 2.0
 
 
 @torch.no_grad()
@@ -70,7 +65,7 @@ class TeacherMethod(Method):
 
     def after_step(self, progress: float) -> None:
         """The teacher follows."""
-        momentum = momentum_at(progress, self.params.momentum, self.params.momentum_end)
+        momentum = anneal(progress, self.params.momentum, self.params.momentum_end)
         for name, part in self.teacher.items():
             follow(part, getattr(self, name), momentum)
 

@@ -10,13 +10,13 @@ every kind of image bears them. The backbone on disk is read and never written.
 from __future__ import annotations
 
 import copy
-import math
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from reprise.config.params import Seed, StrictModel
+from reprise.training.annealing import half_cosine
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.fitting import may_choose
@@ -142,7 +142,7 @@ class Finetune(Probe):
                 if len(own) < 2:  # one image has no statistics for batch normalisation
                     continue
                 for group in optimizer.param_groups:
-                    group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+                    group["lr"] = rate * half_cosine(step, steps)
                 x = _shifted(data.pixels(train.keys[own]), rng)
                 loss = nn.functional.cross_entropy(network(x), target[torch.from_numpy(own).to(data.device)])
                 optimizer.zero_grad()

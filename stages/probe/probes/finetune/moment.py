@@ -9,13 +9,13 @@ rate chosen on val. An architecture without local features (patch_kmeans) has no
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from reprise.config.params import Seed, StrictModel
+from reprise.training.annealing import half_cosine
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.fitting import may_choose
@@ -142,7 +142,7 @@ class Moment(Probe):
             for start in range(0, n, batch):
                 rows = order[start : start + batch]
                 for group in optimizer.param_groups:
-                    group["lr"] = rate * min((step + 1) / warmup, 0.5 * (1 + math.cos(math.pi * step / steps)))
+                    group["lr"] = rate * min((step + 1) / warmup, half_cosine(step, steps))
                 loss = nn.functional.cross_entropy(network(tokens(rows)), labels[torch.from_numpy(rows).to(device)])
                 optimizer.zero_grad()
                 loss.backward()

@@ -14,11 +14,12 @@ from reprise.objectives.centring import Centre
 from reprise.objectives.coding_rate import coding_rate
 from reprise.objectives.info_nce import in_batch_info_nce
 from reprise.objectives.sinkhorn import sinkhorn
+from reprise.training.annealing import anneal
 from reprise.training.optimizers import build_optimizer
 from reprise.training.params import TrainParams
 from stages.pretrain.parts.multi_crop import MultiCropParams, embed_crops, multi_crop_plan
 from stages.pretrain.parts.queue import Queue
-from stages.pretrain.parts.teacher import follow, frozen_copy, momentum_at
+from stages.pretrain.parts.teacher import follow, frozen_copy
 from stages.pretrain.views.batched import batched_view
 from stages.pretrain.views.per_image import PerImageViews
 from tests.stages.pretrain.conftest import TINY
@@ -26,12 +27,12 @@ from tests.stages.pretrain.methods.conftest import SETTINGS, TinyBackbone, build
 
 
 def test_the_momentum_schedule_is_exact_at_its_ends():
-    assert momentum_at(0.0, 0.996, 1.0) == 0.996
-    assert momentum_at(1.0, 0.996, 1.0) == 1.0
-    assert momentum_at(0.5, 0.9, 1.0) == pytest.approx(0.95)
+    assert anneal(0.0, 0.996, 1.0) == 0.996
+    assert anneal(1.0, 0.996, 1.0) == 1.0
+    assert anneal(0.5, 0.9, 1.0) == pytest.approx(0.95)
     for k in range(11):
-        assert momentum_at(k / 10, 0.9, 1.0) == pytest.approx(1 - (1 - 0.9) * (math.cos(math.pi * k / 10) + 1) / 2)
-    assert momentum_at(0.3, 0.99, 0.99) == 0.99
+        assert anneal(k / 10, 0.9, 1.0) == pytest.approx(1 - (1 - 0.9) * (math.cos(math.pi * k / 10) + 1) / 2)
+    assert anneal(0.3, 0.99, 0.99) == 0.99
 
 
 def test_a_teacher_follows_and_gets_no_gradient():

@@ -1,0 +1,113 @@
+"""The protocol of a learning-rate schedule: what share of the peak rate a step is taken at.
+
+A schedule is one file in reprise/training/schedules; its name is the file's. Parameter files choose it as a block,
+`schedule: {name: step, factor: 0.1}`, whose further keys are the parameters of that schedule. A warm-up comes before
+every schedule and is the same for all, so it stands here and not in their files.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError
+from pydantic_core import InitErrorDetails
+
+from reprise.config.errors import ParameterError
+from reprise.config.params import StrictModel, problems_of, wrong_value
+from reprise.config.registry import load_class, names
+from reprise.config.suggest import nearest
+
+DEFAULT = "cosine"
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class ScheduleParams(StrictModel):
+    """Base of every schedule's parameters.
+
+    name: of the schedule, which is a file of reprise/training/schedules.
+    """
+
+    name: str
+
+
+class Schedule:
+    """Base of all schedules.
+
+    Attributes:
+        Params: the typed parameter class, a subclass of ScheduleParams.
+    """
+
+    Params: ClassVar[type[ScheduleParams]] = ScheduleParams
+
+    def __init__(self, params: ScheduleParams) -> None:
+        self.params = params
+
+    def share(self, step: int, steps: int, warmup: int) -> float:
+        """Return the share of the peak rate, in [0, 1], at a step after the warm-up.
+
+        Args:
+            step: 0-based, at least `warmup`.
+            steps: of the whole training.
+            warmup: steps of the warm-up, less than `steps`.
+        """
+        raise NotImplementedError
+
+
+def load_schedule(params: ScheduleParams) -> Schedule:
+    """Build the schedule that `params` names.
+
+    Raises:
+        ParameterError: there is no such schedule.
+    """
+    return load_class("schedules", params.name, Schedule, "train.schedule.name")(params)
+
+
+def learning_rate_at(schedule: Schedule, step: int, steps: int, warmup: int, peak: float) -> float:
+    """Return the learning rate of a step: a linear warm-up from peak / warmup to peak, then the schedule.
+
+    Args:
+        step: 0-based.
+        steps: of the whole training.
+        warmup: steps of the warm-up, less than `steps`.
+        peak: the highest rate, already scaled with the batch.
+    """
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * schedule.share(step, steps, warmup)
+
+
+def typed_block(block: Any) -> Any:
+    """Turn a block of a parameter file into the parameters of the schedule that it names.
+
+    Every problem keeps the key that it belongs to, so that `reprise check` can name `train.schedule.factor`.
+    """
+    if block is None or isinstance(block, ScheduleParams):
+        return block
+    if not isinstance(block, dict) or not isinstance(block.get("name"), str):
+        raise wrong_value("must be a block with a name", f" Write {{name: {DEFAULT}}}, or another schedule's name.")
+    known = names("schedules")
+    if block["name"] not in known:
+        rule = f"must be one of {', '.join(known)}"
+        raise _refused([_detail("name", rule, block["name"], nearest(block["name"], known))])
+    try:
+        model = load_class("schedules", block["name"], Schedule, "name").Params
+    except ParameterError as error:  # a user's file that cannot be imported, or that holds no schedule
+        raise wrong_value(f"{error.what}: {error.found}", f" {error.fix}") from error
+    problems = problems_of(model, block, "")
+    if problems:
+        raise _refused([_detail(p.path, p.rule, p.found, p.hint) for p in problems])
+    return model.model_validate(block)
+
+
+def _detail(key: str, rule: str, found: Any, hint: str) -> InitErrorDetails:
+    return InitErrorDetails(type=wrong_value(rule, hint), loc=(key,), input=found)
+
+
+def _refused(details: list[InitErrorDetails]) -> ValidationError:
+    """Gather problems into one error; pydantic puts the name of the field before each key."""
+    return ValidationError.from_exception_data("schedule", details)
+
+
+# The type of a field that holds a schedule. None passes where the field's default is None.
+ScheduleBlock = Annotated[SerializeAsAny[ScheduleParams], BeforeValidator(typed_block)]
+OptionalScheduleBlock = Annotated[SerializeAsAny[ScheduleParams | None], BeforeValidator(typed_block)]

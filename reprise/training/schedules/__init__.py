@@ -1,0 +1,1 @@
+"""Learning-rate schedules, one a file, looked up by file name: `train.schedule.name`. Never the warm-up."""

@@ -1,0 +1,26 @@
+"""`cosine`: half a cosine from the peak rate to a share of it, which is reached at the end of the training.
+
+Source: Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", ICLR 2017, without restarts.
+SimCLR, BYOL, DINO and most self-supervised methods use it.
+"""
+
+from __future__ import annotations
+
+from reprise.training.annealing import half_cosine
+from reprise.training.schedule import Schedule, ScheduleParams, Share
+
+
+class Cosine(Schedule):
+    """Half a cosine after the warm-up."""
+
+    class Params(ScheduleParams):
+        """end: share of the peak rate that is left at the end."""
+
+        end: Share = 0.0
+
+    params: Params
+
+    def share(self, step: int, steps: int, warmup: int) -> float:
+        """Fall from 1 at the end of the warm-up to `end` at `steps`."""
+        left = half_cosine(step - warmup, max(1, steps - warmup))
+        return self.params.end + (1.0 - self.params.end) * left
