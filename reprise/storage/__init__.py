@@ -1,1 +1,1 @@
-"""Bytes and locks: atomic writes, tar members, safe walks, work folders, provenance. Never an artifact's format."""
+"""Bytes and locks: atomic writes, tar members, listings, work folders, provenance. Never an artifact's format."""

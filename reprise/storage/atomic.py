@@ -1,8 +1,8 @@
-"""Atomic writes: a reader sees the old artifact or the new one, never a half of either.
+"""Atomic writes: a reader sees the old artifact or the new one, never half of either.
 
-A file is written under a temporary name in its own folder, flushed to disk, and renamed. A folder is built
-beside its final place and renamed whole. After a kill only a `.partial-*` name can remain, which the next
-write of the same target removes.
+A file is written under a temporary name in its own folder, flushed to disk, and renamed. A folder is built beside its
+final place and renamed as a whole. After a kill only a `.partial-*` name can remain, and the next write of the same
+target removes it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _FIXES = {
     errno.EROFS: "The file system is read-only: mount it writable or work in another folder.",
     errno.EACCES: "Give yourself write permission on that folder (`ls -ld` shows its owner).",
     errno.EPERM: "Give yourself write permission on that folder (`ls -ld` shows its owner).",
-    errno.EEXIST: "A file stands where a folder is needed: move it away.",
-    errno.ENOTDIR: "A file stands where a folder is needed: move it away.",
+    errno.EEXIST: "There is a file where a folder is needed: move it away.",
+    errno.ENOTDIR: "There is a file where a folder is needed: move it away.",
 }
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # never the fault of the code that wrote
@@ -34,7 +34,11 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # never the fa
 
 @contextmanager
 def explained_storage(path: Path) -> Iterator[None]:
-    """Turn an OSError of writing (disk full, read-only, quota) into a StorageError that says what to do."""
+    """Turn an OSError of writing (disk full, read-only, quota) into a StorageError that says what to do.
+
+    Args:
+        path: what is being written, for the message.
+    """
     try:
         yield
     except OSError as error:
@@ -44,16 +48,22 @@ def explained_storage(path: Path) -> Iterator[None]:
 
 
 def storage_error(error: OSError, path: object) -> StorageError:
-    """What a failed write means; `error.errno` is one of those above."""
+    """Make the StorageError of a failed write.
+
+    Args:
+        error: its `errno` is a key of _FIXES; without one, the disk is taken to be full.
+        path: what was being written.
+    """
     fix = _FIXES[error.errno or errno.ENOSPC]
     return StorageError("writing failed", where=path, found=error.strerror or error, fix=fix)
 
 
 def _partial(path: Path) -> Path:
-    return path.with_name(f".partial-{path.name}")
+    return path.with_name(f".partial-{path.name}")  # beside the target: a rename is atomic on one file system only
 
 
 def _fsync_directory(path: Path) -> None:
+    """Flush the entries of a folder: without it a power cut may undo a rename that a reader has already seen."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -64,6 +74,10 @@ def _fsync_directory(path: Path) -> None:
 @contextmanager
 def atomic_file(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """Open `path` for writing under a temporary name; rename it on success, remove it on failure.
+
+    Args:
+        path: the file to write; folders above it are made.
+        mode: "wb", or "w" for UTF-8 text with \\n at the end of lines.
 
     Raises:
         StorageError: disk full, read-only or forbidden folder.
@@ -78,7 +92,7 @@ def atomic_file(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
             ) as file:
                 yield file
                 file.flush()
-                os.fsync(file.fileno())
+                os.fsync(file.fileno())  # before the rename: else the new name may outlive a crash without its content
             os.replace(partial, path)
             _fsync_directory(path.parent)
         except BaseException:
@@ -90,8 +104,10 @@ def atomic_file(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
 def atomic_directory(path: str | Path) -> Iterator[Path]:
     """Yield a temporary folder; on success it replaces `path` as a whole.
 
-    The temporary folder lies beside `path`, so the rename stays on one file system. What a killed writer
-    left under the temporary name is removed first.
+    A folder that a killed writer left under the temporary name is removed first.
+
+    Raises:
+        StorageError: disk full, read-only or forbidden folder.
     """
     path = Path(path)
     with explained_storage(path):
@@ -107,6 +123,8 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
                         os.fsync(file.fileno())
                 _fsync_directory(Path(folder))
             if path.exists():
+                # A rename cannot replace a folder that is not empty. A reader that comes in between finds nothing,
+                # which it takes for a missing artifact, and never a half of one.
                 shutil.rmtree(path)
             os.replace(partial, path)
             _fsync_directory(path.parent)
@@ -116,7 +134,11 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
 
 
 def dump_json(value: object) -> str:
-    """JSON with sorted keys and a final newline: same value, same bytes. NaN and infinity are refused."""
+    """Return JSON with sorted keys and a final newline, so that equal values give equal bytes.
+
+    Raises:
+        ValueError: NaN or infinity, which JSON does not have.
+    """
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 

@@ -1,10 +1,10 @@
-"""What lies in a folder that nobody vouches for: every entry once, by a stated rule.
+"""List and read a folder of untrusted files: every entry once, by a stated rule (docs/data-rules.md).
 
-No device is opened, nothing is waited for, and no link leads out of the root.
+No device is opened, no call blocks, and no link leads out of the root.
 
+DVC itself cannot track such a folder: it fails on broken links, loops and names that are not UTF-8, and it hangs on
+FIFOs. It tracks a digest over names and contents instead, and contents are read again only when size or times changed.
 Standard library only: `python -m stages.ingest.scan` runs before each `repro` and must cost next to nothing.
-A digest over names and contents stands for the folder in DVC (which fails on broken links, loops and names
-that are not UTF-8, and hangs on FIFOs); contents are read again only when size or times changed.
 """
 
 from __future__ import annotations
@@ -26,16 +26,18 @@ from reprise.storage.atomic import atomic_file
 LOCK_FILE = Path("source.lock.json")
 CACHE = Path(".reprise/listing")
 _BLOCK = 1 << 20
-_RACY_NS = 2_000_000_000  # a file younger than this may change again within one tick of its clock
+_RACY_NS = 2_000_000_000  # nanoseconds; FAT's times have a resolution of two seconds
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing found below a root.
+    """One entry of a folder, at any depth.
 
     Attributes:
         name: path relative to the root, raw bytes, parts joined by "/".
-        path: what to open (links resolved). reason: why it is refused, None for a regular file. detail: a sentence.
+        path: the file to open, with links resolved.
+        reason: why the entry is refused, a code of docs/data-rules.md; None for a regular file.
+        detail: the reason as a sentence.
     """
 
     name: bytes
@@ -44,21 +46,21 @@ class Entry:
     detail: str = ""
 
     @property
-    def shown(self) -> str:
-        """The name as text; bytes that are not UTF-8 as \\xNN."""
-        return shown(self.name)
+    def text(self) -> str:
+        """The name as text."""
+        return name_text(self.name)
 
 
-def shown(name: bytes) -> str:
-    """A raw name as valid UTF-8 text; other bytes as \\xNN."""
+def name_text(name: bytes) -> str:
+    """Return a raw name as valid UTF-8 text, with bytes that are not UTF-8 written as \\xNN."""
     return name.decode("utf-8", "backslashreplace")
 
 
-def walk(root: str | Path) -> list[Entry]:
-    """Every entry below `root` that is not a folder, sorted by name.
+def list_entries(root: str | Path) -> list[Entry]:
+    """List everything below `root` except folders, sorted by name.
 
-    Folders are entered in person, never through a link, so there are no loops; links to files inside the root
-    are followed. Unreadable and hidden folders count as one entry.
+    Folders are never entered through a link, so there are no loops; links to files inside the root are followed. An
+    unreadable or hidden folder counts as one entry.
 
     Raises:
         SourceError: the root is missing, is not a folder or cannot be read.
@@ -71,7 +73,7 @@ def walk(root: str | Path) -> list[Entry]:
     except OSError as error:
         raise root_error(root, error) from error
     entries: list[Entry] = []
-    pending = [b""]
+    pending = [b""]  # a stack instead of recursion: folders may be nested deeper than Python's stack
     while pending:
         folder = pending.pop()
         try:
@@ -97,13 +99,14 @@ def walk(root: str | Path) -> list[Entry]:
 
 
 def _entry(name: bytes, item: os.DirEntry[bytes], real_top: bytes) -> Entry:
+    """Decide what an entry is that is not a folder to enter; the first rule that applies gives the reason."""
     path = item.path
     if item.name.startswith(b"."):
         return Entry(name, path, "hidden", "names that start with a dot are left out")
     try:
         name.decode("utf-8")
     except UnicodeDecodeError:
-        return Entry(name, path, "name_not_utf8", "rename it: the manifest holds UTF-8 names only")
+        return Entry(name, path, "name_not_utf8", "rename it: the manifest holds only names in UTF-8")
     try:
         if item.is_symlink():
             path = os.path.realpath(path, strict=True)
@@ -120,14 +123,16 @@ def _entry(name: bytes, item: os.DirEntry[bytes], real_top: bytes) -> Entry:
             errno.ENOENT: ("broken_link", "the link's target is missing"),
             errno.ELOOP: ("link_loop", "the link leads back to itself"),
         }
-        reason, detail = reasons.get(error.errno or 0, ("unreadable", f"it cannot be looked at: {error.strerror}"))
+        reason, detail = reasons.get(
+            error.errno or 0, ("unreadable", f"its properties cannot be read: {error.strerror}")
+        )
         return Entry(name, item.path, reason, detail)
     if stat.S_ISDIR(mode):
         return Entry(
             name,
             path,
             "link_to_folder",
-            "links to folders are not entered: what is inside the root is found at its own place",
+            "links to folders are not followed: a folder inside the root is listed at its own place",
         )
     if not stat.S_ISREG(mode):
         return Entry(name, path, "not_a_file", "it is a device, a FIFO or a socket")
@@ -135,10 +140,10 @@ def _entry(name: bytes, item: os.DirEntry[bytes], real_top: bytes) -> Entry:
 
 
 def root_error(root: str | Path, error: OSError) -> SourceError:
-    """What to tell a user whose root cannot be read."""
+    """Make the error for a root that cannot be read."""
     if error.errno == errno.ENOENT:
         return SourceError(
-            "there is nothing at the root of the source",
+            "the root of the source is missing",
             where=root,
             found="no such folder or file",
             fix="Set source.root in params.yaml to the folder that holds your images.",
@@ -158,26 +163,28 @@ def root_error(root: str | Path, error: OSError) -> SourceError:
     )
 
 
-_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+# Between listing and opening, anybody may put a link or a FIFO in the file's place: without O_NOFOLLOW the link would
+# lead out of the root, and without O_NONBLOCK the open would wait for a writer of the FIFO.
+READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @contextmanager
-def opened(path: bytes | str | Path) -> Iterator[int]:
-    """Open a regular file for reading: never a device, never waiting; yields the descriptor.
+def open_regular(path: bytes | str | Path) -> Iterator[int]:
+    """Open a regular file for reading, never a device, without ever blocking; yield the descriptor.
 
-    A path that is a link (`walk` lets through those that stay inside the root) is resolved once.
+    A path that is a link (`list_entries` admits those that stay inside the root) is resolved once.
 
     Raises:
         ImageRefused: not_a_file, unreadable; or changed_while_reading when size or times differ at the end.
     """
-    where = shown(os.fsencode(path))
+    where = name_text(os.fsencode(path))
     try:
         try:
-            descriptor = os.open(path, _FLAGS)
+            descriptor = os.open(path, READ_FLAGS)
         except OSError as error:
-            if error.errno != errno.ELOOP:  # what O_NOFOLLOW says of a link
+            if error.errno != errno.ELOOP:  # O_NOFOLLOW's answer to a link
                 raise
-            descriptor = os.open(os.path.realpath(path, strict=True), _FLAGS)
+            descriptor = os.open(os.path.realpath(path, strict=True), READ_FLAGS)
     except OSError as error:
         raise ImageRefused(
             "unreadable", where=where, found=error.strerror, fix="Give yourself read permission on it."
@@ -205,17 +212,21 @@ def opened(path: bytes | str | Path) -> Iterator[int]:
 
 
 def read_regular(path: bytes | str | Path, limit: int) -> bytes:
-    """All bytes of a regular file of at most `limit` bytes.
+    """Return all bytes of a regular file.
+
+    Args:
+        path: the file.
+        limit: largest length in bytes.
 
     Raises:
-        ImageRefused: as `opened`, or too_many_bytes.
+        ImageRefused: as `open_regular`, or too_many_bytes.
     """
-    with opened(path) as descriptor:
+    with open_regular(path) as descriptor:
         size = os.fstat(descriptor).st_size
         if size > limit:
             raise ImageRefused(
                 "too_many_bytes",
-                where=shown(os.fsencode(path)),
+                where=name_text(os.fsencode(path)),
                 found=f"{size} bytes",
                 fix=f"The limit is {limit} bytes (eight a pixel of source.max_pixels).",
             )
@@ -225,7 +236,7 @@ def read_regular(path: bytes | str | Path, limit: int) -> bytes:
             if sum(map(len, pieces)) > limit:  # it grows while it is read
                 raise ImageRefused(
                     "changed_while_reading",
-                    where=shown(os.fsencode(path)),
+                    where=name_text(os.fsencode(path)),
                     found=f"more than {limit} bytes",
                     fix="Run again when nobody writes to it.",
                 )
@@ -233,13 +244,13 @@ def read_regular(path: bytes | str | Path, limit: int) -> bytes:
 
 
 def sha256_of(path: bytes | str | Path) -> tuple[str, int]:
-    """SHA-256 (hexadecimal) and length of a regular file's content.
+    """Return the SHA-256 (hexadecimal) and the length in bytes of a regular file.
 
     Raises:
-        ImageRefused: as `opened`.
+        ImageRefused: as `open_regular`.
     """
     digest, size = hashlib.sha256(), 0
-    with opened(path) as descriptor:
+    with open_regular(path) as descriptor:
         while piece := os.read(descriptor, _BLOCK):
             digest.update(piece)
             size += len(piece)
@@ -247,20 +258,31 @@ def sha256_of(path: bytes | str | Path) -> tuple[str, int]:
 
 
 def digest_of(contents: Iterable[tuple[bytes, str]]) -> str:
-    """One digest for a whole listing: (name, SHA-256 of the content or the reason why it was not read), any order."""
+    """Compute one digest for a whole listing.
+
+    Args:
+        contents: of each entry the raw name, and the SHA-256 of its content or the reason why it was not read; in any
+            order.
+    """
     total = hashlib.sha256()
     for name, content in sorted(contents):
+        # The length in front keeps a name that holds a line break from passing for two entries.
         total.update(len(name).to_bytes(8, "big") + name + content.encode("ascii") + b"\n")
     return total.hexdigest()
 
 
 def digest_folder(
-    root: str | Path, cache: Path = CACHE, seen: Callable[[], None] = lambda: None
+    root: str | Path, cache: Path = CACHE, on_entry: Callable[[], None] = lambda: None
 ) -> tuple[int, int, str]:
-    """Number of entries, bytes and digest of a folder, reading only what changed since the last time.
+    """Compute the digest of a folder, reading only files that changed since the last time.
 
     Args:
-        cache: folder of the stat-keyed cache. seen: called once an entry, for progress.
+        root: the folder.
+        cache: folder that keeps each file's SHA-256 with its size, times and inode.
+        on_entry: called once for each entry, for progress.
+
+    Returns:
+        number of entries, bytes of the files that were read, digest.
 
     Raises:
         SourceError: the root is missing or cannot be read.
@@ -268,8 +290,8 @@ def digest_folder(
     store = cache / f"{hashlib.sha256(os.path.realpath(os.fsencode(root))).hexdigest()[:24]}.json"
     known, kept = _load(store), {}
     contents, total, now = [], 0, time.time_ns()
-    for entry in walk(root):
-        seen()
+    for entry in list_entries(root):
+        on_entry()
         if entry.reason is not None:
             contents.append((entry.name, entry.reason))
             continue
@@ -281,6 +303,7 @@ def digest_folder(
                 sha256 = str(known[name][0])
             else:
                 sha256, _ = sha256_of(entry.path)
+            # A file as young as this may be written to again without a change of its times: it is read next time too.
             if now - max(status.st_mtime_ns, status.st_ctime_ns) > _RACY_NS:
                 kept[name] = [sha256, *facts]
             contents.append((entry.name, sha256))
@@ -296,6 +319,7 @@ def digest_folder(
 
 
 def _load(store: Path) -> dict[str, list[object]]:
+    """Read the cache; a damaged one is an empty one."""
     try:
         value = json.loads(store.read_text(encoding="utf-8"))
     except (OSError, ValueError):

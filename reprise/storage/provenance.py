@@ -1,6 +1,7 @@
-"""Provenance: what differs from run to run (time, machine, versions, speed), kept out of the cached outputs.
+"""Provenance: time, machine, versions and speed of a run.
 
-Written to `.reprise/provenance/`, never a DVC output: cached outputs are pure functions of their inputs.
+All of it differs from run to run, so it goes into `.reprise/provenance/` and never into a DVC output: cached outputs
+are pure functions of their inputs.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ def record(name: str, began: float, facts: dict[str, Any] | None = None) -> None
 
     Args:
         name: path below the folder, without suffix ("pretrain/simclr/0").
-        began: time.monotonic() at the start of the work; the clock on the wall may be set meanwhile.
-        facts: what else to keep, such as images a second.
+        began: time.monotonic() at the start of the work, since the wall clock may be set meanwhile.
+        facts: further entries, such as images a second.
     """
     seconds = time.monotonic() - began
     write_json(
@@ -49,7 +50,7 @@ def record(name: str, began: float, facts: dict[str, Any] | None = None) -> None
 
 
 def machine() -> str:
-    """Processor and system in words, without the host's name."""
+    """Describe processor and system, without the host's name."""
     model = platform.processor() or platform.machine()
     if sys.platform == "linux":
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
@@ -60,12 +61,12 @@ def machine() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that a run uses."""
+    """Return the versions of the packages that a run uses."""
     return _installed(_LIBRARIES + _TOOLS)
 
 
 def libraries() -> dict[str, str]:
-    """Versions of those that results depend on, and Python's."""
+    """Return the versions of the packages that results depend on, and Python's."""
     return {"python": platform.python_version()} | _installed(_LIBRARIES)
 
 
@@ -80,7 +81,7 @@ def _installed(packages: tuple[str, ...]) -> dict[str, str]:
 
 
 def revision() -> str:
-    """The git commit of the code, "+changes" if the tree differs from it, "unknown" outside git."""
+    """Return the git commit of the code, with "+changes" if the tree differs from it; "unknown" outside git."""
     try:
         commit = subprocess.run(
             ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10

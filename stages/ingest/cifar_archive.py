@@ -24,7 +24,7 @@ from reprise.config.errors import ImageRefused, SourceError
 from reprise.config.params import StrictModel, spelled
 from reprise.runtime.progress import Progress
 from reprise.storage.atomic import atomic_file
-from reprise.storage.listing import opened, sha256_of
+from reprise.storage.listing import open_regular, sha256_of
 from stages.ingest.source import Candidate, Extent, Source
 
 _BASE = "https://www.cs.toronto.edu/~kriz/"
@@ -115,7 +115,7 @@ class CifarArchive:
         path = self._fetched()
         found: dict[str, dict[bytes, Any]] = {}
         try:
-            with opened(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
+            with open_regular(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
                 self._verify(path, file)
                 with tarfile.open(fileobj=_Bounded(gzip.GzipFile(fileobj=file)), mode="r|") as archive:
                     for number, member in enumerate(archive):

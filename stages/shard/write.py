@@ -27,14 +27,13 @@ from reprise.media.lookup import modality
 from reprise.runtime.progress import Progress
 from reprise.storage import ustar
 from reprise.storage.atomic import atomic_file, explained_storage
-from reprise.storage.listing import opened
+from reprise.storage.listing import READ_FLAGS, open_regular
 from stages.shard.params import ShardParams
 
 Columns = dict[str, list[Any]]  # of the index, by name
 CODE = (Path(__file__).parent, *map(Path, reprise.media.__path__), Path(ustar.__file__))  # what the bytes depend on
 _ENTRIES = ".json"  # after the name of a tar: its rows of the index, until all tars are done
 _WRITE_BYTES = 1 << 18  # of a tar at once: a call for each member takes four times as long
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WORTH_PROCESSES = 64 << 20  # bytes to pack; below, starting processes takes longer than the work
 
 
@@ -200,7 +199,7 @@ def _stored(row: dict[str, Any], max_side: int) -> tuple[bytes, str, str, int, i
 def _source_bytes(row: dict[str, Any]) -> bytes:
     """The bytes that ingest saw: whatever lies there, their hash vouches for them. Else the reason is found out."""
     try:
-        descriptor = os.open(row["path"], _READ)
+        descriptor = os.open(row["path"], READ_FLAGS)
         try:
             data = _read(descriptor, row)
         finally:
@@ -210,7 +209,7 @@ def _source_bytes(row: dict[str, Any]) -> bytes:
     if _as_ingested(row, data):
         return data
     try:
-        with opened(row["path"]) as descriptor:  # also follows links inside the root
+        with open_regular(row["path"]) as descriptor:  # also follows links inside the root
             data = _read(descriptor, row)
     except ImageRefused as refusal:
         raise _changed(row, f"{refusal.what}: {refusal.found}") from refusal

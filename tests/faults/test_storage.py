@@ -214,9 +214,9 @@ def test_an_output_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_a_file_where_a_folder_is_needed(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
-    with pytest.raises(StorageError, match="A file stands where a folder is needed"):
+    with pytest.raises(StorageError, match="There is a file where a folder is needed"):
         write_json(tmp_path / "data/x.json", 1)
-    with pytest.raises(StorageError, match="A file stands where a folder is needed"), locked(tmp_path / "data/work"):
+    with pytest.raises(StorageError, match="There is a file where a folder is needed"), locked(tmp_path / "data/work"):
         pass
 
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 from reprise.config.errors import SourceError
 from reprise.config.params import StrictModel
 from reprise.runtime.progress import Progress
-from reprise.storage.listing import Entry, digest_folder, walk
+from reprise.storage.listing import Entry, digest_folder, list_entries
 from stages.ingest.source import SPLIT_NAMES, Candidate, Extent, Refused, Source
 
 _ARTIFACTS = "data/ingest"  # of the project in the current folder
@@ -53,19 +53,19 @@ class Folder(Source):
     def candidates(self) -> Iterator[Candidate | Refused]:
         """Every entry below the root, sorted by name."""
         self._is_apart()
-        entries = walk(self.root)
+        entries = list_entries(self.root)
         layout = self._layout(entries)
         for entry in entries:
             if entry.reason is not None:
-                yield Refused(str(self.root / entry.shown), entry.reason, entry.detail)
+                yield Refused(str(self.root / entry.text), entry.reason, entry.detail)
                 continue
-            *folders, _ = entry.shown.split("/")
+            *folders, _ = entry.text.split("/")
             split = None
             if layout == "splits":
                 split = SPLIT_NAMES.get(folders[0].casefold()) if folders else None
                 if split is None:
                     yield Refused(
-                        str(self.root / entry.shown),
+                        str(self.root / entry.text),
                         "outside_splits",
                         "it lies in none of the split folders (train, val, test)",
                     )
@@ -74,7 +74,7 @@ class Folder(Source):
             label = folders[0] if folders and layout != "flat" else None
             below = folders if layout == "flat" else folders[1:]
             group = "/".join([label or "", *below]) if self.options.group == "folder" and below else None
-            path = str(self.root / entry.shown)
+            path = str(self.root / entry.text)
             yield Candidate(path, path, split, label, group)
 
     def extent(self) -> Extent:
@@ -82,7 +82,7 @@ class Folder(Source):
         self._is_apart()
         began, bar, done = time.monotonic(), None, 0
 
-        def seen() -> None:
+        def count_entry() -> None:
             nonlocal bar, done
             done += 1
             if bar is None and time.monotonic() - began > _PATIENCE:
@@ -91,7 +91,7 @@ class Folder(Source):
                 bar.advance(1)
 
         try:
-            return Extent(*digest_folder(self.root, seen=seen))
+            return Extent(*digest_folder(self.root, on_entry=count_entry))
         finally:
             if bar is not None:
                 bar.__exit__()
@@ -111,7 +111,7 @@ class Folder(Source):
         """The layout asked for, or what the folders at the top say."""
         if self.options.layout != "auto":
             return str(self.options.layout)
-        top = sorted({entry.shown.split("/")[0] for entry in entries if entry.reason is None and "/" in entry.shown})
+        top = sorted({entry.text.split("/")[0] for entry in entries if entry.reason is None and "/" in entry.text})
         splits = [name for name in top if name.casefold() in SPLIT_NAMES]
         others = [name for name in top if name.casefold() not in SPLIT_NAMES]
         if splits and not others:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from reprise.artifacts.manifest import read_manifest, read_quarantine
 from reprise.config.errors import SourceError
-from reprise.storage.listing import walk
+from reprise.storage.listing import list_entries
 from stages.ingest.ingest import ingest
 from stages.ingest.params import SourceParams
 from stages.ingest.source import Candidate, Refused
@@ -159,13 +159,13 @@ def test_an_unlistable_folder_is_one_entry(tmp_path: Path, monkeypatch: pytest.M
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", denied)
-    assert [(e.shown, e.reason) for e in walk(tmp_path)] == [("a/1.png", None), ("b", "unreadable")]
+    assert [(e.text, e.reason) for e in list_entries(tmp_path)] == [("a/1.png", None), ("b", "unreadable")]
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda root: None, "there is nothing at the root"),
+        (lambda root: None, "the root of the source is missing"),
         (lambda root: root.mkdir(), "the source holds no images"),
         (lambda root: root.write_bytes(b"x"), "is not a folder"),
         (lambda root: place(root, ["one.png"]), "one image is not enough"),
@@ -314,7 +314,7 @@ def test_kept_and_quarantined_are_all_that_was_found(
 ) -> None:
     root = tmp_path_factory.mktemp("tree")
     made = plant(root, tree)
-    hidden = sum(1 for entry in walk(root) if entry.reason == "hidden")
+    hidden = sum(1 for entry in list_entries(root) if entry.reason == "hidden")
     found = outcome(root, tmp_path_factory.mktemp("out"), layout)
     if found is None:
         return

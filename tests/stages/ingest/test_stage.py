@@ -22,7 +22,7 @@ from reprise.config.errors import ImageRefused, ParameterError
 from reprise.config.params import read_yaml
 from reprise.media.image.decode import decode
 from reprise.media.image.image import Image
-from reprise.storage.listing import read_regular, walk
+from reprise.storage.listing import list_entries, read_regular
 from stages.ingest import examine as examining
 from stages.ingest.__main__ import main
 from stages.ingest.examine import Limits, examine, examine_all
@@ -193,7 +193,7 @@ def test_what_may_not_be_read_is_refused() -> None:
             os.seteuid(65534)
         try:
             assert examine("a.png", str(place), LIMITS).reason == "unreadable"
-            assert {e.shown: e.reason for e in walk(root)} == {"cat/a.png": None, "locked": "unreadable"}
+            assert {e.text: e.reason for e in list_entries(root)} == {"cat/a.png": None, "locked": "unreadable"}
         finally:
             if os.getuid() == 0:
                 os.seteuid(0)
