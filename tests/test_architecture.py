@@ -7,6 +7,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import pytest
 
 from pipeline.graph.graph import Stage, load_graph
 from reprise.config.params import StrictModel, read_yaml
+from reprise.storage.fingerprint import Fingerprint, fingerprint
+from stages.check.code import modules_by_file
 from stages.check.parameters import known_sections
-from tests.code_reach import imports, reach
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = (  # lowest first: a floor imports itself and those before it
@@ -53,6 +55,30 @@ def sources(*folders: str) -> list[Path]:
     return found
 
 
+@cache
+def imports(path: Path) -> list[tuple[str, int]]:
+    """Modules that a file names in its imports, `from a import b` as both `a` and `a.b`, with line numbers."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for statement in node.body
+        for inner in ast.walk(statement)
+    }
+    found = []
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node.lineno) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import; name the module in full"
+            module = node.module or ""
+            found += [(module, node.lineno), *((f"{module}.{alias.name}", node.lineno) for alias in node.names)]
+    return found
+
+
 def named(path: Path) -> Iterator[tuple[str, str]]:
     """(module, where) of every import of a file."""
     for module, line in imports(path):
@@ -82,6 +108,12 @@ def crossing(package: str, folder: str, allowed: set[str]) -> list[str]:
     )
 
 
+def heavy_files(modules: list[str], heavy: set[str]) -> list[str]:
+    """Files in the import closure of `modules` that import one of these packages."""
+    closure = fingerprint(modules, dict.fromkeys(("pipeline", "reprise", "stages"), ROOT))
+    return [file for file in closure if any(top(module) in heavy for module, _ in imports(ROOT / file))]
+
+
 def test_every_folder_has_its_place_in_the_house() -> None:
     for package, parts in (("reprise", FLOORS), ("pipeline", ROOMS)):
         folders = {p.name for p in (ROOT / package).iterdir() if p.is_dir() and p.name != "__pycache__"}
@@ -102,9 +134,8 @@ def test_pipeline_never_imports_torch_or_a_stage() -> None:
         return top(module) in {"torch", "dvc", "timm", "stages"} or maths or measures
 
     assert broken(("pipeline",), forbidden) == []
-    reached = {str(path) for path in reach(ROOT, [path.relative_to(ROOT) for path in sources("pipeline")])}
-    heavy = [path for path in reached if any(top(module) == "torch" for module, _ in imports(ROOT / path))]
-    assert heavy == []
+    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in sources("pipeline")]
+    assert heavy_files([m.removesuffix(".__init__") for m in modules], {"torch"}) == []
 
 
 def test_prefect_stays_in_the_flows() -> None:
@@ -158,8 +189,7 @@ def test_the_lower_floors_and_statistics_live_without_torch() -> None:
     heavy = {"torch", "timm", "torchvision", "torchmetrics"}
     light = ("reprise/config", "reprise/storage", "reprise/artifacts", "reprise/media")
     assert broken(light, lambda module: top(module) in heavy) == []
-    reached = reach(ROOT, [Path("reprise/measures/statistics.py")])
-    assert [str(path) for path in reached if any(top(module) in heavy for module, _ in imports(ROOT / path))] == []
+    assert heavy_files(["reprise.measures.statistics"], heavy) == []
 
 
 def test_networks_know_no_files_and_no_optimisers() -> None:
@@ -290,86 +320,13 @@ def test_every_key_of_the_parameter_file_has_a_comment_above_or_beside_its_block
         )
 
 
-# ---- promise 6: declared dependencies cover the code -----------------------------------------------------
+# ---- declared parameters cover what the code reads -------------------------------------------------------
 
 
-def plug_ins(stage: Stage, raw: dict[str, Any]) -> list[Path]:
-    """Files that a stage looks up by name, from the tables of params.yaml."""
-
-    def row(table: str) -> dict[str, Any]:
-        return next(row for row in raw[table] if row["name"] == stage.words[0])
-
-    if stage.group == "ingest":
-        return [Path(f"stages/ingest/sources/{raw['source']['name']}.py")]
-    if stage.group == "features":
-        return [Path(f"stages/mine/extractors/{row('features')['extractor']}.py")]
-    if stage.group == "mine":
-        return [Path(f"stages/mine/miners/{row('mines')['miner']}.py")]
-    if stage.group == "pretrain":
-        return [Path(f"stages/pretrain/methods/{row('runs')['method']}.py")]
-    if stage.group in ("probe", "probe_images"):
-        return sorted(p.relative_to(ROOT) for p in (ROOT / f"stages/probe/probes/{stage.words[2]}").glob("*.py"))
-    if stage.group == "between":
-        return sorted(p.relative_to(ROOT) for p in (ROOT / "stages/probe/probes/between").glob("*.py"))
-    return []
-
-
-def entry(stage: Stage) -> Path:
-    match = re.match(r"python -m (stages(?:\.\w+)+)", stage.cmd)
-    assert match, stage.cmd
-    path = Path(*match[1].split("."))
-    return path / "__main__.py" if (ROOT / path).is_dir() else path.with_suffix(".py")
-
-
-def code_of(stage: Stage, raw: dict[str, Any]) -> set[str]:
-    """Project files that the stage's process runs or reads as its own: imports, plug-ins, templates and suites.
-
-    What any plug-in of the folder imports counts, so that choosing another one in params.yaml needs no new deps.
-    """
-    chosen = plug_ins(stage, raw)
-    possible = [p.relative_to(ROOT) for plug_in in chosen[:1] for p in sorted((ROOT / plug_in).parent.glob("*.py"))]
-    files = {str(path) for path in reach(ROOT, [entry(stage), *chosen, *possible])}
-    files -= {str(path) for path in possible if path not in chosen}  # its own file is declared by name when chosen
-    room = ROOT / "stages" / entry(stage).parts[1]
-    files |= {
-        str(p.relative_to(ROOT)) for p in room.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc", ".md")
-    }
-    return {file for file in files if not (Path(file).name == "__init__.py" and len(Path(file).parts) <= 3)}
-
-
-def declared_code(stage: Stage) -> list[str]:
-    return [dep for dep in stage.deps if dep in ("stages", "reprise") or dep.startswith(("stages/", "reprise/"))]
-
-
-def covers(dep: str, file: str) -> bool:
-    return file == dep or file.startswith(f"{dep}/")
-
-
-def test_declared_dependencies_cover_the_code_that_runs() -> None:
-    """Without this, a change of code leaves old results standing (promise 6)."""
-    raw = read_yaml(ROOT / "params.yaml")
-    missing: dict[str, list[str]] = {}
-    for stage in load_graph(ROOT).stages:
-        uncovered = {file for file in code_of(stage, raw) if not any(covers(dep, file) for dep in declared_code(stage))}
-        if stage.group != "check" and uncovered:
-            missing.setdefault(stage.group, sorted(uncovered))
-    assert missing == {}, "add to the deps of these stages in dvc.yaml"
-
-
-def test_declared_code_is_code_that_runs() -> None:
-    """Without this, a change of code reruns what does not use it (promise 2)."""
-    raw = read_yaml(ROOT / "params.yaml")
-    used: dict[str, set[str]] = {}
-    for stage in load_graph(ROOT).stages:
-        code = code_of(stage, raw)
-        for dep in declared_code(stage):
-            used.setdefault(stage.group, set()).update([dep] if any(covers(dep, file) for file in code) else [])
-    idle = {
-        stage.group: sorted(set(declared_code(stage)) - used[stage.group])
-        for stage in load_graph(ROOT).stages
-        if set(declared_code(stage)) - used[stage.group]
-    }
-    assert idle == {}, "remove from the deps of these stages in dvc.yaml"
+def code_of(stage: Stage) -> Fingerprint:
+    """Project files that the stage's process can run or reads as its own."""
+    name = next(dep for dep in stage.deps if dep.startswith("data/code/")).removeprefix("data/code/")
+    return fingerprint(dict(modules_by_file(read_yaml(ROOT / "params.yaml")))[name.removesuffix(".json")])
 
 
 def test_declared_parameters_exist_and_cover_the_sections_read() -> None:
@@ -383,10 +340,9 @@ def test_declared_parameters_exist_and_cover_the_sections_read() -> None:
                 assert part in value, f"{stage.name}: params.yaml has no {key}"
                 value = value[part]
     for stage in graph.stages:
-        if stage.group == "check":
+        if stage.fingerprints:
             continue  # it depends on the whole file
-        room = f"stages/{entry(stage).parts[1]}/"
-        own = [ROOT / file for file in code_of(stage, raw) if file.startswith(room) and file.endswith(".py")]
+        own = [ROOT / file for file in code_of(stage) if file.startswith("stages/") and file.endswith(".py")]
         read = {name for path in own for name in sections_read(path, raw)}
         declared = {key.split(".")[0] for key in stage.params}
         assert read <= declared, f"{stage.group} reads {sorted(read - declared)} of params.yaml without declaring it"

@@ -99,10 +99,11 @@ def prune(wait: Wait = False) -> None:
 def runs() -> None:
     """List the stages with their names and states."""
     at_root()
+    dvc.check()
     graph = load_graph()
     _table(
         ["stage", "dvc's name", "state"],
-        [[title, name, state] for name, title, state in stage_states(graph, dvc.status())],
+        [[title, name, state] for name, title, state in stage_states(graph, dvc.status(graph=graph))],
     )
 
 

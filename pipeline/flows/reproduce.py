@@ -23,6 +23,7 @@ from pipeline.flows import artifacts
 from pipeline.flows.server import report_address
 from pipeline.flows.tasks import Tasks
 from pipeline.graph import dvc, remote
+from pipeline.graph.code import changed_code
 from pipeline.graph.graph import Graph, Stage
 from pipeline.graph.lock_file import LOCK_FILE, read_lock
 from pipeline.graph.plan import Need, Walk, bytes_out, needed, reasons
@@ -57,7 +58,7 @@ class GraphRun:
         source = _digest(self.tasks.root / "source.lock.json")
         if only_if_source_changed and source == _note(self.tasks.root / SOURCE):
             return Completed(name="Unchanged", message="the source is what the last completed run saw")
-        changed = dvc.status(self.tasks.root)
+        changed = dvc.status(self.tasks.root, graph)
         if changed:
             self.store = remote.configured(self.tasks.root)
         if self.store:  # if it cannot be had, it is computed
@@ -98,7 +99,8 @@ class GraphRun:
     def _walk(self, graph: Graph, targets: Sequence[str], changed: Mapping[str, Any]) -> Walk:
         stages = needed(graph, graph.find(targets))
         self.lock = read_lock(self.tasks.root)
-        told = explain(graph, changed, self.lock, read_yaml(self.tasks.root / "params.yaml"))
+        code = changed_code(graph, self.tasks.root)
+        told = explain(graph, changed, self.lock, read_yaml(self.tasks.root / "params.yaml"), code=code)
         walk = Walk(graph, changed, reasons(told))
         for stage in stages:
             above = [self.states[up.name] for up in stages if up.name in graph.upstream(stage.name)]

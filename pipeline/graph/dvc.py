@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import sys
@@ -13,18 +12,20 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.graph.code import changed_code
 from pipeline.graph.graph import Graph, load_graph
 from pipeline.graph.lock_file import LOCK_FILE, fit_lock, read_lock
 from pipeline.graph.prune import Pruned, prune
 from pipeline.graph.why import Explanation, explain
-from pipeline.graph.workspace import STATE, Say, dvc_at_rest, exclusive, mend
+from pipeline.graph.workspace import Say, dvc_at_rest, exclusive, mend
 from pipeline.processes.processes import CommandFailed, capture, run
+from reprise.artifacts.layout import CHECKED
 from reprise.config.errors import GraphError, WorkspaceBusyError
 from reprise.config.params import read_yaml
-from reprise.storage.atomic import atomic_file, write_json
+from reprise.storage.atomic import atomic_file
+from reprise.storage.fingerprint import digest_of_project
 
 _DVC = (sys.executable, "-m", "dvc")
-_CHECKED = STATE / "checked.json"
 # What DVC says after each stage to a person at a terminal; in a log of thirty stages it hides what they say.
 _ADVICE = re.compile(
     r"^\s*$|^To (track the changes with git|enable auto staging), run:$|^\tgit add |^\tdvc config core\.autostage"
@@ -147,16 +148,15 @@ def outcome(name: str, lines: Sequence[str]) -> Outcome:
 
 
 def check(root: Path = Path(), *, on_line: Callable[[str], None] | None = None, again: bool = False) -> None:
-    """Check all parameters in a process of its own; skipped when neither they nor the stages' code changed.
+    """Check all parameters in a process of its own; skipped when neither they nor the code changed.
+
+    The process remembers what it checked, and keeps the fingerprints of the present code for `why`.
 
     Raises:
         CommandFailed: something is wrong; the process has said what.
     """
-    digest = _digest_of_checked(root)
-    if not again and _remembered(root / _CHECKED) == digest:
-        return
-    _stage_module("stages.check", ["--no-output"], root, on_line)
-    write_json(root / _CHECKED, {"digest": digest})
+    if again or _remembered(root / CHECKED) != digest_of_project(root):
+        _stage_module("stages.check", ["--no-output"], root, on_line)
 
 
 def scan(root: Path = Path(), *, on_line: Callable[[str], None] | None = None) -> None:
@@ -168,14 +168,19 @@ def scan(root: Path = Path(), *, on_line: Callable[[str], None] | None = None) -
     _stage_module("stages.ingest.scan", [], root, on_line)
 
 
-def status(root: Path = Path()) -> dict[str, Any]:
-    """What DVC finds changed, by stage.
+def status(root: Path = Path(), graph: Graph | None = None) -> dict[str, Any]:
+    """Ask DVC what changed, by stage, and add the stages whose code changed.
+
+    DVC itself learns of changed code only when the stage that writes the fingerprints has run again.
+
+    Args:
+        graph: the present graph; without it, only what DVC says. `check` must have run.
 
     Raises:
         GraphError: DVC cannot tell.
     """
     try:
-        return json.loads(capture([*_DVC, "--wait-for-lock", "status", "--json"], cwd=root))
+        changed = json.loads(capture([*_DVC, "--wait-for-lock", "status", "--json"], cwd=root))
     except (CommandFailed, ValueError) as error:
         found = " ".join(error.lines) if isinstance(error, CommandFailed) else str(error)
         raise GraphError(
@@ -184,6 +189,11 @@ def status(root: Path = Path()) -> dict[str, Any]:
             found=found,
             fix="Run `reprise repro`, or `dvc doctor`.",
         ) from error
+    for stage, files in (changed_code(graph, root) if graph else {}).items():
+        listed = changed.setdefault(stage, [])
+        if not any(isinstance(item, dict) and files.keys() & item.get("changed deps", {}).keys() for item in listed):
+            listed.append({"changed deps": dict.fromkeys(files, "modified")})
+    return changed
 
 
 def why(targets: Sequence[str] = (), *, root: Path = Path()) -> Explanation:
@@ -196,7 +206,9 @@ def why(targets: Sequence[str] = (), *, root: Path = Path()) -> Explanation:
     graph = load_graph(root)
     names = graph.find(targets)
     with fitted_lock(graph, root):
-        return explain(graph, status(root), read_lock(root), read_yaml(root / "params.yaml"), names)
+        changed = status(root, graph)
+        code = changed_code(graph, root)
+        return explain(graph, changed, read_lock(root), read_yaml(root / "params.yaml"), names, code)
 
 
 @contextmanager
@@ -309,15 +321,6 @@ def _stage_module(module: str, arguments: list[str], root: Path, on_line: Callab
     code = run(command, cwd=root, on_line=keep if on_line else None)
     if code:
         raise CommandFailed(command, code, last_words(lines))
-
-
-def _digest_of_checked(root: Path) -> str:
-    """Of params.yaml and the code that could judge it otherwise, file by file."""
-    total = hashlib.sha256()
-    for path in sorted([root / "params.yaml", *(root / "stages").rglob("*.py"), *(root / "reprise").rglob("*.py")]):
-        total.update(f"{path.relative_to(root)}\0".encode())
-        total.update(hashlib.sha256(path.read_bytes()).digest() if path.is_file() else b"missing")
-    return total.hexdigest()
 
 
 def _remembered(path: Path) -> str | None:

@@ -34,7 +34,8 @@ class Stage:
         title: what a person calls it ("pretrain simclr seed 0").
         words: the values that tell it apart inside its group ("simclr", "0").
         params: keys of params.yaml it depends on ("methods.simclr").
-        constant: its outputs are always the same (`meta: {constant: true}`), so nothing follows from a rerun.
+        fingerprints: it writes the fingerprints of the code (`meta: {fingerprints: true}`). It runs after every edit;
+            what follows is known beforehand: the stages whose fingerprint differs (`pipeline.graph.code`).
     """
 
     name: str
@@ -46,7 +47,7 @@ class Stage:
     deps: tuple[str, ...]
     params: tuple[str, ...]
     outs: tuple[str, ...]
-    constant: bool = False
+    fingerprints: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Graph:
     def downstream(self, names: Iterable[str]) -> list[str]:
         """Names of everything that follows from `names`, directly or not, in graph order, without `names`."""
         start = set(names)
-        reached = {name for name in start if name in self.by_name and not self.by_name[name].constant}
+        reached = {name for name in start if name in self.by_name and not self.by_name[name].fingerprints}
         for stage in self.stages:
             if self._upstream[stage.name] & reached:
                 reached.add(stage.name)
@@ -193,7 +194,7 @@ def _stage(group: str, name: str, item: dict[str, Any], definition: Any, context
         desc=str(definition.get("desc", "")),
         cmd=_text(definition["cmd"], context, where),
         deps=tuple(_text(dep, context, where) for dep in definition.get("deps", [])),
-        constant=bool((definition.get("meta") or {}).get("constant", False)),
+        fingerprints=bool((definition.get("meta") or {}).get("fingerprints", False)),
         params=tuple(_text(key, context, where) for key in definition.get("params", [])),
         outs=tuple(_text(next(iter(out)) if isinstance(out, dict) else out, context, where) for out in outs),
     )

@@ -47,6 +47,7 @@ def explain(
     lock: Mapping[str, Any],
     params: Mapping[str, Any],
     targets: Sequence[str] = (),
+    code: Mapping[str, Mapping[str, Sequence[str]]] | None = None,
 ) -> Explanation:
     """Put `dvc status --json` into words.
 
@@ -55,6 +56,7 @@ def explain(
         lock: entries of dvc.lock, for the values that parameters had.
         params: params.yaml as it is.
         targets: DVC names; only these and what they need are told. Empty: everything.
+        code: stage -> path of a fingerprint -> what differs in it (`pipeline.graph.code`).
     """
     wanted = set(graph.needed_for(targets) if targets else graph.by_name)
     now: list[Reason] = []
@@ -62,10 +64,12 @@ def explain(
     for stage in graph.stages:
         if stage.name not in wanted or stage.name not in status:
             continue
-        own, from_above = _changes(stage, status[stage.name], lock.get(stage.name), params, graph, set(status))
+        if stage.fingerprints and stage.name in lock:
+            continue  # it takes part in every edit, and changes no result itself
+        files = (code or {}).get(stage.name, {})
+        own, from_above = _changes(stage, status[stage.name], lock.get(stage.name), params, graph, set(status), files)
         if own:
-            title = f"{stage.title} (its output stays the same)" if stage.constant else stage.title
-            now.append(Reason(stage.name, title, tuple(own)))
+            now.append(Reason(stage.name, stage.title, tuple(own)))
         else:
             follows[stage.name] = from_above
     told = {reason.stage for reason in now}
@@ -81,7 +85,13 @@ def explain(
 
 
 def _changes(
-    stage: Stage, found: Sequence[Any], entry: Any, params: Mapping[str, Any], graph: Graph, changed: set[str]
+    stage: Stage,
+    found: Sequence[Any],
+    entry: Any,
+    params: Mapping[str, Any],
+    graph: Graph,
+    changed: set[str],
+    code: Mapping[str, Sequence[str]],
 ) -> tuple[list[str], list[str]]:
     """Changes of the stage itself, and those which a changed stage above it accounts for."""
     if entry is None:
@@ -97,6 +107,9 @@ def _changes(
             for path, how in item.get("changed deps", {}).items():
                 if isinstance(how, dict):
                     own += _parameter_changes(how, entry.get("params", {}).get(path, {}), params)
+                    continue
+                if path in code:
+                    own.append(f"code: {_few(code[path])}")
                     continue
                 makers = [u for u in graph.upstream(stage.name) & changed if _writes(graph.by_name[u], path)]
                 (above if makers else own).append(f"{path} {_word(how)}")

@@ -13,19 +13,19 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from reprise.config.errors import CheckpointError, WorkspaceBusyError, printable
 from reprise.storage.atomic import dump_json, explained_storage, write_json
+from reprise.storage.fingerprint import changed_definitions, fingerprint
 from reprise.storage.provenance import libraries
 
 ROOT = Path(".reprise/work")
 INPUTS = "inputs.json"
 LOCK = ".lock"
-FLOORS = Path(__file__).parents[1]
 KEPT_OTHERS = 2  # pieces of unfinished work on other inputs: whoever changes a parameter back finds them again
 PATIENCE_SECONDS = 12.0  # more than a stage takes to end after its parent: reprise/runtime/watchdog.py
 _HOLDER_BYTES = 300
@@ -126,15 +126,17 @@ def _take(descriptor: int, folder: Path) -> None:
 
 
 @contextmanager
-def work_folder(name: str, inputs: dict[str, Any], restart: bool = False, root: Path = ROOT) -> Iterator[Path]:
+def work_folder(
+    name: str, inputs: dict[str, Any], code: Sequence[str], restart: bool = False, root: Path = ROOT
+) -> Iterator[Path]:
     """The folder for work on these inputs; removed after success, kept after any failure.
 
     Work of the same name on other inputs is not used, and what differs is said; it goes when this is done.
 
     Args:
         name: "pretrain/simclr/0".
-        inputs: JSON-serialisable; everything that the result depends on, besides the code that all stages rest on
-            and the versions of libraries, which are added here.
+        inputs: JSON-serialisable; everything that the result depends on besides code and versions of libraries.
+        code: dotted names of the modules that do the work; their fingerprint is part of the inputs.
         restart: discard what is there, on whatever inputs.
 
     Raises:
@@ -142,7 +144,7 @@ def work_folder(name: str, inputs: dict[str, Any], restart: bool = False, root: 
         CheckpointError: the folder's inputs.json is not what its name says.
     """
     base = root / name
-    inputs = inputs | foundations()
+    inputs = keyed_by_code(inputs, code)
     with locked(base):
         if restart:
             for unfinished in [p for p in base.iterdir() if p.is_dir()]:
@@ -158,9 +160,9 @@ def work_folder(name: str, inputs: dict[str, Any], restart: bool = False, root: 
         shutil.rmtree(base)
 
 
-def foundations() -> dict[str, Any]:
-    """What every result depends on: the code below the stages, Python, and the libraries."""
-    return {"floors": file_digest(*sorted(FLOORS.rglob("*.py"))), "libraries": libraries()}
+def keyed_by_code(inputs: dict[str, Any], code: Sequence[str]) -> dict[str, Any]:
+    """Add to the inputs of a piece of work the fingerprint of the modules that do it, and the versions of libraries."""
+    return inputs | {"code": fingerprint(code), "libraries": libraries()}
 
 
 def _pass_over_others(base: Path, folder: Path, inputs: dict[str, Any]) -> None:
@@ -189,7 +191,9 @@ def check_inputs(folder: Path, inputs: dict[str, Any]) -> None:
             found=error,
             fix="Run again with --restart to discard it.",
         ) from error
-    changed = difference(old, json.loads(dump_json(inputs)))
+    new = json.loads(dump_json(inputs))
+    code = changed_definitions(old.pop("code", {}), new.pop("code", {}))
+    changed = difference(old, new) + [f"code: {line}" for line in code]
     if changed:
         raise CheckpointError(
             "a checkpoint belongs to other inputs",

@@ -1,34 +1,53 @@
-"""`python -m stages.check`: params.yaml -> data/check/parameters.json, or every problem at once.
+"""`python -m stages.check`: every problem in params.yaml at once, or the fingerprints of all stages' code in data/code.
 
-The output is constant, so that a changed parameter makes this stage run and nothing else because of it.
+It depends on all of params.yaml and all code, so DVC runs it after every edit; what it writes decides which of the
+other stages run.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import shutil
 from pathlib import Path
 
+from reprise.artifacts.layout import CHECKED, CODE, PRESENT_CODE
 from reprise.config.params import parameter_error, read_yaml
 from reprise.runtime.entry import run_stage
-from reprise.storage.atomic import write_json
-
-OUTPUT = Path("data/check/parameters.json")
+from reprise.storage.atomic import atomic_directory, write_json
+from reprise.storage.fingerprint import digest_of_project
 
 
 def main(argv: list[str]) -> None:
-    """Command line: `--no-output` only looks."""
+    """Parse the command line, check unless the same was checked before, write."""
     parser = argparse.ArgumentParser(prog="python -m stages.check", description="Check every parameter in params.yaml.")
-    parser.add_argument("--no-output", action="store_true", help="write nothing")
+    parser.add_argument("--no-output", action="store_true", help="check, and leave data/ as it is")
     options = parser.parse_args(argv)
-    raw = read_yaml()
+    digest = digest_of_project(Path())
+    if not PRESENT_CODE.is_dir() or _checked_before() != digest:
+        raw = read_yaml()
 
-    from stages.check.parameters import problems
+        from stages.check.code import write_fingerprints
+        from stages.check.parameters import problems
 
-    found = problems(raw)
-    if found:
-        raise parameter_error(found)
+        found = problems(raw)
+        if found:
+            raise parameter_error(found)
+        CHECKED.unlink(missing_ok=True)  # until the fingerprints fit again
+        with atomic_directory(PRESENT_CODE) as folder:
+            write_fingerprints(raw, folder)
+        write_json(CHECKED, {"digest": digest})
     if not options.no_output:
-        write_json(OUTPUT, {"parameters": "valid"})
+        with atomic_directory(CODE) as folder:
+            shutil.copytree(PRESENT_CODE, folder, dirs_exist_ok=True)
+
+
+def _checked_before() -> str | None:
+    """The digest of what was found valid last, or None."""
+    try:
+        return json.loads(CHECKED.read_text(encoding="utf-8"))["digest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 if __name__ == "__main__":

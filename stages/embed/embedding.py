@@ -45,12 +45,11 @@ def embed(run: str, seed: int, params: EmbedParams, out: Path, restart: bool = F
         "shards": shards.fingerprint,
         "embed": params.model_dump(),
         "chunk": CHUNK,
-        "code": file_digest(Path(__file__).parent),
         "device": compute.device,
         "threads": compute.threads,
         "torch": torch.__version__,
     }
-    with work_folder(f"embed/{run}/{seed}", inputs, restart) as work:
+    with work_folder(f"embed/{run}/{seed}", inputs, [__name__], restart) as work:
         taps = embed_chunks(network, shards, config, params.batch_size, compute, f"embed {run} seed {seed}", work)
         with atomic_directory(out) as target:
             write_embeddings(target / FILE, shards.keys, shards.splits, taps)

@@ -46,15 +46,16 @@ def extract(
     from reprise.storage.atomic import atomic_directory, write_json
     from reprise.storage.provenance import record
     from reprise.storage.result_store import ResultStore
-    from reprise.storage.work_folder import foundations, inputs_key, work_folder
+    from reprise.storage.work_folder import inputs_key, keyed_by_code, work_folder
 
     began, name = time.monotonic(), f"features/{out.parent.name}/{seed}"
     compute = resolve_compute("auto", "auto")
     shards, one = Shards.open(), kind(params, seed, compute)
     inputs = _inputs(one, extractor, image, shards)
-    key = inputs_key({k: v for k, v in inputs.items() if k != "seed"} | foundations())
+    code = ["stages.mine.features", kind.__module__]
+    key = inputs_key(keyed_by_code({k: v for k, v in inputs.items() if k != "seed"}, code))
     store, facts = ResultStore(STORE, KEPT), {}
-    with work_folder(name, inputs, restart) as work:
+    with work_folder(name, inputs, code, restart) as work:
         with atomic_directory(out) as folder:
             if one.seeded or restart or not store.take(key, folder):
                 count = _write_features(one, image, shards, folder / FILE, work)
@@ -76,10 +77,8 @@ def _inputs(one: Extractor, extractor: str, image: ImageParams, shards: Shards) 
     """What the features depend on: the key of unfinished work and, without the seed, of features kept for all seeds."""
     import torch
 
-    from reprise.config.registry import location
     from reprise.storage.work_folder import file_digest
 
-    here = Path(__file__).parent
     return {
         "extractor": extractor,
         "params": one.params.model_dump(),
@@ -87,7 +86,6 @@ def _inputs(one: Extractor, extractor: str, image: ImageParams, shards: Shards) 
         "image": image.model_dump(),
         "shards": shards.fingerprint,
         "files": file_digest(*(path for path in one.files() if path.exists())),  # `features` names what is missing
-        "code": file_digest(location("extractors", extractor), here / "extractor.py", Path(__file__)),
         "device": one.compute.device,
         "precision": one.compute.precision,
         "threads": one.compute.threads,

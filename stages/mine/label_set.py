@@ -20,7 +20,6 @@ from reprise.artifacts.pairs import write_pairs
 from reprise.artifacts.shards import Shards
 from reprise.clustering.centres import renumbered
 from reprise.config.params import MineRow, StrictModel
-from reprise.config.registry import location
 from reprise.measures.cluster_quality import accuracy_by_class, agreement, silhouette, sizes_summary
 from reprise.runtime.entry import threads
 from reprise.storage.atomic import atomic_directory, write_json
@@ -64,12 +63,11 @@ def mine(
         "features": file_digest(source) if source.exists() else None,
         "manifest": file_digest(MANIFEST) if MANIFEST.exists() else None,
         "round": [number, file_digest(earlier) if before and earlier.exists() else None],
-        "code": [file_digest(location("miners", row.miner))],
         "threads": threads(),
         "numpy": np.__version__,
         "torch": version("torch"),
     }
-    with work_folder(f"mine/{row.name}/{seed}", inputs, restart) as work:
+    with work_folder(f"mine/{row.name}/{seed}", inputs, [__name__, kind.__module__], restart) as work:
         if kind.streams:
             keys, features = stream_features(source, "train", work)
         else:

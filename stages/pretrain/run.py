@@ -19,7 +19,7 @@ from reprise.artifacts.label_sets import FILE, clusters_for, confidences_for, re
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import TrainingError
 from reprise.config.params import ImageParams, RunRow
-from reprise.config.registry import load_class, location
+from reprise.config.registry import load_class
 from reprise.networks.backbones import build_backbone
 from reprise.networks.state import arrays_of
 from reprise.reading.decoded import Decoded, open_decoded
@@ -40,7 +40,6 @@ from stages.pretrain.views.per_image import PerImageViews
 from stages.pretrain.views.settings import ViewSettings, resolve_views
 
 VIEWS = Path("data/ingest/views.json")
-CODE = Path(__file__).parent
 BATCHED_SIDE = 64  # pixels: up to here images of one size take the batched path
 RESIDENT_SHARE = 0.25  # of a GPU's free memory, for the training images; the rest is the network's
 STATISTICS_ROWS = 10_000  # images from which mean and standard deviation are taken
@@ -92,15 +91,9 @@ def pretrain(
         "shards": inputs.shards.fingerprint,
         "labels": file_digest(labels),
         "views": file_digest(VIEWS),
-        "code": {p.name: file_digest(p) for p in sorted(CODE.glob("*.py"))}
-        | {
-            "method file": file_digest(location("methods", row.method)),
-            "parts": file_digest(CODE / "parts"),
-            "views": file_digest(CODE / "views"),
-        },
         "torch": torch.__version__,
     }
-    with work_folder(f"pretrain/{row.name}/{seed}", work_inputs, restart) as work:
+    with work_folder(f"pretrain/{row.name}/{seed}", work_inputs, [__name__, kind.__module__], restart) as work:
         if kind.gradient_free:
             method.fit(inputs.decoded.resized(image.size))
             done = Trained()

@@ -6,7 +6,6 @@ Working state under `.reprise/`, never an output: losing it costs time only. Bou
 from __future__ import annotations
 
 import hashlib
-import inspect
 import os
 import shutil
 import tempfile
@@ -16,46 +15,32 @@ from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
-import reprise.artifacts
-import reprise.measures
-import stages.probe
 from reprise.artifacts.results import read_json, read_predictions
 from reprise.artifacts.tables import write_table
 from reprise.config.errors import RepriseError
 from reprise.storage.atomic import dump_json, explained_storage
+from reprise.storage.fingerprint import digest_of, fingerprint
 from stages.probe.probe import Figure, Probe, ProbeResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from stages.probe.data import ProbeData
     from stages.probe.side import AllSides, BetweenProbe
 
 FOLDER = Path(".reprise/probes")
 KEPT = 500
 _LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "pyarrow")
-_CONTRACTS = ("embeddings", "manifest", "results", "tables")  # how the inputs are read and the results are formed
 _RESULT, _PREDICTIONS, _TABLE = "result.json", "predictions.parquet", "table.parquet"
 
 
 def key(name: str, probe: Probe | BetweenProbe, data: ProbeData | AllSides) -> str:
-    """SHA-256 of what the result depends on: data, parameters, the probe's file, measures, this package,
-    the contracts that it reads by, libraries."""
+    """Hash what the result depends on: data, parameters, the code of the probe and of its data, libraries."""
     found = hashlib.sha256(
         f"{name} {data.digest(probe.needs_labels, probe.needs_augmented)} {probe.params.model_dump_json()}".encode()
     )
     for library in _LIBRARIES:
         found.update(f"{library} {metadata.version(library)} ".encode())
-    own = [Path(inspect.getfile(type(probe)))]
-    shared = [Path(file) for package in (reprise.measures, stages.probe) for file in _files(package.__path__)]
-    contracts = [Path(folder) / f"{name}.py" for folder in reprise.artifacts.__path__ for name in _CONTRACTS]
-    for file in own + shared + contracts:
-        found.update(f"{file.name} ".encode() + hashlib.sha256(file.read_bytes()).digest())
+    found.update(digest_of(fingerprint([type(probe).__module__, type(data).__module__])).encode())
     return found.hexdigest()
-
-
-def _files(folders: Iterable[str]) -> list[Path]:
-    return sorted(file for folder in folders for file in Path(folder).glob("*.py"))
 
 
 def load(digest: str) -> ProbeResult | None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-import reprise.networks
 from reprise.artifacts.backbones import read_config, read_weights
 from reprise.artifacts.shards import DIRECTORY, Shards
 from reprise.networks.assemble import assemble
@@ -56,9 +55,7 @@ class ImageData(ProbeData):
         return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
 
     def digest(self, labels: bool, augmented: bool = False) -> str:
-        """As ProbeData's, with the backbone, the shards and the code of the networks."""
+        """As ProbeData's, with the backbone and the shards."""
         found = hashlib.sha256(super().digest(labels, augmented).encode())
         found.update(f"{file_digest(self._folder)} {self._shards.fingerprint} {torch.get_num_threads()}".encode())
-        for folder in reprise.networks.__path__:
-            found.update(file_digest(Path(folder)).encode())
         return found.hexdigest()

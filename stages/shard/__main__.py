@@ -22,12 +22,12 @@ def main(argv: list[str]) -> None:
     from reprise.storage.atomic import atomic_directory
     from reprise.storage.provenance import record
     from reprise.storage.work_folder import file_digest, work_folder
-    from stages.shard.write import CODE, write_shards
+    from stages.shard.write import write_shards
 
     began = time.monotonic()
     manifest = read_manifest()
-    inputs = {"manifest": file_digest(MANIFEST), "shard": params.model_dump(), "code": file_digest(*CODE)}
-    with work_folder("shard", inputs) as work, atomic_directory(DIRECTORY) as output:
+    inputs = {"manifest": file_digest(MANIFEST), "shard": params.model_dump()}
+    with work_folder("shard", inputs, ["stages.shard.write"]) as work, atomic_directory(DIRECTORY) as output:
         shards = write_shards(manifest, params, output, threads(), work)
     record(
         "shard",

@@ -20,7 +20,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-import reprise.media
 from reprise.artifacts.shards import INDEX, INDEX_SCHEMA, write_index
 from reprise.config.errors import ImageRefused, ShardError
 from reprise.media.lookup import modality
@@ -31,7 +30,6 @@ from reprise.storage.listing import READ_FLAGS, open_regular
 from stages.shard.params import ShardParams
 
 Columns = dict[str, list[Any]]  # of the index, by name
-CODE = (Path(__file__).parent, *map(Path, reprise.media.__path__), Path(ustar.__file__))  # what the bytes depend on
 _ENTRIES = ".json"  # after the name of a tar: its rows of the index, until all tars are done
 _WRITE_BYTES = 1 << 18  # of a tar at once: a call for each member takes four times as long
 _WORTH_PROCESSES = 64 << 20  # bytes to pack; below, starting processes takes longer than the work

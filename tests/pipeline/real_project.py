@@ -15,7 +15,7 @@ RUNS = ("random", "gsimclr")
 def real_project(root: Path, repository: Path) -> Project:
     """The repository's graph and stages in a folder of its own, two runs, committed, not yet run."""
     project = new_project(root)
-    for package in ("stages", "reprise"):
+    for package in ("plugins", "reprise", "stages"):
         shutil.copytree(repository / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(repository / ".dvc/plots", root / ".dvc/plots")
     for name in ("dvc.yaml", ".dvcignore", "targets.csv"):

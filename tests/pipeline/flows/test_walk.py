@@ -7,8 +7,8 @@ from pipeline.graph.plan import Need, Walk, bytes_out, needed, reasons, written
 from pipeline.graph.why import Explanation, Reason
 
 
-def stage(name: str, deps: tuple[str, ...] = (), constant: bool = False) -> Stage:
-    return Stage(name, name, name, (), "", f"make {name}", deps, (), (f"data/{name}",), constant)
+def stage(name: str, deps: tuple[str, ...] = (), fingerprints: bool = False) -> Stage:
+    return Stage(name, name, name, (), "", f"make {name}", deps, (), (f"data/{name}",), fingerprints)
 
 
 CHAIN = Graph((stage("a"), stage("b", ("data/a",)), stage("c", ("data/b",)), stage("side", ("data/a",))))

@@ -17,7 +17,7 @@ _GRAPH = """
 stages:
   check:
     cmd: python -m stages.work check params.yaml data/check
-    meta: {constant: true}
+    meta: {fingerprints: true}
     deps: [params.yaml]
     outs: [data/check]
   shard:

@@ -29,6 +29,8 @@ def changed(project: Project) -> list[str]:
     """Titles of the stages whose own dependencies changed, without `check`."""
     lines = project.reprise("why").stdout.splitlines()
     header = "Would follow, if what those write changes:"  # absent where nothing follows, as after the report
+    if lines == ["Nothing would run: everything is up to date."]:
+        return []
     now = lines[1 : lines.index(header) if header in lines else len(lines)]
     return sorted(line.strip() for line in now if re.match(r"  \S", line) and not line.startswith("  check "))
 
@@ -60,9 +62,18 @@ def test_the_second_run_does_nothing_and_is_fast(real: Project) -> None:
 # ---- 2: only what depends on a change --------------------------------------------------------------------
 
 
-def add_comment(project: Project, name: str) -> None:
-    path = project.root / name
-    path.write_text(path.read_text(encoding="utf-8") + "# a comment\n", encoding="utf-8")
+def add(project: Project, name: str, text: str, where: str = "stages") -> None:
+    """Append to the file of this name below `where`."""
+    (path,) = (project.root / where).rglob(name)
+    path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
+
+
+def comment_everywhere(project: Project) -> None:
+    for path in [*(project.root / "stages").rglob("*.py"), *(project.root / "reprise").rglob("*.py")]:
+        path.write_text("# a comment\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+
+
+REAL = "\n\nADDED = 1\n"
 
 
 GSIMCLR = ["pretrain gsimclr seed 0"]
@@ -74,18 +85,20 @@ LABEL_FREE = ["probe gsimclr seed 0 label_free", "probe random seed 0 label_free
     ("change", "expected"),
     [
         (lambda p: edit_params(p, methods__gsimclr__temperature=0.3), GSIMCLR),
-        (lambda p: add_comment(p, "stages/pretrain/methods/gsimclr.py"), GSIMCLR),
+        (comment_everywhere, []),
+        (lambda p: add(p, "gsimclr.py", REAL), GSIMCLR),
         (lambda p: edit_params(p, probes__quality__knn__k=10), QUALITY),
-        (lambda p: add_comment(p, "stages/probe/probes/label_free/map.py"), LABEL_FREE),
+        (lambda p: add(p, "map.py", REAL), LABEL_FREE),
         (lambda p: edit_params(p, mining__dae_kmeans__clusters=48), ["mine dae_kmeans seed 0"]),
         (lambda p: edit_params(p, extractors__dae__noise=0.02), ["features dae seed 0"]),
         (lambda p: edit_params(p, report__samples=24), ["report"]),
-        (lambda p: add_comment(p, "stages/report/text.py"), ["report"]),
+        (lambda p: add(p, "text.py", REAL, "stages/report"), ["report"]),
         (lambda p: edit_params(p, validate__min_classes=3), ["validate"]),
         (lambda p: edit_params(p, train__epochs=2), [*GSIMCLR, "pretrain random seed 0"]),
     ],
     ids=[
         "method",
+        "comment",
         "method-file",
         "probe",
         "probe-file",
@@ -179,9 +192,11 @@ def test_with_only_its_declared_dependencies_a_stage_writes_the_same_bytes(
     source = first_run[0].root
     graph = load_graph(source)
     stage = graph.by_name[graph.find([target])[0]]
-    for file in (source / "stages").rglob("__init__.py"):
-        _copy(file, tmp_path / file.relative_to(source))
-    for dep in (*stage.deps, "params.yaml"):
+    for package in ("stages", "reprise"):
+        for file in (source / package).rglob("__init__.py"):
+            _copy(file, tmp_path / file.relative_to(source))
+    code = [json.loads((source / dep).read_text()) for dep in stage.deps if dep.startswith("data/code/")]
+    for dep in (*stage.deps, *(file for files in code for file in files), "params.yaml"):
         _copy(source / dep, tmp_path / dep)
     lines: list[str] = []
     monkeypatch.delenv("PYTHONPATH")

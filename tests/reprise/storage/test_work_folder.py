@@ -16,6 +16,7 @@ import pytest
 from reprise.config.errors import CheckpointError, WorkspaceBusyError
 from reprise.runtime.watchdog import EVERY_SECONDS, GRACE_SECONDS
 from reprise.storage import work_folder as contract
+from reprise.storage.fingerprint import fingerprint
 from reprise.storage.provenance import libraries
 from reprise.storage.work_folder import (
     INPUTS,
@@ -27,24 +28,26 @@ from reprise.storage.work_folder import (
     work_folder,
 )
 
+CODE = ["reprise.storage.atomic"]  # any module
+
 
 def interrupt(name, inputs, root, state):
     """Leave unfinished work behind."""
-    with suppress(KeyboardInterrupt), work_folder(name, inputs, root=root) as folder:
+    with suppress(KeyboardInterrupt), work_folder(name, inputs, CODE, root=root) as folder:
         (folder / "state").write_text(state)
         raise KeyboardInterrupt
 
 
 def test_kept_after_failure_and_removed_after_success(tmp_path):
     interrupt("a/b", {"x": 1}, tmp_path, "half")
-    with work_folder("a/b", {"x": 1}, root=tmp_path) as folder:
+    with work_folder("a/b", {"x": 1}, CODE, root=tmp_path) as folder:
         assert (folder / "state").read_text() == "half"
     assert not (tmp_path / "a/b").exists()
 
 
 def test_other_inputs_start_afresh_and_say_what_differs(tmp_path, capsys):
     interrupt("w", {"train": {"rate": 0.1}, "seed": 0}, tmp_path, "old")
-    with work_folder("w", {"train": {"rate": 0.2}, "seed": 0}, root=tmp_path) as folder:
+    with work_folder("w", {"train": {"rate": 0.2}, "seed": 0}, CODE, root=tmp_path) as folder:
         assert not (folder / "state").exists()
     said = capsys.readouterr().err
     assert said.startswith("leaving unfinished work on other inputs in")
@@ -59,27 +62,27 @@ def test_whoever_changes_back_finds_the_work_again_of_the_last_three_inputs(tmp_
             os.utime(folder, ns=(0, folder.stat().st_mtime_ns - 10**9))
     assert capsys.readouterr().err.count("discarding") == 1
     for number in (3, 2, 1):
-        with suppress(KeyboardInterrupt), work_folder("w", {"x": number}, root=tmp_path) as folder:
+        with suppress(KeyboardInterrupt), work_folder("w", {"x": number}, CODE, root=tmp_path) as folder:
             assert (folder / "state").read_text() == f"work {number}"
             raise KeyboardInterrupt
-    with suppress(KeyboardInterrupt), work_folder("w", {"x": 0}, root=tmp_path) as folder:
+    with suppress(KeyboardInterrupt), work_folder("w", {"x": 0}, CODE, root=tmp_path) as folder:
         assert not (folder / "state").exists()
         raise KeyboardInterrupt
-    with work_folder("w", {"x": 0}, restart=True, root=tmp_path) as folder:
+    with work_folder("w", {"x": 0}, CODE, restart=True, root=tmp_path) as folder:
         assert [p.name for p in (tmp_path / "w").iterdir() if p.is_dir()] == [folder.name]
 
 
-@pytest.mark.parametrize("what", ["floors", "libraries"])
+@pytest.mark.parametrize("what", ["code", "libraries"])
 def test_work_by_other_code_or_libraries_is_not_used(tmp_path, monkeypatch, capsys, what):
     interrupt("w", {"x": 1}, tmp_path, "old")
-    if what == "floors":
-        real = contract.file_digest
-        monkeypatch.setattr(contract, "file_digest", lambda *p: real(*p) + "x" * (len(p) > 20))
+    if what == "code":
+        monkeypatch.setattr(contract, "fingerprint", lambda code: fingerprint(code) | {"more.py": {"f": "0"}})
     else:
         monkeypatch.setattr(contract, "libraries", lambda: libraries() | {"numpy": "1.0"})
-    with work_folder("w", {"x": 1}, root=tmp_path) as folder:
+    with work_folder("w", {"x": 1}, CODE, root=tmp_path) as folder:
         assert not (folder / "state").exists()
-    assert f"{what}" in capsys.readouterr().err
+    said = {"code": "code: more.py (new)", "libraries": "libraries.numpy"}[what]
+    assert said in capsys.readouterr().err
 
 
 def test_a_folder_that_its_last_user_removed_is_locked_anew(tmp_path, monkeypatch):
@@ -100,7 +103,7 @@ def test_a_folder_that_its_last_user_removed_is_locked_anew(tmp_path, monkeypatc
 
 def test_restart_discards(tmp_path):
     interrupt("w", {"x": 1}, tmp_path, "old")
-    with work_folder("w", {"x": 1}, restart=True, root=tmp_path) as folder:
+    with work_folder("w", {"x": 1}, CODE, restart=True, root=tmp_path) as folder:
         assert not (folder / "state").exists()
 
 
@@ -115,7 +118,7 @@ def test_a_moved_checkpoint_of_other_inputs_is_refused(tmp_path):
 
 HOLDER = (
     "import sys, pathlib\nfrom reprise.storage.work_folder import work_folder\n"
-    "with work_folder('w', {'x': 1}, root=pathlib.Path(sys.argv[1])):\n"
+    "with work_folder('w', {'x': 1}, ['reprise.storage.atomic'], root=pathlib.Path(sys.argv[1])):\n"
     "    print('in', flush=True); sys.stdin.read()"
 )
 
@@ -146,14 +149,14 @@ def test_another_process_is_turned_away_and_a_dead_one_is_not_in_the_way(tmp_pat
     assert f"held by process {holder.pid}: python -c" in capsys.readouterr().err
     holder.kill()
     holder.wait()
-    with work_folder("w", {"x": 1}, root=tmp_path):
+    with work_folder("w", {"x": 1}, CODE, root=tmp_path):
         pass
     assert capsys.readouterr().err == ""
 
 
 def test_one_that_is_just_ending_is_waited_for(tmp_path, holder, capsys):
     threading.Timer(0.5, holder.kill).start()
-    with work_folder("w", {"x": 1}, root=tmp_path):
+    with work_folder("w", {"x": 1}, CODE, root=tmp_path):
         assert holder.wait(timeout=10) == -signal.SIGKILL
     assert f"waiting {PATIENCE_SECONDS:.0f} s" in capsys.readouterr().err
 

@@ -23,7 +23,6 @@ from stages.probe.data import ProbeData
 from stages.probe.image_data import ImageData
 from stages.probe.probes.finetune.finetune import Finetune
 from stages.probe.probes.finetune.moment import Moment
-from tests.code_reach import reach
 from tests.workspace import make_shards
 
 RUN, EMBEDDINGS = Path("data/runs/simclr/0"), Path("data/embed/simclr/0/embeddings.parquet")
@@ -144,16 +143,6 @@ def test_moments_tell_what_means_cannot() -> None:
     assert (answers == y[400:]).mean() > 0.9
     pooled = x.mean(axis=1) + 1e-3 * rng.normal(size=(600, 6))
     assert LogisticRegression().fit(pooled[:400], y[:400]).score(pooled[400:], y[400:]) < 0.6
-
-
-def test_declared_dependencies_are_the_code_that_runs() -> None:
-    """Off by default, the stage is not among those that the architecture's tests look at."""
-    repository = Path(__file__).parents[3]
-    declared = set(read_yaml(repository / "dvc.yaml")["stages"]["probe_images"]["deps"])
-    code = {dep for dep in declared if dep.startswith("stages/") and "$" not in dep}
-    probes = [Path(f"stages/probe/probes/finetune/{name}.py") for name in ("adversarial", "finetune", "moment")]
-    used = reach(repository, [Path("stages/probe/on_images.py"), *probes]) - set(probes)
-    assert code == {str(path) for path in used}
 
 
 def test_the_command(images: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:

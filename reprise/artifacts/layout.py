@@ -1,0 +1,70 @@
+"""Where every artifact lies, relative to the project's folder. This file alone spells paths below `data/`.
+
+`dvc.yaml` names the same places; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+DATA = Path("data")
+
+# ---- one of each -----------------------------------------------------------------------------------------------------
+
+CODE = DATA / "code"  # fingerprints: what code each stage runs
+INGEST = DATA / "ingest"
+MANIFEST = INGEST / "manifest.parquet"
+QUARANTINE = INGEST / "quarantine.parquet"
+DATASET = INGEST / "dataset.json"
+VIEWS = INGEST / "views.json"  # augmentation that suits the source
+VALIDATION = DATA / "validate"
+VALIDATION_DOCS = DATA / "validation_docs"  # Great Expectations' pages: not an output
+SHARDS = DATA / "shards"
+SUMMARY = DATA / "summary"
+REPORT = DATA / "report" / "index.html"
+REPORT_PROVENANCE = DATA / "report" / "provenance.js"  # differs from run to run: not an output
+METRICS = Path("metrics.json")
+PARAMS = Path("params.yaml")
+
+# ---- working state: no output of DVC, its loss costs time only ---------------------------------------
+
+CHECKED = Path(".reprise/checked.json")  # which parameters and code were found valid last
+PRESENT_CODE = Path(".reprise/code")  # the fingerprints of that code; `data/code` holds those of the last run
+
+# ---- one a row of params.yaml and a seed -----------------------------------------------------------------------------
+
+FEATURES = DATA / "features"
+LABEL_SETS = DATA / "mine"
+RUNS = DATA / "runs"
+EMBEDDINGS = DATA / "embed"
+PROBES = DATA / "probe"
+
+
+def code(*names: str) -> Path:
+    """The fingerprint file of a stage, or of a stage's row: `code("pretrain", "simclr")`."""
+    return CODE.joinpath(*names).with_suffix(".json")
+
+
+def features(name: str, seed: int) -> Path:
+    """The folder of a row of `features`."""
+    return FEATURES / name / str(seed)
+
+
+def label_set(name: str, seed: int) -> Path:
+    """The folder of a row of `mines`, or of one of the label sets that are always there."""
+    return LABEL_SETS / name / str(seed)
+
+
+def run(name: str, seed: int) -> Path:
+    """The folder of a run: weights, config.json, history."""
+    return RUNS / name / str(seed)
+
+
+def embedding(name: str, seed: int) -> Path:
+    """The folder of a run's embeddings."""
+    return EMBEDDINGS / name / str(seed)
+
+
+def probe(name: str, seed: int) -> Path:
+    """The folder of all probes of a run."""
+    return PROBES / name / str(seed)
