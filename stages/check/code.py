@@ -13,6 +13,7 @@ from typing import Any
 from reprise.config.registry import module_of, names
 from reprise.storage.atomic import write_json
 from reprise.storage.fingerprint import fingerprint
+from reprise.training.schedule import DEFAULT
 
 # The module that each stage of dvc.yaml starts.
 ENTRIES = {
@@ -50,7 +51,7 @@ def modules_by_file(raw: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
     for row in raw["mines"]:
         yield f"mine/{row['name']}", of("mine", module_of("miners", row["miner"]))
     for row in raw["runs"]:
-        yield f"pretrain/{row['name']}", of("pretrain", module_of("methods", row["method"]))
+        yield f"pretrain/{row['name']}", of("pretrain", module_of("methods", row["method"]), _schedule(raw, row))
         yield f"embed/{row['name']}", of("embed")
     for table, stage in (("groups", "probe"), ("image_groups", "probe_images")):
         for row in raw.get(table) or []:
@@ -59,6 +60,12 @@ def modules_by_file(raw: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
     between = (raw.get("between") or {}).get("probes") or {}
     yield "between", of("between", *(module_of("probes/between", name) for name in between))
     yield "report", of("report", *(module_of("sections", name) for name in names("sections")))
+
+
+def _schedule(raw: dict[str, Any], row: dict[str, Any]) -> str:
+    """The module of the learning-rate schedule that a run uses: its own, or the one of `train`."""
+    own = (raw["methods"][row["name"]] or {}).get("schedule")
+    return module_of("schedules", (own or raw["train"].get("schedule") or {"name": DEFAULT})["name"])
 
 
 def write_fingerprints(raw: dict[str, Any], folder: Path) -> None:
