@@ -39,7 +39,7 @@ def refresh(wait: Annotated[bool, typer.Option("--wait", help="Wait for another 
 
 @run_app.command()
 def sweep(
-    plan: Annotated[str, typer.Argument(help="A plan below this folder; see docs/sweeps.md.")],
+    plan: Annotated[str, typer.Argument(help="A plan below this folder; see docs/how-to/sweeps.md.")],
     drop: Annotated[bool, typer.Option("--drop", help="Give up if another sweep works in this folder.")] = False,
 ) -> None:
     """Try parameters as DVC experiments, and compare them."""

@@ -17,7 +17,7 @@ Wait = Annotated[bool, typer.Option("--wait", help="Wait for another one in this
 
 @app.command()
 def sweep(
-    file: Annotated[Path, typer.Argument(help="A plan; see docs/sweeps.md.")],
+    file: Annotated[Path, typer.Argument(help="A plan; see docs/how-to/sweeps.md.")],
     parallel: Annotated[int | None, typer.Option(min=1, help="Points at once, instead of the plan's.")] = None,
     listing: Annotated[bool, typer.Option("--list", help="Show the points and which are done; run nothing.")] = False,
     forget: Annotated[bool, typer.Option("--forget", help="Remove the plan's experiments on this commit.")] = False,

@@ -70,7 +70,7 @@ def sweep(plan: str, busy: Busy = "wait") -> State:
     """Try what a plan states, each point as a DVC experiment beside the folder, and compare the points.
 
     Args:
-        plan: a file below this folder ("sweeps/weekly.yaml"); docs/sweeps.md shows plans.
+        plan: a file below this folder ("sweeps/weekly.yaml"); docs/how-to/sweeps.md shows plans.
         busy: what to do while another sweep works in this folder. Runs of the graph are not in its way.
     """
 

@@ -70,12 +70,12 @@ _CAUSES = (
         r"|AuthenticationFailed|AuthorizationFailure|Authentication failed|Permission denied|RequestTimeTooSkewed"
         r"|config (profile|file) .* could not be found|default credentials",
         "the remote refuses these credentials",
-        "Correct them: `dvc remote modify --local NAME ...`, or the variables of the environment; see docs/remotes.md.",
+        "Correct them: `dvc remote modify --local NAME ...`, or environment variables; see docs/how-to/remotes.md.",
     ),
     _cause(
         r"Bad Request",  # to a HEAD, S3 says no more than this when a token has expired
         "the remote refuses the request",
-        "Check credentials (an expired token shows like this), region and address; see docs/remotes.md.",
+        "Check credentials (an expired token shows like this), region and address; see docs/how-to/remotes.md.",
     ),
     _cause(
         r"no remote|remote '.*' doesn't exist|not a valid URI|Invalid endpoint|Invalid bucket name|config file error"

@@ -122,7 +122,7 @@ def load_plan(path: str | Path) -> SweepPlan:
             f"{len(problems)} thing{'s are' if len(problems) > 1 else ' is'} wrong in this plan",
             where=path,
             found="\n  " + "\n  ".join(str(p).removeprefix(": ") for p in problems) + "\n",
-            fix="Correct it; docs/sweeps.md shows plans.",
+            fix="Correct it; docs/how-to/sweeps.md shows plans.",
         )
     return SweepPlan.model_validate(raw)
 

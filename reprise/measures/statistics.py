@@ -1,4 +1,4 @@
-"""Intervals and tests, by the rule "measured, not hoped" (docs/statistics.md). Numpy and scipy only, never torch.
+"""Intervals and tests, by the rules of docs/explanation/statistics.md. Numpy and scipy only, never torch.
 
 - Over examples: Wilson interval for a share, bootstrap for other figures; whole groups (videos, scenes) are drawn
   where groups exist, since the images of one group are not independent. Says: how sure is the figure of *this model*.

@@ -1,4 +1,4 @@
-"""List and read a folder of untrusted files: every entry once, by a stated rule (docs/data-rules.md).
+"""List and read a folder of untrusted files: every entry once, by a stated rule (docs/reference/data-rules.md).
 
 No device is opened, no call blocks, and no link leads out of the root.
 
@@ -36,7 +36,7 @@ class Entry:
     Attributes:
         name: path relative to the root, raw bytes, parts joined by "/".
         path: the file to open, with links resolved.
-        reason: why the entry is refused, a code of docs/data-rules.md; None for a regular file.
+        reason: why the entry is refused, a code of docs/reference/data-rules.md; None for a regular file.
         detail: the reason as a sentence.
     """
 

@@ -34,7 +34,7 @@ class Finding:
         sha256: of the bytes, whenever they were read.
         bytes: length of the file; 0 when it was not read.
         facts: the modality's columns of the manifest, or None where the candidate is refused.
-        reason: why it is refused, a code of docs/data-rules.md.
+        reason: why it is refused, a code of docs/reference/data-rules.md.
         detail: the same as a sentence.
     """
 

@@ -70,7 +70,7 @@ def ingest(
             "no image of the source can be used",
             where=source.root,
             found=_reasons(quarantined),
-            fix="Look at a few of these files; docs/data-rules.md explains each reason.",
+            fix="Look at a few of these files; docs/reference/data-rules.md explains each reason.",
         )
     if len(rows) == 1:
         raise SourceError(

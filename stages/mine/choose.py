@@ -4,7 +4,7 @@ Mines the features of a row of `mines` with each number of clusters and compares
 Davies-Bouldin say how compact and separate the clusters are, stability how well they come back without some images.
 Prints a table and a recommendation, and writes choice.json and choice.png below .reprise/choose. Nothing in the graph
 changes: the number goes into params.yaml by hand, because what suits the features need not suit the batches (see
-docs/mining.md).
+docs/explanation/mining.md).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The comparison: each metric over runs and seeds, each pair of runs with its verdict, budgets, warnings.
 
-Verdicts follow docs/statistics.md: they come from `reprise.measures.statistics.compare`, over the one family that
-params.yaml states.
+Verdicts follow docs/explanation/statistics.md: they come from `reprise.measures.statistics.compare`, over the one
+family that params.yaml states.
 """
 
 from __future__ import annotations

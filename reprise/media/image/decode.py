@@ -1,4 +1,4 @@
-"""Bytes -> pixels, by one set of rules (docs/data-rules.md) for every stage.
+"""Bytes -> pixels, by one set of rules (docs/reference/data-rules.md) for every stage.
 
 EXIF orientation is applied; transparency is laid over white; palettes become RGB; 16-bit grey is divided by 257; CMYK
 is converted by Pillow; of several frames or pages the first counts. With `channels=1` the result is the luma of ITU-R

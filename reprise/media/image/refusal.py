@@ -1,7 +1,8 @@
 """Why bytes are refused: the decoders' complaints in the quarantine's words.
 
 The decoders are C libraries and Pillow's parsers, and they raise anything on hostile bytes. Nothing of that may reach a
-user as a traceback, so each failure becomes an ImageRefused with one of a few reason codes (docs/data-rules.md).
+user as a traceback, so each failure becomes an ImageRefused with one of a few reason codes, which
+docs/reference/data-rules.md explains.
 """
 
 from __future__ import annotations

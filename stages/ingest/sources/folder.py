@@ -1,6 +1,6 @@
 """folder: images in a folder, read where they are.
 
-docs/your-own-data.md shows the layouts, docs/data-rules.md the rules.
+docs/how-to/own-images.md shows the layouts, docs/reference/data-rules.md the rules.
 
 split/class/*, class/*, split/* or a flat heap; deeper folders are allowed, and the label is the first folder
 below the split. What a file is, is decided by its content.

@@ -1,6 +1,6 @@
 """`balanced_kmeans`: k-means whose clusters all have floor(n / K) or ceil(n / K) images.
 
-With G-SimCLR's K = batch size, equal clusters are what zero conflicts need (docs/g-simclr.md).
+With G-SimCLR's K = batch size, equal clusters are what zero conflicts need (docs/explanation/g-simclr.md).
 
 Idea: k-means, then in turns a balanced assignment and new means. The assignment is optimal transport: a price for each
 centre under which demand nearly equals capacity (Sinkhorn iterations, Cuturi 2013), then rounding: images ask for the

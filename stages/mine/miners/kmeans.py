@@ -6,7 +6,7 @@ nearer than the best of several plain ones. On a GPU where there is one.
 Confidence of an image is 1 - d1 / d2, d1 and d2 being its distances to the nearest and the second nearest centre:
 0 on a border, 1 on a centre. Clusters are renumbered by the smallest row that they hold, so the numbers do not
 depend on the start. With K = batch size, as in G-SimCLR, zero conflicts need equal clusters; K of three to four
-times the batch leaves room (docs/g-simclr.md).
+times the batch leaves room (docs/explanation/g-simclr.md).
 
 Every start, and in large inputs every few iterations, ends with a checkpoint: a killed process goes on from there.
 Between two checkpoints the centres depend on the features and on the centres before only, so it ends the same.

@@ -22,7 +22,7 @@ READS = ("dataset", "images", "refusals", "checks", "album", "params")
 
 MOST_BARS = 24
 SAMPLE_BUDGET = 1_600_000  # bytes of page
-REASONS = {  # code in the quarantine (docs/data-rules.md) -> words
+REASONS = {  # code in the quarantine (docs/reference/data-rules.md) -> words
     "broken_link": "link to a file that does not exist",
     "changed_while_reading": "changed while it was read",
     "crashed_decoder": "crashed or blocked the decoder",

@@ -1,4 +1,4 @@
-"""What docs/dvc.md shows works as it says."""
+"""What docs/how-to/change-parameters.md shows works as it says."""
 
 from __future__ import annotations
 

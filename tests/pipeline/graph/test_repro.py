@@ -204,7 +204,7 @@ def test_outside_a_project(tmp_path: Path) -> None:
 
 
 def test_plain_dvc_refuses_a_broken_lock_and_names_it(built: Project) -> None:
-    """What docs/interruptions.md quotes; `reprise repro` mends it (above)."""
+    """What docs/how-to/after-a-kill.md quotes; `reprise repro` mends it (above)."""
     whole = built.lock()
     (built.root / "dvc.lock").write_bytes(whole[: len(whole) // 2] + b"\n  : {")
     refused = built.dvc("repro", check=False)

@@ -1,4 +1,4 @@
-"""docs/data-rules.md and the code name the same reasons."""
+"""docs/reference/data-rules.md and the code name the same reasons."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def reasons_in_code() -> set[str]:
 
 def test_every_reason_is_explained_and_every_explanation_has_a_reason() -> None:
     rows = [
-        line for line in (ROOT / "docs/data-rules.md").read_text(encoding="utf-8").splitlines() if line.startswith("|")
+        line
+        for line in (ROOT / "docs/reference/data-rules.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith("|")
     ]
     documented = {match[1] for row in rows if (match := re.search(r"\| `([a-z0-9_]+)` \|$", row))}
     assert reasons_in_code() == documented

@@ -22,7 +22,7 @@ from stages.ingest.source import Candidate, Refused
 from stages.ingest.sources.folder import Folder
 from tests.stages.ingest import hostile
 
-RULES = Path(__file__).parents[3] / "docs/data-rules.md"
+RULES = Path(__file__).parents[3] / "docs/reference/data-rules.md"
 LIMITS = SourceParams(name="folder", max_pixels=1_000_000, min_side=4)
 
 

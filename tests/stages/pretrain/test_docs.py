@@ -1,4 +1,4 @@
-"""The method of docs/your-own-method.md runs as written; the tables and studies of docs/methods.md are complete."""
+"""The method of docs/how-to/own-method.md runs as written; the tables and studies of docs/reference/methods.md are complete."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stages.pretrain.method import Batch, Context, Method
 
 def test_the_documented_method_learns(repository, tmp_path):
     code = re.search(
-        r"```python\n(.*?)```", (repository / "docs/your-own-method.md").read_text(encoding="utf-8"), re.DOTALL
+        r"```python\n(.*?)```", (repository / "docs/how-to/own-method.md").read_text(encoding="utf-8"), re.DOTALL
     ).group(1)
     (tmp_path / "agree.py").write_text(code, encoding="utf-8")
     spec = importlib.util.spec_from_file_location("agree", tmp_path / "agree.py")
@@ -43,7 +43,7 @@ def test_the_documented_method_learns(repository, tmp_path):
 
 def test_the_table_of_methods_is_complete_and_names_real_parameters(repository):
     """A row for each file and no other; what it calls a parameter is one."""
-    text = (repository / "docs/methods.md").read_text(encoding="utf-8")
+    text = (repository / "docs/reference/methods.md").read_text(encoding="utf-8")
     rows = {r[1]: r[4] for line in text.splitlines() if (r := line.split("|"))[1:] and r[1].startswith(" `")}
     rows = {name.strip(" `"): named for name, named in rows.items()}
     assert sorted(rows) == names("methods")
@@ -57,4 +57,4 @@ def test_a_study_is_valid_and_compares_every_method(repository, study):
     raw = read_yaml(repository / "studies" / study)
     assert problems(raw) == []
     assert {run.method for run in tables(raw).runs} == set(names("methods"))
-    assert f"studies/{study}" in (repository / "docs/methods.md").read_text(encoding="utf-8")
+    assert f"studies/{study}" in (repository / "docs/reference/methods.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The example in docs/your-own-probe.md works as it stands."""
+"""The example in docs/how-to/own-probe.md works as it stands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stages.probe.probe import Probe
 if TYPE_CHECKING:
     import pytest
 
-PAGE = Path(__file__).parents[3] / "docs/your-own-probe.md"
+PAGE = Path(__file__).parents[3] / "docs/how-to/own-probe.md"
 
 
 def test_the_example_runs(make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
