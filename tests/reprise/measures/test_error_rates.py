@@ -1,4 +1,4 @@
-"""The rules of docs/explanation/statistics.md as simulations: many worlds of known truth, and how often a rule is wrong.
+"""The rules of docs/explanation/statistics.md as simulations: worlds of known truth, and how often a rule is wrong.
 
 Bounds come from the binomial error of the simulation: a rule that errs at exactly its nominal rate passes in 999 of
 1,000 choices of the seed. Where a rule is said to be needed, the tempting alternative fails on the same worlds.

@@ -1,4 +1,4 @@
-"""The method of docs/how-to/own-method.md runs as written; the tables and studies of docs/reference/methods.md are complete."""
+"""The method of docs/how-to/own-method.md runs as written; docs/reference/methods.md is complete."""
 
 from __future__ import annotations
 
