@@ -137,3 +137,49 @@ def test_a_row_that_is_gone_leaves_no_fingerprint(
     main([])
     assert not (tmp_path / "data/code/pretrain/simclr.json").exists()
     assert (tmp_path / "data/code/pretrain/gsimclr.json").is_file()
+
+
+PLUG_IN = '''"""`mine`: a method of the user's."""
+
+from plugins.parts.numbers import ONE
+from stages.pretrain.method import Method
+from stages.pretrain.params import MethodParams
+
+
+class Mine(Method):
+    """Learns nothing."""
+
+    class Params(MethodParams):
+        """No parameters of its own."""
+
+    views = ONE
+'''
+
+
+def test_a_plug_in_of_the_user_is_fingerprinted_like_ours(
+    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stages.check.__main__ import main
+
+    monkeypatch.chdir(tmp_path)
+    text = (repository / "params.yaml").read_text(encoding="utf-8")
+    text = text.replace("\nruns:", "\nruns:\n  - {name: own, method: mine, labels: none}", 1)
+    text = text.replace("\nmethods:", "\nmethods:\n  own: {}\n#", 1)
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    for name, source in (("methods/mine.py", PLUG_IN), ("parts/numbers.py", "ONE = 1\n"), ("parts/other.py", "")):
+        (tmp_path / "plugins" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "plugins" / name).write_text(source, encoding="utf-8")
+    main([])
+    file = tmp_path / "data/code/pretrain/own.json"
+    first = json.loads(file.read_text(encoding="utf-8"))
+    assert {name for name in first if name.startswith("plugins/")} == {
+        "plugins/methods/mine.py",
+        "plugins/parts/numbers.py",
+    }
+    assert "stages/pretrain/run.py" in first
+    ours = (tmp_path / "data/code/pretrain/simclr.json").read_bytes()
+    (tmp_path / "plugins/parts/numbers.py").write_text("ONE = 2\n", encoding="utf-8")
+    main([])
+    second = json.loads(file.read_text(encoding="utf-8"))
+    assert {name for name in first if first[name] != second[name]} == {"plugins/parts/numbers.py"}
+    assert (tmp_path / "data/code/pretrain/simclr.json").read_bytes() == ours
