@@ -132,7 +132,7 @@ def apart(seeds: int = 3, n: int = 20_000, d: int = 64, clusters: int = 400) -> 
     from sklearn.cluster import KMeans as Peer
 
     from reprise.clustering.centres import nearest_centres
-    from reprise.clustering.lloyd import fit
+    from reprise.clustering.merging import merging_kmeans
 
     rng = np.random.default_rng(0)
     places = rng.normal(size=(clusters, d)) * 5
@@ -140,7 +140,7 @@ def apart(seeds: int = 3, n: int = 20_000, d: int = 64, clusters: int = 400) -> 
     x = (places[group] + rng.normal(size=(n, d))).astype(np.float32)
 
     def ours(seed: int) -> np.ndarray:
-        return nearest_centres(x, fit(x, clusters, ITERATIONS, 1, np.random.default_rng(seed)))
+        return nearest_centres(x, merging_kmeans(x, clusters, ITERATIONS, 1, np.random.default_rng(seed)))
 
     runs: dict[str, Callable[[int], np.ndarray]] = {
         "reprise": ours,

@@ -1,4 +1,4 @@
-"""Blocks of rows worked on side by side, one thread each: none waits for another at every product.
+"""Blocks of rows, one thread each: no thread waits for the others at every product, as inside one product of torch.
 
 A block is the same work whatever the number of threads, so torch adds up a product of it in the same order.
 """
@@ -12,11 +12,13 @@ import torch
 
 
 def each_block(work: Callable[[int], None], starts: Iterable[int], device: str = "cpu") -> None:
-    """Call `work` with every start; on a GPU one after the other.
+    """Call `work` with every start, on a GPU one after the other.
 
     Args:
-        work: handles the block that begins at a row; writes to places of its own. Products by torch, not numpy: only
-            torch's threads are limited here.
+        work: handles the block that begins at a row, and writes to places that no other block writes to. Its products
+            must be torch's, not NumPy's: only torch's threads are limited here.
+        starts: first rows of the blocks.
+        device: where `work` computes.
     """
     threads = torch.get_num_threads()
     if device != "cpu":
@@ -30,6 +32,6 @@ def each_block(work: Callable[[int], None], starts: Iterable[int], device: str =
                 work(start)
         else:
             with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(work, starts))
+                list(pool.map(work, starts))  # a list, so that an error in a thread is raised here
     finally:
         torch.set_num_threads(threads)

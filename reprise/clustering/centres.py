@@ -1,10 +1,10 @@
-"""Nearest centres, means and first centres of k-means, and what makes them the same on every number of threads.
+"""Nearest centres and means, the same on every number of threads.
 
 Products of float32 are added up in an order that depends on threads and processor. So wherever the two best centres of
 an image are closer than rounding can tell, they are compared in float64; sums over clusters are taken in the order of
-the rows. What comes out then depends on the features only.
+the rows. The results then depend on the features only.
 
-Legend: n images, d dimensions, K centres.
+Legend: n images, b images of one block, d dimensions, K centres.
 """
 
 from __future__ import annotations
@@ -19,9 +19,6 @@ from reprise.clustering.blocks import each_block
 
 CELLS = 1 << 20  # products held at once: 4 MiB of float32, which stays in the cache
 SUM_ROWS = 1 << 16  # rows whose float32 sums go into one of float64
-SAMPLE = 10  # rows for each centre among which k-means++ chooses
-AT_ONCE = 16  # centres for each that is drawn beside others
-DRAWN_CELLS = 1 << 24  # distances held while several are drawn: 64 MiB of float32
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,8 @@ class Nearest:
 
     Attributes:
         centre: (n,) int64, the lowest number where two are equally near.
-        squared, second: (n,) float32; `second` is infinite where there is one centre only.
+        squared: (n,) float32, to the own centre.
+        second: (n,) float32, to the second nearest; infinite where there is one centre only.
     """
 
     centre: np.ndarray
@@ -49,16 +47,25 @@ class Nearest:
 
 
 def distance_confidence(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """1 - d1 / d2 in [0, 1] from distances to the nearest and second nearest centre; 0 where both are 0."""
+    """Compute 1 - d1 / d2 from distances to the nearest and the second nearest centre; 0 where both are 0.
+
+    Args:
+        first: (n,) d1.
+        second: (n,) d2.
+
+    Returns:
+        (n,) float32 in [0, 1].
+    """
     ratio = first / np.maximum(second, np.finfo(np.float32).tiny)
     return np.clip(np.where(second > 0, 1.0 - ratio, 0.0), 0.0, 1.0).astype(np.float32)
 
 
 def nearest(features: np.ndarray, centres: np.ndarray, device: str | None = None) -> Nearest:
-    """The nearest centre of each image by Euclidean distance, and how far it and the second one are.
+    """Find the nearest centre of each image by Euclidean distance, and how far it and the second one are.
 
     Args:
-        features: (n, d) float32, also memory-mapped: rows are read in blocks. centres: (K, d) float32.
+        features: (n, d) float32, also memory-mapped: rows are read in blocks.
+        centres: (K, d) float32.
         device: where products are computed; None: `cuda` where there is one.
     """
     n = len(features)
@@ -67,7 +74,7 @@ def nearest(features: np.ndarray, centres: np.ndarray, device: str | None = None
 
 
 def nearest_centres(features: np.ndarray, centres: np.ndarray, device: str | None = None) -> np.ndarray:
-    """(n,) int64: what `nearest` finds, without the distances and at less cost."""
+    """Find the centres that `nearest` finds, without the distances and at less cost: (n,) int64."""
     return _search(features, centres, device)
 
 
@@ -78,38 +85,47 @@ def _search(
     squared: np.ndarray | None = None,
     second: np.ndarray | None = None,
 ) -> np.ndarray:
-    """(n,) int64 nearest centres; fills `squared` and `second` where they are given."""
+    """(n,) int64 nearest centres; fills `squared` and `second` where they are given.
+
+    |x - c|^2 = |x|^2 - 2 (x c - |c|^2 / 2), so the nearest centre has the largest score x c - |c|^2 / 2: one product of
+    matrices. It is computed in float32 for all centres. `slack` bounds its rounding error from above: a multiple of
+    the machine epsilon, of sqrt(d) since errors of a sum cancel like a random walk, and of the lengths of the vectors.
+    Where the two best scores of a row are farther apart than twice that, the best is certain; the few other rows are
+    scored again in float64.
+    """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     n, K = len(features), len(centres)
     middle = centres.astype(np.float64).mean(axis=0).astype(np.float32)  # distances stay, cancellation shrinks
-    bank = torch.from_numpy(np.ascontiguousarray((centres - middle).T)).to(device)
+    bank = torch.from_numpy(np.ascontiguousarray((centres - middle).T)).to(device)  # (d, K)
     across64 = bank.cpu().double()
-    bank64 = np.ascontiguousarray(across64.numpy().T)
+    bank64 = np.ascontiguousarray(across64.numpy().T)  # (K, d)
     half64 = (bank64**2).sum(1) / 2
     half = torch.from_numpy(half64.astype(np.float32)).to(device)
     longest = float(np.sqrt(2 * half64.max())) if K else 0.0
-    unit = 4 * (features.shape[1] + 4) ** 0.5 * float(np.finfo(np.float32).eps)  # rounding: stages/measures/neighbours
+    # the same bound as in reprise/measures/neighbours.py
+    slack = 4 * (features.shape[1] + 4) ** 0.5 * float(np.finfo(np.float32).eps)
     centre = np.empty(n, np.int64)
     step = max(1, CELLS // K)
 
     def work(start: int) -> None:
         block = np.asarray(features[start : start + step], dtype=np.float32) - middle
         rows = np.arange(len(block))
-        product = torch.addmm(half, torch.from_numpy(block).to(device), bank, beta=-1).cpu().numpy()
-        best = product.argmax(axis=1)  # larger is nearer: x c - |c|^2 / 2
+        score = torch.addmm(half, torch.from_numpy(block).to(device), bank, beta=-1).cpu().numpy()
+        best = score.argmax(axis=1)
         first64 = _exact(block, bank64, half64, best) if squared is not None else np.empty(len(block))
         second64 = np.full(len(block), -np.inf)
         if K > 1:
-            top = product[rows, best]
-            product[rows, best] = -np.inf
-            other = product.argmax(axis=1)
+            top = score[rows, best]
+            score[rows, best] = -np.inf
+            other = score.argmax(axis=1)
             if second is not None:
                 second64 = _exact(block, bank64, half64, other)
             length = np.sqrt(np.einsum("nd,nd->n", block, block))
-            unsure = np.flatnonzero(top - product[rows, other] <= 2 * unit * (length * longest + longest**2))
+            unsure = np.flatnonzero(top - score[rows, other] <= 2 * slack * (length * longest + longest**2))
             for part in np.array_split(unsure, max(1, -(-len(unsure) * K // CELLS))):
                 exact = torch.mm(torch.from_numpy(block[part]).double(), across64).numpy() - half64
                 most = exact.max(axis=1, keepdims=True)
+                # scores that float64 cannot tell apart become equal, so that argmax takes the lowest number
                 exact = np.where(most - exact <= _tie(length[part], longest), most, exact)
                 inner = np.arange(len(part))
                 best[part] = exact.argmax(axis=1)
@@ -127,17 +143,29 @@ def _search(
 
 
 def _tie(length: np.ndarray, longest: float) -> np.ndarray:
-    """Below this two centres count as equally near, and the lower number wins: what float64 cannot tell."""
+    """(b, 1) difference of scores below which two centres count as equally near: what float64 cannot tell."""
     return (64 * np.finfo(np.float64).eps * (length * longest + longest**2))[:, None]
 
 
 def _exact(block: np.ndarray, bank64: np.ndarray, half64: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """(b,) x c - |c|^2 / 2 in float64 for one centre of each row."""
+    """(b,) scores x c - |c|^2 / 2 in float64, for one centre of each row."""
     return np.einsum("nd,nd->n", block, bank64[chosen], dtype=np.float64) - half64[chosen]
 
 
 def sums(features: np.ndarray, labels: np.ndarray, K: int) -> tuple[np.ndarray, np.ndarray]:
-    """(K, d) float64 sums of the rows of each cluster and (K,) int64 counts; negative labels count nowhere."""
+    """Add up the rows of each cluster, in their order.
+
+    A sparse matrix of ones times a block of rows is several times as fast as `np.add.at`. It adds float32; blocks are
+    added in float64, so that rounding does not grow with the number of rows.
+
+    Args:
+        features: (n, d) float32.
+        labels: (n,) int64; negative ones count nowhere.
+        K: clusters.
+
+    Returns:
+        (K, d) float64 sums and (K,) int64 counts.
+    """
     total = np.zeros((K, features.shape[1]))
     for start in range(0, len(features), SUM_ROWS):
         part = labels[start : start + SUM_ROWS]
@@ -148,60 +176,17 @@ def sums(features: np.ndarray, labels: np.ndarray, K: int) -> tuple[np.ndarray, 
 
 
 def means(features: np.ndarray, labels: np.ndarray, K: int) -> np.ndarray:
-    """(K, d) float32 means; zero for a cluster without rows."""
+    """Compute the mean of each cluster: (K, d) float32, zero for a cluster without rows."""
     total, counts = sums(features, labels, K)
     return (total / np.maximum(counts, 1)[:, None]).astype(np.float32)
 
 
-def unit(rows: np.ndarray) -> np.ndarray:
-    """(n, d) float32 rows of length one; zero rows stay zero."""
-    length = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))[:, None]
-    return (rows / np.where(length > 0, length, 1.0)).astype(np.float32)
-
-
-def plus_plus(features: np.ndarray, K: int, rng: np.random.Generator, sample: int = SAMPLE) -> np.ndarray:
-    """k-means++ (Arthur and Vassilvitskii 2007) among `sample` * K rows drawn at random: (K, d) float32.
-
-    A tenth of the rows for each centre serves as well as all, and the passes stay in the cache. Once there are many
-    centres several are drawn at once (as in k-means||, Bahmani et al. 2012), one for `AT_ONCE` that there are: two of
-    them seldom lie side by side, and products of matrices are several times as fast. Where fewer rows differ than
-    centres are asked for, the rest repeats rows.
-    """
-    drawn = np.sort(rng.choice(len(features), size=min(len(features), sample * K), replace=False))
-    x = np.ascontiguousarray(features[drawn], dtype=np.float32)
-    chosen = np.empty(K, np.int64)
-    each_block(lambda _: _choose(x - x.mean(axis=0), chosen, rng), [0])  # one thread: products that repeat
-    return x[chosen]
-
-
-def _choose(x: np.ndarray, chosen: np.ndarray, rng: np.random.Generator) -> None:
-    """Fill `chosen` with rows of (m, d) centred `x`, one after the other or several at once."""
-    rows = torch.from_numpy(x)
-    squared = np.einsum("md,md->m", x, x)
-    closest = np.full(len(x), np.inf, np.float32)
-    last = np.array([rng.integers(len(x))])
-    chosen[:1], count = last, 1
-    while count < len(chosen):
-        distance = torch.mm(rows[last], rows.T).numpy()
-        distance *= -2
-        distance += squared
-        distance += squared[last, None]
-        np.minimum(closest, np.maximum(distance.min(axis=0), 0), out=closest)
-        closest[last] = 0
-        cumulated = np.cumsum(closest, dtype=np.float64)
-        several = max(1, min(count // AT_ONCE, DRAWN_CELLS // len(x)))
-        draws = rng.random(min(several, len(chosen) - count))
-        if cumulated[-1] > 0:
-            drawn = np.searchsorted(cumulated, draws * cumulated[-1], side="right")
-            last = np.unique(np.minimum(drawn, len(x) - 1))
-        else:
-            last = (draws * len(x)).astype(np.int64)
-        chosen[count : count + len(last)] = last
-        count += len(last)
-
-
 def renumbered(clusters: np.ndarray) -> np.ndarray:
-    """Clusters numbered from 0 in the order of their first row; empty ones vanish, -1 (no label) stays."""
+    """Number clusters from 0 in the order of their first row; empty ones vanish, -1 (no label) stays.
+
+    Args:
+        clusters: (n,) int64.
+    """
     result = np.full(len(clusters), -1, dtype=np.int64)
     known = clusters >= 0
     if known.any():

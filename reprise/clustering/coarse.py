@@ -1,14 +1,15 @@
-"""Which centre is about nearest, by 8-bit integers: a quarter of the cost of float32, for early moves of k-means.
+"""Approximately nearest centres by 8-bit integers: a quarter of the cost of float32, for early moves of k-means.
 
 Rows and centres are turned by random signs and a Hadamard matrix, which spreads every feature over its axes so that
-few large entries do not coarsen the rounding of the rest, and rounded to 8 bits with one step for all rows. What is
-compared is then exact in 32-bit integers: the same on every number of threads. A row is off by at most half a step on
+few large entries do not coarsen the rounding of the rest, and rounded to 8 bits with one step for all rows. The
+comparison is then exact in 32-bit integers: the same on every number of threads. A row is off by at most half a step on
 each axis, so an answer is wrong only near a border; labels and last moves are exact (reprise/clustering/lloyd.py).
 
-Not bfloat16: even where a processor multiplies it, 8-bit integers take about half of its time (430 against 219 billion
-operations a second on one core of an AMD EPYC, Zen 4), and torch rounds its products to bfloat16.
+Why not bfloat16: even where a processor multiplies it, 8-bit integers take about half of its time (430 against 219
+billion operations a second on one core of an AMD EPYC, Zen 4), and torch rounds its products to bfloat16.
 
-Legend: n images, d dimensions, K centres, P = d filled up with zeros to whole pieces of the Hadamard matrix.
+Legend: n images, b images of one block, d dimensions, K centres, P = d filled up with zeros to whole pieces of the
+Hadamard matrix.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ CELLS = 1 << 20  # products held at once: 4 MiB, which stays in the cache
 PIECE = 128  # side of the Hadamard matrix
 TURNED_ROWS = 4096  # turned together
 SAMPLE = 4096  # rows that decide on the step
-ROOM = 1.25  # for entries larger than any of theirs; what is larger still is cut off
+ROOM = 1.25  # for entries larger than any of the sample; what is larger still is cut off
 
 
 def pays(n: int, d: int, K: int, device: str) -> bool:
-    """Whether this processor multiplies 8-bit integers natively and the work is large enough."""
+    """Tell whether this processor multiplies 8-bit integers natively and the work is large enough."""
     return device == "cpu" and multiplies_bytes() and n * d * K >= LEAST_WORK and K >= 64 and 32 <= d <= 1 << 14
 
 
@@ -45,7 +46,7 @@ class CoarseRows:
         self.n, self.d = features.shape
         self.piece = min(PIECE, 1 << (self.d - 1).bit_length())
         self.width = -(-self.d // self.piece) * self.piece
-        rng = np.random.default_rng(0)
+        rng = np.random.default_rng(0)  # any signs do: they are no part of the result but for its rounding
         self.order = rng.permutation(self.d) if self.width > self.piece else None  # neighbours in different pieces
         self.sign = rng.choice(np.array([-1.0, 1.0], np.float32), self.d)
         self.matrix = torch.from_numpy(hadamard(self.piece).astype(np.float32) / np.float32(self.piece**0.5))
@@ -61,24 +62,31 @@ class CoarseRows:
         each_block(write, range(0, self.n, TURNED_ROWS))
 
     def _turned(self, rows: np.ndarray) -> torch.Tensor:
-        """(b, P) float32."""
+        """Take off the mean, flip signs, multiply each piece by the Hadamard matrix: (b, d) -> (b, P) float32.
+
+        The matrix is orthonormal, so distances stay as they are.
+        """
         wide = torch.zeros((len(rows), self.width))
         signed = (np.asarray(rows, dtype=np.float32) - self.mean) * self.sign
         wide[:, : self.d] = torch.from_numpy(signed if self.order is None else signed[:, self.order])
         return torch.mm(wide.view(-1, self.piece), self.matrix).view(len(rows), -1)
 
     def nearest(self, centres: np.ndarray, every: int = 1) -> np.ndarray:
-        """(n,) int64: the centre about nearest to each row, the lowest number where integers are equal.
+        """Find the centre with the largest score x c - |c|^2 / 2 in integers, the lowest number where two are equal.
 
         Args:
-            centres: (K, d) float32. every: answer for one row in so many.
+            centres: (K, d) float32.
+            every: answer for one row in so many.
+
+        Returns:
+            (ceil(n / every),) int64.
         """
         bits = self.bits[::every]
         K = len(centres)
         turned = self._turned(centres)
-        step = max(float(turned.abs().max()), 1e-30) / LEVELS
+        step = max(float(turned.abs().max()), 1e-30) / LEVELS  # centres have a step of their own
         bank = torch.round(turned / step).to(torch.int8).T.contiguous()
-        half = (turned.double() ** 2).sum(1) / (2 * self.step * step)
+        half = (turned.double() ** 2).sum(1) / (2 * self.step * step)  # |c|^2 / 2 in units of the integer products
         half = half.round().clamp(max=2**30).to(torch.int32).numpy()
         found = np.empty(len(bits), np.int64)
         rows = max(1, CELLS // K)

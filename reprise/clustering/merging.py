@@ -1,38 +1,50 @@
-"""Clusters joined two by two: k-means that starts with more centres than it is to have, and gives up the least needed.
+"""k-means from more centres than asked for, which are joined two by two. Only miners use it: `kmeans` needs none of it.
 
-k-means++ draws single rows, several of them near to each other. After a few moves the clusters of such centres lie side
-by side, and the pair whose union costs least (Ward 1963) tells which: joining a and b raises the sum of squared
-distances by n_a n_b / (n_a + n_b) |c_a - c_b|^2, however many dimensions there are.
+k-means++ draws single rows, several of them near to each other. After a few moves the clusters of such centres touch,
+and the pair whose union costs least (Ward 1963) tells which they are: joining a and b raises the sum of squared
+distances by n_a n_b / (n_a + n_b) |c_a - c_b|^2, however many dimensions there are. So mining begins with half as many
+centres again as it is asked for: it ends nearer than the best of three plain starts (docs/mining.md).
 
-Legend: d dimensions, K clusters.
+Legend: n images, d dimensions, k clusters, K clusters that are to be left.
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 import numpy as np
 import torch
 
 from reprise.clustering.blocks import each_block
+from reprise.clustering.kmeans import kmeans
+from reprise.clustering.starts import plus_plus
 
 CELLS = 1 << 20  # costs held at once: 4 MiB of float32
+MORE = 2  # one more centre for each two
 
 
-def merged(total: np.ndarray, counts: np.ndarray, clusters: int) -> tuple[np.ndarray, np.ndarray]:
-    """Join the cheapest pairs until so many clusters are left; empty ones cost nothing.
+def first_centres(features: np.ndarray, K: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw half as many k-means++ centres again as K, as far as there are rows: the start that `merged` goes with."""
+    return plus_plus(features, min(K + K // MORE, len(features)), rng)
 
-    Rounds: each cluster names its cheapest partner, and at most half of what is still too many is joined, the cheapest
-    pairs first, none twice. A joined cluster has the place of its first part.
+
+def merged(total: np.ndarray, counts: np.ndarray, K: int) -> tuple[np.ndarray, np.ndarray]:
+    """Join the cheapest pairs until K clusters are left; empty ones cost nothing.
+
+    It goes by rounds, since every union changes the costs: each cluster names its cheapest partner, and at most half of
+    the surplus is joined, the cheapest pairs first, no cluster twice. A union has the place of its first part.
 
     Args:
-        total: (K, d) float64 sums of the rows of each cluster. counts: (K,) how many rows.
-        clusters: at most K, at least 1.
+        total: (k, d) float64 sums of the rows of each cluster.
+        counts: (k,) rows of each cluster.
+        K: at most k, at least 1.
 
     Returns:
-        (clusters, d) float64 sums and (clusters,) counts.
+        (K, d) float64 sums and (K,) counts.
     """
-    while len(counts) > clusters:
+    while len(counts) > K:
         partner, cost = _partners(total, counts)
-        most = -(-(len(counts) - clusters) // 2)
+        most = -(-(len(counts) - K) // 2)
         free = np.ones(len(counts), bool)
         gone: list[int] = []
         total, counts = total.copy(), counts.copy()
@@ -49,20 +61,23 @@ def merged(total: np.ndarray, counts: np.ndarray, clusters: int) -> tuple[np.nda
     return total, counts
 
 
+merging_kmeans = partial(kmeans, start=first_centres, merge=merged)
+
+
 def _partners(total: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(K,) the other cluster that is cheapest to join, the lowest number where costs are equal, and its cost."""
-    K = len(counts)
+    """(k,) the other cluster that is cheapest to join, the lowest number where costs are equal; (k,) its cost."""
+    k = len(counts)
     centres = total / np.maximum(counts, 1)[:, None]
-    centres -= centres.mean(axis=0)
+    centres -= centres.mean(axis=0)  # distances stay, cancellation shrinks
     bank = torch.from_numpy(centres.astype(np.float32))
     squared = np.einsum("kd,kd->k", bank.numpy(), bank.numpy())
     weight = counts.astype(np.float32)
-    partner, cost = np.empty(K, np.int64), np.empty(K, np.float32)
-    rows = max(1, CELLS // K)
+    partner, cost = np.empty(k, np.int64), np.empty(k, np.float32)
+    rows = max(1, CELLS // k)
 
     def work(start: int) -> None:
         part = slice(start, start + rows)
-        apart = torch.mm(bank[part], bank.T).numpy()
+        apart = torch.mm(bank[part], bank.T).numpy()  # |a|^2 + |b|^2 - 2 a b, in place
         apart *= -2
         apart += squared
         apart += squared[part, None]
@@ -74,5 +89,5 @@ def _partners(total: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.nda
         partner[part] = apart.argmin(axis=1)
         cost[part] = apart[own, partner[part]]
 
-    each_block(work, range(0, K, rows))
+    each_block(work, range(0, k, rows))
     return partner, cost

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from reprise.measures.unit_vectors import unit
+
 _BLOCK = 1024  # queries at a time
 
 
@@ -37,7 +39,7 @@ def _square(c_VV: np.ndarray) -> np.ndarray:
 
 def nearest_example(queries_QD: np.ndarray, gallery_ND: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """(q,) label of the most similar gallery row by cosine; the lowest row on ties."""
-    queries, gallery = _unit(queries_QD), _unit(gallery_ND)
+    queries, gallery = unit(queries_QD), unit(gallery_ND)
     blocks = [(queries[i : i + _BLOCK] @ gallery.T).argmax(axis=1) for i in range(0, len(queries), _BLOCK)]
     return np.asarray(labels)[np.concatenate(blocks)]
 
@@ -45,13 +47,7 @@ def nearest_example(queries_QD: np.ndarray, gallery_ND: np.ndarray, labels: np.n
 def nearest_mean(queries_QD: np.ndarray, gallery_ND: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """(q,) class whose mean normalised gallery feature is most similar by cosine: the "1:N search" of that code."""
     names, index = np.unique(labels, return_inverse=True)
-    gallery = _unit(gallery_ND)
+    gallery = unit(gallery_ND)
     sums = np.zeros((len(names), gallery.shape[1]))
     np.add.at(sums, index, gallery)
-    return np.asarray(names[(_unit(queries_QD) @ _unit(sums).T).argmax(axis=1)])
-
-
-def _unit(x: np.ndarray) -> np.ndarray:
-    x = np.asarray(x, dtype=np.float64)
-    length = np.linalg.norm(x, axis=1, keepdims=True)
-    return np.asarray(x / np.where(length > 0, length, 1.0))
+    return np.asarray(names[(unit(queries_QD) @ unit(sums).T).argmax(axis=1)])

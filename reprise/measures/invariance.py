@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from reprise.measures.unit_vectors import unit
+
 _BLOCK = 512  # rows at a time
 
 
@@ -55,13 +57,6 @@ def normalised_distance(moved_N: np.ndarray, apart_N: np.ndarray) -> tuple[float
         raise ValueError("all images have the same features")
     ratio = top / bottom
     return ratio, ratio + ((moved_N - top) - ratio * 2 * (apart_N - bottom)) / bottom
-
-
-def unit(x_ND: np.ndarray) -> np.ndarray:
-    """Rows of length one in float64; a zero row stays zero."""
-    x = np.asarray(x_ND, dtype=np.float64)
-    length = np.linalg.norm(x, axis=1, keepdims=True)
-    return np.asarray(x / np.where(length > 0, length, 1.0))
 
 
 def alignment(x_ND: np.ndarray, y_ND: np.ndarray) -> np.ndarray:

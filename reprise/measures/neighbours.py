@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from threadpoolctl import threadpool_limits
 
 from reprise.measures.shortlist import Shortlist, pays
@@ -26,8 +27,7 @@ SPARE = 16  # candidates beyond k
 def unit_rows(x: np.ndarray | torch.Tensor) -> torch.Tensor:
     """(n, d) float64 rows of length one; a zero row stays zero, and is equally unlike everything."""
     rows = torch.from_numpy(np.array(x, dtype=np.float64)) if isinstance(x, np.ndarray) else x.detach().double()
-    length = rows.norm(dim=1, keepdim=True)
-    return rows / torch.where(length > 0, length, torch.ones_like(length))
+    return F.normalize(rows, dim=1, eps=torch.finfo(torch.float64).tiny)
 
 
 def top_k(

@@ -7,12 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-
-def unit(x: np.ndarray) -> np.ndarray:
-    """(n, d) float64 rows of length one; a zero row stays zero."""
-    rows = np.asarray(x, dtype=np.float64)
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows / np.where(length > 0, length, 1.0)
+from reprise.measures.unit_vectors import unit
 
 
 def class_means(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,17 +11,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from reprise.measures.unit_vectors import unit
+
 
 def relative(x_ND: np.ndarray, a_AD: np.ndarray) -> np.ndarray:
     """(n, anchors) cosines, both sides centred at the anchors' mean; float64. A zero row is at cosine 0 to all."""
     anchors = np.asarray(a_AD, dtype=np.float64)
     middle = anchors.mean(axis=0)
-    return np.asarray(_unit(np.asarray(x_ND, np.float64) - middle) @ _unit(anchors - middle).T)
-
-
-def _unit(x: np.ndarray) -> np.ndarray:
-    length = np.linalg.norm(x, axis=1, keepdims=True)
-    return np.asarray(x / np.where(length > 0, length, 1.0))
+    return np.asarray(unit(np.asarray(x_ND, np.float64) - middle) @ unit(anchors - middle).T)
 
 
 class RidgeClassifier:

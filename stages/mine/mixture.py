@@ -26,8 +26,9 @@ from pydantic import Field
 from scipy.linalg import solve_triangular
 from scipy.special import gammaln, logsumexp, multigammaln
 
-from reprise.clustering.centres import means, nearest, renumbered, unit
-from reprise.clustering.lloyd import fit
+from reprise.clustering.centres import means, nearest, renumbered
+from reprise.clustering.merging import merging_kmeans
+from reprise.measures.unit_vectors import unit
 from reprise.runtime.progress import Progress
 from reprise.runtime.seeds import numpy_rng
 from stages.mine.miner import ClusterParams, Mined
@@ -118,7 +119,7 @@ def prepared(features: np.ndarray, components: int, unit_length: bool) -> np.nda
         _, vectors = np.linalg.eigh(x.T @ x)
         basis = vectors[:, ::-1][:, :components]
         x = x @ (basis * np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(basis.shape[1])]))
-    return unit(x).astype(np.float64) if unit_length else x
+    return unit(x, np.float32).astype(np.float64) if unit_length else x
 
 
 class Mixture:
@@ -160,7 +161,7 @@ class Mixture:
             part = x[members].astype(np.float32)
             if len(members) < 4 or (part == part[0]).all():
                 continue
-            side = nearest(part, fit(part, 2, 20, 2, rng), "cpu").centre == 1
+            side = nearest(part, merging_kmeans(part, 2, 20, 2, rng), "cpu").centre == 1
             together = self.given[members] >= 0  # of one class: they go where most of them are
             side[together] = 2 * side[together].sum() > together.sum()
             ratio = log_split(self.prior, x[members[~side]], x[members[side]], self.params.alpha)

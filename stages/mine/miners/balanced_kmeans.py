@@ -23,7 +23,7 @@ from pydantic import Field
 
 from reprise.clustering.blocks import each_block
 from reprise.clustering.centres import distance_confidence, means, renumbered
-from reprise.clustering.lloyd import fit
+from reprise.clustering.merging import merging_kmeans
 from reprise.config.errors import MiningError
 from reprise.runtime.progress import Progress
 from reprise.runtime.seeds import numpy_rng
@@ -65,7 +65,7 @@ class BalancedKMeans(Miner):
                 fix="Use `kmeans` with K of three to four times the batch, or fewer clusters.",
             )
         features = np.ascontiguousarray(features, dtype=np.float32)
-        centres = fit(features, K, self.params.iterations, 1, numpy_rng(self.seed, "balanced"))
+        centres = merging_kmeans(features, K, self.params.iterations, 1, numpy_rng(self.seed, "balanced"))
         clusters, price = np.full(len(features), -1, dtype=np.int64), None
         with Progress(f"balanced k-means seed {self.seed}", self.params.rounds, "rounds") as progress:
             for _ in range(self.params.rounds):

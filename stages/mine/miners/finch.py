@@ -21,9 +21,10 @@ from pydantic import Field
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from reprise.clustering.centres import means, nearest, renumbered, unit
+from reprise.clustering.centres import means, nearest, renumbered
 from reprise.clustering.neighbour_graph import neighbours
 from reprise.config.errors import MiningError
+from reprise.measures.unit_vectors import unit
 from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters, check_features
 
 MERGED_AT_MOST = 20_000  # clusters whose similarities are held as a table while merging
@@ -52,7 +53,7 @@ class Finch(Miner):
         if wanted is not None:
             check_clusters(features, wanted, "mining.*.clusters")
         check_features(features, "mining")
-        x = unit(features)
+        x = unit(features, np.float32)
         levels = partitions(x)
         counts = [int(level.max()) + 1 for level in levels]
         shown = ", ".join(map(str, counts)) + " clusters"
@@ -104,7 +105,7 @@ def partitions(x: np.ndarray) -> list[np.ndarray]:
         found.append(labels)
         if count in (1, len(points)):
             break
-        points = unit(means(x, labels, count))
+        points = unit(means(x, labels, count), np.float32)
     return found
 
 
@@ -112,7 +113,7 @@ def merged(x: np.ndarray, labels: np.ndarray, wanted: int) -> np.ndarray:
     """Merge the two clusters whose means are most similar until `wanted` are left."""
     labels, count = labels.copy(), int(labels.max()) + 1
     total = means(x, labels, count).astype(np.float64) * np.bincount(labels)[:, None]
-    direction = unit(total.astype(np.float32)).astype(np.float64)
+    direction = unit(total.astype(np.float32), np.float32).astype(np.float64)
     table = direction @ direction.T
     np.fill_diagonal(table, -np.inf)
     alive, into = np.ones(count, bool), np.arange(count)

@@ -24,8 +24,8 @@ from pydantic import Field, field_validator
 from scipy.optimize import linear_sum_assignment
 from scipy.special import softmax
 
-from reprise.clustering.centres import unit
 from reprise.config.params import StrictModel
+from reprise.measures.unit_vectors import unit
 from stages.mine.frames import FRAME, frames_of
 from stages.mine.miner import Mined, Miner, Pairs, check_features
 
@@ -67,7 +67,7 @@ class FrameMatching(Miner):
             MiningError: no groups, paths without frame numbers, constant features.
         """
         check_features(features, "mining")
-        x = unit(features)
+        x = unit(features, np.float32)
         rows, weights = [np.empty((0, 2), np.int64)], [np.empty(0, np.float32)]
         for frames in frames_of(self.images, self.params.frame, "mining").values():
             for here, there in zip(frames, frames[self.params.gap :], strict=False):

@@ -22,7 +22,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from reprise.clustering.centres import nearest, renumbered
-from reprise.clustering.lloyd import fit
+from reprise.clustering.merging import merging_kmeans
 from reprise.runtime.seeds import numpy_rng
 from stages.mine.miner import Mined, Miner, check_clusters
 from stages.mine.mixture import Mixture, MixtureParams, prepared
@@ -50,5 +50,5 @@ class GaussianMixture(Miner):
         if self.params.clusters == 1:
             return np.zeros(len(x), dtype=np.int64)
         x32 = x.astype(np.float32)
-        centres = fit(x32, self.params.clusters, 20, 1, numpy_rng(self.seed, "mixture"))
+        centres = merging_kmeans(x32, self.params.clusters, 20, 1, numpy_rng(self.seed, "mixture"))
         return renumbered(nearest(x32, centres, "cpu").centre)

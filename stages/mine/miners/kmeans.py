@@ -1,7 +1,7 @@
 """`kmeans`: Lloyd's k-means from k-means++ centres, best of several starts.
 
-A start draws half as many centres again as asked for and merges them on the way (reprise/clustering/lloyd.py): it ends
-nearer than the best of several plain ones. On a GPU where there is one.
+A start draws half as many centres again as asked for and merges them on the way (reprise/clustering/merging.py): it
+ends nearer than the best of several plain ones. On a GPU where there is one.
 
 Confidence of an image is 1 - d1 / d2, d1 and d2 being its distances to the nearest and the second nearest centre:
 0 on a border, 1 on a centre. Clusters are renumbered by the smallest row that they hold, so the numbers do not
@@ -24,7 +24,8 @@ from pydantic import Field
 
 from reprise.artifacts.checkpoints import latest_checkpoint, save_checkpoint
 from reprise.clustering.centres import nearest, renumbered
-from reprise.clustering.lloyd import MOVES_BEFORE_MERGING, first_centres, lloyd
+from reprise.clustering.lloyd import MOVES_BEFORE_MERGING, lloyd
+from reprise.clustering.merging import first_centres, merged
 from reprise.runtime.progress import Progress
 from reprise.runtime.seeds import numpy_rng
 from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters
@@ -72,9 +73,11 @@ class KMeans(Miner):
                     state["centres"] = first_centres(features, clusters, rng)
                 count = min(at_once, iterations - state["iteration"])
                 state["iteration"] += count
-                ends = state["iteration"] == iterations
-                state["centres"], objective = lloyd(features, state["centres"], count, ends=ends, clusters=clusters)
-                if ends:
+                final = state["iteration"] == iterations
+                state["centres"], objective = lloyd(
+                    features, state["centres"], count, final=final, clusters=clusters, merge=merged
+                )
+                if final:
                     if state["objective"] is None or objective < state["objective"]:
                         state |= {"best": state["centres"], "objective": objective}
                     state |= {"start": state["start"] + 1, "iteration": 0, "centres": None}

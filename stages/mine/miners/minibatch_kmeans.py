@@ -5,7 +5,7 @@ shrinks as 1 / count. The features come memory-mapped; blocks follow each other 
 and one more pass labels everything. Memory: a few blocks, the centres and twenty rows for each, whatever the number of
 images.
 
-Deviations: it begins with more centres, which merge after the first pass (reprise/clustering/lloyd.py); blocks are
+Deviations: it begins with more centres, which merge after the first pass (reprise/clustering/merging.py); blocks are
 consecutive rows (keys are hashes of the content, so their order is random already); centres that no image asked for in
 a pass move to images of the next block. Confidence is 1 - d1 / d2 as in `kmeans`.
 Where fewer rows differ than clusters are asked for, fewer are found.
@@ -20,9 +20,9 @@ import numpy as np
 from pydantic import Field
 
 from reprise.artifacts.checkpoints import latest_checkpoint, save_checkpoint
-from reprise.clustering.centres import SAMPLE, nearest, nearest_centres, renumbered, sums
-from reprise.clustering.lloyd import first_centres
-from reprise.clustering.merging import merged
+from reprise.clustering.centres import nearest, nearest_centres, renumbered, sums
+from reprise.clustering.merging import first_centres, merged
+from reprise.clustering.starts import SAMPLE
 from reprise.runtime.progress import Progress
 from reprise.runtime.seeds import numpy_rng
 from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters

@@ -18,8 +18,9 @@ from pydantic import Field
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from reprise.clustering.centres import means, renumbered, unit
+from reprise.clustering.centres import means, renumbered
 from reprise.clustering.neighbour_graph import mutual, neighbours
+from reprise.measures.unit_vectors import unit
 from stages.mine.miner import ClusterParams, Mined, Miner, Pairs, check_clusters
 
 
@@ -45,7 +46,7 @@ class MutualNeighbours(Miner):
         """
         n, k = len(features), self.params.neighbours
         check_clusters(features, k + 1, "mining.*.neighbours + 1")
-        x = unit(features)
+        x = unit(features, np.float32)
         edges, similarity = mutual(*neighbours(x, k))
         kept = similarity >= self.params.threshold
         edges, weight = edges[kept], np.clip(similarity[kept], 0.0, 1.0).astype(np.float32)

@@ -21,10 +21,11 @@ from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 from threadpoolctl import threadpool_limits
 
-from reprise.clustering.centres import nearest, renumbered, unit
-from reprise.clustering.lloyd import fit
+from reprise.clustering.centres import nearest, renumbered
+from reprise.clustering.merging import merging_kmeans
 from reprise.clustering.neighbour_graph import adjacency, neighbours
 from reprise.config.errors import MiningError
+from reprise.measures.unit_vectors import unit
 from reprise.runtime.seeds import numpy_rng
 from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters
 
@@ -51,10 +52,11 @@ class Spectral(Miner):
         """
         K = self.params.clusters
         check_clusters(features, K, "mining.*.clusters")
-        rows = neighbours(unit(features), min(self.params.neighbours, len(features) - 1))[0]
-        vectors = unit(self.eigenvectors(rows, K))
+        rows = neighbours(unit(features, np.float32), min(self.params.neighbours, len(features) - 1))[0]
+        vectors = unit(self.eigenvectors(rows, K), np.float32)
         reached = (vectors != 0).any(axis=1)
-        found = nearest(vectors, fit(vectors[reached], K, 100, self.params.starts, numpy_rng(self.seed, "spectral")))
+        rng = numpy_rng(self.seed, "spectral")
+        found = nearest(vectors, merging_kmeans(vectors[reached], K, 100, self.params.starts, rng))
         return Mined(renumbered(np.where(reached, found.centre, -1)), found.distance, found.confidence)
 
     def eigenvectors(self, rows: np.ndarray, K: int) -> np.ndarray:

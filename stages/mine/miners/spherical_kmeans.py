@@ -13,8 +13,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from reprise.clustering.centres import nearest, renumbered, unit
-from reprise.clustering.lloyd import fit
+from reprise.clustering.centres import nearest, renumbered
+from reprise.clustering.merging import merging_kmeans
+from reprise.measures.unit_vectors import unit
 from reprise.runtime.seeds import numpy_rng
 from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters
 
@@ -41,8 +42,8 @@ class SphericalKMeans(Miner):
         """
         directed = np.flatnonzero((features != 0).any(axis=1))
         check_clusters(features[directed] if len(directed) else features, self.params.clusters, "mining.*.clusters")
-        x = unit(features)
-        centres = fit(
+        x = unit(features, np.float32)
+        centres = merging_kmeans(
             x[directed],
             self.params.clusters,
             self.params.iterations,

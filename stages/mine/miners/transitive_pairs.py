@@ -22,9 +22,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from reprise.clustering.centres import unit
 from reprise.clustering.neighbour_graph import mutual, neighbours
 from reprise.config.params import StrictModel
+from reprise.measures.unit_vectors import unit
 from stages.mine.frames import FRAME, frames_of
 from stages.mine.miner import Mined, Miner, Pairs, check_clusters, check_features
 
@@ -64,7 +64,7 @@ class TransitivePairs(Miner):
                 partner[first], partner[last] = last, first
         ends = np.flatnonzero(takes_part)
         check_clusters(features[ends], self.params.neighbours + 1, "mining.*.neighbours + 1")
-        edges, similarity = mutual(*neighbours(unit(features[ends]), self.params.neighbours))
+        edges, similarity = mutual(*neighbours(unit(features[ends], np.float32), self.params.neighbours))
         edges = ends[edges]
         kept = (similarity >= self.params.threshold) & (track[edges[:, 0]] != track[edges[:, 1]])
         edges, weight = edges[kept], np.clip(similarity[kept], 0.0, 1.0).astype(np.float32)

@@ -9,7 +9,8 @@ classifier's fixed weights, centroids; several clusterings of one memory are sev
 of the centroids, clusters need not be matched between epochs.
 
 Deviations: the first epoch fills the memory while nothing is learned from it (loss 0; the authors make an extra pass);
-there is one memory, of the first large crop (the authors take turns between two). The optimiser is `train`'s unless
+there is one memory, of the first large crop (the authors take turns between two); a cluster without members takes
+the image farthest from its own centroid (the authors leave it where it was). The optimiser is `train`'s unless
 `recipe: paper` asks for LARS. Paper: three heads of 3000 prototypes, projector 2048-128, multi-crop as in `swav`.
 
 Shape legend: B batch, V crops, K prototypes, n images.
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 
 from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
-from reprise.runtime.seeds import torch_rng
+from reprise.runtime.seeds import numpy_rng
 from stages.pretrain.method import Batch, Context, Method
 from stages.pretrain.params import RecipeParams
 from stages.pretrain.parts.memory import Memory, nearest_centroids, spherical_kmeans
@@ -98,7 +99,7 @@ class DeepClusterV2(Method):
         if written % self.context.images:
             return
         for head in range(self.params.clusterings):
-            rng = torch_rng(self.context.seed, "clustering", written // self.context.images, head)
+            rng = numpy_rng(self.context.seed, "clustering", written // self.context.images, head)
             clusters = self.centroids.shape[1]
             found = spherical_kmeans(self.memory.vectors, clusters, self.params.iterations, rng)
             self.centroids[head] = found

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
-from reprise.runtime.seeds import torch_rng
+from reprise.runtime.seeds import numpy_rng, torch_rng
 from stages.pretrain.method import Batch, Context, Method, embed_views
 from stages.pretrain.params import RecipeParams
 from stages.pretrain.parts.memory import Memory, nearest_centroids, spherical_kmeans
@@ -147,14 +147,15 @@ class ODC(Method):
         """First labels when the memory is whole; centroids every few steps."""
         if not self.clustered:
             return
-        vectors, count = self.memory.vectors, int(self.steps)
-        rng = torch_rng(self.context.seed, "clusters", count)
+        vectors, count, seed = self.memory.vectors, int(self.steps), self.context.seed
         if count == 0:
+            rng = numpy_rng(seed, "clusters", count)
             self.centroids.copy_(spherical_kmeans(vectors, len(self.centroids), 10, rng))
             self.labels.copy_(nearest_centroids(vectors, self.centroids))
         elif count % self.params.centroid_steps == 0:
             centroids = means_of(vectors, self.labels, self.centroids)
-            labels, centroids = refill(vectors, self.labels, centroids, self.smallest, rng)
+            generator = torch_rng(seed, "clusters", count)
+            labels, centroids = refill(vectors, self.labels, centroids, self.smallest, generator)
             self.labels.copy_(labels)
             self.centroids.copy_(centroids)
         self.steps += 1

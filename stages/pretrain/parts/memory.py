@@ -8,6 +8,7 @@ Shape legend: n images, d width, K clusters.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -46,21 +47,26 @@ def nearest_centroids(vectors: Tensor, centroids: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-@full_precision
-def spherical_kmeans(vectors: Tensor, clusters: int, iterations: int, generator: torch.Generator) -> Tensor:
-    """Centroids of unit vectors by cosine (Caron et al. 2020, appendix): means of members, of length one.
+def spherical_kmeans(vectors: Tensor, clusters: int, iterations: int, rng: np.random.Generator) -> Tensor:
+    """Find centroids of unit vectors by cosine (Caron et al. 2020, appendix): means of members, of length one.
 
-    Starts at `clusters` different rows drawn by `generator` (on the CPU); fewer rows than clusters are drawn
-    again. A cluster without members keeps its centroid.
+    It starts at `clusters` different rows; fewer rows than clusters are drawn again. A cluster without members takes
+    the row that is farthest from its own centroid.
+
+    Args:
+        vectors: (n, d) rows of length one.
+        clusters: K.
+        iterations: moves at most.
+        rng: draws the first centroids.
 
     Returns:
         (K, d), rows of length one.
     """
-    order = torch.cat([torch.randperm(len(vectors), generator=generator) for _ in range(-(-clusters // len(vectors)))])
-    centroids = F.normalize(vectors[order[:clusters].to(vectors.device)], dim=1)
-    for _ in range(iterations):
-        labels = nearest_centroids(vectors, centroids)
-        sums = torch.zeros_like(centroids).index_add_(0, labels, vectors)
-        members = torch.bincount(labels, minlength=clusters) > 0
-        centroids = torch.where(members[:, None], F.normalize(sums, dim=1), centroids)
-    return centroids
+    from reprise.clustering.kmeans import kmeans
+    from reprise.clustering.starts import random_rows
+
+    found = kmeans(
+        vectors.float().cpu().numpy(), clusters, iterations, 1, rng,
+        spherical=True, start=random_rows, device=vectors.device.type,
+    )  # fmt: skip
+    return torch.from_numpy(found).to(vectors)

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from reprise.clustering import coarse
-from reprise.clustering.centres import nearest, plus_plus, sums
+from reprise.clustering.centres import nearest, sums
 from reprise.clustering.lloyd import lloyd
+from reprise.clustering.starts import plus_plus
 
 
 def noisy(n: int = 3000, d: int = 48, groups: int = 200) -> np.ndarray:
@@ -75,7 +76,7 @@ def test_data_finer_than_8_bits_are_moved_exactly(monkeypatch):
     early, _ = lloyd(x, start, 10)
     assert (early == exact).all()
     # and where a sample of rows does not tell at the start, a centre that nothing is near to does
-    monkeypatch.setattr("reprise.clustering.lloyd.MOST_HARM", np.inf)
+    monkeypatch.setattr("reprise.clustering.lloyd.LARGEST_LOSS", np.inf)
     again, _ = lloyd(x, start, 10)
     assert spread_about(x, again) <= 1.001 * spread_about(x, exact)
 
@@ -85,7 +86,7 @@ def test_the_objective_is_that_of_the_centres_also_far_from_zero():
     for spherical in (False, True):
         rows = x / np.linalg.norm(x, axis=1, keepdims=True) if spherical else x
         start = plus_plus(rows, 20, np.random.default_rng(0))
-        centres, objective = lloyd(rows, start, 1, spherical)
+        centres, objective = lloyd(rows, start, 1, spherical=spherical)
         label = nearest(rows, start).centre
         want = ((rows.astype(np.float64) - centres[label]) ** 2).sum()
         np.testing.assert_allclose(objective, want, rtol=2e-3)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from reprise.clustering import centres as parts
-from reprise.clustering import lloyd as moves
-from reprise.clustering.centres import nearest, plus_plus, sums
-from reprise.clustering.merging import merged
+from reprise.clustering import starts
+from reprise.clustering.centres import nearest, sums
+from reprise.clustering.lloyd import lloyd
+from reprise.clustering.merging import first_centres, merged
+from reprise.clustering.starts import plus_plus
 
 
 def clusters(K: int = 30, d: int = 5, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -78,11 +79,11 @@ def test_k_means_from_more_centres_ends_nearer():
     x = (rng.normal(size=(400, 64))[rng.integers(0, 400, 9000)] * 0.5 + rng.normal(size=(9000, 64))).astype(np.float32)
 
     def inertia(start: np.ndarray, wanted: int) -> float:
-        centres, _ = moves.lloyd(x, start, 12, clusters=wanted)
+        centres, _ = lloyd(x, start, 12, clusters=wanted, merge=merged)
         assert len(centres) == wanted
         return float(nearest(x, centres).squared.sum(dtype=np.float64))
 
-    with_more = [inertia(moves.first_centres(x, 180, np.random.default_rng(s)), 180) for s in range(3)]
+    with_more = [inertia(first_centres(x, 180, np.random.default_rng(s)), 180) for s in range(3)]
     plain = [inertia(plus_plus(x, 180, np.random.default_rng(s)), 180) for s in range(3)]
     assert max(with_more) < min(plain)
 
@@ -95,11 +96,11 @@ def test_groups_that_are_apart_are_found():
     x = places[group] + rng.normal(size=(3000, 32)).astype(np.float32)
 
     def groups_met(start: np.ndarray) -> int:
-        centres, _ = moves.lloyd(x, start, 12, clusters=100)
+        centres, _ = lloyd(x, start, 12, clusters=100, merge=merged)
         return len(np.unique(nearest(centres, places).centre))
 
     assert np.mean([groups_met(plus_plus(x, 100, np.random.default_rng(s))) for s in range(4)]) < 96
-    assert np.mean([groups_met(moves.first_centres(x, 100, np.random.default_rng(s))) for s in range(4)]) >= 99
+    assert np.mean([groups_met(first_centres(x, 100, np.random.default_rng(s))) for s in range(4)]) >= 99
 
 
 def test_drawing_several_at_once_takes_rows_that_differ():
@@ -114,7 +115,7 @@ def test_distances_held_while_several_are_drawn_are_bounded(monkeypatch):
     """Their number would grow with the square of the number of clusters."""
     x = np.random.default_rng(0).normal(size=(2000, 8)).astype(np.float32)
     held, real = [], torch.mm
-    monkeypatch.setattr(parts, "DRAWN_CELLS", 5000)
+    monkeypatch.setattr(starts, "DRAWN_CELLS", 5000)
     monkeypatch.setattr(torch, "mm", lambda a, b: (held.append(len(a) * b.shape[1]), real(a, b))[1])
     start = plus_plus(x, 200, np.random.default_rng(1))
     assert len(np.unique(start, axis=0)) == 200
@@ -126,14 +127,14 @@ def test_rows_that_no_longer_move_are_merged_all_the_same():
     rows = np.diag(np.arange(1, 13)).astype(np.float32)
     x = np.repeat(rows, 20, axis=0)
     for iterations in (1, 2, 50):
-        centres, objective = moves.lloyd(x, rows, iterations, clusters=8)
+        centres, objective = lloyd(x, rows, iterations, clusters=8, merge=merged)
         assert len(centres) == 8
         np.testing.assert_allclose(objective, nearest(x, centres).squared.sum(), rtol=1e-5)
 
 
 def test_how_many_it_starts_with():
     x = np.random.default_rng(0).normal(size=(110, 3)).astype(np.float32)
-    lengths = {K: len(moves.first_centres(x, K, np.random.default_rng(0))) for K in (2, 3, 64, 90, 100, 110)}
+    lengths = {K: len(first_centres(x, K, np.random.default_rng(0))) for K in (2, 3, 64, 90, 100, 110)}
     assert lengths == {2: 3, 3: 4, 64: 96, 90: 110, 100: 110, 110: 110}
 
 
@@ -141,10 +142,10 @@ def test_how_many_it_starts_with():
 def test_the_objective_is_told_of_the_clusters_that_are_left(iterations):
     x = np.random.default_rng(0).normal(size=(500, 6)).astype(np.float32) + np.float32(50)
     start = plus_plus(x, 30, np.random.default_rng(1))
-    centres, objective = moves.lloyd(x, start, iterations, clusters=20)
+    centres, objective = lloyd(x, start, iterations, clusters=20, merge=merged)
     assert centres.shape == (20, 6)
     if iterations <= 2:  # the last move merged: the rows are those of the parts
-        before = start if iterations == 1 else moves.lloyd(x, start, 1)[0]
+        before = start if iterations == 1 else lloyd(x, start, 1)[0]
         total, counts = sums(x, nearest(x, before).centre, 30)
         total, counts = merged(total, counts, 20)
         np.testing.assert_allclose(centres, total / counts[:, None], rtol=1e-5)

@@ -162,6 +162,7 @@ def test_kmeans_is_the_best_of_its_starts_whole_or_in_pieces(tmp_path, monkeypat
                 kmeans.first_centres(features, clusters, numpy_rng(seed, "kmeans", start)),
                 7,
                 clusters=clusters,
+                merge=kmeans.merged,
             )
             for start in range(starts)
         ]

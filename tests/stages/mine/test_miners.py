@@ -14,7 +14,6 @@ from scipy.stats import multivariate_normal
 from sklearn.cluster import KMeans as ReferenceKMeans
 
 from reprise.clustering import centres as parts
-from reprise.clustering.lloyd import fit, lloyd
 from reprise.clustering.neighbour_graph import mutual, neighbours
 from reprise.config.errors import MiningError
 from reprise.config.registry import load_class, names
@@ -142,23 +141,6 @@ def test_nearest_centres_are_those_of_float64_even_where_two_are_nearly_equal():
     np.testing.assert_allclose(got.squared, squared.min(axis=1), rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(got.second, np.sort(squared, axis=1)[:, 1], rtol=1e-3, atol=1e-3)
     assert not (got.centre == 9).any()
-
-
-def test_own_lloyd_is_as_good_as_scikit_learns():
-    features = np.random.default_rng(0).normal(size=(1500, 8)).astype(np.float32)
-    ours = parts.nearest(features, fit(features, 30, 100, 5, np.random.default_rng(0)))
-    theirs = ReferenceKMeans(30, n_init=5, random_state=0).fit(features)
-    assert float(ours.squared.sum()) <= 1.01 * theirs.inertia_
-    total, counts = parts.sums(features, ours.centre, 30)
-    for cluster in range(30):
-        np.testing.assert_allclose(total[cluster], features[ours.centre == cluster].sum(axis=0), rtol=1e-4, atol=1e-4)
-        assert counts[cluster] == (ours.centre == cluster).sum()
-
-
-def test_an_empty_cluster_moves_to_the_farthest_image():
-    features = np.array([[0.0], [1.0], [2.0], [50.0]], dtype=np.float32)
-    centres, _ = lloyd(features, np.array([[1.0], [1000.0]], dtype=np.float32), 10)
-    assert sorted(centres.ravel().tolist()) == [1.0, 50.0]
 
 
 # ---- one miner at a time ---------------------------------------------------------------------------------

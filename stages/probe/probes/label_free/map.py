@@ -14,6 +14,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from reprise.config.params import StrictModel
+from reprise.measures.unit_vectors import unit
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.probe import Probe, ProbeResult
 
@@ -79,8 +80,7 @@ def principal_components(x: np.ndarray, count: int) -> np.ndarray:
 
     A component's sign is free: its largest coordinate is made positive.
     """
-    length = np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
-    z = x / np.where(length > 0, length, 1.0)
+    z = unit(x)
     z = z - z.mean(axis=0) if len(z) else z
     coordinates = np.zeros((len(x), max(2, count)))
     if len(x) > 1:

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from reprise.config.params import Seed, StrictModel
+from reprise.runtime.seeds import numpy_rng
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.probe import Probe, ProbeResult
@@ -35,36 +36,25 @@ class Clusters(Probe):
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Centres from train, agreement on test."""
-        import faiss
-
+        from reprise.clustering.centres import nearest_centres
+        from reprise.clustering.kmeans import kmeans
         from reprise.measures.cluster_quality import agreement
-        from reprise.measures.prototypes import unit
+        from reprise.measures.unit_vectors import unit
 
-        train, test = data.part("train"), data.part(data.test)
+        params, train, test = self.params, data.part("train"), data.part(data.test)
         classes = len(np.unique(train.labels[train.labelled]))
-        x = unit(data.features("train", BACKBONE)).astype(np.float32)
-        k = min(self.params.clusters or classes, len(x))
-        kmeans = faiss.Kmeans(
-            x.shape[1],
-            k,
-            niter=self.params.iterations,
-            nredo=self.params.starts,
-            init_method=faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS,
-            seed=self.params.seed,
-            min_points_per_centroid=1,
-            max_points_per_centroid=max(256, -(-len(x) // k)),
-        )
-        kmeans.train(x)
-        queries = unit(data.features(data.test, BACKBONE)).astype(np.float32)
-        cluster = kmeans.index.search(queries, 1)[1][:, 0]
+        x = unit(data.features("train", BACKBONE), np.float32)
+        k = min(params.clusters or classes, len(x))
+        centres = kmeans(x, k, params.iterations, params.starts, numpy_rng(params.seed, "clusters"))
+        cluster = nearest_centres(unit(data.features(data.test, BACKBONE), np.float32), centres)
         known = int(test.labelled.sum())
         found = agreement(cluster, test.labels)
         metrics = {name: scoring.plain(value, known) for name, value in found.items() if value is not None}
         protocol = {
             **scoring.counts_note(data),
             "tap": BACKBONE,
-            "clusters": f"{k}, {'as many as classes in train' if self.params.clusters is None else 'as asked for'}",
-            "k-means": f"on {len(x)} of train, best of {self.params.starts} starts, seed {self.params.seed}",
+            "clusters": f"{k}, {'as many as classes in train' if params.clusters is None else 'as asked for'}",
+            "k-means": f"on {len(x)} of train, best of {params.starts} starts, seed {params.seed}",
             "interval": "none: duplicates would raise agreement",
         }
         if "classes absent from train" in protocol:

@@ -113,6 +113,6 @@ class Gacil(Probe):
 
 def _widened(x: np.ndarray, layer: np.ndarray) -> np.ndarray:
     """(n, width) float64: length one, random directions, negative ones cut off."""
-    from reprise.measures.prototypes import unit
+    from reprise.measures.unit_vectors import unit
 
     return np.maximum(unit(x) @ layer, 0.0)

@@ -62,6 +62,6 @@ class Svm(Probe):
         return ProbeResult(metrics, protocol, scoring.predictions(test, predicted, margins.max(axis=1), data.classes))
 
     def _prepared(self, x: np.ndarray) -> np.ndarray:
-        from reprise.measures.prototypes import unit
+        from reprise.measures.unit_vectors import unit
 
         return unit(np.sign(x) * np.abs(x) ** self.params.power).astype(np.float32)
