@@ -23,6 +23,12 @@ def write_backbone(
 ) -> None:
     """Write the three files into an existing folder.
 
+    Args:
+        folder: that of the run.
+        weights: of the backbone, under timm's names.
+        heads: of projector and predictor.
+        config: architecture, stem, input size, mean and standard deviation; `read_config` names the entries needed.
+
     Raises:
         BackboneError: weights that are not finite.
     """
@@ -36,6 +42,7 @@ def write_backbone(
             )
     for file_name, tensors in ((WEIGHTS, weights), (HEADS, heads)):
         with atomic_file(folder / file_name) as file:
+            # Sorted and contiguous: safetensors writes tensors as they come, and the bytes are hashed by DVC.
             file.write(save({k: v.copy(order="C") for k, v in sorted(tensors.items())}))
     write_json(folder / CONFIG, config)
 

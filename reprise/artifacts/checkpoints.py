@@ -1,7 +1,7 @@
 """Checkpoints: a tree of dictionaries, lists, numbers, strings and arrays in one safetensors file, without pickle.
 
-Arrays become tensors of the file; the tree around them is JSON in its header. Written atomically; the last two
-are kept, so a damaged newest one costs one interval.
+Arrays become tensors of the file; the tree around them is JSON in its header. Files are written atomically, and the
+last two are kept, so that a damaged newest one costs no more than the work since the one before.
 """
 
 from __future__ import annotations
@@ -24,7 +24,14 @@ _NAME = re.compile(r"^step-(\d{9})\.safetensors$")
 
 
 def save_checkpoint(folder: Path, step: int, tree: dict[str, Any]) -> Path:
-    """Write the state after `step` steps and drop all but the last two."""
+    """Write the state after `step` steps and drop all but the last two checkpoints.
+
+    Returns:
+        the file.
+
+    Raises:
+        CheckpointError: the tree holds something else than numbers, strings, arrays, lists and dictionaries.
+    """
     arrays: dict[str, np.ndarray] = {}
     header = json.dumps(_pack(tree, arrays), allow_nan=False)
     path = folder / f"step-{step:09d}.safetensors"
@@ -36,12 +43,12 @@ def save_checkpoint(folder: Path, step: int, tree: dict[str, Any]) -> Path:
 
 
 def latest_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """The newest readable state, or None. A damaged one is named on stderr and passed over."""
+    """Return the newest readable state, or None; name damaged ones on stderr and skip them."""
     for path in reversed(_found(folder)):
         try:
             return load_checkpoint(path)
         except CheckpointError as error:
-            print(f"passing over a damaged checkpoint: {error}", file=sys.stderr, flush=True)
+            print(f"skipping a damaged checkpoint: {error}", file=sys.stderr, flush=True)
     return None
 
 
@@ -56,24 +63,24 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             header = (file.metadata() or {}).get("tree")
             if header is None:
                 raise CheckpointError(
-                    "this file is no checkpoint of Reprise",
+                    "this file is not a checkpoint of Reprise",
                     where=path,
                     found="a safetensors file without a state tree",
-                    fix="Remove it; training goes on from the one before.",
+                    fix="Remove it; training continues from the previous one.",
                 )
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         tree = _unpack(json.loads(header), arrays)
         if not isinstance(tree, dict):
-            raise ValueError("the state tree is no mapping")
+            raise ValueError("the state tree is not a mapping")
         return tree
     except CheckpointError:
         raise
     except Exception as error:  # a foreign file may hold any types, names and depths
         raise CheckpointError(
-            "the checkpoint is unreadable",
+            "the checkpoint cannot be read",
             where=path,
             found=error,
-            fix="Remove it; training goes on from the one before.",
+            fix="Remove it; training continues from the previous one.",
         ) from error
 
 
@@ -82,9 +89,14 @@ def _found(folder: Path) -> list[Path]:
 
 
 def _pack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """Turn a tree into JSON, moving its arrays into `arrays`.
+
+    Every value is wrapped in an object that names its type. Dictionaries become lists of pairs, since their keys may be
+    numbers, which JSON would turn into strings.
+    """
     if isinstance(value, np.ndarray):
         name = f"a{len(arrays):06d}"
-        arrays[name] = np.ascontiguousarray(value)
+        arrays[name] = np.ascontiguousarray(value)  # gives a scalar one axis, so the shape is kept beside it
         return {"array": name, "shape": list(value.shape)}
     if isinstance(value, dict):
         return {"dict": [[_pack(k, arrays), _pack(v, arrays)] for k, v in value.items()]}

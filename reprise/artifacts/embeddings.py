@@ -1,8 +1,8 @@
-"""Embeddings: Parquet with `key`, `split` and one fixed-size list of float32 a tap; joined by key, never by position.
+"""Embeddings: Parquet with `key`, `split` and, for each tap, a fixed-size list of float32.
 
-A tap is a place in the network where features are read: `backbone` (P3 of G-SimCLR's evaluation), then
-`projector1`, `projector2` (P2, P1: after the first and second layer of the projector). Feature sets for
-mining use the same file with a single tap, `features`.
+Rows are joined by key, never by position. A tap is a place in the network where features are read: `backbone` (P3 of
+G-SimCLR's evaluation), then `projector1` and `projector2` (P2 and P1: after the first and the second layer of the
+projector). Features for mining use the same file with a single tap, `features`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def write_embeddings(path: str | Path, keys: np.ndarray, splits: np.ndarray, tap
     """Write embeddings sorted by key.
 
     Args:
-        keys: (n,) strings, unique. splits: (n,) strings.
+        path: the file.
+        keys: (n,) strings, unique.
+        splits: (n,) strings.
         taps: name -> (n, d) float array, in the order in which readers should prefer them.
 
     Raises:
@@ -43,7 +45,7 @@ def write_embeddings(path: str | Path, keys: np.ndarray, splits: np.ndarray, tap
     for name, values in taps.items():
         if values.shape[0] != len(keys):
             raise EmbeddingError(
-                f"tap '{name}' must have a row a key",
+                f"tap '{name}' must have one row for each key",
                 where=path,
                 found=f"{values.shape[0]} rows for {len(keys)} keys",
                 fix=_FIX,
@@ -62,7 +64,7 @@ def write_embeddings(path: str | Path, keys: np.ndarray, splits: np.ndarray, tap
 
 
 def taps_in(path: str | Path) -> list[str]:
-    """Names of the taps in a file, preferred first."""
+    """Return the names of the taps in a file, preferred first."""
     read_table(path, _BASE, EmbeddingError, _FIX, columns=["key"], exact=False)
     return [n for n in pq.read_schema(path).names if n not in _BASE.names]
 
@@ -70,13 +72,19 @@ def taps_in(path: str | Path) -> list[str]:
 def read_embeddings(
     path: str | Path, tap: str | None = None, split: str | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read one tap (default: the preferred one), all splits or one.
+    """Read one tap of all splits or of one.
+
+    Args:
+        path: the file.
+        tap: its name; None takes the preferred one.
+        split: None takes all.
 
     Returns:
         keys (n,) object strings, splits (n,) object strings, values (n, d) float32; sorted by key.
 
     Raises:
-        EmbeddingError: missing, damaged, unknown tap, empty split, values that are not finite.
+        EmbeddingError: the file is missing or damaged, the tap is unknown, the split is empty, or values are not
+            finite.
     """
     names = taps_in(path)
     tap = tap or (names[0] if names else "")

@@ -1,4 +1,4 @@
-"""Pseudo-labels: one row a training image. A null cluster means "no label": the image stands for itself."""
+"""Pseudo-labels: one row for each training image. A null cluster means "no label": the image is like no other."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCHEMA = pa.schema(
         pa.field("key", pa.string(), nullable=False),
         pa.field("cluster", pa.int32(), nullable=True),
         pa.field("distance", pa.float32(), nullable=True),  # to the cluster's centre, in the feature's units
-        pa.field("confidence", pa.float32(), nullable=True),  # in [0, 1], the miner says how
+        pa.field("confidence", pa.float32(), nullable=True),  # in [0, 1]; each miner states its meaning
         pa.field("round", pa.int32(), nullable=False),
     ]
 )
@@ -39,17 +39,17 @@ def read_pseudo_labels(path: str | Path) -> pa.Table:
     """Read and check a pseudo-label file.
 
     Raises:
-        PseudoLabelError: missing, damaged, of another schema, with a negative cluster, or a confidence outside of
-            [0, 1].
+        PseudoLabelError: the file is missing, damaged or of another schema, a cluster is negative, or a confidence lies
+            outside [0, 1].
     """
     table = read_table(path, SCHEMA, PseudoLabelError, _FIX)
     clusters = table["cluster"].drop_null().to_numpy()
     if len(clusters) and clusters.min() < 0:
-        raise PseudoLabelError("clusters are numbered from 0", where=path, found=int(clusters.min()), fix=_FIX)
+        raise PseudoLabelError("clusters must be numbered from 0", where=path, found=int(clusters.min()), fix=_FIX)
     confidences = table["confidence"].drop_null().to_numpy()
     if not ((confidences >= 0) & (confidences <= 1)).all():  # NaN is neither
         raise PseudoLabelError(
-            "confidences lie between 0 and 1",
+            "confidences must lie between 0 and 1",
             where=path,
             found=f"{confidences.min()} to {confidences.max()}",
             fix=_FIX,
@@ -58,16 +58,18 @@ def read_pseudo_labels(path: str | Path) -> pa.Table:
 
 
 def clusters_for(table: pa.Table, keys: np.ndarray, path: str | Path) -> np.ndarray:
-    """Cluster of each key, joined by key; `NO_LABEL` (-1) where the table has none.
+    """Return the cluster of each key; `NO_LABEL` (-1) where the table has none.
 
     Args:
+        table: pseudo-labels.
         keys: (n,) strings.
+        path: file of the table, for messages.
 
     Returns:
         (n,) int64.
 
     Raises:
-        PseudoLabelError: the table names images that are not among `keys` (another data set's labels).
+        PseudoLabelError: the table names images that are not among `keys`, so it belongs to another data set.
     """
     known = {
         k: -1 if c is None else c for k, c in zip(table["key"].to_pylist(), table["cluster"].to_pylist(), strict=True)
@@ -84,12 +86,16 @@ def clusters_for(table: pa.Table, keys: np.ndarray, path: str | Path) -> np.ndar
 
 
 def confidences_for(table: pa.Table, keys: np.ndarray) -> np.ndarray:
-    """Confidence of each key, joined by key, for methods that weigh by it: (n,) float32 in [0, 1].
+    """Return the confidence of each key, for methods that use it as a weight.
 
-    0, not sure at all, where the table has no such key, or the image no label or no confidence.
+    It is 0 where the table does not have the key, or where the image has no label or no confidence.
 
     Args:
+        table: pseudo-labels.
         keys: (n,) strings.
+
+    Returns:
+        (n,) float32 in [0, 1].
     """
     known = {
         key: 0.0 if cluster is None or confidence is None else confidence

@@ -1,8 +1,10 @@
-"""The manifest: one row an image, sorted by key; and the quarantine: one row a file that was refused.
+"""The manifest, with a row for each image, sorted by key; and the quarantine, with a row for each refused file.
 
-`key` is the first 24 hexadecimal digits of the SHA-256 of the file's bytes, so it does not depend on names
-or listing order. `path`, `offset` and `bytes` locate the encoded image: a loose file (offset 0) or a member
-of a plain tar that ingest wrote.
+`key` is the first 24 hexadecimal digits of the SHA-256 of the file's bytes, so it depends on neither names nor the
+order of a listing. `path`, `offset` and `bytes` locate the encoded image: a file of its own (offset 0), or a member of
+a plain tar that ingest wrote.
+
+From `width` to `plain` the columns are those of the modality (reprise/media/image/fields.py); a test compares the two.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ MANIFEST_SCHEMA = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
         pa.field("path", pa.string(), nullable=False),
-        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),  # of the image's first byte in the file
         pa.field("bytes", pa.int64(), nullable=False),
         pa.field("split", pa.string(), nullable=False),
         pa.field("label", pa.string(), nullable=True),
@@ -33,11 +35,9 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("height", pa.int32(), nullable=False),
         pa.field("channels", pa.int8(), nullable=False),
         pa.field("format", pa.string(), nullable=False),  # JPEG, PNG, WEBP, BMP, TIFF, GIF
-        pa.field(
-            "plain", pa.bool_(), nullable=False
-        ),  # any decoder shows the same pixels: 8-bit grey or RGB, upright, one frame
+        pa.field("plain", pa.bool_(), nullable=False),  # any decoder shows the same pixels
         pa.field("sha256", pa.string(), nullable=False),
-        pa.field("group", pa.string(), nullable=True),
+        pa.field("group", pa.string(), nullable=True),  # of the data: a patient, a video
     ]
 )
 QUARANTINE_SCHEMA = pa.schema(
@@ -65,6 +65,10 @@ def write_manifest(path: str | Path, table: pa.Table) -> None:
 def read_manifest(path: str | Path = MANIFEST, columns: list[str] | None = None) -> pa.Table:
     """Read and check a manifest; rows are sorted by key.
 
+    Args:
+        path: the file.
+        columns: read only these; None reads all.
+
     Raises:
         ManifestError: missing, damaged, of another schema, repeated keys, unknown split.
     """
@@ -91,4 +95,4 @@ def _check(table: pa.Table, path: str | Path) -> None:
     if "split" in table.column_names:
         unknown = sorted(set(table["split"].unique().to_pylist()) - set(SPLITS))
         if unknown:
-            raise ManifestError("splits are train, val and test", where=path, found=", ".join(unknown), fix=_FIX)
+            raise ManifestError("a split must be train, val or test", where=path, found=", ".join(unknown), fix=_FIX)

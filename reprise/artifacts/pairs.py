@@ -1,7 +1,7 @@
-"""Pairs: one row for two training images that a miner holds for the same thing. The second kind of label set.
+"""Pairs: one row for every two training images that a miner takes for the same thing. The second form of a label set.
 
-Clusters say which group an image is in; pairs say which two belong together, and need not close into groups: a~b and
-b~c do not make a~c. A label set of pairs lies beside its pseudo-labels, in the same folder.
+A cluster assigns an image to one class; pairs only state which two images belong together, and they are not transitive:
+a~b and b~c do not imply a~c. The pairs of a label set lie in the same folder as its pseudo-labels.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from reprise.config.errors import PseudoLabelError
 FILE = "pairs.parquet"
 SCHEMA = pa.schema(
     [
-        pa.field("first", pa.string(), nullable=False),  # key, before `second` in the alphabet
+        pa.field("first", pa.string(), nullable=False),  # key; it sorts before `second`
         pa.field("second", pa.string(), nullable=False),
-        pa.field("weight", pa.float32(), nullable=False),  # in [0, 1]: how sure the miner is, which says how
+        pa.field("weight", pa.float32(), nullable=False),  # in [0, 1]; each miner states its meaning
         pa.field("kind", pa.string(), nullable=False),  # mutual, matched, inter, intra, closed
         pa.field("hops", pa.int32(), nullable=False),  # edges between the two: 1 is direct
     ]
@@ -29,10 +29,10 @@ _FIX = "Run `dvc repro mine` to write it again."
 
 
 def write_pairs(path: str | Path, table: pa.Table) -> None:
-    """Write rows sorted by both keys, each pair once, whichever way round it came.
+    """Write rows sorted by both keys; the order of the two keys of a pair does not matter.
 
     Raises:
-        PseudoLabelError: an image paired with itself, a repeated pair, a weight outside of [0, 1].
+        PseudoLabelError: an image is paired with itself, a pair is repeated, or a weight lies outside [0, 1].
     """
     table = table.select(SCHEMA.names).cast(SCHEMA)
     swapped = pc.greater(table["first"], table["second"])
@@ -48,7 +48,8 @@ def read_pairs(path: str | Path) -> pa.Table:
     """Read and check a file of pairs.
 
     Raises:
-        PseudoLabelError: missing, damaged, of another schema, or not as `write_pairs` leaves it.
+        PseudoLabelError: the file is missing, damaged, of another schema, or not in the form that `write_pairs` gives
+            it.
     """
     table = read_table(path, SCHEMA, PseudoLabelError, _FIX)
     _check(table, path)
@@ -56,16 +57,18 @@ def read_pairs(path: str | Path) -> pa.Table:
 
 
 def rows_of(table: pa.Table, keys: np.ndarray, path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of the pairs' images among `keys`, joined by key.
+    """Return the positions of the pairs' images among `keys`.
 
     Args:
+        table: pairs.
         keys: (n,) unique strings, in any order.
+        path: file of the table, for messages.
 
     Returns:
         pairs (p, 2) int64 and weights (p,) float32.
 
     Raises:
-        PseudoLabelError: the pairs name images that are not among `keys` (another data set's pairs).
+        PseudoLabelError: the pairs name images that are not among `keys`, so they belong to another data set.
     """
     position = {key: row for row, key in enumerate(keys.tolist())}
     names = [*table["first"].to_pylist(), *table["second"].to_pylist()]
@@ -85,13 +88,13 @@ def _check(table: pa.Table, path: str | Path) -> None:
     first, second, weight = (table[name] for name in ("first", "second", "weight"))
     if pc.any(pc.greater_equal(first, second)).as_py():
         raise PseudoLabelError(
-            "the two images of a pair differ and stand in alphabetical order", where=path, found="others", fix=_FIX
+            "the keys of a pair must differ and be in ascending order", where=path, found="others", fix=_FIX
         )
     distinct = table.group_by(["first", "second"]).aggregate([]).num_rows
     if distinct != table.num_rows:
         raise PseudoLabelError(
-            "each pair stands there once", where=path, found=f"{table.num_rows - distinct} repeated", fix=_FIX
+            "each pair must be listed once", where=path, found=f"{table.num_rows - distinct} repeated", fix=_FIX
         )
     values = weight.to_numpy()
     if len(values) and not ((values >= 0) & (values <= 1)).all():
-        raise PseudoLabelError("weights lie between 0 and 1", where=path, found="others", fix=_FIX)
+        raise PseudoLabelError("weights must lie between 0 and 1", where=path, found="others", fix=_FIX)

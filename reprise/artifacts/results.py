@@ -1,7 +1,7 @@
-"""Results of probes: flat metrics with intervals, and per-example predictions.
+"""Results of probes: flat metrics with intervals, and the prediction for each example.
 
-A probe's folder holds `metrics.json` ({probe: {metric: {"value", "low", "high", "n"}}}; low and high may be
-null) and, per probe that classifies, `predictions-<probe>.parquet` on the test split.
+The folder of a probe suite holds `metrics.json` ({probe: {metric: {"value", "low", "high", "n"}}}; low and high may be
+null) and, for each probe that classifies, `predictions-<probe>.parquet` on the test split.
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ _FIX = "Run `dvc repro probe` to write it again."
 
 
 def write_metrics(path: str | Path, metrics: dict[str, dict[str, dict[str, Any]]]) -> None:
-    """Write {probe: {metric: {"value", "low", "high", "n"}}} after checking that every value is a finite number.
+    """Write metrics after checking that every value is a finite number.
+
+    Args:
+        path: the file.
+        metrics: {probe: {metric: {"value", "low", "high", "n"}}}.
 
     Raises:
         ResultError: a value is NaN, infinite or not a number.
@@ -53,6 +57,10 @@ def write_metrics(path: str | Path, metrics: dict[str, dict[str, dict[str, Any]]
 def read_json(path: str | Path, fix: str = _FIX) -> Any:
     """Read a JSON artifact.
 
+    Args:
+        path: the file.
+        fix: the last sentence of the message, which says what to do.
+
     Raises:
         ResultError: missing or not JSON.
     """
@@ -65,10 +73,10 @@ def read_json(path: str | Path, fix: str = _FIX) -> Any:
 
 
 def write_predictions(path: str | Path, table: pa.Table) -> None:
-    """Write per-example predictions sorted by key."""
+    """Write the predictions for single examples, sorted by key."""
     write_table(path, table.select(PREDICTIONS_SCHEMA.names).cast(PREDICTIONS_SCHEMA).sort_by("key"))
 
 
 def read_predictions(path: str | Path) -> pa.Table:
-    """Read and check per-example predictions."""
+    """Read and check the predictions for single examples."""
     return read_table(path, PREDICTIONS_SCHEMA, ResultError, _FIX)

@@ -1,9 +1,8 @@
-"""Shards: plain WebDataset tars and an index of byte offsets.
+"""Shards: plain WebDataset tars, and an index of byte offsets.
 
-Tars are `<split>-%06d.tar` with members `<key>.<ext>` and `<key>.json`.
-
-The index makes the order ours: any image is one `pread`. Everything stored is plain (reprise/media) and
-holds no labels. A truncated or exchanged shard is an error that names it.
+Tars are `<split>-%06d.tar` with members `<key>.<ext>` and `<key>.json`. Through the index any image is one `pread`, so
+images can be read in any order. Everything stored is plain (reprise/media/image/decode.py), and nothing holds labels. A
+truncated or exchanged shard is an error that names it.
 """
 
 from __future__ import annotations
@@ -51,8 +50,10 @@ class Shards:
     """Random access to all images of a shards folder; safe to share between threads.
 
     Attributes:
-        directory: where the tars are. fingerprint: SHA-256 of the index, so of everything below it.
-        keys, splits, groups: (n,) object arrays (groups may hold None). widths, heights, channels: (n,) int64.
+        directory: the folder of the tars.
+        fingerprint: SHA-256 of the index, which holds the SHA-256 of every image; so it stands for all of them.
+        keys, splits, groups: (n,) object arrays of strings; groups may hold None.
+        widths, heights, channels: (n,) int64.
     """
 
     def __init__(self, directory: str | Path, table: pa.Table, fingerprint: str) -> None:
@@ -83,11 +84,11 @@ class Shards:
         return len(self.keys)
 
     def rows(self, split: str | None = None) -> np.ndarray:
-        """Row numbers of a split (of all splits for None), (m,) int64, in key order within each split."""
+        """Return the row numbers of a split, or of all splits for None: (m,) int64, by key within each split."""
         return np.arange(len(self)) if split is None else np.flatnonzero(self.splits == split)
 
     def read(self, row: int) -> bytes:
-        """The encoded image of a row.
+        """Return the encoded image of a row.
 
         Raises:
             ShardError: the shard cannot be read or ends too early.
@@ -109,7 +110,7 @@ class Shards:
         return data
 
     def verify(self) -> None:
-        """Hold every image against its hash.
+        """Compare every image with its hash.
 
         Raises:
             ShardError: naming the first shard and key whose bytes differ.
@@ -124,20 +125,21 @@ class Shards:
                 )
 
     def close(self) -> None:
-        """Close the shards; reading opens them again."""
+        """Close the tars; `read` opens them again."""
         with self._lock:
             for descriptor in self._descriptors.values():
                 os.close(descriptor)
             self._descriptors.clear()
 
     def __getstate__(self) -> dict[str, object]:
+        # Neither locks nor open files cross to another process; each opens the tars for itself.
         return {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_descriptors")}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state, _lock=threading.Lock(), _descriptors={})
 
     def __del__(self) -> None:
-        if hasattr(self, "_lock"):
+        if hasattr(self, "_lock"):  # absent when the constructor failed
             self.close()
 
     def _descriptor(self, name: str) -> int:
@@ -150,7 +152,7 @@ class Shards:
         needed: dict[str, int] = {}
         for name, offset, size in zip(self._shards, self._offsets, self._bytes, strict=True):
             if "/" in name or name.startswith("."):
-                raise ShardError(
+                raise ShardError(  # an index from elsewhere must not make us read other files
                     "the index names a file outside its folder", where=self.directory / INDEX, found=name, fix=_FIX
                 )
             needed[name] = max(needed.get(name, 0), offset + size)

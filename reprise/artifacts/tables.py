@@ -1,4 +1,4 @@
-"""Parquet tables with a checked schema: deterministic bytes out, a clear sentence for whatever comes in."""
+"""Parquet tables with a checked schema: written as deterministic bytes, read with a clear sentence for every defect."""
 
 from __future__ import annotations
 
@@ -25,17 +25,19 @@ def read_table(
     columns: list[str] | None = None,
     exact: bool = True,
 ) -> pa.Table:
-    """Read Parquet and hold it against `schema`.
+    """Read Parquet and compare it with `schema`.
 
     Args:
-        schema: columns that must be there, with these types and nullability.
+        path: the file.
+        schema: columns that must be present, with these types and nullability.
         error: the error class to raise.
-        fix: what the reader of the message should do.
-        columns: read only these.
+        fix: the last sentence of the message, which says what to do.
+        columns: read only these; None reads all.
         exact: refuse further columns.
 
     Raises:
-        error: missing or truncated file, missing, unexpected or wrongly typed column, null where none may be.
+        error: the file is missing or truncated, a column is missing, unexpected or of another type, or a value is null
+            where none may be.
     """
     path = Path(path)
     try:
@@ -66,7 +68,7 @@ def read_table(
     for field in schema:
         if not field.nullable and field.name in table.column_names and table[field.name].null_count:
             raise error(
-                f"column '{field.name}' must have no empty values",
+                f"column '{field.name}' must not have empty values",
                 where=path,
                 found=f"{table[field.name].null_count} empty",
                 fix=fix,

@@ -1,13 +1,13 @@
-"""Targets beside the class label: `targets.csv` in the project's folder, a row an image, a column a target.
+"""Targets beside the class label: `targets.csv` in the project's folder, with a row an image and a column a target.
 
     image,smiling,age
     cats/0017.jpg,1,3.5
     cats/0018.jpg,0,
 
-`image` is the end of the image's path (as much of it as makes it unique), or a column `key` holds the manifest's keys.
-Every further column is a target: numbers, empty where unknown. A column of nothing but 0 and 1 is an attribute (an
-image may have several: multi-label), any other a quantity (regression). The file always exists, since the graph depends
-on it; without rows there are no targets.
+The first column is `image`, the end of the image's path (as much of it as makes it unique), or `key`, the manifest's
+key. Every further column is a target: numbers, empty where unknown. A column that holds only 0 and 1 is an attribute
+(an image may have several of them: multi-label); any other is a quantity (regression). The file always exists, since
+the graph depends on it; without rows there are no targets.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Targets:
 
     Attributes:
         values: column -> (n,) float64, NaN where unknown, in the file's order of columns.
-        unmatched: rows of the file that name no image of the manifest (refused, or a duplicate).
+        unmatched: number of rows that name no image of the manifest, because it was refused or is a duplicate.
     """
 
     values: dict[str, np.ndarray]
@@ -46,12 +46,12 @@ class Targets:
 
     @property
     def attributes(self) -> list[str]:
-        """Columns of nothing but 0 and 1."""
+        """Columns that hold only 0 and 1."""
         return [name for name, column in self.values.items() if np.isin(column[~np.isnan(column)], (0, 1)).all()]
 
     @property
     def quantities(self) -> list[str]:
-        """All others."""
+        """All other columns."""
         return [name for name in self.values if name not in self.attributes]
 
 
@@ -59,11 +59,13 @@ def read_targets(keys: Sequence[str], paths: Sequence[str], path: str | Path = T
     """Read the file and join it with a manifest.
 
     Args:
-        keys, paths: of the manifest, in one order.
+        keys: those of the manifest.
+        paths: those of the manifest, in the same order.
+        path: the file.
 
     Raises:
-        ManifestError: not CSV as above, a name that cannot be one of a metric, a value that is no number, an image
-            named twice or by the end of several paths, no row that names an image.
+        ManifestError: the file is not CSV as above, a column's name cannot be that of a metric, a value is not a
+            number, an image is named twice or by the end of several paths, or no row names an image.
     """
     path = Path(path)
     if not path.exists():
@@ -82,39 +84,43 @@ def read_targets(keys: Sequence[str], paths: Sequence[str], path: str | Path = T
     for name in names:
         if not _NAME.match(name) or names.count(name) > 1:
             raise _wrong(
-                "columns need names of their own of lower-case letters, digits and underscores",
+                "each column needs its own name, of lower-case letters, digits and underscores",
                 path,
                 name,
-                "Rename it; metrics are called after it.",
+                "Rename the column; its metrics are named after it.",
             )
     index = {key: i for i, key in enumerate(keys)} if by == "key" else _by_end(paths)
     values = {name: np.full(len(keys), np.nan) for name in names}
     composed = {} if by == "key" else _composed(index)
-    seen: dict[int, int] = {}
+    line_of: dict[int, int] = {}  # row of the manifest -> line of the file that names it
     for number, row in enumerate(rows, 2):
         if len(row) != len(head):
-            raise _wrong(f"line {number} must have {len(head)} fields", path, len(row), "Quote fields with commas.")
+            raise _wrong(
+                f"line {number} must have {len(head)} fields", path, len(row), "Quote fields that contain commas."
+            )
         i = index.get(row[0].strip(), composed.get(unicodedata.normalize("NFC", row[0].strip())))
         if i is None:
             continue
-        if i < 0 or i in seen:
-            what = "the end of several paths" if i < 0 else f"named in line {seen[i]} already"
-            raise _wrong(f"line {number}: an image must be named once", path, f"{row[0]} ({what})", "Write more of it.")
-        seen[i] = number
+        if i < 0 or i in line_of:
+            what = "the end of several paths" if i < 0 else f"already named in line {line_of[i]}"
+            raise _wrong(
+                f"line {number}: an image must be named once", path, f"{row[0]} ({what})", "Write more of its path."
+            )
+        line_of[i] = number
         for name, text in zip(names, row[1:], strict=True):
             values[name][i] = _number(text, f"line {number}, column {name}", path)
-    if not seen:
+    if not line_of:
         raise _wrong(
             "no row names an image of the manifest",
             path,
-            f"such as {rows[0][0]}",
+            f"for instance {rows[0][0]}",
             "Write the end of the image's path, or use a column `key` (data/ingest/manifest.parquet has both).",
         )
-    return Targets(values, len(rows) - len(seen))
+    return Targets(values, len(rows) - len(line_of))
 
 
 def _by_end(paths: Sequence[str]) -> dict[str, int]:
-    """Every end of every path at a folder's border -> its row; -1 for an end that several share."""
+    """Map every end of every path that begins at a folder to its row, or to -1 where several paths share it."""
     index: dict[str, int] = {}
     for i, path in enumerate(paths):
         parts = path.split("/")
@@ -125,7 +131,7 @@ def _by_end(paths: Sequence[str]) -> dict[str, int]:
 
 
 def _composed(index: dict[str, int]) -> dict[str, int]:
-    """Names with accents in one form: a table may write as one sign what the file system writes as two."""
+    """Map names with accents in composed form (NFC): macOS writes as two characters what spreadsheets write as one."""
     alike: dict[str, int] = {}
     for name, i in index.items():
         if not name.isascii():
@@ -143,7 +149,7 @@ def _number(text: str, where: str, path: Path) -> float:
     except ValueError:
         value = math.inf
     if not math.isfinite(value):
-        raise _wrong(f"{where}: a target is a number, or empty", path, text, "Write a number, or nothing.")
+        raise _wrong(f"{where}: a target must be a finite number or empty", path, text, "Write a number, or nothing.")
     return value
 
 

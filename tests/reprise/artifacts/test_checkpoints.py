@@ -1,4 +1,4 @@
-"""Checkpoints: what goes in comes out to the bit, and damage is passed over with a word."""
+"""Checkpoints: what goes in comes out to the bit, and damage is named and skipped."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_last_two_are_kept_and_the_newest_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["truncate", "empty", "garbage", "foreign"])
-def test_a_damaged_newest_one_is_named_and_passed_over(tmp_path, capsys, damage):
+def test_a_damaged_newest_one_is_named_and_skipped(tmp_path, capsys, damage):
     save_checkpoint(tmp_path, 1, {"step": 1})
     newest = save_checkpoint(tmp_path, 2, {"step": 2, "weights": np.zeros(1000)})
     if damage == "truncate":
@@ -69,7 +69,7 @@ def test_a_damaged_newest_one_is_named_and_passed_over(tmp_path, capsys, damage)
         newest.write_bytes(b"" if damage == "empty" else b"\x80\x04pickled" * 50)
     assert latest_checkpoint(tmp_path) == {"step": 1}
     assert "step-000000002.safetensors" in capsys.readouterr().err
-    with pytest.raises(CheckpointError, match="goes on from the one before"):
+    with pytest.raises(CheckpointError, match="continues from the previous one"):
         load_checkpoint(newest)
 
 

@@ -64,10 +64,13 @@ def test_a_manifest_comes_back_sorted_by_key(tmp_path: Path) -> None:
         (lambda t: t.set_column(6, "width", pa.array([1] * 4, pa.int64())), "column 'width' must be int32"),
         (
             lambda t: t.set_column(0, pa.field("key", pa.string()), pa.array([None, "a", "b", "c"])),
-            "column 'key' must have no empty values",
+            "column 'key' must not have empty values",
         ),
         (lambda t: pa.concat_tables([t, t]), "keys must be unique"),
-        (lambda t: t.set_column(4, "split", pa.array(["train", "x", "y", "val"])), "splits are train, val and test"),
+        (
+            lambda t: t.set_column(4, "split", pa.array(["train", "x", "y", "val"])),
+            "a split must be train, val or test",
+        ),
     ],
 )
 def test_a_manifest_of_another_form_is_named(tmp_path: Path, change: Any, words: str) -> None:
@@ -77,7 +80,7 @@ def test_a_manifest_of_another_form_is_named(tmp_path: Path, change: Any, words:
     assert "dvc repro ingest" in caught.value.fix
 
 
-@pytest.mark.parametrize(("change", "words"), [({"key": "same"}, "unique"), ({"split": "training"}, "splits are")])
+@pytest.mark.parametrize(("change", "words"), [({"key": "same"}, "unique"), ({"split": "training"}, "a split must be")])
 def test_a_wrong_manifest_is_not_written(tmp_path: Path, change: dict[str, Any], words: str) -> None:
     with pytest.raises(ManifestError, match=words):
         write_manifest(tmp_path / "m", manifest(**change))
@@ -161,7 +164,7 @@ def test_embeddings_are_sorted_by_key_and_read_by_tap_and_split(tmp_path: Path) 
     ("keys", "values", "words"),
     [
         (np.array(["a", "a", "b"], object), VALUES, "unique"),
-        (KEYS, VALUES[:2], "a row a key"),
+        (KEYS, VALUES[:2], "one row for each key"),
         (KEYS, VALUES * np.nan, "not finite"),
         (KEYS, np.full((3, 2), np.inf), "not finite"),
     ],
