@@ -1,1 +1,1 @@
-"""Stage `report`: all artifacts become one self-contained HTML page. It computes no figure and changes no artifact."""
+"""Stage `report`: write one self-contained HTML page from all artifacts. It computes no metric, changes no artifact."""

@@ -9,7 +9,7 @@ from stages.report.estimates import estimate, family_of, intervals_of
 from stages.report.readers.comparison import Comparison
 from stages.report.readers.ingest import Dataset, Images
 from stages.report.readers.runs import Run
-from stages.report.text import listed, metric_title, number, shown
+from stages.report.text import join_words, metric_title, number, one_line
 
 UNTRAINED = "random"  # the method of an untrained backbone, the lower reference of every comparison
 
@@ -21,10 +21,10 @@ def outcome(comparison: Comparison | None, runs: Sequence[Run]) -> str:
     family = family_of(comparison)
     estimates = [e for run in runs if (e := estimate(run, family, intervals_of(comparison)))]
     if not estimates:
-        names = listed([shown(run.name) for run in runs])
-        return f"Trained: {names}. No accuracy is given without labels and probes: see clusters, neighbours and map."
+        names = join_words([one_line(run.name) for run in runs])
+        return f"Trained: {names}. There is no accuracy without labels and probes: see clusters, neighbours and map."
     best = max(estimates, key=lambda e: (e.value, e.name))
-    start = f"{shown(best.name)} has the highest {metric_title(family)}, {number(best.value)}"
+    start = f"{one_line(best.name)} has the highest {metric_title(family)}, {number(best.value)}"
     if best.low is not None and best.high is not None:
         start += f" [{number(best.low)}, {number(best.high)}]"
     if comparison is None or comparison.claim == "none":
@@ -35,7 +35,7 @@ def outcome(comparison: Comparison | None, runs: Sequence[Run]) -> str:
 def _no_claim(comparison: Comparison | None) -> str:
     if comparison is None or not comparison.verdicts:
         return "No differences were tested."
-    return f"{comparison.seeds} seeds are too few to tell methods from chance: three or more are needed."
+    return f"{comparison.seeds} seeds are too few for a statement about methods: three or more are needed."
 
 
 def _against_untrained(comparison: Comparison, runs: Sequence[Run]) -> str:
@@ -47,14 +47,16 @@ def _against_untrained(comparison: Comparison, runs: Sequence[Run]) -> str:
         if untrained in (verdict.first, verdict.second):
             is_second = verdict.second == untrained
             other, gap = (verdict.first, verdict.gap) if is_second else (verdict.second, -verdict.gap)
-            (unclear if not verdict.differs else above if gap > 0 else below).append(shown(other))
+            (unclear if not verdict.differs else above if gap > 0 else below).append(one_line(other))
     clauses = []
     if above:
-        clauses.append(f"{listed(above)} {_are(above)} above the untrained network ({shown(untrained)}) beyond chance")
+        clauses.append(
+            f"{join_words(above)} {_are(above)} above the untrained network ({one_line(untrained)}) beyond chance"
+        )
     if below:
-        clauses.append(f"{listed(below)} {_are(below)} below the untrained network ({shown(untrained)})")
+        clauses.append(f"{join_words(below)} {_are(below)} below the untrained network ({one_line(untrained)})")
     if unclear:
-        clauses.append(f"{listed(unclear)} cannot be told from the untrained network ({shown(untrained)})")
+        clauses.append(f"{join_words(unclear)} cannot be told apart from the untrained network ({one_line(untrained)})")
     return f"{'; '.join(clauses)}. " if clauses else ""
 
 
@@ -64,11 +66,11 @@ def _are(names: Sequence[str]) -> str:
 
 def _ties(comparison: Comparison, best: str) -> str:
     level = [
-        shown(v.second if v.first == best else v.first)
+        one_line(v.second if v.first == best else v.first)
         for v in comparison.verdicts
         if best in (v.first, v.second) and not v.differs
     ]
-    return f"No difference was shown between {shown(best)} and {listed(level)}. " if level else ""
+    return f"No difference was shown between {one_line(best)} and {join_words(level)}. " if level else ""
 
 
 def _claim(comparison: Comparison) -> str:

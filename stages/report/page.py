@@ -19,7 +19,7 @@ from reprise.config.errors import ParameterError
 from stages.report.artifacts import Artifacts
 from stages.report.header import header_facts, outcome
 from stages.report.section_registry import Absent, Section, sections
-from stages.report.text import finalized, metric_title, number, shown
+from stages.report.text import finalize, metric_title, number, one_line
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -69,12 +69,12 @@ def environment_for(folders: Sequence[Path]) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(list(dict.fromkeys(folders))),
         autoescape=True,
-        finalize=finalized,
+        finalize=finalize,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"shown": shown, "number": number, "metric_title": metric_title}
+    environment.filters |= {"one_line": one_line, "number": number, "metric_title": metric_title}
     return environment
 
 

@@ -12,6 +12,6 @@ SECTION = "report"
 
 
 class ReportParams(StrictModel):
-    """What the page shows of the data; everything else follows from the artifacts."""
+    """The one choice about the page; everything else follows from the artifacts."""
 
-    samples: Annotated[int, Field(ge=1, le=500, description="images in the sample grid")] = 48
+    samples: Annotated[int, Field(ge=1, le=500, description="number of images in the sample")] = 48

@@ -1,7 +1,7 @@
-"""provenance.js: what differs from run to run (time, machine, versions, revision), beside the page and not part of it.
+"""provenance.js: the facts that differ from run to run (time, machine, versions, revision), in a file beside the page.
 
-The page is a pure function of its inputs; this file is not, so DVC does not track it. The page reads it when it
-is there and says "not recorded" when it is not.
+The page is a pure function of its inputs; this file is not, so DVC does not track it. The page reads it where it
+exists and says "not recorded" where it does not.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from reprise.storage.atomic import atomic_file
 from reprise.storage.provenance import FOLDER
-from stages.report.text import LONGEST, embedded_json, shown
+from stages.report.text import LONGEST, embed_json, one_line
 
 PROVENANCE = Path("data/report/provenance.js")
 VARIABLE = "REPRISE_PROVENANCE"
@@ -23,11 +23,12 @@ _MOST_RECORDS = 1000
 def write_provenance_script(path: Path = PROVENANCE) -> None:
     """Gather `.reprise/provenance/**.json` into a script that sets one global variable.
 
-    Records that cannot be read are left out: provenance informs, it decides nothing.
+    Records that cannot be read are left out: no result depends on provenance.
     """
-    records = [found for file in sorted(FOLDER.rglob("*.json"))[:_MOST_RECORDS] if (found := _read(file)) is not None]
+    files = sorted(FOLDER.rglob("*.json"))[:_MOST_RECORDS]
+    records = [record for file in files if (record := _read(file)) is not None]
     with atomic_file(path, "w") as file:
-        file.write(f"window.{VARIABLE} = {embedded_json(records)};\n")
+        file.write(f"window.{VARIABLE} = {embed_json(records)};\n")
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -37,14 +38,14 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
     if not isinstance(raw, dict):
         return None
-    return {shown(k): _plain(v) for k, v in raw.items()} | {
+    return {one_line(k): _plain(v) for k, v in raw.items()} | {
         "record": path.relative_to(FOLDER).with_suffix("").as_posix()
     }
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {shown(k): _plain(v) for k, v in value.items()}
+        return {one_line(k): _plain(v) for k, v in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return value if isinstance(value, int | float | bool | None) else shown(value, LONGEST)
+    return value if isinstance(value, int | float | bool | None) else one_line(value, LONGEST)

@@ -55,7 +55,7 @@ class Section:
         order: the place on the page, from low to high.
         reads: names of the parts of `Artifacts` that `show` takes.
         show: turns those parts into what the page prints.
-        folder: where the module lies; a template beside it is found.
+        folder: the folder of the module, in which its template may lie.
     """
 
     name: str
@@ -93,8 +93,8 @@ def sections() -> tuple[Section, ...]:
     Raises:
         ParameterError: a section file lacks one of the four names, or a name is malformed.
     """
-    found = [section_of(name, module) for name, module in section_modules().items()]
-    return tuple(sorted(found, key=lambda section: (section.order, section.name)))
+    unsorted = [section_of(name, module) for name, module in section_modules().items()]
+    return tuple(sorted(unsorted, key=lambda section: (section.order, section.name)))
 
 
 def section_of(name: str, module: ModuleType) -> Section:

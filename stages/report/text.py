@@ -1,4 +1,4 @@
-"""Text for people: names from the data made safe and short, numbers made readable.
+"""Texts of the page: names from the data on one safe, short line, and readable numbers.
 
 Whatever comes from the data (class names, file names, reasons) may hold markup, control characters, marks that
 reverse the reading direction, or ten thousand letters. Markup is escaped by jinja2; the rest is done here.
@@ -13,12 +13,12 @@ from markupsafe import Markup
 
 from reprise.config.errors import printable
 
-NAME_LENGTH = 60  # characters of a class or file name that are shown
+NAME_LENGTH = 60  # characters of a class or file name on the page
 LONGEST = 2000  # characters of any other text
 
 
-def shown(text: object, limit: int = NAME_LENGTH) -> str:
-    """`text` on one line: invisible characters as escapes, at most `limit` characters and how many were left out."""
+def one_line(text: object, limit: int = NAME_LENGTH) -> str:
+    """Write `text` on one line: invisible characters as escapes, and how long it is where it is cut after `limit`."""
     whole = str(text)
     line = printable(whole[: limit + 1], limit=10**9).replace("\n", "\\n")
     if len(whole) <= limit and len(line) <= 2 * limit:
@@ -26,21 +26,21 @@ def shown(text: object, limit: int = NAME_LENGTH) -> str:
     return f"{line[:limit]}… ({len(whole):,} characters)"
 
 
-def abbreviated(text: object, limit: int) -> str:
-    """`text` on one line of at most `limit` characters: beyond that its beginning and end, which tell names apart."""
-    line = shown(text, LONGEST)
+def abbreviate(text: object, limit: int) -> str:
+    """Write `text` on one line of at most `limit` characters; a cut keeps both ends, which tell names apart."""
+    line = one_line(text, LONGEST)
     return line if len(line) <= limit else f"{line[: limit // 2]}…{line[len(line) - (limit - limit // 2 - 1) :]}"
 
 
-def finalized(value: object) -> object:
-    """What jinja2 prints for an expression: Markup as it is, any other text made safe and bounded."""
+def finalize(value: object) -> object:
+    """Prepare the value of an expression for jinja2: Markup stays, any other text becomes one bounded line."""
     if isinstance(value, Markup):
         return value
-    return shown(value, LONGEST) if isinstance(value, str) else value
+    return one_line(value, LONGEST) if isinstance(value, str) else value
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A number as people write it: 0.967, 1,437, 12.35, 1.2 million stays 1,200,000; a dash for none."""
+    """Write a number as people do: 0.967, 12.35, 1,437, 1,200,000; a dash for None and for what is not finite."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–"
     if isinstance(value, int) or (float(value).is_integer() and abs(value) >= 10):
@@ -66,7 +66,7 @@ _TITLES = {
     "nn": "NN",
     "svm": "SVM",
     "gacil": "G-ACIL",
-    "r2": "RÂ²",
+    "r2": "R²",
     "mae": "mean absolute error",
     "sd": "standard deviation of",
     "nmi": "NMI",
@@ -79,17 +79,17 @@ _TITLES = {
 
 
 def metric_title(metric: str) -> str:
-    """`knn.top1` as a title: kNN top-1 accuracy. Unknown words stay, dots and underscores become spaces."""
-    return shown(" ".join(_TITLES.get(word, word) for part in metric.split(".") for word in part.split("_")))
+    """Write `knn.top1` as "kNN top-1 accuracy": unknown words stay, dots and underscores become spaces."""
+    return one_line(" ".join(_TITLES.get(word, word) for part in metric.split(".") for word in part.split("_")))
 
 
 def share(part: float, whole: float) -> str:
-    """`part` of `whole` as a percentage with one decimal; a dash when there is no whole."""
+    """Write `part` of `whole` as a percentage with one decimal; a dash when `whole` is zero."""
     return f"{100 * part / whole:.1f} %" if whole else "–"
 
 
 def quantity(value: float | None, unit: str = "") -> str:
-    """A large count in thousands steps: 86,220 stays, 1.31 G, 4.2 T; a dash for none."""
+    """Write a large count with a prefix: 86,220 stays, then 1.31 M, 1.31 G, 4.2 T; a dash for None."""
     if value is None or not math.isfinite(value):
         return "–"
     for size, prefix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M")):
@@ -99,20 +99,20 @@ def quantity(value: float | None, unit: str = "") -> str:
 
 
 def points(difference: float) -> str:
-    """A difference of two shares in percentage points, with its sign."""
+    """Write a difference of two shares in percentage points, with its sign."""
     return f"{100 * difference:+.1f}".replace("-", "−")
 
 
-def embedded_json(value: object) -> Markup:
-    """JSON that is safe inside <script>: no '<', '>', '&', and no line separators of JavaScript."""
+def embed_json(value: object) -> Markup:
+    """Write JSON that is safe inside <script>: without '<', '>', '&' and JavaScript's line separators."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)  # noqa: S704 - every character that could end the element is escaped above
 
 
-def listed(words: list[str], limit: int = 8) -> str:
-    """`a, b and c`; beyond `limit`: `a, b and 7 more`."""
+def join_words(words: list[str], limit: int = 8) -> str:
+    """Join words to "a, b and c", or to "a, b and 7 more" when there are more than `limit`."""
     if len(words) > limit:
         words = [*words[: limit - 1], f"{len(words) - limit + 1} more"]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else "none"

@@ -1,4 +1,4 @@
-"""Charts as inline SVG: pure functions from numbers to markup, without a drawing library.
+"""Charts as inline SVG: pure functions from numbers to markup, without a plotting library.
 
 Colours are classes (`c0` to `c7`, Okabe and Ito's palette, safe for colour-blind readers) that the page's style
 sheet fills, so one chart serves light, dark and paper. Every text is escaped by `Markup.format`.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from stages.report.text import abbreviated, number, shown
+from stages.report.text import abbreviate, number, one_line
 
 COLOURS = 8
 LETTERS = 22  # of a name beside its row
@@ -22,7 +22,14 @@ Numbers = Sequence[float]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its interval (None where there is none) and, if there are several, the values of the seeds."""
+    """A figure with its interval.
+
+    Args:
+        name: the row's name.
+        value: the figure, a mean over seeds where there are several.
+        low, high: both ends of the interval; None where there is none.
+        seeds: the value of every seed.
+    """
 
     name: str
     value: float
@@ -33,7 +40,13 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Line:
-    """A named line: x and y have the same length; None in y is a gap."""
+    """A line of a chart.
+
+    Args:
+        name: its name.
+        x: (n,) positions.
+        y: (n,) values; None leaves a gap.
+    """
 
     name: str
     x: tuple[float, ...]
@@ -41,19 +54,23 @@ class Line:
 
 
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
-    """Round numbers in [low, high]: multiples of 1, 2 or 5 times a power of ten, as many as `wanted` + 1 allows."""
+    """Choose round numbers in [low, high] for an axis.
+
+    They are the multiples of the smallest of 1, 2 or 5 times a power of ten that gives at most `wanted` + 1 of them.
+    """
     if not high > low:
         return [low]
+    # `power` is above a tenth of the mean gap, so ten powers are a wide enough step; twenty are for rounding.
     power = 10.0 ** math.floor(math.log10((high - low) / wanted))
     for step in (s * power for s in (1, 2, 5, 10, 20)):
-        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)  # 1e-9: rounding of 0.3 / 0.1
         if last - first <= wanted:
             break
     return [round(i * step, 12) for i in range(first, last + 1)] or [low]
 
 
 def tick_texts(values: Sequence[float]) -> list[str]:
-    """The values with the decimals that tell neighbours apart; in powers of ten when they are tiny or huge."""
+    """Write the values with the decimals that tell neighbours apart; in powers of ten when they are tiny or huge."""
     step = min((abs(b - a) for a, b in itertools.pairwise(values)), default=0.0)
     largest = max((abs(v) for v in values), default=0.0)
     if not step:
@@ -64,8 +81,8 @@ def tick_texts(values: Sequence[float]) -> list[str]:
     return [f"{v:,.{decimals}f}".replace("-", "−") for v in values]
 
 
-def padded(low: float, high: float, share: float = 0.06) -> tuple[float, float]:
-    """The range widened by `share` on both sides; a range of one value becomes one around it."""
+def pad(low: float, high: float, share: float = 0.06) -> tuple[float, float]:
+    """Widen a range by `share` of its length at both ends; a range of one value becomes a range around it."""
     if high > low:
         gap = (high - low) * share
         return low - gap, high + gap
@@ -74,37 +91,45 @@ def padded(low: float, high: float, share: float = 0.06) -> tuple[float, float]:
 
 
 def place(value: float, domain: tuple[float, float], span: tuple[float, float]) -> float:
-    """`value` of `domain` on the drawing's `span`, linear."""
+    """Map `value` from `domain` to `span`, the drawing's units, linearly."""
     return span[0] + (value - domain[0]) / (domain[1] - domain[0]) * (span[1] - span[0])
 
 
-def svg(width: float, height: float, label: str, body: Sequence[Markup], kind: str = "chart") -> Markup:
-    """An SVG picture with a name for screen readers; as wide as its column, never wider than drawn."""
+def svg(width: float, height: float, label: str, body: Sequence[Markup], classes: str = "chart") -> Markup:
+    """Wrap drawings in an SVG picture, as wide as its column but never wider than drawn.
+
+    Args:
+        width, height: the size in the drawing's units.
+        label: a name for screen readers.
+        body: the drawings.
+        classes: classes of the style sheet.
+    """
     return Markup(
         '<svg class="{}" role="img" aria-label="{}" viewBox="0 0 {:g} {:g}" width="{:g}" height="{:g}">{}</svg>'
-    ).format(kind, shown(label, 300), width, height, width, height, Markup("").join(body))
+    ).format(classes, one_line(label, 300), width, height, width, height, Markup("").join(body))
 
 
 def margin(names: Sequence[str], letters: int = LETTERS) -> float:
-    """Width that the longest of the names takes when at most `letters` of it are written."""
-    return 20.0 + 7.6 * max((len(abbreviated(name, letters)) for name in names), default=0)
+    """Measure the width that the longest of the names takes when at most `letters` of it are written."""
+    return 20.0 + 7.6 * max((len(abbreviate(name, letters)) for name in names), default=0)
 
 
-def _text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> Markup:
-    return Markup('<text x="{:.1f}" y="{:.1f}" class="{}" text-anchor="{}">{}</text>').format(x, y, kind, anchor, words)
+def _text(x: float, y: float, words: str, classes: str = "", anchor: str = "start") -> Markup:
+    tag = Markup('<text x="{:.1f}" y="{:.1f}" class="{}" text-anchor="{}">{}</text>')
+    return tag.format(x, y, classes, anchor, words)
 
 
-def _segment(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
-    return Markup('<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" class="{}"/>').format(x1, y1, x2, y2, kind)
+def _segment(x1: float, y1: float, x2: float, y2: float, classes: str) -> Markup:
+    return Markup('<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" class="{}"/>').format(x1, y1, x2, y2, classes)
 
 
 def interval_chart(rows: Sequence[Estimate], label: str) -> Markup:
-    """A row an estimate, largest value first: a dot at the value, a bar for the interval, rings for the seeds."""
+    """Draw a row for each estimate, largest first: a dot at the value, a bar for its interval, rings for the seeds."""
     rows = sorted(rows, key=lambda r: (-r.value, r.name))
     width, left, right, step, top = 640.0, margin([row.name for row in rows]), 70.0, 30.0, 8.0
     height = top + step * len(rows) + 30
     bounds = [v for r in rows for v in (r.value, r.low, r.high, *r.seeds) if v is not None]
-    domain, span = padded(min(bounds), max(bounds)), (left, width - right)
+    domain, span = pad(min(bounds), max(bounds)), (left, width - right)
     bottom = top + step * len(rows)
     body = []
     marks = ticks(*domain, wanted=6)
@@ -114,8 +139,8 @@ def interval_chart(rows: Sequence[Estimate], label: str) -> Markup:
     for index, row in enumerate(rows):
         y = top + step * (index + 0.5)
         x = place(row.value, domain, span)
-        tip = f"{shown(row.name)}: {number(row.value)}"
-        parts = [_text(left - 12, y + 4, abbreviated(row.name, LETTERS), "name", "end")]
+        tip = f"{one_line(row.name)}: {number(row.value)}"
+        parts = [_text(left - 12, y + 4, abbreviate(row.name, LETTERS), "name", "end")]
         if row.low is not None and row.high is not None:
             ends = place(row.low, domain, span), place(row.high, domain, span)
             tip += f" [{number(row.low)}, {number(row.high)}]"
@@ -132,15 +157,15 @@ def interval_chart(rows: Sequence[Estimate], label: str) -> Markup:
 
 
 def line_chart(lines: Sequence[Line], title: str, x_name: str = "epoch") -> Markup:
-    """One quantity over epochs, a line a seed; values that are not finite leave a gap."""
+    """Draw one quantity over epochs, a line for each seed; values that are not finite leave a gap."""
     width, height, left, right, top, bottom = 220.0, 160.0, 44.0, 10.0, 26.0, 32.0
     xs = [x for line in lines for x in line.x]
     ys = [y for line in lines for y in line.y if y is not None and math.isfinite(y)]
-    body = [_text(2, 13, abbreviated(title, 34), "title")]
+    body = [_text(2, 13, abbreviate(title, 34), "title")]
     if not ys:
         return svg(width, height, f"{title}: no values", [*body, _text(left, 90, "no finite values", "tick")])
-    x_domain = (min(xs), max(xs)) if max(xs) > min(xs) else padded(min(xs), max(xs))
-    y_domain = padded(min(ys), max(ys))
+    x_domain = (min(xs), max(xs)) if max(xs) > min(xs) else pad(min(xs), max(xs))
+    y_domain = pad(min(ys), max(ys))
     x_span, y_span = (left, width - right), (height - bottom, top)
     marks = ticks(*y_domain, wanted=4)
     for tick, words in zip(marks, tick_texts(marks), strict=True):
@@ -157,21 +182,21 @@ def line_chart(lines: Sequence[Line], title: str, x_name: str = "epoch") -> Mark
         ]
         body.append(
             Markup('<path d="{}" class="line c{}"><title>{}</title></path>').format(
-                path(points), index % COLOURS, shown(line.name)
+                path(points), index % COLOURS, one_line(line.name)
             )
         )
         body += [
             Markup('<circle cx="{:.1f}" cy="{:.1f}" r="2.2" class="c{}"/>').format(x, y, index % COLOURS)
-            for x, y in lonely(points)
+            for x, y in isolated_points(points)
         ]
     last = ", ".join(
-        f"{shown(line.name)} ends at {number(line.y[-1])}" for line in lines if line.y and line.y[-1] is not None
+        f"{one_line(line.name)} ends at {number(line.y[-1])}" for line in lines if line.y and line.y[-1] is not None
     )
     return svg(width, height, f"{title} over {x_name}s. {last}", body)
 
 
 def path(points: Sequence[tuple[float, float] | None]) -> str:
-    """SVG path data through the points; None lifts the pen."""
+    """Write SVG path data through the points; None lifts the pen."""
     words: list[str] = []
     for index, point in enumerate(points):
         if point is None:
@@ -181,8 +206,8 @@ def path(points: Sequence[tuple[float, float] | None]) -> str:
     return "".join(words)
 
 
-def lonely(points: Sequence[tuple[float, float] | None]) -> list[tuple[float, float]]:
-    """Points with a gap on both sides, which a path does not show."""
+def isolated_points(points: Sequence[tuple[float, float] | None]) -> list[tuple[float, float]]:
+    """List the points with a gap before and after them, which a path does not show."""
     framed = [None, *points, None]
     return [
         p
@@ -192,14 +217,20 @@ def lonely(points: Sequence[tuple[float, float] | None]) -> list[tuple[float, fl
 
 
 def bar_chart(rows: Sequence[tuple[str, Sequence[int]]], parts: Sequence[str], label: str) -> Markup:
-    """Stacked horizontal bars: a row a class, a colour a part (train, val, test), the sum at the end."""
+    """Draw stacked horizontal bars.
+
+    Args:
+        rows: (name, counts) of each class, a count for each part.
+        parts: names of the parts (train, val, test), one for each colour.
+        label: a name for screen readers.
+    """
     width, left, right, step, top = 640.0, margin([name for name, _ in rows]), 66.0, 22.0, 4.0
     largest = max((sum(counts) for _, counts in rows), default=0) or 1
     body = []
     for index, (name, counts) in enumerate(rows):
         y, x = top + step * index, left
         tip = ", ".join(f"{part} {count:,}" for part, count in zip(parts, counts, strict=True))
-        drawn = [_text(left - 12, y + 15, abbreviated(name, LETTERS), "name", "end")]
+        drawn = [_text(left - 12, y + 15, abbreviate(name, LETTERS), "name", "end")]
         for part, count in enumerate(counts):
             size = count / largest * (width - left - right)
             drawn.append(
@@ -209,12 +240,18 @@ def bar_chart(rows: Sequence[tuple[str, Sequence[int]]], parts: Sequence[str], l
             )
             x += size
         drawn.append(_text(x + 8, y + 15, f"{sum(counts):,}", "value"))
-        body.append(Markup("<g><title>{}: {}</title>{}</g>").format(shown(name), tip, Markup("").join(drawn)))
+        body.append(Markup("<g><title>{}: {}</title>{}</g>").format(one_line(name), tip, Markup("").join(drawn)))
     return svg(width, top * 2 + step * len(rows), label, body, "chart wide")
 
 
 def size_chart(sizes: Sequence[int], label: str, limit_line: tuple[float, str] | None = None) -> Markup:
-    """Cluster sizes, largest first, as a filled staircase; optionally a dashed line at a size that matters."""
+    """Draw cluster sizes, largest first, as a filled staircase.
+
+    Args:
+        sizes: images in each cluster.
+        label: a name for screen readers.
+        limit_line: a size at which a dashed line is drawn, and its words.
+    """
     width, height, left, right, top, bottom = 420.0, 150.0, 48.0, 12.0, 10.0, 34.0
     ordered = sorted(sizes, reverse=True)
     top_value = max([*ordered, limit_line[0] if limit_line else 0, 1])

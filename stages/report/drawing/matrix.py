@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from stages.report.drawing.charts import margin
-from stages.report.text import abbreviated, shown
+from stages.report.text import abbreviate, one_line
 
 LETTERS = 14  # of a name beside its row
 _BOX = Markup('<rect x="{:.1f}" y="{:.1f}" width="{:g}" height="{:g}" class="{}"{}/>')
@@ -25,15 +25,15 @@ def names_around(names: Sequence[str], cell: float) -> tuple[float, float, bool,
         where the cells begin (x, y), whether the names on top tilt, and the drawing.
     """
     left = margin(names, LETTERS)
-    tilted = max((len(abbreviated(name, LETTERS)) for name in names), default=0) > 3
+    tilted = max((len(abbreviate(name, LETTERS)) for name in names), default=0) > 3
     top = left * 0.9 if tilted else 24.0
     body = []
     for index, name in enumerate(names):
         middle = cell * (index + 0.5)
-        full = Markup("<title>{}</title>").format(shown(name))
+        full = Markup("<title>{}</title>").format(one_line(name))
         body.append(
             Markup('<text x="{:.1f}" y="{:.1f}" class="name" text-anchor="end">{}{}</text>').format(
-                left - 8, top + middle + 4, abbreviated(name, LETTERS), full
+                left - 8, top + middle + 4, abbreviate(name, LETTERS), full
             )
         )
         x, y = left + middle + (4 if tilted else 0), top - 8
@@ -42,7 +42,7 @@ def names_around(names: Sequence[str], cell: float) -> tuple[float, float, bool,
         )
         body.append(
             Markup('<text x="{:.1f}" y="{:.1f}" class="name"{}>{}{}</text>').format(
-                x, y, turn, abbreviated(name, LETTERS), full
+                x, y, turn, abbreviate(name, LETTERS), full
             )
         )
     return left, top, tilted, body

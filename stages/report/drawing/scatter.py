@@ -1,6 +1,7 @@
-"""The embedding map: a scatter as SVG, a colour and a shape a class, so that nobody must tell colours apart alone.
+"""The scatter plot of the embedding map as SVG.
 
-The picture stands by itself (printed, without JavaScript); `templates/map.js` adds the thumbnail under the pointer.
+Each class has a colour and a shape, so that nobody needs to tell classes apart by colour alone. The plot is complete
+on paper and without JavaScript; `templates/page.js` adds the thumbnail under the pointer.
 """
 
 from __future__ import annotations
@@ -12,27 +13,32 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from stages.report.drawing.charts import COLOURS, padded, place, svg
+from stages.report.drawing.charts import COLOURS, pad, place, svg
 
 SHAPES = 4
-MOST_CLASSES = COLOURS * SHAPES - 2  # beyond: the least frequent share one grey dot
+MOST_CLASSES = COLOURS * SHAPES - 2  # of their own mark; less frequent ones share one grey dot
 WIDTH, HEIGHT, MARGIN = 460.0, 400.0, 14.0
 
 
 @dataclass(frozen=True)
 class Marks:
-    """Which mark each class has: index < MOST_CLASSES gives colour and shape; -1 is grey."""
+    """The mark of each class: an index below `MOST_CLASSES` gives colour and shape, and -1 is grey.
 
-    names: tuple[str, ...]  # classes with a mark of their own, in legend order
-    others: int  # classes without
+    Args:
+        names: classes with a mark of their own, in the order of the legend.
+        others: number of classes without one.
+    """
+
+    names: tuple[str, ...]
+    others: int
 
     def of(self, name: str | None) -> int:
-        """The mark of a class; -1 for None and for classes beyond the limit."""
+        """Find the mark of a class; -1 for None and for classes without a mark of their own."""
         return self.names.index(name) if name in self.names else -1
 
 
 def choose_marks(labels: Sequence[str | None], order: Sequence[str]) -> Marks:
-    """Give marks to the most frequent classes, in the order given (then sorted)."""
+    """Give marks to the most frequent classes, in the given order; classes that it lacks follow, sorted."""
     counts = Counter(label for label in labels if label is not None)
     known = [name for name in dict.fromkeys(order) if name in counts]
     everything = known + sorted(counts.keys() - set(known))
@@ -42,31 +48,33 @@ def choose_marks(labels: Sequence[str | None], order: Sequence[str]) -> Marks:
 
 
 def mark(index: int, x: float, y: float, extra: str = "") -> Markup:
-    """One mark, about 7 units wide: circle, square, triangle or diamond by index // 8, colour by index % 8."""
-    kind = f"m c{index % COLOURS}" if index >= 0 else "m other"
+    """Draw one mark, about 7 units wide: circle, square, triangle or diamond by index // 8, colour by index % 8."""
+    classes = f"m c{index % COLOURS}" if index >= 0 else "m other"
     shape = index // COLOURS % SHAPES if index >= 0 else 0
     if shape == 0:
-        return Markup('<circle cx="{:.1f}" cy="{:.1f}" r="3.4" class="{}"{}/>').format(x, y, kind, extra)
+        return Markup('<circle cx="{:.1f}" cy="{:.1f}" r="3.4" class="{}"{}/>').format(x, y, classes, extra)
     if shape == 1:
         return Markup('<rect x="{:.1f}" y="{:.1f}" width="6" height="6" class="{}"{}/>').format(
-            x - 3, y - 3, kind, extra
+            x - 3, y - 3, classes, extra
         )
     outline = "l4 7h-8z" if shape == 2 else "l4 4l-4 4l-4-4z"
-    return Markup('<path d="M{:.1f} {:.1f}{}" class="{}"{}/>').format(x, y - 4, outline, kind, extra)
+    return Markup('<path d="M{:.1f} {:.1f}{}" class="{}"{}/>').format(x, y - 4, outline, classes, extra)
 
 
 def scatter(xs: Sequence[float], ys: Sequence[float], marks: Sequence[int], items: Sequence[int], label: str) -> Markup:
-    """The map of one run.
+    """Draw the map of one run.
 
     Args:
         xs, ys: (n,) coordinates; points that are not finite are left out.
-        marks: (n,) from `Marks.of`. items: (n,) index of each image in the page's list, for the thumbnail.
+        marks: (n,) marks from `Marks.of`.
+        items: (n,) index of each image in the page's list, for the thumbnail.
+        label: a name for screen readers.
     """
     points = [p for p in zip(xs, ys, marks, items, strict=True) if math.isfinite(p[0]) and math.isfinite(p[1])]
     if not points:
         return svg(WIDTH, HEIGHT, f"{label}: no points", [], "chart map")
-    x_domain = padded(min(p[0] for p in points), max(p[0] for p in points), 0.02)
-    y_domain = padded(min(p[1] for p in points), max(p[1] for p in points), 0.02)
+    x_domain = pad(min(p[0] for p in points), max(p[0] for p in points), 0.02)
+    y_domain = pad(min(p[1] for p in points), max(p[1] for p in points), 0.02)
     body = [
         mark(
             index,
@@ -80,7 +88,7 @@ def scatter(xs: Sequence[float], ys: Sequence[float], marks: Sequence[int], item
 
 
 def legend_mark(index: int) -> Markup:
-    """The mark alone, for the legend."""
+    """Draw a mark alone, for the legend."""
     return Markup('<svg class="key" viewBox="0 0 12 12" width="12" height="12" aria-hidden="true">{}</svg>').format(
         mark(index, 6, 6)
     )

@@ -1,7 +1,7 @@
 """Small pictures inside the page: decoded from the shards, scaled, and written as data URIs within a budget of bytes.
 
-Pictures of at most `TINY` pixels a side keep their pixels (the page enlarges them crisply); larger ones are
-scaled down. PNG where it is small, JPEG otherwise; both encoders give the same bytes for the same pixels.
+Pictures of at most `TINY` pixels a side keep their pixels, which the page enlarges without smoothing; larger ones are
+scaled down. They are PNG where that is small and JPEG otherwise; both encoders give the same bytes for the same pixels.
 """
 
 from __future__ import annotations
@@ -28,7 +28,13 @@ SPRITE_COLUMNS = 40
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that the page can show: data URI, its size in pixels, and whether to enlarge its pixels as squares."""
+    """A picture that the page can show.
+
+    Args:
+        uri: the picture as a data URI.
+        width, height: its size in pixels.
+        crisp: whether to enlarge its pixels as squares.
+    """
 
     uri: Markup
     width: int
@@ -38,7 +44,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Sprite:
-    """Many pictures in one: picture i lies at column i % columns, row i // columns, in cells of `side` pixels."""
+    """Many pictures in one: picture i lies in column i % columns and row i // columns, in cells of `side` pixels."""
 
     picture: Picture
     side: int
@@ -62,10 +68,11 @@ class Album:
         return key in self._row
 
     def pixels(self, key: str) -> np.ndarray:
-        """(h, w, 3) uint8 RGB, the longer side at most SIDES[0] pixels.
+        """Decode an image and keep it: (h, w, 3) uint8 RGB, the longer side at most SIDES[0] pixels.
 
         Raises:
-            ShardError: the shard is truncated. ImageRefused: the bytes are not an image.
+            ShardError: the shard is truncated.
+            ImageRefused: the bytes are not an image.
         """
         if key not in self._small:
             assert self._shards is not None
@@ -75,20 +82,29 @@ class Album:
         return self._small[key]
 
     def pictures(self, keys: Iterable[str], budget: int) -> dict[str, Picture]:
-        """Pictures of the keys that have one, the largest that together stay within `budget` bytes of page.
+        """Encode the images of the keys that have one, at the largest size at which all stay within the budget.
 
-        The smallest side is used when nothing fits, so callers bound the number of keys.
+        The smallest size is used when nothing fits, so callers bound the number of keys.
+
+        Args:
+            keys: keys of images; repeated ones count once.
+            budget: bytes of page for all of them together.
         """
         images = {key: self.pixels(key) for key in track(list(dict.fromkeys(keys)), "thumbnails") if key in self}
-        found: dict[str, Picture] = {}
+        pictures: dict[str, Picture] = {}
         for side in SIDES:
-            found = {key: encoded(shrink(image, side), key in self._tiny) for key, image in images.items()}
-            if sum(len(p.uri) for p in found.values()) <= budget:
+            pictures = {key: encode(shrink(image, side), key in self._tiny) for key, image in images.items()}
+            if sum(len(p.uri) for p in pictures.values()) <= budget:
                 break
-        return found
+        return pictures
 
     def sprite(self, keys: Sequence[str], budget: int) -> Sprite | None:
-        """All keys in one picture (an empty cell where a key has no image); None when none has one."""
+        """Put the images of all keys into one picture within the budget; None when no key has an image.
+
+        Args:
+            keys: keys in the order of the cells; a key without an image leaves its cell empty.
+            budget: bytes of page.
+        """
         if not any(key in self for key in keys):
             return None
         images = [self.pixels(key) if key in self else None for key in track(keys, "map thumbnails")]
@@ -96,19 +112,19 @@ class Album:
         sides = sorted({min(largest, side) for side in (*SIDES, *SMALLER)}, reverse=True)
         for side in sides:
             sheet = _sheet([None if image is None else shrink(image, side) for image in images], side)
-            picture = encoded(sheet, tiny=side <= TINY)
-            if len(picture.uri) > budget:
-                picture = encoded(sheet, tiny=False)
+            picture = encode(sheet, tiny=side <= TINY)
+            if len(picture.uri) > budget:  # JPEG may be smaller, so it is tried before a smaller side
+                picture = encode(sheet, tiny=False)
             if len(picture.uri) <= budget:
                 break
         return Sprite(picture, side, SPRITE_COLUMNS)
 
 
-def encoded(image: np.ndarray, tiny: bool) -> Picture:
-    """(h, w, 3) uint8 RGB as a data URI: PNG for tiny images or when it is the smaller one, JPEG otherwise."""
+def encode(image: np.ndarray, tiny: bool) -> Picture:
+    """Encode (h, w, 3) uint8 RGB as a data URI: PNG for tiny images or where it is smaller, JPEG otherwise."""
     subtype, data = smallest(image, lossless=tiny)
     base64_text = base64.b64encode(data).decode("ascii")
-    uri = Markup("data:image/{};base64,{}").format(subtype, base64_text)  # whole, however long
+    uri = Markup("data:image/{};base64,{}").format(subtype, base64_text)  # Markup: `finalize` never shortens it
     return Picture(uri, image.shape[1], image.shape[0], tiny)
 
 
@@ -126,16 +142,25 @@ def _sheet(images: Sequence[np.ndarray | None], side: int) -> np.ndarray:
 
 
 def montage(data: bytes, where: str, budget: int, most_side: int = 1400) -> tuple[Picture, bool]:
-    """A montage file for the page: its top part when it is too tall, JPEG when too many bytes.
+    """Fit a montage to the page: cut it at the bottom when it is too tall, then scale it down to the budget.
+
+    Args:
+        data: the encoded montage.
+        where: the file's name, for messages.
+        budget: bytes of page.
+        most_side: pixels of its longer side.
 
     Returns:
         the picture, and whether rows were cut off.
+
+    Raises:
+        ImageRefused: the bytes are not an image.
     """
     image = decode(data, where, channels=3)
     cut = image.shape[0] > most_side
     image = shrink(image[:most_side], most_side)
-    picture = encoded(image, tiny=False)
+    picture = encode(image, tiny=False)
     while len(picture.uri) > budget and max(image.shape[:2]) > TINY:
         image = shrink(image, max(image.shape[:2]) * 3 // 4)
-        picture = encoded(image, tiny=False)
+        picture = encode(image, tiny=False)
     return picture, cut

@@ -34,10 +34,10 @@ def read_inputs() -> tuple[Input, ...]:
     files = sorted(
         {f for pattern in _PATTERNS for f in Path().glob(pattern) if f.is_file() and not f.name.startswith(".")}
     )
-    return tuple(_hashed(file) for file in files)
+    return tuple(_hash(file) for file in files)
 
 
-def _hashed(path: Path) -> Input:
+def _hash(path: Path) -> Input:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
         return Input(path.as_posix(), file.tell(), digest.hexdigest())

@@ -29,9 +29,9 @@ _QUALITY = (  # figure of quality.json, its title, its meaning
     ("entropy", "Evenness", "entropy of the cluster sizes; 1 when all are equal"),
     ("nmi", "NMI", "normalized mutual information with the classes; 0 to 1"),
     ("ari", "ARI", "adjusted Rand index with the classes; 0 is chance, 1 is equal"),
-    ("accuracy", "Accuracy", "when each cluster is given at most one class, one to one (Hungarian matching)"),
-    ("accuracy_old", "Accuracy, old", "of that pairing, on classes of which the miner was given labels"),
-    ("accuracy_new", "Accuracy, new", "of that pairing, on classes of which it was given none"),
+    ("accuracy", "Accuracy", "accuracy when each cluster gets at most one class, one to one (Hungarian matching)"),
+    ("accuracy_old", "Accuracy, old", "the same on the classes for which the miner was given labels"),
+    ("accuracy_new", "Accuracy, new", "the same on the classes for which it was given none"),
     ("purity", "Purity", "share of images in their cluster's most frequent class"),
 )
 
@@ -96,11 +96,11 @@ def _true_labels(quality: Mapping[str, Any], reached: bool) -> str:
     if not reached:
         return ""
     if not quality.get("uses_truth"):
-        return "Mined on what a run learned that had seen true labels."
+        return "Mined on the features of a run that has seen true labels."
     if quality.get("given") is None:
         return "These are the true classes themselves, for supervised runs only."
     images = number(quality["given"])
-    return f"Mined with the true labels of {images} images; figures that compare with classes are of the others."
+    return f"Mined with the true labels of {images} images; figures that compare with classes use the others."
 
 
 def _clusters(seeds: Sequence[LabelSet], runs: Sequence[Run], reached: frozenset[str], budget: int) -> Clusters:

@@ -14,7 +14,7 @@ from stages.report.drawing.matrix import cell_text, empty_cell, names_around, sh
 from stages.report.readers.ingest import Images
 from stages.report.readers.runs import Run
 from stages.report.section_registry import Absent
-from stages.report.text import share, shown
+from stages.report.text import one_line, share
 
 TITLE = "Confusion"
 ORDER = 80
@@ -63,7 +63,7 @@ def show(images: Images | None, runs: tuple[Run, ...]) -> dict[str, Any] | Absen
     """Draw a matrix for each run whose probe left predictions."""
     confusions = confusions_of(runs, images.classes if images else ())
     if not confusions:
-        return Absent("No predictions to count: without labels or a test split nothing is classified.")
+        return Absent("There are no predictions to count: without labels nothing is classified.")
     return {"confusions": confusions}
 
 
@@ -75,7 +75,7 @@ def confusions_of(runs: Sequence[Run], classes: Sequence[str]) -> tuple[Confused
         probe, true, predicted = run.first.predictions
         counted = count_confusion(true, predicted, classes)
         worst = tuple(
-            f"{shown(t)} taken for {shown(p)}: {count:,} of {whole:,} ({share(count, whole)})"
+            f"{one_line(t)} taken for {one_line(p)}: {count:,} of {whole:,} ({share(count, whole)})"
             for t, p, count, whole in counted.worst
         )
         chart = heatmap(
@@ -95,9 +95,9 @@ def count_confusion(labels: Sequence[str], predicted: Sequence[str], order: Sequ
     """
     pairs = Counter(zip(labels, predicted, strict=True))
     images = Counter(labels)
-    seen = set(labels) | set(predicted)
-    known = [name for name in dict.fromkeys(order) if name in seen]
-    everything = known + sorted(seen - set(known))
+    present = set(labels) | set(predicted)
+    known = [name for name in dict.fromkeys(order) if name in present]
+    everything = known + sorted(present - set(known))
     kept = everything
     if len(everything) > MOST_CLASSES:
         frequent = set(sorted(everything, key=lambda c: (-images[c], c))[:MOST_CLASSES])
@@ -121,7 +121,7 @@ def heatmap(confusion: Confusion, label: str) -> Markup:
         for j, count in enumerate(row):
             drawn = _cell(left + cell * j, top + cell * i, cell, count, count / (sum(row) or 1), right=i == j)
             if count:
-                pair = f"true {shown(confusion.names[i])}, predicted {shown(confusion.names[j])}"
+                pair = f"true {one_line(confusion.names[i])}, predicted {one_line(confusion.names[j])}"
                 drawn = Markup("<g><title>{}: {:,} of {:,}</title>{}</g>").format(pair, count, sum(row), drawn)
             body.append(drawn)
     width = left + cell * size + (50 if tilted else 4)

@@ -41,7 +41,7 @@ def show(runs: tuple[Run, ...]) -> dict[str, Any] | Absent:
     """Draw the history of every run that has one."""
     curves = curves_of(runs)
     if not curves:
-        return Absent("No run has a training history: nothing was trained by gradient steps, or none was kept.")
+        return Absent("No run has a training history: nothing was trained by gradient steps, or no history was kept.")
     return {
         "curves": curves,
         "without_history": [run.name for run in runs if not any(seed.history for seed in run.seeds)],

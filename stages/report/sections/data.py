@@ -65,14 +65,14 @@ class Balance:
     Args:
         chart: the drawing.
         parts: names of the splits, one for each colour.
-        shown: number of classes drawn.
+        drawn: number of classes drawn.
         classes: number of all classes.
         largest, smallest: name and number of images of the two extreme classes.
     """
 
     chart: Markup
     parts: tuple[str, ...]
-    shown: int
+    drawn: int
     classes: int
     largest: tuple[str, int]
     smallest: tuple[str, int]
@@ -140,7 +140,7 @@ def balance(images: Images | None) -> Balance | None:
     return Balance(
         chart=bar_chart(rows, parts, f"Images per class: {len(images.classes)} classes"),
         parts=parts,
-        shown=len(rows),
+        drawn=len(rows),
         classes=len(images.classes),
         largest=(ranked[0], totals[ranked[0]]),
         smallest=(ranked[-1], totals[ranked[-1]]),

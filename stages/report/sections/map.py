@@ -14,7 +14,7 @@ from stages.report.readers.ingest import Images
 from stages.report.readers.label_sets import LabelSet
 from stages.report.readers.runs import Run
 from stages.report.section_registry import Absent
-from stages.report.text import embedded_json, shown
+from stages.report.text import embed_json, one_line
 
 TITLE = "Embedding map"
 ORDER = 60
@@ -52,8 +52,8 @@ def show(
     """Draw the maps, and embed what page.js shows under the pointer."""
     maps = maps_of(runs, images.labels if images else {}, images.classes if images else (), label_sets, album)
     if maps is None:
-        return Absent("No run has a map: the probe `map` has not run.")
-    return {"maps": maps, "pointer_data": embedded_json({"names": maps.names, "sprite": _sprite(maps.sprite)})}
+        return Absent("No run has a map: the probe map has not run.")
+    return {"maps": maps, "pointer_data": embed_json({"names": maps.names, "sprite": _sprite(maps.sprite)})}
 
 
 def _sprite(sprite: Sprite | None) -> dict[str, Any] | None:
@@ -96,7 +96,7 @@ def maps_of(
         others=marks.others,
         coloured_by=coloured_by,
         sprite=album.sprite(keys, SPRITE_BUDGET),
-        names=tuple(shown(names.get(key, "no label")) for key in keys),
+        names=tuple(one_line(names.get(key, "no label")) for key in keys),
     )
 
 
@@ -108,5 +108,5 @@ def _colours(keys: Sequence[str], labels: Mapping[str, str], sets: Sequence[Labe
     for candidate in sets:
         names = {key: f"cluster {candidate.clusters[key]}" for key in keys if key in candidate.clusters}
         if names:
-            return f"cluster of {shown(candidate.name)}", names
+            return f"cluster of {one_line(candidate.name)}", names
     return "", {}

@@ -43,7 +43,11 @@ class Query:
 def show(images: Images | None, runs: tuple[Run, ...], album: Album) -> dict[str, Any] | Absent:
     """Show the neighbours of a few queries, by run."""
     queries = queries_of(runs, images.labels if images else {}, album)
-    return {"queries": queries} if queries else Absent("No run has neighbours to show.")
+    return (
+        {"queries": queries}
+        if queries
+        else Absent("No run has neighbours to show: the probe neighbours has not run, or there are no shards.")
+    )
 
 
 def queries_of(runs: Sequence[Run], labels: Mapping[str, str], album: Album) -> tuple[Query, ...]:

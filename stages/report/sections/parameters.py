@@ -8,7 +8,7 @@ from typing import Any
 
 from stages.report.readers.runs import Run
 from stages.report.section_registry import Absent
-from stages.report.text import shown
+from stages.report.text import one_line
 
 TITLE = "Parameters"
 ORDER = 100
@@ -48,7 +48,7 @@ def show(runs: tuple[Run, ...]) -> dict[str, Any] | Absent:
 
 def settings_of(runs: Sequence[Run]) -> tuple[Setting, ...]:
     """List every parameter that any run used; those that differ between runs come first."""
-    by_run = [dict(flattened(_used(run.first.config))) for run in runs]
+    by_run = [dict(flatten(_used(run.first.config))) for run in runs]
     paths = list(dict.fromkeys(path for values in by_run for path in values))
     rows = [Setting(path, tuple(values.get(path, "–") for values in by_run)) for path in paths]
     return tuple(sorted(rows, key=lambda row: (not row.differs, row.path)))
@@ -57,7 +57,7 @@ def settings_of(runs: Sequence[Run]) -> tuple[Setting, ...]:
 def protocol_of(runs: Sequence[Run]) -> tuple[Setting, ...]:
     """List every choice of every probe, by probe and name, from protocol.json."""
     by_run = [
-        {(probe, path): value for probe, raw in run.first.protocol.items() for path, value in flattened(raw)}
+        {(probe, path): value for probe, raw in run.first.protocol.items() for path, value in flatten(raw)}
         for run in runs
     ]
     paths = sorted({path for values in by_run for path in values})
@@ -66,15 +66,17 @@ def protocol_of(runs: Sequence[Run]) -> tuple[Setting, ...]:
     )
 
 
-def flattened(value: object, prefix: str = "") -> list[tuple[str, str]]:
+def flatten(value: object, prefix: str = "") -> list[tuple[str, str]]:
     """Flatten nested parameters to (dotted path, value), in their order; texts are bounded."""
     if isinstance(value, Mapping) and value:
         return [
-            row for key in value for row in flattened(value[key], f"{prefix}.{shown(key)}" if prefix else shown(key))
+            row
+            for key in value
+            for row in flatten(value[key], f"{prefix}.{one_line(key)}" if prefix else one_line(key))
         ]
     if isinstance(value, bool) or value is None:
         return [(prefix, {True: "true", False: "false", None: "null"}[value])]
-    return [(prefix, shown(value, 200))]
+    return [(prefix, one_line(value, 200))]
 
 
 def _used(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,14 +11,14 @@ from stages.report.drawing.charts import svg
 from stages.report.drawing.matrix import cell_text, empty_cell, names_around, shade
 from stages.report.readers.representations import Representations, Square
 from stages.report.section_registry import Absent
-from stages.report.text import metric_title, number, shown
+from stages.report.text import metric_title, number, one_line
 
-TITLE = "Between runs"
+TITLE = "Comparison of representations"
 ORDER = 90
 READS = ("representations",)
 
 MOST_ENCODERS = 16  # runs and seeds that are drawn; the file holds all
-FIRST = ("cka_debiased", "mutual_knn", "disagreement", "stitched")  # shown at once, in this order; others fold away
+FIRST = ("cka_debiased", "mutual_knn", "disagreement", "stitched")  # at once, in this order; the others fold away
 CELL = 38.0
 
 
@@ -26,9 +26,9 @@ def show(representations: Representations | None) -> dict[str, Any] | Absent:
     """Draw a square for every metric."""
     if representations is None or not representations.squares:
         return Absent(
-            "Runs were not compared with each other: the between stage has not run, or its section names no probe."
+            "The representations were not compared: the stage has not run, or params.yaml names no probe for it."
         )
-    squares = ordered(representations.squares)
+    squares = sort_squares(representations.squares)
     charts = [
         (square.probe, square.metric, metric_title(square.metric), square.about, square_map(square))
         for square in squares
@@ -42,7 +42,7 @@ def show(representations: Representations | None) -> dict[str, Any] | Absent:
     }
 
 
-def ordered(squares: Sequence[Square]) -> list[Square]:
+def sort_squares(squares: Sequence[Square]) -> list[Square]:
     """Sort squares: the metrics of `FIRST` in their order, then by probe and metric."""
     place = {metric: i for i, metric in enumerate(FIRST)}
     return sorted(squares, key=lambda s: (place.get(s.metric, len(place)), s.probe, s.metric))
@@ -58,11 +58,11 @@ def square_map(square: Square) -> Markup:
     for i, row in enumerate(values):
         for j, value in enumerate(row):
             cell = _cell(left + CELL * j, top + CELL * i, value, (low, high))
-            pair = f"{shown(names[i])}, {shown(names[j])}: {number(value)}"
+            pair = f"{one_line(names[i])}, {one_line(names[j])}: {number(value)}"
             body.append(Markup("<g><title>{}</title>{}</g>").format(pair, cell))
     width = left + CELL * len(names) + (50 if tilted else 4)
     height = top + CELL * len(names) + 6
-    return svg(width, height, f"{metric_title(square.metric)} between runs", body, "chart heatmap")
+    return svg(width, height, f"{metric_title(square.metric)} of all pairs of runs", body, "chart heatmap")
 
 
 def _cell(x: float, y: float, value: float | None, span: tuple[float, float]) -> Markup:

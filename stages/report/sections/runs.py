@@ -15,7 +15,7 @@ from stages.report.readers.comparison import Comparison, Intervals, Verdict
 from stages.report.readers.label_sets import LabelSet, sets_with_true_labels
 from stages.report.readers.runs import Run
 from stages.report.section_registry import Absent
-from stages.report.text import listed, metric_title, number, points, quantity, shown
+from stages.report.text import join_words, metric_title, number, one_line, points, quantity
 
 TITLE = "Runs"
 ORDER = 30
@@ -149,7 +149,9 @@ def _cell(figure: Estimate, best: bool) -> Cell:
     seeds = ""
     if len(figure.seeds) > 1:
         spread = statistics.stdev(figure.seeds)
-        seeds = f"sd {number(spread)} over {len(figure.seeds)} seeds: {listed([number(v) for v in figure.seeds], 6)}"
+        seeds = (
+            f"sd {number(spread)} over {len(figure.seeds)} seeds: {join_words([number(v) for v in figure.seeds], 6)}"
+        )
     return Cell(number(figure.value), interval, seeds, best)
 
 
@@ -164,11 +166,11 @@ def interval_words(runs: Sequence[Run]) -> str:
     if max((len(run.seeds) for run in runs), default=0) > 1:
         return (
             "A dot is the mean over seeds, a ring one seed, a bar the interval over test examples of that mean. "
-            "The bar does not hold what seeds add: only the verdicts below settle a comparison."
+            "The bar leaves out the variation between seeds: only the verdicts below settle a comparison."
         )
     return (
-        "One seed: a bar is the interval over test examples. It says how well this model is measured, not how much "
-        "another seed would differ. Intervals that overlap do not settle a comparison: the verdicts below do."
+        "There is one seed: a bar is the interval over test examples. It shows how precisely this model is measured, "
+        "not how much another seed would differ. Only the verdicts below settle a comparison; overlaps of bars do not."
     )
 
 
@@ -176,16 +178,16 @@ def how_tested(comparison: Comparison | None) -> str:
     """Explain how the verdicts were reached; empty when nothing was tested."""
     if comparison is None or comparison.claim == "none":
         return ""
-    metric, tests = metric_title(comparison.family), listed(list(comparison.tests))
+    metric, tests = metric_title(comparison.family), join_words(list(comparison.tests))
     if comparison.claim == "methods":
         return (
-            f"Test: {tests} over the {comparison.seeds} seeds' differences in {metric}, corrected by Holm over all "
-            "pairs: a statement about methods on this data set and budget."
+            f"Test: {tests} on the differences in {metric} of {comparison.seeds} seeds, with Holm's correction over "
+            "all pairs. The results are statements about methods on this data set and budget."
         )
     return (
-        f"Test: {tests} on the same images for {metric}, corrected by Holm over all pairs: whether two trained models "
-        "differ. It is no statement about methods, which needs three seeds or more. "
-        "The brackets are intervals over examples, pair by pair, not corrected."
+        f"Test: {tests} on the same images for {metric}, with Holm's correction over all pairs. It shows whether two "
+        "trained models differ. It makes no statement about methods, which needs three seeds or more. "
+        "The brackets are intervals over examples for each pair alone, without the correction."
     )
 
 
@@ -208,7 +210,7 @@ def _verdict_words(verdict: Verdict) -> str:
         return verdict.sentence
     pair = (verdict.first, verdict.second)
     higher, lower = pair if verdict.gap > 0 else reversed(pair)
-    return f"{shown(higher)} is above {shown(lower)}" if verdict.differs else "no difference shown"
+    return f"{one_line(higher)} is above {one_line(lower)}" if verdict.differs else "no difference shown"
 
 
 def _budget(name: str, config: Mapping[str, Any]) -> Budget:

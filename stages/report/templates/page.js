@@ -9,7 +9,7 @@
   const sheet = new Image();
   if (data.sprite) sheet.src = data.sprite.uri;
 
-  // Where each mark lies in its drawing, found once, when a map is first touched.
+  // The place of each mark in its drawing, measured once, when a map is first touched.
   const places = new Map();
   function placesOf(chart) {
     if (!places.has(chart)) {
@@ -90,7 +90,7 @@
     });
   }
 
-  // What differs from run to run lies beside the page, in provenance.js; without it the page says so.
+  // Facts that differ from run to run are in provenance.js beside the page; without it the page says so.
   const records = Array.isArray(window.REPRISE_PROVENANCE) ? window.REPRISE_PROVENANCE : [];
   if (!records.length) return;
   function unique(name, text) {

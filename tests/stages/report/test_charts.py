@@ -14,9 +14,9 @@ from stages.report.drawing.charts import (
     Line,
     bar_chart,
     interval_chart,
+    isolated_points,
     line_chart,
-    lonely,
-    padded,
+    pad,
     path,
     place,
     size_chart,
@@ -59,7 +59,7 @@ def test_place_is_linear_and_padding_never_empty() -> None:
     assert place(0.5, (0, 1), (100, 200)) == 150
     assert place(1, (0, 1), (200, 100)) == 100
     for low, high in ((3.0, 3.0), (0.0, 0.0), (-2.0, -2.0), (1.0, 2.0)):
-        a, b = padded(low, high)
+        a, b = pad(low, high)
         assert a < low <= high < b
 
 
@@ -87,7 +87,7 @@ def test_interval_chart_shows_seeds_only_when_there_are_several() -> None:
 
 def test_path_lifts_the_pen_at_gaps() -> None:
     assert path([(0, 0), (1, 2), None, (3, 4), (4, 4)]) == "M0.0 0.0L1.0 2.0M3.0 4.0L4.0 4.0"
-    assert lonely([(0, 0), None, (3, 4), (4, 4), None, (9, 9)]) == [(0, 0), (9, 9)]
+    assert isolated_points([(0, 0), None, (3, 4), (4, 4), None, (9, 9)]) == [(0, 0), (9, 9)]
 
 
 def test_line_chart_leaves_out_what_is_not_finite() -> None:

@@ -30,16 +30,16 @@ def test_outcome_sorts_runs_into_above_below_and_unclear() -> None:
     assert words.startswith("a has the highest kNN top-1 accuracy, 0.900 [0.850, 0.950]. ")
     assert "a is above the untrained network (random) beyond chance; " in words
     assert "c is below the untrained network (random); " in words
-    assert "b cannot be told from the untrained network (random). " in words
+    assert "b cannot be told apart from the untrained network (random). " in words
     assert "No difference was shown" not in words
 
 
 def test_outcome_without_verdicts_makes_no_claim() -> None:
     assert outcome(None, RUNS).endswith("of 4 runs. No differences were tested.")
     two = comparison(verdict("a", "random", 0.4, False), claim="none", seeds=2)
-    assert outcome(two, RUNS).endswith("2 seeds are too few to tell methods from chance: three or more are needed.")
+    assert outcome(two, RUNS).endswith("2 seeds are too few for a statement about methods: three or more are needed.")
     assert how_tested(two) == how_tested(None) == ""
-    assert "No accuracy is given" in outcome(None, (one_seed("a", None),))
+    assert "There is no accuracy without labels" in outcome(None, (one_seed("a", None),))
     assert "Nothing has been trained" in outcome(None, ())
 
 

@@ -256,7 +256,7 @@ def test_the_page_can_be_read_without_eyes_or_mouse(build: Build) -> None:
         ("data/ingest/quarantine.parquet", "There is no quarantine table"),
         ("data/ingest", "There is no manifest"),
         ("data/validate", "There is no verdict"),
-        ("data/shards", "No images to show"),
+        ("data/shards", "There are no images to show"),
         ("data/mine", "No label set holds clusters"),
         ("data/mine/dae_kmeans/0/montage.png", "7 clusters over 75 of 75 images"),
         ("data/mine/dae_kmeans/0/quality.json", "unknown miner"),
@@ -265,7 +265,7 @@ def test_the_page_can_be_read_without_eyes_or_mouse(build: Build) -> None:
         ("data/runs/simclr/0/history.csv", "random , simclr"),
         ("data/probe", "No run has a map"),
         ("data/probe/simclr", "No difference was shown"),
-        ("data/summary", "No verdicts"),
+        ("data/summary", "There are no verdicts"),
     ],
 )
 def test_a_missing_part_becomes_a_sentence(build: Build, missing: str, sentence: str) -> None:
@@ -282,13 +282,13 @@ def test_an_empty_project_has_a_page(build: Build) -> None:
     for words in (
         "No run has a training history",
         "No run used guided batches",
-        "No predictions to count",
-        "No input was found",
+        "There are no predictions to count",
+        "There are no inputs",
     ):
         assert words in text
 
 
-def test_without_a_test_split_the_page_says_that_figures_flatter(build: Build) -> None:
+def test_without_a_test_split_the_page_says_that_figures_are_optimistic(build: Build) -> None:
     import pyarrow.parquet as pq
 
     from reprise.artifacts.manifest import MANIFEST, write_manifest
@@ -304,7 +304,7 @@ def test_without_a_test_split_the_page_says_that_figures_flatter(build: Build) -
             MANIFEST, table.set_column(place, table.schema.field(place), [(splits * table.num_rows)[: table.num_rows]])
         )
         text = read(rendered()).text
-        assert f"There is no test split: probes are {words}, so their figures flatter." in text
+        assert f"There is no test split: probes are {words}, so their figures are optimistic." in text
         assert "test 0 images" in text
 
 
@@ -312,9 +312,9 @@ def test_unlabelled_images_have_a_page(build: Build) -> None:
     build(labelled=False)
     page = rendered()
     text = read(page).text
-    assert "No labels: classes, accuracies and confusion are left out" in text
-    assert "No accuracy is given without labels and probes" in text
-    assert "No predictions to count" in text
+    assert "There are no labels: classes, accuracies and confusion are left out" in text
+    assert "There is no accuracy without labels and probes" in text
+    assert "There are no predictions to count" in text
     assert "The images have neither labels nor clusters" in text  # the map holds test images, clusters are of train
     assert page.count(b"<img") >= 24
     assert "spectrum.rankme" in text

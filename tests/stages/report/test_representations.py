@@ -33,7 +33,7 @@ def write(value: Any) -> None:
     write_json(BETWEEN, value)
 
 
-def shown() -> dict[str, Any]:
+def one_line() -> dict[str, Any]:
     """What the section hands to its template."""
     content = show(read_representations())
     assert isinstance(content, dict)
@@ -51,7 +51,7 @@ def test_without_a_comparison_the_section_is_absent(tmp_path: Path, monkeypatch:
 def test_the_first_metrics_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write(comparison(["a", "b"]))
-    content = shown()
+    content = one_line()
     assert [chart[1] for chart in content["first"]] == ["cka_debiased"]
     assert [chart[1] for chart in content["further"]] == ["other"]
     assert content["overall"] == [("similarity", "kept", "0.500")]
@@ -72,7 +72,7 @@ def test_every_cell_shows_its_figure_and_shades_by_it() -> None:
 def test_many_encoders_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write(comparison([f"run {i}" for i in range(MOST_ENCODERS + 5)]))
-    content = shown()
+    content = one_line()
     assert content["left_out"] == 5
     for *_, chart in content["first"] + content["further"]:
         assert chart.count('class="cell"') == MOST_ENCODERS**2
@@ -99,7 +99,7 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path, monkeypatch, d
 def test_on_the_page_names_are_text(build: Build) -> None:
     build()
     page = rendered().decode()
-    assert "Runs were not compared with each other" in page
+    assert "The representations were not compared" in page
     write(comparison(["<script>alert(1)</script>", "simclr"]))
     page = rendered().decode()
     assert "<script>alert" not in page

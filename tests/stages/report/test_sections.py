@@ -16,7 +16,7 @@ from stages.report.sections.clusters import clusters_of
 from stages.report.sections.curves import MOST_POINTS, curves_of
 from stages.report.sections.data import REASONS, reason_words, sample_keys
 from stages.report.sections.neighbours import MOST_QUERIES, queries_of
-from stages.report.sections.parameters import flattened
+from stages.report.sections.parameters import flatten
 from stages.report.sections.runs import metric_names, table
 from tests.stages.report.conftest import Build, one_seed, rendered, seed_run
 
@@ -41,10 +41,10 @@ def test_label_sets_and_runs_that_true_labels_reached_are_marked_however_they_ca
     assert marked == {"from_truth", "from_semi", "from_later", "from_latest"}
     shown = {clusters.name: clusters for clusters in clusters_of(sets, runs)}
     assert shown["truth"].quality == ()
-    words = "Mined with the true labels of 1,200 images; figures that compare with classes are of the others."
+    words = "Mined with the true labels of 1,200 images; figures that compare with classes use the others."
     assert shown["semi"].true_labels == words
     assert ("Accuracy, new", "0.250") in [row[:2] for row in shown["semi"].quality]
-    assert "a run learned that had seen true labels" in shown["latest"].true_labels
+    assert "the features of a run that has seen true labels" in shown["latest"].true_labels
     assert shown["plain"].true_labels == shown["other"].true_labels == ""
 
 
@@ -140,7 +140,7 @@ def test_guided_batches_say_whether_zero_was_possible() -> None:
 
 
 def test_flattened_parameters() -> None:
-    assert flattened({"a": {"b": True, "c": None}, "d": [1, 2], "e": {}}) == [
+    assert flatten({"a": {"b": True, "c": None}, "d": [1, 2], "e": {}}) == [
         ("a.b", "true"),
         ("a.c", "null"),
         ("d", "[1, 2]"),

@@ -14,37 +14,37 @@ from reprise.config.params import section
 from stages.report.params import SECTION, ReportParams
 from stages.report.text import (
     NAME_LENGTH,
-    abbreviated,
-    embedded_json,
-    finalized,
-    listed,
+    abbreviate,
+    embed_json,
+    finalize,
+    join_words,
     metric_title,
     number,
+    one_line,
     points,
     quantity,
     share,
-    shown,
 )
 
 
 @given(st.text(st.characters(), max_size=400), st.integers(1, 80))
 def test_shown_is_one_bounded_visible_line(text: str, limit: int) -> None:
-    found = shown(text, limit)
+    found = one_line(text, limit)
     assert found.isprintable()
     assert len(found) <= 2 * limit + 30
-    assert shown(found, 10**6) == found
+    assert one_line(found, 10**6) == found
     found.encode("utf-8")
 
 
 def test_shown_keeps_ordinary_names() -> None:
     for name in ("golden retriever", "n02086240", "Straße", "日本", "שלום", "a\\b"):
-        assert shown(name) == name
-    assert shown("x" * (NAME_LENGTH + 1)) == "x" * NAME_LENGTH + "… (61 characters)"
+        assert one_line(name) == name
+    assert one_line("x" * (NAME_LENGTH + 1)) == "x" * NAME_LENGTH + "… (61 characters)"
 
 
 @given(st.text(st.characters(), max_size=100), st.integers(4, 30))
 def test_abbreviated_fits_and_keeps_both_ends(text: str, limit: int) -> None:
-    found, whole = abbreviated(text, limit), shown(text, 2000)
+    found, whole = abbreviate(text, limit), one_line(text, 2000)
     assert len(found) == min(len(whole), limit)
     assert found[0:1] == whole[0:1]
     assert found[-1:] == whole[-1:]
@@ -56,16 +56,16 @@ def test_abbreviated_fits_and_keeps_both_ends(text: str, limit: int) -> None:
     )
 )
 def test_embedded_json_is_the_value_and_never_ends_a_script(value: object) -> None:
-    text = embedded_json(value)
+    text = embed_json(value)
     assert json.loads(text) == value
     assert text.isascii()
     assert not set("<>&") & set(text)
 
 
 def test_finalized_leaves_markup_and_numbers() -> None:
-    assert finalized(Markup("<b>")) == Markup("<b>")
-    assert finalized(3) == 3
-    assert finalized("a\u202eb") == "a\\u202eb"
+    assert finalize(Markup("<b>")) == Markup("<b>")
+    assert finalize(3) == 3
+    assert finalize("a\u202eb") == "a\\u202eb"
 
 
 @pytest.mark.parametrize(
@@ -89,10 +89,11 @@ def test_small_words() -> None:
     assert points(-0.01) == "−1.0"
     assert metric_title("knn.top1") == "kNN top-1 accuracy"
     assert metric_title("spectrum.some_figure") == "Spectrum some figure"
-    assert listed([]) == "none"
-    assert listed(["a"]) == "a"
-    assert listed(["a", "b", "c"]) == "a, b and c"
-    assert listed([*"abcdef"], 3) == "a, b and 4 more"
+    assert metric_title("targets.r2") == "targets R²"
+    assert join_words([]) == "none"
+    assert join_words(["a"]) == "a"
+    assert join_words(["a", "b", "c"]) == "a, b and c"
+    assert join_words([*"abcdef"], 3) == "a, b and 4 more"
 
 
 @pytest.mark.parametrize("value", [0, 501, "48", 1.5, None, True])
