@@ -1,1 +1,1 @@
-"""All runs side by side, with the verdicts that the seeds allow. Never images, features or training."""
+"""Stage `summary`: compare all runs, with the verdicts that the seeds allow. Never images, features or training."""

@@ -1,4 +1,4 @@
-"""`python -m stages.summary`: all runs side by side, into data/summary and metrics.json."""
+"""`python -m stages.summary`: compare all runs, and write data/summary and metrics.json."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OUTPUT, METRICS = Path("data/summary"), Path("metrics.json")
 
 
 def main(argv: list[str]) -> None:
-    """Gather, compare, write."""
+    """Read the results, compare them and write the tables."""
     argparse.ArgumentParser(prog="python -m stages.summary", description=__doc__).parse_args(argv)
     raw = read_yaml()
     params, rows = section(raw, SECTION, SummaryParams), tables(raw)

@@ -1,7 +1,7 @@
-"""The comparison: each metric over runs and seeds, each pair of runs with its verdict, budgets, warnings.
+"""The comparison of runs: each metric over runs and seeds, a verdict on each pair of runs, budgets, warnings.
 
-Verdicts follow docs/explanation/statistics.md: they come from `reprise.measures.statistics.compare`, over the one
-family that params.yaml states.
+Verdicts follow docs/explanation/statistics.md: `reprise.measures.statistics.compare` tests all pairs on the one metric
+that params.yaml names.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ BUDGET = (
     "precision",
     "device",
 )
-SHARED = ("images_seen", "precision", "device")  # of runs that train; crops and FLOPs belong to the method
+SHARED = ("images_seen", "precision", "device")  # equal in a fair comparison; crops and FLOPs belong to the method
 
 
 def comparison(results: Results, params: SummaryParams) -> dict[str, Any]:
-    """Everything in data/summary/comparison.json; deterministic, rounded."""
+    """Compute the content of data/summary/comparison.json, rounded, the same for the same results."""
     pairs, notes = _pairs(results, params)
     return {
         "confidence": params.confidence,
@@ -50,25 +50,27 @@ def comparison(results: Results, params: SummaryParams) -> dict[str, Any]:
 
 
 def classification_probe(results: Results, family: str) -> str | None:
-    """The probe whose confusion is shown: the family's, if it classifies, else the first by name."""
-    return family.split(".", 1)[0] if family.split(".", 1)[0] in results.answers else min(results.answers, default=None)
+    """Choose the probe whose confusion is written: the probe of the family if it classifies, else the first by name."""
+    probe = family.split(".", 1)[0]
+    return probe if probe in results.answers else min(results.answers, default=None)
 
 
 def _over_runs(results: Results, metric: str, confidence: float) -> dict[str, Any]:
-    """run -> mean over seeds, value a seed, interval over examples of that mean, standard deviation over seeds."""
+    """Map each run to its mean over seeds, every seed's value, the interval of the mean and the spread over seeds."""
     scores = _scores(results, metric)
-    found = {}
+    by_run = {}
     for run, seeds in results.values(metric).items():
         figures = list(seeds.values())
         if len(figures) == 1:
             interval = Interval(figures[0]["low"], figures[0]["high"])
         elif scores is not None:
+            # The interval is over examples: an example's score is its mean over seeds, and examples are drawn again.
             per_example = np.mean([scores[run][seed] for seed in seeds], axis=0)
             interval = bootstrap_mean(per_example, _groups(results, metric), confidence)
         else:
-            interval = Interval(None, None)  # no per-example scores of which the mean could be drawn again
+            interval = Interval(None, None)  # without scores by example there is nothing to draw again
         values = [figure["value"] for figure in figures]
-        found[run] = {
+        by_run[run] = {
             "mean": rounded(float(np.mean(values))),
             "seeds": {str(seed): rounded(figure["value"]) for seed, figure in seeds.items()},
             "low": rounded(interval.low),
@@ -76,11 +78,11 @@ def _over_runs(results: Results, metric: str, confidence: float) -> dict[str, An
             "sd_over_seeds": rounded(float(np.std(values, ddof=1))) if len(values) > 1 else None,
             "n": figures[0]["n"],
         }
-    return found
+    return by_run
 
 
 def _scores(results: Results, metric: str) -> dict[str, dict[int, np.ndarray]] | None:
-    """run -> seed -> correct or not, if the metric is the share of right answers of a probe with predictions."""
+    """Map run and seed to (n,) right or wrong, if the metric is the share of right answers of a probe; else None."""
     probe, name = metric.split(".", 1)
     answers = results.answers.get(probe, {})
     values = results.values(metric)
@@ -120,20 +122,20 @@ def _pair(pair: Pair) -> dict[str, Any]:
 
 
 def _budget(results: Results, run: str) -> dict[str, Any]:
-    """What a run cost, of its first seed."""
+    """Give the budget of a run, from its first seed."""
     config = results.configs[run, results.seeds[0]]
     return {name: config.get(name) for name in BUDGET}
 
 
 def warnings(results: Results) -> list[str]:
-    """Where runs that train differ in images seen, precision or device, within one comparison (any seed)."""
+    """Warn where runs that train differ in images seen, precision or device, for any seed."""
     trained = {key: config for key, config in results.configs.items() if config.get("steps")}
-    found = []
+    sentences = []
     for name in SHARED:
-        holders: dict[str, list[str]] = {}
+        runs_by_value: dict[str, list[str]] = {}
         for (run, seed), config in trained.items():
-            holders.setdefault(str(config.get(name)), []).append(f"{run} seed {seed}")
-        if len(holders) > 1:
-            shown = "; ".join(f"{value}: {', '.join(runs)}" for value, runs in sorted(holders.items()))
-            found.append(f"the runs differ in {name}, so their figures are not at one budget ({shown})")
-    return found
+            runs_by_value.setdefault(str(config.get(name)), []).append(f"{run} seed {seed}")
+        if len(runs_by_value) > 1:
+            values = "; ".join(f"{value}: {', '.join(runs)}" for value, runs in sorted(runs_by_value.items()))
+            sentences.append(f"the runs differ in {name}, so their figures are not at one budget ({values})")
+    return sentences

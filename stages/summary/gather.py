@@ -1,4 +1,4 @@
-"""Reads what probes and runs left behind, for the rows that params.yaml names and no others."""
+"""The results of probes and runs, read for the rows that params.yaml names and for no others."""
 
 from __future__ import annotations
 
@@ -17,13 +17,21 @@ PROBES, RUNS = Path("data/probe"), Path("data/runs")
 
 @dataclass(frozen=True)
 class Answers:
-    """Per-example answers of one probe on one run and seed, sorted by key; (n,) arrays."""
+    """The answers of one probe on one run and seed, example by example, sorted by key.
+
+    Args:
+        keys: (n,) keys of the images.
+        labels: (n,) true classes.
+        predicted: (n,) predicted classes.
+        correct: (n,) booleans.
+        groups: (n,) integers, one number for each group of images; None where images come in no groups.
+    """
 
     keys: np.ndarray
     labels: np.ndarray
     predicted: np.ndarray
-    correct: np.ndarray  # booleans
-    groups: np.ndarray | None  # integers
+    correct: np.ndarray
+    groups: np.ndarray | None
 
 
 Figures = dict[str, dict[str, dict[str, Any]]]  # probe -> metric -> {"value", "low", "high", "n"}
@@ -31,12 +39,15 @@ Figures = dict[str, dict[str, dict[str, Any]]]  # probe -> metric -> {"value", "
 
 @dataclass(frozen=True)
 class Results:
-    """Everything that is compared.
+    """All results that are compared.
 
     Args:
+        runs: names of the runs, in the order of params.yaml.
+        seeds: the seeds, in the order of params.yaml.
         figures: (run, seed) -> probe -> metric -> figure.
         answers: probe -> (run, seed) -> answers; only probes that classify.
-        histories: (run, seed) -> rows of history.csv. configs: (run, seed) -> config.json.
+        histories: (run, seed) -> rows of history.csv.
+        configs: (run, seed) -> config.json.
     """
 
     runs: list[str]
@@ -47,20 +58,21 @@ class Results:
     configs: dict[tuple[str, int], dict[str, Any]]
 
     def metrics(self) -> list[str]:
-        """`<probe>.<metric>` of all that was found, sorted."""
-        found = {f"{p}.{m}" for figures in self.figures.values() for p, metrics in figures.items() for m in metrics}
-        return sorted(found)
+        """List every `<probe>.<metric>` that any run has, sorted."""
+        return sorted(
+            {f"{p}.{m}" for figures in self.figures.values() for p, metrics in figures.items() for m in metrics}
+        )
 
     def values(self, metric: str) -> dict[str, dict[int, dict[str, Any]]]:
-        """run -> seed -> figure of one `<probe>.<metric>`, runs in their own order; those that lack it left out."""
+        """Map run and seed to the figure of a `<probe>.<metric>`; runs keep their order, runs without it are absent."""
         probe, name = metric.split(".", 1)
-        found: dict[str, dict[int, dict[str, Any]]] = {}
+        by_run: dict[str, dict[int, dict[str, Any]]] = {}
         for run in self.runs:
             for seed in self.seeds:
                 figure = self.figures[run, seed].get(probe, {}).get(name)
                 if figure is not None:
-                    found.setdefault(run, {})[seed] = figure
-        return found
+                    by_run.setdefault(run, {})[seed] = figure
+        return by_run
 
 
 def gather(runs: list[str], seeds: list[int], groups: list[str]) -> Results:
@@ -88,8 +100,8 @@ def gather(runs: list[str], seeds: list[int], groups: list[str]) -> Results:
                     predictions = folder / f"predictions-{probe}.parquet"
                     if predictions.exists():
                         answers.setdefault(probe, {})[run, seed] = _answers(predictions)
-    for probe, found in answers.items():
-        _same_images(probe, found)
+    for probe, by_run in answers.items():
+        _require_same_images(probe, by_run)
     histories = {(run, seed): _history(RUNS / run / str(seed)) for run in runs for seed in seeds}
     configs = {(run, seed): read_json(RUNS / run / str(seed) / "config.json", _AGAIN) for run in runs for seed in seeds}
     return Results(runs, seeds, figures, answers, histories, configs)
@@ -110,8 +122,9 @@ def _answers(path: Path) -> Answers:
     return Answers(columns["key"], columns["label"], columns["predicted"], correct, groups)
 
 
-def _same_images(probe: str, found: dict[tuple[str, int], Answers]) -> None:
-    (first, reference), *others = found.items()
+def _require_same_images(probe: str, by_run: dict[tuple[str, int], Answers]) -> None:
+    """Raise an error unless all runs answered for the same images with the same labels: tests pair them by position."""
+    (first, reference), *others = by_run.items()
     for name, answers in others:
         if answers.keys.tolist() != reference.keys.tolist() or answers.labels.tolist() != reference.labels.tolist():
             raise ResultError(

@@ -1,4 +1,4 @@
-"""The section `summary` of params.yaml."""
+"""Parameters of the summary: the block `summary` of params.yaml."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ SECTION = "summary"
 
 
 class SummaryParams(IntervalParams):
-    """family: `<probe>.<metric>` whose differences between all pairs of runs are tested together (Holm)."""
+    """The tests of differences between runs.
+
+    Attributes:
+        family: `<probe>.<metric>`; its differences between all pairs of runs are tested together (Holm).
+    """
 
     family: MetricName = "knn.top1"

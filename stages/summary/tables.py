@@ -1,4 +1,4 @@
-"""Results as plain tables and nested numbers: what `dvc metrics`, `dvc plots` and spreadsheets read."""
+"""Results as plain tables and nested numbers, for `dvc metrics`, `dvc plots` and spreadsheets."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ DIGITS = 6
 
 
 def rounded(value: float | None) -> float | None:
-    """Six digits after the point: below that machines differ, and no interval is that narrow."""
+    """Round to six digits after the point: beyond them machines differ, and no interval is that narrow."""
     return None if value is None else round(float(value), DIGITS) + 0.0
 
 
 def nested_means(results: Results) -> dict[str, Any]:
-    """{run: {probe: {metric: mean over seeds}}}, for `dvc metrics show` and `diff`; probes without metrics left out."""
-    found: dict[str, Any] = {}
+    """Nest the means over seeds as {run: {probe: {metric: mean}}}, for `dvc metrics show` and `diff`."""
+    nested: dict[str, Any] = {}
     for metric in results.metrics():
         probe, name = metric.split(".", 1)
         for run, seeds in results.values(metric).items():
             mean = sum(figure["value"] for figure in seeds.values()) / len(seeds)
-            found.setdefault(run, {}).setdefault(probe, {})[name] = rounded(mean)
-    return found
+            nested.setdefault(run, {}).setdefault(probe, {})[name] = rounded(mean)
+    return nested
 
 
 def table_csv(results: Results) -> str:
-    """A row a figure: run, seed, probe, metric, value, low, high, n."""
+    """Write a row for each figure: run, seed, probe, metric, value, low, high, n."""
     rows = [
         [run, seed, *metric.split(".", 1), *(rounded(figure[k]) for k in ("value", "low", "high")), figure["n"]]
         for metric in results.metrics()
@@ -44,7 +44,7 @@ def table_csv(results: Results) -> str:
 
 
 def curves_csv(results: Results) -> str:
-    """Training histories one below the other: run, seed, epoch, step, loss, then every other column, sorted."""
+    """Write all training histories in one table: run, seed, epoch, step, loss, then every other column, sorted."""
     columns = {name for rows in results.histories.values() for row in rows for name in row if name is not None}
     first = ["epoch", "step", "loss"]
     names = first + sorted(columns - {*first, "run", "seed"})
@@ -57,13 +57,20 @@ def curves_csv(results: Results) -> str:
 
 
 def confusion_csv(results: Results, probe: str | None) -> str:
-    """A row a test image and run, of the first seed: run, actual, predicted, as `dvc plots` wants for confusion."""
+    """Write a row for each run and test image, from the first seed: run, actual, predicted.
+
+    `dvc plots` makes a confusion matrix of these columns.
+
+    Args:
+        results: all results.
+        probe: the probe whose predictions are written; None writes the header alone.
+    """
     answers = results.answers.get(probe or "", {})
     rows: list[list[Any]] = []
     for run in results.runs:
-        found = next((answers[run, seed] for seed in results.seeds if (run, seed) in answers), None)
-        if found is not None:
-            rows += [[run, actual, answer] for actual, answer in zip(found.labels, found.predicted, strict=True)]
+        first = next((answers[run, seed] for seed in results.seeds if (run, seed) in answers), None)
+        if first is not None:
+            rows += [[run, actual, answer] for actual, answer in zip(first.labels, first.predicted, strict=True)]
     return _csv(["run", "actual", "predicted"], rows)
 
 

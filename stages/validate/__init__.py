@@ -1,1 +1,1 @@
-"""Manifest -> verdict; a gate that repairs nothing. Never reads pixels."""
+"""Stage `validate`: check the manifest and stop the graph on errors. It repairs nothing and never reads pixels."""

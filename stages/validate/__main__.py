@@ -1,4 +1,4 @@
-"""`python -m stages.validate`: manifest and quarantine -> data/validate, or an error that names the expectation."""
+"""`python -m stages.validate`: check manifest and quarantine, and write data/validate or name what fails."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from stages.validate.params import SECTION, ValidateParams
 
 
 def main(argv: list[str]) -> None:
-    """Command line: no arguments; everything is in params.yaml."""
+    """Check the data. The command takes no arguments: everything is in params.yaml."""
     argparse.ArgumentParser(
-        prog="python -m stages.validate", description="Hold the manifest against the expectations."
+        prog="python -m stages.validate", description="Check the manifest against the expectations."
     ).parse_args(argv)
     params = section(read_yaml(), SECTION, ValidateParams)
 
@@ -32,19 +32,21 @@ def main(argv: list[str]) -> None:
     warnings = [v for v in verdicts if v["severity"] == "warning" and not v["success"]]
     for verdict in warnings:
         print(
-            f"warning: not so: {verdict['says']} (saw {verdict['observed']}, allowed {verdict['threshold']})",
+            f"warning: the data do not meet the expectation that {verdict['says']} "
+            f"(observed {verdict['observed']}, allowed {verdict['threshold']})",
             file=sys.stderr,
         )
     if any(v["severity"] == "error" and not v["success"] for v in verdicts):
         write_json(FAILED, verdicts)
-        (OUTPUT / PASSED).unlink(missing_ok=True)  # an earlier pass was about other data
+        (OUTPUT / PASSED).unlink(missing_ok=True)  # it was written for other data
     require(verdicts, FAILED)
     FAILED.unlink(missing_ok=True)
     with atomic_directory(OUTPUT) as output:
         write_json(output / VERDICT, verdicts)
         write_json(output / PASSED, {"passed": True})
     record("validate", began, {"expectations": len(verdicts), "warnings": len(warnings)})
-    print(f"validate: {len(verdicts)} expectations hold, {len(warnings)} warnings; {DOCS}/index.html shows them")
+    held = len(verdicts) - len(warnings)
+    print(f"validate: {held} expectations hold, {len(warnings)} give a warning; {DOCS}/index.html shows them")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Run the suite with Great Expectations and turn its results into a verdict that is the same for the same data.
+"""The suite of expectations, run by Great Expectations, with a verdict that is the same for the same data.
 
 The context is ephemeral (a file context writes random ids), telemetry is off, and neither times nor ids reach
 the verdict. The suite is data: stages/validate/suite.json, with thresholds (`$name`) from params.yaml.
@@ -26,7 +26,12 @@ _SITE = "reprise"
 
 
 def load_suite(params: ValidateParams, labelled: bool) -> list[dict[str, Any]]:
-    """The entries that apply, thresholds filled in; label checks only where labels exist."""
+    """Load the expectations that apply, with their thresholds filled in.
+
+    Args:
+        params: the thresholds.
+        labelled: whether any image has a label; without labels the expectations about them are left out.
+    """
     thresholds = params.model_dump()
     entries = [e for e in json.loads(SUITE.read_text(encoding="utf-8")) if labelled or e.get("needs") != "labels"]
     for entry in entries:
@@ -37,57 +42,26 @@ def load_suite(params: ValidateParams, labelled: bool) -> list[dict[str, Any]]:
 
 
 def check(facts: Facts, params: ValidateParams, docs: Path | None = None) -> list[dict[str, Any]]:
-    """Check everything.
+    """Check every expectation of the suite.
 
     Args:
+        facts: the tables that the expectations are about.
+        params: the thresholds.
         docs: folder for Great Expectations' Data Docs (HTML); None builds none.
 
     Returns:
         in the suite's order, {expectation, says, table, column, severity, success, observed, threshold, examples}.
     """
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    import great_expectations as gx
-    from great_expectations.checkpoint import UpdateDataDocsAction
-    from great_expectations.expectations.registry import get_expectation_impl
-
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when great_expectations is imported
+    context, actions = _context(docs)
     source = context.data_sources.add_pandas("reprise")
-    actions = []
-    if docs is not None:
-        store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.absolute())}
-        context.add_data_docs_site(
-            _SITE,
-            {
-                "class_name": "SiteBuilder",
-                "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-                "store_backend": store,
-            },
-        )
-        actions.append(UpdateDataDocsAction(name="docs", site_names=[_SITE]))
     entries = load_suite(params, facts.labelled)
     verdicts: dict[int, dict[str, Any]] = {}
-    for table, row_name in TABLES.items():
-        chosen = [number for number, entry in enumerate(entries) if entry["table"] == table]
+    for table in TABLES:
+        chosen = {number: entry for number, entry in enumerate(entries) if entry["table"] == table}
         if not chosen:
             continue
-        expectations = [
-            get_expectation_impl(entries[n]["type"])(
-                **entries[n]["kwargs"], meta={"number": n, "says": entries[n]["says"]}
-            )
-            for n in chosen
-        ]
-        suite = context.suites.add(gx.ExpectationSuite(name=table, expectations=expectations))
-        batch = source.add_dataframe_asset(table).add_batch_definition_whole_dataframe("all")
-        definition = context.validation_definitions.add(gx.ValidationDefinition(name=table, data=batch, suite=suite))
-        shape = {
-            "result_format": "SUMMARY",
-            "partial_unexpected_count": EXAMPLES,
-            "unexpected_index_column_names": [row_name],
-        }
-        checkpoint = context.checkpoints.add(
-            gx.Checkpoint(name=table, validation_definitions=[definition], actions=actions, result_format=shape)
-        )
+        checkpoint = context.checkpoints.add(_checkpoint(context, source, table, chosen, actions))
         outcome = checkpoint.run(batch_parameters={"dataframe": facts.table(table)})
         for result in next(iter(outcome.run_results.values())).results:
             number = result.expectation_config.meta["number"]
@@ -95,8 +69,55 @@ def check(facts: Facts, params: ValidateParams, docs: Path | None = None) -> lis
     return [verdicts[number] for number in range(len(entries))]
 
 
+def _context(docs: Path | None) -> tuple[Any, list[Any]]:
+    """Make the context and the actions that follow each check: none, or building the Data Docs."""
+    import great_expectations as gx
+    from great_expectations.checkpoint import UpdateDataDocsAction
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    if docs is None:
+        return context, []
+    store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.absolute())}
+    site = {
+        "class_name": "SiteBuilder",
+        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+        "store_backend": store,
+    }
+    context.add_data_docs_site(_SITE, site)
+    return context, [UpdateDataDocsAction(name="docs", site_names=[_SITE])]
+
+
+def _checkpoint(context: Any, source: Any, table: str, chosen: dict[int, dict[str, Any]], actions: list[Any]) -> Any:
+    """Make the checkpoint of one table.
+
+    Args:
+        context: of Great Expectations.
+        source: its pandas data source.
+        table: name of the table.
+        chosen: place in the suite -> entry, for the entries about this table; results carry the place with them.
+        actions: from `_context`.
+    """
+    import great_expectations as gx
+    from great_expectations.expectations.registry import get_expectation_impl
+
+    expectations = [
+        get_expectation_impl(entry["type"])(**entry["kwargs"], meta={"number": number, "says": entry["says"]})
+        for number, entry in chosen.items()
+    ]
+    suite = context.suites.add(gx.ExpectationSuite(name=table, expectations=expectations))
+    batch = source.add_dataframe_asset(table).add_batch_definition_whole_dataframe("all")
+    definition = context.validation_definitions.add(gx.ValidationDefinition(name=table, data=batch, suite=suite))
+    form = {
+        "result_format": "SUMMARY",
+        "partial_unexpected_count": EXAMPLES,
+        "unexpected_index_column_names": [TABLES[table]],
+    }
+    return gx.Checkpoint(name=table, validation_definitions=[definition], actions=actions, result_format=form)
+
+
 def _verdict(entry: dict[str, Any], result: dict[str, Any], facts: Facts) -> dict[str, Any]:
-    """One result without anything that differs from run to run."""
+    """Reduce a result to the entries that are the same in every run on the same data."""
     problem = result["exception_info"]
     if problem.get("raised_exception"):
         raise RuntimeError(
@@ -127,7 +148,7 @@ def _verdict(entry: dict[str, Any], result: dict[str, Any], facts: Facts) -> dic
 
 
 def _observed(entry: dict[str, Any], details: dict[str, Any], facts: Facts) -> Any:
-    """A value for totals, the smallest class for classes, the number of rows against it for images."""
+    """Give the observed value: the total, the smallest class, or the number of images that do not meet it."""
     column = entry["kwargs"].get("column")
     if entry["table"] == "totals":
         value = facts.totals[column].iloc[0].item()
@@ -141,10 +162,14 @@ def _observed(entry: dict[str, Any], details: dict[str, Any], facts: Facts) -> A
 
 
 def require(verdicts: list[dict[str, Any]], where: Path) -> None:
-    """Stop the graph on an error-level failure.
+    """Stop the graph when an expectation of level error fails.
+
+    Args:
+        verdicts: from `check`.
+        where: the file that holds all verdicts, for the message.
 
     Raises:
-        ValidationFailed: naming each failed expectation, what was seen, the limit, and example keys.
+        ValidationFailed: it names each failed expectation, the value observed, the limit, and example keys.
     """
     failed = [v for v in verdicts if v["severity"] == "error" and not v["success"]]
     if not failed:
@@ -153,11 +178,11 @@ def require(verdicts: list[dict[str, Any]], where: Path) -> None:
     for verdict in failed:
         name = verdict["expectation"] + (f"({verdict['column']})" if verdict["column"] else "")
         examples = f"; for example {', '.join(verdict['examples'])}" if verdict["examples"] else ""
-        saw, allowed = (json.dumps(verdict[k], ensure_ascii=False) for k in ("observed", "threshold"))
-        lines.append(f"not so: {verdict['says']}: {name} saw {saw}, allowed {allowed}{examples}")
+        observed, allowed = (json.dumps(verdict[k], ensure_ascii=False) for k in ("observed", "threshold"))
+        lines.append(f"expected that {verdict['says']}: {name} observed {observed}, allowed {allowed}{examples}")
     raise ValidationFailed(
         f"the data do not meet {len(failed)} expectation{'s' if len(failed) > 1 else ''}",
         where=where,
-        found="\n  " + "\n  ".join(lines) + "\n",
-        fix=f"Mend the data, or change the threshold under `validate` in params.yaml; the full verdict is in {where}.",
+        found="\n  " + ";\n  ".join(lines),
+        fix=f"Correct the data, or change the threshold under `validate` in params.yaml; all verdicts are in {where}.",
     )

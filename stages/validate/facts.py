@@ -1,4 +1,4 @@
-"""What the expectations are about: three small tables computed from manifest and quarantine."""
+"""The tables that the expectations are about, computed from manifest and quarantine."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ EXAMPLES = 5
 class Facts:
     """Tables for the suite.
 
-    Attributes:
-        images: the manifest, and `also_in_test`: outside test, with the content of a test image.
-        classes: label, train_images; a row a class.
+    Args:
+        images: the manifest with one more column, `also_in_test`: the image is outside test and has the content of a
+            test image.
+        classes: a row for each class, with the columns label and train_images.
         totals: one row of counts and shares.
-        refused: up to five names of refused files. labelled: whether any image has a label.
+        refused: up to five names of refused files.
+        labelled: whether any image has a label.
     """
 
     images: pd.DataFrame
@@ -28,16 +30,16 @@ class Facts:
     labelled: bool
 
     def table(self, name: str) -> pd.DataFrame:
-        """images, classes or totals."""
+        """Return the table `images`, `classes` or `totals`."""
         return {"images": self.images, "classes": self.classes, "totals": self.totals}[name]
 
     def keys_of(self, label: str) -> list[str]:
-        """Up to five keys of a class."""
+        """List up to five keys of a class."""
         return self.images.loc[self.images["label"] == label, "key"].head(EXAMPLES).tolist()
 
 
 def gather(manifest: pa.Table, quarantine: pa.Table) -> Facts:
-    """Compute the tables from what ingest wrote."""
+    """Compute the tables from the manifest and the quarantine table."""
     images = manifest.to_pandas()
     in_test = set(images.loc[images["split"] == "test", "sha256"])
     images["also_in_test"] = images["sha256"].isin(in_test) & (images["split"] != "test")

@@ -15,11 +15,11 @@ class ValidateParams(StrictModel):
     """Thresholds of stages/validate/suite.json.
 
     Attributes:
-        min_train_images: images in train, an error below.
-        min_classes: classes in train where labels exist, an error below.
-        min_images_per_class: in train, an error below.
-        max_imbalance: largest class over smallest class in train, a warning above.
-        max_quarantined: share of the files found, an error above.
+        min_train_images: number of images in train; fewer are an error.
+        min_classes: number of classes in train, where labels exist; fewer are an error.
+        min_images_per_class: number of images of each class in train; fewer are an error.
+        max_imbalance: images of the largest class over those of the smallest in train; more is a warning.
+        max_quarantined: share of the files found that may be refused; more is an error.
     """
 
     min_train_images: Annotated[int, Field(ge=1, le=1_000_000_000)] = 100

@@ -207,7 +207,10 @@ def test_a_failure_leaves_the_verdict_to_read_and_no_pass(workspace: Path) -> No
 def test_warnings_are_said(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place(rows(train=200, val=0))
     main([])
-    assert "warning: not so: there are images to choose on (val)" in capsys.readouterr().err
+    assert (
+        "warning: the data do not meet the expectation that there are images to choose on (val)"
+        in capsys.readouterr().err
+    )
 
 
 def test_nothing_is_sent_anywhere(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
