@@ -40,7 +40,7 @@ class MomentHead(nn.Module):
         dimensions: D. heads: H, at least 2. width: h, at least 7: two such convolutions leave one cell of it.
     """
 
-    def __init__(self, dimensions: int, classes: int, heads: int = 4, width: int = 128) -> None:
+    def __init__(self, dimensions: int, classes: int, heads: int, width: int) -> None:
         super().__init__()
         if heads < 2 or width < 7:
             raise ValueError(f"moments need two heads of width 7 or more, got {heads} of {width}")

@@ -30,7 +30,7 @@ from stages.mine.extractor import Extractor
 class DAEParams(StrictModel):
     """epochs, batch_size, learning_rate: of Adam. noise: standard deviation on the 0..1 scale."""
 
-    epochs: Annotated[int, Field(ge=1, le=10_000)] = 20
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
     batch_size: Annotated[int, Field(ge=2, le=65536)] = 128
     noise: Annotated[float, Field(ge=0, le=1)] = 0.01
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.001

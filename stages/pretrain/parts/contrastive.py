@@ -16,7 +16,7 @@ from stages.pretrain.params import MethodParams
 class ContrastiveParams(MethodParams):
     """temperature: of NT-Xent (paper: 0.1 on ImageNet, 0.5 on CIFAR-10). hidden, output, layers: of the projector."""
 
-    temperature: Annotated[float, Field(gt=0, le=10)] = 0.5
+    temperature: Annotated[float, Field(gt=0, le=10)] = 0.2
     hidden: Annotated[int, Field(ge=1, le=65536)] = 128
     output: Annotated[int, Field(ge=1, le=65536)] = 64
     layers: Annotated[int, Field(ge=2, le=4)] = 3

@@ -31,7 +31,7 @@ class FewShot(Probe):
         """shots: k. episodes: draws a k. seed: of the draws."""
 
         shots: Annotated[list[Shots], Field(min_length=1, max_length=20)] = Field(default_factory=lambda: [1, 5])
-        episodes: Annotated[int, Field(ge=2, le=10_000)] = 100
+        episodes: Annotated[int, Field(ge=2, le=10_000)] = 50
         seed: Seed = 0
 
     def run(self, data: ProbeData) -> ProbeResult:
