@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    if server.known(Path()) or os.environ.get("PREFECT_API_URL"):
+    if server.find_running_server(Path()) or os.environ.get("PREFECT_API_URL"):
         sys.exit("stop the server of this folder first (Ctrl-C in `make serve`), and unset PREFECT_API_URL")
     changed = subprocess.run([sys.executable, "-m", "dvc", "status", "-q"], env=environment(), check=False)
     if changed.returncode:
@@ -90,12 +90,12 @@ def main() -> None:
         "without a server": seconds(lambda: quiet_call(run), options.repeats),
     }
     with tempfile.TemporaryFile() as log:
-        port = str(server.free_port())
+        port = str(server.find_free_port())
         process = subprocess.Popen(
             [*REPRISE, "flows", "serve"], env={**environment(), "PREFECT_SERVER_API_PORT": port}, stdout=log, stderr=log
         )
         try:
-            while not (address := server.known(Path())) and process.poll() is None:
+            while not (address := server.find_running_server(Path())) and process.poll() is None:
                 time.sleep(0.2)
             if address is None:
                 log.seek(0)

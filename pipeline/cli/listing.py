@@ -1,4 +1,4 @@
-"""What there is, for people: stages with their state, methods with a line of their documentation."""
+"""List what there is: stages with their states, and methods with a line of their documentation."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from pipeline.graph.graph import Graph
 from reprise.config.errors import printable
 
 
-def stage_states(graph: Graph, status: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """(DVC's name, title, state) of every stage in graph order.
+def list_stage_states(graph: Graph, status: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return (DVC's name, title, state) of every stage in graph order.
 
     Args:
-        status: what `dvc status --json` printed.
+        graph: the graph.
+        status: the output of `dvc status --json`, parsed.
     """
-    behind = set(graph.downstream(status))
+    downstream = set(graph.downstream(status))
     rows = []
     for stage in graph.stages:
         if stage.name in status:
             state = "changed"
-        elif stage.name in behind:
-            state = "follows a change"
+        elif stage.name in downstream:
+            state = "depends on a change"
         else:
             state = "up to date"
         rows.append((stage.name, stage.title, state))
     return rows
 
 
-def described_plugins(folder: Path) -> list[tuple[str, str]]:
-    """(name, first line of the docstring) of each plug-in file in a folder, read without importing it."""
-    found = []
+def list_plugins(folder: Path) -> list[tuple[str, str]]:
+    """Return (name, first line of the docstring) of each plug-in file in a folder, without importing it."""
+    rows = []
     for path in sorted(folder.glob("*.py")):
         if path.name.startswith("_"):
             continue
@@ -41,24 +42,24 @@ def described_plugins(folder: Path) -> list[tuple[str, str]]:
             text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "(no docstring)"
         except (SyntaxError, ValueError) as error:
             text = f"(cannot be read: {error})"
-        found.append((path.stem, printable(text.splitlines()[0], 120)))
-    return found
+        rows.append((path.stem, printable(text.splitlines()[0], 120)))
+    return rows
 
 
-def described_methods(folder: Path) -> list[tuple[str, str, str, str]]:
-    """(name, what it is, source, what it needs) of each method file, read without importing it.
+def list_methods(folder: Path) -> list[tuple[str, str, str, str]]:
+    """Return (name, description, source, needs) of each method file, without importing it.
 
-    The source is the beginning of the docstring's paragraph "Source: ..."; needs are what the class declares.
+    The source is the beginning of the docstring's paragraph "Source: ..."; the needs are what the class declares.
     """
     rows = []
-    for name, line in described_plugins(folder):
+    for name, line in list_plugins(folder):
         try:
             tree = ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))
         except (SyntaxError, ValueError):
             rows.append((name, line, "", ""))
             continue
-        what = re.sub(r"^`\w+`: ", "", line).rstrip(".")
-        rows.append((name, what, _source(ast.get_docstring(tree) or ""), ", ".join(_needs(tree)) or "-"))
+        description = re.sub(r"^`\w+`: ", "", line).rstrip(".")
+        rows.append((name, description, _source(ast.get_docstring(tree) or ""), ", ".join(_needs(tree)) or "-"))
     return rows
 
 
@@ -81,6 +82,6 @@ def _needs(tree: ast.Module) -> list[str]:
     return [
         *(["a label set"] if declared.get("needs_labels") == "True" else []),
         *(["no gradients"] if declared.get("gradient_free") == "True" else []),
-        *(["a network of its own"] if "own_backbone" in functions else []),
-        *(["crops of its own"] if "view_plan" in functions else []),
+        *(["its own network"] if "own_backbone" in functions else []),
+        *(["its own crops"] if "view_plan" in functions else []),
     ]

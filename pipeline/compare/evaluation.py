@@ -1,8 +1,8 @@
-"""The stages on any backbone and any folder of images, in a working folder of their own.
+"""Evaluate any backbone on any folder of images, by running the stages in a separate working folder.
 
-The working folder is laid out as a project is: a params.yaml for one run, then ingest, shard, embed and probe by the
-stages' own processes. So whatever holds for a run of the graph holds here: rules for images, quarantine, splits by
-content, a frozen backbone, protocols.
+The working folder is laid out like a project: a params.yaml with one run, and the outputs of ingest, shard, embed and
+probe, each run as its own process. Everything that holds for a run of the graph therefore holds here: the rules for
+images, the quarantine, the splits by content, the frozen backbone, and the protocols.
 """
 
 from __future__ import annotations
@@ -24,28 +24,40 @@ from reprise.config.errors import SourceError, StorageError
 from reprise.config.params import read_yaml
 from reprise.storage.atomic import atomic_file, write_json
 
-CODE = Path(__file__).resolve().parents[2]  # of the packages `pipeline` and `stages`, and of their params.yaml
+CODE = Path(__file__).resolve().parents[2]  # the folder of the packages `pipeline` and `stages`, with a params.yaml
 RUN, SEED = "backbone", 0
-MARK = "battery.json"  # a working folder of ours
-_TAKEN = ("shard", "embed", "summary", "probes", "between", "groups", "image")
+MARKER = "evaluation.json"  # shows that a folder is a working folder
+_COPIED_SECTIONS = ("shard", "embed", "summary", "probes", "between", "groups", "image")  # of params.yaml
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """What to measure: a run's folder, a safetensors file or `timm:NAME`, and options of stages.embed.adopt."""
+    """The backbone to evaluate.
+
+    Attributes:
+        name: the folder of a run, a safetensors file, or `timm:NAME`.
+        options: options of stages.embed.adopt.
+    """
 
     name: str
     options: tuple[str, ...] = ()
 
     def arguments(self) -> list[str]:
-        """For the process; a path is made absolute, since it runs elsewhere."""
+        """Return the arguments of stages.embed.adopt; a path becomes absolute, because the process runs elsewhere."""
         name = self.name if self.name.startswith("timm:") else str(Path(self.name).absolute())
         return ["--backbone", name, *self.options]
 
 
 @dataclass(frozen=True)
-class Found:
-    """What the battery found: metrics[probe][metric] is a figure, protocol[probe] its choices, refused the reasons."""
+class EvaluationResult:
+    """The result of an evaluation.
+
+    Attributes:
+        images: number of images by split.
+        refused: number of refused files by reason.
+        metrics: metrics[probe][metric] is a value with its interval and the number of images.
+        protocol: protocol[probe] holds the choices of the probe.
+    """
 
     images: dict[str, int]
     refused: dict[str, int]
@@ -53,7 +65,7 @@ class Found:
     protocol: dict[str, dict[str, str]]
 
     def rows(self) -> list[list[str]]:
-        """For a table: probe, metric, value, interval, images."""
+        """Return the rows of a table: probe, metric, value, interval, images."""
         return [
             [probe, metric, f"{figure['value']:.4f}", _interval(figure), str(figure["n"])]
             for probe, figures in sorted(self.metrics.items())
@@ -61,31 +73,40 @@ class Found:
         ]
 
     def notes(self) -> list[str]:
-        """A sentence for each probe that was not run."""
+        """Return a sentence for each probe that was not run."""
         return [f"{probe}: {entries['note']}" for probe, entries in sorted(self.protocol.items()) if "note" in entries]
 
 
-def prepare(work: Path, data: Path, base: Path, augmented: bool) -> None:
-    """Make a working folder: params.yaml of one run on the images in `data`.
+def prepare_work_folder(work: Path, data: Path, params_file: Path, augmented: bool) -> None:
+    """Create a working folder, with a params.yaml for one run on the images in `data`.
 
     Args:
-        work: empty, new, or a working folder of before. base: the params.yaml whose probes and rules are taken.
-        augmented: whether changed copies of images are embedded, which only some probes need.
+        work: a folder that is new, empty, or a working folder already.
+        data: the folder of images.
+        params_file: the params.yaml whose probes and rules for images are used.
+        augmented: whether augmented copies of the images are embedded too, which only some probes need.
 
     Raises:
-        SourceError: no such folder of images. StorageError: `work` holds something else.
+        SourceError: there is no such folder of images.
+        StorageError: `work` holds something else.
     """
     if not data.is_dir():
         raise SourceError(
-            "there is no such folder of images", where=data, found="nothing", fix="Name a folder, with --data FOLDER."
+            "there is no such folder of images",
+            where=data,
+            found="no folder",
+            fix="Name an existing folder with --data FOLDER.",
         )
-    if work.exists() and not (work / MARK).exists() and (not work.is_dir() or any(work.iterdir())):
+    if work.exists() and not (work / MARKER).exists() and (not work.is_dir() or any(work.iterdir())):
         raise StorageError(
-            "the working folder holds something else", where=work, found="files", fix="Name an empty or a new folder."
+            "the working folder holds something else",
+            where=work,
+            found="other files",
+            fix="Name an empty or a new folder.",
         )
-    raw = read_yaml(base)
+    raw = read_yaml(params_file)
     source = {k: v for k, v in (raw.get("source") or {}).items() if k not in ("name", "root", "options")}
-    params = {name: raw[name] for name in _TAKEN if name in raw}
+    params = {name: raw[name] for name in _COPIED_SECTIONS if name in raw}
     params |= {
         "seeds": [SEED],
         "source": {"name": "folder", "root": str(data.absolute()), **source},
@@ -96,51 +117,57 @@ def prepare(work: Path, data: Path, base: Path, augmented: bool) -> None:
     if not augmented:
         params["embed"] = {**(params.get("embed") or {}), "augmented": 0}
     work.mkdir(parents=True, exist_ok=True)
-    write_json(work / MARK, {"data": str(data.absolute())})
+    write_json(work / MARKER, {"data": str(data.absolute())})
     write_json(work / "params.yaml", params)  # JSON is YAML
 
 
-def embed(work: Path, backbone: Backbone, say: Callable[[str], None]) -> None:
-    """Take in the images, pack them, and embed them by the backbone.
+def embed_images(work: Path, backbone: Backbone, say: Callable[[str], None]) -> None:
+    """Ingest the images, pack them into shards, and embed them with the backbone.
 
     Raises:
         CommandFailed: a stage ended with an error, which it has explained.
     """
     folder = f"data/runs/{RUN}/{SEED}"
-    _stage(work, ["stages.embed.adopt", *backbone.arguments(), "--out", folder], say)  # first: it fails soonest
+    # The backbone comes first, because a wrong name or file should fail before the images are read.
+    _run_stage(work, ["stages.embed.adopt", *backbone.arguments(), "--out", folder], say)
     for module in ("stages.ingest.scan", "stages.ingest", "stages.shard"):
-        _stage(work, [module], say)
-    _stage(work, ["stages.embed", "--run", RUN, "--seed", str(SEED)], say)
+        _run_stage(work, [module], say)
+    _run_stage(work, ["stages.embed", "--run", RUN, "--seed", str(SEED)], say)
 
 
-def probe(work: Path, say: Callable[[str], None]) -> Found:
-    """Every group of probes on the embedding.
+def probe_embeddings(work: Path, say: Callable[[str], None]) -> EvaluationResult:
+    """Run every suite of probes on the embeddings.
 
     Raises:
-        CommandFailed: a stage ended with an error, which it has explained. ResultError: its results are damaged.
+        CommandFailed: a stage ended with an error, which it has explained.
+        ResultError: the results of a probe are damaged.
     """
     metrics: dict[str, Any] = {}
     protocol: dict[str, Any] = {}
-    for group in [row["name"] for row in read_yaml(work / "params.yaml")["groups"]]:
-        _stage(work, ["stages.probe", "--run", RUN, "--seed", str(SEED), "--group", group], say)
-        folder = work / "data/probe" / RUN / str(SEED) / group
+    for suite in [row["name"] for row in read_yaml(work / "params.yaml")["groups"]]:
+        _run_stage(work, ["stages.probe", "--run", RUN, "--seed", str(SEED), "--group", suite], say)
+        folder = work / "data/probe" / RUN / str(SEED) / suite
         metrics |= read_json(folder / METRICS)
         protocol |= read_json(folder / "protocol.json")
-    return Found(images(work), refused(work), metrics, protocol)
+    return EvaluationResult(count_images(work), count_refused(work), metrics, protocol)
 
 
-def images(work: Path) -> dict[str, int]:
-    """Images a split."""
+def count_images(work: Path) -> dict[str, int]:
+    """Count the images by split."""
     return _counts(read_manifest(work / MANIFEST, ["split"])["split"].to_pylist())
 
 
-def refused(work: Path) -> dict[str, int]:
-    """Files that were not taken in, a reason."""
+def count_refused(work: Path) -> dict[str, int]:
+    """Count the refused files by reason."""
     return _counts(read_quarantine(work / QUARANTINE)["reason"].to_pylist())
 
 
 def copy_embeddings(work: Path, target: Path) -> list[Path]:
-    """Copy the embeddings to `target`, and beside it the manifest (keys, paths, labels) and the quarantine."""
+    """Copy the embeddings to `target`, with the manifest (keys, paths, labels) and the quarantine beside it.
+
+    Returns:
+        The files that were written.
+    """
     sources = {
         target: work / "data/embed" / RUN / str(SEED) / EMBEDDINGS,
         target.with_suffix(".manifest.parquet"): work / MANIFEST,
@@ -153,8 +180,8 @@ def copy_embeddings(work: Path, target: Path) -> list[Path]:
     return list(sources)
 
 
-def _stage(work: Path, words: Sequence[str], say: Callable[[str], None]) -> None:
-    """`python -m ...` in the working folder, with this code; what it writes goes to `say`."""
+def _run_stage(work: Path, words: Sequence[str], say: Callable[[str], None]) -> None:
+    """Run `python -m ...` in the working folder with this copy of the code, and pass its output to `say`."""
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(CODE), *([before] if before else [])])
     try:
@@ -176,7 +203,7 @@ def _interval(figure: dict[str, Any]) -> str:
     return "" if figure["low"] is None else f"[{figure['low']:.4f}, {figure['high']:.4f}]"
 
 
-def as_json(found: Found, backbone: Backbone, data: Path) -> str:
-    """Everything that was found, for other programs."""
-    told = {"backbone": backbone.name, "options": list(backbone.options), "data": str(data), **vars(found)}
-    return json.dumps(told, indent=2, sort_keys=True) + "\n"
+def as_json(result: EvaluationResult, backbone: Backbone, data: Path) -> str:
+    """Return the result, the backbone and the data as JSON text for other programs."""
+    content = {"backbone": backbone.name, "options": list(backbone.options), "data": str(data), **vars(result)}
+    return json.dumps(content, indent=2, sort_keys=True) + "\n"

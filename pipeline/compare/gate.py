@@ -1,6 +1,6 @@
-"""Champion against challenger: may the folder as it is replace what a git revision measured?
+"""Judge whether the folder as it is (the challenger) may replace a git revision (the champion).
 
-Decide on val (`knn.top1_val`), never on the test split: a gate that looks at test scores ranks by them.
+The gate should use a metric on val, such as `knn.top1_val`. A gate that looks at test scores selects by them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.compare.revisions import WORKSPACE, Measured, measured
+from pipeline.compare.revisions import WORKSPACE, Measurements, read_measurements
 from pipeline.compare.runs import difference_interval
 from reprise.config.errors import ResultError
 from reprise.measures.statistics import SEEDS_FOR_METHODS, Interval, paired_t
@@ -17,7 +17,16 @@ from reprise.measures.statistics import SEEDS_FOR_METHODS, Interval, paired_t
 
 @dataclass(frozen=True)
 class Ruling:
-    """One run: challenger - champion, its interval, what that interval is over, and whether it passes."""
+    """The ruling on one run.
+
+    Attributes:
+        run: name of the run.
+        champion: mean over seeds at the champion's revision.
+        challenger: mean over seeds in the folder.
+        interval: interval of challenger - champion.
+        over: what the interval is computed over: "3 seeds", "examples" or "nothing".
+        passed: whether the run passes.
+    """
 
     run: str
     champion: float
@@ -42,8 +51,8 @@ class Judgement:
         return all(ruling.passed for ruling in self.rulings)
 
     def lines(self) -> list[str]:
-        """A line for each run, and the rule."""
-        found = []
+        """Return a line for each run, and one with the outcome and the rule."""
+        lines = []
         for r in self.rulings:
             ends = (
                 "no interval"
@@ -52,47 +61,54 @@ class Judgement:
             )
             word = "passes" if r.passed else "FAILS"
             change = f"{r.champion:.4f} -> {r.challenger:.4f}, {r.challenger - r.champion:+.4f}"
-            found.append(f"{r.run}: {self.metric} {change} {ends}: {word}")
-        rule = f"a run fails when it is below {self.champion} by more than {self.margin:g} and the whole interval is"
-        return [*found, f"gate {'passed' if self.passed else 'failed'}: {rule}"]
+            lines.append(f"{r.run}: {self.metric} {change} {ends}: {word}")
+        rule = f"a run fails if it lies more than {self.margin:g} below {self.champion} with its whole interval"
+        return [*lines, f"gate {'passed' if self.passed else 'failed'}: {rule}"]
 
 
 def judge(
     metric: str, *, champion: str = "HEAD", runs: Sequence[str] = (), margin: float = 0.0, root: Path = Path()
 ) -> Judgement:
-    """Compare a metric, of which more is better, at a revision with the folder as it is.
+    """Compare a metric at a revision with the same metric in the folder.
 
     Args:
-        runs: those to look at; none: all that both have.
-        margin: a loss up to this is accepted.
+        metric: "probe.metric", of which a larger value is better.
+        champion: git revision.
+        runs: runs to judge; none means all runs that both have.
+        margin: accepted loss, in the metric's unit.
+        root: the project folder.
 
     Raises:
-        GraphError: no such revision. ResultError: a side lacks the metric for a run that was asked for.
+        GraphError: git does not know the revision.
+        ResultError: the revision or the folder lacks the metric for one of `runs`, or for every run.
     """
-    before, after = measured(champion, root), measured(WORKSPACE, root)
+    before, after = read_measurements(champion, root), read_measurements(WORKSPACE, root)
     both = [run for run in after.means if metric in after.means[run] and metric in before.means.get(run, {})]
     missing = [run for run in runs if run not in both]
     if missing or not both:
-        known = sorted({name for side in (before, after) for values in side.means.values() for name in values})
+        known = sorted({name for each in (before, after) for values in each.means.values() for name in values})
         raise ResultError(
-            f"there is nothing to judge for '{metric}'",
+            f"'{metric}' cannot be judged",
             where=f"{champion} and the folder",
-            found=f"no common figure of {', '.join(missing) or 'any run'}",
+            found=f"no common value for {', '.join(missing) or 'any run'}",
             fix=f"Use a metric and runs that both have; metrics: {', '.join(known)}.",
         )
     rulings = tuple(_rule(run, metric, before, after, margin) for run in runs or both)
     return Judgement(metric, champion, margin, rulings)
 
 
-def _rule(run: str, metric: str, before: Measured, after: Measured, margin: float) -> Ruling:
+def _rule(run: str, metric: str, before: Measurements, after: Measurements, margin: float) -> Ruling:
     old, new = before.means[run][metric], after.means[run][metric]
     interval, over = _interval(run, metric, before, after)
     bound = new - old if interval.high is None else interval.high
     return Ruling(run, old, new, interval, over, passed=bound >= -margin)
 
 
-def _interval(run: str, metric: str, before: Measured, after: Measured) -> tuple[Interval, str]:
-    """Over seeds where three or more are common, else over examples of a common seed, else none."""
+def _interval(run: str, metric: str, before: Measurements, after: Measurements) -> tuple[Interval, str]:
+    """Return the interval of the difference, and what it is computed over.
+
+    It is over seeds if both have three or more in common, over examples if each has the same single seed, else empty.
+    """
     old, new = before.seeds.get(metric, {}).get(run, {}), after.seeds.get(metric, {}).get(run, {})
     common = sorted(set(old) & set(new))
     if len(common) >= SEEDS_FOR_METHODS:

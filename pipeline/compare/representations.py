@@ -1,4 +1,4 @@
-"""Runs at several git revisions against each other, as versions in the order in which they are named."""
+"""Compare the representations of runs at several git revisions, in the order in which the revisions are named."""
 
 from __future__ import annotations
 
@@ -17,59 +17,87 @@ from reprise.config.errors import ResultError
 EMBED = Path("data/embed")
 
 
-def fetched(revision: str, runs: Sequence[str], seed: int, folder: Path, root: Path = Path()) -> dict[str, Path]:
-    """Embeddings of these runs at a revision: run -> file. All runs when none is named.
+def fetch_embeddings(
+    revision: str, runs: Sequence[str], seed: int, folder: Path, root: Path = Path()
+) -> dict[str, Path]:
+    """Fetch the embeddings of runs at a revision.
+
+    Args:
+        revision: anything that git resolves, or "workspace".
+        runs: names of runs; none means all runs.
+        seed: seed of the runs.
+        folder: where the files of a git revision are put.
+        root: the project folder.
+
+    Returns:
+        The embeddings file of each run.
 
     Raises:
-        GraphError: git knows no such revision. ResultError: neither cache nor remote holds the embeddings.
+        GraphError: git does not know the revision.
+        ResultError: neither DVC's cache nor its remote holds the embeddings.
     """
     if revision == WORKSPACE:
-        found = root / EMBED
+        parent = root / EMBED
     else:
-        commit, found = resolve(revision, root), folder / revision.replace("/", "_")
-        for run_name in runs or [""]:
-            target = found / run_name / str(seed) if run_name else found
+        commit, parent = resolve(revision, root), folder / revision.replace("/", "_")
+        for name in runs or [""]:
+            target = parent / name / str(seed) if name else parent
             target.parent.mkdir(parents=True, exist_ok=True)
-            dvc.fetch_at(commit, str(EMBED / run_name / str(seed)) if run_name else str(EMBED), target, root)
-    files = {path.parts[-3]: path for path in sorted(found.glob(f"*/{seed}/{FILE}"))}
+            dvc.fetch_at(commit, str(EMBED / name / str(seed)) if name else str(EMBED), target, root)
+    files = {path.parts[-3]: path for path in sorted(parent.glob(f"*/{seed}/{FILE}"))}
     missing = [name for name in runs if name not in files]
     if missing or not files:
         raise ResultError(
-            "the embeddings of this revision cannot be had",
+            "the embeddings of this revision cannot be fetched",
             where=f"{revision}: {EMBED}",
             found=f"no {', '.join(missing) or 'run'} of seed {seed} in the workspace, DVC's cache or its remote",
-            fix="Run `reprise repro` at that revision, or `reprise pull` what it left.",
+            fix="Run `reprise repro` at that revision, or fetch its results with `reprise pull`.",
         )
     return {name: files[name] for name in runs} if runs else files
 
 
-def compare_versions(
+def compare_encoders(
     revisions: Sequence[str], runs: Sequence[str], seed: int, out: Path, scratch: Path, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Run the probes between runs on the embeddings of several revisions; returns what between.json holds.
+    """Run the probes that compare representations on the embeddings of several revisions.
+
+    Args:
+        revisions: git revisions or "workspace", oldest first.
+        runs: names of runs; none means all runs.
+        seed: seed of the runs.
+        out: folder for between.json and between.parquet.
+        scratch: folder for the embeddings that are fetched.
+        say: prints a line for people.
+
+    Returns:
+        The content of between.json.
 
     Raises:
         CommandFailed: the comparison ended with an error, which it has explained.
     """
-    sides = []
+    encoders = []
     for revision in revisions:
-        for name, path in fetched(revision, runs, seed, scratch).items():
-            sides += ["--side", f"{name} at {revision}={path}"]
-    command = [sys.executable, "-m", "stages.probe.between", *sides, "--out", str(out)]
+        for name, path in fetch_embeddings(revision, runs, seed, scratch).items():
+            encoders += ["--side", f"{name} at {revision}={path}"]
+    command = [sys.executable, "-m", "stages.probe.between", *encoders, "--out", str(out)]
     if code := run(command, on_line=say):
         raise CommandFailed(command, code)
-    told: dict[str, Any] = read_json(out / "between.json")
-    return told
+    comparison: dict[str, Any] = read_json(out / "between.json")
+    return comparison
 
 
-def tables(told: dict[str, Any]) -> list[tuple[str, list[list[str]]]]:
-    """(title, rows) a metric: a row a side, a column a side."""
-    names = [side["name"] for side in told["sides"]]
+def similarity_tables(comparison: dict[str, Any]) -> list[tuple[str, list[list[str]]]]:
+    """Return (title, rows) for each metric, with a row and a column per encoder.
+
+    Args:
+        comparison: the content of between.json.
+    """
+    names = [encoder["name"] for encoder in comparison["sides"]]
     return [
         (
-            f"{probe}.{metric}: {found['about']}",
+            f"{probe}.{metric}: {result['about']}",
             [[name, *("-" if v is None else f"{v:.4f}" for v in row)] for name, row in zip(names, matrix, strict=True)],
         )
-        for probe, found in told["probes"].items()
-        for metric, matrix in found["metrics"].items()
+        for probe, result in comparison["probes"].items()
+        for metric, matrix in result["metrics"].items()
     ]

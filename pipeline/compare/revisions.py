@@ -1,7 +1,7 @@
-"""What was measured at a git revision, or in the folder as it is: means, per-seed figures, per-example answers.
+"""Read the measurements of a git revision, or of the folder as it is: means, figures per seed, answers per example.
 
-Means come from metrics.json, which git holds; per-seed figures and answers from outputs that DVC's cache holds,
-if it does.
+Means come from metrics.json, which git holds. Figures per seed and answers come from outputs, as far as DVC's cache
+holds them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ METRICS, TABLE, PROBES = "metrics.json", "data/summary/table.csv", "data/probe"
 
 
 class Figure(NamedTuple):
-    """A value with its interval over examples, where it has one."""
+    """A value with its interval over examples, if it has one."""
 
     value: float
     low: float | None
@@ -35,7 +35,13 @@ class Figure(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """What a probe answered on the test split: keys, right or wrong, group of each image or None."""
+    """The answers of a probe on the test split.
+
+    Attributes:
+        keys: key of each image.
+        correct: whether the answer to each image is correct, as booleans.
+        groups: group of each image (a patient, for example), or None.
+    """
 
     keys: tuple[str, ...]
     correct: np.ndarray
@@ -43,12 +49,13 @@ class Answers(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Measured:
-    """The figures of one revision.
+class Measurements:
+    """The measurements of one revision.
 
     Attributes:
+        name: the revision.
         means: run -> "probe.metric" -> mean over seeds.
-        seeds: "probe.metric" -> run -> seed -> Figure; empty when the cache does not hold the table.
+        seeds: "probe.metric" -> run -> seed -> Figure; empty if the cache does not hold the table.
         answers: (run, seed, probe) -> Answers.
     """
 
@@ -58,21 +65,24 @@ class Measured:
     answers: Mapping[tuple[str, int, str], Answers] = field(default_factory=dict)
 
 
-def measured(revision: str, root: Path = Path(), *, answers: bool = False) -> Measured:
-    """Read what a revision measured.
+def read_measurements(revision: str, root: Path = Path(), *, answers: bool = False) -> Measurements:
+    """Read the measurements of a revision.
 
     Args:
-        revision: anything git resolves, or "workspace".
-        answers: read the per-example answers as well.
+        revision: anything that git resolves, or "workspace".
+        root: the project folder.
+        answers: whether to read the answers per example as well.
 
     Raises:
-        GraphError: git knows no such revision. ResultError: it holds no metrics.json.
+        GraphError: git does not know the revision.
+        ResultError: the revision holds no metrics.json.
     """
     if revision == WORKSPACE:
         text = _text(root / METRICS)
         table = (root / TABLE).read_bytes() if (root / TABLE).is_file() else None
-        found = _answers(root / PROBES) if answers else {}
-        return Measured(revision, _means(text, METRICS), per_seed(table), found)
+        return Measurements(
+            revision, _means(text, METRICS), per_seed(table), _read_answers(root / PROBES) if answers else {}
+        )
     commit = resolve(revision, root)
     try:
         text = capture(["git", "show", f"{commit}:./{METRICS}"], cwd=root)
@@ -81,20 +91,21 @@ def measured(revision: str, root: Path = Path(), *, answers: bool = False) -> Me
             "this revision holds no metrics",
             where=f"{revision}:{METRICS}",
             found=" ".join(error.lines),
-            fix="Name another.",
+            fix="Name a revision that has been run.",
         ) from error
     with tempfile.TemporaryDirectory() as folder:
         table_file, probes = Path(folder) / "table.csv", Path(folder) / "probe"
         table = table_file.read_bytes() if dvc.fetch_at(commit, TABLE, table_file, root) else None
-        found = _answers(probes) if answers and dvc.fetch_at(commit, PROBES, probes, root) else {}
-    return Measured(revision, _means(text, f"{revision}:{METRICS}"), per_seed(table), found)
+        fetched = answers and dvc.fetch_at(commit, PROBES, probes, root)
+        by_probe = _read_answers(probes) if fetched else {}
+    return Measurements(revision, _means(text, f"{revision}:{METRICS}"), per_seed(table), by_probe)
 
 
 def resolve(revision: str, root: Path = Path()) -> str:
-    """The commit that a revision names.
+    """Return the commit that a revision names.
 
     Raises:
-        GraphError: git knows no such revision.
+        GraphError: git does not know the revision.
     """
     try:
         return capture(
@@ -104,8 +115,8 @@ def resolve(revision: str, root: Path = Path()) -> str:
         raise GraphError(
             "git knows no such revision",
             where=revision,
-            found="nothing",
-            fix="`git log --oneline` lists revisions; `workspace` is the folder as it is.",
+            found="no commit",
+            fix="List revisions with `git log --oneline`; `workspace` means the folder as it is.",
         ) from error
 
 
@@ -119,7 +130,7 @@ def _text(path: Path) -> str:
 
 
 def _means(text: str, where: str) -> dict[str, dict[str, float]]:
-    """metrics.json, {run: {probe: {metric: value}}}, as run -> "probe.metric" -> value."""
+    """Parse metrics.json, {run: {probe: {metric: value}}}, into run -> "probe.metric" -> value."""
     try:
         nested: dict[str, Any] = json.loads(text)
         return {
@@ -137,40 +148,39 @@ def _means(text: str, where: str) -> dict[str, dict[str, float]]:
 
 
 def per_seed(table: bytes | None) -> dict[str, dict[str, dict[int, Figure]]]:
-    """data/summary/table.csv as "probe.metric" -> run -> seed -> Figure; empty for None.
+    """Parse data/summary/table.csv into "probe.metric" -> run -> seed -> Figure; None becomes an empty mapping.
 
     Raises:
-        ResultError: it is no such table.
+        ResultError: the text is not such a table.
     """
-    found: dict[str, dict[str, dict[int, Figure]]] = {}
+    figures: dict[str, dict[str, dict[int, Figure]]] = {}
     if table is None:
-        return found
+        return figures
     try:
         for row in csv.DictReader(io.StringIO(table.decode("utf-8"))):
+            by_run = figures.setdefault(f"{row['probe']}.{row['metric']}", {})
             figure = Figure(float(row["value"]), _number(row["low"]), _number(row["high"]))
-            found.setdefault(f"{row['probe']}.{row['metric']}", {}).setdefault(row["run"], {})[int(row["seed"])] = (
-                figure
-            )
+            by_run.setdefault(row["run"], {})[int(row["seed"])] = figure
     except (KeyError, ValueError) as error:
         raise ResultError(
             "the table of figures cannot be read", where=TABLE, found=error, fix="Run `reprise repro summary`."
         ) from error
-    return found
+    return figures
 
 
 def _number(text: str) -> float | None:
     return float(text) if text else None
 
 
-def _answers(probes: Path) -> dict[tuple[str, int, str], Answers]:
-    """From data/probe/<run>/<seed>/<group>/predictions-<probe>.parquet."""
-    found = {}
+def _read_answers(probes: Path) -> dict[tuple[str, int, str], Answers]:
+    """Read data/probe/<run>/<seed>/<suite>/predictions-<probe>.parquet into (run, seed, probe) -> Answers."""
+    answers = {}
     for path in sorted(probes.glob("*/*/*/predictions-*.parquet")):
         run, seed = path.parts[-4], path.parts[-3]
         table = read_predictions(path)
-        found[run, int(seed), path.stem.removeprefix("predictions-")] = Answers(
+        answers[run, int(seed), path.stem.removeprefix("predictions-")] = Answers(
             tuple(table["key"].to_pylist()),
             np.asarray(table["correct"].to_pylist(), dtype=bool),
             tuple(table["group"].to_pylist()),
         )
-    return found
+    return answers

@@ -1,7 +1,7 @@
-"""Runs at two revisions side by side: values, differences, intervals, and the verdict that the seeds allow.
+"""Compare the runs of two revisions: values, differences, intervals, and the verdict that the seeds allow.
 
-The tests and sentences are those of the report (reprise/measures/statistics.py): here each run is compared with
-itself at another revision, and Holm's family is the runs that both revisions have, on one metric.
+The tests and sentences are those of the report (reprise/measures/statistics.py). Here each run is compared with
+itself at another revision; the family for Holm's correction is the runs that both revisions have, on one metric.
 """
 
 from __future__ import annotations
@@ -13,17 +13,28 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.compare.revisions import WORKSPACE, Figure, Measured, measured
+from pipeline.compare.revisions import WORKSPACE, Figure, Measurements, read_measurements
 from reprise.config.errors import ParameterError, ResultError
 from reprise.config.params import read_yaml
 from reprise.measures.statistics import CONFIDENCE, Interval, Pair, compare, holm, verdict
 
-ACCURACY = "top1"  # the metric whose per-example answers are kept
+ACCURACY = "top1"  # the metric whose answers per example are kept
 
 
 @dataclass(frozen=True)
 class Change:
-    """One run and metric at two revisions; a side is None where that revision does not have it."""
+    """One run and metric at two revisions.
+
+    Attributes:
+        run: name of the run.
+        metric: "probe.metric".
+        base: mean over seeds at the base revision, or None if it does not have the metric.
+        other: mean over seeds at the other revision, or None.
+        base_interval: interval over examples, for a single seed.
+        other_interval: interval over examples, for a single seed.
+        pair: the statistical comparison, if one was made.
+        verdict: a sentence, or an empty string.
+    """
 
     run: str
     metric: str
@@ -36,7 +47,7 @@ class Change:
 
     @property
     def difference(self) -> float | None:
-        """other - base."""
+        """Return other - base, or None if a revision lacks the metric."""
         return None if self.base is None or self.other is None else self.other - self.base
 
 
@@ -49,13 +60,13 @@ class Comparison:
     changes: tuple[Change, ...]
 
     def rows(self) -> list[list[str]]:
-        """For a table: run, metric, base, other, difference, verdict."""
+        """Return the rows of a table: run, metric, base, other, difference, verdict."""
         return [
             [
                 change.run,
                 change.metric,
-                _shown(change.base, change.base_interval),
-                _shown(change.other, change.other_interval),
+                _format(change.base, change.base_interval),
+                _format(change.other, change.other_interval),
                 "" if change.difference is None else f"{change.difference:+.4f}",
                 change.verdict,
             ]
@@ -66,21 +77,28 @@ class Comparison:
 def compare_revisions(
     base: str, other: str = WORKSPACE, *, metric: str | None = None, root: Path = Path()
 ) -> Comparison:
-    """Every run and metric at two revisions.
+    """Compare every run and metric of two revisions.
 
     Args:
-        metric: "probe.name"; only this one. Verdicts are given for it, or else for the family that
-            params.yaml states (`summary.family`): testing every metric would find differences by chance.
+        base: git revision, or "workspace".
+        other: git revision, or "workspace".
+        metric: the only "probe.metric" to compare; None compares all. Verdicts are given for this metric, or else for
+            the one that `summary.family` names in params.yaml: testing every metric would find differences by chance.
+        root: the project folder.
 
     Raises:
-        GraphError: no such revision. ResultError: one of them holds no metrics, or not that metric.
+        GraphError: git does not know a revision.
+        ResultError: a revision holds no metrics, or neither holds `metric`.
     """
-    family = metric or stated_family(root)
-    before, after = (measured(name, root, answers=True) for name in (base, other))
-    known = {name for side in (before, after) for values in side.means.values() for name in values}
+    family = metric or read_family(root)
+    before, after = (read_measurements(name, root, answers=True) for name in (base, other))
+    known = {name for each in (before, after) for values in each.means.values() for name in values}
     if metric and metric not in known:
         raise ResultError(
-            "no such metric", where=f"{base}, {other}", found=metric, fix=f"Use one of: {', '.join(sorted(known))}."
+            "neither revision has this metric",
+            where=f"{base}, {other}",
+            found=metric,
+            fix=f"Use one of: {', '.join(sorted(known))}.",
         )
     tested = verdicts(before, after, family)
     changes = []
@@ -92,33 +110,45 @@ def compare_revisions(
     return Comparison(base, other, tuple(changes))
 
 
-def stated_family(root: Path = Path()) -> str:
-    """The metric that params.yaml states for tests."""
+def read_family(root: Path = Path()) -> str:
+    """Return the metric that `summary.family` names in params.yaml: the one that is tested."""
     family = (read_yaml(root / "params.yaml").get("summary") or {}).get("family", "knn.top1")
     if not isinstance(family, str):
-        raise ParameterError("the family must be a metric", where="summary.family", found=family, fix="Write knn.top1.")
+        raise ParameterError(
+            "the family must be the name of a metric", where="summary.family", found=family, fix="Write knn.top1."
+        )
     return family
 
 
 def verdicts(
-    before: Measured, after: Measured, metric: str, confidence: float = CONFIDENCE
+    before: Measurements, after: Measurements, metric: str, confidence: float = CONFIDENCE
 ) -> dict[str, tuple[Pair, str]]:
-    """run -> (pair of revisions, sentence), Holm over the runs that both revisions have."""
+    """Test the difference of each run that both revisions have, with Holm's correction over these runs.
+
+    Args:
+        before: measurements of the base revision.
+        after: measurements of the other revision.
+        metric: "probe.metric".
+        confidence: level of the intervals, in (0, 1).
+
+    Returns:
+        run -> (comparison, sentence).
+    """
     probe, _, name = metric.partition(".")
     pairs: dict[str, Pair] = {}
     runs = [run for run in after.seeds.get(metric, {}) if run in before.seeds.get(metric, {})]
     for run in runs:
-        sides = {f"{run} at {side.name}": side for side in (before, after)}
-        if len(sides) < 2:
+        labelled = {f"{run} at {each.name}": each for each in (before, after)}
+        if len(labelled) < 2:  # a revision compared with itself
             continue
         values = {
-            label: {seed: f.value for seed, f in side.seeds[metric][run].items()} for label, side in sides.items()
+            label: {seed: f.value for seed, f in each.seeds[metric][run].items()} for label, each in labelled.items()
         }
         seeds = set.intersection(*(set(v) for v in values.values()))
-        scores, groups = _paired_answers(sides, run, sorted(seeds), probe) if name == ACCURACY else (None, None)
-        found = compare(values, scores, groups, confidence)
-        if found:
-            pairs[run] = found[0]
+        scores, groups = _paired_answers(labelled, run, sorted(seeds), probe) if name == ACCURACY else (None, None)
+        compared = compare(values, scores, groups, confidence)
+        if compared:
+            pairs[run] = compared[0]
     tested = [run for run, pair in pairs.items() if pair.p is not None]
     adjusted = dict(zip(tested, holm([pairs[run].p or 0.0 for run in tested]), strict=True))
     return {
@@ -140,9 +170,10 @@ def verdicts(
 
 
 def difference_interval(champion: Figure, challenger: Figure) -> Interval:
-    """Interval of challenger - champion from the interval of each (Newcombe 1998, method 10).
+    """Return an interval of challenger - champion from the interval of each (Newcombe 1998, method 10).
 
-    For independent figures; for two scores on the same images it is too wide, hence on the careful side.
+    The method is for independent figures. For two scores on the same images the interval is too wide, so it errs on
+    the side of caution.
     """
     ends = (champion.low, champion.high, challenger.low, challenger.high)
     if any(end is None for end in ends):
@@ -155,14 +186,18 @@ def difference_interval(champion: Figure, challenger: Figure) -> Interval:
 
 
 def _paired_answers(
-    sides: dict[str, Measured], run: str, seeds: Sequence[int], probe: str
+    labelled: dict[str, Measurements], run: str, seeds: Sequence[int], probe: str
 ) -> tuple[dict[str, dict[int, np.ndarray]] | None, np.ndarray | None]:
-    """Right-or-wrong per example of both sides in one order, and groups; None where they do not pair."""
-    found = {label: {s: side.answers.get((run, s, probe)) for s in seeds} for label, side in sides.items()}
-    flat = [answers for by_seed in found.values() for answers in by_seed.values()]
+    """Return whether each answer is correct, by label and seed, and the group of each image.
+
+    The answers pair only if every seed of both revisions answered the same images in the same order; otherwise both
+    results are None. The groups are None if no image has one; an image without a group becomes a group of its own.
+    """
+    paired = {label: {s: each.answers.get((run, s, probe)) for s in seeds} for label, each in labelled.items()}
+    flat = [answers for by_seed in paired.values() for answers in by_seed.values()]
     if not flat or any(a is None or a.keys != flat[0].keys for a in flat if flat[0] is not None) or flat[0] is None:
         return None, None
-    scores = {label: {s: a.correct for s, a in by_seed.items() if a is not None} for label, by_seed in found.items()}
+    scores = {label: {s: a.correct for s, a in by_seed.items() if a is not None} for label, by_seed in paired.items()}
     groups = flat[0].groups
     if all(group is None for group in groups):
         return scores, None
@@ -170,7 +205,9 @@ def _paired_answers(
     return scores, np.unique(np.asarray(own, dtype=object).astype(str), return_inverse=True)[1]
 
 
-def _change(run: str, metric: str, before: Measured, after: Measured, pair: Pair | None, sentence: str) -> Change:
+def _change(
+    run: str, metric: str, before: Measurements, after: Measurements, pair: Pair | None, sentence: str
+) -> Change:
     return Change(
         run,
         metric,
@@ -184,12 +221,12 @@ def _change(run: str, metric: str, before: Measured, after: Measured, pair: Pair
 
 
 def _interval(figures: Iterable[Figure]) -> Interval:
-    """Over examples, for a single seed; several seeds have several, which the report shows."""
-    found = list(figures)
-    return Interval(found[0].low, found[0].high) if len(found) == 1 else Interval(None, None)
+    """Return the interval over examples of a single seed; several seeds have several, which only the report shows."""
+    by_seed = list(figures)
+    return Interval(by_seed[0].low, by_seed[0].high) if len(by_seed) == 1 else Interval(None, None)
 
 
-def _shown(value: float | None, interval: Interval) -> str:
+def _format(value: float | None, interval: Interval) -> str:
     if value is None:
         return "-"
     if interval.low is None or interval.high is None:

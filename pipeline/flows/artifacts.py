@@ -1,6 +1,7 @@
-"""The texts that a flow leaves beside its run: metrics, difference to the run before, lineage. No Prefect in here.
+"""Write the pages that a flow attaches to its run: metrics, differences from the previous run, and lineage.
 
-Whatever comes from outside passes `pipeline.processes.markdown`: Prefect's UI renders Markdown and HTML.
+This module does not import Prefect. Text from outside passes through `pipeline.processes.markdown`, because Prefect's
+user interface renders Markdown and HTML.
 """
 
 from __future__ import annotations
@@ -12,20 +13,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.compare.revisions import WORKSPACE, Figure, Measured, measured
+from pipeline.compare.revisions import WORKSPACE, Figure, Measurements, read_measurements
 from pipeline.graph.workspace import STATE
-from pipeline.processes.markdown import escaped, table
+from pipeline.processes.markdown import escape, table
 from pipeline.processes.processes import CommandFailed, capture
 from reprise.config.errors import RepriseError
 from reprise.storage.atomic import write_json
 
 PREVIOUS = STATE / "flows" / "previous.json"
-_ONE_SEED = "No claim from these seeds; `reprise compare` can compare answer by answer."
+_TOO_FEW_SEEDS = "These seeds allow no claim; `reprise compare` can compare the answers per image."
 
 
 @dataclass(frozen=True)
 class StageLine:
-    """One stage in the lineage."""
+    """One stage in the lineage.
+
+    Attributes:
+        title: the stage's name for people.
+        outcome: "ran", "cached", "failed", ...
+        seconds: duration.
+        bytes_out: size of its outputs.
+        why: why it ran.
+    """
 
     title: str
     outcome: str
@@ -34,48 +43,56 @@ class StageLine:
     why: str
 
 
-def figures(root: Path) -> Measured | None:
-    """What the folder measured, or None where there are no metrics that can be read."""
+def figures(root: Path) -> Measurements | None:
+    """Return the measurements of the folder, or None if it has no readable metrics."""
     try:
-        return measured(WORKSPACE, root)
+        return read_measurements(WORKSPACE, root)
     except RepriseError:
         return None
 
 
-def metrics_markdown(now: Measured) -> str:
-    """Runs by metric, means over seeds."""
+def metrics_markdown(now: Measurements) -> str:
+    """Return a table with a row per metric and a column per run."""
     names = sorted({name for values in now.means.values() for name in values})
-    rows = [[name, *(_shown(values.get(name)) for values in now.means.values())] for name in names]
+    rows = [[name, *(_format(values.get(name)) for values in now.means.values())] for name in names]
     return f"## Metrics\n\nMeans over seeds.\n\n{table(['metric', *now.means], rows)}"
 
 
-def difference_markdown(before: Measured | None, now: Measured, root: Path) -> str:
-    """What changed since the last completed run of the flow; verdicts for the family that params.yaml states."""
-    head = "## Difference to the previous run\n\n"
+def difference_markdown(before: Measurements | None, now: Measurements, root: Path) -> str:
+    """Return a table of the metrics that changed since the last completed run.
+
+    Args:
+        before: measurements of the last completed run, if there was one.
+        now: measurements of this run.
+        root: the project folder; verdicts are given for the metric that `summary.family` names in its params.yaml.
+    """
+    head = "## Difference from the previous run\n\n"
     if before is None:
         return f"{head}There is no previous run of this flow in this folder."
     if before.means == now.means:
         return f"{head}No metric changed."
-    from pipeline.compare.runs import stated_family, verdicts  # scipy takes half a second to import
+    from pipeline.compare.runs import read_family, verdicts  # imports scipy, which takes half a second
 
-    family = stated_family(root)
-    found = verdicts(before, now, family).items()
-    spoken = {run: sentence if pair.p is not None else _ONE_SEED for run, (pair, sentence) in found}
+    family = read_family(root)
+    sentences = {
+        run: sentence if pair.p is not None else _TOO_FEW_SEEDS
+        for run, (pair, sentence) in verdicts(before, now, family).items()
+    }
     rows: list[list[str]] = []
     for run in dict.fromkeys([*before.means, *now.means]):
         old, new = before.means.get(run, {}), now.means.get(run, {})
         for name in sorted({*old, *new}):
             if old.get(name) != new.get(name):
                 change = f"{new[name] - old[name]:+.4f}" if name in old and name in new else ""
-                verdict = spoken.get(run, "") if name == family else ""
-                row = [run, name, _shown(old.get(name)), _shown(new.get(name)), change, verdict]
+                verdict = sentences.get(run, "") if name == family else ""
+                row = [run, name, _format(old.get(name)), _format(new.get(name)), change, verdict]
                 rows.insert(0 if verdict else len(rows), row)
     columns = ["run", "metric", "previous", "now", "difference", "verdict"]
-    return f"{head}{len(rows)} figures changed; verdicts are given for {escaped(family)}.\n\n{table(columns, rows)}"
+    return f"{head}{len(rows)} metrics changed; verdicts are given for {escape(family)}.\n\n{table(columns, rows)}"
 
 
 def lineage_markdown(root: Path, stages: Sequence[StageLine]) -> str:
-    """Which code, parameters and artifacts this run stands on, and what became of each stage."""
+    """Return the revision and the hashes that this run is based on, and the outcome of each stage."""
     facts = [
         ("git revision", _revision(root)),
         ("dvc.lock", _sha256(root / "dvc.lock")),
@@ -88,7 +105,7 @@ def lineage_markdown(root: Path, stages: Sequence[StageLine]) -> str:
 
 
 def megabytes(size: int) -> str:
-    """12345678 -> "12.3 MB"."""
+    """Format a number of bytes: 12345678 becomes "12.3 MB"."""
     value, unit = float(size), "B"
     for larger in ("kB", "MB", "GB", "TB"):
         if value < 1000:
@@ -97,26 +114,26 @@ def megabytes(size: int) -> str:
     return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
 
 
-def remember(now: Measured, root: Path) -> None:
-    """Keep a completed run's figures, for the next one to be compared with."""
+def remember(now: Measurements, root: Path) -> None:
+    """Store the measurements of a completed run, so that the next run can be compared with it."""
     seeds = {m: {r: {str(s): list(f) for s, f in v.items()} for r, v in w.items()} for m, w in now.seeds.items()}
     write_json(root / PREVIOUS, {"means": {run: dict(values) for run, values in now.means.items()}, "seeds": seeds})
 
 
-def remembered(root: Path) -> Measured | None:
-    """The figures of the last completed run, if they can be read."""
+def remembered(root: Path) -> Measurements | None:
+    """Return the measurements of the last completed run, or None if they cannot be read."""
     try:
-        kept: dict[str, Any] = json.loads((root / PREVIOUS).read_text(encoding="utf-8"))
+        stored: dict[str, Any] = json.loads((root / PREVIOUS).read_text(encoding="utf-8"))
         seeds: Mapping[str, Mapping[str, Mapping[int, Figure]]] = {
             metric: {run: {int(seed): Figure(*f) for seed, f in by_seed.items()} for run, by_seed in by_run.items()}
-            for metric, by_run in kept["seeds"].items()
+            for metric, by_run in stored["seeds"].items()
         }
-        return Measured("previous run", kept["means"], seeds)
+        return Measurements("previous run", stored["means"], seeds)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _shown(value: float | None) -> str:
+def _format(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 

@@ -1,9 +1,9 @@
-"""Close flow runs that nobody works on any more, so that they neither look alive nor hold a place in a queue.
+"""Close flow runs whose process is gone, so that they neither look alive nor keep their place in a queue.
 
-Prefect marks a run as crashed when its process tells so. A process that was killed tells nothing: its run stays
-"Running", or "Submitting" when the worker died while starting it, and keeps its deployment's place. What is dead
-is decided by the kernel (`pipeline.flows.liveness`), by the process number that the worker noted on this machine, and
-for runs that never started by their age. Closing a run by the API gives its place back.
+Prefect marks a run as crashed when its process reports that. A killed process reports nothing: its run stays "Running",
+or "Submitting" if the worker died while starting it, and keeps its deployment's concurrency slot. Three signs show
+that a run is dead: the kernel released its lock (`pipeline.flows.liveness`), the process number that the worker noted
+no longer exists on this machine, or the run never started and is too old. Closing a run through the API frees its slot.
 """
 
 from __future__ import annotations
@@ -20,108 +20,128 @@ from pipeline.flows.api_client import call
 from pipeline.processes.processes import is_running
 from reprise.config.errors import GraphError
 
-STUCK_SECONDS = 300.0  # a start takes ten seconds, under load a minute
-CANCEL_SECONDS = 60.0  # a worker that cancels a run says so itself, a moment after the run's process has ended
-_OPEN = ["PENDING", "RUNNING", "CANCELLING"]
-_PAGE = 200
+STUCK_SECONDS = 300.0  # a start takes ten seconds, or a minute under load
+CANCEL_SECONDS = 60.0  # a worker that cancels a run reports so itself shortly after the process has ended
+_OPEN_STATES = ["PENDING", "RUNNING", "CANCELLING"]
+_PAGE_SIZE = 200
 
 
 @dataclass(frozen=True)
-class Closed:
-    """A run that was closed."""
+class ClosedRun:
+    """A flow run that was closed.
 
-    flow_run: str
+    Attributes:
+        run_id: Prefect's id of the run.
+        name: Prefect's name of the run.
+        state: name of the state that the run was found in.
+        reason: why the run counts as dead.
+    """
+
+    run_id: str
     name: str
-    was: str
-    why: str
+    state: str
+    reason: str
 
     def __str__(self) -> str:
-        return f"closed run '{self.name}', which was {self.was}: {self.why}"
+        return f"closed run '{self.name}', which was {self.state}: {self.reason}"
 
 
-def tidy(address: str, root: Path, *, stuck_seconds: float = STUCK_SECONDS, but: str = "") -> list[Closed]:
+def close_dead_runs(
+    address: str, root: Path, *, stuck_seconds: float = STUCK_SECONDS, except_run: str = ""
+) -> list[ClosedRun]:
     """Close this folder's dead runs.
 
     Args:
-        address: of Prefect's API.
+        address: URL of Prefect's API.
+        root: the project folder.
         stuck_seconds: age from which a run that has not started counts as dead.
-        but: id of the run that asks.
+        except_run: id of a run that is never closed: the one that calls this.
 
     Raises:
         GraphError: the server does not answer.
     """
-    files = {seen.flow_run: seen for seen in liveness.seen(root)}
-    known = _Deployments(address, root)
+    registered = {run.run_id: run for run in liveness.list_registered_runs(root)}
+    deployments = _Deployments(address, root)
     closed = []
     still_open = set()
-    for run in list(_open_runs(address)):  # closing one moves the pages
+    for run in list(_open_runs(address)):  # a list, because closing a run moves the pages
         still_open.add(run["id"])
-        if run["id"] == but:
+        if run["id"] == except_run:
             continue
-        why = _cause_of_death(run, files.get(run["id"]), known, stuck_seconds)
-        if why and _close(address, run, why):
-            closed.append(Closed(run["id"], run["name"], run["state_name"], why))
+        reason = _reason_to_close(run, registered.get(run["id"]), deployments, stuck_seconds)
+        if reason and _close(address, run, reason):
+            closed.append(ClosedRun(run["id"], run["name"], run["state_name"], reason))
             still_open.discard(run["id"])
-    for seen in files.values():
-        if not seen.alive and seen.flow_run not in still_open:
-            seen.path.unlink(missing_ok=True)
+    dead = [run for run in registered.values() if not run.alive and run.run_id not in still_open]
+    _forget_finished(address, dead)
     return closed
 
 
 def _open_runs(address: str) -> Iterator[dict[str, Any]]:
-    body = {"flow_runs": {"state": {"type": {"any_": _OPEN}}}, "sort": "ID_DESC", "limit": _PAGE}
+    body = {"flow_runs": {"state": {"type": {"any_": _OPEN_STATES}}}, "sort": "ID_DESC", "limit": _PAGE_SIZE}
     offset = 0
     while page := call(address, "POST", "/flow_runs/filter", {**body, "offset": offset}):
         yield from page
-        if len(page) < _PAGE:
+        if len(page) < _PAGE_SIZE:
             return
         offset += len(page)
 
 
-def _cause_of_death(
-    run: dict[str, Any], seen: liveness.Seen | None, known: _Deployments, stuck_seconds: float
+def _reason_to_close(
+    run: dict[str, Any], registered: liveness.RegisteredRun | None, deployments: _Deployments, stuck_seconds: float
 ) -> str | None:
-    """Why a run counts as dead; None when it lives or is none of this folder's business."""
+    """Return why a run counts as dead, or None if it is alive or belongs to another folder."""
     age = (datetime.now(UTC) - datetime.fromisoformat(run["state"]["timestamp"])).total_seconds()
-    if seen is not None:
-        if seen.alive or (run["state_type"] == "CANCELLING" and age < CANCEL_SECONDS):
+    if registered is not None:
+        if registered.alive or (run["state_type"] == "CANCELLING" and age < CANCEL_SECONDS):
             return None
-        return f"its process {seen.process or ''} ended without a word"
-    if not known.of_this_folder(run.get("deployment_id")):
+        return f"its process {registered.process or ''} ended without reporting a state"
+    if not deployments.run_in_this_folder(run.get("deployment_id")):
         return None
     host, _, pid = str(run.get("infrastructure_pid") or "").rpartition(":")
     if host and host != socket.gethostname():
         return None
     if age < stuck_seconds or (pid.isdigit() and is_running(int(pid), "prefect")):
         return None
-    return f"nothing was heard of it for {age:.0f} seconds; its worker probably ended while starting it"
+    return f"it has reported nothing for {age:.0f} seconds; its worker probably ended while starting it"
 
 
-def _close(address: str, run: dict[str, Any], why: str) -> bool:
-    """Set the final state, if the run is still in the state that it was found in."""
-    now = call(address, "GET", f"/flow_runs/{run['id']}")
-    if now["state_id"] != run["state_id"]:
+def _close(address: str, run: dict[str, Any], reason: str) -> bool:
+    """Set the final state, unless the run has changed its state since it was listed."""
+    current = call(address, "GET", f"/flow_runs/{run['id']}")
+    if current["state_id"] != run["state_id"]:
         return False
-    cancelling = run["state_type"] == "CANCELLING"
-    state = {"type": "CANCELLED" if cancelling else "CRASHED", "message": f"Closed by Reprise's janitor: {why}."}
+    final = "CANCELLED" if run["state_type"] == "CANCELLING" else "CRASHED"
+    state = {"type": final, "message": f"Closed by Reprise: {reason}."}
     call(address, "POST", f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
     return True
 
 
+def _forget_finished(address: str, dead: list[liveness.RegisteredRun]) -> None:
+    """Remove the files of dead runs that this API knows; a run of another API is left for that API to close."""
+    if not dead:
+        return
+    body = {"flow_runs": {"id": {"any_": [run.run_id for run in dead][:_PAGE_SIZE]}}, "limit": _PAGE_SIZE}
+    known = {run["id"] for run in call(address, "POST", "/flow_runs/filter", body)}
+    for run in dead:
+        if run.run_id in known:
+            run.path.unlink(missing_ok=True)
+
+
 class _Deployments:
-    """Which deployments run in this folder: those that go there before they start."""
+    """Look up which deployments run in this folder: those whose pull steps go there."""
 
     def __init__(self, address: str, root: Path) -> None:
-        self._address, self._root, self._known = address, str(root.resolve()), dict[str, bool]()
+        self._address, self._root, self._in_this_folder = address, str(root.resolve()), dict[str, bool]()
 
-    def of_this_folder(self, deployment: str | None) -> bool:
+    def run_in_this_folder(self, deployment: str | None) -> bool:
         if deployment is None:
             return False
-        if deployment not in self._known:
+        if deployment not in self._in_this_folder:
             try:
                 steps = call(self._address, "GET", f"/deployments/{deployment}").get("pull_steps") or []
-            except GraphError:  # deleted
+            except GraphError:  # the deployment was deleted
                 steps = []
             folders = [settings.get("directory") for step in steps for settings in step.values()]
-            self._known[deployment] = self._root in folders
-        return self._known[deployment]
+            self._in_this_folder[deployment] = self._root in folders
+        return self._in_this_folder[deployment]

@@ -1,7 +1,7 @@
-"""Which flow runs are alive in this folder: each holds a lock on a file of its own while its process lives.
+"""Know which flow runs are alive in this folder: each holds a lock on a file of its own while its process lives.
 
-The kernel gives the lock back however the process ends, so a file that can be locked belongs to a dead run.
-A flow that a worker started also ends when that worker does: nothing outlives its starter.
+The kernel releases the lock however the process ends, so a file that can be locked belongs to a dead run.
+A flow that a worker started also ends when that worker does.
 """
 
 from __future__ import annotations
@@ -21,22 +21,29 @@ from pipeline.graph.workspace import STATE
 from reprise.storage.atomic import explained_storage
 
 RUNS = STATE / "flows" / "runs"
-EVERY_SECONDS = 0.5
+POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A flow run that has left its file here."""
+class RegisteredRun:
+    """A flow run that has registered in this folder.
 
-    flow_run: str
+    Attributes:
+        run_id: Prefect's id of the run.
+        alive: whether its process still holds the lock.
+        process: number of its process, if the file could be read.
+        path: the file that it locks.
+    """
+
+    run_id: str
     alive: bool
     process: int | None
     path: Path
 
 
-def appear(flow_run: str, root: Path) -> None:
-    """Hold the file of a flow run until this process ends; the janitor removes it once the run is closed."""
-    path = root / RUNS / f"{flow_run}.json"
+def register_run(run_id: str, root: Path) -> None:
+    """Lock the file of a flow run until this process ends; `close_dead_runs` removes the file later."""
+    path = root / RUNS / f"{run_id}.json"
     with explained_storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -45,9 +52,9 @@ def appear(flow_run: str, root: Path) -> None:
     os.pwrite(descriptor, json.dumps(note).encode(), 0)
 
 
-def seen(root: Path) -> list[Seen]:
-    """Flow runs that are, or were until they were killed, in this folder."""
-    found = []
+def list_registered_runs(root: Path) -> list[RegisteredRun]:
+    """List the flow runs that are alive in this folder, and those that were killed in it."""
+    runs = []
     for path in sorted((root / RUNS).glob("*.json")):
         try:
             descriptor = os.open(path, os.O_RDWR)
@@ -62,19 +69,19 @@ def seen(root: Path) -> list[Seen]:
             process = None
             with suppress(ValueError, KeyError, TypeError):
                 process = int(json.loads(os.pread(descriptor, 1000, 0))["process"])
-            found.append(Seen(path.stem, alive, process, path))
+            runs.append(RegisteredRun(path.stem, alive, process, path))
         finally:
             os.close(descriptor)
-    return found
+    return runs
 
 
 def end_with_worker() -> None:
-    """Send this process SIGTERM soon after the worker that started it has gone."""
+    """Send this process SIGTERM soon after the worker that started it has ended."""
     parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(EVERY_SECONDS)
+            time.sleep(POLL_SECONDS)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="worker-watch", daemon=True).start()

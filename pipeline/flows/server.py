@@ -1,8 +1,8 @@
-"""The Prefect API that a flow needs: one that runs already, or a temporary one for a single run.
+"""Provide the Prefect API that a flow needs: a server that already runs, or a temporary one for a single run.
 
-No import of Prefect here: a temporary server takes four seconds to start, and Prefect is imported meanwhile.
-Everything lies in .reprise/prefect, so that runs without a server show up once there is one. PREFECT_API_URL and
-PREFECT_HOME, where given, have the say.
+This module does not import Prefect: a temporary server takes four seconds to start, and Prefect is imported meanwhile.
+All state is kept in .reprise/prefect, so runs that had a temporary server are shown by a later server as well.
+PREFECT_API_URL and PREFECT_HOME take precedence when set.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from reprise.config.errors import GraphError
 from reprise.storage.atomic import explained_storage
 
 HOME = STATE / "prefect"
-NOTE = HOME / "server.json"  # where the server of `make serve` answers
+NOTE = HOME / "server.json"  # the addresses of the server of `make serve`
 LOOPBACK = "127.0.0.1"
-START_SECONDS = 180.0  # the first start makes the database
+START_SECONDS = 180.0  # the first start creates the database
 REPORT = Path("data/report/index.html")
 
 
-def settings(root: Path) -> dict[str, str]:
-    """Environment variables for everything of Prefect that runs for this folder."""
+def prefect_settings(root: Path) -> dict[str, str]:
+    """Return the environment variables for every Prefect process of this folder."""
     home = os.environ.get("PREFECT_HOME") or str((root / HOME).resolve())
     return {
         "PREFECT_HOME": home,
@@ -45,34 +45,43 @@ def settings(root: Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Api:
-    """A Prefect API; `wait()` returns when it answers. A passing one has no pages to look at."""
+    """A Prefect API.
+
+    Attributes:
+        address: its URL.
+        wait: returns when the API answers.
+        temporary: whether it ends with this run and therefore has no pages to look at.
+    """
 
     address: str
     wait: Callable[[], None]
-    passing: bool = False
+    temporary: bool = False
 
 
 @contextmanager
-def api(root: Path) -> Iterator[Api]:
-    """The API for this process, which PREFECT_API_URL then names: enter this before Prefect is imported.
+def connect(root: Path) -> Iterator[Api]:
+    """Set PREFECT_API_URL to an API for this process. Enter this before Prefect is imported.
 
-    A server that must be started first starts meanwhile: import, then `wait()`.
+    If no server runs, a temporary one starts in the background: import Prefect, then call `wait()`.
 
     Raises:
         GraphError: PREFECT_API_URL names a server that does not answer.
     """
-    os.environ.update(settings(root))
-    given = os.environ.get("PREFECT_API_URL")
-    if given and not healthy(given, 5.0):
+    os.environ.update(prefect_settings(root))
+    configured = os.environ.get("PREFECT_API_URL")
+    if configured and not is_healthy(configured, 5.0):
         raise GraphError(
-            "Prefect's server does not answer", where="PREFECT_API_URL", found=given, fix="Start it, or unset it."
+            "Prefect's server does not answer",
+            where="PREFECT_API_URL",
+            found=configured,
+            fix="Start the server, or unset the variable.",
         )
-    running = given or known(root)
+    running = configured or find_running_server(root)
     if running:
         os.environ["PREFECT_API_URL"] = running
         yield Api(running, lambda: None)
         return
-    with temporary(root) as started:
+    with temporary_server(root) as started:
         os.environ["PREFECT_API_URL"] = started.address
         try:
             yield started
@@ -81,29 +90,29 @@ def api(root: Path) -> Iterator[Api]:
 
 
 @contextmanager
-def temporary(root: Path) -> Iterator[Api]:
-    """A server without user interface for the time of one run; it also ends with this process."""
-    port = free_port()
+def temporary_server(root: Path) -> Iterator[Api]:
+    """Run a server without a user interface inside the `with` block; it also ends when this process does."""
+    port = find_free_port()
     address = f"http://{LOOPBACK}:{port}/api"
     variables = {
-        **settings(root),
+        **prefect_settings(root),
         "PREFECT_UI_ENABLED": "false",
-        "PREFECT__SERVER_EPHEMERAL": "1",  # without the services that schedule and clean up
+        "PREFECT__SERVER_EPHEMERAL": "1",  # leave out the services that schedule and clean up
         "PREFECT__SERVER_FINAL": "1",
         "PREFECT_LOGGING_LEVEL": "CRITICAL",
     }
     command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
     options = ["--host", LOOPBACK, "--port", str(port), "--log-level", "error", "--lifespan", "on"]
     with server_log(root) as log:
-        process = ending_with_this([*command, *options], root, variables, log)
+        process = start_child([*command, *options], root, variables, log)
     try:
-        yield Api(address, lambda: await_health(address, process), passing=True)
+        yield Api(address, lambda: await_health(address, process), temporary=True)
     finally:
-        end(process)
+        stop_process(process)
 
 
-def end(process: subprocess.Popen[bytes], seconds: float = 10.0) -> None:
-    """Ask a process that was started here to end, and end it if it does not."""
+def stop_process(process: subprocess.Popen[bytes], seconds: float = 10.0) -> None:
+    """Terminate a child process, and kill it if it has not ended after `seconds`."""
     if process.poll() is None:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
@@ -115,7 +124,10 @@ def end(process: subprocess.Popen[bytes], seconds: float = 10.0) -> None:
 
 @contextmanager
 def server_log(root: Path, name: str = "server.log") -> Iterator[int]:
-    """A descriptor that appends to a file in the server's folder, which only its owner may read: it holds blocks."""
+    """Open a file in the server's folder for appending.
+
+    Only the owner may read the folder, because the server's database in it holds Prefect's Secret blocks.
+    """
     path = root / HOME / name
     with explained_storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -127,10 +139,10 @@ def server_log(root: Path, name: str = "server.log") -> Iterator[int]:
         os.close(descriptor)
 
 
-def ending_with_this(
+def start_child(
     command: list[str], root: Path, variables: Mapping[str, str], output: int | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start a process in a session of its own, where Ctrl-C does not reach it; it ends with this one."""
+    """Start a process in a session of its own, out of reach of Ctrl-C; it ends when this process ends."""
     return subprocess.Popen(
         [sys.executable, "-I", "-S", str(PARENT_DEATH), str(os.getpid()), *command],
         cwd=root,
@@ -142,17 +154,17 @@ def ending_with_this(
     )
 
 
-def known(root: Path) -> str | None:
-    """Address of the server that `make serve` runs for this folder, if it answers."""
+def find_running_server(root: Path) -> str | None:
+    """Return the URL of the API that `make serve` runs for this folder, or None if it does not answer."""
     try:
         address = str(json.loads((root / NOTE).read_text(encoding="utf-8"))["api"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return address if healthy(address, 5.0) else None  # a dead one refuses at once, a busy one takes a while
+    return address if is_healthy(address, 5.0) else None  # a dead server refuses at once, a busy one takes a while
 
 
 def report_address(root: Path) -> str | None:
-    """Where a browser finds the report: at the running server's side, or in the folder; None where there is none."""
+    """Return the URL of the report: from the running server, else from the folder; None if there is no report."""
     page = root / REPORT
     if not page.is_file():
         return None
@@ -161,8 +173,8 @@ def report_address(root: Path) -> str | None:
     return page.resolve().as_uri()
 
 
-def healthy(address: str, seconds: float = 1.0) -> bool:
-    """Whether a Prefect API answers there."""
+def is_healthy(address: str, seconds: float = 1.0) -> bool:
+    """Return whether a Prefect API answers at an address."""
     try:
         with urllib.request.urlopen(f"{address}/health", timeout=seconds) as answer:  # noqa: S310 (our own address)
             return answer.status == 200
@@ -171,24 +183,24 @@ def healthy(address: str, seconds: float = 1.0) -> bool:
 
 
 def await_health(address: str, process: subprocess.Popen[bytes], seconds: float = START_SECONDS) -> None:
-    """Wait until a server that was started answers.
+    """Wait until a server that this process started answers.
 
     Raises:
-        GraphError: it ended, or it does not answer in time.
+        GraphError: the server ended, or it does not answer within `seconds`.
     """
     end = time.monotonic() + seconds
     while process.poll() is None and time.monotonic() < end:
-        if healthy(address):
+        if is_healthy(address):
             return
         time.sleep(0.05)
     found = "no answer" if process.poll() is None else f"it ended with status {process.returncode}"
     raise GraphError(
-        "Prefect's server did not start", where=address, found=found, fix="Look at .reprise/prefect/server.log."
+        "Prefect's server did not start", where=address, found=found, fix="Read .reprise/prefect/server.log."
     )
 
 
-def free_port() -> int:
-    """A TCP port that nothing listens on."""
+def find_free_port() -> int:
+    """Return a TCP port that nothing listens on."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])

@@ -1,6 +1,6 @@
-"""`make serve`: Prefect's server, a work pool and a worker for this folder, as one command that Ctrl-C ends whole.
+"""Run `make serve`: Prefect's server, a work pool and a worker for this folder, until Ctrl-C stops all of them.
 
-A worker that dies is started again, and the janitor looks once a minute. The server keeps its state in
+A worker that dies is started again, and dead runs are closed once a minute. The server keeps its state in
 .reprise/prefect and listens on 127.0.0.1 unless PREFECT_SERVER_API_HOST says otherwise.
 """
 
@@ -31,56 +31,59 @@ from reprise.config.errors import GraphError, ParameterError, RepriseError, Work
 from reprise.storage.atomic import write_json
 
 POOL = "reprise"
-JANITOR_SECONDS = 60.0
+CLOSE_DEAD_RUNS_SECONDS = 60.0
 _RESTART_SECONDS = 2.0
-_PORT = "4200"
+_DEFAULT_PORT = "4200"
 
 
 def serve(root: Path, say: Say, queues: Sequence[str] = ()) -> None:
-    """Start everything, say where it is, and keep it going until SIGINT or SIGTERM.
+    """Start the server and the worker, print their addresses, and keep them running until SIGINT or SIGTERM.
 
     Args:
-        queues: of the work pool, from which the worker takes runs; none: from all.
+        root: the project folder.
+        say: prints a line for people.
+        queues: work queues from which the worker takes runs; none means all queues of the pool.
 
     Raises:
-        WorkspaceBusyError: it runs already. GraphError: the port is taken, or the server does not start or has ended.
+        WorkspaceBusyError: Prefect is being served for this folder already.
+        GraphError: the port is taken, or the server does not start or has ended.
     """
     host = os.environ.get("PREFECT_SERVER_API_HOST") or server.LOOPBACK
     port = _port()
-    near = server.LOOPBACK if host in ("0.0.0.0", "::") else host  # noqa: S104 (asked for by the user)
-    address = f"http://{near}:{port}/api"
-    with _alone(root), _stop_requested() as stop:
+    local_host = server.LOOPBACK if host in ("0.0.0.0", "::") else host  # noqa: S104 (chosen by the user)
+    address = f"http://{local_host}:{port}/api"
+    with _hold_serve_lock(root), _stop_on_signals() as stop:
         if not _is_free(host, port):
             raise GraphError(
-                "something else listens on the server's port",
+                "another program listens on the server's port",
                 where=f"{host}:{port}",
-                found="a listener",
-                fix="Stop it, or choose another port: PREFECT_SERVER_API_PORT=4300 make serve.",
+                found="the port is taken",
+                fix="Stop that program, or choose another port: PREFECT_SERVER_API_PORT=4300 make serve.",
             )
-        say("starting Prefect's server (the first time takes half a minute) ...")
+        say("starting Prefect's server (the first start takes half a minute) ...")
         process = _start_server(root, host, port)
         try:
             server.await_health(address, process)
             ensure_pool(address)
-            with _report_page(root, near, port + 1) as report:
+            with _serve_report(root, local_host, port + 1) as report:
                 write_json(root / server.NOTE, {"api": address, "report": report, "process": os.getpid()})
                 say(f"Prefect: {address.removesuffix('/api')}   (work pool '{POOL}', state in {server.HOME})")
                 say("`make deploy` registers the schedules; Ctrl-C stops everything")
-                _keep_working(root, address, process, stop, say, queues)
+                _supervise(root, address, process, stop, say, queues)
         finally:
             (root / server.NOTE).unlink(missing_ok=True)
-            server.end(process)
+            server.stop_process(process)
 
 
 def ensure_pool(address: str) -> None:
-    """Make the work pool unless it is there."""
+    """Create the work pool unless it exists."""
     pools = call(address, "POST", "/work_pools/filter", {"work_pools": {"name": {"any_": [POOL]}}})
     if not pools:
         call(address, "POST", "/work_pools/", {"name": POOL, "type": "process"})
 
 
 def deploy(root: Path) -> int:
-    """Register what prefect.yaml states; what is registered already is brought up to date.
+    """Register the deployments of prefect.yaml, or update those that are registered already.
 
     Returns:
         The exit status of `prefect deploy`.
@@ -88,34 +91,32 @@ def deploy(root: Path) -> int:
     Raises:
         GraphError: no server runs.
     """
-    address = os.environ.get("PREFECT_API_URL") or server.known(root)
+    address = os.environ.get("PREFECT_API_URL") or server.find_running_server(root)
     if address is None:
         raise GraphError(
             "no Prefect server runs for this folder",
             where=root / server.NOTE,
-            found="nothing",
-            fix="`make serve` in another terminal; it says when it is ready.",
+            found="no address of a server",
+            fix="Run `make serve` in another terminal and wait until it prints its address.",
         )
     ensure_pool(address)
-    variables = {**server.settings(root), "PREFECT_API_URL": address, "PWD": str(root.resolve())}
-    process = server.ending_with_this(
-        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"], root, variables
-    )
+    variables = {**server.prefect_settings(root), "PREFECT_API_URL": address, "PWD": str(root.resolve())}
+    process = server.start_child([sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"], root, variables)
     return process.wait()
 
 
 def _start_server(root: Path, host: str, port: int) -> subprocess.Popen[bytes]:
     variables = {
-        **server.settings(root),
+        **server.prefect_settings(root),
         "PREFECT_SERVER_API_HOST": host,
         "PREFECT_SERVER_API_PORT": str(port),
         "PREFECT__SERVER_FINAL": "1",
-        # Leases kept in memory are lost with the server, and the places that they stood for stay taken.
+        # Leases kept in memory would be lost with the server, and their concurrency slots would stay occupied.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     }
     command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", "--host", host]
     with server.server_log(root) as log:
-        return server.ending_with_this([*command, "--port", str(port), "--log-level", "warning"], root, variables, log)
+        return server.start_child([*command, "--port", str(port), "--log-level", "warning"], root, variables, log)
 
 
 def _start_worker(root: Path, address: str, queues: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -124,12 +125,12 @@ def _start_worker(root: Path, address: str, queues: Sequence[str]) -> subprocess
     command += [word for queue in queues for word in ("--work-queue", queue)]
     variables = {"PREFECT_WORKER_QUERY_SECONDS": os.environ.get("PREFECT_WORKER_QUERY_SECONDS", "3")}
     with server.server_log(root, "worker.log") as log:
-        return server.ending_with_this(
-            command, root, {**server.settings(root), "PREFECT_API_URL": address, **variables}, log
+        return server.start_child(
+            command, root, {**server.prefect_settings(root), "PREFECT_API_URL": address, **variables}, log
         )
 
 
-def _keep_working(
+def _supervise(
     root: Path,
     address: str,
     process: subprocess.Popen[bytes],
@@ -137,9 +138,13 @@ def _keep_working(
     say: Say,
     queues: Sequence[str],
 ) -> None:
-    """Watch server and worker, and let the janitor look now and then."""
+    """Restart the worker when it ends, close dead runs regularly, and stop when the server ends.
+
+    Raises:
+        GraphError: the server has ended.
+    """
     worker = _start_worker(root, address, queues)
-    looks = 0.0
+    next_closing = 0.0
     try:
         while not stop.wait(0.5):
             if process.poll() is not None:
@@ -147,48 +152,52 @@ def _keep_working(
                     "Prefect's server has ended",
                     where=root / server.HOME / "server.log",
                     found=f"status {process.returncode}",
-                    fix="Read its log, then start it again.",
+                    fix="Read the log, then start the server again.",
                 )
             if worker.poll() is not None:
-                say(f"the worker ended with status {worker.returncode}; starting another")
+                say(f"the worker ended with status {worker.returncode}; starting another one")
                 stop.wait(_RESTART_SECONDS)
                 worker = _start_worker(root, address, queues)
-                looks = 0.0
-            if time.monotonic() > looks:
-                looks = time.monotonic() + JANITOR_SECONDS
-                _tidy(root, address, say)
+                next_closing = 0.0
+            if time.monotonic() > next_closing:
+                next_closing = time.monotonic() + CLOSE_DEAD_RUNS_SECONDS
+                _close_dead_runs(root, address, say)
     finally:
-        say("stopping: flow runs first, then worker and server")
-        _end_worker(worker)
+        say("stopping the flow runs, then the worker and the server")
+        _stop_worker(worker)
         with suppress(RepriseError):
-            dead_runs.tidy(address, root)
+            dead_runs.close_dead_runs(address, root)
 
 
-def _tidy(root: Path, address: str, say: Say) -> None:
+def _close_dead_runs(root: Path, address: str, say: Say) -> None:
     try:
-        for closed in dead_runs.tidy(address, root):
+        for closed in dead_runs.close_dead_runs(address, root):
             say(str(closed))
-    except RepriseError as error:  # the server is busy: the next look is a minute away
+    except RepriseError as error:  # the server is busy; the next attempt follows in a minute
         say(str(error))
 
 
-def _end_worker(worker: subprocess.Popen[bytes]) -> None:
-    """Its flow runs are asked to end and have their grace to end what they started; then the worker itself."""
+def _stop_worker(worker: subprocess.Popen[bytes]) -> None:
+    """Stop the worker's flow runs, which get time to stop their own processes, and then the worker."""
     with suppress(psutil.NoSuchProcess):
         runs = psutil.Process(worker.pid).children()
         for run in runs:
             with suppress(psutil.Error):
                 run.terminate()
-        _, left = psutil.wait_procs(runs, timeout=GRACE_SECONDS + 10)
-        for run in left:
+        _, alive = psutil.wait_procs(runs, timeout=GRACE_SECONDS + 10)
+        for run in alive:
             with suppress(psutil.Error):
                 run.kill()
-    server.end(worker)
+    server.stop_process(worker)
 
 
 @contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    """One `serve` a folder."""
+def _hold_serve_lock(root: Path) -> Iterator[None]:
+    """Allow one `serve` per folder.
+
+    Raises:
+        WorkspaceBusyError: another one runs.
+    """
     with server.server_log(root, "serve.lock") as descriptor:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -196,15 +205,15 @@ def _alone(root: Path) -> Iterator[None]:
             raise WorkspaceBusyError(
                 "Prefect is being served for this folder already",
                 where=root / server.HOME,
-                found=server.known(root) or "a server that is starting",
-                fix="Use that one, or stop it with Ctrl-C.",
+                found=server.find_running_server(root) or "a server that is starting",
+                fix="Use that server, or stop it with Ctrl-C.",
             ) from error
         yield
 
 
 @contextmanager
-def _stop_requested() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set."""
+def _stop_on_signals() -> Iterator[threading.Event]:
+    """Yield an event that SIGINT, SIGTERM and SIGHUP set."""
     stop = threading.Event()
 
     def request(signum: int, frame: FrameType | None) -> None:
@@ -219,11 +228,11 @@ def _stop_requested() -> Iterator[threading.Event]:
 
 
 @contextmanager
-def _report_page(root: Path, host: str, port: int) -> Iterator[str]:
-    """Serve the report's folder and nothing else, so that a link on the run page opens it."""
+def _serve_report(root: Path, host: str, port: int) -> Iterator[str]:
+    """Serve the report's folder and nothing else, so that the page of a run can link to it; yield the URL."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 (the name in the base class)
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 (named by the base class)
             return
 
     folder = root / server.REPORT.parent
@@ -238,12 +247,15 @@ def _report_page(root: Path, host: str, port: int) -> Iterator[str]:
 
 
 def _port() -> int:
-    asked = os.environ.get("PREFECT_SERVER_API_PORT") or _PORT
-    if not asked.isdigit() or not 0 < int(asked) < 65536:
+    port = os.environ.get("PREFECT_SERVER_API_PORT") or _DEFAULT_PORT
+    if not port.isdigit() or not 0 < int(port) < 65536:
         raise ParameterError(
-            "a port is a number from 1 to 65535", where="PREFECT_SERVER_API_PORT", found=asked, fix="Write 4200."
+            "a port must be a number from 1 to 65535",
+            where="PREFECT_SERVER_API_PORT",
+            found=port,
+            fix=f"Set it to {_DEFAULT_PORT}, for example.",
         )
-    return int(asked)
+    return int(port)
 
 
 def _is_free(host: str, port: int) -> bool:

@@ -1,4 +1,7 @@
-"""What Prefect shows of a flow: tasks with readable names and states, log lines, artifacts. No secret passes here."""
+"""Create what Prefect shows of a flow: tasks with readable names and states, log lines, and artifacts.
+
+Every text passes `hide` on its way to Prefect, so no secret leaves this module.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +16,22 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
-from pipeline.processes.failure import is_transient, message_of
+from pipeline.processes.failure import failure_message, is_transient
 from pipeline.processes.processes import CommandFailed
 from reprise.config.errors import RemoteError, RepriseError
 
-TRANSIENT = "Transient"  # name of the state of a failure that a second try may mend
+TRANSIENT = "Transient"  # name of the state of a failure that another attempt may overcome
 
 
 @dataclass(frozen=True)
 class Tasks:
-    """Makes the tasks of one flow run.
+    """Creates the tasks of one flow run.
 
     Attributes:
-        hide: takes secrets out of text.
-        say: writes a line to the flow's log.
-        delays: seconds before each further try of a task whose failure may pass.
+        root: the project folder.
+        hide: replaces secrets in a text.
+        say: writes a line to the log of the flow run.
+        delays: seconds before each retry of a task whose failure may be temporary.
     """
 
     root: Path
@@ -36,7 +40,13 @@ class Tasks:
     delays: Sequence[float]
 
     def run(self, title: str, body: Callable[[], State], above: Sequence[State] = ()) -> State:
-        """Run `body` as a Prefect task of that name, after the tasks of `above`; its failures are states."""
+        """Run `body` as a Prefect task.
+
+        Args:
+            title: name of the task run; its first word is the name of the task.
+            body: returns the final state; the errors that it raises become failed states.
+            above: final states of the tasks that this one depends on.
+        """
 
         @task(
             name=title.split(maxsplit=1)[0],
@@ -47,35 +57,36 @@ class Tasks:
             retry_jitter_factor=0.2,
             retry_condition_fn=lambda task, run, state: state.name == TRANSIENT,
         )
-        def unit() -> State:
+        def run_body() -> State:
             try:
                 return body()
             except (CommandFailed, RepriseError) as error:
                 return self.failure(error)
-            except Exception as error:  # noqa: BLE001 — Prefect would log it with whatever secret is in its words
+            except Exception as error:  # noqa: BLE001 — Prefect would log the error with any secret in its text
                 self.log()(traceback.format_exc())
                 return Failed(message=self.hide(f"a defect of Reprise: {type(error).__name__}: {error}"))
 
-        ended = [allow_failure(state) for state in above if not state.is_cancelled()]  # Prefect refuses these
-        return unit(return_state=True, wait_for=ended)
+        # Prefect accepts no cancelled state in `wait_for`, not even with `allow_failure`.
+        ended = [allow_failure(state) for state in above if not state.is_cancelled()]
+        return run_body(return_state=True, wait_for=ended)
 
     def failure(self, error: CommandFailed | RepriseError) -> State:
-        """The state that tells of an expected error."""
+        """Return the failed state for an expected error, named Transient if a retry may help."""
         if isinstance(error, CommandFailed):
-            told, passes = message_of(error), is_transient(error.lines)
+            message, transient = failure_message(error), is_transient(error.lines)
         else:
-            told, passes = str(error), isinstance(error, RemoteError) and error.transient
-        return Failed(name=TRANSIENT if passes else None, message=self.hide(told))
+            message, transient = str(error), isinstance(error, RemoteError) and error.transient
+        return Failed(name=TRANSIENT if transient else None, message=self.hide(message))
 
     def log(self) -> Callable[[str], None]:
-        """Writes lines to the log of the task that asks, from any thread."""
+        """Return a function that writes lines to the log of the current task; any thread may call it."""
         logger = get_run_logger()
         return lambda line: logger.info("%s", self.hide(line))
 
     def markdown(self, key: str, text: str, description: str) -> None:
-        """Leave a page beside the run."""
+        """Attach a Markdown page to the flow run."""
         create_markdown_artifact(markdown=self.hide(text), key=key, description=description)
 
     def link(self, key: str, address: str, text: str, description: str) -> None:
-        """Leave a link beside the run."""
+        """Attach a link to the flow run."""
         create_link_artifact(link=address, link_text=text, key=key, description=description)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pipeline.graph import dvc
-from pipeline.processes.redaction import redactor
+from pipeline.processes.redaction import make_redactor
 from reprise.config.errors import RemoteError
 
 OnLine = Callable[[str], None]
@@ -202,5 +202,5 @@ def _explained(name: str, verb: str, status: int, errors: Sequence[str], lines: 
 
 
 def _hiding(root: Path) -> Callable[[str], str]:
-    hide = redactor(root)
+    hide = make_redactor(root)
     return lambda line: _QUERY.sub("***", hide(line))

@@ -1,4 +1,4 @@
-"""What a failed command said, in one sentence, and whether trying again may help."""
+"""Summarise a failed command in one sentence, and decide whether a retry may help."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from pipeline.processes.processes import CommandFailed
 
-_SPOKEN = re.compile(r"^(?:error|ERROR): ?(.*)$")
-_NOT_HERE = re.compile(r"cannot be (downloaded|fetched)")
-_PASSES = re.compile(
+_ERROR_LINE = re.compile(r"^(?:error|ERROR): ?(.*)$")
+_FAILED_DOWNLOAD = re.compile(r"cannot be (downloaded|fetched)")
+_NETWORK_ERROR = re.compile(
     r"timed? ?out|Connection (reset|refused|aborted)|Remote end closed connection|IncompleteRead"
     r"|Temporary failure in name resolution|Network is unreachable|Too Many Requests|Internal Server Error|Bad Gateway"
     r"|Service Unavailable|Gateway Time-?out|temporarily unavailable",
@@ -17,16 +17,25 @@ _PASSES = re.compile(
 )
 
 
-def message_of(error: CommandFailed) -> str:
-    """The stage's own message: its last `error:` line, or else DVC's, or the last line at all."""
-    own = [line.removeprefix("error: ") for line in error.lines if line.startswith("error: ")]
-    if own:
-        return own[-1]
-    spoken = [found[1] for line in error.lines if (found := _SPOKEN.match(line))]
-    said = [line for line in error.lines if line.strip()]
-    return (spoken or said or [str(error)])[-1]
+def failure_message(error: CommandFailed) -> str:
+    """Return the message of a failed command.
+
+    It is the last `error:` line, which a stage writes, or else the last `ERROR:` line, which DVC writes, or else the
+    last line of output.
+    """
+    from_stage = [line.removeprefix("error: ") for line in error.lines if line.startswith("error: ")]
+    if from_stage:
+        return from_stage[-1]
+    from_dvc = [match[1] for line in error.lines if (match := _ERROR_LINE.match(line))]
+    not_empty = [line for line in error.lines if line.strip()]
+    return (from_dvc or not_empty or [str(error)])[-1]
 
 
 def is_transient(lines: Sequence[str]) -> bool:
-    """Whether the failure is a download that a server or the network broke off: wrong input stays wrong."""
-    return any(line.startswith("error: ") and _NOT_HERE.search(line) and _PASSES.search(line) for line in lines)
+    """Return whether the failure is a download that the server or the network interrupted.
+
+    Only such a failure may pass by itself: wrong input stays wrong.
+    """
+    return any(
+        line.startswith("error: ") and _FAILED_DOWNLOAD.search(line) and _NETWORK_ERROR.search(line) for line in lines
+    )

@@ -1,4 +1,4 @@
-"""Tables of Markdown whose cells show what came from outside as text: no markup, no HTML, no line break."""
+"""Format Markdown tables whose cells show text from outside as plain text: no markup, no HTML, no line breaks."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Iterable, Sequence
 
 from reprise.config.errors import printable
 
-_MARKS = re.compile(r"([\\`*\[\]()!|~$]|(?<!\w)_|_(?!\w)|:(?=//))")  # figures, signs and snake_case stay readable
-_LONGEST_CELL = 300  # characters
+_MARKS = re.compile(r"([\\`*\[\]()!|~$]|(?<!\w)_|_(?!\w)|:(?=//))")  # numbers, signs and snake_case stay readable
+_MAX_CELL_LENGTH = 300  # characters
 
 
-def escaped(text: object) -> str:
-    """Text from outside as one cell."""
-    flat = " ".join(printable(text, _LONGEST_CELL).split())
+def escape(text: object) -> str:
+    """Return text from outside as the content of one cell."""
+    flat = " ".join(printable(text, _MAX_CELL_LENGTH).split())
     return _MARKS.sub(r"\\\1", html.escape(flat, quote=False))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table with escaped cells."""
-    lines = ["| " + " | ".join(map(escaped, columns)) + " |", "|" + " --- |" * len(columns)]
-    return "\n".join([*lines, *("| " + " | ".join(map(escaped, row)) + " |" for row in rows)])
+    """Return a table with escaped cells."""
+    lines = ["| " + " | ".join(map(escape, columns)) + " |", "|" + " --- |" * len(columns)]
+    return "\n".join([*lines, *("| " + " | ".join(map(escape, row)) + " |" for row in rows)])

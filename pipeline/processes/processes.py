@@ -1,4 +1,7 @@
-"""Commands as processes that can be ended whole: own session, signals forwarded to all of it, nothing left behind."""
+"""Run commands whose processes end together.
+
+Each command gets a session of its own. Signals are forwarded to all of its processes, and none is left behind.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +20,19 @@ import psutil
 
 from reprise.config import telemetry
 
-GRACE_SECONDS = 45.0  # torchrun gives its ranks 30
+GRACE_SECONDS = 45.0  # a stage needs time to save its work; torchrun alone gives its workers 30 seconds
 PARENT_DEATH = Path(__file__).with_name("parent_death.py")
-Family = dict[int, psutil.Process]  # by process number
+Family = dict[int, psutil.Process]  # the processes of a command by process number
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class CommandFailed(Exception):
-    """A process that was started ended with an error, which it has explained on its own output.
+    """A command ended with an error, which it has explained in its own output.
 
     Attributes:
-        status: its exit status; 128 + n after signal n.
-        lines: the last lines it wrote, when they were captured.
+        command: the command and its arguments.
+        status: exit status; 128 + n after signal n.
+        lines: the last lines of output, if they were captured.
     """
 
     def __init__(self, command: Sequence[str], status: int, lines: Sequence[str] = ()) -> None:
@@ -37,13 +41,13 @@ class CommandFailed(Exception):
 
 
 def environment() -> dict[str, str]:
-    """This process's environment with its own Python first on PATH, no telemetry, and the plain shell for DVC.
+    """Return the environment for commands: this Python first on PATH, no telemetry, and a plain shell for DVC.
 
-    Nothing is held back in a pipe (PYTHONUNBUFFERED): lines come as they are written, an error after what led to it.
+    PYTHONUNBUFFERED lets lines arrive as they are written, with an error after the output that led to it.
     """
-    here = str(Path(sys.executable).parent)
+    python_folder = str(Path(sys.executable).parent)
     path = os.environ.get("PATH", os.defpath)
-    parts = [here, *(part for part in path.split(os.pathsep) if part != here)]
+    parts = [python_folder, *(part for part in path.split(os.pathsep) if part != python_folder)]
     return {**os.environ, **telemetry.OFF, "PATH": os.pathsep.join(parts), "SHELL": "/bin/sh", "PYTHONUNBUFFERED": "1"}
 
 
@@ -55,24 +59,27 @@ def run(
     cwd: Path | None = None,
     grace: float = GRACE_SECONDS,
 ) -> int:
-    """Run `command` to its end; SIGINT, SIGTERM and SIGHUP that arrive meanwhile go to all of its processes.
+    """Run a command to its end, and forward SIGINT, SIGTERM and SIGHUP to all of its processes.
 
-    What is left of it `grace` seconds after a signal, or after its own end, is killed. It also gets SIGTERM
-    when this process dies without a word.
+    Processes that are alive `grace` seconds after a signal, or when the command itself has ended, are killed. The
+    command also gets SIGTERM if this process dies.
 
     Args:
-        on_line: called with each line that the command writes, from another thread; without it the command
-            writes to this process's own output.
-        cancelled: set from another thread to end the command as SIGTERM would.
+        command: the program and its arguments; no shell is involved.
+        on_line: called with each line of output, from another thread; without it, the command writes to the output of
+            this process.
+        cancelled: ends the command, as SIGTERM would, when another thread sets it.
+        cwd: the folder to run in.
+        grace: seconds between a signal and the kill.
 
     Returns:
-        The exit status, 128 + n when signal n ended it.
+        The exit status; 128 + n if signal n ended the command.
 
     Raises:
-        KeyboardInterrupt: after SIGINT, once everything has ended.
-        SystemExit: after SIGTERM or SIGHUP, likewise.
-        BaseException: what a handler that was there before raises, likewise: Prefect's engine has one for SIGTERM,
-            which must stay in its place, or a cancelled run passes for a crashed one.
+        KeyboardInterrupt: after SIGINT, once all processes have ended.
+        SystemExit: after SIGTERM or SIGHUP, once all processes have ended.
+        BaseException: what an existing signal handler raises, once all processes have ended. Prefect's engine has a
+            handler for SIGTERM, which must stay in place, or a cancelled run would count as crashed.
     """
     started = [sys.executable, "-I", "-S", str(PARENT_DEATH), str(os.getpid()), *command]
     output = None if on_line is None else subprocess.PIPE
@@ -92,7 +99,7 @@ def run(
     with _forwarding(process.pid, family) as received:
         try:
             _wait(process, family, received, cancelled, grace)
-        except BaseException:  # raised by the handler of somebody else: end the command first, then let it pass
+        except BaseException:  # an existing signal handler raised it: end the command first
             stop = threading.Event()
             stop.set()
             _wait(process, family, received, stop, grace)
@@ -105,10 +112,10 @@ def run(
 
 
 def capture(command: Sequence[str], *, cwd: Path | None = None) -> str:
-    """Standard output of a short command.
+    """Run a short command and return its standard output.
 
     Raises:
-        CommandFailed: it ended with an error; `lines` holds what it said.
+        CommandFailed: the command ended with an error; `lines` holds its error output.
     """
     done = subprocess.run(
         list(command), cwd=cwd, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
@@ -119,7 +126,7 @@ def capture(command: Sequence[str], *, cwd: Path | None = None) -> str:
 
 
 def is_running(pid: int, word: str = "") -> bool:
-    """Whether process `pid` lives (zombies do not) and, if a word is given, has it in its command line."""
+    """Return whether a process is alive and its command line contains `word`; a zombie is not alive."""
     try:
         process = psutil.Process(pid)
         return process.status() != psutil.STATUS_ZOMBIE and word in " ".join(process.cmdline())
@@ -139,8 +146,10 @@ def _wait(
     deadline: float | None = None
     while process.poll() is None:
         if deadline is None and cancelled is not None and cancelled.is_set():
-            family |= _descendants(process.pid)  # before the signal: ranks have sessions of their own, and lose their
-            signal_session(process.pid, signal.SIGTERM)  # parent when it ends
+            # Descendants are listed before the signal: one with a session of its own gets no signal, and cannot be
+            # found any more once its parent has ended.
+            family |= _descendants(process.pid)
+            signal_session(process.pid, signal.SIGTERM)
             deadline = time.monotonic() + grace
         if deadline is None and received:
             deadline = time.monotonic() + grace
@@ -152,29 +161,32 @@ def _wait(
             process.wait(timeout=0.1)
         except subprocess.TimeoutExpired:
             continue
-    left = {p.pid: p for p in [*family.values(), *_session(process.pid)]}
-    if deadline is not None:  # its own end came first: the others have what remains of the grace
-        _wait_for_end(left, deadline - time.monotonic(), leader=process.pid)
+    remaining = {p.pid: p for p in [*family.values(), *_session(process.pid)]}
+    if deadline is not None:  # after a signal, the other processes have the rest of the grace time
+        _wait_for_end(remaining, deadline - time.monotonic(), leader=process.pid)
     if process.poll() is None:
         process.kill()
-    for other in left.values():
+    for other in remaining.values():
         _send(other, signal.SIGKILL)
     process.wait()
-    _wait_for_end(left, 5.0)  # a killed process takes a moment to end
+    _wait_for_end(remaining, 5.0)  # a killed process takes a moment to end
 
 
 def _wait_for_end(family: Family, seconds: float, leader: int | None = None) -> None:
-    """Wait until all have ended; those outside the session of `leader` get SIGTERM once their parent is gone."""
+    """Wait until all processes have ended, or `seconds` have passed.
+
+    With a `leader`, processes outside its session get SIGTERM once their parent has ended: no signal reached them.
+    """
     end = time.monotonic() + seconds
-    told: set[int] = set()
-    while left := {pid: p for pid, p in family.items() if p.is_running() and is_running(pid)}:
+    signalled: set[int] = set()
+    while alive := {pid: p for pid, p in family.items() if p.is_running() and is_running(pid)}:
         if time.monotonic() > end:
             return
         if leader is not None:
-            orphans = {pid for pid, p in left.items() if pid not in told and _is_orphan(p, left, leader)}
+            orphans = {pid for pid, p in alive.items() if pid not in signalled and _is_orphan(p, alive, leader)}
             for pid in orphans:
-                _send(left[pid], signal.SIGTERM)
-            told |= orphans
+                _send(alive[pid], signal.SIGTERM)
+            signalled |= orphans
         time.sleep(0.02)
 
 
@@ -193,19 +205,19 @@ def _descendants(pid: int) -> Family:
 
 
 def _session(leader: int) -> list[psutil.Process]:
-    """Processes of the session that `leader` opened, except itself."""
-    found = []
+    """List the processes of the session that `leader` opened, except itself."""
+    processes = []
     for pid in psutil.pids():
         try:
             if pid != leader and os.getsid(pid) == leader:
-                found.append(psutil.Process(pid))
+                processes.append(psutil.Process(pid))
         except (ProcessLookupError, PermissionError, psutil.NoSuchProcess):
             continue
-    return found
+    return processes
 
 
 def signal_session(leader: int, signum: int) -> None:
-    """Send a signal to every process of the session that `leader` opened, and to itself."""
+    """Send a signal to every process of the session that `leader` opened, and to `leader`."""
     for process in [*_session(leader), *([psutil.Process(leader)] if psutil.pid_exists(leader) else [])]:
         _send(process, signum)
 
@@ -219,10 +231,13 @@ def _send(process: psutil.Process, signum: int) -> None:
 
 @contextmanager
 def _forwarding(leader: int, family: Family) -> Iterator[list[int]]:
-    """Forward signals to the session of `leader`; yields the list of those received. Only the main thread may.
+    """Forward signals to the session of `leader`, and yield the list of those received.
+
+    Only the main thread may set signal handlers; in another thread, nothing is forwarded.
 
     Args:
-        family: gets the processes below `leader` before they are signalled.
+        leader: process number of the command.
+        family: receives the descendants of `leader` before they are signalled.
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -234,9 +249,9 @@ def _forwarding(leader: int, family: Family) -> Iterator[list[int]]:
         received.append(signum)
         signal_session(leader, signal.SIGTERM if len(received) > 1 else signum)
 
-    free = (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler)
-    ours = [number for number in _FORWARDED if signal.getsignal(number) in free]
-    before = {number: signal.signal(number, forward) for number in ours}
+    default = (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler)
+    without_handler = [number for number in _FORWARDED if signal.getsignal(number) in default]
+    before = {number: signal.signal(number, forward) for number in without_handler}
     try:
         yield received
     finally:

@@ -1,8 +1,8 @@
-"""The folder in which a point of a sweep runs: a clone of the commit that shares DVC's cache with the project.
+"""Run a point of a sweep in a folder of its own: a clone of the commit that shares DVC's cache with the project.
 
-`.reprise/sweeps/<point>/tree` is made anew for each attempt, `work` beside it holds the checkpoints of an unfinished
-one. What finished stages wrote comes back from the run-cache, so nothing that a kill leaves in a tree matters. The
-project's own files are read, and only two things are written: objects of the cache, and the experiment's git ref.
+`.reprise/sweeps/<point>/tree` is cloned again for each attempt; `work` beside it holds the checkpoints of an unfinished
+attempt. The outputs of finished stages are restored from the run cache, so nothing that a kill leaves in a clone
+matters. Of the project itself only two things are written: objects of the cache, and the experiment's git ref.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -34,39 +33,47 @@ from reprise.storage.atomic import atomic_file
 
 SWEEPS = STATE / "sweeps"
 SOURCE_LOCK = "source.lock.json"
-CARRIED = (LOCK_FILE, METRICS, SOURCE_LOCK)  # written by Reprise, not by people: taken along as they are
-_SHARED = (STATE / "decoded",)  # keyed by content and built under a lock
+COPIED_FILES = (LOCK_FILE, METRICS, SOURCE_LOCK)  # written by Reprise, not by people, so they need no commit
+_SHARED_FOLDERS = (STATE / "decoded",)  # safe to share: keyed by content and built under a lock
 _GIT = ("git", "-c", "core.hooksPath=/dev/null")
-_PATIENCE = 60.0  # seconds for the processes of a killed sweep; torchrun alone takes 30
-_OURS = re.compile(r"dvc|stages|parent_death\.py")  # in their command lines; a person's shell in there is left alone
-_fetching = threading.Lock()
+_END_SECONDS = 60.0  # for the processes of a killed sweep; a stage may take 45 to save its work
+# Command lines of the processes that a killed sweep may leave; a person's shell in the folder is not ended.
+_STAGE_COMMANDS = re.compile(r"dvc|stages|parent_death\.py")
+_fetch_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Base:
-    """What all points start from: a project folder, its commit, its place below the top of the git repository."""
+    """The commit that all points of a sweep start from.
+
+    Attributes:
+        root: the project folder.
+        commit: the commit that is checked out.
+        prefix: path of the project below the top of the git repository.
+        source: digest of source.lock.json if it differs from the commit's, else "".
+    """
 
     root: Path
     commit: str
     prefix: str
-    source: str  # digest of source.lock.json where it is not the commit's, else ""
+    source: str
 
     def ref(self, name: str) -> str:
-        """Where git keeps an experiment: DVC's own layout, so that `dvc exp` knows it."""
+        """Return the git ref of an experiment, in DVC's own layout, so that `dvc exp` finds it."""
         return f"refs/exps/{self.commit[:2]}/{self.commit[2:]}/{name}"
 
     def experiment(self, name: str) -> str | None:
-        """The commit of an experiment on this base, or None."""
+        """Return the commit of an experiment on this base, or None if there is no such experiment."""
         with suppress(CommandFailed):
             return capture(["git", "rev-parse", "--verify", "--quiet", self.ref(name)], cwd=self.root).strip() or None
         return None
 
 
-def base_of_folder(root: Path) -> Base:
-    """The commit that a sweep starts from.
+def find_base(root: Path) -> Base:
+    """Find the commit that a sweep starts from.
 
     Raises:
-        SweepError: there is none, or files differ from it that decide what is measured.
+        SweepError: there is no commit, or files that affect the results differ from it.
     """
     root = root.resolve()
     try:
@@ -81,14 +88,14 @@ def base_of_folder(root: Path) -> Base:
             fix="Commit the project: `git add --all && git commit`.",
         ) from error
     states = {entry[3:].removeprefix(prefix): entry[:2] for entry in status.split("\0") if entry}
-    unsaved = [path for path, state in states.items() if state != "??" and path not in CARRIED]
+    unsaved = [path for path, state in states.items() if state != "??" and path not in COPIED_FILES]
     unsaved += [path for path, state in states.items() if state == "??" and path.startswith("stages/")]
     if unsaved:
         raise SweepError(
-            "a sweep measures a commit, and these files differ from it",
+            "a sweep runs on a commit, and these files differ from it",
             where=root,
             found=", ".join(unsaved[:8]) + (f" and {len(unsaved) - 8} more" if len(unsaved) > 8 else ""),
-            fix="Commit them; results that belong to no revision cannot be told apart later.",
+            fix="Commit them: results that belong to no revision could not be told apart later.",
         )
     source = root / SOURCE_LOCK
     digest = hashlib.sha256(source.read_bytes()).hexdigest() if SOURCE_LOCK in states and source.is_file() else ""
@@ -96,22 +103,28 @@ def base_of_folder(root: Path) -> Base:
 
 
 @dataclass(frozen=True)
-class Tree:
-    """The folder of one point."""
+class PointClone:
+    """The folder of one point.
+
+    Attributes:
+        base: what the clone is made from.
+        point: the point.
+        cache: DVC's cache, which all points share.
+    """
 
     base: Base
     point: Point
-    cache: Path  # of DVC, shared by all
+    cache: Path
 
     @property
-    def home(self) -> Path:
-        """Everything of this point."""
+    def folder(self) -> Path:
+        """The folder with everything that belongs to this point."""
         return self.base.root / SWEEPS / self.point.name
 
     @property
     def clone(self) -> Path:
-        """The top of the clone."""
-        return self.home / "tree"
+        """The top folder of the clone."""
+        return self.folder / "tree"
 
     @property
     def project(self) -> Path:
@@ -120,40 +133,40 @@ class Tree:
 
     @property
     def log(self) -> Path:
-        """Everything that the last attempt said."""
-        return self.home / "log.txt"
+        """The file with all output of the last attempt."""
+        return self.folder / "log.txt"
 
     def make(self) -> None:
-        """A fresh clone with the point's parameters; checkpoints of an earlier attempt are kept.
+        """Clone the commit and write the point's parameters; checkpoints of an earlier attempt are kept.
 
         Raises:
-            SweepError: a parameter has no place in params.yaml, or processes of an earlier attempt will not end.
+            SweepError: a parameter has no place in params.yaml, or processes of an earlier attempt do not end.
             CommandFailed: git cannot clone.
         """
         end_processes_in(self.clone)
         shutil.rmtree(self.clone, ignore_errors=True)
-        work = self.home / "work"
+        work = self.folder / "work"
         work.mkdir(parents=True, exist_ok=True)
         top = capture(["git", "rev-parse", "--show-toplevel"], cwd=self.base.root).rstrip("\n")
         capture([*_GIT, "clone", "--quiet", "--shared", "--no-checkout", "--", top, str(self.clone)])
         capture([*_GIT, "checkout", "--quiet", "--detach", self.base.commit], cwd=self.clone)
-        for name in CARRIED:
+        for name in COPIED_FILES:
             if (self.base.root / name).is_file():
                 shutil.copyfile(self.base.root / name, self.project / name)
         self._configure()
         (self.project / STATE).mkdir(exist_ok=True)
         (self.project / STATE / "work").symlink_to(work.resolve(), target_is_directory=True)
-        for shared in _SHARED:
+        for shared in _SHARED_FOLDERS:
             (self.base.root / shared).mkdir(parents=True, exist_ok=True)
             (self.project / shared).symlink_to((self.base.root / shared).resolve(), target_is_directory=True)
         write_changes(self.project / "params.yaml", self.point.changes)
         self._link_source()
 
     def _configure(self) -> None:
-        """The project's cache, and DVC's notes about this folder inside it."""
+        """Let DVC use the project's cache, and keep its notes about this folder inside the folder."""
         settings = {"cache.dir": str(self.cache), "core.site_cache_dir": str(self.project / ".dvc/tmp/site")}
-        if kind := dvc.setting("cache.type", self.base.root):
-            settings["cache.type"] = kind
+        if link_types := dvc.setting("cache.type", self.base.root):
+            settings["cache.type"] = link_types
         sections: dict[str, list[str]] = {}
         for key, value in settings.items():
             section, name = key.split(".")
@@ -162,7 +175,7 @@ class Tree:
             file.write("".join(f"[{section}]\n{''.join(lines)}" for section, lines in sections.items()))
 
     def _link_source(self) -> None:
-        """A relative source.root leads to the project's images, which git does not hold."""
+        """Link a relative source.root to the project's images, which git does not hold."""
         source = read_yaml(self.project / "params.yaml").get("source")
         root = source.get("root") if isinstance(source, dict) else None
         if not isinstance(root, str) or not root or Path(root).is_absolute() or ".." in Path(root).parts:
@@ -175,8 +188,12 @@ class Tree:
     def run(self, on_line: Callable[[str], None], cancelled: threading.Event) -> None:
         """Check the parameters and bring the graph up to date.
 
+        Args:
+            on_line: called with each line of output.
+            cancelled: ends the run when it is set.
+
         Raises:
-            CommandFailed: a check or a stage ended with an error; `lines` holds what it said.
+            CommandFailed: a check or a stage ended with an error; `lines` holds its last output.
         """
         dvc.check(self.project, on_line=on_line)
         if any(re.match(r"source\b", key) for key in self.point.changes):
@@ -186,17 +203,17 @@ class Tree:
         dvc.repro_apart(graph, root=self.project, on_line=on_line, cancelled=cancelled)
 
     def save(self) -> str:
-        """Make it an experiment of the project.
+        """Save the results as an experiment of the project.
 
         Returns:
-            Its commit.
+            The commit of the experiment.
 
         Raises:
-            CommandFailed: DVC or git could not.
+            CommandFailed: DVC or git failed.
         """
         name, ref = self.point.name, self.base.ref(self.point.name)
         dvc.save_experiment(name, self.project)
-        with _fetching:
+        with _fetch_lock:
             capture(
                 [*_GIT, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", str(self.clone), f"+{ref}:{ref}"],
                 cwd=self.base.root,
@@ -204,77 +221,77 @@ class Tree:
         commit = self.base.experiment(name)
         if commit is None:
             raise CommandFailed(["git", "fetch"], 1, [f"the experiment {name} did not arrive"])
-        keep_table(self.base.root, commit, self.project / TABLE)
+        store_table(self.base.root, commit, self.project / TABLE)
         return commit
 
     def clear(self, *, everything: bool) -> None:
-        """Remove the clone; and log and checkpoints too, if `everything`."""
+        """Remove the clone, and with `everything` also the log and the checkpoints."""
         end_processes_in(self.clone)
-        shutil.rmtree(self.home if everything else self.clone, ignore_errors=True)
+        shutil.rmtree(self.folder if everything else self.clone, ignore_errors=True)
 
 
-def keep_table(root: Path, commit: str, table: Path) -> Path:
-    """Keep the figures of an experiment where they are found without asking DVC."""
-    kept = root / SWEEPS / "tables" / f"{commit}.csv"
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(kept) as file:
+def store_table(root: Path, commit: str, table: Path) -> Path:
+    """Copy the figures of an experiment to where they can be read without DVC, and return the path."""
+    path = _table_path(root, commit)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as file:
         file.write(table.read_bytes() if table.is_file() else b"")
-    return kept
+    return path
 
 
-def table_of(root: Path, commit: str) -> bytes | None:
-    """The figures of an experiment: kept here, or from DVC's cache or remote."""
-    kept = root / SWEEPS / "tables" / f"{commit}.csv"
-    if kept.is_file():
-        return kept.read_bytes()
-    fetched = kept.with_suffix(".fetched")
-    kept.parent.mkdir(parents=True, exist_ok=True)
+def load_table(root: Path, commit: str) -> bytes | None:
+    """Read the figures of an experiment: the stored copy, or else from DVC's cache or remote; None if they are lost."""
+    path = _table_path(root, commit)
+    if path.is_file():
+        return path.read_bytes()
+    fetched = path.with_suffix(".fetched")
+    path.parent.mkdir(parents=True, exist_ok=True)
     fetched.unlink(missing_ok=True)
     if not dvc.fetch_at(commit, TABLE, fetched, root):
         return None
-    keep_table(root, commit, fetched)
+    store_table(root, commit, fetched)
     fetched.unlink()
-    return kept.read_bytes()
+    return path.read_bytes()
+
+
+def _table_path(root: Path, commit: str) -> Path:
+    return root / SWEEPS / "tables" / f"{commit}.csv"
 
 
 def end_processes_in(folder: Path) -> None:
-    """End what a killed sweep left running in a folder.
+    """End the processes that a killed sweep left running in a folder.
 
     Raises:
-        SweepError: something there does not end.
+        SweepError: a process does not end.
     """
-    left = _processes_in(folder)
-    for process in left:
-        _quietly(process.terminate)
-    deadline = time.monotonic() + _PATIENCE
-    while (left := _processes_in(folder)) and time.monotonic() < deadline:
+    for process in _processes_in(folder):
+        with suppress(psutil.Error):
+            process.terminate()
+    deadline = time.monotonic() + _END_SECONDS
+    while (remaining := _processes_in(folder)) and time.monotonic() < deadline:
         time.sleep(0.1)
-    for process in left:
-        _quietly(process.kill)
-    _, stubborn = psutil.wait_procs(left, timeout=5)
-    if stubborn:
+    for process in remaining:
+        with suppress(psutil.Error):
+            process.kill()
+    _, alive = psutil.wait_procs(remaining, timeout=5)
+    if alive:
         raise SweepError(
             "a process of an earlier attempt does not end",
             where=folder,
-            found=", ".join(str(process.pid) for process in stubborn),
+            found=", ".join(f"process {process.pid}" for process in alive),
             fix="End it, and start the sweep again.",
         )
 
 
 def _processes_in(folder: Path) -> list[psutil.Process]:
-    found: list[psutil.Process] = []
+    processes: list[psutil.Process] = []
     if not folder.exists():
-        return found
-    inside = folder.resolve()
+        return processes
+    resolved = folder.resolve()
     for process in psutil.process_iter():
         try:
-            if Path(process.cwd()).is_relative_to(inside) and _OURS.search(" ".join(process.cmdline())):
-                found.append(process)
+            if Path(process.cwd()).is_relative_to(resolved) and _STAGE_COMMANDS.search(" ".join(process.cmdline())):
+                processes.append(process)
         except (psutil.Error, OSError):
             continue
-    return found
-
-
-def _quietly(act: Callable[[], Any]) -> None:
-    with suppress(psutil.Error):
-        act()
+    return processes

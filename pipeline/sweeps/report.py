@@ -1,8 +1,8 @@
-"""The points of a sweep side by side: figures by point and seed, differences from one point, verdicts on val.
+"""Compare the points of a sweep: figures by point and seed, differences from the base point, verdicts on val.
 
-Verdicts are about one metric on val. Test figures stand beside them for the report and rank nothing. The family
-over which Holm adjusts is every run of every other point against the same run of the base point, on that metric;
-a run whose figures are the same throughout was not touched by the changes and is no test.
+Verdicts are about one metric on val. Figures on test are shown for the report and are not used to rank points. Each run
+of each point is compared with the same run of the base point; Holm's correction covers all of these comparisons. A run
+whose figures are all the same was not affected by the changes and does not count as a comparison.
 """
 
 from __future__ import annotations
@@ -16,14 +16,21 @@ from pipeline.processes import markdown
 from reprise.config.errors import ResultError
 from reprise.measures.statistics import CONFIDENCE, Pair, compare, holm, verdict
 
-_LONGEST = 60  # characters
+_MAX_LABEL_LENGTH = 60  # characters
 Seeds = Mapping[int, Figure]
 Table = Mapping[str, Mapping[str, Seeds]]  # "probe.metric" -> run -> seed -> Figure
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A run of a point against the same run of the base point; `pair` is None where nothing differs."""
+    """A run of a point compared with the same run of the base point.
+
+    Attributes:
+        point: name of the point.
+        run: name of the run.
+        pair: the statistical comparison, or None if there is nothing to compare.
+        verdict: a sentence.
+    """
 
     point: str
     run: str
@@ -33,11 +40,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a sweep found.
+    """The comparison of the points of a sweep.
 
     Attributes:
-        base: name of the point that the others are compared with. metric: on val; test: its namesake on test, or
-            None. tables: point -> figures, of the points that are done. titles: point -> its changes in words.
+        base: name of the point that the others are compared with.
+        metric: the metric on val that the verdicts are about.
+        test: the same metric on the test split, or None if there is none.
+        tables: point -> figures, for the points that are done.
+        titles: point -> its changes in words.
+        differences: one entry per run of each other point.
     """
 
     base: str
@@ -48,15 +59,15 @@ class Comparison:
     differences: tuple[Difference, ...]
 
     def rows(self) -> list[list[str]]:
-        """Point, run, value by seed on val, mean on val, difference and verdict against the base, mean on test."""
-        told = {(d.point, d.run): d for d in self.differences}
-        found = []
+        """Return the rows of a table, one per point and run; `columns` names the cells."""
+        differences = {(d.point, d.run): d for d in self.differences}
+        rows = []
         for point, table in self.tables.items():
             for run, seeds in table.get(self.metric, {}).items():
-                difference = told.get((point, run))
+                difference = differences.get((point, run))
                 pair = difference.pair if difference else None
                 test = table.get(self.test or "", {}).get(run, {})
-                found.append(
+                rows.append(
                     [
                         point,
                         self.titles[point],
@@ -64,25 +75,32 @@ class Comparison:
                         " ".join(f"{seed}: {figure.value:.4f}" for seed, figure in sorted(seeds.items())),
                         _mean(seeds),
                         f"{pair.difference:+.4f}" if pair else "",
-                        "compared with this" if point == self.base else difference.verdict if difference else "",
+                        "base point" if point == self.base else difference.verdict if difference else "",
                         _mean(test),
                     ]
                 )
-        return found
+        return rows
 
     def columns(self) -> list[str]:
-        """Heads of `rows`."""
-        shown = f"{self.test} (test, for the report)" if self.test else "test"
-        return ["point", "changes", "run", f"{self.metric} by seed", "mean", "difference", "verdict", shown]
+        """Return the header of the table."""
+        test = f"{self.test} (test, for the report)" if self.test else "test"
+        return ["point", "changes", "run", f"{self.metric} by seed", "mean", "difference", "verdict", test]
 
     def markdown(self, name: str, revision: str, points: Sequence[tuple[str, str, str, float, str]]) -> str:
-        """A page: what ran, and what it measured."""
-        base = f"`{self.base}` ({markdown.escaped(self.titles[self.base])})"
+        """Return a Markdown page with the states of the points and their figures.
+
+        Args:
+            name: name of the plan.
+            revision: the commit that the sweep started from.
+            points: (name, changes, state, seconds, message) of each point.
+        """
+        base = f"`{self.base}` ({markdown.escape(self.titles[self.base])})"
         lines = [
             f"# Sweep {name}",
             "",
-            f"Of commit `{revision[:12]}`. Decided on `{self.metric}`; test figures are shown and rank nothing.",
-            f"Differences are from {base}, paired by seed, Holm over all runs of all other points.",
+            f"This sweep ran on commit `{revision[:12]}`. Its verdicts are about `{self.metric}`; figures on test are",
+            "shown, but points are not ranked by them. Each run is compared with the same run of the base point,",
+            f"{base}, paired by seed, with Holm's correction over all runs of all other points.",
             "",
             markdown.table(
                 ["point", "changes", "state", "seconds", "message"],
@@ -95,7 +113,7 @@ class Comparison:
             lines.append(markdown.table(self.columns(), rows))
         else:
             lines.append("There are no figures to compare yet.")
-        lines += ["", "`dvc exp show` lists the experiments, `dvc exp apply NAME` puts one into the folder."]
+        lines += ["", "`dvc exp show` lists the experiments; `dvc exp apply NAME` copies one into the folder."]
         return "\n".join(lines) + "\n"
 
 
@@ -109,68 +127,78 @@ def compare_points(
     """Compare the points that are done.
 
     Args:
-        tables: point -> data/summary/table.csv; None where the cache has lost it. titles: point -> its changes.
+        tables: point -> content of data/summary/table.csv; None if the cache has lost it.
+        titles: point -> its changes in words.
+        base: name of the point that the others are compared with.
+        metric: "probe.metric" on val.
+        confidence: level of the intervals, in (0, 1).
 
     Raises:
-        ResultError: no point has this metric, or it is of the test split.
+        ResultError: no point has this metric, or it is on the test split.
     """
-    read = {point: per_seed(table) for point, table in tables.items()}
-    known = {name for table in read.values() for name in table}
+    figures = {point: per_seed(table) for point, table in tables.items()}
+    known = {name for table in figures.values() for name in table}
     if known:
-        _must_decide(metric, known)
+        _check_metric(metric, known)
     test = metric.removesuffix("_val")
-    differences = _differences(read, {p: _short(p, titles[p]) for p in read}, base, metric, confidence)
-    return Comparison(base, metric, test if test != metric and test in known else None, read, titles, differences)
+    differences = _differences(figures, {p: _label(p, titles[p]) for p in figures}, base, metric, confidence)
+    return Comparison(base, metric, test if test != metric and test in known else None, figures, titles, differences)
 
 
-def _must_decide(metric: str, known: set[str]) -> None:
-    """Sweeps decide on val: a probe that has a figure on val is judged by that."""
+def _check_metric(metric: str, known: set[str]) -> None:
+    """Require a metric on val of every probe that has one.
+
+    Raises:
+        ResultError: no point has the metric, or it is on test although the probe has metrics on val.
+    """
     probe = metric.split(".", maxsplit=1)[0]
     on_val = sorted(name for name in known if name.endswith("_val"))
+    fix = f"Name one of these in the plan: {', '.join(on_val or sorted(known))}. Finished points are not run again."
     if metric not in known:
         raise ResultError(
             "no point has this metric",
             where="metric",
             found=metric,
-            fix=f"Name one of these in the plan: {', '.join(on_val or sorted(known))}. What is done is not run again.",
+            fix=fix,
         )
     if not metric.endswith("_val") and any(name.startswith(f"{probe}.") for name in on_val):
         raise ResultError(
-            "a sweep decides on val, and this metric is of the test split",
+            "a sweep must be decided on val, but this metric is on the test split",
             where="metric",
             found=metric,
-            fix=f"Name one of these in the plan: {', '.join(on_val)}. What is done is not run again.",
+            fix=fix,
         )
 
 
 def _differences(
-    tables: Mapping[str, Table], shown: Mapping[str, str], base: str, metric: str, confidence: float
+    tables: Mapping[str, Table], labels: Mapping[str, str], base: str, metric: str, confidence: float
 ) -> tuple[Difference, ...]:
-    found: list[Difference] = []
+    differences: list[Difference] = []
     before = tables.get(base, {})
     for point, after in tables.items():
         if point == base:
             continue
         for run in after.get(metric, {}):
             if run not in before.get(metric, {}):
-                found.append(Difference(point, run, None, "The base point does not have this run."))
-            elif _of(before, run) == _of(after, run):
-                found.append(Difference(point, run, None, "Not touched by these changes: every figure is the same."))
+                differences.append(Difference(point, run, None, "The base point does not have this run."))
+            elif _figures_of_run(before, run) == _figures_of_run(after, run):
+                unchanged = "Not affected by these changes: every figure is the same."
+                differences.append(Difference(point, run, None, unchanged))
             else:
                 values = {
-                    f"{run} at {shown[name]}": {seed: figure.value for seed, figure in table[metric][run].items()}
+                    f"{run} at {labels[name]}": {seed: figure.value for seed, figure in table[metric][run].items()}
                     for name, table in ((base, before), (point, after))
                 }
                 pairs = compare(values, confidence=confidence)
-                said = "" if pairs else "No claim: the two points share no seed."
-                found.append(Difference(point, run, pairs[0] if pairs else None, said))
-    return _judged(found, 1 - confidence)
+                sentence = "" if pairs else "No claim: the two points share no seed."
+                differences.append(Difference(point, run, pairs[0] if pairs else None, sentence))
+    return _add_verdicts(differences, 1 - confidence)
 
 
-def _judged(found: Sequence[Difference], level: float) -> tuple[Difference, ...]:
-    """With the verdict of each, Holm over all that are tested."""
-    tested = [i for i, d in enumerate(found) if d.pair and d.pair.p is not None]
-    p_values = [p for i in tested if (pair := found[i].pair) and (p := pair.p) is not None]
+def _add_verdicts(differences: Sequence[Difference], level: float) -> tuple[Difference, ...]:
+    """Add the verdict of each comparison, with Holm's correction over all that are tested."""
+    tested = [i for i, d in enumerate(differences) if d.pair and d.pair.p is not None]
+    p_values = [p for i in tested if (pair := differences[i].pair) and (p := pair.p) is not None]
     adjusted = dict(zip(tested, holm(p_values), strict=True))
     return tuple(
         Difference(
@@ -190,17 +218,17 @@ def _judged(found: Sequence[Difference], level: float) -> tuple[Difference, ...]
         )
         if d.pair
         else d
-        for i, d in enumerate(found)
+        for i, d in enumerate(differences)
     )
 
 
-def _short(point: str, title: str) -> str:
-    """What a verdict calls a point: its changes, or its name where they are long."""
-    return title if len(title) <= _LONGEST else point
+def _label(point: str, title: str) -> str:
+    """Return how verdicts name a point: by its changes, or by its name if they are long."""
+    return title if len(title) <= _MAX_LABEL_LENGTH else point
 
 
-def _of(table: Table, run: str) -> dict[str, Seeds]:
-    """Every figure of a run."""
+def _figures_of_run(table: Table, run: str) -> dict[str, Seeds]:
+    """Return every figure of a run: metric -> seed -> Figure."""
     return {metric: runs[run] for metric, runs in table.items() if run in runs}
 
 

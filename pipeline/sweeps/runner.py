@@ -1,8 +1,8 @@
-"""Sweeps: parameter changes x seeds, each point a DVC experiment on one commit, then compared by the rules of DESIGN.
+"""Run a sweep: parameter changes times seeds, each point a DVC experiment on one commit, then compared on val.
 
-Every point runs in a clone of its own (`pipeline.sweeps.clone`), so the folder stays as it is whatever happens. What
-an earlier attempt finished is not run again: a whole point is found by its experiment, a stage by DVC's run-cache,
-half a training by its checkpoint. A point that fails does not stop the rest.
+Every point runs in a clone of its own (`pipeline.sweeps.clone`), so the project folder never changes. What an earlier
+attempt finished is not run again: a finished point is found by its experiment, a finished stage by DVC's run cache, an
+unfinished training by its checkpoint. A point that fails does not stop the others.
 """
 
 from __future__ import annotations
@@ -17,32 +17,34 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
-from pipeline.compare.runs import stated_family
+from pipeline.compare.runs import read_family
 from pipeline.graph import dvc
 from pipeline.graph.workspace import Say, exclusive
-from pipeline.processes.failure import message_of
+from pipeline.processes.failure import failure_message
 from pipeline.processes.processes import CommandFailed, capture
-from pipeline.processes.redaction import redactor
-from pipeline.sweeps.clone import SWEEPS, Base, Tree, base_of_folder, table_of
-from pipeline.sweeps.plans import Point, SweepPlan, base_of, load_plan, points_of
+from pipeline.processes.redaction import make_redactor
+from pipeline.sweeps.clone import SWEEPS, Base, PointClone, find_base, load_table
+from pipeline.sweeps.plans import Point, SweepPlan, base_index, load_plan, points_of
 from pipeline.sweeps.report import Comparison, compare_points
 from reprise.config.errors import RepriseError, WorkspaceBusyError
 
-__all__ = ["SweepPlan", "SweepPoint", "SweepResult", "experiments", "forget", "load_plan", "run_sweep"]
+__all__ = ["SweepPlan", "SweepPoint", "SweepResult", "forget", "list_points", "load_plan", "run_sweep"]
 
-WAITING, RUNNING, DONE, FOUND, FAILED, STOPPED = "waiting", "running", "done", "done before", "failed", "stopped"
+WAITING, RUNNING, DONE, DONE_BEFORE, FAILED, STOPPED = "waiting", "running", "done", "done before", "failed", "stopped"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 OnPoint = Callable[["SweepPoint"], None]
 
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """What became of one point.
+    """The state of one point.
 
     Attributes:
+        point: the point.
         state: "waiting", "running", "done", "done before", "failed" or "stopped".
-        seconds: of this attempt. message: why it failed; empty otherwise.
-        experiment: commit of the experiment, once done.
+        seconds: duration of this attempt.
+        message: why the point failed; empty otherwise.
+        experiment: commit of the experiment once the point is done.
     """
 
     point: Point
@@ -53,23 +55,30 @@ class SweepPoint:
 
     @property
     def name(self) -> str:
-        """The experiment's name."""
+        """The name of the experiment."""
         return self.point.name
 
     @property
     def changes(self) -> dict[str, object]:
-        """What it changes in params.yaml."""
+        """The changes in params.yaml."""
         return self.point.changes
 
     def line(self) -> str:
-        """For a terminal."""
-        spent = f" in {self.seconds:.0f} s" if self.seconds else ""
-        return f"{self.name} ({self.point.title}): {self.state}{spent}{': ' + self.message if self.message else ''}"
+        """Return a line for a terminal."""
+        duration = f" in {self.seconds:.0f} s" if self.seconds else ""
+        return f"{self.name} ({self.point.title}): {self.state}{duration}{': ' + self.message if self.message else ''}"
 
 
 @dataclass(frozen=True)
 class SweepResult:
-    """All points, and what may be said about them."""
+    """The result of a sweep.
+
+    Attributes:
+        plan: the plan.
+        revision: the commit that the sweep started from.
+        points: the states of all points.
+        comparison: the comparison of the points that are done.
+    """
 
     plan: SweepPlan
     revision: str
@@ -78,7 +87,7 @@ class SweepResult:
 
     @property
     def failed(self) -> tuple[SweepPoint, ...]:
-        """Points that failed."""
+        """The points that failed."""
         return tuple(point for point in self.points if point.state == FAILED)
 
     @property
@@ -87,7 +96,7 @@ class SweepResult:
         return all(point.experiment for point in self.points)
 
     def markdown(self) -> str:
-        """The points, their figures and the verdicts, as one page."""
+        """Return a Markdown page with the points, their figures and the verdicts."""
         rows = [(p.name, p.point.title, p.state, p.seconds, p.message) for p in self.points]
         return self.comparison.markdown(self.plan.name, self.revision, rows)
 
@@ -102,68 +111,74 @@ def run_sweep(
     on_point: OnPoint | None = None,
     wait: bool = False,
 ) -> SweepResult:
-    """Run what is not done yet of a plan, on the commit that is checked out, and compare all that is.
+    """Run the points of a plan that are not done yet, on the commit that is checked out, and compare those that are.
 
-    The first point runs alone, since what it computes often serves the others; then `plan.parallel` at once.
+    The first point runs alone, because the others can often reuse what it computes; then `plan.parallel` run at once.
 
     Args:
-        say: gets a line for people about each point as it starts and ends.
-        on_line: gets what the stages write, each line with the point's name before it.
-        cancelled: set from another thread to stop; what ran continues at the next call.
-        on_point: called from worker threads, one call at a time, when a point changes its state.
-        wait: wait for another sweep in this folder instead of giving up.
+        plan: the plan.
+        root: the project folder.
+        say: gets a line for people when a point starts or ends.
+        on_line: gets the output of the stages, each line preceded by the name of the point.
+        cancelled: stops the sweep when another thread sets it; the next call continues from there.
+        on_point: called when a point changes its state, from worker threads, one call at a time.
+        wait: whether to wait for another sweep in this folder instead of giving up.
 
     Raises:
-        SweepError: no commit, or uncommitted changes. ResultError: no such metric.
-        WorkspaceBusyError: another sweep works here and `wait` is false.
-        KeyboardInterrupt, SystemExit: after a signal, once everything has ended.
+        SweepError: there is no commit, or there are uncommitted changes.
+        ResultError: no point has the metric.
+        WorkspaceBusyError: another sweep works in this folder and `wait` is false.
+        KeyboardInterrupt: after SIGINT, once all processes have ended.
+        SystemExit: after SIGTERM or SIGHUP, once all processes have ended.
     """
     root = root.resolve()
-    with _alone(root, wait, say):
-        base_of_folder(root)  # refuse early
-        _look_at_source(root, say)
-        base = base_of_folder(root)
+    with _hold_sweep_lock(root, wait, say):
+        find_base(root)  # refuse uncommitted changes before the scan, which may take a while
+        _scan_source(root, say)
+        base = find_base(root)
         points = points_of(plan, base.source)
-        run = _Run(base, dvc.cache_folder(root), [_known(base, point) for point in points], say, on_line, on_point)
+        run = _SweepRun(
+            base, dvc.cache_folder(root), [_look_up_point(base, point) for point in points], say, on_line, on_point
+        )
         for i in range(len(points)):
-            run.tell(i)
-        with _stopping(cancelled) as stop:
-            run.all(plan.parallel, stop)
-        tables = {p.name: table_of(root, p.experiment) for p in run.points if p.experiment}
-        metric = plan.metric or f"{stated_family(root).removesuffix('_val')}_val"
+            run.report_point(i)
+        with _stop_on_signals(cancelled) as stop:
+            run.run_all(plan.parallel, stop)
+        tables = {p.name: load_table(root, p.experiment) for p in run.points if p.experiment}
+        metric = plan.metric or f"{read_family(root).removesuffix('_val')}_val"
         titles = {p.name: p.point.title for p in run.points}
-        first = points[base_of(plan)].name
+        first = points[base_index(plan)].name
         return SweepResult(plan, base.commit, tuple(run.points), compare_points(tables, titles, first, metric))
 
 
-def experiments(plan: SweepPlan, root: Path = Path()) -> list[SweepPoint]:
-    """The points of a plan and which of them are done, without running anything."""
-    base = base_of_folder(root)
-    return [_known(base, point) for point in points_of(plan, base.source)]
+def list_points(plan: SweepPlan, root: Path = Path()) -> list[SweepPoint]:
+    """List the points of a plan and which of them are done, without running anything."""
+    base = find_base(root)
+    return [_look_up_point(base, point) for point in points_of(plan, base.source)]
 
 
 def forget(plan: SweepPlan, root: Path = Path()) -> list[str]:
-    """Remove a plan's experiments on this commit, and what unfinished ones left. DVC's cache keeps the results.
+    """Remove a plan's experiments on this commit, and what unfinished points left; DVC's cache keeps the results.
 
     Returns:
-        Names of what was removed.
+        The names of the points that were removed.
     """
     root = root.resolve()
     removed = []
-    with _alone(root, False, lambda line: None):
-        base = base_of_folder(root)
+    with _hold_sweep_lock(root, False, lambda line: None):
+        base = find_base(root)
         for point in points_of(plan, base.source):
-            tree = Tree(base, point, Path())
-            if tree.home.exists() or base.experiment(point.name):
+            clone = PointClone(base, point, Path())
+            if clone.folder.exists() or base.experiment(point.name):
                 removed.append(point.name)
-            tree.clear(everything=True)
+            clone.clear(everything=True)
             if base.experiment(point.name):
                 capture(["git", "update-ref", "-d", base.ref(point.name)], cwd=root)
     return removed
 
 
-class _Run:
-    """The points of one call, worked off by threads."""
+class _SweepRun:
+    """The points of one call of `run_sweep`, which threads work through."""
 
     def __init__(
         self,
@@ -176,26 +191,27 @@ class _Run:
     ) -> None:
         self.base, self.cache, self.points = base, cache, points
         self._say, self._on_line, self._on_point = say, on_line, on_point
-        self._hide, self._telling = redactor(base.root), threading.Lock()
+        self._hide, self._report_lock = make_redactor(base.root), threading.Lock()
 
-    def tell(self, i: int) -> None:
+    def report_point(self, i: int) -> None:
+        """Report the state of a point to `say` and `on_point`."""
         point = self.points[i]
-        with self._telling:
+        with self._report_lock:
             if point.state != WAITING:
                 self._say(f"[{i + 1}/{len(self.points)}] {point.line()}")
             if self._on_point:
                 self._on_point(point)
 
-    def all(self, parallel: int, stop: threading.Event) -> None:
-        """Every point that is not done: the first alone, then `parallel` at once."""
-        todo = [i for i, point in enumerate(self.points) if point.state == WAITING]
-        alone = todo[:1] if todo[:1] == [0] else []
-        self._some(alone, 1, stop)
-        self._some(todo[len(alone) :], parallel, stop)
+    def run_all(self, parallel: int, stop: threading.Event) -> None:
+        """Run every point that is not done: the first point of the plan alone, then `parallel` at once."""
+        pending = [i for i, point in enumerate(self.points) if point.state == WAITING]
+        alone = pending[:1] if pending[:1] == [0] else []
+        self._run_points(alone, 1, stop)
+        self._run_points(pending[len(alone) :], parallel, stop)
 
-    def _some(self, todo: list[int], parallel: int, stop: threading.Event) -> None:
+    def _run_points(self, pending: list[int], parallel: int, stop: threading.Event) -> None:
         waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for i in todo:
+        for i in pending:
             waiting.put(i)
         errors: list[BaseException] = []
 
@@ -203,71 +219,71 @@ class _Run:
             try:
                 with suppress(queue.Empty):
                     while True:
-                        self._one(waiting.get_nowait(), stop)
-            except BaseException as error:  # noqa: BLE001 — raised again by the thread that waits
+                        self._run_point(waiting.get_nowait(), stop)
+            except BaseException as error:  # noqa: BLE001 — the waiting thread raises it again
                 errors.append(error)
                 stop.set()
 
-        threads = [threading.Thread(target=work, name=f"sweep-{n}") for n in range(min(parallel, len(todo)))]
+        threads = [threading.Thread(target=work, name=f"sweep-{n}") for n in range(min(parallel, len(pending)))]
         for thread in threads:
             thread.start()
         for thread in threads:
-            while thread.is_alive():  # in steps, so that signals are handled meanwhile
+            while thread.is_alive():  # short waits, because signals are handled between them
                 thread.join(0.2)
         if errors:
             raise errors[0]
 
-    def _one(self, i: int, stop: threading.Event) -> None:
+    def _run_point(self, i: int, stop: threading.Event) -> None:
         if stop.is_set():
-            self._becomes(i, STOPPED)
+            self._set_state(i, STOPPED)
             return
-        self._becomes(i, RUNNING)
-        tree = Tree(self.base, self.points[i].point, self.cache)
+        self._set_state(i, RUNNING)
+        clone = PointClone(self.base, self.points[i].point, self.cache)
         began = time.monotonic()
         try:
-            tree.make()
-            with tree.log.open("w", buffering=1, encoding="utf-8") as log:  # a person may follow it
-                tree.run(self._writer(tree.point.name, log.write), stop)
-            experiment = tree.save()
+            clone.make()
+            with clone.log.open("w", buffering=1, encoding="utf-8") as log:  # line by line: a person may follow it
+                clone.run(self._line_writer(clone.point.name, log.write), stop)
+            experiment = clone.save()
         except (RepriseError, CommandFailed) as error:
-            spent = time.monotonic() - began
+            seconds = time.monotonic() - began
             if stop.is_set():
-                self._becomes(i, STOPPED, seconds=spent)
+                self._set_state(i, STOPPED, seconds=seconds)
             else:
-                said = message_of(error) if isinstance(error, CommandFailed) else str(error)
-                self._becomes(i, FAILED, seconds=spent, message=self._hide(" ".join(said.split())))
-                tree.clear(everything=False)
+                message = failure_message(error) if isinstance(error, CommandFailed) else str(error)
+                self._set_state(i, FAILED, seconds=seconds, message=self._hide(" ".join(message.split())))
+                clone.clear(everything=False)
             return
-        tree.clear(everything=True)
-        self._becomes(i, DONE, seconds=time.monotonic() - began, experiment=experiment)
+        clone.clear(everything=True)
+        self._set_state(i, DONE, seconds=time.monotonic() - began, experiment=experiment)
 
-    def _becomes(self, i: int, state: str, **what: object) -> None:
-        self.points[i] = replace(self.points[i], state=state, **what)  # type: ignore[arg-type]
-        self.tell(i)
+    def _set_state(self, i: int, state: str, **fields: object) -> None:
+        self.points[i] = replace(self.points[i], state=state, **fields)  # type: ignore[arg-type]
+        self.report_point(i)
 
-    def _writer(self, name: str, write: Callable[[str], object]) -> Callable[[str], None]:
-        def each(line: str) -> None:
-            shown = self._hide(line)
-            write(shown + "\n")
+    def _line_writer(self, name: str, write: Callable[[str], object]) -> Callable[[str], None]:
+        def write_line(line: str) -> None:
+            hidden = self._hide(line)
+            write(hidden + "\n")
             if self._on_line:
-                self._on_line(f"{name} | {shown}")
+                self._on_line(f"{name} | {hidden}")
 
-        return each
-
-
-def _known(base: Base, point: Point) -> SweepPoint:
-    found = base.experiment(point.name)
-    return SweepPoint(point, FOUND if found else WAITING, experiment=found)
+        return write_line
 
 
-def _look_at_source(root: Path, say: Say) -> None:
-    """As before every run; where a run holds the folder it has just done so."""
+def _look_up_point(base: Base, point: Point) -> SweepPoint:
+    experiment = base.experiment(point.name)
+    return SweepPoint(point, DONE_BEFORE if experiment else WAITING, experiment=experiment)
+
+
+def _scan_source(root: Path, say: Say) -> None:
+    """Scan the source, unless a run holds the folder: that run has just scanned it."""
     with suppress(WorkspaceBusyError), exclusive(root, wait=False, say=say):
         dvc.scan(root, on_line=say)
 
 
 class _Stop(threading.Event):
-    """Set by itself or by the caller's event."""
+    """An event that also counts as set when the caller's event is set."""
 
     def __init__(self, cancelled: threading.Event | None) -> None:
         super().__init__()
@@ -278,8 +294,12 @@ class _Stop(threading.Event):
 
 
 @contextmanager
-def _alone(root: Path, wait: bool, say: Say) -> Iterator[None]:
-    """One sweep at a time in a folder."""
+def _hold_sweep_lock(root: Path, wait: bool, say: Say) -> Iterator[None]:
+    """Allow one sweep at a time in a folder.
+
+    Raises:
+        WorkspaceBusyError: another sweep holds the lock and `wait` is false.
+    """
     try:
         with exclusive(root / SWEEPS, wait=wait, say=say):
             yield
@@ -288,13 +308,18 @@ def _alone(root: Path, wait: bool, say: Say) -> Iterator[None]:
             "another sweep works in this folder",
             where=root / SWEEPS,
             found=error.found,
-            fix="Wait until it ends, or let this one wait for it: `reprise sweep FILE --wait`.",
+            fix="Wait until it ends, or let this sweep wait for it: `reprise sweep FILE --wait`.",
         ) from error
 
 
 @contextmanager
-def _stopping(cancelled: threading.Event | None) -> Iterator[threading.Event]:
-    """An event that is set by `cancelled` or by a signal; a signal is raised again at the end."""
+def _stop_on_signals(cancelled: threading.Event | None) -> Iterator[threading.Event]:
+    """Yield an event that `cancelled` or a signal sets; after a signal, raise its exception at the end.
+
+    Raises:
+        KeyboardInterrupt: SIGINT was received.
+        SystemExit: SIGTERM or SIGHUP was received.
+    """
     stop = _Stop(cancelled)
     if threading.current_thread() is not threading.main_thread():
         yield stop

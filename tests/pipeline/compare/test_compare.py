@@ -147,7 +147,7 @@ def test_unknown_revisions_are_a_sentence(scored: Project, revision: str) -> Non
 def test_unknown_metrics_and_runs_name_what_there_is(scored: Project) -> None:
     with pytest.raises(ResultError, match="Use one of: knn.top1, knn.top1_val"):
         compare_revisions("HEAD", metric="knn.top5", root=scored.root)
-    with pytest.raises(ResultError, match="no common figure of simcrl"):
+    with pytest.raises(ResultError, match="no common value for simcrl"):
         judge("knn.top1", runs=["simcrl"], root=scored.root)
     scored.call("git", "rm", "-q", "--cached", "metrics.json")
     scored.call("git", "commit", "-q", "-m", "without metrics")

@@ -1,4 +1,4 @@
-"""Any backbone on any folder of images: the working folder, what is told, and the commands with the real stages."""
+"""Any backbone on any folder of images: the working folder, the output, and the commands with the real stages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 
 from pipeline.cli import main
 from pipeline.compare import evaluation, representations
-from pipeline.compare.evaluation import Backbone, Found, prepare
+from pipeline.compare.evaluation import Backbone, EvaluationResult, prepare_work_folder
 from reprise.config.errors import ResultError, SourceError, StorageError
 from reprise.config.params import read_yaml
 from reprise.networks.backbones import build_backbone
@@ -29,7 +29,7 @@ LABEL_FREE = {"label_free": {"spectrum": {}, "invariance": {}}}
 
 @pytest.fixture
 def project(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that looks like a project with a group of quick probes, and 90 images in two classes."""
+    """A folder that looks like a project with a suite of quick probes, and 90 images in two classes."""
     (tmp_path / "params.yaml").write_bytes((repository / "params.yaml").read_bytes())
     choose_probes(tmp_path, PROBES)
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
@@ -62,21 +62,21 @@ def command(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
 
 def test_the_working_folder_is_a_valid_project_of_one_run(project: Path, repository: Path) -> None:
     work = project / "work"
-    prepare(work, Path("images"), repository / "params.yaml", augmented=True)
+    prepare_work_folder(work, Path("images"), repository / "params.yaml", augmented=True)
     raw = read_yaml(work / "params.yaml")
     assert raw["source"]["root"] == str(project / "images")
     assert raw["probes"] == read_yaml(repository / "params.yaml")["probes"]
     wrong = [str(p) for p in problems(raw) if "missing section" not in str(p)]
     assert [p for p in wrong if not p.startswith(("extractors", "mining", "methods"))] == []  # of stages not run here
-    prepare(work, Path("images"), repository / "params.yaml", augmented=False)
+    prepare_work_folder(work, Path("images"), repository / "params.yaml", augmented=False)
     assert read_yaml(work / "params.yaml")["embed"]["augmented"] == 0
 
 
 def test_a_folder_with_other_things_is_left_alone(project: Path) -> None:
     with pytest.raises(StorageError, match="holds something else"):
-        prepare(project, Path("images"), Path("params.yaml"), augmented=True)
+        prepare_work_folder(project, Path("images"), Path("params.yaml"), augmented=True)
     with pytest.raises(SourceError, match="no such folder"):
-        prepare(project / "work", Path("absent"), Path("params.yaml"), augmented=True)
+        prepare_work_folder(project / "work", Path("absent"), Path("params.yaml"), augmented=True)
     assert not (project / "work").exists()
 
 
@@ -85,34 +85,35 @@ def test_paths_are_absolute_and_timm_names_are_not() -> None:
     assert Backbone("timm:resnet18").arguments() == ["--backbone", "timm:resnet18"]
 
 
-def test_what_was_found_as_rows_and_notes() -> None:
+def test_a_result_as_rows_notes_and_json() -> None:
     figures = {"knn": {"top1": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}}}
     figures["spectrum"] = {"rankme": {"value": 3.0, "low": None, "high": None, "n": 9}}
-    found = Found({"test": 9}, {}, figures, {"linear": {"note": "not run: no image has a label"}, "knn": {"k": "5"}})
-    assert found.rows() == [
+    protocol = {"linear": {"note": "not run: no image has a label"}, "knn": {"k": "5"}}
+    result = EvaluationResult({"test": 9}, {}, figures, protocol)
+    assert result.rows() == [
         ["knn", "top1", "0.5000", "[0.4000, 0.6000]", "9"],
         ["spectrum", "rankme", "3.0000", "", "9"],
     ]
-    assert found.notes() == ["linear: not run: no image has a label"]
-    told = json.loads(evaluation.as_json(found, Backbone("timm:x"), Path("images")))
-    assert (told["backbone"], told["metrics"]) == ("timm:x", figures)
+    assert result.notes() == ["linear: not run: no image has a label"]
+    content = json.loads(evaluation.as_json(result, Backbone("timm:x"), Path("images")))
+    assert (content["backbone"], content["metrics"]) == ("timm:x", figures)
 
 
-def test_the_battery_on_foreign_weights(project: Path, monkeypatch, capsys) -> None:
+def test_an_evaluation_of_foreign_weights(project: Path, monkeypatch, capsys) -> None:
     save_file(arrays_of(build_backbone("resnet_tiny", 3, 16).state_dict()), "foreign.safetensors")
-    given = ["--backbone", "foreign.safetensors", "--architecture", "resnet_tiny", "--size", 16, "--data", "images"]
-    assert command(monkeypatch, "probe", *given, "--json", "found.json", "--work", "work") == 0
-    said = capsys.readouterr()
-    lines = [line.split("\t") for line in said.out.splitlines()]
+    options = ["--backbone", "foreign.safetensors", "--architecture", "resnet_tiny", "--size", 16, "--data", "images"]
+    assert command(monkeypatch, "probe", *options, "--json", "result.json", "--work", "work") == 0
+    printed = capsys.readouterr()
+    lines = [line.split("\t") for line in printed.out.splitlines()]
     assert lines[0] == ["probe", "metric", "value", "interval", "images"]
     assert {line[0] for line in lines[1:]} == {"knn", "label_alignment"}
     (top1,) = [line for line in lines if line[:2] == ["knn", "top1"]]
     assert float(top1[2]) > 0.9  # dark or light is read off even random features
-    assert "refused: 1 not_an_image; see work/data/ingest/quarantine.parquet" in said.err
-    told = json.loads(Path("found.json").read_text())
-    assert sum(told["images"].values()) == 90
-    assert told["refused"] == {"not_an_image": 1}
-    assert told["protocol"]["knn"]["similarity"] == "cosine"
+    assert "refused: 1 not_an_image; see work/data/ingest/quarantine.parquet" in printed.err
+    content = json.loads(Path("result.json").read_text())
+    assert sum(content["images"].values()) == 90
+    assert content["refused"] == {"not_an_image": 1}
+    assert content["protocol"]["knn"]["similarity"] == "cosine"
     files = evaluation.copy_embeddings(Path("work"), Path("out/e.parquet"))
     assert [path.name for path in files] == ["e.parquet", "e.manifest.parquet", "e.quarantine.parquet"]
     table, manifest = pq.read_table(files[0]), pq.read_table(files[1])
@@ -128,33 +129,33 @@ def test_embeddings_of_unlabelled_images(project: Path, monkeypatch, capsys) -> 
         path.rename(Path("images") / path.name)
     for folder in ("dark", "light"):
         (Path("images") / folder).rmdir()
-    given = ["--backbone", "timm:resnet10t", "--size", 32, "--data", "images"]
-    assert command(monkeypatch, "embed", *given, "--out", "e.parquet") == 0
+    options = ["--backbone", "timm:resnet10t", "--size", 32, "--data", "images"]
+    assert command(monkeypatch, "embed", *options, "--out", "e.parquet") == 0
     assert capsys.readouterr().out.splitlines() == ["e.parquet", "e.manifest.parquet", "e.quarantine.parquet"]
     assert pq.read_table("e.parquet").num_rows == 90
     assert set(pq.read_table("e.manifest.parquet")["label"].to_pylist()) == {None}
-    assert command(monkeypatch, "probe", *given) == 0
-    said = capsys.readouterr()
-    assert "knn: not run: no image has a label" in said.err
-    assert {line.split("\t")[0] for line in said.out.splitlines()[1:]} == {"spectrum", "invariance"}
+    assert command(monkeypatch, "probe", *options) == 0
+    printed = capsys.readouterr()
+    assert "knn: not run: no image has a label" in printed.err
+    assert {line.split("\t")[0] for line in printed.out.splitlines()[1:]} == {"spectrum", "invariance"}
 
 
 def test_an_unknown_backbone_is_one_sentence(project: Path, monkeypatch, capsys) -> None:
     assert command(monkeypatch, "embed", "--backbone", "images", "--data", "images", "--out", "e.parquet") == 1
-    said = capsys.readouterr()
-    assert "error: the folder is not that of a run" in said.err
-    assert "Traceback" not in said.err
+    errors = capsys.readouterr().err
+    assert "error: the folder is not that of a run" in errors
+    assert "Traceback" not in errors
     assert not Path("e.parquet").exists()
 
 
-# ---- between revisions ------------------------------------------------------------------------------------
+# ---- representations at several revisions -----------------------------------------------------------------
 
 
 def test_embeddings_of_a_revision_are_fetched_or_named_as_missing(project: Path, monkeypatch) -> None:
-    asked: list[tuple[str, str]] = []
+    requested: list[tuple[str, str]] = []
 
     def fetch(commit: str, path: str, target: Path, root: Path) -> bool:
-        asked.append((commit, path))
+        requested.append((commit, path))
         if "simclr" in path:
             target.mkdir(parents=True)
             (target / "embeddings.parquet").write_bytes(b"")
@@ -162,18 +163,18 @@ def test_embeddings_of_a_revision_are_fetched_or_named_as_missing(project: Path,
 
     monkeypatch.setattr(representations.dvc, "fetch_at", fetch)
     monkeypatch.setattr(representations, "resolve", lambda revision, root: f"commit of {revision}")
-    found = representations.fetched("v1", ["simclr"], 0, project / "scratch")
-    assert asked == [("commit of v1", "data/embed/simclr/0")]
-    assert found == {"simclr": project / "scratch/v1/simclr/0/embeddings.parquet"}
+    files = representations.fetch_embeddings("v1", ["simclr"], 0, project / "scratch")
+    assert requested == [("commit of v1", "data/embed/simclr/0")]
+    assert files == {"simclr": project / "scratch/v1/simclr/0/embeddings.parquet"}
     with pytest.raises(ResultError, match="no byol of seed 0"):
-        representations.fetched("v1", ["byol"], 0, project / "scratch")
+        representations.fetch_embeddings("v1", ["byol"], 0, project / "scratch")
     with pytest.raises(ResultError, match="no run of seed 0"):
-        representations.fetched("workspace", [], 0, project / "scratch", project)
+        representations.fetch_embeddings("workspace", [], 0, project / "scratch", project)
 
 
 def test_matrices_as_tables() -> None:
-    found: dict[str, Any] = {"about": "1: alike", "metrics": {"cka": [[1.0, None], [0.25, 1.0]]}}
-    told = {"sides": [{"name": "a"}, {"name": "b"}], "probes": {"similarity": found}}
-    assert representations.tables(told) == [
+    similarity: dict[str, Any] = {"about": "1: alike", "metrics": {"cka": [[1.0, None], [0.25, 1.0]]}}
+    comparison = {"sides": [{"name": "a"}, {"name": "b"}], "probes": {"similarity": similarity}}
+    assert representations.similarity_tables(comparison) == [
         ("similarity.cka: 1: alike", [["a", "1.0000", "-"], ["b", "0.2500", "1.0000"]]),
     ]

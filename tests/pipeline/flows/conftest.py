@@ -48,7 +48,7 @@ def toy(tmp_path: Path, repository: Path) -> Iterator[Project]:
 @pytest.fixture
 def unused_port() -> int:
     """A port that nothing listens on."""
-    return server.free_port()
+    return server.find_free_port()
 
 
 @pytest.fixture(scope="session")
@@ -57,13 +57,13 @@ def serving(
 ) -> Iterator[tuple[Project, subprocess.Popen[bytes]]]:
     """`reprise flows serve` in a toy of its own."""
     project = toy_project(tmp_path_factory.mktemp("serving") / "served", repository)
-    variables = {**environment(), **QUICK, "PREFECT_SERVER_API_PORT": str(server.free_port())}
+    variables = {**environment(), **QUICK, "PREFECT_SERVER_API_PORT": str(server.find_free_port())}
     log = (project.root / "serve.log").open("wb")
     process = subprocess.Popen(
         [*REPRISE, "flows", "serve"], cwd=project.root, env=variables, stdout=log, stderr=log, start_new_session=True
     )
     try:
-        wait_for(lambda: process.poll() is not None or server.known(project.root), 120)
+        wait_for(lambda: process.poll() is not None or server.find_running_server(project.root), 120)
         assert process.poll() is None, (project.root / "serve.log").read_text()
         yield project, process
     finally:
@@ -80,7 +80,7 @@ def prefect(serving: tuple[Project, subprocess.Popen[bytes]], monkeypatch: pytes
     """The session's server, which PREFECT_API_URL names for everything that a test starts."""
     project, process = serving
     assert process.poll() is None, (project.root / "serve.log").read_text()
-    address = server.known(project.root)
+    address = server.find_running_server(project.root)
     assert address
     monkeypatch.setenv("PREFECT_API_URL", address)
     monkeypatch.setenv("PREFECT_HOME", str(project.root / server.HOME))

@@ -60,7 +60,7 @@ def test_killed_while_pretraining_then_the_same_hashes(
     left = list((training.root / ".reprise/work/pretrain").rglob("step-*.safetensors"))
     assert left
 
-    dead_runs.tidy(prefect.address, training.root)
+    dead_runs.close_dead_runs(prefect.address, training.root)
     prefect.await_state(run, "CRASHED")
     again = prefect.start(training.root.name)
     ended = prefect.await_state(again, "COMPLETED", "FAILED", "CRASHED", "CANCELLED", seconds=400)

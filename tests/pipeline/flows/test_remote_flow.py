@@ -26,17 +26,17 @@ def elsewhere(project: Project, root: Path) -> Project:
 
 def test_another_folder_restores_what_one_has_made(prefect: Prefect, toy: Project, tmp_path: Path) -> None:
     toy.dvc("remote", "add", "--default", "store", str(tmp_path / "store"))
-    first = prefect.told(toy.reprise("flows", "run", "reproduce"))
+    first = prefect.run_of_command(toy.reprise("flows", "run", "reproduce"))
     tasks = prefect.await_tasks(first["id"], ["push", *STAGES])
     assert tasks["push"][0] == "Completed"
     assert "sent to 'store'" in tasks["push"][1]
     assert toy.ran() == EVERYTHING
 
-    again = prefect.told(toy.reprise("flows", "run", "reproduce"))
+    again = prefect.run_of_command(toy.reprise("flows", "run", "reproduce"))
     assert "push" not in prefect.await_tasks(again["id"], STAGES)  # it was sent already
 
     other = elsewhere(toy, tmp_path / "other")
-    second = prefect.told(other.reprise("flows", "run", "reproduce"))
+    second = prefect.run_of_command(other.reprise("flows", "run", "reproduce"))
     tasks = prefect.await_tasks(second["id"], ["pull", *STAGES])
     assert tasks["pull"][0] == "Completed"
     # Metrics are kept in git, which this folder has not: only what writes them runs.
@@ -57,7 +57,7 @@ def test_what_could_not_be_sent_is_said_and_sent_by_the_next_run(
     assert "but the results were not sent" in done.stderr
     assert toy.ran() == EVERYTHING
     store.unlink()
-    again = prefect.told(toy.reprise("flows", "run", "reproduce"))
+    again = prefect.run_of_command(toy.reprise("flows", "run", "reproduce"))
     tasks = prefect.await_tasks(again["id"], ["push", *STAGES])
     assert tasks["push"][0] == "Completed"
     assert {tasks[name][0] for name in STAGES} == {"Cached"}

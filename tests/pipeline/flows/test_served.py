@@ -33,7 +33,7 @@ def asleep(project: Project) -> psutil.Process:
     return psutil.Process(int(wait_for(lambda: path.exists() and path.read_text(), 200)))
 
 
-def gone(process: psutil.Process) -> bool:
+def has_ended(process: psutil.Process) -> bool:
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
@@ -91,7 +91,7 @@ def test_a_failed_stage_fails_with_its_own_words_and_leaves_the_others_results(p
     toy.write("methods/left.txt", "fail")
     done = toy.reprise("flows", "run", "reproduce", check=False)
     assert done.returncode == 1
-    run = prefect.told(done)
+    run = prefect.run_of_command(done)
     tasks = prefect.await_tasks(run["id"], STAGES)
     message = "the toy was told to fail (methods). Found: fail. Write something else."
     assert tasks["pretrain left"] == ("Failed", message)
@@ -105,7 +105,7 @@ def test_a_failed_stage_fails_with_its_own_words_and_leaves_the_others_results(p
 
     toy.write("methods/left.txt", "3")
     again = toy.reprise("flows", "run", "reproduce")
-    assert outcomes(prefect, prefect.told(again)["id"])["pretrain right"] == "Cached"
+    assert outcomes(prefect, prefect.run_of_command(again)["id"])["pretrain right"] == "Cached"
     assert toy.ran() == ["pretrain@run0", "report", "summary"]
 
 
@@ -128,27 +128,27 @@ def test_what_may_pass_is_tried_again_and_secrets_stay_out(
     tasks = prefect.await_tasks(run, STAGES)
     assert tasks["shard"][0] == "Ran", "\n".join([*tasks["shard"], *prefect.logs(run)])  # text: pytest shortens no text
     assert toy.ran().count("shard") == 2
-    told = "\n".join([*prefect.logs(run), str(ended), str(tasks), str(prefect.artifacts(run))])
-    assert "CANARY_SECRET=***" in told
-    assert "Traceback" not in told
-    assert "https://***@example.org/x" in told
+    reported = "\n".join([*prefect.logs(run), str(ended), str(tasks), str(prefect.artifacts(run))])
+    assert "CANARY_SECRET=***" in reported
+    assert "Traceback" not in reported
+    assert "https://***@example.org/x" in reported
     for secret in (canary, credential):
-        assert secret not in told
+        assert secret not in reported
         for path in (serving[0].root / ".reprise/prefect").glob("*.log"):
             assert secret not in path.read_text(errors="replace")
         for path in [*toy.root.glob("data/**/*"), *toy.root.glob(".reprise/**/*"), toy.root / "dvc.lock"]:
             assert not path.is_file() or secret not in path.read_text(errors="replace"), path
 
 
-def test_cancelling_ends_the_stage_and_its_ranks(prefect: Prefect, toy: Project) -> None:
-    toy.write("methods/left.txt", "sleep, with a rank")
+def test_cancelling_ends_the_stage_and_its_children(prefect: Prefect, toy: Project) -> None:
+    toy.write("methods/left.txt", "sleep, with a child")
     prefect.deploy(toy, targets=["pretrain/left"])
     run = prefect.start(toy.root.name)
     sleeper = asleep(toy)
-    (rank,) = sleeper.children()
+    (child,) = sleeper.children()
     call(prefect.address, "POST", f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
     assert prefect.await_state(run, "CANCELLED", "CRASHED", "FAILED")["state_type"] == "CANCELLED"
-    wait_for(lambda: gone(sleeper) and gone(rank) and not family(toy.root), 120)
+    wait_for(lambda: has_ended(sleeper) and has_ended(child) and not family(toy.root), 120)
     assert held_locks(toy.root) == []
     assert wait_for(lambda: slots(prefect, toy.root.name) == 0, 120)
 
@@ -166,11 +166,11 @@ def test_sigkill_leaves_no_orphan_and_the_run_is_closed(prefect: Prefect, toy: P
     assert worker is not None
     assert "worker" in worker.cmdline()
     (engine if victim == "flow" else worker).kill()
-    wait_for(lambda: gone(sleeper) and gone(engine), 120)
+    wait_for(lambda: has_ended(sleeper) and has_ended(engine), 120)
     wait_for(lambda: not family(toy.root), 120)
     assert held_locks(toy.root) == []
     toy.write("awake", "")
-    dead_runs.tidy(prefect.address, toy.root)
+    dead_runs.close_dead_runs(prefect.address, toy.root)
     closed = prefect.await_state(run, "CRASHED")
     assert closed["state"]["message"]
     assert wait_for(lambda: slots(prefect, toy.root.name) == 0, 120)
@@ -179,20 +179,20 @@ def test_sigkill_leaves_no_orphan_and_the_run_is_closed(prefect: Prefect, toy: P
     assert list((toy.root / ".reprise/flows/runs").glob(f"{run}.json")) == []
 
 
-def test_the_janitor_closes_what_never_started_and_frees_its_place(prefect: Prefect, toy: Project) -> None:
+def test_a_run_that_never_started_is_closed_and_frees_its_slot(prefect: Prefect, toy: Project) -> None:
     prefect.deploy(toy)
     run = prefect.start(toy.root.name, state={"type": "SCHEDULED", "state_details": {"scheduled_time": LATER}})
     pending = {"state": {"type": "PENDING", "name": "Submitting"}}
     assert call(prefect.address, "POST", f"/flow_runs/{run}/set_state", pending)["status"] == "ACCEPT"
     assert slots(prefect, toy.root.name) == 1
-    assert dead_runs.tidy(prefect.address, toy.root) == []  # it may yet start
+    assert dead_runs.close_dead_runs(prefect.address, toy.root) == []  # it may yet start
     elsewhere = toy.root / "methods"
-    assert dead_runs.tidy(prefect.address, elsewhere, stuck_seconds=0) == []  # another folder's business
-    said = toy.reprise("flows", "janitor", "--stuck-seconds", "0").stdout
-    assert "which was Submitting: nothing was heard of it" in said
+    assert dead_runs.close_dead_runs(prefect.address, elsewhere, stuck_seconds=0) == []  # another folder's business
+    output = toy.reprise("flows", "close-dead-runs", "--stuck-seconds", "0").stdout
+    assert "which was Submitting: it has reported nothing for" in output
     closed = prefect.run(run)
     assert closed["state_type"] == "CRASHED"
-    assert closed["state"]["message"].startswith("Closed by Reprise's janitor: nothing was heard of it for")
+    assert closed["state"]["message"].startswith("Closed by Reprise: it has reported nothing for")
     assert slots(prefect, toy.root.name) == 0
 
 
@@ -241,7 +241,7 @@ def test_refresh_runs_the_graph_only_when_the_source_changed(prefect: Prefect, t
     assert "refresh: the source is what the last completed run saw" in toy.reprise("flows", "run", "refresh").stdout
     assert toy.ran() == []
     toy.write("source", '{"digest": "new"}')
-    run = prefect.told(toy.reprise("flows", "run", "refresh"))
+    run = prefect.run_of_command(toy.reprise("flows", "run", "refresh"))
     assert "shard" in toy.ran()
     assert outcomes(prefect, run["id"])["pretrain right"] == "Cached"  # shard wrote the same again
     assert run["state_type"] == "COMPLETED"
@@ -262,11 +262,16 @@ def test_everything_listens_on_this_machine_only(serving: tuple[Project, subproc
 
 def _secret_block(prefect: Prefect, value: str) -> str:
     """A Secret block on the server; its name."""
-    (kind,) = [t for t in call(prefect.address, "POST", "/block_types/filter", {}) if t["slug"] == "secret"]
-    schemas = {"block_schemas": {"block_type_id": {"any_": [kind["id"]]}}}
+    (block_type,) = [t for t in call(prefect.address, "POST", "/block_types/filter", {}) if t["slug"] == "secret"]
+    schemas = {"block_schemas": {"block_type_id": {"any_": [block_type["id"]]}}}
     schema = call(prefect.address, "POST", "/block_schemas/filter", schemas)[0]
     name = f"canary-{time.monotonic_ns()}"
-    document = {"name": name, "data": {"value": value}, "block_type_id": kind["id"], "block_schema_id": schema["id"]}
+    document = {
+        "name": name,
+        "data": {"value": value},
+        "block_type_id": block_type["id"],
+        "block_schema_id": schema["id"],
+    }
     call(prefect.address, "POST", "/block_documents/", document)
     return name
 

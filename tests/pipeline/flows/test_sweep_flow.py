@@ -15,7 +15,7 @@ def test_a_failing_point_does_not_stop_the_rest(prefect: Prefect, toy: Project) 
     toy.commit()
     done = toy.reprise("flows", "run", "sweep", "sweeps/words.yaml", check=False)
     assert done.returncode == 1
-    run = prefect.told(done)
+    run = prefect.run_of_command(done)
     assert run["state_type"] == "FAILED"
     assert "2 of 3 points done; words-" in run["state"]["message"]
     assert "the toy was told to fail" in run["state"]["message"]

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.compare.revisions import Figure, Measured
+from pipeline.compare.revisions import Figure, Measurements
 from pipeline.flows import artifacts, dead_runs, liveness
 from pipeline.flows.artifacts import StageLine
 from pipeline.processes import markdown
-from pipeline.processes.failure import is_transient, message_of
+from pipeline.processes.failure import failure_message, is_transient
 from pipeline.processes.processes import CommandFailed
-from pipeline.processes.redaction import redactor
+from pipeline.processes.redaction import make_redactor
 from tests.pipeline.flows.toy import wait_for
 
 
@@ -25,12 +25,12 @@ def test_secrets_are_hidden_wherever_they_come_from(tmp_path: Path) -> None:
     (tmp_path / ".dvc/config.local").write_text("['remote \"s\"']\n    password = hunter-22\n    url = s3://b/public\n")
     key = "-----BEGIN KEY-----\nAAAABBBBCCCC\n-----END KEY-----"
     environment = {"AWS_SECRET_ACCESS_KEY": "abcdef123", "MY_TOKEN": "1", "SSH_PASSPHRASE": key, "HOME": "home-folder"}
-    hide = redactor(tmp_path, {**environment, "DVC_GLOBAL_CONFIG_DIR": str(tmp_path / "none")})
+    hide = make_redactor(tmp_path, {**environment, "DVC_GLOBAL_CONFIG_DIR": str(tmp_path / "none")})
     assert hide("abcdef123 hunter-22 https://me:pw@host/x") == "*** *** https://***@host/x"
     assert hide("line AAAABBBBCCCC") == "line ***"
     for name in ("SIGNING_KEY", "DB_PASS", "GITHUB_PAT", "SSH_PRIVATE_KEY", "PREFECT_API_DATABASE_CONNECTION_URL"):
         assert (
-            redactor(tmp_path, {name: "abcdef123", "KEYBOARD": "german", "PWD": "home-folder"})(
+            make_redactor(tmp_path, {name: "abcdef123", "KEYBOARD": "german", "PWD": "home-folder"})(
                 "abcdef123 german home-folder"
             )
             == "*** german home-folder"
@@ -42,22 +42,22 @@ def test_secrets_are_hidden_wherever_they_come_from(tmp_path: Path) -> None:
     "text", ["<script>alert(1)</script>", "[x](javascript:alert(1))", "a | b", "`code`", "![i](http://x/y.png)", "<b"]
 )
 def test_nothing_from_outside_is_markup(text: str) -> None:
-    shown = markdown.escaped(text)
+    shown = markdown.escape(text)
     assert "<" not in shown
     for mark in "|[]()`!":
         assert mark not in shown.replace(f"\\{mark}", "")
 
 
 def test_a_cell_stays_on_its_line_and_is_bounded() -> None:
-    assert "\n" not in markdown.escaped("a\nb\r\n| c")
-    assert len(markdown.escaped("x" * 10_000)) < 400
+    assert "\n" not in markdown.escape("a\nb\r\n| c")
+    assert len(markdown.escape("x" * 10_000)) < 400
     page = markdown.table(["a"], [["1\n| 2 |"]])
     assert page.count("\n") == 2
 
 
-def figures(name: str, values: dict[str, float]) -> Measured:
+def figures(name: str, values: dict[str, float]) -> Measurements:
     seeds = {"knn.top1": {run: {0: Figure(value, None, None)} for run, value in values.items()}}
-    return Measured(name, {run: {"knn.top1": value} for run, value in values.items()}, seeds)
+    return Measurements(name, {run: {"knn.top1": value} for run, value in values.items()}, seeds)
 
 
 def test_differences_name_what_changed_and_come_with_a_verdict(tmp_path: Path) -> None:
@@ -98,10 +98,10 @@ def test_sizes(size: int, shown: str) -> None:
 
 def test_the_stages_own_message_comes_before_dvcs() -> None:
     lines = ["error: the real reason. Found: x.", "ERROR: failed to reproduce 'a': exited with 1"]
-    assert message_of(CommandFailed(["dvc"], 255, lines)) == "the real reason. Found: x."
-    assert message_of(CommandFailed(["dvc"], 255, lines[1:])) == "failed to reproduce 'a': exited with 1"
-    assert message_of(CommandFailed(["dvc"], 255, ["Traceback", "ValueError: x", ""])) == "ValueError: x"
-    assert message_of(CommandFailed(["dvc", "repro"], 3)) == "dvc repro ended with status 3"
+    assert failure_message(CommandFailed(["dvc"], 255, lines)) == "the real reason. Found: x."
+    assert failure_message(CommandFailed(["dvc"], 255, lines[1:])) == "failed to reproduce 'a': exited with 1"
+    assert failure_message(CommandFailed(["dvc"], 255, ["Traceback", "ValueError: x", ""])) == "ValueError: x"
+    assert failure_message(CommandFailed(["dvc", "repro"], 3)) == "dvc repro ended with status 3"
 
 
 @pytest.mark.parametrize(
@@ -118,22 +118,22 @@ def test_only_what_may_pass_by_itself_is_tried_again(line: str, passes: bool) ->
     assert is_transient([line, "ERROR: failed to reproduce 'ingest'"]) is passes
 
 
-def test_a_run_is_seen_while_its_process_lives_and_known_as_dead_after(tmp_path: Path, repository: Path) -> None:
-    code = "import sys, time; from pathlib import Path; from pipeline.flows.liveness import appear; "
-    code += "appear('abc', Path(sys.argv[1])); print('here', flush=True); time.sleep(600)"
+def test_a_run_is_alive_while_its_process_lives_and_dead_afterwards(tmp_path: Path, repository: Path) -> None:
+    code = "import sys, time; from pathlib import Path; from pipeline.flows.liveness import register_run; "
+    code += "register_run('abc', Path(sys.argv[1])); print('here', flush=True); time.sleep(600)"
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], cwd=repository, stdout=subprocess.PIPE, env={**os.environ}
     )
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == b"here\n"
-        (run,) = liveness.seen(tmp_path)
-        assert (run.flow_run, run.alive, run.process) == ("abc", True, process.pid)
+        (run,) = liveness.list_registered_runs(tmp_path)
+        assert (run.run_id, run.alive, run.process) == ("abc", True, process.pid)
     finally:
         process.kill()
         process.wait()
         process.stdout.close()
-    assert wait_for(lambda: not liveness.seen(tmp_path)[0].alive, 10)
+    assert wait_for(lambda: not liveness.list_registered_runs(tmp_path)[0].alive, 10)
 
 
 @pytest.mark.parametrize(
@@ -145,17 +145,27 @@ def test_a_run_that_is_being_cancelled_is_left_to_its_worker_for_a_while(
     since = (datetime.now(UTC) - timedelta(seconds=age)).isoformat()
     run = {"id": "abc", "name": "a-run", "state_id": "s", "state_type": state, "state_name": state.title()}
     run |= {"state": {"timestamp": since}, "deployment_id": None}  # type: ignore[dict-item]
-    asked: list[str] = []
+    requested: list[str] = []
 
     def call(address: str, method: str, path: str, body: object = None) -> object:
-        asked.append(path)
+        requested.append(path)
         return [run] if path == "/flow_runs/filter" else run
 
     monkeypatch.setattr(dead_runs, "call", call)
     (tmp_path / liveness.RUNS).mkdir(parents=True)
     (tmp_path / liveness.RUNS / "abc.json").write_text('{"process": 1}')  # nobody holds it
-    found = dead_runs.tidy("http://127.0.0.1:1/api", tmp_path)
-    assert [str(each) for each in found] == (
-        [f"closed run 'a-run', which was {state.title()}: its process 1 ended without a word"] if closed else []
-    )
-    assert ("/flow_runs/abc/set_state" in asked) is closed
+    closed_runs = dead_runs.close_dead_runs("http://127.0.0.1:1/api", tmp_path)
+    message = f"closed run 'a-run', which was {state.title()}: its process 1 ended without reporting a state"
+    assert [str(each) for each in closed_runs] == ([message] if closed else [])
+    assert ("/flow_runs/abc/set_state" in requested) is closed
+    assert (tmp_path / liveness.RUNS / "abc.json").exists() is not closed
+
+
+def test_the_file_of_a_run_that_another_server_knows_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flow called as a plain function uses a server of its own; the other server must still close its dead runs."""
+    monkeypatch.setattr(dead_runs, "call", lambda *arguments: [])
+    path = tmp_path / liveness.RUNS / "abc.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"process": 1}')
+    assert dead_runs.close_dead_runs("http://127.0.0.1:1/api", tmp_path) == []
+    assert path.exists()

@@ -1,4 +1,4 @@
-"""`reprise flows run` where no server runs: one of its own for the run, and nothing left of it."""
+"""Flows while no server runs: each run has a temporary one, and nothing of it is left."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def ask(toy: Project, query: str) -> list[tuple[str, ...]]:
         return database.execute(query).fetchall()
 
 
-def test_a_server_that_is_named_but_does_not_answer_is_said(toy: Project, unused_port: int) -> None:
+def test_a_server_that_is_named_but_does_not_answer_is_reported(toy: Project, unused_port: int) -> None:
     address = f"http://127.0.0.1:{unused_port}/api"
     done = toy.reprise("flows", "run", "reproduce", check=False, PREFECT_API_URL=address)
     assert done.returncode == 1
@@ -67,7 +67,7 @@ def test_a_server_that_is_named_but_does_not_answer_is_said(toy: Project, unused
 
 def test_a_stale_note_of_a_server_is_not_believed(toy: Project, unused_port: int) -> None:
     toy.write(".reprise/prefect/server.json", json.dumps({"api": f"http://127.0.0.1:{unused_port}/api", "report": "x"}))
-    said = toy.reprise("flows", "janitor").stdout
-    assert "no Prefect server runs for this folder" in said
+    output = toy.reprise("flows", "close-dead-runs").stdout
+    assert "no Prefect server runs for this folder" in output
     refused = toy.reprise("flows", "deploy", check=False)
     assert "no Prefect server runs for this folder" in refused.stderr

@@ -65,7 +65,7 @@ if "sleep" in text and not pathlib.Path("awake").exists():
     from reprise.runtime.entry import prepare_process
     prepare_process()
     signal.signal(signal.SIGINT, lambda number, frame: sys.exit(130))
-    if "rank" in text:  # as torchrun starts them: in a session of their own; this one hears nobody
+    if "child" in text:  # in a session of its own, where no signal reaches it
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
     pathlib.Path("sleeping").write_text(str(os.getpid()))
     time.sleep(600)
@@ -84,7 +84,7 @@ pull:
   - prefect.deployments.steps.set_working_directory: {{directory: "{{{{ $PWD }}}}"}}
 deployments:
   - name: {name}
-    entrypoint: pipeline/flows/flows.py:reproduce
+    entrypoint: pipeline/flows/entrypoints.py:reproduce
     parameters: {{retry_delay_seconds: 0}}
     work_pool: {{name: reprise}}
     concurrency_limit: {{limit: 1, collision_strategy: CANCEL_NEW}}
@@ -141,7 +141,7 @@ class Prefect:
         deployment = {
             "name": project.root.name,
             "flow_id": flow["id"],
-            "entrypoint": "pipeline/flows/flows.py:reproduce",
+            "entrypoint": "pipeline/flows/entrypoints.py:reproduce",
             "pull_steps": [step],
             "work_pool_name": "reprise",
             "parameters": {"retry_delay_seconds": 0, **parameters},
@@ -175,12 +175,12 @@ class Prefect:
         }
         return call(self.address, "POST", "/flow_runs/filter", body)
 
-    def told(self, done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-        """The run that a `reprise flows run` was, by the name that it logged."""
+    def run_of_command(self, done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+        """Return the run of a finished `reprise flows run` command, by the name that it logged."""
         named = re.search(r"Beginning flow run '([\w-]+)'", done.stdout + done.stderr)
         assert named, done
-        (found,) = call(self.address, "POST", "/flow_runs/filter", {"flow_runs": {"name": {"any_": [named[1]]}}})
-        return found
+        (run,) = call(self.address, "POST", "/flow_runs/filter", {"flow_runs": {"name": {"any_": [named[1]]}}})
+        return run
 
     def tasks(self, run: str) -> dict[str, tuple[str, str]]:
         """Task run name -> (state's name, its message); the server writes them down a moment late."""

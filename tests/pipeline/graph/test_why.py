@@ -57,10 +57,10 @@ def test_a_change_made_above_is_not_told_twice(built: Project) -> None:
 def test_runs_lists_states(built: Project) -> None:
     built.write("methods/simclr.py", "20")
     rows = [line.split("\t") for line in built.reprise("runs").stdout.splitlines()]
-    assert rows[0] == ["stage", "dvc's name", "state"]
+    assert rows[0] == ["stage", "DVC's name", "state"]
     states = {row[0]: row[2] for row in rows[1:]}
     assert states["pretrain simclr seed 0"] == "changed"
-    assert states["probe simclr seed 0 quality"] == "follows a change"
+    assert states["probe simclr seed 0 quality"] == "depends on a change"
     assert states["pretrain random seed 0"] == "up to date"
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.sweeps.plans import base_of, canonical, load_plan, points_of, write_changes
+from pipeline.sweeps.plans import base_index, canonical, load_plan, points_of, write_changes
 from reprise.config.errors import ParameterError, SweepError
 from reprise.config.params import read_yaml
 
@@ -44,7 +44,7 @@ def test_names_say_what_changes_and_do_not_depend_on_the_place_in_the_plan(tmp_p
     assert names[1] == points_of(other)[0].name
     assert len(set(names)) == 4  # 1 and 1.0 are two values
     assert all(name.startswith("warm-") for name in names)
-    assert points_of(first, also="another source")[0].name != names[0]
+    assert points_of(first, source="digest of another source")[0].name != names[0]
 
 
 def test_a_title_says_what_sets_a_point_apart(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_title_says_what_sets_a_point_apart(tmp_path: Path) -> None:
     assert [p.title for p in points_of(load_plan(write(tmp_path / "b.yaml", alone)))] == ["changes of a, words"]
     either = "name: g\npoints: [{}, {a.b: 1}, {a: {b: 2}, c: 3}]\n"
     assert [p.title for p in points_of(load_plan(write(tmp_path / "c.yaml", either)))] == [
-        "as it is",
+        "unchanged",
         "a.b=1",
         "a.b=2, c=3",
     ]
@@ -71,8 +71,8 @@ def test_a_title_says_what_sets_a_point_apart(tmp_path: Path) -> None:
 
 def test_the_base_is_the_first_point_or_the_one_named(tmp_path: Path) -> None:
     text = "name: g\ngrid: {a: [1, 2, 3]}\n"
-    assert base_of(load_plan(write(tmp_path / "a.yaml", text))) == 0
-    assert base_of(load_plan(write(tmp_path / "b.yaml", text + "base: {a: 3}\n"))) == 2
+    assert base_index(load_plan(write(tmp_path / "a.yaml", text))) == 0
+    assert base_index(load_plan(write(tmp_path / "b.yaml", text + "base: {a: 3}\n"))) == 2
 
 
 BOMB = """
@@ -94,19 +94,19 @@ points:
         ("name: g\npoints: []\n", "at least 1 item"),
         ("name: ../x\npoints: [{}]\n", "pattern"),
         ("name: g\npoints: [{}]\nsedes: [0]\n", "Did you mean 'seeds'?"),
-        ("name: g\npoints: [{}]\nseeds: [0, 0]\n", "a seed stands there twice"),
+        ("name: g\npoints: [{}]\nseeds: [0, 0]\n", "a seed is listed twice"),
         ("name: g\npoints: [{}]\nseeds: [true]\n", "seeds[0]"),
         ("name: g\npoints: [{}]\nparallel: 0\n", "greater than or equal to 1"),
         ("name: g\npoints: [{a: 1}, {a: 1}]\n", "two points are the same"),
         ("name: g\ngrid: {a: [1, 1]}\n", "two points are the same"),
-        ("name: g\npoints: [{a: .nan}]\n", "nan is no value"),
+        ("name: g\npoints: [{a: .nan}]\n", "nan is not a valid value"),
         ("name: g\npoints: [{a: 2020-01-01}]\n", "not date"),
         ("name: g\npoints: [{a: {1: 2}}]\n", "a key must be text"),
-        ("name: g\npoints: [{'a=1 --force': 1}]\n", "is no key of params.yaml"),
-        ("name: g\npoints: [{a.: 1}]\n", "is no key of params.yaml"),
+        ("name: g\npoints: [{'a=1 --force': 1}]\n", "is not a key of params.yaml"),
+        ("name: g\npoints: [{a.: 1}]\n", "is not a key of params.yaml"),
         ("name: g\npoints: [{a: 1, a.b: 2}]\n", "sets both a and a.b"),
-        ("name: g\npoints: [{seeds: [0]}]\nseeds: [1]\n", "seeds stand in `seeds` and among"),
-        ("name: g\ngrid: {a: [1]}\nbase: {a: 2}\n", "`base` is none of the points"),
+        ("name: g\npoints: [{seeds: [0]}]\nseeds: [1]\n", "the seeds are given twice"),
+        ("name: g\ngrid: {a: [1]}\nbase: {a: 2}\n", "`base` is not one of the points"),
         (f"name: g\ngrid: {{a: {list(range(30))}, b: {list(range(30))}}}\n", "more than 500 points"),
         ("name: g\nmetric: top1\npoints: [{}]\n", "metric"),
         ("name: g\npoints: [{a: &x [1, *x]}]\n", "50 levels"),
@@ -158,8 +158,8 @@ def assert_arrives(path: Path, value: Any) -> None:
     before = read_yaml(path)
     write_changes(path, {"methods.simclr.note": value, "runs[0].method": "other"})
     after = read_yaml(path)
-    found = after["methods"]["simclr"].pop("note")
-    assert canonical(found) == canonical(value)
+    written = after["methods"]["simclr"].pop("note")
+    assert canonical(written) == canonical(value)
     assert after["runs"][0].pop("method") == "other"
     before["runs"][0].pop("method")
     assert after == before

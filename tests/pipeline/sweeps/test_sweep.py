@@ -71,13 +71,15 @@ def test_what_is_done_is_not_run_again_and_the_rest_is_tried_again(done) -> None
     assert [line.rsplit(": ", 1)[1] for line in listed] == ["done before", "waiting", "waiting", "done before"]
 
 
-def test_verdicts_are_of_the_design_and_about_val(done) -> None:
+def test_verdicts_follow_the_rules_of_the_report_and_are_about_val(done) -> None:
     project, _, _, _ = done
     page = (project.root / "../page.md").read_text()
-    assert "Decided on `knn.top1_val`; test figures are shown and rank nothing." in page
+    assert (
+        "Its verdicts are about `knn.top1_val`; figures on test are\nshown, but points are not ranked by them." in page
+    )
     rows = {tuple(line.split(" | ")[1:3]): line.split(" | ") for line in page.splitlines() if "knn" not in line}
     random = rows["methods.simclr.temperature=0.7", "random"]
-    assert random[6] == "Not touched by these changes: every figure is the same."
+    assert random[6] == "Not affected by these changes: every figure is the same."
     warmer = rows["methods.simclr.temperature=0.7", "simclr"]
     assert warmer[3] == "0: 0.7000 1: 0.7107 2: 0.7228"
     assert warmer[5] == "+0.2003"
@@ -106,11 +108,11 @@ def test_forgotten_experiments_are_gone_and_come_back_from_the_cache(done) -> No
 def test_one_seed_gives_no_claim_and_a_metric_on_test_is_refused(done) -> None:
     project, _, _, _ = done
     points = [{"methods.simclr.temperature": 0.5}, {"methods.simclr.temperature": 0.7}]
-    found = run_sweep(plan(points=points, seeds=[1], parallel=2), root=project.root, say=lambda line: None)
-    assert [point.state for point in found.points] == ["done", "done"]
-    assert "one seed cannot compare methods" in found.markdown()
-    assert "is above" not in found.markdown()
-    with pytest.raises(ResultError, match="decides on val"):
+    result = run_sweep(plan(points=points, seeds=[1], parallel=2), root=project.root, say=lambda line: None)
+    assert [point.state for point in result.points] == ["done", "done"]
+    assert "one seed cannot compare methods" in result.markdown()
+    assert "is above" not in result.markdown()
+    with pytest.raises(ResultError, match="must be decided on val"):
         run_sweep(plan(points=points, seeds=[1], metric="knn.top1"), root=project.root, say=lambda line: None)
     with pytest.raises(ResultError, match=r"no point has this metric.*knn.top1_val"):
         run_sweep(plan(points=points, seeds=[1], metric="knn.top5_val"), root=project.root, say=lambda line: None)

@@ -1,7 +1,7 @@
-"""What Prefect still has in hand when a flow is over: sent to the server, and written down there, before it stops.
+"""Deliver to the server what Prefect still holds in memory when a flow ends.
 
-A temporary server that stops at once would lose the last events, and the run page would show tasks that never
-ended.
+A temporary server that stopped at once would lose the last events, and the page of the run would show tasks that
+never ended.
 """
 
 from __future__ import annotations
@@ -20,21 +20,25 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.events.worker import EventsWorker
 from prefect.logging.handlers import APILogWorker
 
-PATIENCE_SECONDS = 5.0
+TIMEOUT_SECONDS = 5.0
 _UNFINISHED = [StateType.PENDING, StateType.RUNNING]
 
 
-def send() -> None:
-    """Send logs and events that wait in this process."""
-    EventsWorker.drain_all(timeout=PATIENCE_SECONDS)
-    APILogWorker.drain_all(timeout=PATIENCE_SECONDS)
+def send_queued_records() -> None:
+    """Send the logs and events that are queued in this process."""
+    EventsWorker.drain_all(timeout=TIMEOUT_SECONDS)
+    APILogWorker.drain_all(timeout=TIMEOUT_SECONDS)
 
 
-def settle(state: State) -> None:
-    """Wait a little until the server has written down the end of every task of the run that ended in `state`."""
+def await_task_states(state: State) -> None:
+    """Wait briefly until the server has recorded the end of every task of a run.
+
+    Args:
+        state: the final state of the run.
+    """
     this_run = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
     unfinished = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=_UNFINISHED)))
-    end = time.monotonic() + PATIENCE_SECONDS
+    end = time.monotonic() + TIMEOUT_SECONDS
     with get_client(sync_client=True) as client:
         while time.monotonic() < end:
             if not client.read_task_runs(flow_run_filter=this_run, task_run_filter=unfinished, limit=1):

@@ -1,0 +1,155 @@
+"""`reprise embed`, `reprise probe` and `reprise compare-representations`: evaluate any backbone on any images."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.output import print_table, say, say_aside
+from pipeline.cli.project import enter_project, find_project
+from pipeline.compare.evaluation import (
+    CODE,
+    Backbone,
+    as_json,
+    copy_embeddings,
+    count_refused,
+    embed_images,
+    prepare_work_folder,
+    probe_embeddings,
+)
+from reprise.storage.atomic import atomic_file
+
+app = typer.Typer(rich_markup_mode=None)
+
+BackboneName = Annotated[
+    str, typer.Option("--backbone", help="Folder of a run, a .safetensors file, or timm:NAME for a model of timm.")
+]
+Data = Annotated[
+    Path, typer.Option("--data", help="Folder of images; its subfolders are classes, or splits with classes in them.")
+]
+Architecture = Annotated[
+    str | None, typer.Option(help="Architecture of a .safetensors file: resnet_tiny or the name of a timm model.")
+]
+Stem = Annotated[str | None, typer.Option(help="Stem of a ResNet: imagenet (default) or small.")]
+Size = Annotated[
+    int | None, typer.Option(min=8, max=1024, help="Image side in pixels; by default what the architecture expects.")
+]
+Channels = Annotated[
+    int, typer.Option(min=1, max=3, help="Image channels, 1 or 3; ignored for a run, which has its own.")
+]
+Pretrained = Annotated[bool, typer.Option("--pretrained", help="Load the published weights of timm:NAME.")]
+Work = Annotated[Path | None, typer.Option(help="Keep all intermediate files in this folder.")]
+
+
+@app.command()
+def embed(
+    backbone: BackboneName,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Parquet file to write; the manifest is written beside it.")],
+    architecture: Architecture = None,
+    stem: Stem = None,
+    size: Size = None,
+    channels: Channels = 3,
+    pretrained: Pretrained = False,
+    work: Work = None,
+) -> None:
+    """Embed a folder of images with any backbone."""
+    chosen = _backbone(backbone, architecture, stem, size, channels, pretrained)
+    with _work_folder(work) as folder:
+        prepare_work_folder(folder, data, _params_file(), augmented=False)
+        embed_images(folder, chosen, say_aside)
+        _report_refused(count_refused(folder), work)
+        for path in copy_embeddings(folder, out):
+            say(str(path))
+
+
+@app.command()
+def probe(
+    backbone: BackboneName,
+    data: Data,
+    architecture: Architecture = None,
+    stem: Stem = None,
+    size: Size = None,
+    channels: Channels = 3,
+    pretrained: Pretrained = False,
+    json: Annotated[Path | None, typer.Option(help="Also write metrics and protocols to this file.")] = None,
+    work: Work = None,
+) -> None:
+    """Run every probe on any backbone and a folder of images."""
+    chosen = _backbone(backbone, architecture, stem, size, channels, pretrained)
+    with _work_folder(work) as folder:
+        prepare_work_folder(folder, data, _params_file(), augmented=True)
+        embed_images(folder, chosen, say_aside)
+        result = probe_embeddings(folder, say_aside)
+        _report_refused(result.refused, work)
+        for note in result.notes():
+            say_aside(note)
+        print_table(["probe", "metric", "value", "interval", "images"], result.rows())
+        if json is not None:
+            with atomic_file(json, "w") as file:
+                file.write(as_json(result, chosen, data))
+
+
+@app.command()
+def compare_representations(
+    revisions: Annotated[
+        list[str], typer.Argument(help="Git revisions, oldest first; `workspace` means the folder as it is.")
+    ],
+    run: Annotated[list[str] | None, typer.Option(help="Run to compare. May be repeated; all runs by default.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the runs.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Keep between.json and between.parquet in this folder.")] = None,
+) -> None:
+    """Compare the embeddings of several revisions: similarity, stitching, compatibility of new with old."""
+    from pipeline.compare.representations import compare_encoders, similarity_tables
+
+    output_folder = out.absolute() if out else None
+    enter_project()
+    with tempfile.TemporaryDirectory() as scratch:
+        target = output_folder or Path(scratch) / "between"
+        comparison = compare_encoders(revisions, run or [], seed, target, Path(scratch), say_aside)
+    names = [encoder["name"] for encoder in comparison["sides"]]
+    for title, rows in similarity_tables(comparison):
+        say(title)
+        print_table(["", *names], rows)
+        say("")
+    overall = [(probe, result["overall"]) for probe, result in comparison["probes"].items()]
+    print_table(
+        ["metric", "value"],
+        [[f"{probe}.{metric}", f"{value:.4f}"] for probe, values in overall for metric, value in values.items()],
+    )
+
+
+def _backbone(
+    name: str, architecture: str | None, stem: str | None, size: int | None, channels: int, pretrained: bool
+) -> Backbone:
+    values = {"--architecture": architecture, "--stem": stem, "--size": size}
+    options = [word for key, value in values.items() if value is not None for word in (key, str(value))]
+    options += ["--channels", str(channels)] if channels != 3 else []
+    return Backbone(name, (*options, "--pretrained") if pretrained else tuple(options))
+
+
+def _params_file() -> Path:
+    """Return the params.yaml of the project around the current folder, or else the one that comes with Reprise."""
+    return (find_project() or CODE) / "params.yaml"
+
+
+@contextmanager
+def _work_folder(work: Path | None) -> Iterator[Path]:
+    """Yield the working folder; a temporary one, which is removed afterwards, unless the user named one."""
+    if work is not None:
+        yield work.absolute()
+        return
+    with tempfile.TemporaryDirectory(prefix="reprise-") as folder:
+        yield Path(folder) / "work"
+
+
+def _report_refused(refused: dict[str, int], work: Path | None) -> None:
+    if refused:
+        where = f"{work}/data/ingest/quarantine.parquet" if work else "the quarantine (keep it with --work FOLDER)"
+        reasons = ", ".join(f"{count} {reason}" for reason, count in refused.items())
+        say_aside(f"refused: {reasons}; see {where}")

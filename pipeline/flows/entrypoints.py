@@ -1,0 +1,142 @@
+"""The flows that Prefect runs: prefect.yaml names them as entrypoints.
+
+`reproduce` runs the graph with one task per DVC stage, `refresh` does so only if the source of images changed, and
+`sweep` tries parameters. This file holds what they share; `pipeline.flows.reproduce` and `pipeline.flows.sweep` do the
+work.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+from prefect import flow, get_run_logger, runtime
+from prefect.client.schemas.objects import State
+from prefect.exceptions import CancelledRun, FailedRun
+from prefect.settings import PREFECT_API_URL
+from prefect.states import Cancelled, Failed
+from pydantic import Field
+
+from pipeline.flows import dead_runs, liveness
+from pipeline.flows.reproduce import GraphRun
+from pipeline.flows.tasks import Tasks
+from pipeline.graph.workspace import exclusive
+from pipeline.processes.failure import failure_message
+from pipeline.processes.processes import CommandFailed
+from pipeline.processes.redaction import make_redactor
+from reprise.config.errors import GraphError, ParameterError, RepriseError, WorkspaceBusyError
+
+Busy = Literal["wait", "drop"]
+Retries = Annotated[int, Field(ge=0, le=10)]
+Delay = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
+
+
+@flow(name="reproduce", validate_parameters=True)
+def reproduce(
+    targets: list[str] | None = None, busy: Busy = "wait", retries: Retries = 2, retry_delay_seconds: Delay = 10.0
+) -> State:
+    """Bring the graph up to date, with one task per stage.
+
+    Args:
+        targets: stages ("pretrain", "pretrain/simclr/0") to bring up to date with everything they need; none means all.
+        busy: what to do while another run works in this folder: wait for it, or drop this run.
+        retries: how often a task is retried after a failure that may be temporary (a download, a remote).
+        retry_delay_seconds: delay before the first retry; it doubles with each further one.
+    """
+
+    def work(tasks: Tasks) -> State:
+        with exclusive(tasks.root, wait=busy == "wait", say=tasks.say):
+            return GraphRun(tasks).reproduce(targets or [])
+
+    return _run_as_flow(work, retries, retry_delay_seconds)
+
+
+@flow(name="refresh", validate_parameters=True)
+def refresh(busy: Busy = "drop", retries: Retries = 2, retry_delay_seconds: Delay = 10.0) -> State:
+    """Scan the source of images, and bring the graph up to date if it changed since the last completed run.
+
+    Args:
+        busy: as for `reproduce`.
+        retries: as for `reproduce`.
+        retry_delay_seconds: as for `reproduce`.
+    """
+
+    def work(tasks: Tasks) -> State:
+        with exclusive(tasks.root, wait=busy == "wait", say=tasks.say):
+            return GraphRun(tasks).reproduce([], only_if_source_changed=True)
+
+    return _run_as_flow(work, retries, retry_delay_seconds)
+
+
+@flow(name="sweep", validate_parameters=True)
+def sweep(plan: str, busy: Busy = "wait") -> State:
+    """Run the points of a plan as DVC experiments in clones of this folder, and compare them.
+
+    Args:
+        plan: a file below this folder ("sweeps/weekly.yaml"); docs/how-to/sweeps.md shows examples.
+        busy: what to do while another sweep works in this folder. Runs of the graph do not block a sweep.
+    """
+
+    from pipeline.flows.sweep import run_sweep_flow  # imports scipy: half a second that the other flows do not need
+    from pipeline.sweeps.plans import load_plan
+
+    def work(tasks: Tasks) -> State:
+        path = (tasks.root / plan).resolve()
+        if not path.is_relative_to(tasks.root.resolve()):
+            raise ParameterError(
+                "a plan must lie in this folder", where="plan", found=plan, fix="Copy the plan to sweeps/."
+            )
+        return run_sweep_flow(load_plan(path), tasks, wait=busy == "wait")
+
+    return _run_as_flow(work, 0, 0.0)
+
+
+def _run_as_flow(work: Callable[[Tasks], State], retries: int, delay: float) -> State:
+    """Register this flow run, do its work, and turn expected errors into states.
+
+    Args:
+        work: the body of the flow.
+        retries: further attempts of a task after a failure that may be temporary.
+        delay: seconds before the first retry; it doubles with each further one.
+    """
+    root = Path.cwd()
+    hide = make_redactor(root)
+    logger = get_run_logger()
+    run_id = str(runtime.flow_run.id)
+
+    def say(line: str) -> None:
+        logger.info("%s", hide(line))
+
+    if runtime.deployment.id:
+        liveness.end_with_worker()
+        logging.getLogger("prefect.flow_runs").addFilter(_is_worth_logging)
+    liveness.register_run(run_id, root)
+    try:
+        _close_dead_runs(root, run_id, say)
+        return work(Tasks(root, hide, say, [delay * 2**n for n in range(retries)]))
+    except WorkspaceBusyError as error:
+        return Cancelled(name="Dropped", message=hide(f"{error.what}: {error.found}; this run does not wait for it"))
+    except RepriseError as error:
+        return Failed(message=hide(str(error)))
+    except CommandFailed as error:
+        return Failed(message=hide(failure_message(error)))
+    except Exception as error:  # noqa: BLE001 — Prefect would log the error with any secret in its text
+        logger.error("%s", hide(traceback.format_exc()))
+        return Failed(message=hide(f"a defect of Reprise: {type(error).__name__}: {error}"))
+
+
+def _close_dead_runs(root: Path, run_id: str, say: Callable[[str], None]) -> None:
+    """Close the runs that a kill left open; if the server is too busy, the next run tries again."""
+    try:
+        for closed in dead_runs.close_dead_runs(str(PREFECT_API_URL.value()), root, except_run=run_id):
+            say(str(closed))
+    except GraphError as error:
+        say(str(error))
+
+
+def _is_worth_logging(record: logging.LogRecord) -> bool:
+    """Leave out the traceback of a failed or cancelled state: the state already carries the message."""
+    return not (record.exc_info and isinstance(record.exc_info[1], FailedRun | CancelledRun))
