@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from prefect import flow, get_run_logger, runtime
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.exceptions import CancelledRun, FailedRun
-from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelled, Failed
 from pydantic import Field
 
@@ -131,10 +131,19 @@ def _run_as_flow(work: Callable[[Tasks], State], retries: int, delay: float) -> 
 def _close_dead_runs(root: Path, run_id: str, say: Callable[[str], None]) -> None:
     """Close the runs that a kill left open; if the server is too busy, the next run tries again."""
     try:
-        for closed in dead_runs.close_dead_runs(str(PREFECT_API_URL.value()), root, except_run=run_id):
+        for closed in dead_runs.close_dead_runs(_api_address(), root, except_run=run_id):
             say(str(closed))
     except GraphError as error:
         say(str(error))
+
+
+def _api_address() -> str:
+    """Return the URL of the API that records this run.
+
+    PREFECT_API_URL does not name it when a flow is called as a plain function: Prefect then starts a temporary server,
+    whose URL only its client knows.
+    """
+    return str(get_client(sync_client=True).api_url).rstrip("/")
 
 
 def _is_worth_logging(record: logging.LogRecord) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
+import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,12 @@ from tests.pipeline.flows.conftest import REPRISE
 from tests.pipeline.flows.toy import wait_for
 
 pytestmark = pytest.mark.xdist_group("flows")
+
+_PLAIN_CALL = """
+from pipeline.flows.entrypoints import reproduce
+state = reproduce(["shard"], return_state=True)
+print("STATE", state.type.value, state.message)
+"""
 
 
 def test_it_runs_and_leaves_nothing_running(toy: Project) -> None:
@@ -55,6 +63,14 @@ def ask(toy: Project, query: str) -> list[tuple[str, ...]]:
     """Rows from the database that the temporary servers left."""
     with closing(sqlite3.connect(toy.root / ".reprise/prefect/prefect.db")) as database:
         return database.execute(query).fetchall()
+
+
+def test_a_flow_called_as_a_function_uses_the_server_that_prefect_starts(toy: Project, tmp_path: Path) -> None:
+    settings = {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300"}
+    done = toy.call(sys.executable, "-c", _PLAIN_CALL, **settings)
+    assert "STATE COMPLETED 2 ran in" in done.stdout
+    assert "Prefect's server" not in done.stdout + done.stderr  # dead runs were looked for without an error
+    assert family(toy.root) == []
 
 
 def test_a_server_that_is_named_but_does_not_answer_is_reported(toy: Project, unused_port: int) -> None:
