@@ -1,7 +1,7 @@
-"""dvc.lock: which stages it records and with what, an unreadable one set aside, entries of removed stages dropped.
+"""Read and rewrite dvc.lock: set an unreadable file aside, and drop the entries of removed stages.
 
-DVC writes this file in place, so a kill may leave half of it. Its form here is DVC's own, byte for byte: a
-`dvc repro` after a rewrite changes nothing.
+DVC writes the file in place, so a kill may leave half of it. A rewritten file has DVC's own format, byte for byte, so
+the next `dvc repro` does not change it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ LOCK_FILE = "dvc.lock"
 
 
 def read_lock(root: Path = Path()) -> dict[str, Any]:
-    """Entries by stage name as plain data; empty when there is no dvc.lock.
+    """Return the entries by stage name as plain data, or an empty mapping if there is no dvc.lock.
 
     Raises:
-        GraphError: the file cannot be read as a DVC lock file.
+        GraphError: the file is not a readable DVC lock file.
     """
     path = root / LOCK_FILE
     if not path.exists():
@@ -33,10 +33,10 @@ def read_lock(root: Path = Path()) -> dict[str, Any]:
 
 
 def set_aside_unreadable_lock(root: Path = Path()) -> Path | None:
-    """Rename a dvc.lock that cannot be read to dvc.lock.broken-<n>; what it recorded is still in the run-cache.
+    """Rename an unreadable dvc.lock to dvc.lock.broken-<n>; the run cache still holds what it recorded.
 
     Returns:
-        The new name, or None when dvc.lock is absent or whole.
+        The new path, or None if dvc.lock is absent or readable.
     """
     try:
         read_lock(root)
@@ -50,15 +50,15 @@ def set_aside_unreadable_lock(root: Path = Path()) -> Path | None:
 
 
 def fit_lock(graph: Graph, root: Path = Path()) -> tuple[list[str], list[str]]:
-    """Make dvc.lock name the stages of `graph` only, in its order.
+    """Rewrite dvc.lock so that it holds entries of the graph's stages only, in the graph's order.
 
-    DVC names the stages of a matrix by position, so a row added in the middle gives later rows new names. An
-    entry is recognised by its command, which names run and seed, and moves to its present name. DVC runs
-    independent stages in an order that Python's hash seed decides, so the order of entries is put right too:
-    the same results give the same file.
+    DVC names the stages of a matrix by position, so a row that is added in the middle gives later rows new names. An
+    entry is recognised by its command, which names the run and the seed, and is moved to its current name. The entries
+    are also sorted, because DVC runs independent stages in an order that depends on Python's hash seed: the same
+    results then give the same file.
 
     Returns:
-        Names of dropped entries, and of moved ones ("old -> new").
+        The names of the dropped entries, and those of the moved entries ("old -> new").
 
     Raises:
         GraphError: dvc.lock cannot be read.
@@ -67,12 +67,12 @@ def fit_lock(graph: Graph, root: Path = Path()) -> tuple[list[str], list[str]]:
     if not path.exists():
         return [], []
     entries = read_lock(root)
-    names = _present_names(graph, entries)
+    names = _current_names(graph, entries)
     dropped = [old for old in entries if old not in names]
     moved = [f"{old} -> {new}" for old, new in names.items() if old != new]
     if list(entries) == list(names.values()):
         return [], []
-    yaml = YAML()  # round trip with DVC's settings: dvc/utils/serialize/_yaml.py
+    yaml = YAML()  # round trip with the settings of dvc/utils/serialize/_yaml.py
     yaml.default_flow_style = False
     document = _entries(path, yaml)
     entries = document["stages"]
@@ -86,15 +86,16 @@ def fit_lock(graph: Graph, root: Path = Path()) -> tuple[list[str], list[str]]:
     return dropped, moved
 
 
-def _present_names(graph: Graph, entries: dict[str, Any]) -> dict[str, str]:
-    """Old name -> present name of each entry that is worth keeping, in the order of the graph."""
+def _current_names(graph: Graph, entries: dict[str, Any]) -> dict[str, str]:
+    """Map the old name of each entry that is worth keeping to its current name, in the order of the graph."""
     name_of = {stage.cmd: stage.name for stage in graph.stages}
     names: dict[str, str] = {}
     for old, entry in entries.items():
         new = name_of.get(entry["cmd"])
         if new == old or (new and new not in names.values() and entries.get(new, {}).get("cmd") != entry["cmd"]):
             names[old] = new
-    for old, entry in entries.items():  # the command's wording changed, its outputs did not: DVC says what reruns
+    # An entry whose command was reworded but whose outputs are the same is kept: DVC decides whether it must run.
+    for old, entry in entries.items():
         stage = graph.by_name.get(old)
         outs = [out["path"] for out in entry.get("outs", [])]
         if old not in names and stage and old not in names.values() and sorted(outs) == sorted(stage.outs):
@@ -114,21 +115,21 @@ def _entries(path: Path, yaml: YAML) -> Any:
     for name, entry in stages.items():
         if not isinstance(entry, dict) or not isinstance(entry.get("cmd"), str):
             raise _unreadable(path, f"stage '{name}' without its command")
-        for kind in ("deps", "outs"):
-            listed = entry.get(kind, [])
-            if not isinstance(listed, list) or not all(isinstance(x, dict) and _hashed(x) for x in listed):
-                raise _unreadable(path, f"stage '{name}' with unfinished {kind}")
+        for key in ("deps", "outs"):
+            files = entry.get(key, [])
+            if not isinstance(files, list) or not all(isinstance(x, dict) and _has_hash(x) for x in files):
+                raise _unreadable(path, f"stage '{name}' with unfinished {key}")
     return document
 
 
-def _hashed(listed: dict[str, Any]) -> bool:
-    return isinstance(listed.get("path"), str) and isinstance(listed.get("md5"), str)
+def _has_hash(file: dict[str, Any]) -> bool:
+    return isinstance(file.get("path"), str) and isinstance(file.get("md5"), str)
 
 
 def _unreadable(path: Path, found: str) -> GraphError:
     return GraphError(
-        "dvc.lock cannot be read; a kill may have interrupted DVC while it wrote it",
+        "dvc.lock cannot be read; DVC may have been killed while it wrote the file",
         where=path,
         found=found,
-        fix="Run `reprise repro` (or `make repro`): it sets the file aside and goes on from the run-cache.",
+        fix="Run `reprise repro` (or `make repro`): it sets the file aside and continues from the run cache.",
     )

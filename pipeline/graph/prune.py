@@ -1,8 +1,8 @@
-"""What a removed run, seed, label set, description or group left behind: folders in data/, entries in dvc.lock.
+"""Remove what a run, seed, label set, extractor or suite that left params.yaml has left in data/ and dvc.lock.
 
-Only folders that look like an output of the graph (`data/<kind>/<name>/<seed>[/<group>]`) and that no stage of
-the present graph writes are removed. Whatever else lies there is left alone and named. DVC's cache keeps the
-removed results, so a row that comes back is restored without running.
+A folder is removed only if it looks like an output of the graph (`data/<stage>/<name>/<seed>[/<suite>]`) and no stage
+writes it any more. Anything else in these places is left alone and reported. DVC's cache keeps the removed results, so
+a row that comes back is restored without running.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pipeline.graph.graph import Graph
 from pipeline.graph.lock_file import fit_lock
 from pipeline.graph.workspace import dvc_at_rest
 
-# Kinds of output below data/ and the names that lead to one: DESIGN "Directory names are stable".
+# Folders below data/, and the levels of names between each of them and an output.
 LAYOUT = {
     "features": ("name", "seed"),
     "mine": ("name", "seed"),
@@ -33,7 +33,14 @@ _PATTERN = {
 
 @dataclass(frozen=True)
 class Pruned:
-    """What was done: removed folders, lock entries dropped, lock entries renamed, foreign things left alone."""
+    """What `prune` has done.
+
+    Attributes:
+        folders: folders that were removed.
+        entries: entries that were removed from dvc.lock.
+        moved: entries of dvc.lock that were renamed ("old -> new").
+        foreign: files and folders that were left alone because they are no outputs of the graph.
+    """
 
     folders: tuple[str, ...]
     entries: tuple[str, ...]
@@ -41,21 +48,25 @@ class Pruned:
     foreign: tuple[str, ...]
 
     def lines(self) -> list[str]:
-        """One line for each kind of thing, none where nothing happened."""
+        """Return a line for each kind of change that was made, and one for what was left alone."""
         lines = []
         if self.folders:
-            lines.append(f"pruned, no longer in params.yaml: {', '.join(self.folders)}")
+            lines.append(f"removed, because params.yaml no longer lists them: {', '.join(self.folders)}")
         if self.entries:
-            lines.append(f"pruned from dvc.lock: {', '.join(self.entries)}")
+            lines.append(f"removed from dvc.lock: {', '.join(self.entries)}")
         if self.moved:
-            lines.append(f"renamed in dvc.lock, since rows moved: {', '.join(self.moved)}")
+            lines.append(f"renamed in dvc.lock, because rows of params.yaml moved: {', '.join(self.moved)}")
         if self.foreign:
-            lines.append(f"left alone, not an output of the graph: {', '.join(self.foreign)}")
+            lines.append(f"left alone, because they are not outputs of the graph: {', '.join(self.foreign)}")
         return lines
 
 
 def prune(graph: Graph, root: Path = Path()) -> Pruned:
-    """Remove what no stage of `graph` writes any more.
+    """Remove the outputs and lock entries that no stage of the graph writes any more.
+
+    Args:
+        graph: the graph.
+        root: the project folder.
 
     Raises:
         GraphError: dvc.lock cannot be read.
@@ -65,8 +76,8 @@ def prune(graph: Graph, root: Path = Path()) -> Pruned:
         outs = {out for stage in graph.stages for out in stage.outs}
         folders: list[str] = []
         foreign: list[str] = []
-        for kind, levels in LAYOUT.items():
-            _prune_level(root, f"data/{kind}", levels, outs, folders, foreign)
+        for name, levels in LAYOUT.items():
+            _prune_level(root, f"data/{name}", levels, outs, folders, foreign)
     return Pruned(tuple(folders), tuple(entries), tuple(moved), tuple(foreign))
 
 
@@ -92,4 +103,4 @@ def _prune_level(
         before = len(foreign)
         _prune_level(root, path, levels[1:], outs, folders, foreign)
         if len(foreign) == before and not any(out.startswith(f"{path}/") for out in outs):
-            shutil.rmtree(child)  # nothing but emptied folders and a .gitignore
+            shutil.rmtree(child)  # it holds nothing but emptied folders and a .gitignore

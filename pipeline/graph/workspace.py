@@ -1,4 +1,4 @@
-"""One run at a time in a folder, and what a killed DVC left there put right."""
+"""Allow one run at a time in a folder, and repair what a killed DVC left there."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ from reprise.storage.atomic import atomic_file, explained_storage
 STATE = Path(".reprise")
 RUN_LOCK = STATE / "repro.lock"
 DVC_LOCK = Path(".dvc/tmp/lock")  # held by DVC except while a stage's command runs: dvc/lock.py
-RWLOCK = Path(".dvc/tmp/rwlock")  # who reads and writes which path, by PID: dvc/rwlock.py
+RWLOCK = Path(".dvc/tmp/rwlock")  # the process numbers of readers and writers of each path: dvc/rwlock.py
 Say = Callable[[str], None]
 
 
 @contextmanager
 def exclusive(root: Path, *, wait: bool, say: Say) -> Iterator[None]:
-    """Hold the folder's run lock; the kernel gives it back however this process ends.
+    """Hold the folder's run lock, which the kernel releases however this process ends.
 
     Args:
-        wait: wait for the other run instead of giving up.
+        root: the project folder.
+        wait: whether to wait for another run instead of giving up.
+        say: prints a line for people.
 
     Raises:
-        WorkspaceBusyError: another run holds it and `wait` is false.
+        WorkspaceBusyError: another run holds the lock and `wait` is false.
     """
     path = root / RUN_LOCK
     with explained_storage(path):
@@ -40,14 +42,14 @@ def exclusive(root: Path, *, wait: bool, say: Say) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = (
-                os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip() or "a process that is just starting"
+                os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip() or "a process that has just started"
             )
             if not wait:
                 raise WorkspaceBusyError(
                     "another run works in this folder",
                     where=path,
                     found=holder,
-                    fix="Wait until it ends, or let this one wait for it: `reprise repro --wait`.",
+                    fix="Wait until it ends, or let this run wait for it: `reprise repro --wait`.",
                 ) from error
             say(f"waiting for another run in this folder: {holder}")
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -60,7 +62,7 @@ def exclusive(root: Path, *, wait: bool, say: Say) -> Iterator[None]:
 
 @contextmanager
 def dvc_at_rest(root: Path) -> Iterator[None]:
-    """Hold DVC's own lock, so that no DVC writes dvc.lock or its notes meanwhile; waits for it."""
+    """Wait for DVC's own lock and hold it, so that no DVC process writes dvc.lock or its notes meanwhile."""
     path = root / DVC_LOCK
     with explained_storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,11 +75,11 @@ def dvc_at_rest(root: Path) -> Iterator[None]:
 
 
 def mend(root: Path, say: Say) -> None:
-    """Put right what a kill may have left: an unreadable dvc.lock, DVC's notes about dead processes."""
+    """Repair what a kill may have left: an unreadable dvc.lock, and DVC's notes about dead processes."""
     with dvc_at_rest(root):
         aside = set_aside_unreadable_lock(root)
         if aside:
-            say(f"dvc.lock was unreadable and is now {aside.name}; results come back from DVC's run-cache")
+            say(f"dvc.lock was unreadable and is now {aside.name}; results are restored from DVC's run cache")
         _clear_dead_owners(root / RWLOCK, say)
 
 
@@ -90,19 +92,17 @@ def _clear_dead_owners(path: Path, say: Say) -> None:
         notes = json.loads(text)
         writers = dict(notes.get("write", {}))
         readers = {name: list(owners) for name, owners in notes.get("read", {}).items()}
-        owners = {
-            owner["pid"]: owner for owner in [*writers.values(), *(o for group in readers.values() for o in group)]
-        }
-        living = {pid for pid in owners if is_running(int(pid), "dvc")}
+        pids = {owner["pid"] for owner in [*writers.values(), *(o for each in readers.values() for o in each)]}
+        alive = {pid for pid in pids if is_running(int(pid), "dvc")}
     except (ValueError, TypeError, KeyError, AttributeError):
         path.unlink()
-        say(f"{path.name} of DVC was unreadable after a kill and is removed")
+        say(f"DVC's {path.name} was unreadable after a kill and has been removed")
         return
-    if len(living) == len(owners):
+    if alive == pids:
         return
-    kept_writers = {name: owner for name, owner in writers.items() if owner["pid"] in living}
-    kept_readers = {name: [o for o in group if o["pid"] in living] for name, group in readers.items()}
+    kept_writers = {name: owner for name, owner in writers.items() if owner["pid"] in alive}
+    kept_readers = {name: [o for o in each if o["pid"] in alive] for name, each in readers.items()}
     with atomic_file(path, "w") as file:
         json.dump({"write": kept_writers, "read": {k: v for k, v in kept_readers.items() if v}}, file)
-    gone = ", ".join(str(pid) for pid in sorted(set(owners) - living))
-    say(f"cleared stale locks of ended processes ({gone})")
+    dead = ", ".join(str(pid) for pid in sorted(pids - alive))
+    say(f"removed stale locks of processes that have ended ({dead})")

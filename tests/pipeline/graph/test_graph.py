@@ -69,9 +69,9 @@ def test_downstream_and_needed(toy: Project) -> None:
     [
         ("${train}", "${train.sped}", "matrix axis|'train.sped'"),
         ("deps: [data/probe]", "deps: [data/probe, '${runs}']", "'runs' is used inside text"),
-        ("deps: [input.txt", "deps: [data/summary, input.txt", "circle"),
-        ('seed: "${seeds}"}', 'seed: "${nothing}"}', "asks for 'nothing'"),
-        ("    desc: Images\n", "    always_changed: true\n", "does not read 'always_changed'"),
+        ("deps: [input.txt", "deps: [data/summary, input.txt", "cycle"),
+        ('seed: "${seeds}"}', 'seed: "${nothing}"}', "refers to 'nothing'"),
+        ("    desc: Images\n", "    always_changed: true\n", "does not support 'always_changed'"),
     ],
 )
 def test_what_cannot_be_read_is_named(toy: Project, old: str, new: str, message: str) -> None:

@@ -54,7 +54,7 @@ def test_a_row_in_the_middle_runs_alone_and_leaves_nothing_when_removed(built: P
 
     remove_row(built)
     said = built.reprise("repro").stdout
-    assert "no longer in params.yaml: data/runs/middle/0, data/probe/middle/0/quality" in said
+    assert "params.yaml no longer lists them: data/runs/middle/0, data/probe/middle/0/quality" in said
     assert built.ran() == []  # summary of the old rows comes back from the run-cache
     assert not (built.root / "data/runs/middle").exists()
     assert not (built.root / "data/probe/middle").exists()
@@ -89,8 +89,9 @@ def test_prune_leaves_what_is_not_an_output_by_layout(built: Project) -> None:
     (built.root / "outside/x").write_text("precious")
     (built.root / "data/runs/linked").symlink_to(built.root / "outside", target_is_directory=True)
     said = built.reprise("prune").stdout
-    assert "pruned, no longer in params.yaml: data/runs/gone/0\n" in said
-    assert "left alone, not an output of the graph: data/runs/gone/seven, data/runs/linked, data/runs/notes.txt" in said
+    assert "removed, because params.yaml no longer lists them: data/runs/gone/0\n" in said
+    foreign = "data/runs/gone/seven, data/runs/linked, data/runs/notes.txt"
+    assert f"left alone, because they are not outputs of the graph: {foreign}" in said
     for kept in ("data/runs/notes.txt", "data/runs/gone/seven/weights", "data/elsewhere/gone/0/x", "outside/x"):
         assert (built.root / kept).exists(), kept
     assert not (built.root / "data/runs/gone/0").exists()
@@ -123,16 +124,16 @@ def test_stale_locks_of_dead_processes_are_cleared(built: Project) -> None:
         ".dvc/tmp/rwlock", json.dumps({"write": {"data/runs/simclr/0": {"pid": 2**22 + 1, "cmd": "dvc repro"}}})
     )
     built.replace("methods/simclr.py", "2", "3")
-    assert f"cleared stale locks of ended processes ({2**22 + 1})" in built.reprise("repro").stdout
+    assert f"removed stale locks of processes that have ended ({2**22 + 1})" in built.reprise("repro").stdout
     assert "pretrain@run1-0" in built.ran()
     built.write(".dvc/tmp/rwlock", '{"write": {"data')
-    assert "was unreadable after a kill and is removed" in built.reprise("repro").stdout
+    assert "was unreadable after a kill and has been removed" in built.reprise("repro").stdout
 
 
 def test_a_recycled_pid_does_not_hold_a_lock(built: Project) -> None:
     """This very process lives, but it is not a DVC."""
     built.write(".dvc/tmp/rwlock", json.dumps({"read": {"data/shards": [{"pid": os.getppid(), "cmd": "dvc repro"}]}}))
-    assert "cleared stale locks" in built.reprise("repro").stdout
+    assert "removed stale locks" in built.reprise("repro").stdout
 
 
 def test_two_at_once_one_gives_up_with_a_sentence(toy: Project) -> None:

@@ -1,4 +1,4 @@
-"""Results to and from a folder and an S3 server; failures told apart; no secret in any word."""
+"""Results to and from a folder and an S3 server; causes of failures; no secret in any output."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_an_old_revision_and_an_old_parameter_come_back(origin: Project, tmp_pat
 
 
 @pytest.mark.slow
-def test_what_the_remote_lacks_is_said_and_computed(origin: Project, tmp_path: Path) -> None:
+def test_files_missing_from_the_remote_are_counted_and_recomputed(origin: Project, tmp_path: Path) -> None:
     remote.push(origin.root)
     elsewhere = clone(origin, tmp_path / "clone")
     for path in sorted((tmp_path / "store/files").rglob("*")):
@@ -79,7 +79,7 @@ def test_what_the_remote_lacks_is_said_and_computed(origin: Project, tmp_path: P
             path.unlink()
     received = remote.pull(elsewhere.root)
     assert received.missing == 2
-    assert "2 results of dvc.lock are not there and will be computed" in received.note
+    assert "2 results of dvc.lock are missing from the remote and will be computed" in received.note
     assert restored(elsewhere, pull=True) == [Outcome.RAN] * 2
 
 
@@ -92,7 +92,7 @@ def test_no_remote(origin: Project) -> None:
 
 
 @pytest.mark.slow
-def test_the_verbs(origin: Project, tmp_path: Path) -> None:
+def test_the_commands_pull_and_push(origin: Project, tmp_path: Path) -> None:
     assert "sent to 'store'" in origin.reprise("push").stdout
     elsewhere = clone(origin, tmp_path / "clone")
     assert "received from 'store'" in elsewhere.reprise("pull").stdout
@@ -100,7 +100,7 @@ def test_the_verbs(origin: Project, tmp_path: Path) -> None:
     origin.dvc("remote", "remove", "store")
     refused = origin.reprise("push", check=False)
     assert refused.returncode == 1
-    assert refused.stderr.startswith("error: there is no remote")
+    assert refused.stderr.startswith("error: the project has no default DVC remote")
 
 
 def test_round_trip_through_s3(origin: Project, tmp_path: Path, s3: str, credentials: None) -> None:
@@ -158,7 +158,7 @@ def test_a_server_that_refuses_and_one_that_fails(
         assert refused.value.transient is transient
 
 
-def test_no_secret_in_any_word(origin: Project, credentials: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_secret_in_any_output(origin: Project, credentials: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Canaries in the address, in its query, in DVC's settings and in the environment."""
     use_s3(origin, "http://user:canary-password@nohost.invalid:99/?X-Amz-Signature=canary-signature", "s3://reprise/x")
     origin.dvc("remote", "modify", "--local", "store", "access_key_id", KEY)
@@ -166,18 +166,18 @@ def test_no_secret_in_any_word(origin: Project, credentials: None, monkeypatch: 
     monkeypatch.setenv("AWS_SESSION_TOKEN", "canary-session-token")
     lines: list[str] = []
     for transfer in (remote.push, remote.pull):
-        with pytest.raises(RemoteError, match="the remote's address is wrong") as refused:
+        with pytest.raises(RemoteError, match="the remote's URL is wrong") as refused:
             transfer(origin.root, lines.append)
         lines.append(str(refused.value))
-    said = "\n".join(lines)
-    assert "nohost.invalid" in said
-    assert "canary" not in said
-    assert KEY not in said
+    output = "\n".join(lines)
+    assert "nohost.invalid" in output
+    assert "canary" not in output
+    assert KEY not in output
 
 
-# ---- words of DVC and of its remotes, as they were met ------------------------------------------------------
+# ---- messages of DVC and of its remotes, as they were seen in practice ---------------------------------------
 
-WORDS = [
+MESSAGES = [
     ("s3 is supported, but requires 'dvc-s3' to be installed: No module named 'dvc_s3'", "the package", False),
     ("The specified bucket does not exist: An error occurred (NoSuchBucket) when calling PutObject", "bucket", False),
     ("Unable to locate credentials", "credentials", False),
@@ -189,34 +189,36 @@ WORDS = [
     ("An error occurred (503) when calling the PutObject operation: Service Unavailable", "fails or is busy", True),
     ("Please reduce your request rate.", "fails or is busy", True),
     ("Unable to acquire lock. Most likely another DVC process is running", "another DVC", True),
-    ("[Errno 28] No space left on device", "there is no room", False),
-    ("[Errno 2] No such file or directory: '/gone/store'", "address", False),
-    ("failed to transfer '/c/runs/40/403/503' - a word never heard of", "the remote's answer was an error", False),
+    ("[Errno 28] No space left on device", "no space left", False),
+    ("[Errno 2] No such file or directory: '/gone/store'", "URL", False),
+    ("failed to transfer '/c/runs/40/403/503' - an unknown message", "the transfer failed", False),
 ]
 
 
-@pytest.mark.parametrize(("said", "what", "transient"), WORDS, ids=[word[0][:30] for word in WORDS])
-def test_words_become_causes(monkeypatch: pytest.MonkeyPatch, said: str, what: str, transient: bool) -> None:
-    def says(verb: str, *, on_line: object, **_: object) -> int:
-        on_line(f"ERROR: unexpected error - {said}")  # type: ignore[operator]
+@pytest.mark.parametrize(("message", "what", "transient"), MESSAGES, ids=[case[0][:30] for case in MESSAGES])
+def test_messages_become_causes(monkeypatch: pytest.MonkeyPatch, message: str, what: str, transient: bool) -> None:
+    def transfer(verb: str, *, on_line: object, **_: object) -> int:
+        on_line(f"ERROR: unexpected error - {message}")  # type: ignore[operator]
         return 255
 
-    monkeypatch.setattr(dvc, "transfer", says)
+    monkeypatch.setattr(dvc, "transfer", transfer)
     monkeypatch.setattr(remote, "configured", lambda root: "store")
     with pytest.raises(RemoteError) as refused:
         remote.pull(cancelled=threading.Event())
     assert what in refused.value.what
     assert refused.value.transient is transient
-    assert json.dumps(said.split(" - ")[-1])[1:-1] in json.dumps(refused.value.found)
+    assert json.dumps(message.split(" - ")[-1])[1:-1] in json.dumps(refused.value.found)
 
 
-def test_a_run_cache_that_could_not_be_sent_is_an_error_although_dvc_says_zero(monkeypatch: pytest.MonkeyPatch) -> None:
-    def says(verb: str, *, on_line: object, **_: object) -> int:
+def test_a_run_cache_that_could_not_be_sent_is_an_error_although_dvc_exits_with_0(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def transfer(verb: str, *, on_line: object, **_: object) -> int:
         on_line("ERROR: failed to transfer '/cache/runs/17/1786' - Connection was closed before a valid response")  # type: ignore[operator]
         on_line("1 file pushed")  # type: ignore[operator]
         return 0
 
-    monkeypatch.setattr(dvc, "transfer", says)
+    monkeypatch.setattr(dvc, "transfer", transfer)
     monkeypatch.setattr(remote, "configured", lambda root: "store")
     with pytest.raises(RemoteError) as refused:
         remote.push()
