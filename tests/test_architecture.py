@@ -345,7 +345,7 @@ def test_declared_parameters_exist_and_cover_the_sections_read() -> None:
         own = [ROOT / file for file in code_of(stage) if file.startswith("stages/") and file.endswith(".py")]
         read = {name for path in own for name in sections_read(path, raw)}
         declared = {key.split(".")[0] for key in stage.params}
-        assert read <= declared, f"{stage.group} reads {sorted(read - declared)} of params.yaml without declaring it"
+        assert read <= declared, f"{stage.entry} reads {sorted(read - declared)} of params.yaml without declaring it"
 
 
 def sections_read(path: Path, raw: dict[str, Any]) -> set[str]:

@@ -44,7 +44,7 @@ def refresh(
 
 @run_app.command()
 def sweep(
-    plan: Annotated[str, typer.Argument(help="Plan of the sweep, a file below this folder; see docs/how-to/sweeps.md.")],
+    plan: Annotated[str, typer.Argument(help="Plan of the sweep, below this folder; see docs/how-to/sweeps.md.")],
     drop: Annotated[
         bool, typer.Option("--drop", help="Give up if another sweep works in this folder, instead of waiting for it.")
     ] = False,

@@ -78,7 +78,7 @@ _CAUSES = (
         r"|AuthenticationFailed|AuthorizationFailure|Authentication failed|Permission denied|RequestTimeTooSkewed"
         r"|config (profile|file) .* could not be found|default credentials",
         "the remote refuses these credentials",
-        "Correct them with `dvc remote modify --local NAME ...` or in the environment variables; see docs/how-to/remotes.md.",
+        "Correct them: `dvc remote modify --local NAME ...`, or environment variables; see docs/how-to/remotes.md.",
     ),
     _cause(
         r"Bad Request",  # S3's whole answer to a HEAD request with an expired token

@@ -21,6 +21,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from reprise.config.errors import ParameterError, SweepError, printable
 from reprise.config.params import MetricName, Name, Seed, StrictModel, problems_of, read_yaml
@@ -218,7 +219,7 @@ def write_changes(path: Path, changes: Mapping[str, Any]) -> None:
         document = yaml.load(file)
     expected = read_yaml(path)
     for key, value in changes.items():
-        _set(document, key, value)
+        _set(document, key, _quoted(value))
         _set(expected, key, value)
     text = io.StringIO()
     try:
@@ -230,6 +231,16 @@ def write_changes(path: Path, changes: Mapping[str, Any]) -> None:
         raise _plan_error("YAML cannot hold these values", ", ".join(changes), error) from error
     if canonical(written) != canonical(expected):
         raise _plan_error("YAML cannot hold these values exactly", ", ".join(changes), "other values after writing")
+
+
+def _quoted(value: Any) -> Any:
+    """Quote text that begins with a sign: ruamel writes `?0` and `:0` without quotes, which YAML forbids."""
+    if isinstance(value, Mapping):
+        return {_quoted(key): _quoted(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_quoted(item) for item in value]
+    plain = not isinstance(value, str) or value[:1].isalnum()
+    return value if plain else DoubleQuotedScalarString(value)
 
 
 def _set(document: Any, key: str, value: Any) -> None:

@@ -22,9 +22,10 @@ class RepriseError(Exception):
         super().__init__(what, self.where, self.found, fix)
 
     def __str__(self) -> str:
-        return (
-            f"{printable(self.what)} ({printable(self.where)}). Found: {printable(self.found)}. {printable(self.fix)}"
-        )
+        found = printable(self.found)  # a list begins and ends with a line break
+        found = f"Found:{found}" if found.startswith("\n") else f"Found: {found}"
+        end = "" if found.endswith("\n") else ". "
+        return f"{printable(self.what)} ({printable(self.where)}). {found}{end}{printable(self.fix)}"
 
     def __reduce__(self):  # crosses process pools whole: keyword-only arguments do not pickle by default
         return (_rebuild, (type(self), self.what, self.where, self.found, self.fix))

@@ -92,7 +92,7 @@ points:
         ("name: g\ngrid: {a: [1]}\npoints: [{}]\n", "give either `grid` or `points`"),
         ("name: g\ngrid: {a: []}\n", "at least 1 item"),
         ("name: g\npoints: []\n", "at least 1 item"),
-        ("name: ../x\npoints: [{}]\n", "pattern"),
+        ("name: ../x\npoints: [{}]\n", "a name consists of lower-case letters"),
         ("name: g\npoints: [{}]\nsedes: [0]\n", "Did you mean 'seeds'?"),
         ("name: g\npoints: [{}]\nseeds: [0, 0]\n", "a seed is listed twice"),
         ("name: g\npoints: [{}]\nseeds: [true]\n", "seeds[0]"),
@@ -130,7 +130,7 @@ HOSTILE = [
     "x: y", "", " ", "~", "null", "yes", "no", "on", "1", "1e3", "0x10", "1_000", "2020-01-01", "!!python/none", "*a",
     "&a", "-", "?", "choice(1,2)", "range(1,5)", "\n", "\t", "a\nb\n", "\x07", "é", "\u2028", "\ufeff", "😀", "-S",
     "--help", "%", "@file", "\x00", "\ud800", 1e-5, 1e300, -0.0, 0.1 + 0.2, 10**30, True, None, [], {}, [[]],
-    {"a": {"b": [1, "x", None]}}, ["a", 1, 1.0, True],
+    {"a": {"b": [1, "x", None]}}, ["a", 1, 1.0, True], ":0", "?0", {":0": None}, ["?0", {":": "?"}],
 ]  # fmt: skip
 
 
