@@ -128,18 +128,22 @@ def _block_problems(raw: dict[str, Any], table: str, classes: dict[str, type]) -
     for index, row in rows:
         kind, unknown = _plugin(kind_of_plug_in, row[field], base, f"{table}[{index}].{field}")
         found += unknown
+        where = f"{section}.{row['name']}"
         if row["name"] not in blocks:
-            found.append(
-                Problem(
-                    f"{section}.{row['name']}",
-                    f"row {index} of '{table}' has no block here",
-                    None,
-                    f" Add `{row['name']}: {{}}`.",
-                )
-            )
+            hint = f" Add `{row['name']}: {{}}`."
+            found.append(Problem(where, f"row {index} of '{table}' has no block here", None, hint))
         elif kind:
             classes[f"{table}.{row['name']}"] = kind
-            found += _params_problems(kind, blocks[row["name"]], f"{section}.{row['name']}")
+            found += _params_problems(kind, blocks[row["name"]], where)
+        else:
+            found += _shared_problems(base, blocks[row["name"]], where)
+    well_formed = [index for index, _ in rows]
+    for index, row in enumerate(
+        _listed(raw, table)
+    ):  # a name that cannot be a plug-in's hides its block's errors no more
+        name = row.get("name") if isinstance(row, dict) else None
+        if index not in well_formed and isinstance(name, str) and name in blocks:
+            found += _shared_problems(base, blocks[name], f"{section}.{name}")
     return found
 
 
@@ -255,15 +259,30 @@ def _plugin(kind: str, name: Any, base: tuple[str, str], where: str) -> tuple[ty
         known = names(kind)
         if name not in known:
             return None, [Problem(where, f"unknown {noun(kind)}", name, _choices(name, known))]
-        return load_class(kind, name, getattr(importlib.import_module(base[0]), base[1]), where), []
+        return load_class(kind, name, _base_class(base), where), []
     except RepriseError as error:
         return None, [Problem(where, error.what, error.found, f" {error.fix}")]
 
 
 def _params_problems(kind: type, block: Any, where: str) -> list[Problem]:
+    """Find what is wrong with the block of a plug-in, and with values that the block asks for without holding them."""
     if not isinstance(block, dict):
         return [Problem(where, "must be a block of parameters", _brief(block), " Write `{}` for the defaults.")]
-    return problems_of(kind.Params, block, where)  # type: ignore[attr-defined]
+    model = kind.Params  # type: ignore[attr-defined]
+    further = getattr(model, "recipe_problems", None)  # of methods: stages.pretrain.params.MethodParams
+    return problems_of(model, block, where) + (further(block, where) if further else [])
+
+
+def _shared_problems(base: tuple[str, str], block: Any, where: str) -> list[Problem]:
+    """Find what is wrong with the block of a plug-in that does not exist: keys that its whole kind shares count."""
+    kind = _base_class(base)
+    known = kind.Params.model_fields  # type: ignore[attr-defined]
+    shared = {key: value for key, value in block.items() if key in known} if isinstance(block, dict) else block
+    return _params_problems(kind, shared, where)
+
+
+def _base_class(base: tuple[str, str]) -> type:
+    return getattr(importlib.import_module(base[0]), base[1])
 
 
 def _listed(raw: dict[str, Any], table: str) -> list[Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from reprise.config.params import StrictModel
+from reprise.config.params import Problem, StrictModel, parse, problems_of
 from reprise.training.params import TrainParams
 from reprise.training.schedule import OptionalScheduleBlock
 
@@ -22,10 +23,22 @@ class MethodParams(StrictModel):
     warmup_epochs: Annotated[int, Field(ge=0, le=100_000)] | None = None
     schedule: OptionalScheduleBlock = None
 
+    def overrides(self) -> dict[str, Any]:
+        """Return the values of `train` that this run replaces, by name."""
+        return {name: value for name in MethodParams.model_fields if (value := getattr(self, name)) is not None}
+
     def applied_to(self, train: TrainParams) -> TrainParams:
-        """`train` with this run's own values."""
-        own = {k: v for k in MethodParams.model_fields if (v := getattr(self, k)) is not None}
-        return train.model_copy(update=own)
+        """Return `train` with what this run replaces.
+
+        Raises:
+            ParameterError: a value that replaces another is none that `train` may have.
+        """
+        return parse(TrainParams, {**dict(train), **self.overrides()}, "train")
+
+    @classmethod
+    def recipe_problems(cls, block: dict[str, Any], where: str) -> list[Problem]:
+        """Find what is wrong with values that the block at `where` asks for without holding them; none here."""
+        return []
 
 
 class RecipeParams(MethodParams):
@@ -38,6 +51,18 @@ class RecipeParams(MethodParams):
     PAPER: ClassVar[dict[str, Any]] = {}
     recipe: Literal["train", "paper"] = "train"
 
-    def applied_to(self, train: TrainParams) -> TrainParams:
-        """`train` with the paper's values where asked for, then with this run's own."""
-        return super().applied_to(train.model_copy(update=self.PAPER if self.recipe == "paper" else {}))
+    def overrides(self) -> dict[str, Any]:
+        """Return the paper's values where they are asked for, below this run's own."""
+        return {**(self.PAPER if self.recipe == "paper" else {}), **super().overrides()}
+
+    @classmethod
+    def recipe_problems(cls, block: dict[str, Any], where: str) -> list[Problem]:
+        """Check the paper's values like a block of params.yaml: they may replace what a run may, and nothing else."""
+        if block.get("recipe") != "paper":
+            return []
+        origin = f"the value comes from PAPER in {cls.__module__}, because of `recipe: paper`"
+        taken = {name: value for name, value in cls.PAPER.items() if block.get(name) is None}
+        return [
+            replace(problem, rule=f"{problem.rule} ({origin})", hint=problem.hint or " Correct it there.")
+            for problem in problems_of(MethodParams, taken, where)
+        ]
