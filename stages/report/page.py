@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,8 +40,7 @@ def render(artifacts: Artifacts) -> bytes:
         ParameterError: a section does not keep the contract of `stages.report.section_registry`.
         RepriseError: a section cannot read what it shows.
     """
-    listing = sections()
-    environment = environment_for([TEMPLATES, *(section.folder for section in listing)])
+    environment = make_environment()
     script, style = (
         (TEMPLATES / "page.js").read_text(encoding="utf-8"),
         (TEMPLATES / "page.css").read_text(encoding="utf-8"),
@@ -52,7 +50,7 @@ def render(artifacts: Artifacts) -> bytes:
         title=dataset.name if dataset else "Unnamed data set",
         outcome=outcome(artifacts.comparison, artifacts.runs),
         header_facts=header_facts(dataset, artifacts.images, artifacts.runs),
-        chapters=[chapter(section, artifacts, environment) for section in listing],
+        chapters=[chapter(section, artifacts, environment) for section in sections()],
         style=Markup(style),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
         policy=policy(script, style),
@@ -60,14 +58,10 @@ def render(artifacts: Artifacts) -> bytes:
     return page.encode("utf-8", "backslashreplace")
 
 
-def environment_for(folders: Sequence[Path]) -> jinja2.Environment:
-    """Make the environment of all templates: every value is escaped, bounded, and must be defined.
-
-    Args:
-        folders: where templates lie; the first that has a template of a name wins.
-    """
+def make_environment() -> jinja2.Environment:
+    """Make the environment of all templates: every value is escaped, bounded, and must be defined."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(list(dict.fromkeys(folders))),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         finalize=finalize,
         undefined=jinja2.StrictUndefined,
@@ -89,16 +83,17 @@ def chapter(section: Section, artifacts: Artifacts, environment: jinja2.Environm
         return Chapter(section.name, section.title, Markup(), content.sentence)
     if isinstance(content, Markup):
         return Chapter(section.name, section.title, content, "")
-    name = f"{section.name}.html.jinja"
-    try:
-        template = environment.get_template(name)
-    except jinja2.TemplateNotFound as error:
+    if section.template:  # it lies beside the module and may use our own, such as parts.html.jinja
+        environment = environment.overlay(loader=jinja2.FileSystemLoader([section.folder, TEMPLATES]))
+    name = section.template or f"{section.name}.html.jinja"
+    if name not in environment.list_templates():
         raise ParameterError(
             f"the section '{section.name}' of the report has no template",
-            where=section.folder / name,
-            found="no such file",
-            fix="Write the template, or return Markup from `show`.",
-        ) from error
+            where=section.folder / f"{section.name}.py",
+            found=f"no {name}",
+            fix="Name a template beside the section in TEMPLATE, or return Markup from `show`.",
+        )
+    template = environment.get_template(name)
     return Chapter(section.name, section.title, Markup(template.render(**content)), "")  # noqa: S704 - escaped by jinja2
 
 

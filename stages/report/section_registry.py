@@ -1,14 +1,16 @@
 """The sections of the page, looked up by file name: adding a file to `stages/report/sections` adds a section.
 
-A section is a module with four names:
+A section is a module with these names:
 
-    TITLE   its heading, also in the table of contents
-    ORDER   a number: the page shows sections by rising order
-    READS   names of the parts of `stages.report.artifacts.Artifacts` that it reads
-    show    a function of exactly those parts, passed by keyword, that returns one of
-              a dict     values for the template `<name>.html.jinja`, beside the module or in `stages/report/templates`
-              Markup     the section's HTML, every text from the data escaped (`Markup.format` does that)
-              Absent     a sentence that says why there is nothing to show; the page then prints nothing else
+    TITLE     its heading, also in the table of contents
+    ORDER     a number: the page shows sections by rising order
+    READS     names of the parts of `stages.report.artifacts.Artifacts` that it reads
+    show      a function of exactly those parts, passed by keyword, that returns one of
+                a dict     values for the template
+                Markup     the section's HTML, every text from the data escaped (`Markup.format` does that)
+                Absent     a sentence that says why there is nothing to show; the page then prints nothing else
+    TEMPLATE  only where the template lies beside the module: its file name. Others are `<name>.html.jinja` in
+              `stages/report/templates`. The file is named so that its content counts when code is compared.
 
 A section sees the parts that it declares and nothing else of the artifacts.
 """
@@ -55,7 +57,8 @@ class Section:
         order: the place on the page, from low to high.
         reads: names of the parts of `Artifacts` that `show` takes.
         show: turns those parts into what the page prints.
-        folder: the folder of the module, in which its template may lie.
+        folder: the folder of the module.
+        template: the file name of a template in that folder; empty where it is `<name>.html.jinja` among our own.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Section:
     reads: tuple[str, ...]
     show: Callable[..., Content]
     folder: Path
+    template: str
 
     def content(self, artifacts: Artifacts) -> Content:
         """Show the declared parts of the artifacts.
@@ -91,7 +95,7 @@ def sections() -> tuple[Section, ...]:
     """List the sections in the order of the page; sections of equal order follow by name.
 
     Raises:
-        ParameterError: a section file lacks one of the four names, or a name is malformed.
+        ParameterError: a section lacks one of these names, or one is malformed.
     """
     unsorted = [section_of(name, module) for name, module in section_modules().items()]
     return tuple(sorted(unsorted, key=lambda section: (section.order, section.name)))
@@ -104,6 +108,7 @@ def section_of(name: str, module: ModuleType) -> Section:
         ParameterError: the module does not keep the contract.
     """
     title, order, reads, show = (getattr(module, word, None) for word in ("TITLE", "ORDER", "READS", "show"))
+    template = getattr(module, "TEMPLATE", "")
     if not isinstance(title, str) or not title.strip():
         raise _broken(module, "TITLE must be the heading of the section, a text", repr(title))
     if not isinstance(order, int | float) or isinstance(order, bool) or not math.isfinite(order):
@@ -120,7 +125,10 @@ def section_of(name: str, module: ModuleType) -> Section:
     taken = set(inspect.signature(show).parameters)
     if taken != set(reads):
         raise _broken(module, "the arguments of `show` must be the names in READS", ", ".join(sorted(taken)) or "none")
-    return Section(name, title, order, reads, show, Path(str(module.__file__)).parent)
+    folder = Path(str(module.__file__)).parent
+    if not isinstance(template, str) or (template and not (folder / template).is_file()):
+        raise _broken(module, "TEMPLATE must be the name of a file beside the section", repr(template))
+    return Section(name, title, order, reads, show, folder, template)
 
 
 def _broken(module: ModuleType, what: str, found: str, hint: str = "") -> ParameterError:

@@ -15,8 +15,10 @@ import pytest
 
 import stages.report.sections as package
 from reprise.config.errors import ParameterError
+from reprise.config.registry import module_of, names
+from reprise.storage.fingerprint import changed_definitions, fingerprint
 from stages.report.artifacts import Artifacts, gather
-from stages.report.page import TEMPLATES, chapter, environment_for
+from stages.report.page import chapter, make_environment
 from stages.report.params import ReportParams
 from stages.report.section_registry import Absent, Section, section_of, sections
 from tests.stages.report.conftest import Build, rendered
@@ -83,7 +85,7 @@ def test_a_section_may_bring_a_template_and_may_have_nothing_to_show(build: Buil
     build()
     add(
         "first",
-        'TITLE, ORDER, READS = "First", -1, ("images",)\n\n\n'
+        'TITLE, ORDER, READS, TEMPLATE = "First", -1, ("images",), "first.html.jinja"\n\n\n'
         'def show(images):\n    return {"classes": images.classes}\n',
         '{%- from "parts.html.jinja" import name -%}\n<p>{% for c in classes %}{{ name(c) }}{% endfor %}</p>',
     )
@@ -98,6 +100,30 @@ def test_a_section_may_bring_a_template_and_may_have_nothing_to_show(build: Buil
     assert '<h2 id="last-title">Last</h2>\n<p class="absent">There is &lt;nothing&gt; here.</p></section>' in page
 
 
+def test_the_code_of_a_section_covers_its_template(build: Build, add: Add) -> None:
+    """So that DVC writes the page again when only the template changed."""
+    build()
+    source = 'TITLE, ORDER, READS, TEMPLATE = "Mine", 1, (), "mine.html.jinja"\n\n\ndef show():\n    return {}\n'
+    add("mine", source, "<p>before</p>")
+    modules = ["stages.report.__main__", *(module_of("sections", name) for name in names("sections"))]
+    before = fingerprint(modules)
+    assert {f"stages/report/templates/{name}.html.jinja" for name in NAMES} <= before.keys()
+    add("mine", source, "<p>after</p>")
+    assert "<p>after</p>" in rendered().decode()
+    assert changed_definitions(before, fingerprint(modules)) == ["plugins/sections/mine.html.jinja"]
+
+
+def test_the_example_of_the_documentation_is_a_section(build: Build, add: Add, repository: Path) -> None:
+    build()
+    text = (repository / "docs/how-to/read-the-report.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n# plugins/sections/costs\.py\n(.*?)```", text, re.DOTALL)
+    add("costs", example)
+    page = rendered().decode()
+    place = NAMES.index("curves")
+    assert anchors(page)[1] == [*NAMES[:place], "costs", *NAMES[place:]]
+    assert "<li>simclr: 216 images</li>" in page
+
+
 @pytest.mark.parametrize("returned", ['"<p>plain text</p>"', "None", "3"])
 def test_what_cannot_be_shown_is_refused(build: Build, add: Add, returned: str) -> None:
     build()
@@ -109,7 +135,7 @@ def test_what_cannot_be_shown_is_refused(build: Build, add: Add, returned: str) 
 def test_a_section_without_its_template_is_named(build: Build, add: Add) -> None:
     build()
     add("bare", 'TITLE, ORDER, READS = "Bare", 1, ()\n\n\ndef show():\n    return {}\n')
-    with pytest.raises(ParameterError, match=r"section 'bare'.*bare\.html\.jinja"):
+    with pytest.raises(ParameterError, match=r"section 'bare'.*bare\.py.*no bare\.html\.jinja.*TEMPLATE"):
         rendered()
 
 
@@ -125,6 +151,8 @@ def test_a_section_without_its_template_is_named(build: Build, add: Add) -> None
         ({"READS": ("run",)}, "Did you mean 'runs'"),
         ({"READS": ("runs", "images")}, "arguments of `show`"),
         ({"show": None}, "`show` must be a function"),
+        ({"TEMPLATE": 3}, "TEMPLATE"),
+        ({"TEMPLATE": "missing.html.jinja"}, "TEMPLATE must be the name of a file"),
     ],
 )
 def test_a_malformed_section_is_named_with_its_fault(change: dict[str, object], message: str) -> None:
@@ -157,7 +185,7 @@ def test_each_section_is_made_from_the_parts_that_it_declares_and_nothing_else(b
     """With everything else withheld it is printed as it stands on the whole page."""
     build()
     artifacts = gather(ReportParams(samples=24))
-    environment = environment_for([TEMPLATES])
+    environment = make_environment()
     whole = chapter(section, artifacts, environment)
     undeclared = {f.name for f in dataclasses.fields(Artifacts)} - set(section.reads)
     alone = chapter(section, dataclasses.replace(artifacts, **dict.fromkeys(undeclared, Withheld())), environment)
