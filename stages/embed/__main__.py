@@ -10,7 +10,7 @@ from stages.embed.params import EmbedParams
 
 
 def main(argv: list[str]) -> None:
-    """Parse, type the parameters, embed."""
+    """Embed the images with the backbone of one run and seed."""
     arguments = arguments_of(argv, "stages.embed", __doc__, {"run": "runs"}, restart=True)
     raw = read_yaml()
     run = row(tables(raw).runs, arguments.run, "runs").name

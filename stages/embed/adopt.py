@@ -1,6 +1,6 @@
-"""`python -m stages.embed.adopt`: any backbone becomes a run's folder, so that embed and probe take it as their own.
+"""`python -m stages.embed.adopt`: write any backbone as the folder of a run, which embed and probe can read.
 
-A backbone is a run's folder (or the backbone.safetensors in it), any safetensors file with timm's key names and
+A backbone is the folder of a run (or the backbone.safetensors in it), any safetensors file with timm's key names and
 `--architecture`, or `timm:NAME`. Only safetensors are read: a pickled checkpoint can run code when it is opened.
 """
 
@@ -21,12 +21,12 @@ TIMM = "timm:"
 
 
 def main(argv: list[str]) -> None:
-    """Parse, read or build, check by one image of zeros, write."""
+    """Read or build a backbone, check it on one image of zeros, and write it."""
     parser = argparse.ArgumentParser(prog="python -m stages.embed.adopt", description=__doc__)
     parser.add_argument("--backbone", required=True, help="a run's folder, a .safetensors file, or timm:NAME")
     parser.add_argument("--architecture", help="of a .safetensors file without a run's config.json beside it")
     parser.add_argument("--stem", default="imagenet", choices=("imagenet", "small", "auto"), help="of ResNets")
-    parser.add_argument("--size", type=int, help="image side in pixels; none: what the architecture was made for")
+    parser.add_argument("--size", type=int, help="image side in pixels; by default that of the architecture")
     parser.add_argument("--channels", type=int, default=3, choices=(1, 3))
     parser.add_argument("--pretrained", action="store_true", help="timm:NAME with its published weights")
     parser.add_argument("--out", required=True, type=Path, help="the folder to write")
@@ -42,10 +42,11 @@ def main(argv: list[str]) -> None:
 
 
 def _adopted(arguments: argparse.Namespace) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
-    """Weights, heads and configuration.
+    """Return weights, heads and configuration.
 
     Raises:
-        BackboneError: unknown, not safetensors, without configuration, or not fitting its architecture.
+        BackboneError: the backbone is unknown, not in safetensors, without configuration, or does not fit its
+            architecture.
     """
     if arguments.backbone.startswith(TIMM):
         return _from_timm(arguments, arguments.backbone.removeprefix(TIMM))
@@ -55,7 +56,7 @@ def _adopted(arguments: argparse.Namespace) -> tuple[dict[str, np.ndarray], dict
         return _from_run(folder)
     if path.is_dir():
         raise BackboneError(
-            "the folder is not that of a run",
+            "this is not the folder of a run",
             where=path,
             found=f"no {CONFIG}",
             fix="Name a folder below data/runs, or a .safetensors file and --architecture.",
@@ -68,7 +69,7 @@ def _from_run(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray
     from reprise.networks.assemble import assemble
 
     config, (weights, heads) = read_config(folder), read_weights(folder)
-    assemble(config, weights, heads, where=str(folder))  # before anything is read with it
+    assemble(config, weights, heads, where=str(folder))  # raises here, not in the stage that reads the folder
     return weights, heads, config
 
 
@@ -90,9 +91,9 @@ def _from_timm(
 
 
 def _published(name: str) -> Path:
-    """The safetensors file that timm's authors publish for an architecture, from the hub or its local cache.
+    """Fetch the safetensors file that timm's authors publish for an architecture, from the hub or its local cache.
 
-    Not timm's own way: where the hub holds no safetensors it falls back to a pickle.
+    timm's own loader is not used: where the hub has no safetensors, it falls back to a pickle.
     """
     from reprise.networks.backbones import build_backbone
 
@@ -104,7 +105,7 @@ def _published(name: str) -> Path:
         return Path(hf_hub_download(str(repository), "model.safetensors"))
     except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
         raise BackboneError(
-            "the published weights cannot be had",
+            "the published weights cannot be fetched",
             where=f"{TIMM}{name}",
             found=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}",
             fix="Run where the Hugging Face hub can be reached or its cache holds them, or leave out --pretrained for "
@@ -120,26 +121,26 @@ def _from_file(
 
     if not path.is_file():
         raise BackboneError(
-            "there is no such file of weights",
+            "the file of weights is missing",
             where=path,
-            found="nothing",
+            found="no such file",
             fix="Name a .safetensors file, the folder of a run, or timm:NAME.",
         )
     try:
         weights = load(path.read_bytes())
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise BackboneError(
-            "the weights cannot be read: only safetensors are, since a pickled checkpoint can run code when opened",
+            "the weights are not in safetensors, the only format read here: a pickled checkpoint can run code",
             where=path,
             found=error,
             fix="Convert them where you trust them: safetensors.torch.save_file(model.state_dict(), FILE).",
         ) from error
     if architecture is None:
         raise BackboneError(
-            "these weights do not say which network they belong to",
+            "the architecture of these weights is unknown",
             where=path,
-            found=f"no {CONFIG} of a run beside it",
-            fix="Name it: --architecture resnet18, or any other timm name.",
+            found=f"no {CONFIG} of a run beside the file",
+            fix="Name it: --architecture resnet18, or any other name of timm.",
         )
     size, mean, std, classifier = _made_for(architecture, arguments.size)
     kept = {k: v for k, v in weights.items() if not any(k.startswith(f"{name}.") for name in classifier)}
@@ -155,7 +156,7 @@ def _fitted(
     weights: dict[str, np.ndarray],
     where: str,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
-    """`weights` for the architecture `name`, after a comparison of every key and shape."""
+    """Check that `weights` fit an architecture in every key and shape; return them with its configuration."""
     from reprise.networks.backbones import build_backbone
 
     network = build_backbone(name, arguments.channels, size, arguments.stem)
@@ -169,13 +170,13 @@ def _fitted(
             f"the weights do not fit {name}",
             where=where,
             found=f"{'; '.join(wrong[:5])}{f' and {len(wrong) - 5} more' if len(wrong) > 5 else ''}",
-            fix="Name their own --architecture, and --stem small for a ResNet whose first convolution is 3x3.",
+            fix="Name the right --architecture, and --stem small for a ResNet whose first convolution is 3x3.",
         )
     return weights, {}, _config(arguments, name, size, mean, std)
 
 
 def _made_for(name: str, size: int | None) -> tuple[int, list[float], list[float], tuple[str, ...]]:
-    """Image side, mean, std and names of the classifier layers of an architecture."""
+    """Return image side, mean, std and names of the classifier layers of an architecture."""
     from reprise.networks.backbones import build_backbone
     from reprise.networks.small_resnet import BLOCKS
 
@@ -189,7 +190,7 @@ def _made_for(name: str, size: int | None) -> tuple[int, list[float], list[float
 
 
 def _config(arguments: argparse.Namespace, name: str, size: int, mean: list[float], std: list[float]) -> dict[str, Any]:
-    """config.json as pretrain writes it, as far as it is known; the width is measured on one image of zeros."""
+    """Make a config.json like that of pretrain, as far as it is known; the width is measured on one image of zeros."""
     import torch
 
     from reprise.networks.backbones import build_backbone
@@ -199,7 +200,7 @@ def _config(arguments: argparse.Namespace, name: str, size: int, mean: list[floa
         features = network(torch.zeros(1, arguments.channels, size, size))
     if features.ndim != 2:
         raise BackboneError(
-            "this architecture does not give one feature vector an image",
+            "this architecture does not return one feature vector for each image",
             where=name,
             found=f"an output of shape {tuple(features.shape)}",
             fix="Choose another architecture of timm.",

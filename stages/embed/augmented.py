@@ -1,8 +1,8 @@
-"""Changed copies of a few images, one kind of change at a time: what invariance is measured on.
+"""Changed copies of a few images, one kind of change at a time, on which probes measure invariance.
 
 The changes are those that self-supervised methods train on (SimCLR, appendix A) and those of Transforms-2D (Speicher et
-al. 2024), at one fixed, moderate strength. What is drawn comes from the image's key and the change's name: the same
-for every run, whatever the order of the images.
+al. 2024), at one fixed, moderate strength. The random numbers follow from the image's key and the name of the change,
+so they are the same for every run, whatever the order of the images.
 
 Shapes: pixels (S, S, C) uint8 in and out.
 """
@@ -31,7 +31,7 @@ Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 def crop(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A square with half of the area at a random place, scaled back."""
+    """Crop a square with half of the area at a random place, and scale it back."""
     size = pixels.shape[0]
     side = max(1, round(size * CROP_SIDE))
     top, left = rng.integers(0, size - side + 1, 2)
@@ -39,12 +39,12 @@ def crop(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def flip(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Left and right exchanged."""
+    """Exchange left and right."""
     return pixels[:, ::-1]
 
 
 def shift(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Moved by up to 15 % of the side each way; border pixels are repeated."""
+    """Move by up to 15 % of the side in each direction; border pixels are repeated."""
     size = pixels.shape[0]
     moved = np.rint(rng.uniform(-SHIFT, SHIFT, 2) * size).astype(int)
     rows, columns = (np.clip(np.arange(size) + m, 0, size - 1) for m in moved)
@@ -52,12 +52,12 @@ def shift(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def rotate(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Turned by up to 30 degrees about the centre; border pixels are repeated."""
+    """Rotate by up to 30 degrees about the centre; border pixels are repeated."""
     return transform.rotate(pixels, float(rng.uniform(-DEGREES, DEGREES)))
 
 
 def colour(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Brightness, then contrast, then saturation, each by a factor in [0.6, 1.4]."""
+    """Change brightness, then contrast, then saturation, each by a factor in [0.6, 1.4]."""
     brightness, contrast, saturation = rng.uniform(1 - COLOUR, 1 + COLOUR, 3)
     x = _clipped(pixels * brightness).astype(np.float64)
     level = _luma(x).mean()
@@ -67,22 +67,22 @@ def colour(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def grey(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Luma in every channel."""
+    """Put the luma into every channel."""
     return np.repeat(_clipped(_luma(pixels.astype(np.float64)))[:, :, None], pixels.shape[2], axis=2)
 
 
 def blur(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Gaussian, sigma 6 % of the side."""
+    """Blur with a Gaussian whose standard deviation is 6 % of the side."""
     return transform.blur(pixels, pixels.shape[0] * BLUR_SIGMA)
 
 
 def noise(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Gaussian noise, a tenth of the range."""
+    """Add Gaussian noise with a standard deviation of a tenth of the range."""
     return _clipped(pixels + rng.normal(0.0, NOISE_STD * 255, pixels.shape))
 
 
 def erase(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A square of 40 % of the side set to the image's mean."""
+    """Set a square of 40 % of the side to the mean colour of the image."""
     size = pixels.shape[0]
     side = max(1, round(size * ERASED_SIDE))
     top, left = rng.integers(0, size - side + 1, 2)
@@ -92,7 +92,7 @@ def erase(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def everything(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A view as SimCLR draws one: crop, mirrored or not, colour."""
+    """Make a view as SimCLR does: crop, flip half of the images, change the colour."""
     x = crop(pixels, rng)
     return colour(flip(x, rng) if rng.random() < 0.5 else x, rng)
 
@@ -112,13 +112,19 @@ CHANGES: dict[str, Change] = {
 
 
 def changed(pixels: np.ndarray, name: str, key: str) -> np.ndarray:
-    """One image under one change."""
+    """Apply one change to one image.
+
+    Args:
+        pixels: (S, S, C) uint8.
+        name: of the change, a key of CHANGES.
+        key: of the image, from which the random numbers follow.
+    """
     seed = int.from_bytes(hashlib.sha256(f"{key} {name}".encode("utf-8", "surrogatepass")).digest()[:8], "big")
     return np.ascontiguousarray(CHANGES[name](pixels, np.random.default_rng(seed)))
 
 
 def chosen_rows(keys: np.ndarray, splits: np.ndarray, count: int) -> np.ndarray:
-    """Up to `count` rows of the split that is scored (test, else val, else train), by the hash of their keys."""
+    """Choose up to `count` rows of the split that is scored (test, else val, else train) by the hash of their keys."""
     split = next((s for s in ("test", "val") if (splits == s).any()), "train")
     rows = np.flatnonzero(splits == split)
     ranked = sorted(rows, key=lambda i: hashlib.sha256(str(keys[i]).encode("utf-8", "surrogatepass")).digest())

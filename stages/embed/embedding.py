@@ -1,4 +1,4 @@
-"""A frozen backbone over all images: scaled to its input size, centre cut, normalised as in training, float32."""
+"""Run a frozen backbone on all images: scaled to its input size, centre cropped, normalised as in training, float32."""
 
 from __future__ import annotations
 
@@ -22,17 +22,25 @@ from reprise.storage.work_folder import file_digest, work_folder
 from stages.embed import augmented
 from stages.embed.params import EmbedParams
 
-CHUNK = 50_000  # images; what a kill may cost at most
+CHUNK = 50_000  # images between two checkpoints; a kill costs no more than these
 
 
 def embed(run: str, seed: int, params: EmbedParams, out: Path, restart: bool = False) -> None:
-    """Write `embeddings.parquet` for one trained run; of more than CHUNK images, those that are done survive a kill.
+    """Write `embeddings.parquet` of one trained run, and `augmented.parquet` unless the parameters ask for none.
 
-    Also `augmented.parquet`, the same format with a column a change (stages/embed/augmented.py), unless the parameters
-    ask for none.
+    The second has the same format with a column for each change (stages/embed/augmented.py). Of more than CHUNK images,
+    finished chunks survive a kill.
+
+    Args:
+        run: name of the run.
+        seed: that it was trained with.
+        params: batch size, number of changed images, device.
+        out: folder to write.
+        restart: discard chunks of an earlier process.
 
     Raises:
-        BackboneError: the weights cannot be loaded. EmbeddingError: values that are not finite.
+        BackboneError: the weights cannot be loaded.
+        EmbeddingError: values are not finite.
     """
     began = time.monotonic()
     compute = resolve_compute(params.device, "fp32")
@@ -69,9 +77,10 @@ def embed_chunks(
     label: str,
     work: Path,
 ) -> dict[str, np.ndarray]:
-    """Features of all images, CHUNK at a time; chunks that `work` holds are read, new ones kept there.
+    """Compute the features of all images, CHUNK at a time; read chunks that `work` holds, and keep new ones there.
 
-    Chunks begin at whole batches, so each batch is the one it would be without them.
+    Chunks begin at whole batches, so that each batch has the images, and its features the bits, that it would have
+    without chunks.
     """
     decoded = open_decoded(shards, shards.rows(), config["channels"], None, threads=compute.threads)
     step = max(1, CHUNK // batch_size) * batch_size
@@ -101,7 +110,7 @@ def embed_rows(
     device: str,
     progress: Progress,
 ) -> dict[str, np.ndarray]:
-    """Features of consecutive images: {tap: (n, d) float32}."""
+    """Compute the features of consecutive images: {tap: (n, d) float32}."""
     found: dict[str, list[np.ndarray]] = {}
     for start in range(rows.start, rows.stop, batch_size):
         stop = min(start + batch_size, rows.stop)
@@ -113,7 +122,7 @@ def embed_rows(
 
 
 def features(network: torch.nn.Module, pixels: np.ndarray, config: dict, device: str) -> dict[str, np.ndarray]:
-    """One batch, (n, S, S, C) uint8 -> {tap: (n, d) float32}."""
+    """Compute the features of one batch, (n, S, S, C) uint8 -> {tap: (n, d) float32}."""
     mean = torch.tensor(config["mean"], device=device).view(1, -1, 1, 1)
     std = torch.tensor(config["std"], device=device).view(1, -1, 1, 1)
     with torch.inference_mode():
@@ -125,8 +134,12 @@ def features(network: torch.nn.Module, pixels: np.ndarray, config: dict, device:
 def embed_changes(
     network: torch.nn.Module, shards: Shards, rows: np.ndarray, config: dict, batch_size: int, device: str
 ) -> dict[str, np.ndarray]:
-    """Backbone features of these rows as they are and under each change: {"original": (n, d), change: (n, d), ...}."""
-    decoded = open_decoded(shards, rows, config["channels"], None, max_bytes=0)  # so few need no cache of their own
+    """Compute the backbone's features of images and of their changed copies.
+
+    Returns:
+        {"original": (n, d), change: (n, d), ...}, float32.
+    """
+    decoded = open_decoded(shards, rows, config["channels"], None, max_bytes=0)  # too few to cache
     step = max(1, batch_size // (1 + len(augmented.CHANGES)))
     found: dict[str, list[np.ndarray]] = {name: [] for name in (augmented.ORIGINAL, *augmented.CHANGES)}
     for start in range(0, len(rows), step):

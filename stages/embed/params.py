@@ -12,9 +12,12 @@ SECTION = "embed"
 
 
 class EmbedParams(StrictModel):
-    """batch_size: images at a time; the result does not depend on it beyond the last bits.
+    """How embeddings are computed.
 
-    augmented: images of which changed copies are embedded as well, for the invariance probes; 0 for none.
+    Attributes:
+        batch_size: images at a time; the result depends on it in the last bits only.
+        augmented: number of images of which changed copies are embedded as well, for the invariance probes; 0 for none.
+        device: `auto` takes CUDA where there is a GPU.
     """
 
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 512

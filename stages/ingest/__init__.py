@@ -1,1 +1,1 @@
-"""A source of images becomes a manifest and a quarantine. Copies no folder, trains nothing, never shards."""
+"""From a source of images to a manifest and a quarantine. Never copies a folder, never trains, never shards."""

@@ -16,7 +16,7 @@ from stages.ingest.load import load_source
 
 
 def main(argv: list[str]) -> None:
-    """Command line: no arguments; everything is in params.yaml."""
+    """Take in the source that params.yaml names; the command has no arguments."""
     argparse.ArgumentParser(prog="python -m stages.ingest", description="Take in the images of the source.").parse_args(
         argv
     )

@@ -1,7 +1,7 @@
-"""The CIFAR archives (Krizhevsky 2009): found or fetched, verified by checksum, and unpickled without running anything.
+"""Read the CIFAR archives (Krizhevsky 2009): find or fetch them, verify them, unpickle them without running code.
 
-The batches are Python pickles. They are read with an unpickler that knows four harmless stand-ins and refuses
-every other name, so an archive cannot execute code, whatever it holds; nothing is ever extracted to disk.
+The batches are Python pickles. They are read with an unpickler that knows five names, all of them harmless stand-ins,
+and refuses every other, so an archive cannot execute code, whatever it holds; nothing is ever extracted to disk.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ArchiveParams(StrictModel):
 
 
 class CifarSource(Source):
-    """What CIFAR-10 and CIFAR-100 share.
+    """The common part of CIFAR-10 and CIFAR-100.
 
     Attributes:
         archive_name: official file name.
@@ -67,15 +67,15 @@ class CifarSource(Source):
     }
 
     def archive(self) -> CifarArchive:
-        """The archive below the root."""
+        """Return the archive at or below the root."""
         return CifarArchive(self.root, self.archive_name, self.options.md5, self.options.download)
 
     def extent(self) -> Extent:
-        """The archive, by its checksum."""
+        """Measure the archive by its checksum."""
         return self.archive().extent()
 
     def notes(self) -> list[str]:
-        """Says so when no checksum was demanded."""
+        """Note that no checksum was demanded."""
         return [] if self.options.md5 else ["The archive was accepted without a checksum (source.options.md5 is null)."]
 
 
@@ -84,7 +84,8 @@ class CifarArchive:
 
     Args:
         root: the archive, or a folder that holds it under its official name.
-        name: official file name. md5: expected checksum, None accepts any.
+        name: official file name.
+        md5: expected checksum; None accepts any archive.
         download: whether it may be fetched when `root` does not exist.
     """
 
@@ -92,7 +93,10 @@ class CifarArchive:
         self.root, self.name, self.md5, self.download = root, name, md5, download
 
     def extent(self) -> Extent:
-        """By checksum where one is demanded (the same before and after fetching), else by content."""
+        """Measure the archive by its expected checksum, or else by its content.
+
+        The expected checksum is the same before and after the archive is fetched, so fetching it reruns nothing.
+        """
         if self.md5 is not None:
             if not self.root.exists() and not self.download:
                 self._missing()
@@ -104,13 +108,14 @@ class CifarArchive:
         return Extent(1, size, sha256)
 
     def members(self, wanted: tuple[str, ...]) -> dict[str, dict[bytes, Any]]:
-        """The named batches, unpickled.
+        """Unpickle the named batches.
 
         Args:
             wanted: full member names, in the order in which they are returned.
 
         Raises:
-            SourceError: the archive is missing, of another checksum, damaged, lacks a batch or holds foreign objects.
+            SourceError: the archive is missing, damaged or of another checksum, lacks a batch, or holds foreign
+                objects.
         """
         path = self._fetched()
         found: dict[str, dict[bytes, Any]] = {}
@@ -140,11 +145,14 @@ class CifarArchive:
     def candidates(
         self, batch: dict[bytes, Any], member: str, split: str, labels: bytes, classes: list[str]
     ) -> Iterator[Candidate]:
-        """Images of a batch.
+        """Yield the images of a batch.
 
         Args:
-            member: the batch's name, for messages and names. split: train or test.
-            labels: key of the label list. classes: name of each label.
+            batch: as unpickled.
+            member: its name, for messages and for the names of the images.
+            split: train or test.
+            labels: key of the list of labels.
+            classes: name of each label.
         """
         import numpy as np
 
@@ -166,7 +174,7 @@ class CifarArchive:
             yield Candidate(f"{self.name}/{member}/{i:05d}.png", uncompressed_png(image), split, classes[label])
 
     def names(self, meta: dict[bytes, Any], key: bytes) -> list[str]:
-        """Class names of a meta file."""
+        """Return the class names of a meta file."""
         names = meta.get(key)
         if not isinstance(names, list) or not names or not all(isinstance(n, bytes) for n in names):
             raise self._unreadable(f"no list of names under {key.decode()}")
@@ -223,7 +231,7 @@ class CifarArchive:
 
     def _unpickle(self, data: bytes, name: str) -> dict[bytes, Any]:
         try:
-            _look_through(data)
+            _check_operations(data)
             value = _Unpickler(io.BytesIO(data), encoding="bytes").load()
         except (Exception, MemoryError) as error:  # hostile pickles raise anything
             raise self._unreadable(f"{name}: {error or type(error).__name__}") from error
@@ -254,7 +262,7 @@ class CifarArchive:
 
 
 class _Bounded(io.RawIOBase):
-    """A stream that refuses to unpack more than any CIFAR archive holds (compression bombs)."""
+    """A stream that refuses to unpack more than any CIFAR archive holds, against compression bombs."""
 
     def __init__(self, stream: gzip.GzipFile) -> None:
         self._stream, self._left = stream, _MAX_UNPACKED
@@ -267,11 +275,15 @@ class _Bounded(io.RawIOBase):
         return data
 
 
-def _look_through(data: bytes) -> None:
-    """Refuse pickles that make much of little: the unpickler allots a table as long as the largest index it is told.
+def _check_operations(data: bytes) -> None:
+    """Refuse pickles that ask for far more memory than their length explains.
+
+    The unpickler allocates its memo, a table of objects, up to the largest index that a PUT operation names; five bytes
+    of pickle could claim gigabytes.
 
     Raises:
-        ValueError: damaged; more operations than any batch has, or an index beyond what can have been stored.
+        ValueError: the pickle is damaged, has more operations than any batch, or names an index beyond the number of
+            objects that it can have stored.
     """
     for number, (operation, argument, _) in enumerate(pickletools.genops(data)):
         if number >= _MAX_OPERATIONS:
@@ -287,7 +299,7 @@ class _Dtype:
         self.code = code.decode("ascii", "replace") if isinstance(code, bytes) else code
 
     def __setstate__(self, state: object) -> None:
-        """Byte order and the like: of no meaning for single bytes."""
+        """Ignore byte order and the like, which mean nothing for single bytes."""
 
 
 class _Array:
@@ -300,10 +312,10 @@ class _Array:
         self.state = state if isinstance(state, tuple) else ()
 
     def values(self) -> Any:
-        """The array, (..., 3072) uint8.
+        """Return the array, (n, 3072) uint8.
 
         Raises:
-            ValueError: anything but unsigned bytes in C order whose number fits the shape.
+            ValueError: it does not hold unsigned bytes in C order, or their number does not fit its shape.
         """
         import numpy as np
 
@@ -331,7 +343,7 @@ def _latin1(text: object, encoding: object = "latin1") -> bytes:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows plain containers and the stand-ins; every other name is refused."""
+    """An unpickler of plain containers and the stand-ins, which refuses every other name."""
 
     _KNOWN = {  # noqa: RUF012
         ("numpy", "ndarray"): _Array,

@@ -1,6 +1,6 @@
-"""Look at every candidate in worker processes: read, hash, decode fully.
+"""Examine every candidate in worker processes: read it, hash it, decode it completely.
 
-A file on which a worker crashes or hangs is refused; it costs no other.
+A file on which a worker crashes or hangs is refused, and no other file is lost with it.
 """
 
 from __future__ import annotations
@@ -46,13 +46,19 @@ class Finding:
 
 
 def examine(name: str, reference: str | bytes, limits: Limits) -> Finding:
-    """Read and decode one candidate."""
+    """Read and decode one candidate.
+
+    Args:
+        name: for messages.
+        reference: a path, or the encoded bytes themselves.
+        limits: files beyond them are refused.
+    """
     sha256, size = None, 0
     try:
         try:
             data = reference if isinstance(reference, bytes) else read_regular(reference, limits.max_bytes)
         except ImageRefused as refusal:
-            if refusal.what == "too_many_bytes":  # not decoded, but hashed: its digest belongs to the listing
+            if refusal.what == "too_many_bytes":  # not decoded, but hashed for the quarantine
                 sha256, size = sha256_of(str(reference))
             raise
         sha256, size = hashlib.sha256(data).hexdigest(), len(data)
@@ -76,10 +82,12 @@ def examine(name: str, reference: str | bytes, limits: Limits) -> Finding:
 
 
 def examine_all(items: Sequence[tuple[str, str | bytes]], limits: Limits, workers: int) -> Iterator[Finding]:
-    """Findings in the order of `items`.
+    """Examine candidates side by side and yield a finding for each, in the order of `items`.
 
     Args:
-        items: (name, reference). workers: processes; 0 works in this one (for bytes that Reprise made itself).
+        items: (name, reference) of each candidate.
+        limits: files beyond them are refused.
+        workers: number of processes; 0 examines in this process, for bytes that Reprise made itself.
     """
     if workers == 0:
         yield from (examine(name, reference, limits) for name, reference in items)
@@ -90,13 +98,14 @@ def examine_all(items: Sequence[tuple[str, str | bytes]], limits: Limits, worker
         pool = _pool(min(workers, len(chunks)))
         try:
             while chunks or in_flight:
-                while chunks and len(in_flight) < 3 * workers:
+                while chunks and len(in_flight) < 3 * workers:  # enough to keep workers busy, not all bytes at once
                     in_flight.append((chunks[0], pool.submit(_examine_chunk, chunks[0], limits)))
                     chunks.popleft()
                 findings = in_flight[0][1].result(_CHUNK_SECONDS)
                 in_flight.popleft()
                 yield from findings
         except (BrokenProcessPool, TimeoutError):
+            # The pool does not say which worker died, so every chunk that was under way is examined again.
             suspects = [chunk for chunk, _ in in_flight]
             _end(pool)
             for chunk in suspects:
@@ -106,7 +115,7 @@ def examine_all(items: Sequence[tuple[str, str | bytes]], limits: Limits, worker
 
 
 def _one_by_one(chunk: Sequence[tuple[str, str | bytes]], limits: Limits) -> Iterator[Finding]:
-    """The same with a process that may die: the image that kills it is refused, the others are looked at again."""
+    """Examine a chunk in which one image kills or blocks its worker: refuse that image, and examine the others."""
     pool = _pool(1)
     try:
         for item in chunk:
@@ -121,14 +130,14 @@ def _one_by_one(chunk: Sequence[tuple[str, str | bytes]], limits: Limits) -> Ite
 
 
 def _end(pool: ProcessPoolExecutor) -> None:
-    """Stop a pool whose workers may hang in a decoder: waiting for them would hang as well."""
+    """Kill the workers of a pool: one that hangs in a decoder never ends by itself."""
     for worker in list((getattr(pool, "_processes", None) or {}).values()):
         worker.kill()
     pool.shutdown(cancel_futures=True)
 
 
 def _crashed(reference: str | bytes) -> Finding:
-    detail = "The decoder crashed, was killed, or did not end on this file. Mend or remove it, then run again."
+    detail = "The decoder crashed, was killed, or did not end on this file. Repair or remove it, then run again."
     try:
         sha256, size = (
             (hashlib.sha256(reference).hexdigest(), len(reference))
@@ -147,13 +156,16 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _prepare_worker(parent: int) -> None:
-    """Die with the parent; one thread; no core files, and no chatter from C decoders: the quarantine has it."""
+    """Prepare a worker: end with the parent, use one thread, write no core files and nothing to stderr.
+
+    C libraries print their complaints there; the quarantine states them.
+    """
     import resource
 
     from reprise.runtime.entry import prepare_process
 
     prepare_process()
-    if os.getppid() != parent:
+    if os.getppid() != parent:  # the parent died before this worker could ask to end with it
         os._exit(1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     null = os.open(os.devnull, os.O_WRONLY)

@@ -1,6 +1,6 @@
-"""Source -> manifest, quarantine, data set card, suggested views; and a tar for images that are not loose files.
+"""From a source to manifest, quarantine, data set card and suggested views, and a tar of images that are not files.
 
-kept + quarantined = found: whatever a source names ends in one of the two tables.
+kept + quarantined = found: every entry that a source names ends in one of the two tables.
 """
 
 from __future__ import annotations
@@ -39,11 +39,14 @@ _IN_PROCESS = 5000  # images made from arrays; more are worth starting workers
 def ingest(
     source: Source, params: SourceParams, output: Path, workers: int, published: Path = MANIFEST.parent
 ) -> dict[str, Any]:
-    """Take in everything a source names.
+    """Take in everything that a source names.
 
     Args:
-        output: folder to fill. workers: decoding processes.
-        published: where `output` will lie in the end; paths into images.tar in the manifest point there.
+        source: names the candidates.
+        params: fractions of the splits, limits of the images.
+        output: folder to fill.
+        workers: number of decoding processes.
+        published: path that `output` gets in the end; the manifest's paths into images.tar begin with it.
 
     Returns:
         the data set card, as written to dataset.json.
@@ -74,7 +77,7 @@ def ingest(
         )
     if len(rows) == 1:
         raise SourceError(
-            "one image is not enough to learn from",
+            "training needs more than one image",
             where=source.root,
             found=f"1 image can be used; refused: {_reasons(quarantined)}",
             fix="Set source.root in params.yaml to a folder with more images.",
@@ -105,7 +108,7 @@ def _examine(candidates: list[Candidate], params: SourceParams, workers: int) ->
 
 
 def _write_tar(rows: list[Image], path: Path) -> dict[str, int]:
-    """Store images that exist only as bytes; returns the offset of each by key. No file when there are none."""
+    """Store images that exist only as bytes, and return the offset of each by key; write no file without any."""
     offsets: dict[str, int] = {}
     if all(isinstance(row.candidate.reference, str) for row in rows):
         return offsets
@@ -167,10 +170,10 @@ def _card(
 
 
 def _clashes(classes: list[str]) -> list[str]:
-    """A note for names that a person may take for one: they may be meant as one class, and are not."""
+    """Note classes whose names look alike to a person: they may be meant as one class, and they are not."""
     alike: dict[str, list[str]] = {}
     for name in classes:
-        alike.setdefault(_seen(name), []).append(name)
+        alike.setdefault(_visible(name), []).append(name)
     return [
         f"Classes {', '.join(map(ascii, same))} "
         + (
@@ -183,8 +186,12 @@ def _clashes(classes: list[str]) -> list[str]:
     ]
 
 
-def _seen(name: str) -> str:
-    """What of a name is to be seen: one form of accents and letters, no case, no outer spaces, nothing invisible."""
+def _visible(name: str) -> str:
+    """Reduce a name to what a person sees: one form of accents and letters, no case, no outer spaces.
+
+    Casefolding can undo the normal form (and the other way round), hence the second normalisation; invisible characters
+    (format and control, categories Cf and Cc) are dropped.
+    """
     plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     return "".join(c for c in plain if unicodedata.category(c) not in ("Cf", "Cc")).strip()
 

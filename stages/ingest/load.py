@@ -1,4 +1,4 @@
-"""From the block `source` of params.yaml to a ready source."""
+"""Make the source that the block `source` of params.yaml describes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stages.ingest.source import Source
 
 
 def load_source(raw: dict[str, Any]) -> tuple[Source, SourceParams]:
-    """The source that params.yaml names, with its options checked.
+    """Make the source that params.yaml names, and check its options.
 
     Raises:
         ParameterError: the block is wrong, or no source has that name.

@@ -9,7 +9,7 @@ from pydantic import Field
 from reprise.config.params import StrictModel, plug_in_name, spelled
 
 SECTION = "source"
-_PILLOW_LIMIT = 178_956_970  # pixels; Pillow refuses more on its own
+_PILLOW_LIMIT = 178_956_970  # pixels; Pillow refuses larger images itself
 
 
 Root = Annotated[str, Field(max_length=4096), spelled(r"[^\x00]+", "a path has at least one character, and no NUL")]
@@ -24,7 +24,7 @@ class SourceParams(StrictModel):
         val_fraction, test_fraction: shares cut off by content hash; the second only where the source has no test split.
         max_pixels: width x height; larger images are refused.
         min_side: pixels; smaller images are refused.
-        options: what the source itself understands.
+        options: those of the source itself, the class `Params` in its file.
     """
 
     name: Annotated[str, plug_in_name("sources")]

@@ -1,6 +1,6 @@
-"""`python -m stages.ingest.scan`: write source.lock.json, the digest of the source that DVC depends on.
+"""`python -m stages.ingest.scan`: write source.lock.json, the digest of the source on which DVC depends.
 
-Light on purpose (no numpy): it runs before every `repro`, and reads only files whose size or times changed.
+It runs before every `repro`, so it imports nothing heavy (no numpy) and reads only files whose size or times changed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from stages.ingest.load import load_source
 
 
 def scan(path: Path = LOCK_FILE) -> bool:
-    """Write the lock file if it differs; True if it did.
+    """Write the lock file if its content changes, and return whether it did.
 
     Raises:
         SourceError: the source cannot be read. ParameterError: the block `source` is wrong.
@@ -37,9 +37,9 @@ def scan(path: Path = LOCK_FILE) -> bool:
 
 
 def main(argv: list[str]) -> None:
-    """Command line: no arguments."""
+    """Scan the source that params.yaml names; the command has no arguments."""
     argparse.ArgumentParser(
-        prog="python -m stages.ingest.scan", description="Write source.lock.json: what the source holds now."
+        prog="python -m stages.ingest.scan", description="Write source.lock.json, the digest of the source."
     ).parse_args(argv)
     known = LOCK_FILE.exists()
     if scan():

@@ -1,7 +1,7 @@
-"""Which of the good images stay: exact duplicates by content, and splits by content hash. Pure functions on rows.
+"""Choose which images stay where there are copies, and give each image a split. Pure functions on rows.
 
-Nothing here depends on names or listing order except which of several equal copies with one label stays (the
-first by name).
+Copies are files with equal bytes; splits follow from the hash of the content. Nothing here depends on names or on the
+order of a listing, except which of several copies with one label stays: the first by name.
 """
 
 from __future__ import annotations
@@ -29,18 +29,19 @@ class Image:
 
     @property
     def key(self) -> str:
-        """First digits of the hash."""
+        """The key of the manifest: the first digits of the hash."""
         return self.sha256[:KEY_DIGITS]
 
 
 def resolve_duplicates(images: Iterable[Image]) -> tuple[list[Image], list[Refused]]:
-    """One copy of each content.
+    """Keep one copy of each content.
 
-    Within a split, copies with one label (or none) leave the first by name; copies whose labels differ all go.
-    Between splits, test stays before val, and val before train.
+    Of copies within a split that have one label (or none), the first by name stays; copies whose labels differ are all
+    refused. Of copies in several splits, the one in test stays before val, and val before train: an image of test must
+    never be trained on, and the test split must not shrink because of a copy elsewhere.
 
     Returns:
-        kept images and refused copies (label_conflict, duplicate, duplicate_across_splits).
+        kept images, and refused copies (label_conflict, duplicate, duplicate_across_splits).
     """
     by_content: dict[str, list[Image]] = defaultdict(list)
     for image in images:
@@ -51,8 +52,8 @@ def resolve_duplicates(images: Iterable[Image]) -> tuple[list[Image], list[Refus
         copies.sort(key=lambda image: (image.candidate.label is None, image.candidate.name))
         stays: Image | None = None
         for split in _PRECEDENCE:
-            here = [image for image in copies if image.candidate.split == split]
-            labels = sorted({image.candidate.label for image in here if image.candidate.label is not None})
+            in_split = [image for image in copies if image.candidate.split == split]
+            labels = sorted({image.candidate.label for image in in_split if image.candidate.label is not None})
             if len(labels) > 1:
                 refused += [
                     _refuse(
@@ -60,10 +61,10 @@ def resolve_duplicates(images: Iterable[Image]) -> tuple[list[Image], list[Refus
                         "label_conflict",
                         f"the same image is labelled {', '.join(map(repr, labels))}: remove the wrong copies",
                     )
-                    for i in here
+                    for i in in_split
                 ]
                 continue
-            for image in here:
+            for image in in_split:
                 if stays is None:
                     stays = image
                 elif stays.candidate.split == split:
@@ -88,9 +89,10 @@ def _refuse(image: Image, reason: str, detail: str) -> Refused:
 def assign_splits(images: list[Image], val_fraction: float, test_fraction: float) -> list[Image]:
     """Give every image a split.
 
-    Images without one belong to train. A source without a test split gives up `test_fraction` of train, one
-    without a validation split `val_fraction` of what is left; both by the hash of the content (of the group,
-    where there is one), so adding images moves none of the others. A slice that would stay empty gets one unit.
+    Images without one belong to train. Where the source has no test split, `test_fraction` of train becomes test; where
+    it has no validation split, `val_fraction` of the remaining train becomes val. The hash of the content decides (that
+    of the group, where there is one), so adding images moves none of the others. A split that would stay empty gets one
+    image or group.
     """
     rows = [image if image.candidate.split else _moved(image, "train") for image in images]
     for split, fraction in (("test", test_fraction), ("val", val_fraction)):
@@ -109,7 +111,7 @@ def _unit(image: Image) -> str:
 
 
 def _position(split: str, unit: str) -> float:
-    """A number in [0, 1) that is uniform over units and independent between splits."""
+    """Map an image or group to a number in [0, 1), uniform over units and independent between splits."""
     return int.from_bytes(hashlib.sha256(f"{split}\0{unit}".encode()).digest()[:6], "big") / 2**48
 
 

@@ -1,4 +1,4 @@
-"""What a source of images is: it names candidates and what it refuses; ingest decides the rest.
+"""The base class of sources of images: a source names candidates and what it refuses; ingest decides the rest.
 
 A source is one file in `stages/ingest/sources`, with one subclass of `Source`. Its module imports nothing heavy
 (numpy, scikit-learn) at the top: `python -m stages.ingest.scan` loads it before every `repro`.
@@ -31,10 +31,11 @@ class Candidate:
     """An image that may be taken in.
 
     Attributes:
-        name: how it is called in the manifest and in messages; unique, valid UTF-8.
-        reference: a file to read, or the encoded bytes themselves.
-        split: train, val, test, or None where the source does not say.
-        label: class name or None. group: what it must not be separated from (video, scene), or None.
+        name: its name in messages and in the quarantine; unique, valid UTF-8.
+        reference: the path of a file to read, or the encoded bytes themselves.
+        split: train, val, test, or None where the source does not state one.
+        label: name of the class, or None.
+        group: name of the group (video, scene, patient) whose images must stay in one split, or None.
     """
 
     name: str
@@ -46,7 +47,14 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Refused:
-    """Something found that cannot be a candidate: shown name, reason code, a sentence; its hash if it was read."""
+    """An entry of the source that is not taken in.
+
+    Attributes:
+        name: as shown in the quarantine.
+        reason: a code of docs/reference/data-rules.md.
+        detail: the reason as a sentence.
+        sha256: of the bytes, if they were read.
+    """
 
     name: str
     reason: str
@@ -56,7 +64,13 @@ class Refused:
 
 @dataclass(frozen=True)
 class Extent:
-    """What a source holds, for source.lock.json: number of files, bytes, digest of names and contents."""
+    """The content of a source in figures, for source.lock.json.
+
+    Attributes:
+        files: their number.
+        bytes: length of all files.
+        digest: hash over names and contents.
+    """
 
     files: int
     bytes: int
@@ -84,7 +98,7 @@ class Source(ABC):
 
     @abstractmethod
     def candidates(self) -> Iterator[Candidate | Refused]:
-        """Everything found, in a fixed order.
+        """Yield every entry of the source, in a fixed order.
 
         Raises:
             SourceError: the source cannot be read at all.
@@ -92,13 +106,13 @@ class Source(ABC):
 
     @abstractmethod
     def extent(self) -> Extent:
-        """What there is to read, without decoding it."""
+        """Measure and hash what there is to read, without decoding it."""
 
     def notes(self) -> list[str]:
-        """Sentences for the report, known after `candidates` was exhausted."""
+        """Return sentences for the report; called after `candidates` is exhausted."""
         return []
 
 
 def constant_extent(name: str) -> Extent:
-    """The extent of a source that is part of an installed package."""
+    """Return the extent of a source that is part of an installed package."""
     return Extent(0, 0, hashlib.sha256(name.encode()).hexdigest())

@@ -11,7 +11,7 @@ from stages.shard.params import SECTION, ShardParams
 
 
 def main(argv: list[str]) -> None:
-    """Command line: no arguments; everything is in params.yaml."""
+    """Pack the images of the manifest; the command has no arguments."""
     argparse.ArgumentParser(
         prog="python -m stages.shard", description="Pack the images of the manifest into tars."
     ).parse_args(argv)

@@ -12,7 +12,7 @@ SECTION = "shard"
 
 
 class ShardParams(StrictModel):
-    """How images are packed.
+    """Sizes of tars and images.
 
     Attributes:
         max_shard_bytes: largest tar, in bytes; only a single larger image exceeds it.

@@ -1,7 +1,7 @@
-"""Write shards: plan which image goes where, then write the tars side by side. Same manifest, same bytes.
+"""Write shards: plan which image goes into which tar, then write the tars side by side. Same manifest, same bytes.
 
-Plain bytes are kept as they are; anything else is decoded by the rules of reprise/media and stored as
-PNG. Every source is held against the hash of the manifest, so a file that changed since ingest is an error.
+Plain bytes are kept; anything else is decoded by the rules of reprise/media and stored as PNG. Every file is compared
+with its hash in the manifest, so a file that changed since ingest is an error.
 """
 
 from __future__ import annotations
@@ -31,13 +31,19 @@ from stages.shard.params import ShardParams
 
 Columns = dict[str, list[Any]]  # of the index, by name
 _ENTRIES = ".json"  # after the name of a tar: its rows of the index, until all tars are done
-_WRITE_BYTES = 1 << 18  # of a tar at once: a call for each member takes four times as long
-_WORTH_PROCESSES = 64 << 20  # bytes to pack; below, starting processes takes longer than the work
+_WRITE_BYTES = 1 << 18  # written at once: one call for each member takes four times as long
+_WORTH_PROCESSES = 64 << 20  # bytes to pack; to pack fewer takes less time than starting processes
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One tar: its name, the rows of the manifest it holds, the bytes they take at most."""
+    """One tar.
+
+    Attributes:
+        name: of the file.
+        rows: of the manifest, one for each image.
+        bytes: an upper bound of the tar's length.
+    """
 
     name: str
     rows: list[dict[str, Any]]
@@ -45,10 +51,14 @@ class Plan:
 
 
 def write_shards(manifest: pa.Table, params: ShardParams, output: Path, workers: int, work: Path | None = None) -> int:
-    """Write all tars and the index into `output`; returns the number of tars.
+    """Write all tars and the index into `output`, and return the number of tars.
 
     Args:
-        work: folder that survives a kill; tars finished there by an earlier process on the same inputs are taken over.
+        manifest: the images to pack.
+        params: sizes of tars and images.
+        output: folder to fill.
+        workers: number of processes.
+        work: folder that survives a kill; tars that an earlier process finished there on the same inputs are kept.
 
     Raises:
         ShardError: a source file is missing or changed since ingest.
@@ -75,7 +85,7 @@ def _table(parts: Iterable[Columns]) -> pa.Table:
 
 
 def _finished(shard: Plan, work: Path) -> Columns | None:
-    """Index rows of a tar that is already there whole."""
+    """Return the index rows of a tar that an earlier process finished, or None where it is missing or cut short."""
     try:
         columns = json.loads((work / f"{shard.name}{_ENTRIES}").read_text(encoding="utf-8"))
         size = (work / shard.name).stat().st_size
@@ -86,14 +96,17 @@ def _finished(shard: Plan, work: Path) -> Columns | None:
 
 
 def _end(columns: Columns) -> int:
-    """Length of the tar that these index rows describe."""
+    """Compute the length of the tar that these index rows describe."""
     last = {name: values[-1] for name, values in columns.items()}
     after = last["offset"] - ustar.BLOCK + ustar.member_size(last["bytes"]) + ustar.member_size(len(_json(last)))
     return int(after) + len(ustar.END)
 
 
 def plan(manifest: pa.Table, params: ShardParams) -> list[Plan]:
-    """Fill tars in key order, split by split, by an upper bound of what each image takes."""
+    """Fill tars in the order of keys, split by split, by an upper bound of the bytes that each image takes.
+
+    The bound depends on the manifest alone, so the plan is known before any image is read.
+    """
     plans: list[Plan] = []
     for split in sorted(set(manifest["split"].to_pylist())):
         rows: list[dict[str, Any]] = []
@@ -136,17 +149,21 @@ def _prepare_worker(parent: int) -> None:
     from reprise.runtime.entry import prepare_process
 
     prepare_process()
-    if os.getppid() != parent:
+    if os.getppid() != parent:  # the parent died before this worker could ask to end with it
         os._exit(1)
 
     modality().limit_threads()
 
 
 def write_shard(shard: Plan, params: ShardParams, output: Path, resumable: bool = True) -> Columns:
-    """Write one tar, which appears whole or not at all; returns its rows of the index.
+    """Write one tar, which appears whole or not at all, and return its rows of the index.
 
     Args:
-        resumable: keep these rows beside it for `_finished`, where a file that a kill cut short is not readable JSON.
+        shard: its plan.
+        params: longest side of an image.
+        output: folder of the tar.
+        resumable: also write the rows to a file beside the tar, for `_finished` to read after a kill. That file need
+            not be written atomically: one that was cut short is not valid JSON.
     """
     columns: Columns = {name: [row[name] for row in shard.rows] for name in ("key", "split", "channels", "group")}
     columns |= {"shard": [shard.name] * len(shard.rows)}
@@ -175,7 +192,10 @@ def write_shard(shard: Plan, params: ShardParams, output: Path, resumable: bool 
 
 
 def _json(facts: dict[str, Any]) -> bytes:
-    """The member `<key>.json`: sorted keys, ASCII. Only the group is text from outside."""
+    """Write the member `<key>.json` with sorted keys, in ASCII.
+
+    Formatting by hand is faster than `json.dumps`; only the group is text from outside and must be escaped.
+    """
     group = "null" if facts["group"] is None else json.dumps(facts["group"])
     return (
         f'{{"channels":{facts["channels"]},"group":{group},"height":{facts["height"]},'
@@ -184,7 +204,7 @@ def _json(facts: dict[str, Any]) -> bytes:
 
 
 def _stored(row: dict[str, Any], max_side: int) -> tuple[bytes, str, str, int, int]:
-    """Bytes, extension, SHA-256, width and height of an image as the shard holds it."""
+    """Return bytes, extension, SHA-256, width and height of an image in the form that the shard stores."""
     data = _source_bytes(row)
     try:
         stored = modality().stored_form(data, row["path"], row, max_side)
@@ -195,7 +215,11 @@ def _stored(row: dict[str, Any], max_side: int) -> tuple[bytes, str, str, int, i
 
 
 def _source_bytes(row: dict[str, Any]) -> bytes:
-    """The bytes that ingest saw: whatever lies there, their hash vouches for them. Else the reason is found out."""
+    """Read the bytes that ingest examined.
+
+    The first attempt is the fast one: it checks nothing but the hash, which suffices. Where that fails, the second
+    finds the reason for the message, or follows a link inside the root.
+    """
     try:
         descriptor = os.open(row["path"], READ_FLAGS)
         try:
@@ -207,17 +231,18 @@ def _source_bytes(row: dict[str, Any]) -> bytes:
     if _as_ingested(row, data):
         return data
     try:
-        with open_regular(row["path"]) as descriptor:  # also follows links inside the root
+        with open_regular(row["path"]) as descriptor:
             data = _read(descriptor, row)
     except ImageRefused as refusal:
         raise _changed(row, f"{refusal.what}: {refusal.found}") from refusal
     if not _as_ingested(row, data):
-        raise _changed(row, "other bytes than ingest saw")
+        raise _changed(row, "other bytes than ingest examined")
     return data
 
 
 def _read(descriptor: int, row: dict[str, Any]) -> bytes:
-    return os.pread(descriptor, row["bytes"] + (row["offset"] == 0), row["offset"])  # one more: a file that grew
+    one_more = row["offset"] == 0  # of a file of its own, to notice that it grew
+    return os.pread(descriptor, row["bytes"] + one_more, row["offset"])
 
 
 def _as_ingested(row: dict[str, Any], data: bytes) -> bool:

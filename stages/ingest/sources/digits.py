@@ -1,7 +1,7 @@
 """digits: 1,797 handwritten digits of 8 x 8 pixels that come with scikit-learn; no download, no root.
 
-Values 0..16 become 0..255 exactly (x * 255 / 16, rounded half up). A digit mirrored is another sign, so views
-neither flip nor rotate.
+Values 0 to 16 become 0 to 255 (x * 255 / 16, rounded half up). A mirrored digit is not the same digit, so views are not
+flipped.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Digits(Source):
     }
 
     def candidates(self) -> Iterator[Candidate | Refused]:
-        """All digits in scikit-learn's order, from its file: importing scikit-learn takes two seconds."""
+        """Yield all digits in scikit-learn's order, read from its file: importing scikit-learn takes two seconds."""
         import importlib.metadata
 
         import numpy as np
@@ -45,5 +45,5 @@ class Digits(Source):
             yield Candidate(name=f"digits/{i:04d}.png", reference=uncompressed_png(image), label=str(label))
 
     def extent(self) -> Extent:
-        """A constant: the images are part of scikit-learn."""
+        """Return a constant: the images are part of scikit-learn."""
         return constant_extent("digits")

@@ -1,9 +1,8 @@
 """folder: images in a folder, read where they are.
 
-docs/how-to/own-images.md shows the layouts, docs/reference/data-rules.md the rules.
-
-split/class/*, class/*, split/* or a flat heap; deeper folders are allowed, and the label is the first folder
-below the split. What a file is, is decided by its content.
+The layouts are split/class/*, class/*, split/* or one flat folder (docs/how-to/own-images.md). Deeper folders are
+allowed, and the label is the first folder below the split. Content decides what a file is
+(docs/reference/data-rules.md).
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class Folder(Source):
     }
 
     def candidates(self) -> Iterator[Candidate | Refused]:
-        """Every entry below the root, sorted by name."""
+        """Yield every entry below the root, sorted by name."""
         self._is_apart()
         entries = list_entries(self.root)
         layout = self._layout(entries)
@@ -78,7 +77,7 @@ class Folder(Source):
             yield Candidate(path, path, split, label, group)
 
     def extent(self) -> Extent:
-        """Digest of names and contents; unchanged files are not read again."""
+        """Compute the digest of names and contents, without reading unchanged files again."""
         self._is_apart()
         began, bar, done = time.monotonic(), None, 0
 
@@ -97,7 +96,7 @@ class Folder(Source):
                 bar.__exit__()
 
     def _is_apart(self) -> None:
-        """Refuse a root that holds the artifacts: each run would change its own source, and take in its pictures."""
+        """Refuse a root that holds the artifacts: each run would change its own source and take in its own pictures."""
         root, artifacts = os.path.realpath(self.root), os.path.realpath(_ARTIFACTS)
         if os.path.commonpath([root, artifacts]) == root:
             raise SourceError(
@@ -108,7 +107,7 @@ class Folder(Source):
             )
 
     def _layout(self, entries: list[Entry]) -> str:
-        """The layout asked for, or what the folders at the top say."""
+        """Return the layout that the options name, or derive it from the folders at the top."""
         if self.options.layout != "auto":
             return str(self.options.layout)
         top = sorted({entry.text.split("/")[0] for entry in entries if entry.reason is None and "/" in entry.text})
@@ -122,6 +121,6 @@ class Folder(Source):
                 where=self.root,
                 found=f"splits {', '.join(splits)}; others {', '.join(others[:5])}",
                 fix="Set source.options.layout in params.yaml: `splits` leaves the others out, `classes` takes all as "
-                "class names.",
+                "names of classes.",
             )
         return "classes"

@@ -143,7 +143,7 @@ def test_embeddings_of_unlabelled_images(project: Path, monkeypatch, capsys) -> 
 def test_an_unknown_backbone_is_one_sentence(project: Path, monkeypatch, capsys) -> None:
     assert command(monkeypatch, "embed", "--backbone", "images", "--data", "images", "--out", "e.parquet") == 1
     errors = capsys.readouterr().err
-    assert "error: the folder is not that of a run" in errors
+    assert "error: this is not the folder of a run" in errors
     assert "Traceback" not in errors
     assert not Path("e.parquet").exists()
 

@@ -84,7 +84,7 @@ def test_pickles_are_never_opened(weights) -> None:
             return (sys.exit, (99,))
 
     Path("model.pth").write_bytes(pickle.dumps(Harm()))
-    with pytest.raises(BackboneError, match="only safetensors are"):
+    with pytest.raises(BackboneError, match="the only format read here"):
         adopt("model.pth", "--architecture", "resnet10t")
 
 
@@ -92,9 +92,9 @@ def test_pickles_are_never_opened(weights) -> None:
     ("words", "message"),
     [
         (("timm:resnet18x",), "unknown backbone"),
-        (("absent.safetensors", "--architecture", "resnet10t"), "no such file of weights"),
-        (("foreign.safetensors",), "do not say which network"),
-        (("folder",), "not that of a run"),
+        (("absent.safetensors", "--architecture", "resnet10t"), "the file of weights is missing"),
+        (("foreign.safetensors",), "architecture of these weights is unknown"),
+        (("folder",), "not the folder of a run"),
     ],
 )
 def test_what_is_refused(weights, words: tuple[str, ...], message: str) -> None:
@@ -114,7 +114,7 @@ def test_published_weights_come_from_the_hub_as_safetensors_or_not_at_all(weight
         return "hub.safetensors"
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    with pytest.raises(BackboneError, match=r"published weights cannot be had.*no network.*leave out --pretrained"):
+    with pytest.raises(BackboneError, match=r"published weights cannot be fetched.*no network.*leave out --pretrained"):
         adopt("timm:resnet10t", "--pretrained")
     save_file(weights, "hub.safetensors")
     config = adopt("timm:resnet10t", "--pretrained")

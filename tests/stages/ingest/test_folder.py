@@ -168,7 +168,7 @@ def test_an_unlistable_folder_is_one_entry(tmp_path: Path, monkeypatch: pytest.M
         (lambda root: None, "the root of the source is missing"),
         (lambda root: root.mkdir(), "the source holds no images"),
         (lambda root: root.write_bytes(b"x"), "is not a folder"),
-        (lambda root: place(root, ["one.png"]), "one image is not enough"),
+        (lambda root: place(root, ["one.png"]), "training needs more than one image"),
         (lambda root: (root.mkdir(), (root / "x.jpg").write_bytes(b"")), "no image of the source can be used"),
     ],
 )
