@@ -1,7 +1,13 @@
-"""Work folders: where a stage keeps what must survive a kill, outside DVC's outputs, keyed by the stage's inputs.
+"""Work folders: a place for what must survive a kill, outside DVC's outputs, keyed by the stage's inputs.
 
-`.reprise/work/<stage>/<name>/<hash of the inputs>/` holds checkpoints; `inputs.json` beside them says what they
-belong to. A lock on the folder keeps a second process out. A finished stage removes it.
+`.reprise/work/<stage>/<name>/<hash of the inputs>/` holds checkpoints, and `inputs.json` beside them records the inputs
+that they belong to. A lock on `.reprise/work/<stage>/<name>` keeps a second process out. A stage that succeeds removes
+the folder.
+
+The lock is flock(2) on the file `.lock`. The system releases it when the process ends, even by SIGKILL, so no lock is
+ever stale. But the holder removes the folder, with the lock file in it, while others may be waiting: they then get the
+lock of a file that has no name any more, beside which a third process can create and lock a new one. So whoever gets
+the lock checks that the file of that name is still the one it has locked, and otherwise starts again.
 """
 
 from __future__ import annotations
@@ -26,13 +32,13 @@ from reprise.storage.provenance import libraries
 ROOT = Path(".reprise/work")
 INPUTS = "inputs.json"
 LOCK = ".lock"
-KEPT_OTHERS = 2  # pieces of unfinished work on other inputs: whoever changes a parameter back finds them again
-PATIENCE_SECONDS = 12.0  # more than a stage takes to end after its parent: reprise/runtime/watchdog.py
-_HOLDER_BYTES = 300
+KEPT_OTHERS = 2  # folders of unfinished work on other inputs, for somebody who changes a parameter back
+PATIENCE_SECONDS = 12.0  # more than a stage takes to end after its parent (reprise/runtime/watchdog.py)
+_HOLDER_BYTES = 300  # of the lock file: process and command of the holder, for messages
 
 
 def file_digest(*paths: str | Path) -> str:
-    """SHA-256 over the contents of files and, recursively, folders, with their relative names."""
+    """Compute one SHA-256 over the contents of files and, recursively, of folders, with their relative names."""
     digest = hashlib.sha256()
     for path in map(Path, paths):
         members = (
@@ -42,6 +48,7 @@ def file_digest(*paths: str | Path) -> str:
         )
         for member in members:
             name = str(member.relative_to(path)) if path.is_dir() else member.name
+            # The lengths make the encoding unambiguous: no two sets of files give the same sequence of bytes.
             digest.update(f"{len(name)}:{name}:{member.stat().st_size}:".encode())
             with open(member, "rb") as file:
                 while block := file.read(1 << 20):
@@ -50,12 +57,18 @@ def file_digest(*paths: str | Path) -> str:
 
 
 def inputs_key(inputs: dict[str, Any]) -> str:
-    """A short hash of the inputs."""
+    """Return a short hash of the inputs, which names the folder."""
     return hashlib.sha256(dump_json(inputs).encode()).hexdigest()[:16]
 
 
 def difference(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list[str]:
-    """What differs between two nested mappings, one line each: "train.learning_rate: 0.2 -> 0.1"."""
+    """List the differences between two nested mappings, one line each: "train.learning_rate: 0.2 -> 0.1".
+
+    Args:
+        old: the earlier mapping.
+        new: the present one.
+        path: prefix of the keys, with its full stop.
+    """
     lines = []
     for key in sorted(old.keys() | new.keys()):
         a, b, name = old.get(key), new.get(key), f"{path}{key}"
@@ -68,17 +81,18 @@ def difference(old: dict[str, Any], new: dict[str, Any], path: str = "") -> list
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold an exclusive lock on `folder`; the system releases it when the process ends, however it ends.
+    """Hold an exclusive lock on `folder`, which is made if it is missing.
 
-    Another holder may be just ending, because its parent was killed: it gets PATIENCE_SECONDS.
+    A stage whose parent was killed ends a few seconds after it and then releases its lock, so this waits up to
+    PATIENCE_SECONDS.
 
     Raises:
-        WorkspaceBusyError: another process holds it, and still does after that.
+        WorkspaceBusyError: another process holds the lock even then.
     """
     descriptor = _open_lock(folder)
     try:
         _take(descriptor, folder)
-        while not _is_current(descriptor, folder):  # the holder before removed the folder when it was done
+        while not _is_current(descriptor, folder):  # the last holder has removed the folder: see above
             os.close(descriptor)
             descriptor = _open_lock(folder)
             _take(descriptor, folder)
@@ -97,6 +111,7 @@ def _open_lock(folder: Path) -> int:
 
 
 def _is_current(descriptor: int, folder: Path) -> bool:
+    """Return whether the locked file is still the one that new processes would open."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(folder / LOCK))
     except FileNotFoundError:
@@ -104,6 +119,7 @@ def _is_current(descriptor: int, folder: Path) -> bool:
 
 
 def _take(descriptor: int, folder: Path) -> None:
+    """Lock the file, waiting for another holder to end."""
     end: float | None = None
     while True:
         try:
@@ -113,8 +129,8 @@ def _take(descriptor: int, folder: Path) -> None:
             holder = os.pread(descriptor, _HOLDER_BYTES, 0).decode("utf-8", "replace").strip() or "unknown"
         if end is None:
             end = time.monotonic() + PATIENCE_SECONDS
-            said = f"{folder} is held by process {printable(holder)}; waiting {PATIENCE_SECONDS:.0f} s for it to end"
-            print(said, file=sys.stderr, flush=True)
+            message = f"{folder} is held by process {printable(holder)}; waiting {PATIENCE_SECONDS:.0f} s for it to end"
+            print(message, file=sys.stderr, flush=True)
         if time.monotonic() >= end:
             raise WorkspaceBusyError(
                 "another process is working on this",
@@ -129,19 +145,21 @@ def _take(descriptor: int, folder: Path) -> None:
 def work_folder(
     name: str, inputs: dict[str, Any], code: Sequence[str], restart: bool = False, root: Path = ROOT
 ) -> Iterator[Path]:
-    """The folder for work on these inputs; removed after success, kept after any failure.
+    """Yield the folder for work on these inputs; remove it after success, keep it after any failure.
 
-    Work of the same name on other inputs is not used, and what differs is said; it goes when this is done.
+    Unfinished work of the same name on other inputs is not used; a message states what differs. It is removed together
+    with this folder.
 
     Args:
-        name: "pretrain/simclr/0".
-        inputs: JSON-serialisable; everything that the result depends on besides code and versions of libraries.
+        name: stage and name of the work, such as "pretrain/simclr/0".
+        inputs: JSON-serialisable; everything on which the result depends besides code and versions of libraries.
         code: dotted names of the modules that do the work; their fingerprint is part of the inputs.
-        restart: discard what is there, on whatever inputs.
+        restart: discard all unfinished work of this name.
+        root: folder of all work folders.
 
     Raises:
         WorkspaceBusyError: another process works under this name.
-        CheckpointError: the folder's inputs.json is not what its name says.
+        CheckpointError: the inputs.json in the folder does not match the folder's name.
     """
     base = root / name
     inputs = keyed_by_code(inputs, code)
@@ -150,7 +168,7 @@ def work_folder(
             for unfinished in [p for p in base.iterdir() if p.is_dir()]:
                 shutil.rmtree(unfinished)
         folder = base / inputs_key(inputs)
-        _pass_over_others(base, folder, inputs)
+        _skip_others(base, folder, inputs)
         folder.mkdir(exist_ok=True)
         if (folder / INPUTS).exists():
             check_inputs(folder, inputs)
@@ -165,13 +183,14 @@ def keyed_by_code(inputs: dict[str, Any], code: Sequence[str]) -> dict[str, Any]
     return inputs | {"code": fingerprint(code), "libraries": libraries()}
 
 
-def _pass_over_others(base: Path, folder: Path, inputs: dict[str, Any]) -> None:
+def _skip_others(base: Path, folder: Path, inputs: dict[str, Any]) -> None:
+    """Name the unfinished work on other inputs, and discard all but the KEPT_OTHERS newest."""
     others = [p for p in base.iterdir() if p.is_dir() and p != folder]
     newest_first = sorted(others, key=lambda p: (p.stat().st_mtime_ns, p.name), reverse=True)
     for number, other in enumerate(newest_first):
-        fate = "leaving" if number < KEPT_OTHERS else "discarding"
-        said = f"{fate} unfinished work on other inputs in {other} ({_what_differs(other, inputs)})"
-        print(printable(said), file=sys.stderr, flush=True)
+        verb = "leaving" if number < KEPT_OTHERS else "discarding"
+        message = f"{verb} unfinished work on other inputs in {other} ({_differences(other, inputs)})"
+        print(printable(message), file=sys.stderr, flush=True)
         if number >= KEPT_OTHERS:
             shutil.rmtree(other)
 
@@ -180,13 +199,13 @@ def check_inputs(folder: Path, inputs: dict[str, Any]) -> None:
     """Refuse the work in `folder` if it belongs to other inputs.
 
     Raises:
-        CheckpointError: naming what differs.
+        CheckpointError: the inputs differ, and the message names how; or their record cannot be read.
     """
     try:
         old = json.loads((folder / INPUTS).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            "the record of a checkpoint's inputs is unreadable",
+            "the record of a checkpoint's inputs cannot be read",
             where=folder / INPUTS,
             found=error,
             fix="Run again with --restart to discard it.",
@@ -203,7 +222,7 @@ def check_inputs(folder: Path, inputs: dict[str, Any]) -> None:
         )
 
 
-def _what_differs(folder: Path, inputs: dict[str, Any]) -> str:
+def _differences(folder: Path, inputs: dict[str, Any]) -> str:
     try:
         check_inputs(folder, inputs)
     except CheckpointError as error:

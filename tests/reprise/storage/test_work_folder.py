@@ -112,7 +112,7 @@ def test_a_moved_checkpoint_of_other_inputs_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match=r"other inputs.*seed: 1 -> 2.*--restart"):
         check_inputs(tmp_path, {"seed": 2, "train": {"epochs": 3}})
     (tmp_path / INPUTS).write_text("{")
-    with pytest.raises(CheckpointError, match="unreadable"):
+    with pytest.raises(CheckpointError, match="cannot be read"):
         check_inputs(tmp_path, {})
 
 
