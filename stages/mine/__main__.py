@@ -20,11 +20,11 @@ def main(argv: list[str]) -> None:
     from stages.mine.miner import Miner
     from stages.mine.rounds import label_set_before, round_of
 
-    kind = load_class("miners", chosen.miner, Miner, f"mines.{chosen.name}.miner")
-    params = parse(kind.Params, (raw.get("mining") or {}).get(chosen.name, {}), f"mining.{chosen.name}")
+    miner_class = load_class("miners", chosen.miner, Miner, f"mines.{chosen.name}.miner")
+    params = parse(miner_class.Params, (raw.get("mining") or {}).get(chosen.name, {}), f"mining.{chosen.name}")
     out = Path("data/mine") / chosen.name / str(arguments.seed)
     number, before = round_of(graph, chosen), label_set_before(graph, chosen)
-    mine(chosen, kind, params, arguments.seed, out, arguments.restart, number, before)
+    mine(chosen, miner_class, params, arguments.seed, out, arguments.restart, number, before)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ FIGURES = {"silhouette": True, "calinski_harabasz": True, "davies_bouldin": Fals
 
 
 def main(argv: list[str]) -> None:
-    """Parse, mine with every number, tell."""
+    """Parse, mine with every number, print and write the choice."""
     parser = argparse.ArgumentParser(prog="python -m stages.mine.choose", description=__doc__)
     parser.add_argument("--name", required=True, help="a row of `mines` in params.yaml whose miner takes `clusters`")
     parser.add_argument("--seed", type=int, default=0)
@@ -44,27 +44,27 @@ def main(argv: list[str]) -> None:
     from reprise.artifacts.embeddings import FILE, read_embeddings
     from reprise.config.registry import load_class
     from reprise.storage.atomic import write_json
-    from stages.mine.label_set import about
+    from stages.mine.label_set import manifest_facts
     from stages.mine.miner import Miner
 
-    kind = load_class("miners", chosen.miner, Miner, f"mines.{chosen.name}.miner")
+    miner_class = load_class("miners", chosen.miner, Miner, f"mines.{chosen.name}.miner")
     block = dict((raw.get("mining") or {}).get(chosen.name) or {})
-    check_sweepable(kind, chosen.name, chosen.miner)
+    check_miner(miner_class, chosen.name, chosen.miner)
     keys, _, features = read_embeddings(Path("data") / chosen.on / str(arguments.seed) / FILE, split="train")
     numbers = sorted(set(arguments.clusters or doubling(len(features))))
-    params = [parse(kind.Params, block | {"clusters": k}, f"mining.{chosen.name}") for k in numbers]
-    rows = sweep(kind, params, features, about(keys)[1], arguments.seed)
+    params = [parse(miner_class.Params, block | {"clusters": k}, f"mining.{chosen.name}") for k in numbers]
+    rows = compare(miner_class, params, features, manifest_facts(keys)[1], arguments.seed)
     best, reason = recommended(rows)
     print(as_text(rows))
     print(f"recommended: clusters: {best} ({reason})")
     out = arguments.out or Path(".reprise/choose") / chosen.name / str(arguments.seed)
-    found = {"label_set": chosen.name, "seed": arguments.seed, "rows": rows, "recommended": best, "reason": reason}
-    write_json(out / "choice.json", found)
+    choice = {"label_set": chosen.name, "seed": arguments.seed, "rows": rows, "recommended": best, "reason": reason}
+    write_json(out / "choice.json", choice)
     write_plot(out / "choice.png", rows, best)
     print(f"written: {out}/choice.json, {out}/choice.png")
 
 
-def check_sweepable(kind: type[Miner], name: str, miner: str) -> None:
+def check_miner(miner_class: type[Miner], name: str, miner: str) -> None:
     """Refuse miners that take no number of clusters, and those that read labels.
 
     Raises:
@@ -73,14 +73,14 @@ def check_sweepable(kind: type[Miner], name: str, miner: str) -> None:
     from reprise.config.errors import MiningError
     from stages.mine.miner import ClusterParams
 
-    if not issubclass(kind.Params, ClusterParams) or "clusters" not in kind.Params.model_fields:
+    if not issubclass(miner_class.Params, ClusterParams) or "clusters" not in miner_class.Params.model_fields:
         raise MiningError(
             "this miner takes no number of clusters",
             where=f"mines.{name}.miner",
             found=miner,
             fix="It finds the number itself; name a row with a miner such as kmeans.",
         )
-    if kind.uses_truth:
+    if miner_class.uses_truth:
         raise MiningError(
             "the number of clusters is chosen without labels, and this miner reads some",
             where=f"mines.{name}.miner",
@@ -90,14 +90,22 @@ def check_sweepable(kind: type[Miner], name: str, miner: str) -> None:
 
 
 def doubling(images: int) -> list[int]:
-    """2, 4, 8 ... up to a quarter of the images, ten at most."""
+    """List 2, 4, 8 ... up to a quarter of the images, ten numbers at most."""
     return [2**power for power in range(1, 11) if 2**power <= max(2, images // 4)]
 
 
-def sweep(
-    kind: type[Miner], params: list[Any], features: np.ndarray, images: Images, seed: int
+def compare(
+    miner_class: type[Miner], params: list[Any], features: np.ndarray, images: Images, seed: int
 ) -> list[dict[str, Any]]:
-    """Figures of each number of clusters, in order."""
+    """Mine with each number of clusters: the figures of each, in order.
+
+    Args:
+        miner_class: of the row.
+        params: the row's parameters, once for each number.
+        features: (n, d) float32.
+        images: facts that the miner may know.
+        seed: of the miner and of the resamples.
+    """
     from reprise.runtime.progress import Progress
     from stages.mine.resampling import resampled
 
@@ -106,12 +114,12 @@ def sweep(
         for number, one in enumerate(params):
 
             def again(rows: np.ndarray, other: int, place: Path, one: StrictModel = one) -> np.ndarray:
-                return kind(one, other).mine(features[rows], None, place).clusters
+                return miner_class(one, other).mine(features[rows], None, place).clusters
 
             work = Path(folder) / str(number)
             work.mkdir()
             began = time.monotonic()
-            clusters = kind(one, seed, images).mine(features, None, work).clusters
+            clusters = miner_class(one, seed, images).mine(features, None, work).clusters
             seconds = time.monotonic() - began
             _, stability = resampled(clusters, RESAMPLES, seed, work, again)
             rows.append({"clusters": one.clusters, "seconds": round(seconds, 2)} | figures(features, clusters, seed))
@@ -121,22 +129,25 @@ def sweep(
 
 
 def figures(features: np.ndarray, clusters: np.ndarray, seed: int) -> dict[str, Any]:
-    """What is known of one label set without labels."""
+    """Compute the figures of one label set that need no labels."""
     from reprise.measures.cluster_quality import calinski_harabasz, davies_bouldin, silhouette, sizes_summary
 
-    found = {
+    computed = {
         "silhouette": silhouette(features, clusters, ROWS, seed),
         "calinski_harabasz": calinski_harabasz(features, clusters),
         "davies_bouldin": davies_bouldin(features, clusters),
     }
-    rounded = {name: None if value is None else round(value, 6) for name, value in found.items()}
+    rounded = {name: None if value is None else round(value, 6) for name, value in computed.items()}
     return rounded | {"found": int(clusters.max()) + 1, "largest": sizes_summary(clusters)["size_max"]}
 
 
 def recommended(rows: list[dict[str, Any]]) -> tuple[int, str]:
-    """The number with the best mean rank over the figures, the smaller one on a tie; and why.
+    """Choose the number with the best mean rank over the figures, the smaller one on a tie, and say why.
 
-    A figure that is not defined for a number ranks last there. Values that are equal share a rank.
+    A figure that is not defined for a number ranks last there. Equal values share a rank.
+
+    Args:
+        rows: as `compare` returns them.
     """
     ranks: dict[int, dict[str, int]] = {line["clusters"]: {} for line in rows}
     for figure, higher in FIGURES.items():
@@ -156,7 +167,7 @@ def _before(value: float | None, other: float | None, higher: bool) -> bool:
 
 
 def as_text(rows: list[dict[str, Any]]) -> str:
-    """A table for the terminal."""
+    """Form a table for the terminal."""
     names = ["clusters", "found", "largest", *FIGURES, "seconds"]
     lines = [[name.replace("_", "-") for name in names]]
     lines += [["-" if line[n] is None else f"{line[n]:.4g}" for n in names] for line in rows]
@@ -165,7 +176,7 @@ def as_text(rows: list[dict[str, Any]]) -> str:
 
 
 def write_plot(path: Path, rows: list[dict[str, Any]], best: int) -> None:
-    """A panel for each figure over the number of clusters; the same rows give the same bytes."""
+    """Draw a panel for each figure over the number of clusters; the same rows give the same bytes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

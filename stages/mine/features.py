@@ -30,14 +30,22 @@ def main(argv: list[str]) -> None:
     from reprise.config.registry import load_class
     from stages.mine.extractor import Extractor
 
-    kind = load_class("extractors", chosen.extractor, Extractor, f"features.{chosen.name}.extractor")
-    params = parse(kind.Params, (raw.get("extractors") or {}).get(chosen.name, {}), f"extractors.{chosen.name}")
+    extractor_class = load_class("extractors", chosen.extractor, Extractor, f"features.{chosen.name}.extractor")
+    params = parse(
+        extractor_class.Params, (raw.get("extractors") or {}).get(chosen.name, {}), f"extractors.{chosen.name}"
+    )
     out = Path("data/features") / chosen.name / str(arguments.seed)
-    extract(kind, params, chosen.extractor, arguments.seed, image, out, arguments.restart)
+    extract(extractor_class, params, chosen.extractor, arguments.seed, image, out, arguments.restart)
 
 
 def extract(
-    kind: type[Extractor], params: StrictModel, extractor: str, seed: int, image: ImageParams, out: Path, restart: bool
+    extractor_class: type[Extractor],
+    params: StrictModel,
+    extractor: str,
+    seed: int,
+    image: ImageParams,
+    out: Path,
+    restart: bool,
 ) -> None:
     """Describe the training images and write `embeddings.parquet` with the tap `features`."""
     from reprise.artifacts.embeddings import FILE
@@ -50,15 +58,15 @@ def extract(
 
     began, name = time.monotonic(), f"features/{out.parent.name}/{seed}"
     compute = resolve_compute("auto", "auto")
-    shards, one = Shards.open(), kind(params, seed, compute)
-    inputs = _inputs(one, extractor, image, shards)
-    code = ["stages.mine.features", kind.__module__]
+    shards, chosen = Shards.open(), extractor_class(params, seed, compute)
+    inputs = _inputs(chosen, extractor, image, shards)
+    code = ["stages.mine.features", extractor_class.__module__]
     key = inputs_key(keyed_by_code({k: v for k, v in inputs.items() if k != "seed"}, code))
     store, facts = ResultStore(STORE, KEPT), {}
     with work_folder(name, inputs, code, restart) as work:
         with atomic_directory(out) as folder:
-            if one.seeded or restart or not store.take(key, folder):
-                count = _write_features(one, image, shards, folder / FILE, work)
+            if chosen.seeded or restart or not store.take(key, folder):
+                count = _write_features(chosen, image, shards, folder / FILE, work)
                 facts["images_per_second"] = round(count / (time.monotonic() - began), 1)
             config = {
                 "extractor": extractor,
@@ -68,32 +76,32 @@ def extract(
                 "device": compute.device,
             }
             write_json(folder / "config.json", config)
-        if facts and not one.seeded:
+        if facts and not chosen.seeded:
             store.keep(key, [out / FILE])
     record(name, began, facts)
 
 
-def _inputs(one: Extractor, extractor: str, image: ImageParams, shards: Shards) -> dict[str, Any]:
-    """What the features depend on: the key of unfinished work and, without the seed, of features kept for all seeds."""
+def _inputs(chosen: Extractor, extractor: str, image: ImageParams, shards: Shards) -> dict[str, Any]:
+    """List the inputs of the features: the key of unfinished work and, without the seed, of features of all seeds."""
     import torch
 
     from reprise.storage.work_folder import file_digest
 
     return {
         "extractor": extractor,
-        "params": one.params.model_dump(),
-        "seed": one.seed,
+        "params": chosen.params.model_dump(),
+        "seed": chosen.seed,
         "image": image.model_dump(),
         "shards": shards.fingerprint,
-        "files": file_digest(*(path for path in one.files() if path.exists())),  # `features` names what is missing
-        "device": one.compute.device,
-        "precision": one.compute.precision,
-        "threads": one.compute.threads,
+        "files": file_digest(*(path for path in chosen.files() if path.exists())),  # `features` names what is missing
+        "device": chosen.compute.device,
+        "precision": chosen.compute.precision,
+        "threads": chosen.compute.threads,
         "torch": torch.__version__,
     }
 
 
-def _write_features(one: Extractor, image: ImageParams, shards: Shards, path: Path, work: Path) -> int:
+def _write_features(chosen: Extractor, image: ImageParams, shards: Shards, path: Path, work: Path) -> int:
     """Describe the training images and write them to `path`; return how many there are."""
     import numpy as np
 
@@ -101,8 +109,8 @@ def _write_features(one: Extractor, image: ImageParams, shards: Shards, path: Pa
     from reprise.reading.decoded import open_decoded
 
     rows = shards.rows("train")
-    images = open_decoded(shards, rows, image.channels, None, threads=one.compute.threads).resized(image.size)
-    values = one.features(images, work)
+    images = open_decoded(shards, rows, image.channels, None, threads=chosen.compute.threads).resized(image.size)
+    values = chosen.features(images, work)
     write_embeddings(path, shards.keys[rows], np.full(len(rows), "train", dtype=object), {"features": values})
     return len(rows)
 

@@ -1,4 +1,4 @@
-"""Which images are frames of one group (a video, a scene), and in which order."""
+"""The frames of each group (a video, a scene), in order, as the manifest and the paths of the images tell them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ FRAME = r"(\d+)(?:_\d+)?\.\w+$"  # clip/0007.png, and clip/0007_2.png where a fr
 
 
 def frames_of(images: Images | None, pattern: str, where: str) -> dict[str, list[np.ndarray]]:
-    """Rows of each group, a list of frames in order, each an array of rows.
+    """List the frames of each group in order, each frame an array of the rows of its images.
 
     Args:
+        images: their paths and groups.
         pattern: a regular expression whose first group, found in an image's path, is the number of its frame.
+        where: the parameter that messages name.
 
     Raises:
         MiningError: no image has a group, or a path without a frame number.

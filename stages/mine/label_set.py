@@ -1,4 +1,9 @@
-"""A label set from features: mined, graded, pictured, written."""
+"""A label set from features: mine, compute its figures, draw its pictures, write it.
+
+True labels reach a miner here only, and only one that declares `uses_truth`; for all others they only grade the result.
+
+Legend: n images, d dimensions.
+"""
 
 from __future__ import annotations
 
@@ -31,24 +36,31 @@ from stages.mine.resampling import resampled
 from stages.mine.rounds import churn
 from stages.mine.streaming import stream_features
 
-SILHOUETTE_SAMPLE = 2000
-DIGITS = 6  # of the figures: below that, thread counts may show
+SILHOUETTE_SAMPLE = 2000  # images
+DIGITS = 6  # of the figures: below that, the number of threads may show
 
 
 def mine(
     row: MineRow,
-    kind: type[Miner],
+    miner_class: type[Miner],
     params: StrictModel,
     seed: int,
     out: Path,
     restart: bool = False,
-    number: int = 0,
+    round_number: int = 0,
     before: str | None = None,
 ) -> None:
     """Write pseudo_labels.parquet, quality.json, pictures and, from a miner of pairs, pairs.parquet.
 
     Args:
-        row: of `mines`. number: of the round. before: the label set of the round before, to compare with.
+        row: of `mines`.
+        miner_class: the miner that the row names.
+        params: its parameters.
+        seed: of the miner.
+        out: the folder to write.
+        restart: discard what an interrupted process left.
+        round_number: pretrainings that the features rest on.
+        before: the label set of the round before, to compare with.
 
     Raises:
         MiningError, EmbeddingError, ManifestError: the inputs do not allow it.
@@ -62,54 +74,70 @@ def mine(
         "seed": seed,
         "features": file_digest(source) if source.exists() else None,
         "manifest": file_digest(MANIFEST) if MANIFEST.exists() else None,
-        "round": [number, file_digest(earlier) if before and earlier.exists() else None],
+        "round": [round_number, file_digest(earlier) if before and earlier.exists() else None],
         "threads": threads(),
         "numpy": np.__version__,
         "torch": version("torch"),
     }
-    with work_folder(f"mine/{row.name}/{seed}", inputs, [__name__, kind.__module__], restart) as work:
-        if kind.streams:
+    with work_folder(f"mine/{row.name}/{seed}", inputs, [__name__, miner_class.__module__], restart) as work:
+        if miner_class.streams:
             keys, features = stream_features(source, "train", work)
         else:
             keys, _, features = read_embeddings(source, split="train")
-        truth, images = about(keys)
-        miner = kind(params, seed, images)
-        given = shown = None  # which labels the miner gets; what it sees of them
-        if kind.uses_truth:
-            given = miner.given(keys, truth)
-            shown = only(truth, given)
-        mined = miner.mine(features, shown, work)
-        known, stability = mined.clusters >= 0, None
+        truth, images = manifest_facts(keys)
+        miner = miner_class(params, seed, images)
+        visible = miner.visible_labels(keys, truth) if miner_class.uses_truth else None
+        labels = None if visible is None else hide_others(truth, visible)
+        mined, stability = mine_images(miner, features, labels, work)
+        known = mined.clusters >= 0
         if isinstance(params, ClusterParams):
-            if params.resamples and (mined.clusters >= 0).any():
-
-                def again(rows: np.ndarray, other: int, place: Path) -> np.ndarray:
-                    labels = [shown[row] for row in rows] if shown is not None else None
-                    return kind(params, other).mine(np.ascontiguousarray(features[rows]), labels, place).clusters
-
-                agreed, stability = resampled(mined.clusters, params.resamples, seed, work, again)
-                mined = replace(mined, confidence=agreed)
-            mined = only_sure(mined, params.min_confidence)
-        figures = quality(row, kind, features, mined, truth, given, seed) | {
-            "stability": None if stability is None else round(stability, DIGITS),
-            "churn": None,
-        }
-        if before is not None and (change := churn(before, seed, keys, mined.clusters)) is not None:
-            figures["churn"] = {k: round(v, DIGITS) if isinstance(v, float) else v for k, v in change.items()}
+            mined = drop_uncertain(mined, params.min_confidence)
+        figures = quality(row, miner_class, features, mined, truth, visible, seed)
+        figures["stability"] = None if stability is None else round(stability, DIGITS)
+        change = None if before is None else churn(before, seed, keys, mined.clusters)
+        figures["churn"] = None if change is None else rounded(change)
         with atomic_directory(out) as folder:
-            write_pseudo_labels(folder / FILE, as_table(keys, mined, number, known))
+            write_pseudo_labels(folder / FILE, as_table(keys, mined, round_number, known))
             if mined.pairs is not None:
                 write_pairs(folder / PAIRS, pairs_table(keys, mined.pairs))
             write_json(folder / "quality.json", figures)
-            if (mined.clusters >= 0).any():
-                write_montage(folder / "montage.png", Shards.open(), keys, mined)
-                if mined.confidence is not None:
-                    write_montage(folder / "least_certain.png", Shards.open(), keys, mined, least_certain=True)
+            write_pictures(folder, keys, mined)
     record(f"mine/{row.name}/{seed}", began)
 
 
-def about(keys: np.ndarray) -> tuple[list[str | None], Images]:
-    """True labels, which only grade what is found, and what miners may know, of these images."""
+def mine_images(
+    miner: Miner, features: np.ndarray, labels: list[str | None] | None, work: Path
+) -> tuple[Mined, float | None]:
+    """Mine, and where `resamples` asks for it mine again without a part of the images.
+
+    Args:
+        miner: of any class.
+        features: (n, d) float32.
+        labels: (n,) those that the miner may see, None for a hidden one; None for a miner that sees none.
+        work: a folder for checkpoints.
+
+    Returns:
+        The label set, whose confidence then is the share of times in which an image stayed with its cluster; and the
+        stability, None without resamples.
+    """
+    mined, params = miner.mine(features, labels, work), miner.params
+    if not isinstance(params, ClusterParams) or not params.resamples or not (mined.clusters >= 0).any():
+        return mined, None
+
+    def again(rows: np.ndarray, seed: int, place: Path) -> np.ndarray:
+        part = None if labels is None else [labels[row] for row in rows]
+        return type(miner)(params, seed).mine(np.ascontiguousarray(features[rows]), part, place).clusters
+
+    agreed, stability = resampled(mined.clusters, params.resamples, miner.seed, work, again)
+    return replace(mined, confidence=agreed), stability
+
+
+def manifest_facts(keys: np.ndarray) -> tuple[list[str | None], Images]:
+    """Look images up in the manifest: their true labels, and what every miner may know of them.
+
+    Args:
+        keys: (n,).
+    """
     manifest = read_manifest(columns=["key", "label", "path", "group"])
     position = {key: row for row, key in enumerate(manifest["key"].to_pylist())}
     rows = [position.get(key) for key in keys]
@@ -120,21 +148,34 @@ def about(keys: np.ndarray) -> tuple[list[str | None], Images]:
     return label, Images([value or "" for value in path], group)
 
 
-def only(truth: list[str | None], given: np.ndarray) -> list[str | None]:
-    """The labels where `given` (n,) is true, None elsewhere."""
-    return [label if shown else None for label, shown in zip(truth, given.tolist(), strict=True)]
+def hide_others(truth: list[str | None], visible: np.ndarray) -> list[str | None]:
+    """Keep the labels where `visible` (n,) is true; the others become None."""
+    return [label if seen else None for label, seen in zip(truth, visible.tolist(), strict=True)]
 
 
-def only_sure(mined: Mined, least: float) -> Mined:
-    """Images below `least` get no label; their confidence stays, so that the file shows why."""
+def drop_uncertain(mined: Mined, least: float) -> Mined:
+    """Take the label from images whose confidence is below `least`; the confidence stays, so the file shows why."""
     if not least or mined.confidence is None:
         return mined
     kept = np.where(mined.confidence >= least, mined.clusters, -1)
     return replace(mined, clusters=renumbered(kept))
 
 
+def rounded(figures: dict[str, Any]) -> dict[str, Any]:
+    """Round what is not a whole number to `DIGITS` digits."""
+    return {name: round(value, DIGITS) if isinstance(value, float) else value for name, value in figures.items()}
+
+
+def write_pictures(folder: Path, keys: np.ndarray, mined: Mined) -> None:
+    """Write montage.png where there are clusters, and least_certain.png where there are confidences too."""
+    if (mined.clusters >= 0).any():
+        write_montage(folder / "montage.png", Shards.open(), keys, mined)
+        if mined.confidence is not None:
+            write_montage(folder / "least_certain.png", Shards.open(), keys, mined, least_certain=True)
+
+
 def pairs_table(keys: np.ndarray, pairs: Pairs) -> pa.Table:
-    """Pairs as the contract wants them."""
+    """Form the table of pairs that reprise/artifacts/pairs.py describes."""
     return pa.table(
         {
             "first": pa.array(keys[pairs.rows[:, 0]], pa.string()),
@@ -147,10 +188,13 @@ def pairs_table(keys: np.ndarray, pairs: Pairs) -> pa.Table:
 
 
 def as_table(keys: np.ndarray, mined: Mined, round_number: int = 0, known: np.ndarray | None = None) -> pa.Table:
-    """The label set as the contract wants it; -1 becomes null.
+    """Form the table that reprise/artifacts/label_sets.py describes; -1 becomes null.
 
     Args:
-        known: images that have a distance and a confidence; None: those with a label.
+        keys: (n,).
+        mined: the label set.
+        round_number: written into every row.
+        known: (n,) bool, images that have a distance and a confidence; None: those with a label.
     """
     none = mined.clusters < 0
     unknown = none if known is None else ~known
@@ -176,45 +220,51 @@ def as_table(keys: np.ndarray, mined: Mined, round_number: int = 0, known: np.nd
 
 def quality(
     row: MineRow,
-    kind: type[Miner],
+    miner_class: type[Miner],
     features: np.ndarray,
     mined: Mined,
     truth: list[str | None],
-    given: np.ndarray | None,
+    visible: np.ndarray | None,
     seed: int,
 ) -> dict[str, Any]:
-    """Figures of a label set; those that compare with true labels are for the report and reach no method.
+    """Compute the figures of a label set; those that compare with true labels are for the report and reach no method.
 
     Args:
-        given: (n,) bool, images whose label the miner got: the others are compared. None: all are.
+        row: of `mines`.
+        miner_class: the miner that the row names.
+        features: (n, d) float32.
+        mined: the label set.
+        truth: (n,) labels of the manifest.
+        visible: (n,) bool, images whose label the miner saw: only the others are compared. None: it saw none.
+        seed: of the sample for the silhouette.
     """
     labelled = mined.clusters >= 0
     figures: dict[str, Any] = dict.fromkeys(
         ("size_min", "size_median", "size_max", "entropy", "silhouette", "nmi", "ari", "accuracy", "purity")
     )
-    if given is not None:
-        figures |= {"given": int(given.sum()), "accuracy_old": None, "accuracy_new": None}
+    if visible is not None:
+        figures |= {"given": int(visible.sum()), "accuracy_old": None, "accuracy_new": None}
     if labelled.any():
         figures |= sizes_summary(mined.clusters[labelled])
         if len(np.unique(mined.clusters[labelled])) > 1:
             figures["silhouette"] = silhouette(features, mined.clusters, SILHOUETTE_SAMPLE, seed)
         number = {name: i for i, name in enumerate(sorted({label for label in truth if label is not None}))}
         classes = np.array([-1 if label is None else number[label] for label in truth], dtype=np.int64)
-        if given is None:
+        if visible is None:
             figures |= agreement(mined.clusters, classes)
         else:
-            old = np.unique(classes[given])
-            hidden = np.where(given, -1, classes)
+            old = np.unique(classes[visible])
+            hidden = np.where(visible, -1, classes)
             figures |= agreement(mined.clusters, hidden) | accuracy_by_class(mined.clusters, hidden, old)
-    sure = mined.confidence[labelled] if mined.confidence is not None and labelled.any() else None
-    figures["confidence_mean"] = None if sure is None else float(sure.mean(dtype=np.float64))
+    confidence = mined.confidence[labelled] if mined.confidence is not None and labelled.any() else None
+    figures["confidence_mean"] = None if confidence is None else float(confidence.mean(dtype=np.float64))
     return {
         "miner": row.miner,
         "on": row.on,
-        "uses_truth": kind.uses_truth,
+        "uses_truth": miner_class.uses_truth,
         "images": len(features),
         "labelled": int(labelled.sum()),
         "pairs": None if mined.pairs is None else len(mined.pairs.rows),
         "clusters": len(np.unique(mined.clusters[labelled])),
-        **{k: round(v, DIGITS) if isinstance(v, float) else v for k, v in figures.items()},
+        **rounded(figures),
     }

@@ -1,4 +1,7 @@
-"""The protocol of a miner: features to clusters or pairs. One file in stages/mine/miners each."""
+"""The protocol of a miner: features to clusters or pairs. One file in stages/mine/miners each.
+
+Legend: n images, d dimensions, p pairs.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ CHECK_ROWS = 1 << 16  # rows looked at together
 
 
 class ClusterParams(StrictModel):
-    """What every miner of clusters takes.
+    """Parameters of every miner of clusters.
 
     min_confidence: images below it get no label: they stand for themselves in batches. resamples: mine again this many
     times, each time without another 1 / resamples of the images; confidence then is the share of these times in which
@@ -41,7 +44,8 @@ class Pairs:
     Attributes:
         rows: (p, 2) int64, two different rows of the features, each pair once.
         weight: (p,) float32 in [0, 1].
-        kind: (p,) of str. hops: (p,) int64 edges between the two.
+        kind: (p,) of str, as the miner says.
+        hops: (p,) int64 edges between the two.
     """
 
     rows: np.ndarray
@@ -58,7 +62,7 @@ class Mined:
         clusters: (n,) int64 from 0, -1 for no label.
         distance: (n,) float32 to the own centre, or None.
         confidence: (n,) float32 in [0, 1], or None.
-        pairs: what a miner of pairs found, or None.
+        pairs: of a miner of pairs, or None.
     """
 
     clusters: np.ndarray
@@ -69,10 +73,11 @@ class Mined:
 
 @dataclass(frozen=True)
 class Images:
-    """What a miner may know of the images beside their features; never labels.
+    """Facts that a miner may know of the images beside their features; never labels.
 
     Attributes:
-        paths: (n,) of str, as in the manifest. groups: (n,) of str or None.
+        paths: (n,) of str, as in the manifest.
+        groups: (n,) of str or None: the video, scene or patient of an image.
     """
 
     paths: list[str]
@@ -84,9 +89,9 @@ class Miner:
 
     Attributes:
         Params: the typed parameter class.
-        uses_truth: gets true labels, those that `given` chooses; its label set, and the report of every run that uses
-            it, say so. Only `semi_supervised_mixture` may.
-        streams: reads its features in blocks: they come memory-mapped, and need not fit into memory.
+        uses_truth: whether it gets true labels, those that `visible_labels` chooses; its label set, and the report of
+            every run that uses it, say so. Only `semi_supervised_mixture` may.
+        streams: whether it reads its features in blocks: they come memory-mapped, and need not fit into memory.
     """
 
     Params: ClassVar[type[StrictModel]] = StrictModel
@@ -96,7 +101,7 @@ class Miner:
     def __init__(self, params: StrictModel, seed: int, images: Images | None = None) -> None:
         self.params, self.seed, self.images = params, seed, images
 
-    def given(self, keys: np.ndarray, truth: list[str | None]) -> np.ndarray:
+    def visible_labels(self, keys: np.ndarray, truth: list[str | None]) -> np.ndarray:
         """Choose the labels that a miner with `uses_truth` gets; the others are hidden before it mines.
 
         Args:
@@ -113,8 +118,8 @@ class Miner:
 
         Args:
             features: (n, d) float32, finite, sorted by key.
-            truth: for miners that declare `uses_truth` the labels that they are given, None for an image that has none
-                or whose label is hidden; else None.
+            truth: (n,) visible labels, None for an image that has none or whose label is hidden; None for miners that
+                do not declare `uses_truth`.
             work: a folder for checkpoints, empty or as an interrupted process left it.
         """
         raise TypeError(f"{type(self).__name__} does not mine")

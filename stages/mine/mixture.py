@@ -9,9 +9,9 @@ probability min(1, H), the Hastings ratio of the Dirichlet process mixture:
 with L the log marginal likelihood of a set. Between rounds images move to the cluster of greatest posterior density.
 Prior as in GPC's code: mean of the data, kappa 0.0001, nu d + 2, Psi prior_variance * I.
 
-Images whose class is given (`given`; nobody's in the unsupervised miner) keep these rules in every round: those of one
-class are in one cluster, which holds no others of another class. So a split takes them to one side, a merge of two
-classes is not proposed, and they do not move.
+Images with a label (none in the unsupervised miner) keep these rules in every round: those of one class are in one
+cluster, which holds no images labelled with another class. So a split takes them to one half, a merge of two classes is
+not proposed, and they do not move.
 
 Legend: n images, d components, N images of one cluster.
 """
@@ -55,7 +55,7 @@ class MixtureParams(ClusterParams):
 
 @dataclass(frozen=True)
 class Prior:
-    """Normal-inverse-Wishart: mean (d,), kappa, nu, Psi = psi * I."""
+    """The normal-inverse-Wishart prior: mean (d,), kappa, nu, Psi = psi * I."""
 
     mean: np.ndarray
     kappa: float
@@ -63,7 +63,7 @@ class Prior:
     psi: float
 
     def posterior(self, x: np.ndarray) -> tuple[np.ndarray, float, float, np.ndarray]:
-        """Mean (d,), kappa, nu and Psi (d, d) after the rows (N, d)."""
+        """Compute mean (d,), kappa, nu and Psi (d, d) after the rows (N, d)."""
         count, own = len(x), x.mean(axis=0)
         kappa, shift, centred = self.kappa + count, own - self.mean, x - own
         scatter = centred.T @ centred + self.kappa * count / kappa * np.outer(shift, shift)
@@ -71,7 +71,7 @@ class Prior:
         return mean, kappa, self.nu + count, scatter + self.psi * np.eye(len(self.mean))
 
     def log_marginal(self, x: np.ndarray) -> float:
-        """Log of the probability of the rows (N, d), everything else integrated out; 0 for no rows."""
+        """Compute the log of the probability of the rows (N, d), mean and covariance integrated out; 0 for no rows."""
         if not len(x):
             return 0.0
         d = len(self.mean)
@@ -87,7 +87,7 @@ class Prior:
         )
 
     def log_density(self, x: np.ndarray, members: np.ndarray) -> np.ndarray:
-        """Log density of the rows under the posterior mean and covariance given `members`: (n,)."""
+        """Compute the log density of the rows under the posterior mean and covariance given `members`: (n,)."""
         mean, _, nu, psi = self.posterior(members)
         d = len(mean)
         factor = np.linalg.cholesky(psi / max(nu - d - 1, 1.0))
@@ -96,7 +96,7 @@ class Prior:
 
 
 def log_split(prior: Prior, first: np.ndarray, second: np.ndarray, alpha: float) -> float:
-    """Log Hastings ratio of parting a cluster into two; minus it, of joining them."""
+    """Compute the log of the Hastings ratio of splitting a cluster into two; minus it is that of joining them."""
     n1, n2 = len(first), len(second)
     if not n1 or not n2:
         return -np.inf
@@ -113,7 +113,7 @@ def log_split(prior: Prior, first: np.ndarray, second: np.ndarray, alpha: float)
 
 
 def prepared(features: np.ndarray, components: int, unit_length: bool) -> np.ndarray:
-    """Centred, on principal components, of length one: (n, d) float64."""
+    """Centre features, project them on principal components, scale them to length one: (n, d) float64."""
     x = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
     if x.shape[1] > components:
         _, vectors = np.linalg.eigh(x.T @ x)
@@ -126,18 +126,22 @@ class Mixture:
     """Splits, merges and moves on prepared features.
 
     Args:
-        x: (n, d) float64 from `prepared`. given: (n,) int64, the class of images whose class is known, -1 for others.
+        x: (n, d) float64 from `prepared`.
+        labels: (n,) int64, the class of labelled images, -1 for the others.
+        params: of the miner.
     """
 
-    def __init__(self, x: np.ndarray, given: np.ndarray, params: MixtureParams) -> None:
-        self.x, self.given, self.params = x, given, params
+    def __init__(self, x: np.ndarray, labels: np.ndarray, params: MixtureParams) -> None:
+        self.x, self.labels, self.params = x, labels, params
         self.prior = Prior(x.mean(axis=0), KAPPA, x.shape[1] + 2.0, params.prior_variance)
 
     def fitted(self, clusters: np.ndarray, seed: int, label: str) -> Mined:
-        """Rounds from the clusters of a start until nothing changes, or all of them.
+        """Split, merge and move in rounds until nothing changes, or all rounds are done.
 
         Args:
-            clusters: (n,) int64 from 0, without gaps; they keep the rules for images whose class is given.
+            clusters: (n,) int64 from 0, without gaps, where it starts; they keep the rules for labelled images.
+            seed: of the proposals.
+            label: of the progress line.
         """
         with Progress(f"{label} seed {seed}", self.params.rounds, "rounds") as progress:
             for number in range(self.params.rounds):
@@ -154,28 +158,28 @@ class Mixture:
         return Mined(clusters, distance, confidence)
 
     def split(self, clusters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Each cluster proposes to fall into two."""
+        """Let each cluster propose to split into two."""
         x, clusters, count = self.x, clusters.copy(), int(clusters.max()) + 1
         for cluster in range(count):
             members = np.flatnonzero(clusters == cluster)
             part = x[members].astype(np.float32)
             if len(members) < 4 or (part == part[0]).all():
                 continue
-            side = nearest(part, merging_kmeans(part, 2, 20, 2, rng), "cpu").centre == 1
-            together = self.given[members] >= 0  # of one class: they go where most of them are
-            side[together] = 2 * side[together].sum() > together.sum()
-            ratio = log_split(self.prior, x[members[~side]], x[members[side]], self.params.alpha)
+            second = nearest(part, merging_kmeans(part, 2, 20, 2, rng), "cpu").centre == 1
+            labelled = self.labels[members] >= 0  # of one class: they go where most of them are
+            second[labelled] = 2 * second[labelled].sum() > labelled.sum()
+            ratio = log_split(self.prior, x[members[~second]], x[members[second]], self.params.alpha)
             if ratio > np.log(rng.random()):
-                clusters[members[side]] = clusters.max() + 1
+                clusters[members[second]] = clusters.max() + 1
         return clusters
 
     def merged(self, clusters: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Each cluster proposes to join its nearest of no other class; each takes part in one merge at most."""
+        """Let each cluster propose to join the nearest one of no other class; each takes part in one merge at most."""
         x, clusters, count = self.x, clusters.copy(), int(clusters.max()) + 1
         centres = np.stack([x[clusters == cluster].mean(axis=0) for cluster in range(count)])
         apart = ((centres[:, None] - centres[None]) ** 2).sum(axis=2) if count <= 2000 else None
         classes = np.full(count, -1)
-        classes[clusters[self.given >= 0]] = self.given[self.given >= 0]
+        classes[clusters[self.labels >= 0]] = self.labels[self.labels >= 0]
         used = np.zeros(count, dtype=bool)
         for cluster in range(count):
             away = (apart[cluster] if apart is not None else ((centres - centres[cluster]) ** 2).sum(axis=1)).copy()
@@ -192,12 +196,12 @@ class Mixture:
         return clusters
 
     def assigned(self, clusters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Each image to the cluster of greatest weight times density, those whose class is given to their own.
+        """Assign each image to the cluster of greatest weight times density; labelled images stay.
 
         Returns:
-            Clusters (n,) and responsibilities (n,) float32; 1 for images whose class is given.
+            Clusters (n,) and responsibilities (n,) float32; 1 for labelled images.
         """
-        x, count, fixed = self.x, int(clusters.max()) + 1, self.given >= 0
+        x, count, fixed = self.x, int(clusters.max()) + 1, self.labels >= 0
         size = np.bincount(clusters, minlength=count)
         members = [x[clusters == cluster] for cluster in range(count)]
         best, sure = np.empty(len(x), np.int64), np.empty(len(x), np.float32)

@@ -1,4 +1,4 @@
-"""A picture of a label set: a row a cluster, the images nearest to its centre first."""
+"""A picture of a label set: one row for each cluster, the images nearest to its centre first."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ ROWS, COLUMNS, SIDE, GAP = 16, 16, 40, 2  # clusters, images each, pixels, pixel
 
 
 def write_montage(path: Path, shards: Shards, keys: np.ndarray, mined: Mined, *, least_certain: bool = False) -> None:
-    """The clusters from the largest on, evenly thinned to ROWS, each with its COLUMNS nearest images.
+    """Draw the clusters from the largest on, evenly thinned to ROWS, each with its COLUMNS nearest images.
 
     Args:
+        path: a PNG file.
+        shards: hold the images.
         keys: (n,) of the mined images; all must be in the shards.
-        least_certain: the images of lowest confidence instead of the nearest.
+        mined: the label set.
+        least_certain: draw the images of lowest confidence instead of the nearest.
     """
     position = {key: row for row, key in enumerate(shards.keys)}
     clusters, sizes = np.unique(mined.clusters[mined.clusters >= 0], return_counts=True)

@@ -1,8 +1,10 @@
-"""Mined again without a part of the images: which images stay with their cluster?
+"""Mining again without a part of the images, to see which images stay with their cluster.
 
-With R resamples each leaves out another R-th of the images (drawn at random), so every image is mined again R - 1
-times, in the same way. The clusters of a resample are matched one to one with those of the label set by the images
-that they share (Hungarian method). Mining costs about R times as much again, and holds the features in memory.
+Each of R resamples leaves out another R-th of the images (drawn at random), so every image is mined again R - 1 times,
+in the same way. The clusters of a resample are matched one to one with those of the label set by the images that they
+share (Hungarian method). Mining costs about R times as much again, and holds the features in memory.
+
+Legend: n images, R resamples.
 """
 
 from __future__ import annotations
@@ -24,15 +26,18 @@ def resampled(
     work: Path,
     cluster: Callable[[np.ndarray, int, Path], np.ndarray],
 ) -> tuple[np.ndarray, float]:
-    """Agreement of each image, and the mean agreement of the label sets.
+    """Measure the agreement of each image, and the mean agreement of the label sets.
 
     Args:
-        clusters: (n,) of the label set, -1 for no label. resamples: R, at least 3.
-        cluster: rows of the images to mine, seed and work folder -> clusters of these.
+        clusters: (n,) of the label set, -1 for no label.
+        resamples: R, at least 3.
+        seed: of the parts that are left out.
+        work: a folder; each resample gets one in it.
+        cluster: mines again: rows of the images, seed and work folder -> clusters of these.
 
     Returns:
-        (n,) float32: the share of the R - 1 times in which the image was where its cluster went; and the mean adjusted
-        Rand index over the resamples, on the images that both label.
+        (n,) float32, the share of the R - 1 times in which the image was in the cluster that matches its own; and the
+        mean adjusted Rand index over the resamples, on the images that both label.
     """
     part = numpy_rng(seed, "resample").permutation(len(clusters)) % resamples
     agreed = np.zeros(len(clusters), dtype=np.int64)

@@ -1,4 +1,7 @@
-"""Rounds: labels mined on what a run learned from earlier labels, and how much they changed."""
+"""Rounds: labels mined on the features of a run that learned from earlier labels, and how much they changed.
+
+Legend: n images.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +35,13 @@ def round_of(tables: Tables, row: MineRow) -> int:
 
 
 def churn(name: str, seed: int, keys: np.ndarray, clusters: np.ndarray) -> dict[str, Any] | None:
-    """What changed since the label set before, on the images that both label.
+    """Compare a label set with the one before it, on the images that both label.
 
     Args:
         name: of the label set before; the graph wrote it before the run that learned from it.
-        keys: (n,). clusters: (n,) of the new label set.
+        seed: of both.
+        keys: (n,) of the new label set.
+        clusters: (n,) of the new label set, -1 for no label.
 
     Returns:
         `before`, `ari`, `share_moved` (no longer where their cluster went) and `images`; None where the label set

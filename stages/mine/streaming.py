@@ -1,4 +1,7 @@
-"""Features that need not fit into memory: copied block by block from Parquet into a plain file, then memory-mapped."""
+"""Features that need not fit into memory: they are copied block by block from Parquet into a plain file, then mapped.
+
+Legend: n images, d dimensions.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,12 @@ MAPPED = "features.f32"
 
 
 def stream_features(source: Path, split: str, work: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Keys and the preferred tap of one split, without holding the features in memory.
+    """Read keys and the preferred tap of one split without holding the features in memory.
 
     Args:
-        source: a file of embeddings. work: a folder for the plain copy; one that is there already is used.
+        source: a file of embeddings.
+        split: train, val or test.
+        work: a folder for the plain copy; one that is there already is used.
 
     Returns:
         keys (n,) object strings, features (n, d) float32, memory-mapped and read-only.

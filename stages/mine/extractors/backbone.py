@@ -13,6 +13,8 @@ result. Runs of the same graph need none of this: `on: embed/<run>` in `mines` t
 
 Images are normalised as the weights ask for (`random` and plain files: mean and deviation of the images themselves),
 scaled to `size` where it is set, and seen in float32.
+
+Legend: n images, S their side, C channels, d dimensions.
 """
 
 from __future__ import annotations
@@ -99,7 +101,7 @@ class BackboneFeatures(Extractor):
         return np.concatenate(found)
 
     def loaded(self, images: np.ndarray) -> tuple[torch.nn.Module, int, Any, Any]:
-        """Network, input side, mean and standard deviation per channel (0..1)."""
+        """Load the network, with its input side and the mean and standard deviation per channel (0..1)."""
         params, channels = self.params, images.shape[3]
         size = params.size or images.shape[1]
         path = Path(params.weights)
@@ -141,7 +143,7 @@ class BackboneFeatures(Extractor):
 
 
 def pretrained(architecture: str, channels: int, size: int) -> tuple[torch.nn.Module, Any, Any]:
-    """timm's network and weights, with the mean and standard deviation per channel that they were trained with.
+    """Load timm's network and weights, with the mean and standard deviation per channel that they were trained with.
 
     Raises:
         BackboneError: timm does not know the architecture, has no weights for it, or cannot get them.
@@ -152,7 +154,7 @@ def pretrained(architecture: str, channels: int, size: int) -> tuple[torch.nn.Mo
 
     try:
         network = timm.create_model(architecture, pretrained=True, num_classes=0, in_chans=channels)
-    except Exception as error:  # whatever the hub's client raises without a network; the cause is told
+    except Exception as error:  # whatever the hub's client raises without a network; the message names the cause
         raise BackboneError(
             "the pretrained weights cannot be had",
             where=architecture,
@@ -164,7 +166,7 @@ def pretrained(architecture: str, channels: int, size: int) -> tuple[torch.nn.Mo
 
 
 def statistics_of(images: np.ndarray) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation per channel on the 0..1 scale, over evenly spaced images."""
+    """Compute mean and standard deviation per channel on the 0..1 scale, over evenly spaced images."""
     pixels = images[:: max(1, len(images) // 10_000)].reshape(-1, images.shape[3]).astype(np.float64) / 255
     return pixels.mean(axis=0).tolist(), np.maximum(pixels.std(axis=0), 1 / 255).tolist()
 

@@ -4,6 +4,8 @@ Source: Chakraborty et al. 2020 (network: reprise/networks/autoencoder.py). Adam
 Deviation: a stated number of epochs instead of early stopping on a validation loss.
 
 The state is saved after every epoch, so a killed run goes on from the last one.
+
+Legend: n images, S their side, C channels.
 """
 
 from __future__ import annotations

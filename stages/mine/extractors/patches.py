@@ -72,7 +72,7 @@ class Patches(Extractor):
 
 
 def principal(features: np.ndarray, components: int) -> np.ndarray:
-    """(n, d) -> (n, min(components, d)) float32: leading principal components, largest loading positive."""
+    """Project on the leading principal components, the largest loading positive: (n, min(components, d)) float32."""
     x = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
     basis = np.linalg.eigh(x.T @ x)[1][:, ::-1][:, :components]
     return (x @ (basis * np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(basis.shape[1])]))).astype(np.float32)

@@ -2,6 +2,8 @@
 
 The simplest features that a cluster method can have. Components are those of the covariance in float64, with
 signs fixed (largest loading positive), so the same images give the same features.
+
+Legend: n images, S their side, C channels.
 """
 
 from __future__ import annotations

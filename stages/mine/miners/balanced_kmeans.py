@@ -5,7 +5,7 @@ With G-SimCLR's K = batch size, equal clusters are what zero conflicts need (doc
 Idea: k-means, then in turns a balanced assignment and new means. The assignment is optimal transport: a price for each
 centre under which demand nearly equals capacity (Sinkhorn iterations, Cuturi 2013), then rounding: images ask for the
 centre that is cheapest with its price, a centre takes those that would lose most elsewhere, the others ask again.
-Ends within a few per cent of the optimal assignment (the test compares with the Hungarian one).
+It ends within a few per cent of the optimal assignment (the test compares with the Hungarian one).
 
 Deviations: Malinen and Fraenti 2014 solve every assignment exactly, in O(n^3). Copies of one image may be parted.
 
@@ -85,7 +85,7 @@ class BalancedKMeans(Miner):
 
 
 def squared_distances(features: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """(n, K) float32."""
+    """Compute squared distances in float32 for all pairs: (n, K)."""
     middle = centres.mean(axis=0)
     x, c = features - middle, centres - middle
     table = x @ c.T
@@ -96,7 +96,12 @@ def squared_distances(features: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 
 def balanced(cost: np.ndarray, price: np.ndarray) -> np.ndarray:
-    """Clusters whose sizes differ by at most one, at a small total cost: (n, K) and (K,) -> (n,) int64."""
+    """Assign images to clusters whose sizes differ by at most one, at a small total cost: (n,) int64.
+
+    Args:
+        cost: (n, K) float32.
+        price: (K,) that makes demand nearly equal to capacity.
+    """
     n, K = cost.shape
     priced = cost + price[None]
     demand = np.bincount(priced.argmin(axis=1), minlength=K)
@@ -110,7 +115,8 @@ def balanced(cost: np.ndarray, price: np.ndarray) -> np.ndarray:
         choice = table.argmin(axis=1)
         least = table[rows, choice]
         table[rows, choice] = np.inf
-        loss = table.min(axis=1) - least  # infinite where one centre is left
+        loss = table.min(axis=1) - least  # by going elsewhere; infinite where one centre is left
+        # sorted by centre, then by loss: the rank of an image among those that ask for its centre
         order = np.lexsort((-loss, choice))
         start = np.concatenate([[0], np.cumsum(np.bincount(choice, minlength=K))[:-1]])
         rank = np.arange(len(order)) - start[choice[order]]
@@ -122,10 +128,11 @@ def balanced(cost: np.ndarray, price: np.ndarray) -> np.ndarray:
 
 
 def prices(cost: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
-    """(K,) prices under which every centre is asked for equally often, by Sinkhorn's iterations, ever sharper.
+    """Find prices (K,) under which every centre is asked for equally often, by ever sharper Sinkhorn iterations.
 
     Args:
-        cost: (n, K) float32. start: prices of similar costs; then only the sharpest iterations are left to do.
+        cost: (n, K) float32.
+        start: (K,) prices of similar costs; then only the sharpest iterations are left to do.
     """
     n, K = cost.shape
     scale = float(cost.mean(dtype=np.float64)) or 1.0

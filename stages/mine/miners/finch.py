@@ -1,4 +1,4 @@
-"""`finch`: images linked to their first neighbour; what hangs together is a cluster; then the same with the means.
+"""`finch`: link images to their nearest neighbours; connected ones are a cluster; then do the same with the means.
 
 Source: Sarfraz, Sharma, Stiefelhagen, "Efficient Parameter-free Clustering Using First Neighbor Relations", CVPR 2019.
 Authors' code: ssarfraz/FINCH-Clustering, not read.
@@ -9,6 +9,8 @@ choose but the level. Similarity is the cosine, as in the paper.
 
 `clusters` asks for a number: from the coarsest partition with at least so many, the two clusters whose means are most
 similar are merged, again and again (the paper's algorithm 2). Confidence is 1 - d1 / d2 to the means of the clusters.
+
+Legend: n images, d dimensions.
 """
 
 from __future__ import annotations
@@ -91,26 +93,39 @@ class Finch(Miner):
 
 
 def partitions(x: np.ndarray) -> list[np.ndarray]:
-    """Labels of the images at every level, finest first, down to the last that has more than one cluster."""
-    found: list[np.ndarray] = []
+    """Label the images at every level, finest first, down to the last that has more than one cluster.
+
+    Args:
+        x: (n, d) float32 rows of length one.
+
+    Returns:
+        (n,) int64 at each level.
+    """
+    levels: list[np.ndarray] = []
     labels, points = np.arange(len(x)), x
     while len(points) > 1:
         first = neighbours(points, 1)[0][:, 0]
         here = np.arange(len(points))
         graph = coo_array((np.ones(len(points), bool), (here, first)), shape=(len(points), len(points)))
         count, component = connected_components(graph, directed=False)
-        if count == 1 and found:
+        if count == 1 and levels:
             break
         labels = component[labels]
-        found.append(labels)
+        levels.append(labels)
         if count in (1, len(points)):
             break
         points = unit(means(x, labels, count), np.float32)
-    return found
+    return levels
 
 
 def merged(x: np.ndarray, labels: np.ndarray, wanted: int) -> np.ndarray:
-    """Merge the two clusters whose means are most similar until `wanted` are left."""
+    """Merge the two clusters whose means are most similar until `wanted` are left: (n,) int64, with gaps.
+
+    Args:
+        x: (n, d) float32 rows of length one.
+        labels: (n,) int64 from 0, without gaps.
+        wanted: clusters.
+    """
     labels, count = labels.copy(), int(labels.max()) + 1
     total = means(x, labels, count).astype(np.float64) * np.bincount(labels)[:, None]
     direction = unit(total.astype(np.float32), np.float32).astype(np.float64)

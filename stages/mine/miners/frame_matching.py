@@ -11,6 +11,8 @@ directions; a pair weighs p ** power. Deviations: the paper's exact weight could
 for it; pairs below `threshold` are dropped, so that what left the scene is not forced onto something else.
 
 Groups come from the manifest, the number of a frame from the image's path. Images get no cluster.
+
+Legend: n images, d dimensions, p pairs.
 """
 
 from __future__ import annotations
@@ -81,7 +83,12 @@ class FrameMatching(Miner):
         return Mined(np.full(len(features), -1, dtype=np.int64), pairs=pairs)
 
     def matched(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pairs (p, 2) of rows of two frames' unit features, and their weights (p,) float32."""
+        """Match two frames one to one: pairs (p, 2) of their rows, and the weights (p,) float32.
+
+        Args:
+            a: (images, d) features of length one of a frame.
+            b: the same of the other frame.
+        """
         similarity = a.astype(np.float64) @ b.T.astype(np.float64)
         first, second = linear_sum_assignment(similarity, maximize=True)
         sure = similarity[first, second] >= self.params.threshold

@@ -3,6 +3,8 @@
 Source: Campello, Moulavi, Sander 2013; McInnes and Healy 2017; by scikit-learn. For features of few dimensions (pixels
 with 8 to 32 components): density means little in hundreds, and most images end as noise there. Confidence is the
 strength of membership in the cluster. Images that are copies of each other make a cluster when there are enough.
+
+Legend: n images, d dimensions.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ Deviations: it begins with more centres, which merge after the first pass (repri
 consecutive rows (keys are hashes of the content, so their order is random already); centres that no image asked for in
 a pass move to images of the next block. Confidence is 1 - d1 / d2 as in `kmeans`.
 Where fewer rows differ than clusters are asked for, fewer are found.
+
+Legend: n images, d dimensions, K clusters.
 """
 
 from __future__ import annotations

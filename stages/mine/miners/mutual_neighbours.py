@@ -1,4 +1,4 @@
-"""`mutual_neighbours`: images that are among each other's nearest, as pairs, and what hangs together as clusters.
+"""`mutual_neighbours`: images among each other's nearest, as pairs; connected ones are a cluster.
 
 An edge joins two images that each count the other among their k nearest by cosine (reciprocal neighbours: Jegou et al.
 2007, Qin et al. 2011). It is symmetric, so images that are near to everything get no more edges than others. Connected
@@ -6,6 +6,8 @@ components of at least `smallest` images become clusters; the other images get n
 one component holds nearly everything: look at `size_max` in quality.json.
 
 Confidence is the mean similarity over an image's edges, the weight of a pair its similarity, both cut to [0, 1].
+
+Legend: n images, d dimensions, k neighbours.
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ prototypes between rounds, here `gsimclr` or another method takes the label set.
 too: the code tries unlabelled ones only, and so needs a start with at least as many clusters as there are classes.
 
 Confidence is the responsibility of the own cluster, 1 for labelled images. Distances are Euclidean, to its mean.
+
+Legend: n images, d components, m images without a label.
 """
 
 from __future__ import annotations
@@ -62,8 +64,8 @@ class SemiSupervisedMixture(Miner):
     params: SemiSupervisedParams
     uses_truth = True
 
-    def given(self, keys: np.ndarray, truth: list[str | None]) -> np.ndarray:
-        """Images of known classes, drawn by their key: (n,) bool.
+    def visible_labels(self, keys: np.ndarray, truth: list[str | None]) -> np.ndarray:
+        """Draw images of known classes by their key: (n,) bool.
 
         Raises:
             MiningError: no labels, a known class that no image has, a share that leaves none.
@@ -101,42 +103,44 @@ class SemiSupervisedMixture(Miner):
             MiningError: more clusters to start with than images, constant features, no label.
         """
         check_clusters(features, self.params.clusters, "mining.*.clusters")
-        labels = truth or [None] * len(features)
-        number = {name: i for i, name in enumerate(sorted({label for label in labels if label is not None}))}
+        names = truth or [None] * len(features)
+        number = {name: i for i, name in enumerate(sorted({name for name in names if name is not None}))}
         if not number:
             raise _without_labels()
-        given = np.array([-1 if label is None else number[label] for label in labels], dtype=np.int64)
+        labels = np.array([-1 if name is None else number[name] for name in names], dtype=np.int64)
         with threadpool_limits(1):  # small matrices, and sums that repeat
             x = prepared(features, self.params.components, self.params.unit_length)
-            clusters = start(x.astype(np.float32), given, self.params.clusters, numpy_rng(self.seed, "mixture"))
-            return Mixture(x, given, self.params).fitted(clusters, self.seed, "semi-supervised mixture")
+            clusters = start(x.astype(np.float32), labels, self.params.clusters, numpy_rng(self.seed, "mixture"))
+            return Mixture(x, labels, self.params).fitted(clusters, self.seed, "semi-supervised mixture")
 
 
-def start(x: np.ndarray, given: np.ndarray, clusters: int, rng: np.random.Generator) -> np.ndarray:
-    """Constrained k-means: (n,) int64 clusters from 0.
+def start(x: np.ndarray, labels: np.ndarray, clusters: int, rng: np.random.Generator) -> np.ndarray:
+    """Cluster by a k-means that keeps labelled images where they are: (n,) int64 clusters from 0.
 
     Args:
-        x: (n, d) float32. given: (n,) int64, classes from 0 without gaps, -1 for images without a label.
+        x: (n, d) float32.
+        labels: (n,) int64, classes from 0 without gaps, -1 for images without a label.
         clusters: at most so many, but at least one a class.
+        rng: draws the first centres of clusters without a class.
     """
-    fixed, classes = given >= 0, int(given.max()) + 1
-    centres = means(x[fixed], given[fixed], classes)
+    fixed, classes = labels >= 0, int(labels.max()) + 1
+    centres = means(x[fixed], labels[fixed], classes)
     centres = np.concatenate([centres, far_from(centres, x[~fixed], clusters - classes, rng)])
     before = None
     for _ in range(MOVES):
-        found = nearest_centres(x, centres, "cpu")
-        found[fixed] = given[fixed]
-        if before is not None and (found == before).all():
+        nearest_to = nearest_centres(x, centres, "cpu")
+        nearest_to[fixed] = labels[fixed]
+        if before is not None and (nearest_to == before).all():
             break
-        before = found
-        total, counts = sums(x, found, len(centres))
+        before = nearest_to
+        total, counts = sums(x, nearest_to, len(centres))
         moved = total / np.maximum(counts, 1)[:, None]
         centres = np.where(counts[:, None] > 0, moved, centres).astype(np.float32)
-    return renumbered(found)
+    return renumbered(nearest_to)
 
 
 def far_from(centres: np.ndarray, rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """k-means++ that goes on after `centres`: at most `count` of the (m, d) `rows`, fewer where no more rows differ."""
+    """Continue k-means++ after `centres`: draw `count` of the (m, d) `rows`, fewer where no more rows differ."""
     chosen: list[int] = []
     closest = nearest(rows, centres, "cpu").squared.astype(np.float64)
     while len(chosen) < count and closest.any():

@@ -1,12 +1,14 @@
 """`spectral`: k-means on the leading eigenvectors of a nearest-neighbour graph.
 
 Source: Ng, Jordan, Weiss 2001; graph of k nearest neighbours by cosine, an edge weighing 1 where both count each other,
-1/2 where one does (as in scikit-learn's SpectralClustering with `nearest_neighbors`). Finds clusters of any shape, as
-long as neighbours follow it. Where the graph falls into more pieces than clusters are asked for, images outside of the
-largest K pieces get no label; where it falls into fewer, pieces are parted, copies of one image too.
+1/2 where one does (as in scikit-learn's SpectralClustering with `nearest_neighbors`). It finds clusters of any shape,
+as long as neighbours follow it. Where the graph falls into more pieces than clusters are asked for, images outside of
+the largest K pieces get no label; where it falls into fewer, pieces are split, copies of one image too.
 
 The eigenvectors come from ARPACK (scipy) with a fixed start and on one thread, so that they repeat. Confidence is
 1 - d1 / d2 among the rows of the eigenvectors, brought to length one.
+
+Legend: n images, d dimensions, K clusters.
 """
 
 from __future__ import annotations
@@ -60,9 +62,14 @@ class Spectral(Miner):
         return Mined(renumbered(np.where(reached, found.centre, -1)), found.distance, found.confidence)
 
     def eigenvectors(self, rows: np.ndarray, K: int) -> np.ndarray:
-        """(n, K) float32 of the normalised adjacency matrix, the largest eigenvalues first; signs fixed.
+        """Compute eigenvectors of the normalised adjacency matrix, (n, K) float32, the largest eigenvalues first.
 
-        Each connected piece on its own: every piece has an eigenvalue of 1, and ARPACK misses copies of an eigenvalue.
+        Each connected piece is solved on its own: every piece has an eigenvalue of 1, and ARPACK misses copies of an
+        eigenvalue. The largest entry of a vector is made positive.
+
+        Args:
+            rows: (n, k) nearest neighbours of each image.
+            K: eigenvectors.
         """
         directed = adjacency(rows, np.ones(rows.shape))
         graph = (directed + directed.T) * 0.5
@@ -86,7 +93,7 @@ class Spectral(Miner):
 
 
 def leading(matrix: csr_array, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The largest eigenvalues (count,) of a symmetric sparse matrix and their vectors (n, count).
+    """Compute the largest eigenvalues (count,) of a symmetric sparse matrix and their vectors (n, count).
 
     Raises:
         MiningError: ARPACK did not converge.

@@ -3,6 +3,8 @@
 Source: Dhillon and Modha 2001. For embeddings, whose similarity is the cosine: length, which says how typical or how
 sharp an image is, then takes no part. Distances are chords (0 to 2), confidence is 1 - d1 / d2 as in `kmeans`.
 A row of zeros has no direction and gets no label. Where fewer rows differ than clusters are asked for, fewer are found.
+
+Legend: n images, d dimensions, K clusters.
 """
 
 from __future__ import annotations

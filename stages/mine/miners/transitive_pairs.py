@@ -1,4 +1,4 @@
-"""`transitive_pairs`: what is alike, and what follows from it: if A is like B, and A' is A later, A' is like B. Pairs.
+"""`transitive_pairs`: pairs of similar images and their consequences: if A is like B, and A' is A later, A' is like B.
 
 Source: Wang, He, Gupta, "Transitive Invariance for Self-Supervised Visual Representation Learning", ICCV 2017.
 
@@ -12,6 +12,8 @@ way. False edges multiply: `hops` lets the two kinds be judged apart, and mutual
 
 Deviations: the paper's edges between objects come from a context-prediction network and clustering; here from whatever
 features the label set names. Images of a group that are neither its first nor its last frame take no part.
+
+Legend: n images, d dimensions, e edges.
 """
 
 from __future__ import annotations
@@ -73,10 +75,12 @@ class TransitivePairs(Miner):
 
 
 def closure(edges: np.ndarray, weight: np.ndarray, partner: np.ndarray) -> Pairs:
-    """All pairs over at most three edges, each over its shortest and then surest way.
+    """List all pairs over at most three edges, each over its shortest path, of several the one of largest weight.
 
     Args:
-        edges: (e, 2) inter edges. weight: (e,). partner: (n,) the other end of each image's track, -1 for none.
+        edges: (e, 2) inter edges.
+        weight: (e,) of these.
+        partner: (n,) the other end of each image's track, -1 for none.
     """
     best: dict[tuple[int, int], tuple[int, float, str]] = {}
 

@@ -46,7 +46,7 @@ def features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
 def label_set(miner: str, out: str, number: int = 0, before: str | None = None, **options) -> dict:
     kind = load_class("miners", miner, Miner, "")
     row = MineRow(name=Path(out).parent.name or out, miner=miner, on="features/pixels")
-    mine(row, kind, kind.Params(**options), 0, Path(out), number=number, before=before)
+    mine(row, kind, kind.Params(**options), 0, Path(out), round_number=number, before=before)
     return json.loads((Path(out) / "quality.json").read_text())
 
 

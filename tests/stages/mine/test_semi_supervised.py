@@ -22,7 +22,7 @@ from reprise.measures.cluster_quality import accuracy_by_class, agreement
 from reprise.storage.work_folder import file_digest
 from stages.check.parameters import problems
 from stages.mine import choose
-from stages.mine.label_set import mine, only
+from stages.mine.label_set import hide_others, mine
 from stages.mine.miner import Miner
 from stages.mine.miners.semi_supervised_mixture import SemiSupervisedMixture, SemiSupervisedParams, far_from, start
 from stages.mine.mixture import Mixture, MixtureParams, prepared
@@ -38,8 +38,8 @@ def found(seed: int, clusters: int, n: int = 500) -> tuple[np.ndarray, np.ndarra
     truth: list[str | None] = [f"c{i}" for i in y]
     keys = np.array([f"key {i}" for i in range(n)], dtype=object)
     miner = SemiSupervisedMixture(SemiSupervisedParams(clusters=clusters, known=KNOWN), seed)
-    given = miner.given(keys, truth)
-    return miner.mine(features, only(truth, given), Path()).clusters, y, given
+    given = miner.visible_labels(keys, truth)
+    return miner.mine(features, hide_others(truth, given), Path()).clusters, y, given
 
 
 @pytest.mark.parametrize("clusters", [5, 20])
@@ -127,7 +127,9 @@ def test_hidden_labels_reach_neither_clusters_nor_confidences(features):
     table = read_manifest().to_pylist()
     train = sorted((row["key"], row["label"]) for row in table if row["split"] == "train")
     keys = np.array([key for key, _ in train], dtype=object)
-    given = SemiSupervisedMixture(SemiSupervisedParams(**OPTIONS), 0).given(keys, [label for _, label in train])
+    given = SemiSupervisedMixture(SemiSupervisedParams(**OPTIONS), 0).visible_labels(
+        keys, [label for _, label in train]
+    )
     hidden = set(keys[~given].tolist())
     assert 10 < given.sum() < 40
     first = label_set("semi_supervised_mixture", "a", resamples=3, **OPTIONS)
@@ -156,7 +158,7 @@ def test_the_label_set_says_that_it_has_seen_labels_and_is_graded_on_the_others(
     keys = np.array(clusters["key"].to_pylist(), dtype=object)
     label = {row["key"]: row["label"] for row in read_manifest().to_pylist()}
     y = np.array([int(label[key]) for key in keys])
-    given = SemiSupervisedMixture(SemiSupervisedParams(**OPTIONS), 0).given(keys, [label[key] for key in keys])
+    given = SemiSupervisedMixture(SemiSupervisedParams(**OPTIONS), 0).visible_labels(keys, [label[key] for key in keys])
     found, rest = clusters["cluster"].to_numpy(), ~given
     counts = np.zeros((found.max() + 1, 10))
     np.add.at(counts, (found[rest], y[rest]), 1)
