@@ -35,6 +35,16 @@ _NAME_RULE = (
 )
 
 
+def meaning(sentence: str, unit: str = "") -> Any:
+    """Annotate a field with what it means, for `reprise params` and docs/reference/parameters.md.
+
+    Args:
+        sentence: one plain sentence, with a full stop.
+        unit: a plural noun ("pixels", "epochs"); empty for names, switches, shares and weights.
+    """
+    return Field(description=sentence, json_schema_extra={"unit": unit} if unit else None)
+
+
 def wrong_value(rule: str, hint: str = "") -> PydanticCustomError:
     """Build the error that a validator raises: the rule in words, and a hint at what to write instead."""
     return PydanticCustomError("wrong_value", "{rule}", {"rule": rule, "hint": hint})
@@ -75,11 +85,7 @@ def spelled(pattern: str, rule: str) -> AfterValidator:
     return AfterValidator(checked)
 
 
-Name = Annotated[
-    str,
-    AfterValidator(_plain_name),
-    Field(description="lower-case letters, digits and underscores; used in paths and commands"),
-]
+Name = Annotated[str, AfterValidator(_plain_name)]  # reaches paths and commands
 FeaturesName = Annotated[
     str,
     spelled(
@@ -110,8 +116,8 @@ class StrictModel(BaseModel):
 class ImageParams(StrictModel):
     """What every network sees: the section `image`, shared by features, pretrain and embed."""
 
-    size: Annotated[int, Field(ge=8, le=1024)]  # side in pixels
-    channels: Literal[1, 3]
+    size: Annotated[int, Field(ge=8, le=1024), meaning("Every network sees square images of this side.", "pixels")]
+    channels: Annotated[Literal[1, 3], meaning("Networks see images in colour (3) or in shades of grey (1).")]
 
     @field_validator("channels", mode="before")
     @classmethod
@@ -125,19 +131,22 @@ class ImageParams(StrictModel):
 class FeaturesRow(StrictModel):
     """A row of `features`: images described once, for any number of label sets."""
 
-    name: Name
-    extractor: Annotated[str, plug_in_name("extractors")]
+    name: Annotated[Name, meaning("Label sets refer to these features as `features/<name>`.")]
+    extractor: Annotated[str, plug_in_name("extractors"), meaning("This extractor describes the images.")]
 
 
 NONE, TRUTH = "none", "truth"  # label sets that always exist: stages/mine/given.py
 
 
 class MineRow(StrictModel):
-    """A row of `mines`: a label set. `on` is `features/<name>` or `embed/<run>`."""
+    """A row of `mines`: a label set."""
 
-    name: Name
-    miner: Annotated[str, plug_in_name("miners")]
-    on: FeaturesName
+    name: Annotated[Name, meaning("Runs refer to this label set by its name.")]
+    miner: Annotated[str, plug_in_name("miners"), meaning("This miner finds the clusters or pairs.")]
+    on: Annotated[
+        FeaturesName,
+        meaning("The miner reads a row of `features` (features/<name>) or the embedding of a run (embed/<run>)."),
+    ]
 
     @field_validator("name")
     @classmethod
@@ -150,24 +159,25 @@ class MineRow(StrictModel):
 class RunRow(StrictModel):
     """A row of `runs`: a method and the label set it may use."""
 
-    name: Name
-    method: Annotated[str, plug_in_name("methods")]
-    labels: Name
+    name: Annotated[Name, meaning("The run's folders, and all tables of results, carry this name.")]
+    method: Annotated[str, plug_in_name("methods"), meaning("This method trains the backbone.")]
+    labels: Annotated[
+        Name, meaning("The method may use this label set: `none`, `truth` (the manifest's labels) or a row of `mines`.")
+    ]
 
 
 class GroupRow(StrictModel):
     """A row of `groups`: a folder of probes under stages/probe/probes, one DVC stage a run."""
 
-    name: Name
+    name: Annotated[Name, meaning("The probes lie in the folder of this name.")]
 
 
 class IntervalParams(StrictModel):
-    """Read by probe (intervals over examples) and summary (tests): part of the section `summary`.
+    """Read by probe (intervals over examples) and summary (tests): part of the section `summary`."""
 
-    confidence: of every interval; 1 - confidence is the level of the tests.
-    """
-
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    confidence: Annotated[
+        float, Field(gt=0.5, lt=1), meaning("Intervals have this confidence, and tests the level 1 - confidence.")
+    ] = 0.95
 
 
 SHARED_SECTIONS: dict[str, type[StrictModel]] = {"image": ImageParams}
@@ -176,12 +186,24 @@ SHARED_SECTIONS: dict[str, type[StrictModel]] = {"image": ImageParams}
 class Tables(StrictModel):
     """What the graph is made of; dvc.yaml expands these lists into stages."""
 
-    seeds: Annotated[list[Seed], Field(min_length=1, max_length=50)]
-    features: list[FeaturesRow]  # may be empty, as `mines`: `none` and `truth` need neither
-    mines: list[MineRow]
-    runs: Annotated[list[RunRow], Field(min_length=1)]
-    groups: Annotated[list[GroupRow], Field(min_length=1)]
-    image_groups: list[GroupRow] = Field(default_factory=list)  # of probes that train on images; may be empty
+    seeds: Annotated[
+        list[Seed],
+        Field(min_length=1, max_length=50),
+        meaning("Every run is trained, and every label set mined, once with each of these seeds."),
+    ]
+    features: Annotated[
+        list[FeaturesRow], meaning("Images are described once by each of these; empty where no miner reads features.")
+    ]
+    mines: Annotated[
+        list[MineRow], meaning("These label sets are mined besides `none` and `truth`, which are always there.")
+    ]
+    runs: Annotated[list[RunRow], Field(min_length=1), meaning("These runs are trained, probed and compared.")]
+    groups: Annotated[
+        list[GroupRow], Field(min_length=1), meaning("These suites of probes measure every run's features.")
+    ]
+    image_groups: Annotated[
+        list[GroupRow], meaning("These suites of probes train on the images, minutes a run; none by default.")
+    ] = Field(default_factory=list)
 
 
 @dataclass(frozen=True)

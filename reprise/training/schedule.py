@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError
 from pydantic_core import InitErrorDetails
 
 from reprise.config.errors import ParameterError
-from reprise.config.params import StrictModel, problems_of, wrong_value
+from reprise.config.params import StrictModel, meaning, problems_of, wrong_value
 from reprise.config.registry import load_class, names
 from reprise.config.suggest import nearest
 
@@ -22,12 +22,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class ScheduleParams(StrictModel):
-    """Base of every schedule's parameters.
+    """Base of every schedule's parameters."""
 
-    name: of the schedule, which is a file of reprise/training/schedules.
-    """
-
-    name: str
+    name: Annotated[str, meaning("This schedule is followed.")]
 
 
 class Schedule:

@@ -6,20 +6,28 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, meaning
 
 SECTION = "embed"
 
 
 class EmbedParams(StrictModel):
-    """How embeddings are computed.
+    """How the trained backbones embed all images."""
 
-    Attributes:
-        batch_size: images at a time; the result depends on it in the last bits only.
-        augmented: number of images of which changed copies are embedded as well, for the invariance probes; 0 for none.
-        device: `auto` takes CUDA where there is a GPU.
-    """
-
-    batch_size: Annotated[int, Field(ge=1, le=65536)] = 512
-    augmented: Annotated[int, Field(ge=0, le=100_000)] = 256
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    batch_size: Annotated[
+        int,
+        Field(ge=1, le=65536),
+        meaning(
+            "The backbone sees this many images at a time; embeddings depend on it in their last bits only.", "images"
+        ),
+    ] = 512
+    augmented: Annotated[
+        int,
+        Field(ge=0, le=100_000),
+        meaning(
+            "Changed copies of this many images are embedded too, for the probes of invariance; 0 for none.", "images"
+        ),
+    ] = 256
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], meaning("Embedding runs here; `auto` takes a GPU where there is one.")
+    ] = "auto"

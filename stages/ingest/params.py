@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from reprise.config.params import StrictModel, plug_in_name, spelled
+from reprise.config.params import StrictModel, meaning, plug_in_name, spelled
 
 SECTION = "source"
 _PILLOW_LIMIT = 178_956_970  # pixels; Pillow refuses larger images itself
@@ -16,21 +16,28 @@ Root = Annotated[str, Field(max_length=4096), spelled(r"[^\x00]+", "a path has a
 
 
 class SourceParams(StrictModel):
-    """Where images come from and which of them are taken in.
+    """Where images come from and which of them are taken in."""
 
-    Attributes:
-        name: a file in stages/ingest/sources.
-        root: the folder or archive.
-        val_fraction, test_fraction: shares cut off by content hash; the second only where the source has no test split.
-        max_pixels: width x height; larger images are refused.
-        min_side: pixels; smaller images are refused.
-        options: those of the source itself, the class `Params` in its file.
-    """
-
-    name: Annotated[str, plug_in_name("sources")]
-    root: Root = "data/images"
-    val_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.1
-    test_fraction: Annotated[float, Field(ge=0, le=0.5)] = 0.2
-    max_pixels: Annotated[int, Field(ge=1, le=_PILLOW_LIMIT)] = 50_000_000
-    min_side: Annotated[int, Field(ge=1, le=4096)] = 4
-    options: Annotated[dict[str, Any], Field(default_factory=dict)]
+    name: Annotated[str, plug_in_name("sources"), meaning("This source finds the images.")]
+    root: Annotated[
+        Root, meaning("The source reads this folder or archive; a source inside an installed package needs none.")
+    ] = "data/images"
+    val_fraction: Annotated[
+        float, Field(ge=0, le=0.5), meaning("This share of train becomes val, chosen by the hash of the content.")
+    ] = 0.1
+    test_fraction: Annotated[
+        float,
+        Field(ge=0, le=0.5),
+        meaning("This share becomes test, chosen by the hash of the content, where the source brings no test split."),
+    ] = 0.2
+    max_pixels: Annotated[
+        int,
+        Field(ge=1, le=_PILLOW_LIMIT),
+        meaning(
+            "Images with more pixels (width x height) are refused, because they may be decompression bombs.", "pixels"
+        ),
+    ] = 50_000_000
+    min_side: Annotated[int, Field(ge=1, le=4096), meaning("Images with a shorter side are refused.", "pixels")] = 4
+    options: Annotated[
+        dict[str, Any], Field(default_factory=dict), meaning("The parameters of the source itself stand in this block.")
+    ]

@@ -6,13 +6,21 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from reprise.config.params import Name, StrictModel
+from reprise.config.params import Name, StrictModel, meaning
 
 SECTION = "between"
 
 
 class BetweenParams(StrictModel):
-    """rows: images of train, and of the split that is scored, at most, by key hash. probes: a block each."""
+    """How all runs and seeds are compared with each other."""
 
-    rows: Annotated[int, Field(ge=50, le=20_000)] = 2000
-    probes: Annotated[dict[Name, dict[str, Any]], Field(default_factory=dict)]
+    rows: Annotated[
+        int,
+        Field(ge=50, le=20_000),
+        meaning("Runs are compared on at most this many images of train, and as many of the scored split.", "images"),
+    ] = 2000
+    probes: Annotated[
+        dict[Name, dict[str, Any]],
+        Field(default_factory=dict),
+        meaning("Each comparison that is to be made has a block of parameters here."),
+    ]

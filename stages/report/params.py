@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, meaning
 
 SECTION = "report"
 
@@ -14,4 +14,8 @@ SECTION = "report"
 class ReportParams(StrictModel):
     """The one choice about the page; everything else follows from the artifacts."""
 
-    samples: Annotated[int, Field(ge=1, le=500, description="number of images in the sample")] = 48
+    samples: Annotated[
+        int,
+        Field(ge=1, le=500),
+        meaning("The grid of samples shows this many images.", "images"),
+    ] = 48

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from reprise.config.params import IntervalParams, MetricName
+from typing import Annotated
+
+from reprise.config.params import IntervalParams, MetricName, meaning
 
 SECTION = "summary"
 
 
 class SummaryParams(IntervalParams):
-    """The tests of differences between runs.
+    """How runs are compared."""
 
-    Attributes:
-        family: `<probe>.<metric>`; its differences between all pairs of runs are tested together (Holm).
-    """
-
-    family: MetricName = "knn.top1"
+    family: Annotated[
+        MetricName, meaning("The differences of this metric between all pairs of runs are tested together (Holm).")
+    ] = "knn.top1"

@@ -6,6 +6,9 @@ SimCLR, BYOL, DINO and most self-supervised methods use it.
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from reprise.config.params import meaning
 from reprise.training.annealing import half_cosine
 from reprise.training.schedule import Schedule, ScheduleParams, Share
 
@@ -14,9 +17,9 @@ class Cosine(Schedule):
     """Half a cosine after the warm-up."""
 
     class Params(ScheduleParams):
-        """end: share of the peak rate that is left at the end."""
+        """The parameters of `cosine`."""
 
-        end: Share = 0.0
+        end: Annotated[Share, meaning("This share of the peak rate is left at the end.")] = 0.0
 
     params: Params
 

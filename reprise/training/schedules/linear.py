@@ -6,6 +6,9 @@ ICLR 2020, which finds it the most robust schedule where a budget is fixed befor
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from reprise.config.params import meaning
 from reprise.training.schedule import Schedule, ScheduleParams, Share
 
 
@@ -13,9 +16,9 @@ class Linear(Schedule):
     """A straight line after the warm-up."""
 
     class Params(ScheduleParams):
-        """end: share of the peak rate that is left at the end."""
+        """The parameters of `linear`."""
 
-        end: Share = 0.0
+        end: Annotated[Share, meaning("This share of the peak rate is left at the end.")] = 0.0
 
     params: Params
 

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
+from reprise.config.params import meaning
 from reprise.training.schedule import Schedule, ScheduleParams
 
 
@@ -17,12 +18,16 @@ class Step(Schedule):
     """A staircase."""
 
     class Params(ScheduleParams):
-        """milestones: shares of the whole training, in ascending order. factor: of the rate at each of them."""
+        """The parameters of `step`."""
 
-        milestones: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1, max_length=100)] = Field(
-            default_factory=lambda: [0.6, 0.8]
-        )
-        factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+        milestones: Annotated[
+            list[Annotated[float, Field(gt=0, lt=1)]],
+            Field(min_length=1, max_length=100),
+            meaning("The rate falls after each of these shares of the whole training, which ascend."),
+        ] = Field(default_factory=lambda: [0.6, 0.8])
+        factor: Annotated[
+            float, Field(gt=0, lt=1), meaning("The rate is multiplied by this factor at each milestone.")
+        ] = 0.1
 
         @field_validator("milestones")
         @classmethod

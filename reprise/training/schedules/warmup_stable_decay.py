@@ -11,6 +11,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from reprise.config.params import meaning
 from reprise.training.schedule import Schedule, ScheduleParams, Share
 
 
@@ -18,10 +19,12 @@ class WarmupStableDecay(Schedule):
     """Flat, then a straight line."""
 
     class Params(ScheduleParams):
-        """decay: share of the whole training over which the rate falls. end: share of the peak rate left at the end."""
+        """The parameters of `warmup_stable_decay`."""
 
-        decay: Annotated[float, Field(gt=0, le=1)] = 0.2
-        end: Share = 0.0
+        decay: Annotated[
+            float, Field(gt=0, le=1), meaning("The rate falls over this last share of the whole training.")
+        ] = 0.2
+        end: Annotated[Share, meaning("This share of the peak rate is left at the end.")] = 0.0
 
     params: Params
 
