@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, NoReturn
 
 from reprise.config.errors import ImageRefused, SourceError
-from reprise.config.params import StrictModel, spelled
+from reprise.config.params import StrictModel, meaning, spelled
 from reprise.runtime.progress import Progress
 from reprise.storage.atomic import atomic_file
 from reprise.storage.listing import open_regular, sha256_of
@@ -38,13 +38,9 @@ Md5 = Annotated[str, spelled("[0-9a-f]{32}", "an MD5 has 32 lower-case hexadecim
 
 
 class ArchiveParams(StrictModel):
-    """Options of both CIFAR sources.
+    """Options of both CIFAR sources."""
 
-    Attributes:
-        download: fetch the archive when there is nothing at source.root.
-    """
-
-    download: bool = False
+    download: Annotated[bool, meaning("The archive is downloaded where there is nothing at source.root.")] = False
 
 
 class CifarSource(Source):

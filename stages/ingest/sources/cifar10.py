@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from reprise.config.params import meaning
 from stages.ingest.cifar_archive import ArchiveParams, CifarSource, Md5
 from stages.ingest.source import Candidate, Refused
 
@@ -19,13 +20,14 @@ class Cifar10(CifarSource):
     """CIFAR-10, official training and test splits."""
 
     class Params(ArchiveParams):
-        """Options of cifar10.
+        """Options of cifar10."""
 
-        Attributes:
-            md5: checksum of the archive; null accepts another archive of the same form, with a note in the report.
-        """
-
-        md5: Md5 | None = "c58f30108f718f92721af3b95e74349a"
+        md5: Annotated[
+            Md5 | None,
+            meaning(
+                "The archive has this checksum; null takes any archive of the same form and says so in the report."
+            ),
+        ] = "c58f30108f718f92721af3b95e74349a"
 
     title: ClassVar[str] = "CIFAR-10"
     archive_name: ClassVar[str] = "cifar-10-python.tar.gz"

@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
+from reprise.config.params import meaning
 from stages.ingest.cifar_archive import ArchiveParams, CifarSource, Md5
 from stages.ingest.source import Candidate, Refused
 
@@ -19,15 +20,18 @@ class Cifar100(CifarSource):
     """CIFAR-100, official training and test splits."""
 
     class Params(ArchiveParams):
-        """Options of cifar100.
+        """Options of cifar100."""
 
-        Attributes:
-            md5: checksum of the archive; null accepts another archive of the same form, with a note in the report.
-            labels: `fine` (100 classes) or `coarse` (20 superclasses).
-        """
-
-        md5: Md5 | None = "eb9058c3a382ffc7106e4002c42a8d85"
-        labels: Literal["fine", "coarse"] = "fine"
+        md5: Annotated[
+            Md5 | None,
+            meaning(
+                "The archive has this checksum; null takes any archive of the same form and says so in the report."
+            ),
+        ] = "eb9058c3a382ffc7106e4002c42a8d85"
+        labels: Annotated[
+            Literal["fine", "coarse"],
+            meaning("Labels are the 100 classes (`fine`) or their 20 superclasses (`coarse`)."),
+        ] = "fine"
 
     title: ClassVar[str] = "CIFAR-100"
     archive_name: ClassVar[str] = "cifar-100-python.tar.gz"

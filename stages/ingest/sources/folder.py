@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from reprise.config.errors import SourceError
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, meaning
 from reprise.runtime.progress import Progress
 from reprise.storage.listing import Entry, digest_folder, list_entries
 from stages.ingest.source import SPLIT_NAMES, Candidate, Extent, Refused, Source
@@ -26,16 +26,19 @@ class Folder(Source):
     """A folder of the user."""
 
     class Params(StrictModel):
-        """Options of the folder source.
+        """Options of the folder source."""
 
-        Attributes:
-            layout: `splits` (split/class/* or split/*), `classes` (class/*), `flat` (folders mean nothing), or
-                `auto`: splits when every folder at the top has the name of a split, else classes.
-            group: `folder` keeps files of one folder below the class (a video, a patient) in one split; `none`.
-        """
-
-        layout: Literal["auto", "splits", "classes", "flat"] = "auto"
-        group: Literal["none", "folder"] = "none"
+        layout: Annotated[
+            Literal["auto", "splits", "classes", "flat"],
+            meaning(
+                "Folders are split/class (`splits`), class (`classes`) or nothing (`flat`); `auto` looks at "
+                "their names."
+            ),
+        ] = "auto"
+        group: Annotated[
+            Literal["none", "folder"],
+            meaning("With `folder`, files of one folder below the class (a video, a patient) stay in one split."),
+        ] = "none"
 
     title: ClassVar[str] = "Images in a folder"
     citation: ClassVar[str] = ""
