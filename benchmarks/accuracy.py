@@ -107,7 +107,7 @@ def train_lightly(architecture: str, epochs: int, seed: int, precision: str) -> 
     from torch import nn
     from torch.utils.data import DataLoader
 
-    from reprise.networks.backbones import build_backbone
+    from reprise.networks.backbone import build_backbone
     from reprise.networks.heads import Projector
     from reprise.networks.torchvision_schemas import ensure_torchvision_imports
     from reprise.runtime.seeds import seed_torch

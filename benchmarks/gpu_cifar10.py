@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reprise.networks.backbones import build_backbone
+from reprise.networks.backbone import build_backbone
 from reprise.networks.heads import Projector
 from reprise.objectives.nt_xent import nt_xent
 from reprise.runtime.seeds import torch_rng

@@ -144,7 +144,7 @@ def run_lightly(net: str, batch: int, tick: Tick, workers: int) -> None:
     from torch import nn
     from torch.utils.data import DataLoader, RandomSampler
 
-    from reprise.networks.backbones import build_backbone
+    from reprise.networks.backbone import build_backbone
     from reprise.networks.heads import Projector
     from reprise.networks.torchvision_schemas import ensure_torchvision_imports
 

@@ -36,6 +36,7 @@ FLOORS = (  # lowest first: a floor imports itself and those before it
 ROOMS = ("processes", "graph", "compare", "sweeps", "flows", "cli")  # of pipeline, likewise
 STAGES = sorted(p.name for p in (ROOT / "stages").iterdir() if p.is_dir() and p.name != "__pycache__")
 PLUGIN_FOLDERS = (
+    "reprise/networks/backbones",
     "reprise/training/schedules",
     "stages/ingest/sources",
     "stages/mine/extractors",

@@ -56,7 +56,7 @@ KINDS = {
     "extractors": Kind("extractor", "stages.mine.extractors"),
     "miners": Kind("miner", "stages.mine.miners"),
     "methods": Kind("method", "stages.pretrain.methods"),
-    "backbones": Kind("backbone", "reprise.networks.backbones"),
+    "backbones": Kind("backbone", "reprise.networks.backbones", otherwise="timm"),
     "schedules": Kind("schedule", "reprise.training.schedules"),
     "probes": Kind("probe", "stages.probe.probes"),
     "sections": Kind("section of the report", "stages.report.sections"),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from reprise.config.errors import BackboneError
-from reprise.networks.backbones import build_backbone
+from reprise.networks.backbone import build_backbone
 from reprise.networks.heads import Projector
 
 

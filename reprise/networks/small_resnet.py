@@ -1,7 +1,7 @@
 """Residual networks for small images, with timm's key names.
 
 He et al. 2016, section 4.2 (CIFAR): a 3x3 stem without pooling, three stages of widths 16, 32, 64, global
-average pooling. `resnet20` has three basic blocks a stage as in the paper; `resnet_tiny` has one.
+average pooling. The backbones `resnet20` and `resnet_tiny` have three blocks a stage, as in the paper, and one.
 Deviation: projection shortcuts (option B) where the paper uses zero padding (option A).
 
 Shapes: x (B, C, H, W) -> features (B, 64, H/4, W/4) -> (B, 64).
@@ -9,8 +9,21 @@ Shapes: x (B, C, H, W) -> features (B, 64, H/4, W/4) -> (B, 64).
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
+
+from reprise.config.params import StrictModel
+
+MADE_FOR: dict[str, Any] = {"input_size": (3, 32, 32), "mean": (0.5,) * 3, "std": (0.5,) * 3}  # CIFAR's images
+
+
+class SmallResNetParams(StrictModel):
+    """width: channels of the first stage; the next two have twice and four times as many, as have the features."""
+
+    width: Annotated[int, Field(ge=1, le=16384)] = 16
 
 
 class BasicBlock(nn.Module):
@@ -39,27 +52,28 @@ class BasicBlock(nn.Module):
 
 
 class SmallResNet(nn.Module):
-    """Three-stage residual network.
+    """A residual network of three stages.
 
     Args:
-        blocks: basic blocks a stage.
-        channels: image channels.
-        widths: channels of the three stages.
+        blocks: basic blocks in each stage.
+        channels: C, channels of the images.
+        width: channels of the first stage; each of the next two has twice as many as the one before.
     """
 
-    def __init__(self, blocks: int, channels: int = 3, widths: tuple[int, int, int] = (16, 32, 64)) -> None:
+    def __init__(self, blocks: int, channels: int = 3, width: int = 16) -> None:
         super().__init__()
+        widths = (width, 2 * width, 4 * width)
         self.num_features = widths[-1]
         self.conv1 = nn.Conv2d(channels, widths[0], 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.act1 = nn.ReLU(inplace=True)
         inplanes = widths[0]
-        for stage, width in enumerate(widths):
+        for stage, planes in enumerate(widths):
             layers = []
             for block in range(blocks):
                 stride = 2 if stage > 0 and block == 0 else 1
-                layers.append(BasicBlock(inplanes, width, stride))
-                inplanes = width
+                layers.append(BasicBlock(inplanes, planes, stride))
+                inplanes = planes
             self.add_module(f"layer{stage + 1}", nn.Sequential(*layers))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -73,6 +87,3 @@ class SmallResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, 64), globally averaged."""
         return torch.mean(self.forward_features(x), dim=(2, 3))
-
-
-BLOCKS = {"resnet_tiny": 1, "resnet20": 3}

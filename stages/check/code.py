@@ -6,11 +6,12 @@ changed: not for a comment, not for another row's plug-in.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from reprise.config.registry import module_of, names
+from reprise.config.registry import load_class, module_of, names
 from reprise.storage.atomic import write_json
 from reprise.storage.fingerprint import fingerprint
 from reprise.training.schedule import DEFAULT
@@ -47,19 +48,43 @@ def modules_by_file(raw: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
         yield stage, of(stage)
     yield "ingest", of("ingest", module_of("sources", raw["source"]["name"]))
     for row in raw["features"]:
-        yield f"features/{row['name']}", of("features", module_of("extractors", row["extractor"]))
+        extractor = module_of("extractors", row["extractor"])
+        yield f"features/{row['name']}", of("features", extractor, *_looked_up(raw, row))
     for row in raw["mines"]:
         yield f"mine/{row['name']}", of("mine", module_of("miners", row["miner"]))
+    backbones = {row["name"]: _backbone(raw, row) for row in raw["runs"]}
     for row in raw["runs"]:
-        yield f"pretrain/{row['name']}", of("pretrain", module_of("methods", row["method"]), _schedule(raw, row))
-        yield f"embed/{row['name']}", of("embed")
+        method, backbone = module_of("methods", row["method"]), backbones[row["name"]]
+        yield f"pretrain/{row['name']}", of("pretrain", method, backbone, _schedule(raw, row))
+        yield f"embed/{row['name']}", of("embed", backbone)
     for table, stage in (("groups", "probe"), ("image_groups", "probe_images")):
         for row in raw.get(table) or []:
             suite = f"probes/{row['name']}"
-            yield f"{stage}/{row['name']}", of(stage, *(module_of(suite, name) for name in raw["probes"][row["name"]]))
+            probes = [module_of(suite, name) for name in raw["probes"][row["name"]]]
+            trained = sorted(set(backbones.values())) if stage == "probe_images" else []  # one file for all runs
+            yield f"{stage}/{row['name']}", of(stage, *probes, *trained)
     between = (raw.get("between") or {}).get("probes") or {}
     yield "between", of("between", *(module_of("probes/between", name) for name in between))
     yield "report", of("report", *(module_of("sections", name) for name in names("sections")))
+
+
+def _looked_up(raw: dict[str, Any], row: dict[str, Any]) -> list[str]:
+    """The modules of the plug-ins of other kinds that an extractor looks up by name."""
+    extractor_class: Any = _class_of("extractors", row["extractor"], "stages.mine.extractor", "Extractor")
+    params = extractor_class.Params.model_validate((raw.get("extractors") or {}).get(row["name"], {}))
+    return extractor_class.modules(params)
+
+
+def _backbone(raw: dict[str, Any], row: dict[str, Any]) -> str:
+    """The module of the backbone that a run trains: the method's own, or the one of `train`."""
+    method_class: Any = _class_of("methods", row["method"], "stages.pretrain.method", "Method")
+    own = method_class.own_backbone(method_class.Params.model_validate(raw["methods"][row["name"]]))
+    return module_of("backbones", own[0] if own else raw["train"]["backbone"])
+
+
+def _class_of(kind: str, name: str, module: str, base: str) -> type:
+    """Load a plug-in of another stage: its base class is imported by name, as no stage imports another."""
+    return load_class(kind, name, getattr(importlib.import_module(module), base), kind)
 
 
 def _schedule(raw: dict[str, Any], row: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 import stages
 from reprise.config.errors import ParameterError, RepriseError
@@ -21,6 +21,7 @@ from reprise.config.params import (
     NONE,
     SHARED_SECTIONS,
     TRUTH,
+    BackboneName,
     FeaturesRow,
     GroupRow,
     MineRow,
@@ -63,6 +64,7 @@ def problems(raw: dict[str, Any]) -> list[Problem]:
         else:
             found.append(Problem(name, "missing section", None, " Start from the params.yaml of the repository."))
     found += _source_problems(raw.get("source"))
+    found += _backbone_problems(raw.get("train"))
     classes: dict[str, type] = {}
     for table in _PLUGGED:
         found += _block_problems(raw, table, classes)
@@ -104,6 +106,21 @@ def _source_problems(block: Any) -> list[Problem]:
         return []
     kind, found = _plugin("sources", block["name"], _SOURCE_BASE, "source.name")
     return found + (_params_problems(kind, block.get("options", {}), "source.options") if kind else [])
+
+
+def _backbone_problems(block: Any) -> list[Problem]:
+    """Return an unknown backbone; timm is asked, and imported, only about names that no plug-in has."""
+    try:
+        name = TypeAdapter(BackboneName).validate_python(block.get("backbone") if isinstance(block, dict) else None)
+    except ValidationError:
+        return []  # reported with the section
+    from reprise.networks.backbone import backbone_named
+
+    try:
+        backbone_named(name)
+    except RepriseError as error:
+        return [Problem("train.backbone", error.what, error.found, f" {error.fix}")]
+    return []
 
 
 def _block_problems(raw: dict[str, Any], table: str, classes: dict[str, type]) -> list[Problem]:

@@ -78,7 +78,7 @@ def _from_timm(
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
     import torch
 
-    from reprise.networks.backbones import build_backbone
+    from reprise.networks.backbone import build_backbone
     from reprise.networks.state import arrays_of
 
     torch.manual_seed(0)  # untrained, but the same every time
@@ -95,9 +95,9 @@ def _published(name: str) -> Path:
 
     timm's own loader is not used: where the hub has no safetensors, it falls back to a pickle.
     """
-    from reprise.networks.backbones import build_backbone
+    from reprise.networks.backbone import backbone_named
 
-    repository = getattr(build_backbone(name, 3, 224, "imagenet"), "default_cfg", {}).get("hf_hub_id")
+    repository = backbone_named(name).made_for().get("hf_hub_id")
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -157,7 +157,7 @@ def _fitted(
     where: str,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
     """Check that `weights` fit an architecture in every key and shape; return them with its configuration."""
-    from reprise.networks.backbones import build_backbone
+    from reprise.networks.backbone import build_backbone
 
     network = build_backbone(name, arguments.channels, size, arguments.stem)
     expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
@@ -177,12 +177,9 @@ def _fitted(
 
 def _made_for(name: str, size: int | None) -> tuple[int, list[float], list[float], tuple[str, ...]]:
     """Return image side, mean, std and names of the classifier layers of an architecture."""
-    from reprise.networks.backbones import build_backbone
-    from reprise.networks.small_resnet import BLOCKS
+    from reprise.networks.backbone import backbone_named
 
-    if name in BLOCKS:
-        return size or 32, [0.5] * 3, [0.5] * 3, ()
-    config = getattr(build_backbone(name, 3, size or 224, "imagenet"), "default_cfg", {})
+    config = backbone_named(name).made_for()
     side = int(config.get("input_size", (3, 224, 224))[-1])
     mean, std = (list(config.get(k, v)) for k, v in (("mean", (0.485, 0.456, 0.406)), ("std", (0.229, 0.224, 0.225))))
     classifier = config.get("classifier") or ()
@@ -193,7 +190,7 @@ def _config(arguments: argparse.Namespace, name: str, size: int, mean: list[floa
     """Make a config.json like that of pretrain, as far as it is known; the width is measured on one image of zeros."""
     import torch
 
-    from reprise.networks.backbones import build_backbone
+    from reprise.networks.backbone import build_backbone
 
     network = build_backbone(name, arguments.channels, size, arguments.stem).eval()
     with torch.inference_mode():

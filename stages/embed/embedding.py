@@ -12,6 +12,7 @@ from reprise.artifacts.backbones import read_config, read_weights
 from reprise.artifacts.checkpoints import latest_checkpoint, save_checkpoint
 from reprise.artifacts.embeddings import FILE, write_embeddings
 from reprise.artifacts.shards import Shards
+from reprise.config.registry import module_of
 from reprise.networks.assemble import assemble
 from reprise.reading.decoded import Decoded, open_decoded
 from reprise.runtime.device import Compute, resolve_compute
@@ -57,7 +58,8 @@ def embed(run: str, seed: int, params: EmbedParams, out: Path, restart: bool = F
         "threads": compute.threads,
         "torch": torch.__version__,
     }
-    with work_folder(f"embed/{run}/{seed}", inputs, [__name__], restart) as work:
+    code = [__name__, module_of("backbones", config["architecture"])]
+    with work_folder(f"embed/{run}/{seed}", inputs, code, restart) as work:
         taps = embed_chunks(network, shards, config, params.batch_size, compute, f"embed {run} seed {seed}", work)
         with atomic_directory(out) as target:
             write_embeddings(target / FILE, shards.keys, shards.splits, taps)

@@ -30,6 +30,11 @@ class Extractor:
         """List what the features depend on beside the images and the parameters, such as weights; none by default."""
         return []
 
+    @classmethod
+    def modules(cls, params: StrictModel) -> list[str]:
+        """List the modules that the extractor looks up by name, such as a backbone's; their code counts as its own."""
+        return []
+
     def features(self, images: np.ndarray, work: Path) -> np.ndarray:
         """Describe images.
 

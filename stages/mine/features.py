@@ -60,7 +60,7 @@ def extract(
     compute = resolve_compute("auto", "auto")
     shards, chosen = Shards.open(), extractor_class(params, seed, compute)
     inputs = _inputs(chosen, extractor, image, shards)
-    code = ["stages.mine.features", extractor_class.__module__]
+    code = ["stages.mine.features", extractor_class.__module__, *extractor_class.modules(params)]
     key = inputs_key(keyed_by_code({k: v for k, v in inputs.items() if k != "seed"}, code))
     store, facts = ResultStore(STORE, KEPT), {}
     with work_folder(name, inputs, code, restart) as work:

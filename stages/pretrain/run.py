@@ -19,8 +19,8 @@ from reprise.artifacts.label_sets import FILE, clusters_for, confidences_for, re
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import TrainingError
 from reprise.config.params import ImageParams, RunRow
-from reprise.config.registry import load_class
-from reprise.networks.backbones import build_backbone
+from reprise.config.registry import load_class, module_of
+from reprise.networks.backbone import backbone_named, build_backbone
 from reprise.networks.state import arrays_of
 from reprise.reading.decoded import Decoded, open_decoded
 from reprise.reading.order import batch_count, conflicts, guided_batches, random_batches, rank_batches
@@ -93,7 +93,9 @@ def pretrain(
         "views": file_digest(VIEWS),
         "torch": torch.__version__,
     }
-    with work_folder(f"pretrain/{row.name}/{seed}", work_inputs, [__name__, kind.__module__], restart) as work:
+    architecture, _ = kind.own_backbone(method_raw) or (params.backbone, {})
+    plug_ins = [kind.__module__, module_of("backbones", architecture), module_of("schedules", params.schedule.name)]
+    with work_folder(f"pretrain/{row.name}/{seed}", work_inputs, [__name__, *plug_ins], restart) as work:
         if kind.gradient_free:
             method.fit(inputs.decoded.resized(image.size))
             done = Trained()
@@ -288,7 +290,7 @@ def describe(
         "channels": image.channels,
         "mean": list(inputs.views.mean),
         "std": list(inputs.views.std),
-        "pooling": "quadrants" if architecture == "patch_dictionary" else "average",
+        "pooling": backbone_named(architecture, options).pooling,
         "num_features": int(method.backbone.num_features),
         "weights": method.weights,
         "heads": {name: head.widths for name, head in method.heads().items()},

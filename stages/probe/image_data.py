@@ -11,8 +11,10 @@ import torch
 
 from reprise.artifacts.backbones import read_config, read_weights
 from reprise.artifacts.shards import DIRECTORY, Shards
+from reprise.config.registry import module_of
 from reprise.networks.assemble import assemble
 from reprise.reading.decoded import Decoded, open_decoded
+from reprise.storage.fingerprint import digest_of, fingerprint
 from reprise.storage.work_folder import file_digest
 from stages.probe.data import ProbeData
 
@@ -58,4 +60,5 @@ class ImageData(ProbeData):
         """As ProbeData's, with the backbone and the shards."""
         found = hashlib.sha256(super().digest(labels, augmented).encode())
         found.update(f"{file_digest(self._folder)} {self._shards.fingerprint} {torch.get_num_threads()}".encode())
+        found.update(digest_of(fingerprint([module_of("backbones", self.config["architecture"])])).encode())
         return found.hexdigest()

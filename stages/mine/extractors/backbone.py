@@ -31,7 +31,8 @@ from pydantic import Field, model_validator
 from reprise.artifacts.backbones import CONFIG, WEIGHTS, read_config, read_weights
 from reprise.config.errors import BackboneError
 from reprise.config.params import StrictModel, spelled
-from reprise.networks.backbones import build_backbone
+from reprise.config.registry import module_of
+from reprise.networks.backbone import build_backbone
 from reprise.networks.torchvision_schemas import ensure_torchvision_imports
 from reprise.runtime.device import Compute
 from reprise.runtime.progress import Progress
@@ -79,6 +80,14 @@ class BackboneFeatures(Extractor):
         if self.params.architecture is None:
             return [path / WEIGHTS, path / CONFIG]
         return [path] if path.suffix == ".safetensors" else []
+
+    @classmethod
+    def modules(cls, params: BackboneParams) -> list[str]:  # type: ignore[override]
+        """Name the module of the backbone; none for the folder of a run that does not exist yet."""
+        architecture = params.architecture
+        if architecture is None and (Path(params.weights) / CONFIG).is_file():
+            architecture = read_config(params.weights)["architecture"]
+        return [] if architecture is None else [module_of("backbones", architecture)]
 
     def features(self, images: np.ndarray, work: Path) -> np.ndarray:
         """(n, S, S, C) uint8 -> (n, d) float32.

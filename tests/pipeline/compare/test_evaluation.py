@@ -19,7 +19,7 @@ from pipeline.compare import evaluation, representations
 from pipeline.compare.evaluation import Backbone, EvaluationResult, prepare_work_folder
 from reprise.config.errors import ResultError, SourceError, StorageError
 from reprise.config.params import read_yaml
-from reprise.networks.backbones import build_backbone
+from reprise.networks.backbone import build_backbone
 from reprise.networks.state import arrays_of
 from stages.check.parameters import problems
 

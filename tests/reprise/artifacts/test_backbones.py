@@ -11,7 +11,7 @@ import torch
 from reprise.artifacts.backbones import CONFIG, HEADS, WEIGHTS, read_config, read_weights, write_backbone
 from reprise.config.errors import BackboneError
 from reprise.networks.assemble import assemble
-from reprise.networks.backbones import build_backbone
+from reprise.networks.backbone import build_backbone
 from reprise.networks.heads import Projector
 from reprise.networks.state import arrays_of
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from reprise.networks.backbones import build_backbone
+from reprise.networks.backbone import build_backbone
 from reprise.networks.moments import MomentHead, cross_covariance, local_features, shrunk
 
 

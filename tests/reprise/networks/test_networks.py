@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from reprise.config.errors import BackboneError
+from reprise.config.errors import BackboneError, ParameterError
+from reprise.config.registry import names
 from reprise.networks.autoencoder import DenoisingAutoencoder
-from reprise.networks.backbones import build_backbone, resolve_stem
+from reprise.networks.backbone import backbone_named, build_backbone, resolve_stem
 from reprise.networks.heads import Projector
 from reprise.networks.patch_dictionary import NORMALISE_EPSILON, PatchDictionary
 from reprise.networks.small_resnet import BasicBlock
@@ -55,7 +56,7 @@ def test_the_block_is_timms(inplanes, planes, stride):
 
 def test_small_networks_do_without_timm(repository):
     """timm takes two seconds to import; a stage that builds resnet_tiny does not pay them."""
-    build = "from reprise.networks.backbones import build_backbone; build_backbone('resnet_tiny', 3, 16)"
+    build = "from reprise.networks.backbone import build_backbone; build_backbone('resnet_tiny', 3, 16)"
     code = f"import sys; {build}; sys.exit('timm' in sys.modules)"
     assert (
         subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(repository)}, check=False).returncode == 0
@@ -74,8 +75,45 @@ def test_stems():
     assert large.conv1.kernel_size == (7, 7)
     with pytest.raises(BackboneError, match="no ResNet stem"):
         build_backbone("vit_tiny_patch16_224", 3, 32, "small")
-    with pytest.raises(BackboneError, match="unknown backbone.*resnet_tny.*resnet_tiny"):
+    with pytest.raises(BackboneError, match="unknown backbone.*resnet_tny.*Did you mean 'resnet_tiny', "):
         build_backbone("resnet_tny", 3, 32)
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("resnet-50", "resnet50"),
+        ("ResNet50", "resnet50"),
+        ("ViT_mini", "vit_mini"),
+        ("efficientnet-b0", "efficientnet_b0"),
+    ],
+)
+def test_an_unknown_backbone_gets_suggestions_of_ours_and_of_timms(word, meant):
+    with pytest.raises(BackboneError, match=f"unknown backbone.*Found: {word}.*Did you mean '{meant}'"):
+        backbone_named(word)
+
+
+def test_options_are_typed():
+    assert build_backbone("resnet_tiny", 3, 16, options={"width": 4}).num_features == 16
+    assert build_backbone("vit_mini", 3, 16, options={"patch_size": 8, "pool": "avg"}).patch_size == 8
+    assert build_backbone("resnet18", 3, 16, options={"drop_rate": 0.5}).drop_rate == 0.5
+    for name, options, words in (
+        ("resnet_tiny", {"widht": 4}, "widht: unknown parameter.*Did you mean 'width'"),
+        ("vit_mini", {"pool": "max"}, "pool: input should be 'token' or 'avg'"),
+        ("patch_dictionary", {"patches": 0}, "patches: input should be greater than or equal to 1"),
+    ):
+        with pytest.raises(ParameterError, match=words):
+            build_backbone(name, 3, 16, options=options)
+
+
+@pytest.mark.parametrize("name", [name for name in names("backbones") if name != "timm"])
+def test_every_backbone_keeps_the_protocol(name):
+    backbone = backbone_named(name)
+    network = backbone.build(3, 16, "auto").eval()
+    with torch.no_grad():
+        assert network(torch.randn(2, 3, 16, 16)).shape == (2, network.num_features)
+    assert set(backbone.made_for()) <= {"input_size", "mean", "std", "classifier"}
+    assert backbone.pooling == ("quadrants" if name == "patch_dictionary" else "average")
 
 
 def test_projector_taps_are_what_the_forward_pass_goes_through():

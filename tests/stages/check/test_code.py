@@ -97,6 +97,11 @@ TABLE = {
     "the probe retrieval": (append("retrieval.py", REAL, "stages/probe"), ["probe"] * 5),
     "merging.py, of k-means": (append("merging.py", REAL), ["mine dae_kmeans seed 0"]),
     "the method simclr": (append("simclr.py", REAL), ["pretrain simclr seed 0"]),
+    "resnet_tiny.py, the backbone of all runs but patch_kmeans": (
+        append("resnet_tiny.py", REAL),
+        [f"{s} {r} seed 0" for s in ("pretrain", "embed") for r in ("random", "supervised", "simclr", "gsimclr")],
+    ),
+    "vit_mini.py, which no run of the graph uses": (append("vit_mini.py", REAL), []),
     "text.py of the report": (append("text.py", REAL, "stages/report"), ["report"]),
     "the class of all errors": (append("errors.py", REAL), ["all"]),
 }

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from reprise.artifacts.backbones import write_backbone
-from reprise.networks.backbones import build_backbone
+from reprise.networks.backbone import build_backbone
 from reprise.networks.heads import Projector
 from reprise.networks.state import arrays_of
 from tests.workspace import make_shards

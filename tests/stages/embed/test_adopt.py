@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from reprise.artifacts.backbones import read_config, read_weights
 from reprise.artifacts.embeddings import read_embeddings
 from reprise.config.errors import BackboneError
-from reprise.networks.backbones import build_backbone
+from reprise.networks.backbone import build_backbone
 from reprise.networks.state import arrays_of
 from stages.embed.adopt import main
 from stages.embed.embedding import embed

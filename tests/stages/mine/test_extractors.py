@@ -13,7 +13,7 @@ from safetensors.numpy import save
 from reprise.artifacts.backbones import write_backbone
 from reprise.config.errors import BackboneError, MiningError
 from reprise.config.registry import load_class
-from reprise.networks.backbones import build_backbone
+from reprise.networks.backbone import build_backbone
 from reprise.networks.state import arrays_of
 from reprise.runtime.device import Compute
 from stages.mine.extractor import Extractor

@@ -10,7 +10,7 @@ import torch
 
 from reprise.config.params import read_yaml, tables
 from reprise.config.registry import load_class, names, subclass_in
-from reprise.networks.backbones import build_backbone
+from reprise.networks.backbone import build_backbone
 from stages.check.parameters import problems
 from stages.pretrain.method import Batch, Context, Method
 

@@ -26,7 +26,7 @@ SCRIPT = f"""
 import sys
 sys.modules.update(dict.fromkeys({BLOCKED}))
 from benchmarks.gpu_cifar10 import main
-from reprise.networks.backbones import build_backbone
+from reprise.networks.backbone import build_backbone
 main(["--toy", "--json", sys.argv[1]])
 assert build_backbone("resnet18", 3, 32, "small").num_features == 512
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from reprise.networks.backbones import build_backbone
+from reprise.networks.backbone import build_backbone
 from reprise.runtime.device import Compute
 from stages.pretrain import run as run_module
 from stages.pretrain.live import LiveLog

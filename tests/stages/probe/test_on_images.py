@@ -16,7 +16,7 @@ from reprise.artifacts.embeddings import write_embeddings
 from reprise.artifacts.manifest import MANIFEST, MANIFEST_SCHEMA, read_manifest, write_manifest
 from reprise.artifacts.results import read_json
 from reprise.config.params import read_yaml
-from reprise.networks.backbones import build_backbone
+from reprise.networks.backbone import build_backbone
 from reprise.networks.state import arrays_of
 from stages.probe import on_images
 from stages.probe.data import ProbeData

@@ -70,7 +70,7 @@ def build(name: str, images: int = 64, steps: int = 8, **options) -> Method:
     if own is None:
         backbone: nn.Module = TinyBackbone()
     else:
-        from reprise.networks.backbones import build_backbone
+        from reprise.networks.backbone import build_backbone
 
         backbone = build_backbone(own[0], 3, 8, "small", own[1])
     return kind(backbone, params, context).train()

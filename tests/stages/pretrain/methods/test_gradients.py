@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from reprise.config.registry import load_class, names
-from reprise.networks.backbones import build_backbone
+from reprise.networks.backbone import build_backbone
 from stages.pretrain.method import Batch, Method
 from tests.stages.pretrain.methods.conftest import SMALL, build, random_batch
 

@@ -9,7 +9,7 @@ import torch
 
 from reprise.config.errors import BackboneError
 from reprise.config.registry import load_class
-from reprise.networks.backbones import build_backbone
+from reprise.networks.backbone import build_backbone
 from reprise.networks.small_vit import SmallViT
 from stages.pretrain.method import Method
 from stages.pretrain.methods.msn import msn_loss

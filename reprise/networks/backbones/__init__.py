@@ -1,0 +1,1 @@
+"""Backbones, one a file: how each network is built. What several of them share lies above, in reprise/networks."""

@@ -1,0 +1,33 @@
+"""`patch_dictionary`: whitened patches against a dictionary; the network that the method `patch_kmeans` fills.
+
+Source: Coates, Ng, Lee, AISTATS 2011; see reprise/networks/patch_dictionary.py.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+from torch import nn
+
+from reprise.config.params import StrictModel
+from reprise.networks.backbone import Backbone
+from reprise.networks.patch_dictionary import PatchDictionary
+
+
+class PatchDictionaryParams(StrictModel):
+    """patches: K, the size of the dictionary; features have 4 K numbers. patch_size: P, in pixels."""
+
+    patches: Annotated[int, Field(ge=1, le=1_000_000)] = 256
+    patch_size: Annotated[int, Field(ge=1, le=256)] = 6
+
+
+class PatchDictionaryBackbone(Backbone):
+    """Nothing in it is trained by gradients, and it has no stem."""
+
+    Params = PatchDictionaryParams
+    pooling: ClassVar[str] = "quadrants"
+
+    def build(self, channels: int, size: int, stem: str) -> nn.Module:
+        """Build the network with an empty dictionary: (B, C, S, S) -> (B, 4 K) for any side of P or more."""
+        return PatchDictionary(self.params.patches, self.params.patch_size, channels)
