@@ -13,21 +13,28 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from reprise.config.errors import MiningError
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, meaning
 
 CHECK_ROWS = 1 << 16  # rows looked at together
 
 
 class ClusterParams(StrictModel):
-    """Parameters of every miner of clusters.
+    """Parameters of every miner of clusters."""
 
-    min_confidence: images below it get no label: they stand for themselves in batches. resamples: mine again this many
-    times, each time without another 1 / resamples of the images; confidence then is the share of these times in which
-    the image stayed with its cluster, and `stability` the mean agreement (ARI). 0: the miner's own confidence.
-    """
-
-    min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.0
-    resamples: Annotated[int, Field(ge=0, le=100)] = 0
+    min_confidence: Annotated[
+        float,
+        Field(ge=0, le=1),
+        meaning("Images with a lower confidence get no label and stand for themselves in batches."),
+    ] = 0.0
+    resamples: Annotated[
+        int,
+        Field(ge=0, le=100),
+        meaning(
+            "Images are mined again this many times, each time without some, and confidence tells how "
+            "often they stay together; 0 keeps the miner's own confidence.",
+            "times",
+        ),
+    ] = 0
 
     @field_validator("resamples")
     @classmethod

@@ -28,6 +28,7 @@ from scipy.special import gammaln, logsumexp, multigammaln
 
 from reprise.clustering.centres import means, nearest, renumbered
 from reprise.clustering.merging import merging_kmeans
+from reprise.config.params import meaning
 from reprise.measures.unit_vectors import unit
 from reprise.runtime.progress import Progress
 from reprise.runtime.seeds import numpy_rng
@@ -38,19 +39,32 @@ LARGEST_LIST = 1 << 22  # images by clusters whose densities are held at once
 
 
 class MixtureParams(ClusterParams):
-    """clusters: to start with; their final number is found. rounds: of proposals. components: d at most.
+    """Parameters of the Gaussian mixtures."""
 
-    prior_variance: of a cluster in each direction, before any image is seen (features have length one): smaller means
-    more clusters. alpha: weight of the Dirichlet process: larger means more clusters. unit_length: bring features to
-    length one.
-    """
-
-    clusters: Annotated[int, Field(ge=1, le=10_000)] = 10
-    rounds: Annotated[int, Field(ge=1, le=1000)] = 20
-    components: Annotated[int, Field(ge=1, le=512)] = 32
-    prior_variance: Annotated[float, Field(gt=0, le=1e6)] = 0.005
-    alpha: Annotated[float, Field(gt=0, le=1e6)] = 1.0
-    unit_length: bool = True
+    clusters: Annotated[
+        int,
+        Field(ge=1, le=10_000),
+        meaning("Mining begins with this many clusters, and finds their final number.", "clusters"),
+    ] = 10
+    rounds: Annotated[
+        int, Field(ge=1, le=1000), meaning("Splits and merges are proposed this many times.", "rounds")
+    ] = 20
+    components: Annotated[
+        int,
+        Field(ge=1, le=512),
+        meaning("Features are reduced to at most this many principal components.", "components"),
+    ] = 32
+    prior_variance: Annotated[
+        float,
+        Field(gt=0, le=1e6),
+        meaning("The prior gives a cluster this variance in each direction; a smaller one leads to more clusters."),
+    ] = 0.005
+    alpha: Annotated[
+        float,
+        Field(gt=0, le=1e6),
+        meaning("The Dirichlet process has this concentration; a larger one leads to more clusters."),
+    ] = 1.0
+    unit_length: Annotated[bool, meaning("Features are brought to length one.")] = True
 
 
 @dataclass(frozen=True)

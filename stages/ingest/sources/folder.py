@@ -31,8 +31,7 @@ class Folder(Source):
         layout: Annotated[
             Literal["auto", "splits", "classes", "flat"],
             meaning(
-                "Folders are split/class (`splits`), class (`classes`) or nothing (`flat`); `auto` looks at "
-                "their names."
+                "Paths are split/class (`splits`), class (`classes`) or mean nothing (`flat`); `auto` looks at them."
             ),
         ] = "auto"
         group: Annotated[

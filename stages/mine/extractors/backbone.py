@@ -30,7 +30,7 @@ from pydantic import Field, model_validator
 
 from reprise.artifacts.backbones import CONFIG, WEIGHTS, read_config, read_weights
 from reprise.config.errors import BackboneError
-from reprise.config.params import StrictModel, spelled
+from reprise.config.params import StrictModel, meaning, spelled
 from reprise.config.registry import module_of
 from reprise.networks.backbone import build_backbone
 from reprise.networks.torchvision_schemas import ensure_torchvision_imports
@@ -41,18 +41,35 @@ from stages.mine.extractor import Extractor
 
 
 class BackboneParams(StrictModel):
-    """weights: see the module. architecture: resnet_tiny, resnet20 or a timm name. stem: auto, small or imagenet.
+    """Parameters of `backbone`."""
 
-    size: side in pixels that the network sees; null: image.size (of a folder: its own). batch_size: images at once.
-    sha256: of the weights' file, hexadecimal; null: any content.
-    """
-
-    weights: Annotated[str, Field(min_length=1)] = "random"
-    architecture: str | None = None
-    stem: Literal["auto", "small", "imagenet"] = "auto"
-    size: Annotated[int, Field(ge=8, le=1024)] | None = None
-    batch_size: Annotated[int, Field(ge=1, le=65536)] = 256
-    sha256: Annotated[str, spelled("[0-9a-f]{64}", "a SHA-256 has 64 lower-case hexadecimal digits")] | None = None
+    weights: Annotated[
+        str,
+        Field(min_length=1),
+        meaning(
+            "The network is untrained (`random`), has timm's weights (`pretrained`), or comes from this folder or file."
+        ),
+    ] = "random"
+    architecture: Annotated[
+        str | None, meaning("The network is this backbone or timm model; null where the folder of `weights` names it.")
+    ] = None
+    stem: Annotated[
+        Literal["auto", "small", "imagenet"],
+        meaning("Small images keep their resolution with `small`; `auto` decides by their size."),
+    ] = "auto"
+    size: Annotated[
+        Annotated[int, Field(ge=8, le=1024)] | None,
+        meaning(
+            "The network sees images of this side; null takes image.size, or the size that the folder names.", "pixels"
+        ),
+    ] = None
+    batch_size: Annotated[
+        int, Field(ge=1, le=65536), meaning("The network sees this many images at a time.", "images")
+    ] = 256
+    sha256: Annotated[
+        Annotated[str, spelled("[0-9a-f]{64}", "a SHA-256 has 64 lower-case hexadecimal digits")] | None,
+        meaning("The file of the weights has this checksum; null accepts any content."),
+    ] = None
 
     @model_validator(mode="after")
     def _named_where_needed(self) -> Self:

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from reprise.artifacts.checkpoints import latest_checkpoint, save_checkpoint
 from reprise.config.errors import MiningError
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, meaning
 from reprise.networks.autoencoder import DenoisingAutoencoder
 from reprise.networks.state import arrays_of, load_optimizer, tensors_of
 from reprise.runtime.progress import Progress
@@ -30,12 +30,20 @@ from stages.mine.extractor import Extractor
 
 
 class DAEParams(StrictModel):
-    """epochs, batch_size, learning_rate: of Adam. noise: standard deviation on the 0..1 scale."""
+    """Parameters of `dae`."""
 
-    epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
-    batch_size: Annotated[int, Field(ge=2, le=65536)] = 128
-    noise: Annotated[float, Field(ge=0, le=1)] = 0.01
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.001
+    epochs: Annotated[
+        int, Field(ge=1, le=10_000), meaning("The autoencoder passes over the images this many times.", "epochs")
+    ] = 10
+    batch_size: Annotated[
+        int, Field(ge=2, le=65536), meaning("Each step of the autoencoder sees this many images.", "images")
+    ] = 128
+    noise: Annotated[
+        float, Field(ge=0, le=1), meaning("The noise on pixels between 0 and 1 has this standard deviation.")
+    ] = 0.01
+    learning_rate: Annotated[
+        float, Field(gt=0, le=1), meaning("Adam updates the autoencoder at this learning rate.")
+    ] = 0.001
 
 
 class DAEFeatures(Extractor):

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from reprise.clustering.dictionary import learn_dictionary
 from reprise.config.errors import MiningError
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, meaning
 from reprise.networks.patch_dictionary import PatchDictionary
 from reprise.runtime.progress import Progress
 from reprise.runtime.seeds import numpy_rng
@@ -29,13 +29,23 @@ CHUNK = 256  # images described together
 
 
 class PatchParams(StrictModel):
-    """patches: K. patch_size: pixels. samples: patches to learn from. iterations: of k-means. components: kept."""
+    """Parameters of `patches`."""
 
-    patches: Annotated[int, Field(ge=2, le=100_000)] = 256
-    patch_size: Annotated[int, Field(ge=2, le=64)] = 6
-    samples: Annotated[int, Field(ge=100, le=10_000_000)] = 100_000
-    iterations: Annotated[int, Field(ge=1, le=1000)] = 30
-    components: Annotated[int, Field(ge=1, le=4096)] = 128
+    patches: Annotated[int, Field(ge=2, le=100_000), meaning("The dictionary has this many patches.", "patches")] = 256
+    patch_size: Annotated[int, Field(ge=2, le=64), meaning("Patches are squares of this side.", "pixels")] = 6
+    samples: Annotated[
+        int, Field(ge=100, le=10_000_000), meaning("The dictionary is learned from this many patches.", "patches")
+    ] = 100_000
+    iterations: Annotated[
+        int,
+        Field(ge=1, le=1000),
+        meaning("K-means takes at most this many iterations to learn the dictionary.", "iterations"),
+    ] = 30
+    components: Annotated[
+        int,
+        Field(ge=1, le=4096),
+        meaning("This many principal components of the features are kept, if there are as many.", "components"),
+    ] = 128
 
 
 class Patches(Extractor):

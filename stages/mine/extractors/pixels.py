@@ -14,16 +14,20 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, meaning
 from stages.mine.extractor import Extractor
 
 CHUNK = 8192  # images
 
 
 class PixelParams(StrictModel):
-    """components: dimensions kept; at most the number of pixels."""
+    """Parameters of `pixels`."""
 
-    components: Annotated[int, Field(ge=1, le=4096)] = 32
+    components: Annotated[
+        int,
+        Field(ge=1, le=4096),
+        meaning("This many principal components are kept, at most one per pixel.", "components"),
+    ] = 32
 
 
 class Pixels(Extractor):

@@ -25,6 +25,7 @@ from reprise.clustering.blocks import each_block
 from reprise.clustering.centres import distance_confidence, means, renumbered
 from reprise.clustering.merging import merging_kmeans
 from reprise.config.errors import MiningError
+from reprise.config.params import meaning
 from reprise.runtime.progress import Progress
 from reprise.runtime.seeds import numpy_rng
 from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters
@@ -36,11 +37,17 @@ BLOCK = 1 << 20  # entries of the table looked at together: 4 MiB
 
 
 class BalancedParams(ClusterParams):
-    """clusters: K. rounds: turns of assignment and means. iterations: of the k-means before."""
+    """Parameters of `balanced_kmeans`."""
 
-    clusters: Annotated[int, Field(ge=2, le=1_000_000)]
-    rounds: Annotated[int, Field(ge=1, le=1000)] = 5
-    iterations: Annotated[int, Field(ge=1, le=1000)] = 20
+    clusters: Annotated[int, Field(ge=2, le=1_000_000), meaning("The images fall into this many clusters.", "clusters")]
+    rounds: Annotated[
+        int, Field(ge=1, le=1000), meaning("Balanced assignments and new means take turns this many times.", "rounds")
+    ] = 5
+    iterations: Annotated[
+        int,
+        Field(ge=1, le=1000),
+        meaning("The k-means before the balancing takes at most this many iterations.", "iterations"),
+    ] = 20
 
 
 class BalancedKMeans(Miner):

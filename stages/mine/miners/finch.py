@@ -26,6 +26,7 @@ from scipy.sparse.csgraph import connected_components
 from reprise.clustering.centres import means, nearest, renumbered
 from reprise.clustering.neighbour_graph import neighbours
 from reprise.config.errors import MiningError
+from reprise.config.params import meaning
 from reprise.measures.unit_vectors import unit
 from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters, check_features
 
@@ -33,10 +34,15 @@ MERGED_AT_MOST = 20_000  # clusters whose similarities are held as a table while
 
 
 class FinchParams(ClusterParams):
-    """level: 0 is the finest partition. clusters: a number of clusters instead of a level; null: by level."""
+    """Parameters of `finch`."""
 
-    level: Annotated[int, Field(ge=0, le=50)] = 0
-    clusters: Annotated[int, Field(ge=2, le=MERGED_AT_MOST)] | None = None
+    level: Annotated[
+        int, Field(ge=0, le=50), meaning("This level of the hierarchy is taken; 0 is the finest partition.")
+    ] = 0
+    clusters: Annotated[
+        Annotated[int, Field(ge=2, le=MERGED_AT_MOST)] | None,
+        meaning("The hierarchy is cut at this many clusters instead of at a level; null takes the level.", "clusters"),
+    ] = None
 
 
 class Finch(Miner):

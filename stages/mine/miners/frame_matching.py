@@ -26,23 +26,27 @@ from pydantic import Field, field_validator
 from scipy.optimize import linear_sum_assignment
 from scipy.special import softmax
 
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, meaning
 from reprise.measures.unit_vectors import unit
 from stages.mine.frames import FRAME, frames_of
 from stages.mine.miner import Mined, Miner, Pairs, check_features
 
 
 class MatchingParams(StrictModel):
-    """gap: frames between the two. threshold: similarity of a pair at least. temperature, power: see the module.
+    """Parameters of `frame_matching`."""
 
-    frame: a regular expression whose first group, found in an image's path, is the number of its frame.
-    """
-
-    gap: Annotated[int, Field(ge=1, le=100_000)] = 1
-    threshold: Annotated[float, Field(ge=-1, le=1)] = 0.5
-    temperature: Annotated[float, Field(gt=0, le=10)] = 0.1
-    power: Annotated[float, Field(ge=0, le=10)] = 1.0
-    frame: str = FRAME
+    gap: Annotated[int, Field(ge=1, le=100_000), meaning("Frames that lie this far apart are matched.", "frames")] = 1
+    threshold: Annotated[float, Field(ge=-1, le=1), meaning("Pairs with a lower cosine similarity are dropped.")] = 0.5
+    temperature: Annotated[
+        float,
+        Field(gt=0, le=10),
+        meaning("Similarities are divided by this temperature before the softmax that weighs a pair."),
+    ] = 0.1
+    power: Annotated[float, Field(ge=0, le=10), meaning("A pair weighs its probability to this power.")] = 1.0
+    frame: Annotated[
+        str,
+        meaning("The first group of this regular expression, found in an image's path, is the number of its frame."),
+    ] = FRAME
 
     @field_validator("frame")
     @classmethod

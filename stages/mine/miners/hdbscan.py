@@ -17,18 +17,24 @@ from pydantic import Field
 
 from reprise.clustering.centres import means, renumbered
 from reprise.config.errors import MiningError
+from reprise.config.params import meaning
 from stages.mine.miner import ClusterParams, Mined, Miner, check_features
 
 
 class HDBSCANParams(ClusterParams):
-    """smallest: images that a cluster has at least. samples: neighbours that tell the density; null: as `smallest`.
+    """Parameters of `hdbscan`."""
 
-    selection: `eom` for the most persistent clusters, `leaf` for many small ones.
-    """
-
-    smallest: Annotated[int, Field(ge=2, le=1_000_000)] = 5
-    samples: Annotated[int, Field(ge=1, le=1000)] | None = None
-    selection: Literal["eom", "leaf"] = "eom"
+    smallest: Annotated[
+        int, Field(ge=2, le=1_000_000), meaning("A cluster has at least this many images.", "images")
+    ] = 5
+    samples: Annotated[
+        Annotated[int, Field(ge=1, le=1000)] | None,
+        meaning("Density is estimated from this many neighbours; null takes `smallest`.", "neighbours"),
+    ] = None
+    selection: Annotated[
+        Literal["eom", "leaf"],
+        meaning("The most persistent clusters are taken with `eom`, many small ones with `leaf`."),
+    ] = "eom"
 
 
 class DenseRegions(Miner):

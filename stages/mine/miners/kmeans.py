@@ -26,6 +26,7 @@ from reprise.artifacts.checkpoints import latest_checkpoint, save_checkpoint
 from reprise.clustering.centres import nearest, renumbered
 from reprise.clustering.lloyd import MOVES_BEFORE_MERGING, lloyd
 from reprise.clustering.merging import first_centres, merged
+from reprise.config.params import meaning
 from reprise.runtime.progress import Progress
 from reprise.runtime.seeds import numpy_rng
 from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters
@@ -34,11 +35,15 @@ WORK_BETWEEN_SAVES = 10**12  # multiplications, n d K an iteration: about half a
 
 
 class KMeansParams(ClusterParams):
-    """clusters: K. iterations: of Lloyd's algorithm. starts: the best of this many is kept."""
+    """Parameters of `kmeans`."""
 
-    clusters: Annotated[int, Field(ge=2, le=10_000_000)]
-    iterations: Annotated[int, Field(ge=1, le=1000)] = 50
-    starts: Annotated[int, Field(ge=1, le=100)] = 3
+    clusters: Annotated[
+        int, Field(ge=2, le=10_000_000), meaning("The images fall into this many clusters.", "clusters")
+    ]
+    iterations: Annotated[
+        int, Field(ge=1, le=1000), meaning("Lloyd's algorithm takes at most this many iterations.", "iterations")
+    ] = 50
+    starts: Annotated[int, Field(ge=1, le=100), meaning("The best of this many random starts is kept.", "starts")] = 3
 
 
 class KMeans(Miner):

@@ -25,17 +25,22 @@ from reprise.artifacts.checkpoints import latest_checkpoint, save_checkpoint
 from reprise.clustering.centres import nearest, nearest_centres, renumbered, sums
 from reprise.clustering.merging import first_centres, merged
 from reprise.clustering.starts import SAMPLE
+from reprise.config.params import meaning
 from reprise.runtime.progress import Progress
 from reprise.runtime.seeds import numpy_rng
 from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters
 
 
 class MiniBatchParams(ClusterParams):
-    """clusters: K. rows: of a block. passes: over all images."""
+    """Parameters of `minibatch_kmeans`."""
 
-    clusters: Annotated[int, Field(ge=2, le=10_000_000)]
-    rows: Annotated[int, Field(ge=1, le=10_000_000)] = 8192
-    passes: Annotated[int, Field(ge=1, le=1000)] = 5
+    clusters: Annotated[
+        int, Field(ge=2, le=10_000_000), meaning("The images fall into this many clusters.", "clusters")
+    ]
+    rows: Annotated[int, Field(ge=1, le=10_000_000), meaning("A block holds this many images.", "images")] = 8192
+    passes: Annotated[
+        int, Field(ge=1, le=1000), meaning("K-means passes over all images this many times.", "passes")
+    ] = 5
 
 
 class MiniBatchKMeans(Miner):

@@ -22,16 +22,25 @@ from scipy.sparse.csgraph import connected_components
 
 from reprise.clustering.centres import means, renumbered
 from reprise.clustering.neighbour_graph import mutual, neighbours
+from reprise.config.params import meaning
 from reprise.measures.unit_vectors import unit
 from stages.mine.miner import ClusterParams, Mined, Miner, Pairs, check_clusters
 
 
 class MutualParams(ClusterParams):
-    """neighbours: k. smallest: images of a cluster at least. threshold: similarity of an edge at least."""
+    """Parameters of `mutual_neighbours`."""
 
-    neighbours: Annotated[int, Field(ge=1, le=1000)] = 2
-    smallest: Annotated[int, Field(ge=2, le=1_000_000)] = 2
-    threshold: Annotated[float, Field(ge=-1, le=1)] = -1.0
+    neighbours: Annotated[
+        int,
+        Field(ge=1, le=1000),
+        meaning("Two images are joined if each is among this many nearest neighbours of the other.", "neighbours"),
+    ] = 2
+    smallest: Annotated[
+        int, Field(ge=2, le=1_000_000), meaning("A cluster has at least this many images.", "images")
+    ] = 2
+    threshold: Annotated[
+        float, Field(ge=-1, le=1), meaning("Two images with a lower cosine similarity are not joined.")
+    ] = -1.0
 
 
 class MutualNeighbours(Miner):

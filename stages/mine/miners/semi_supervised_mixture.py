@@ -32,6 +32,7 @@ from threadpoolctl import threadpool_limits
 
 from reprise.clustering.centres import means, nearest, nearest_centres, renumbered, sums
 from reprise.config.errors import MiningError
+from reprise.config.params import meaning
 from reprise.runtime.seeds import mix, numpy_rng
 from stages.mine.miner import Mined, Miner, check_clusters
 from stages.mine.mixture import Mixture, MixtureParams, prepared
@@ -41,13 +42,14 @@ DRAWS = 1 << 63  # of `mix`
 
 
 class SemiSupervisedParams(MixtureParams):
-    """labelled: share of the images of known classes that show their label. known: these classes; left out: all.
+    """Parameters of `semi_supervised_mixture`; `clusters` must be at least the number of known classes."""
 
-    clusters: to start with; at least one a known class.
-    """
-
-    labelled: Annotated[float, Field(gt=0, le=1)] = 0.5
-    known: Annotated[list[str], Field(min_length=1)] | None = None
+    labelled: Annotated[
+        float, Field(gt=0, le=1), meaning("This share of the images of known classes shows its label.")
+    ] = 0.5
+    known: Annotated[
+        Annotated[list[str], Field(min_length=1)] | None, meaning("These classes are known; null takes all of them.")
+    ] = None
 
     @field_validator("known")
     @classmethod

@@ -27,17 +27,24 @@ from reprise.clustering.centres import nearest, renumbered
 from reprise.clustering.merging import merging_kmeans
 from reprise.clustering.neighbour_graph import adjacency, neighbours
 from reprise.config.errors import MiningError
+from reprise.config.params import meaning
 from reprise.measures.unit_vectors import unit
 from reprise.runtime.seeds import numpy_rng
 from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters
 
 
 class SpectralParams(ClusterParams):
-    """clusters: K, as many eigenvectors. neighbours: of each image in the graph. starts: of k-means."""
+    """Parameters of `spectral`."""
 
-    clusters: Annotated[int, Field(ge=2, le=10_000)]
-    neighbours: Annotated[int, Field(ge=1, le=1000)] = 10
-    starts: Annotated[int, Field(ge=1, le=100)] = 3
+    clusters: Annotated[
+        int,
+        Field(ge=2, le=10_000),
+        meaning("The images fall into this many clusters, by as many eigenvectors.", "clusters"),
+    ]
+    neighbours: Annotated[
+        int, Field(ge=1, le=1000), meaning("The graph joins each image to this many nearest neighbours.", "neighbours")
+    ] = 10
+    starts: Annotated[int, Field(ge=1, le=100), meaning("The best of this many random starts is kept.", "starts")] = 3
 
 
 class Spectral(Miner):

@@ -17,17 +17,22 @@ from pydantic import Field
 
 from reprise.clustering.centres import nearest, renumbered
 from reprise.clustering.merging import merging_kmeans
+from reprise.config.params import meaning
 from reprise.measures.unit_vectors import unit
 from reprise.runtime.seeds import numpy_rng
 from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters
 
 
 class SphericalParams(ClusterParams):
-    """clusters: K. iterations: at most. starts: the best of this many is kept."""
+    """Parameters of `spherical_kmeans`."""
 
-    clusters: Annotated[int, Field(ge=2, le=10_000_000)]
-    iterations: Annotated[int, Field(ge=1, le=1000)] = 50
-    starts: Annotated[int, Field(ge=1, le=100)] = 3
+    clusters: Annotated[
+        int, Field(ge=2, le=10_000_000), meaning("The images fall into this many clusters.", "clusters")
+    ]
+    iterations: Annotated[
+        int, Field(ge=1, le=1000), meaning("K-means takes at most this many iterations.", "iterations")
+    ] = 50
+    starts: Annotated[int, Field(ge=1, le=100), meaning("The best of this many random starts is kept.", "starts")] = 3
 
 
 class SphericalKMeans(Miner):

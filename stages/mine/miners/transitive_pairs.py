@@ -25,18 +25,30 @@ import numpy as np
 from pydantic import Field
 
 from reprise.clustering.neighbour_graph import mutual, neighbours
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, meaning
 from reprise.measures.unit_vectors import unit
 from stages.mine.frames import FRAME, frames_of
 from stages.mine.miner import Mined, Miner, Pairs, check_clusters, check_features
 
 
 class TransitiveParams(StrictModel):
-    """neighbours: k. threshold: similarity of an inter edge at least. frame: as in `frame_matching`."""
+    """Parameters of `transitive_pairs`."""
 
-    neighbours: Annotated[int, Field(ge=1, le=1000)] = 5
-    threshold: Annotated[float, Field(ge=-1, le=1)] = 0.5
-    frame: str = FRAME
+    neighbours: Annotated[
+        int,
+        Field(ge=1, le=1000),
+        meaning(
+            "Images of different groups are joined if each is among this many nearest neighbours of the other.",
+            "neighbours",
+        ),
+    ] = 5
+    threshold: Annotated[
+        float, Field(ge=-1, le=1), meaning("Two images with a lower cosine similarity are not joined.")
+    ] = 0.5
+    frame: Annotated[
+        str,
+        meaning("The first group of this regular expression, found in an image's path, is the number of its frame."),
+    ] = FRAME
 
 
 class TransitivePairs(Miner):
