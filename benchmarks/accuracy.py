@@ -36,8 +36,9 @@ def make_workspace(data: Path) -> None:
     import pyarrow as pa
 
     from reprise.artifacts.label_sets import FILE, SCHEMA, write_pseudo_labels
-    from reprise.artifacts.manifest import MANIFEST, read_manifest
-    from reprise.artifacts.shards import DIRECTORY, Shards
+    from reprise.artifacts.layout import MANIFEST, SHARDS
+    from reprise.artifacts.manifest import read_manifest
+    from reprise.artifacts.shards import Shards
     from reprise.storage.atomic import write_json
     from stages.ingest.ingest import ingest
     from stages.ingest.params import SourceParams
@@ -50,8 +51,8 @@ def make_workspace(data: Path) -> None:
     ingest(Folder(data, Folder.Params()), source, MANIFEST.parent, threads())
     write_json(MANIFEST.parent / "views.json", VIEWS)
     table = read_manifest()
-    DIRECTORY.mkdir(parents=True)
-    write_shards(table, ShardParams(), DIRECTORY, 1)
+    SHARDS.mkdir(parents=True)
+    write_shards(table, ShardParams(), SHARDS, 1)
     shards = Shards.open()
     rows = [
         {"key": k, "cluster": None, "distance": None, "confidence": None, "round": 0}

@@ -69,8 +69,9 @@ def make_workspace(pictures: Path, images: int) -> None:
     import pyarrow.compute as pc
 
     from reprise.artifacts.label_sets import FILE, SCHEMA, write_pseudo_labels
-    from reprise.artifacts.manifest import MANIFEST, read_manifest, write_manifest
-    from reprise.artifacts.shards import DIRECTORY, Shards
+    from reprise.artifacts.layout import MANIFEST, SHARDS
+    from reprise.artifacts.manifest import read_manifest, write_manifest
+    from reprise.artifacts.shards import Shards
     from reprise.storage.atomic import write_json
     from stages.ingest.ingest import ingest
     from stages.ingest.params import SourceParams
@@ -85,8 +86,8 @@ def make_workspace(pictures: Path, images: int) -> None:
     train = table.filter(pc.equal(table["split"], "train")).slice(0, images)
     write_manifest(MANIFEST, train)
     write_json(MANIFEST.parent / "views.json", VIEWS)
-    DIRECTORY.mkdir(parents=True)
-    write_shards(train, ShardParams(), DIRECTORY, 1)
+    SHARDS.mkdir(parents=True)
+    write_shards(train, ShardParams(), SHARDS, 1)
     rows = [{"key": k, "cluster": None, "distance": None, "confidence": None, "round": 0} for k in Shards.open().keys]
     write_pseudo_labels(Path("data/mine/none/0") / FILE, pa.Table.from_pylist(rows, SCHEMA))
     Path("loose/all").mkdir(parents=True)

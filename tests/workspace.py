@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from reprise.artifacts.manifest import KEY_DIGITS, MANIFEST, MANIFEST_SCHEMA, read_manifest, write_manifest
-from reprise.artifacts.shards import DIRECTORY
+from reprise.artifacts.layout import MANIFEST, SHARDS
+from reprise.artifacts.manifest import KEY_DIGITS, MANIFEST_SCHEMA, read_manifest, write_manifest
 from reprise.storage.atomic import write_json
 from stages.shard.params import ShardParams
 from stages.shard.write import write_shards
@@ -53,5 +53,5 @@ def make_shards(count: int = 160, labelled: bool = True) -> None:
         )
     write_manifest(MANIFEST, pa.Table.from_pylist(rows, MANIFEST_SCHEMA))
     write_json("data/ingest/views.json", VIEWS)
-    Path(DIRECTORY).mkdir(parents=True)
-    write_shards(read_manifest(), ShardParams(max_shard_bytes=1 << 20, max_side=64), Path(DIRECTORY), 1)
+    Path(SHARDS).mkdir(parents=True)
+    write_shards(read_manifest(), ShardParams(max_shard_bytes=1 << 20, max_side=64), Path(SHARDS), 1)

@@ -18,7 +18,8 @@ from typing import Any
 
 from pipeline.processes.processes import CommandFailed, run
 from reprise.artifacts.embeddings import FILE as EMBEDDINGS
-from reprise.artifacts.manifest import MANIFEST, QUARANTINE, read_manifest, read_quarantine
+from reprise.artifacts.layout import MANIFEST, QUARANTINE
+from reprise.artifacts.manifest import read_manifest, read_quarantine
 from reprise.artifacts.results import METRICS, read_json
 from reprise.config.errors import SourceError, StorageError
 from reprise.config.params import read_yaml

@@ -14,14 +14,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from reprise.artifacts.layout import MANIFEST, QUARANTINE
 from reprise.artifacts.tables import read_table, write_table
 from reprise.config.errors import ManifestError
 
 KEY_DIGITS = 24
 SPLITS = ("train", "val", "test")
-MANIFEST = Path("data/ingest/manifest.parquet")
-QUARANTINE = Path("data/ingest/quarantine.parquet")
-DATASET = Path("data/ingest/dataset.json")
 
 MANIFEST_SCHEMA = pa.schema(
     [

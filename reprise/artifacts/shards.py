@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from reprise.artifacts.layout import SHARDS
 from reprise.artifacts.tables import read_table, write_table
 from reprise.config.errors import ShardError
 
-DIRECTORY = Path("data/shards")
 INDEX = "index.parquet"
 INDEX_SCHEMA = pa.schema(
     [
@@ -68,7 +68,7 @@ class Shards:
         self._lock = threading.Lock()
 
     @classmethod
-    def open(cls, directory: str | Path = DIRECTORY) -> Shards:
+    def open(cls, directory: str | Path = SHARDS) -> Shards:
         """Open a folder of shards.
 
         Raises:

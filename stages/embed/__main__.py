@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from reprise.artifacts.layout import embedding
 from reprise.config.params import read_yaml, row, section, tables
 from reprise.runtime.entry import arguments_of, run_stage
 from stages.embed.params import EmbedParams
@@ -18,7 +17,7 @@ def main(argv: list[str]) -> None:
 
     from stages.embed.embedding import embed
 
-    out = Path("data/embed") / run / str(arguments.seed)
+    out = embedding(run, arguments.seed)
     embed(run, arguments.seed, params, out, arguments.restart)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from reprise.artifacts import layout
 from reprise.artifacts.backbones import read_config, read_weights
 from reprise.artifacts.checkpoints import latest_checkpoint, save_checkpoint
 from reprise.artifacts.embeddings import FILE, write_embeddings
@@ -45,7 +46,7 @@ def embed(run: str, seed: int, params: EmbedParams, out: Path, restart: bool = F
     """
     began = time.monotonic()
     compute = resolve_compute(params.device, "fp32")
-    folder = Path("data/runs") / run / str(seed)
+    folder = layout.run(run, seed)
     config = read_config(folder)
     network = assemble(config, *read_weights(folder), where=str(folder)).to(compute.device)
     shards = Shards.open()

@@ -7,7 +7,7 @@ import json
 import sys
 import time
 
-from reprise.artifacts.manifest import MANIFEST
+from reprise.artifacts.layout import MANIFEST
 from reprise.config.params import read_yaml
 from reprise.runtime.entry import run_stage, threads
 from reprise.storage.atomic import atomic_directory

@@ -11,15 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from reprise.artifacts.manifest import (
-    MANIFEST,
-    MANIFEST_SCHEMA,
-    QUARANTINE,
-    QUARANTINE_SCHEMA,
-    SPLITS,
-    write_manifest,
-    write_quarantine,
-)
+from reprise.artifacts.layout import MANIFEST, QUARANTINE
+from reprise.artifacts.manifest import MANIFEST_SCHEMA, QUARANTINE_SCHEMA, SPLITS, write_manifest, write_quarantine
 from reprise.config.errors import SourceError
 from reprise.media.lookup import modality
 from reprise.media.modality import Limits

@@ -84,7 +84,7 @@ def write_label_set(folder: Path, name: str, keys: np.ndarray, clusters: np.ndar
     import pyarrow as pa
 
     from reprise.artifacts.label_sets import FILE, SCHEMA, write_pseudo_labels
-    from reprise.artifacts.manifest import MANIFEST
+    from reprise.artifacts.layout import MANIFEST
     from reprise.artifacts.shards import Shards
     from reprise.storage.atomic import write_json
     from stages.mine.miner import Mined

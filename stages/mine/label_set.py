@@ -19,7 +19,8 @@ import pyarrow as pa
 from reprise.artifacts.embeddings import FILE as EMBEDDINGS
 from reprise.artifacts.embeddings import read_embeddings
 from reprise.artifacts.label_sets import FILE, write_pseudo_labels
-from reprise.artifacts.manifest import MANIFEST, read_manifest
+from reprise.artifacts.layout import MANIFEST
+from reprise.artifacts.manifest import read_manifest
 from reprise.artifacts.pairs import FILE as PAIRS
 from reprise.artifacts.pairs import write_pairs
 from reprise.artifacts.shards import Shards

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from reprise.artifacts.embeddings import read_embeddings
-from reprise.artifacts.manifest import MANIFEST, read_manifest
+from reprise.artifacts.layout import MANIFEST
+from reprise.artifacts.manifest import read_manifest
 from reprise.artifacts.tables import write_table
 from reprise.config.errors import EmbeddingError
 from reprise.runtime.progress import track

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from reprise.artifacts.embeddings import read_embeddings, taps_in
-from reprise.artifacts.manifest import MANIFEST, read_manifest
+from reprise.artifacts.layout import MANIFEST
+from reprise.artifacts.manifest import read_manifest
 from reprise.artifacts.targets import TARGETS, read_targets
 from reprise.config.errors import EmbeddingError
 from stages.probe.probe import Part

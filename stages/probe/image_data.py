@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from reprise.artifacts.backbones import read_config, read_weights
-from reprise.artifacts.shards import DIRECTORY, Shards
+from reprise.artifacts.layout import SHARDS
+from reprise.artifacts.shards import Shards
 from reprise.config.registry import module_of
 from reprise.networks.assemble import assemble
 from reprise.reading.decoded import Decoded, open_decoded
@@ -33,7 +34,7 @@ class ImageData(ProbeData):
     """
 
     def __init__(
-        self, embeddings: str | Path, backbone: str | Path, shards: str | Path = DIRECTORY, **options: Any
+        self, embeddings: str | Path, backbone: str | Path, shards: str | Path = SHARDS, **options: Any
     ) -> None:
         super().__init__(embeddings, **options)
         self._folder, self._shards = Path(backbone), Shards.open(shards)

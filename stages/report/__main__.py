@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import time
 
+from reprise.artifacts.layout import REPORT
 from reprise.config.params import read_yaml, section
 from reprise.runtime.entry import run_stage
 from stages.report.params import SECTION, ReportParams
@@ -20,8 +21,6 @@ def main(argv: list[str]) -> None:
     ).parse_args(argv)
     params = section(read_yaml(), SECTION, ReportParams)
 
-    from pathlib import Path
-
     from reprise.storage.atomic import atomic_file
     from reprise.storage.provenance import record
     from stages.report.artifacts import gather
@@ -29,7 +28,7 @@ def main(argv: list[str]) -> None:
     from stages.report.provenance_script import write_provenance_script
 
     began = time.monotonic()
-    target = Path("data/report/index.html")
+    target = REPORT
     page = render(gather(params))
     with atomic_file(target) as file:
         file.write(page)

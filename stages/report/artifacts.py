@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reprise.artifacts.shards import DIRECTORY, INDEX, Shards
+from reprise.artifacts.layout import SHARDS
+from reprise.artifacts.shards import INDEX, Shards
 from stages.report.drawing.thumbnails import Album
 from stages.report.params import ReportParams
 from stages.report.readers.comparison import Comparison, read_comparison
@@ -53,7 +54,7 @@ def gather(params: ReportParams) -> Artifacts:
     Raises:
         RepriseError: an artifact exists but is damaged; the message names it.
     """
-    shards = Shards.open() if (DIRECTORY / INDEX).exists() else None
+    shards = Shards.open() if (SHARDS / INDEX).exists() else None
     comparison = read_comparison()
     dataset = read_dataset()
     return Artifacts(

@@ -11,16 +11,16 @@ import math
 from pathlib import Path
 from typing import Any
 
+from reprise.artifacts.layout import REPORT_PROVENANCE
 from reprise.storage.atomic import atomic_file
 from reprise.storage.provenance import FOLDER
 from stages.report.text import LONGEST, embed_json, one_line
 
-PROVENANCE = Path("data/report/provenance.js")
 VARIABLE = "REPRISE_PROVENANCE"
 _MOST_RECORDS = 1000
 
 
-def write_provenance_script(path: Path = PROVENANCE) -> None:
+def write_provenance_script(path: Path = REPORT_PROVENANCE) -> None:
     """Gather `.reprise/provenance/**.json` into a script that sets one global variable.
 
     Records that cannot be read are left out: no result depends on provenance.

@@ -17,8 +17,8 @@ def main(argv: list[str]) -> None:
     ).parse_args(argv)
     params = section(read_yaml(), SECTION, ShardParams)
 
-    from reprise.artifacts.manifest import MANIFEST, read_manifest
-    from reprise.artifacts.shards import DIRECTORY
+    from reprise.artifacts.layout import MANIFEST, SHARDS
+    from reprise.artifacts.manifest import read_manifest
     from reprise.storage.atomic import atomic_directory
     from reprise.storage.provenance import record
     from reprise.storage.work_folder import file_digest, work_folder
@@ -27,7 +27,7 @@ def main(argv: list[str]) -> None:
     began = time.monotonic()
     manifest = read_manifest()
     inputs = {"manifest": file_digest(MANIFEST), "shard": params.model_dump()}
-    with work_folder("shard", inputs, ["stages.shard.write"]) as work, atomic_directory(DIRECTORY) as output:
+    with work_folder("shard", inputs, ["stages.shard.write"]) as work, atomic_directory(SHARDS) as output:
         shards = write_shards(manifest, params, output, threads(), work)
     record(
         "shard",

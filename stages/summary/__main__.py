@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from reprise.artifacts.layout import METRICS, SUMMARY
 from reprise.config.params import read_yaml, section, tables
 from reprise.runtime.entry import run_stage
 from stages.summary.params import SECTION, SummaryParams
-
-OUTPUT, METRICS = Path("data/summary"), Path("metrics.json")
 
 
 def main(argv: list[str]) -> None:
@@ -32,7 +30,7 @@ def main(argv: list[str]) -> None:
         "curves.csv": curves_csv(results),
         "confusion.csv": confusion_csv(results, classification_probe(results, params.family)),
     }
-    with atomic_directory(OUTPUT) as folder:
+    with atomic_directory(SUMMARY) as folder:
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8", newline="\n")
     write_json(METRICS, nested_means(results))

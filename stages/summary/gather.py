@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from reprise.artifacts.layout import PROBES, RUNS
 from reprise.artifacts.results import METRICS, read_json, read_predictions
 from reprise.config.errors import ResultError
-
-PROBES, RUNS = Path("data/probe"), Path("data/runs")
 
 
 @dataclass(frozen=True)

@@ -19,16 +19,17 @@ def main(argv: list[str]) -> None:
     ).parse_args(argv)
     params = section(read_yaml(), SECTION, ValidateParams)
 
+    from reprise.artifacts.layout import VALIDATION, VALIDATION_DOCS
     from reprise.artifacts.manifest import read_manifest, read_quarantine
     from reprise.storage.atomic import atomic_directory, write_json
     from reprise.storage.provenance import record
-    from stages.validate.check import DOCS, FAILED, OUTPUT, PASSED, VERDICT, check, require
+    from stages.validate.check import FAILED, PASSED, VERDICT, check, require
     from stages.validate.facts import gather
 
     began = time.monotonic()
     facts = gather(read_manifest(), read_quarantine())
-    shutil.rmtree(DOCS, ignore_errors=True)
-    verdicts = check(facts, params, DOCS)
+    shutil.rmtree(VALIDATION_DOCS, ignore_errors=True)
+    verdicts = check(facts, params, VALIDATION_DOCS)
     warnings = [v for v in verdicts if v["severity"] == "warning" and not v["success"]]
     for verdict in warnings:
         print(
@@ -38,15 +39,17 @@ def main(argv: list[str]) -> None:
         )
     if any(v["severity"] == "error" and not v["success"] for v in verdicts):
         write_json(FAILED, verdicts)
-        (OUTPUT / PASSED).unlink(missing_ok=True)  # it was written for other data
+        (VALIDATION / PASSED).unlink(missing_ok=True)  # it was written for other data
     require(verdicts, FAILED)
     FAILED.unlink(missing_ok=True)
-    with atomic_directory(OUTPUT) as output:
+    with atomic_directory(VALIDATION) as output:
         write_json(output / VERDICT, verdicts)
         write_json(output / PASSED, {"passed": True})
     record("validate", began, {"expectations": len(verdicts), "warnings": len(warnings)})
     held = len(verdicts) - len(warnings)
-    print(f"validate: {held} expectations hold, {len(warnings)} give a warning; {DOCS}/index.html shows them")
+    print(
+        f"validate: {held} expectations hold, {len(warnings)} give a warning; {VALIDATION_DOCS}/index.html shows them"
+    )
 
 
 if __name__ == "__main__":

@@ -16,8 +16,6 @@ from stages.validate.facts import EXAMPLES, Facts
 from stages.validate.params import ValidateParams
 
 SUITE = Path(__file__).with_name("suite.json")
-OUTPUT = Path("data/validate")
-DOCS = Path("data/validation_docs")
 FAILED = Path(".reprise/validation_failed.json")
 VERDICT = "validation.json"
 PASSED = "passed.json"

@@ -12,13 +12,13 @@ import time
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
+from reprise.artifacts.layout import INGEST
 from reprise.config.errors import SourceError
 from reprise.config.params import StrictModel, meaning
 from reprise.runtime.progress import Progress
 from reprise.storage.listing import Entry, digest_folder, list_entries
 from stages.ingest.source import SPLIT_NAMES, Candidate, Extent, Refused, Source
 
-_ARTIFACTS = "data/ingest"  # of the project in the current folder
 _PATIENCE = 2.0  # seconds before a progress bar
 
 
@@ -99,12 +99,12 @@ class Folder(Source):
 
     def _is_apart(self) -> None:
         """Refuse a root that holds the artifacts: each run would change its own source and take in its own pictures."""
-        root, artifacts = os.path.realpath(self.root), os.path.realpath(_ARTIFACTS)
+        root, artifacts = os.path.realpath(self.root), os.path.realpath(INGEST)
         if os.path.commonpath([root, artifacts]) == root:
             raise SourceError(
                 "the root of the source holds what the graph itself writes",
                 where=self.root,
-                found=f"{_ARTIFACTS} lies in it",
+                found=f"{INGEST} lies in it",
                 fix="Put the images into a folder of their own, such as data/images, and set source.root to that.",
             )
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from reprise.artifacts import layout
 from stages.report.readers.shape import expected_shape, read_object
 
-SUMMARY = Path("data/summary/comparison.json")
+SUMMARY = layout.SUMMARY / "comparison.json"
 TEST_OVER_SEEDS = "paired t"  # its result is about methods; the other tests compare trained models
 Intervals = Mapping[tuple[str, str], tuple[float | None, float | None]]  # (run, metric) -> both ends
 

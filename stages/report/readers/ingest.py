@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from reprise.artifacts.manifest import DATASET, MANIFEST, QUARANTINE, SPLITS, read_manifest, read_quarantine
+from reprise.artifacts.layout import DATASET, MANIFEST, QUARANTINE
+from reprise.artifacts.manifest import SPLITS, read_manifest, read_quarantine
 from stages.report.readers.shape import expected_shape, read_object
 
 _EXAMPLES = 3

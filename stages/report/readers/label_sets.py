@@ -10,11 +10,10 @@ from typing import Any
 
 from reprise.artifacts.label_sets import FILE as PSEUDO_LABELS
 from reprise.artifacts.label_sets import read_pseudo_labels
+from reprise.artifacts.layout import LABEL_SETS
 from stages.report.readers.runs import Run
 from stages.report.readers.seed_folders import seed_folders
 from stages.report.readers.shape import read_object
-
-MINE = Path("data/mine")
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def read_label_sets() -> tuple[LabelSet, ...]:
     Raises:
         PseudoLabelError, ResultError: a file is damaged.
     """
-    return tuple(_label_set(name, seed, folder) for name, seed, folder in seed_folders(MINE))
+    return tuple(_label_set(name, seed, folder) for name, seed, folder in seed_folders(LABEL_SETS))
 
 
 def _label_set(name: str, seed: int, folder: Path) -> LabelSet:

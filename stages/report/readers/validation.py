@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from reprise.artifacts import layout
 from reprise.artifacts.results import read_json
 from stages.report.readers.shape import expected_shape
 
-VALIDATION = Path("data/validate/validation.json")
+VALIDATION = layout.VALIDATION / "validation.json"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 import pytest
 
 from reprise.artifacts.label_sets import FILE, SCHEMA, read_pseudo_labels, write_pseudo_labels
-from reprise.artifacts.manifest import MANIFEST, read_manifest, write_manifest
+from reprise.artifacts.layout import MANIFEST
+from reprise.artifacts.manifest import read_manifest, write_manifest
 from reprise.storage.work_folder import file_digest
 from stages.mine.given import write_given
 from tests.workspace import make_shards

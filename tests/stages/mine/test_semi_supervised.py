@@ -13,7 +13,8 @@ from scipy.optimize import linear_sum_assignment
 from reprise.artifacts.embeddings import FILE as EMBEDDINGS
 from reprise.artifacts.embeddings import write_embeddings
 from reprise.artifacts.label_sets import FILE, read_pseudo_labels
-from reprise.artifacts.manifest import MANIFEST, read_manifest, write_manifest
+from reprise.artifacts.layout import MANIFEST
+from reprise.artifacts.manifest import read_manifest, write_manifest
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import MiningError, ParameterError
 from reprise.config.params import MineRow, parse, read_yaml

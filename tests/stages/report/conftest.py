@@ -17,9 +17,10 @@ import pytest
 from sklearn.datasets import load_digits
 
 from reprise.artifacts.label_sets import write_pseudo_labels
-from reprise.artifacts.manifest import MANIFEST, QUARANTINE, QUARANTINE_SCHEMA, write_manifest, write_quarantine
+from reprise.artifacts.layout import MANIFEST, QUARANTINE, SHARDS
+from reprise.artifacts.manifest import QUARANTINE_SCHEMA, write_manifest, write_quarantine
 from reprise.artifacts.results import write_metrics, write_predictions
-from reprise.artifacts.shards import DIRECTORY, INDEX, write_index
+from reprise.artifacts.shards import INDEX, write_index
 from reprise.artifacts.tables import write_table
 from reprise.storage.atomic import write_json
 from stages.report.artifacts import gather
@@ -167,10 +168,10 @@ class Tree:
                         "group": None,
                     }
                 )
-        DIRECTORY.mkdir(parents=True)
-        (DIRECTORY / "all-000000.tar").write_bytes(buffer.getvalue())
+        SHARDS.mkdir(parents=True)
+        (SHARDS / "all-000000.tar").write_bytes(buffer.getvalue())
         write_index(
-            DIRECTORY / INDEX,
+            SHARDS / INDEX,
             pa.table({name: pa.array([r[name] for r in rows], kind) for name, kind in _index_types()}),
         )
 

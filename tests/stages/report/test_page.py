@@ -291,7 +291,8 @@ def test_an_empty_project_has_a_page(build: Build) -> None:
 def test_without_a_test_split_the_page_says_that_figures_are_optimistic(build: Build) -> None:
     import pyarrow.parquet as pq
 
-    from reprise.artifacts.manifest import MANIFEST, write_manifest
+    from reprise.artifacts.layout import MANIFEST
+    from reprise.artifacts.manifest import write_manifest
 
     build()
     table = pq.read_table(MANIFEST)
