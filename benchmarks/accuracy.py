@@ -73,7 +73,7 @@ def train_reprise(architecture: str, epochs: int, seed: int, precision: str) -> 
     from reprise.runtime.device import resolve_compute
     from reprise.training.params import TrainParams
     from stages.pretrain.loop import train
-    from stages.pretrain.methods.simclr import SimCLR
+    from stages.pretrain.methods.contrastive.simclr import SimCLR
     from stages.pretrain.run import batches, build_method, read_inputs, view_maker
 
     image = ImageParams(size=SIDE, channels=3)

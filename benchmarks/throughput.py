@@ -107,7 +107,7 @@ def run_reprise(net: str, batch: int, tick: Tick, limit: bool) -> None:
     from reprise.training.params import TrainParams
     from stages.pretrain.loop import train
     from stages.pretrain.method import Batch
-    from stages.pretrain.methods.simclr import SimCLR
+    from stages.pretrain.methods.contrastive.simclr import SimCLR
     from stages.pretrain.run import batches, build_method, read_inputs, view_maker
 
     image, epochs = ImageParams(size=SIDE, channels=3), 100_000

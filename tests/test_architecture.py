@@ -47,7 +47,7 @@ PLUGIN_FOLDERS = (
         str(p.relative_to(ROOT)) for p in (ROOT / "stages/probe/probes").iterdir() if p.is_dir() and p.name[0] != "_"
     ),
 )
-LONGEST_FILE, LONGEST_MAIN = 400, 80
+LONGEST_FILE, LONGEST_MAIN, MOST_IN_A_FAMILY = 400, 80, 12
 
 
 def sources(*folders: str) -> list[Path]:
@@ -207,9 +207,17 @@ def test_measures_know_no_files() -> None:
 @pytest.mark.parametrize("folder", PLUGIN_FOLDERS)
 def test_plug_ins_never_import_each_other(folder: str) -> None:
     package = folder.replace("/", ".")
-    names = {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__"}
+    names = {path.stem for path in (ROOT / folder).rglob("*.py")} - {"__init__"}
     assert names, folder
     assert broken((folder,), lambda module: module.startswith(f"{package}.") and module.split(".")[-1] in names) == []
+
+
+@pytest.mark.parametrize("folder", PLUGIN_FOLDERS)
+def test_long_lists_of_plug_ins_are_sorted_into_families(folder: str) -> None:
+    families = [path for path in (ROOT / folder).iterdir() if path.is_dir() and path.name[0] != "_"]
+    for family in families:
+        assert 1 <= len([path for path in family.glob("*.py") if path.name[0] != "_"]) <= MOST_IN_A_FAMILY, family
+    assert not families or [path.name for path in (ROOT / folder).glob("*.py")] == ["__init__.py"], folder
 
 
 def test_names_say_what_things_do() -> None:
@@ -281,8 +289,8 @@ def typed_classes() -> list[tuple[str, type[StrictModel]]]:
     """(folder of its stage, class) of every section and plug-in."""
     found = [(f"stages/{m.__module__.split('.')[1]}", m) for m in known_sections().values() if "stages" in m.__module__]
     for folder in PLUGIN_FOLDERS:
-        for path in sorted((ROOT / folder).glob("*.py")):
-            module = importlib.import_module(f"{folder.replace('/', '.')}.{path.stem}")
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
             for _, kind in inspect.getmembers(module, inspect.isclass):
                 if kind.__module__ == module.__name__ and hasattr(kind, "Params"):
                     found.append(("/".join(folder.split("/")[:2]), kind.Params))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from pipeline.graph.graph import Graph
 from reprise.config.errors import printable
+from reprise.config.registry import location, names
 
 
 def list_stage_states(graph: Graph, status: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -32,35 +32,37 @@ def list_stage_states(graph: Graph, status: Mapping[str, Any]) -> list[tuple[str
     return rows
 
 
-def list_plugins(folder: Path) -> list[tuple[str, str]]:
-    """Return (name, first line of the docstring) of each plug-in file in a folder, without importing it."""
+def list_plugins(kind: str) -> list[tuple[str, str]]:
+    """Return (name, first line of the docstring) of each plug-in of a kind, without importing it."""
     rows = []
-    for path in sorted(folder.glob("*.py")):
-        if path.name.startswith("_"):
-            continue
+    for name in names(kind):
         try:
-            text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "(no docstring)"
+            text = ast.get_docstring(_parsed(kind, name)) or "(no docstring)"
         except (SyntaxError, ValueError) as error:
             text = f"(cannot be read: {error})"
-        rows.append((path.stem, printable(text.splitlines()[0], 120)))
+        rows.append((name, printable(text.splitlines()[0], 120)))
     return rows
 
 
-def list_methods(folder: Path) -> list[tuple[str, str, str, str]]:
-    """Return (name, description, source, needs) of each method file, without importing it.
+def list_methods() -> list[tuple[str, str, str, str]]:
+    """Return (name, description, source, needs) of each method, without importing it.
 
     The source is the beginning of the docstring's paragraph "Source: ..."; the needs are what the class declares.
     """
     rows = []
-    for name, line in list_plugins(folder):
+    for name, line in list_plugins("methods"):
         try:
-            tree = ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))
+            tree = _parsed("methods", name)
         except (SyntaxError, ValueError):
             rows.append((name, line, "", ""))
             continue
         description = re.sub(r"^`\w+`: ", "", line).rstrip(".")
         rows.append((name, description, _source(ast.get_docstring(tree) or ""), ", ".join(_needs(tree)) or "-"))
     return rows
+
+
+def _parsed(kind: str, name: str) -> ast.Module:
+    return ast.parse(location(kind, name).read_text(encoding="utf-8"))
 
 
 def _source(docstring: str) -> str:

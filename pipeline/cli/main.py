@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -113,7 +112,7 @@ def runs() -> None:
 def methods() -> None:
     """List the methods that a run can use."""
     enter_project()
-    rows = [list(row) for row in list_methods(Path("stages/pretrain/methods"))]
+    rows = [list(row) for row in list_methods()]
     print_table(["method", "description", "source", "needs"], rows)
 
 

@@ -1,7 +1,7 @@
 """The protocol of a method: heads on a backbone, a loss for a batch of views. It never sees files or optimisers.
 
-A method is one file in stages/pretrain/methods; its name is the file's. It declares how many views it needs,
-whether it uses the label set, and how its batches are drawn.
+A method is one file in a family of stages/pretrain/methods, or in plugins/methods of the user's project; its name is
+the file's. It declares how many views it needs, whether it uses the label set, and how its batches are drawn.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""One file a method; the file's name is the method's. Methods never import each other: what they share is in parts/."""
+"""Methods, one a file, in families; a method's name is its file's. They never import each other: see parts/."""

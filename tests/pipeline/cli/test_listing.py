@@ -5,8 +5,8 @@ from __future__ import annotations
 from pipeline.cli.listing import list_methods
 
 
-def test_every_method_is_listed_with_its_source(repository):
-    rows = {name: rest for name, *rest in list_methods(repository / "stages/pretrain/methods")}
+def test_every_method_is_listed_with_its_source():
+    rows = {name: rest for name, *rest in list_methods()}
     assert rows["byol"] == [
         "bootstrap your own latent; predict a slow copy of yourself, no negatives",
         'Grill et al., "Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning", NeurIPS 2020',
@@ -20,10 +20,12 @@ def test_every_method_is_listed_with_its_source(repository):
     assert without_source == {"random", "supervised"}  # the references, which come from no paper
 
 
-def test_a_file_that_cannot_be_read_is_still_a_row(tmp_path):
-    (tmp_path / "broken.py").write_text("def (:\n", encoding="utf-8")
-    (tmp_path / "silent.py").write_text("x = 1\n", encoding="utf-8")
-    rows = list_methods(tmp_path)
-    assert [row[0] for row in rows] == ["broken", "silent"]
-    assert rows[0][1].startswith("(cannot be read")
-    assert rows[1][1:] == ("(no docstring)", "-", "-")
+def test_a_users_file_that_cannot_be_read_is_still_a_row(tmp_path, monkeypatch):
+    folder = tmp_path / "plugins/methods/own"
+    folder.mkdir(parents=True)
+    (folder / "broken.py").write_text("def (:\n", encoding="utf-8")
+    (folder / "silent.py").write_text("x = 1\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    rows = {name: rest for name, *rest in list_methods()}
+    assert rows["broken"][0].startswith("(cannot be read")
+    assert rows["silent"] == ["(no docstring)", "-", "-"]

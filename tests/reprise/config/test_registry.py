@@ -64,6 +64,11 @@ def test_our_own_plug_ins_are_files() -> None:
             assert module_of(kind, name).split(".") == list(file.relative_to(ROOT).with_suffix("").parts)
 
 
+def test_families_are_no_part_of_a_name() -> None:
+    assert module_of("methods", "simclr") == "stages.pretrain.methods.contrastive.simclr"
+    assert not {"contrastive", "references"} & set(names("methods"))
+
+
 def test_listing_imports_nothing_heavy() -> None:
     code = """
 import sys

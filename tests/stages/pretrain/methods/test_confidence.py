@@ -13,8 +13,8 @@ from reprise.config.errors import ParameterError, PseudoLabelError, TrainingErro
 from reprise.config.params import parse
 from reprise.storage.work_folder import file_digest
 from stages.pretrain import run as run_module
-from stages.pretrain.methods.gsimclr import GSimCLR, GSimCLRParams
-from stages.pretrain.methods.simclr import SimCLR
+from stages.pretrain.methods.contrastive.gsimclr import GSimCLR, GSimCLRParams
+from stages.pretrain.methods.contrastive.simclr import SimCLR
 from tests.stages.pretrain.conftest import TINY, write_label_set
 from tests.stages.pretrain.test_run import run
 

@@ -9,10 +9,10 @@ import torch
 
 from reprise.objectives.info_nce import in_batch_info_nce, info_nce
 from reprise.objectives.nt_xent import nt_xent
-from stages.pretrain.methods.dcl import decoupled_loss
-from stages.pretrain.methods.moco_v3 import moco_v3_loss
-from stages.pretrain.methods.nnclr import nearest
-from stages.pretrain.methods.supcon import supcon_loss
+from stages.pretrain.methods.contrastive.dcl import decoupled_loss
+from stages.pretrain.methods.contrastive.moco_v3 import moco_v3_loss
+from stages.pretrain.methods.contrastive.nnclr import nearest
+from stages.pretrain.methods.contrastive.supcon import supcon_loss
 
 T = 0.2
 

@@ -12,8 +12,8 @@ from reprise.config.registry import load_class
 from reprise.networks.backbone import build_backbone
 from reprise.networks.small_vit import SmallViT
 from stages.pretrain.method import Method
-from stages.pretrain.methods.msn import msn_loss
-from stages.pretrain.methods.simmim import masked_l1, patches_of
+from stages.pretrain.methods.masked.msn import msn_loss
+from stages.pretrain.methods.masked.simmim import masked_l1, patches_of
 from stages.pretrain.parts.masking import random_mask, visible
 from tests.stages.pretrain.methods.conftest import SETTINGS, build, random_batch
 

@@ -10,11 +10,11 @@ import torch
 
 from reprise.config.errors import TrainingError
 from reprise.config.params import RunRow
-from stages.pretrain.methods.dino import dino_loss
-from stages.pretrain.methods.emp_ssl import emp_ssl_loss
-from stages.pretrain.methods.lejepa import lejepa_loss, sigreg
-from stages.pretrain.methods.swav import swapped_prediction
-from stages.pretrain.methods.w_mse import sub_batches, w_mse_loss, whiten
+from stages.pretrain.methods.clustering.swav import swapped_prediction
+from stages.pretrain.methods.decorrelation.emp_ssl import emp_ssl_loss
+from stages.pretrain.methods.decorrelation.lejepa import lejepa_loss, sigreg
+from stages.pretrain.methods.decorrelation.w_mse import sub_batches, w_mse_loss, whiten
+from stages.pretrain.methods.distillation.dino import dino_loss
 from stages.pretrain.run import check_batches
 from tests.stages.pretrain.methods.conftest import SETTINGS, build, random_batch
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from stages.pretrain.methods.barlow_twins import EPSILON, barlow_loss, cross_correlation
-from stages.pretrain.methods.byol import byol_loss
-from stages.pretrain.methods.simsiam import simsiam_loss
-from stages.pretrain.methods.vicreg import covariance_term, invariance_term, variance_term
+from stages.pretrain.methods.decorrelation.barlow_twins import EPSILON, barlow_loss, cross_correlation
+from stages.pretrain.methods.decorrelation.vicreg import covariance_term, invariance_term, variance_term
+from stages.pretrain.methods.distillation.byol import byol_loss
+from stages.pretrain.methods.distillation.simsiam import simsiam_loss
 
 
 @pytest.fixture

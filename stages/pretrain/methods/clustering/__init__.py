@@ -1,0 +1,1 @@
+"""Clustering: images are assigned to clusters or prototypes during training, and views predict the assignment."""

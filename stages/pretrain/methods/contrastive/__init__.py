@@ -1,0 +1,1 @@
+"""Contrastive methods: views of one image attract each other, other images repel."""

@@ -1,0 +1,1 @@
+"""References: no training, true labels, and features without gradients. They say what other methods are worth."""
