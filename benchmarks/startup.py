@@ -32,8 +32,7 @@ KINDS = {  # command -> how often the default graph of five runs has it
     "stages.mine --name dae_kmeans --seed 0": 1,
     "stages.pretrain --run random --seed 0": 5,
     "stages.embed --run random --seed 0": 5,
-    "stages.probe --run random --seed 0 --group quality": 5,
-    "stages.probe --run random --seed 0 --group label_free": 5,
+    "stages.probe --run random --seed 0": 5,
     "stages.summary": 1,
     "stages.report": 1,
 }

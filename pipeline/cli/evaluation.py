@@ -102,7 +102,7 @@ def compare_representations(
     ],
     run: Annotated[list[str] | None, typer.Option(help="Run to compare. May be repeated; all runs by default.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the runs.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Keep between.json and between.parquet in this folder.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Keep the JSON and Parquet files in this folder.")] = None,
 ) -> None:
     """Compare the embeddings of several revisions: similarity, stitching, compatibility of new with old."""
     from pipeline.compare.representations import compare_encoders, similarity_tables
@@ -110,9 +110,9 @@ def compare_representations(
     output_folder = out.absolute() if out else None
     enter_project()
     with tempfile.TemporaryDirectory() as scratch:
-        target = output_folder or Path(scratch) / "between"
+        target = output_folder or Path(scratch) / "representations"
         comparison = compare_encoders(revisions, run or [], seed, target, Path(scratch), say_aside)
-    names = [encoder["name"] for encoder in comparison["sides"]]
+    names = [encoder["name"] for encoder in comparison["encoders"]]
     for title, rows in similarity_tables(comparison):
         say(title)
         print_table(["", *names], rows)

@@ -28,7 +28,7 @@ from reprise.storage.atomic import atomic_file, write_json
 CODE = Path(__file__).resolve().parents[2]  # the folder of the packages `pipeline` and `stages`, with a params.yaml
 RUN, SEED = "backbone", 0
 MARKER = "evaluation.json"  # shows that a folder is a working folder
-_COPIED_SECTIONS = ("shard", "embed", "summary", "probes", "between", "groups", "image")  # of params.yaml
+_COPIED_SECTIONS = ("shard", "embed", "summary", "suites", "probes", "representations", "image")  # of params.yaml
 
 
 @dataclass(frozen=True)
@@ -145,9 +145,9 @@ def probe_embeddings(work: Path, say: Callable[[str], None]) -> EvaluationResult
     """
     metrics: dict[str, Any] = {}
     protocol: dict[str, Any] = {}
-    for suite in [row["name"] for row in read_yaml(work / "params.yaml")["groups"]]:
-        _run_stage(work, ["stages.probe", "--run", RUN, "--seed", str(SEED), "--group", suite], say)
-        folder = work / "data/probe" / RUN / str(SEED) / suite
+    _run_stage(work, ["stages.probe", "--run", RUN, "--seed", str(SEED)], say)
+    for suite in [row["name"] for row in read_yaml(work / "params.yaml")["suites"]]:
+        folder = work / "data/probe" / RUN / str(SEED) / "features" / suite
         metrics |= read_json(folder / METRICS)
         protocol |= read_json(folder / "protocol.json")
     return EvaluationResult(count_images(work), count_refused(work), metrics, protocol)

@@ -65,12 +65,12 @@ def compare_encoders(
         revisions: git revisions or "workspace", oldest first.
         runs: names of runs; none means all runs.
         seed: seed of the runs.
-        out: folder for between.json and between.parquet.
+        out: folder for representations.json and representations.parquet.
         scratch: folder for the embeddings that are fetched.
         say: prints a line for people.
 
     Returns:
-        The content of between.json.
+        The content of representations.json.
 
     Raises:
         CommandFailed: the comparison ended with an error, which it has explained.
@@ -78,11 +78,11 @@ def compare_encoders(
     encoders = []
     for revision in revisions:
         for name, path in fetch_embeddings(revision, runs, seed, scratch).items():
-            encoders += ["--side", f"{name} at {revision}={path}"]
-    command = [sys.executable, "-m", "stages.probe.between", *encoders, "--out", str(out)]
+            encoders += ["--encoder", f"{name} at {revision}={path}"]
+    command = [sys.executable, "-m", "stages.probe.representations", *encoders, "--out", str(out)]
     if code := run(command, on_line=say):
         raise CommandFailed(command, code)
-    comparison: dict[str, Any] = read_json(out / "between.json")
+    comparison: dict[str, Any] = read_json(out / "representations.json")
     return comparison
 
 
@@ -90,12 +90,12 @@ def similarity_tables(comparison: dict[str, Any]) -> list[tuple[str, list[list[s
     """Return (title, rows) for each metric, with a row and a column per encoder.
 
     Args:
-        comparison: the content of between.json.
+        comparison: the content of representations.json.
     """
-    names = [encoder["name"] for encoder in comparison["sides"]]
+    names = [encoder["name"] for encoder in comparison["encoders"]]
     return [
         (
-            f"{probe}.{metric}: {result['about']}",
+            f"{probe}.{metric}: {result['caption']}",
             [[name, *("-" if v is None else f"{v:.4f}" for v in row)] for name, row in zip(names, matrix, strict=True)],
         )
         for probe, result in comparison["probes"].items()

@@ -173,10 +173,10 @@ def _number(text: str) -> float | None:
 
 
 def _read_answers(probes: Path) -> dict[tuple[str, int, str], Answers]:
-    """Read data/probe/<run>/<seed>/<suite>/predictions-<probe>.parquet into (run, seed, probe) -> Answers."""
+    """Read data/probe/<run>/<seed>/<part>/<suite>/predictions-<probe>.parquet into (run, seed, probe) -> Answers."""
     answers = {}
-    for path in sorted(probes.glob("*/*/*/predictions-*.parquet")):
-        run, seed = path.parts[-4], path.parts[-3]
+    for path in sorted(probes.glob("*/*/*/*/predictions-*.parquet")):
+        run, seed = path.parts[-5], path.parts[-4]
         table = read_predictions(path)
         answers[run, int(seed), path.stem.removeprefix("predictions-")] = Answers(
             tuple(table["key"].to_pylist()),

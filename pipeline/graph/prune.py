@@ -1,6 +1,6 @@
 """Remove what a run, seed, label set, extractor or suite that left params.yaml has left in data/ and dvc.lock.
 
-A folder is removed only if it looks like an output of the graph (`data/<stage>/<name>/<seed>[/<suite>]`) and no stage
+A folder is removed only if it looks like an output of the graph (see `LAYOUT`) and no stage
 writes it any more. Anything else in these places is left alone and reported. DVC's cache keeps the removed results, so
 a row that comes back is restored without running.
 """
@@ -16,19 +16,16 @@ from pipeline.graph.graph import Graph
 from pipeline.graph.lock_file import fit_lock
 from pipeline.graph.workspace import dvc_at_rest
 
-# Folders below data/, and the levels of names between each of them and an output.
-LAYOUT = {
-    "features": ("name", "seed"),
-    "mine": ("name", "seed"),
-    "runs": ("name", "seed"),
-    "embed": ("name", "seed"),
-    "probe": ("name", "seed", "group"),
-}
-_PATTERN = {
-    "name": re.compile(r"[a-z][a-z0-9_]{0,47}"),
-    "seed": re.compile(r"[0-9]{1,10}"),
-    "group": re.compile(r"[a-z][a-z0-9_]{0,47}"),
-}
+# The outputs below data/ whose names come from the tables of params.yaml.
+LAYOUT = (
+    "features/{name}/{seed}",
+    "mine/{name}/{seed}",
+    "runs/{name}/{seed}",
+    "embed/{name}/{seed}",
+    "probe/{name}/{seed}/features",
+    "probe/{name}/{seed}/images/{name}",
+)
+_PATTERN = {"{name}": r"[a-z][a-z0-9_]{0,47}", "{seed}": r"[0-9]{1,10}"}
 
 
 @dataclass(frozen=True)
@@ -76,14 +73,16 @@ def prune(graph: Graph, root: Path = Path()) -> Pruned:
         outs = {out for stage in graph.stages for out in stage.outs}
         folders: list[str] = []
         foreign: list[str] = []
-        for name, levels in LAYOUT.items():
-            _prune_level(root, f"data/{name}", levels, outs, folders, foreign)
+        for top in dict.fromkeys(output.split("/")[0] for output in LAYOUT):
+            below = [tuple(output.split("/")[1:]) for output in LAYOUT if output.startswith(f"{top}/")]
+            _prune_level(root, f"data/{top}", below, outs, folders, foreign)
     return Pruned(tuple(folders), tuple(entries), tuple(moved), tuple(foreign))
 
 
 def _prune_level(
-    root: Path, parent: str, levels: tuple[str, ...], outs: set[str], folders: list[str], foreign: list[str]
+    root: Path, parent: str, layouts: list[tuple[str, ...]], outs: set[str], folders: list[str], foreign: list[str]
 ) -> None:
+    """Prune below `parent`; each of `layouts` is the names that lead from there to an output."""
     folder = root / parent
     if folder.is_symlink() or not folder.is_dir():
         return
@@ -93,14 +92,17 @@ def _prune_level(
             continue
         if path in outs:
             continue
-        if child.is_symlink() or not child.is_dir() or not _PATTERN[levels[0]].fullmatch(child.name):
+        below = [
+            layout[1:] for layout in layouts if re.fullmatch(_PATTERN.get(layout[0], re.escape(layout[0])), child.name)
+        ]
+        if child.is_symlink() or not child.is_dir() or not below:
             foreign.append(path)
             continue
-        if len(levels) == 1:
+        if () in below:
             shutil.rmtree(child)
             folders.append(path)
             continue
         before = len(foreign)
-        _prune_level(root, path, levels[1:], outs, folders, foreign)
+        _prune_level(root, path, below, outs, folders, foreign)
         if len(foreign) == before and not any(out.startswith(f"{path}/") for out in outs):
             shutil.rmtree(child)  # it holds nothing but emptied folders and a .gitignore

@@ -20,6 +20,7 @@ VIEWS = INGEST / "views.json"  # augmentation that suits the source
 VALIDATION = DATA / "validate"
 VALIDATION_DOCS = DATA / "validation_docs"  # Great Expectations' pages: not an output
 SHARDS = DATA / "shards"
+REPRESENTATIONS = DATA / "representations"  # the comparison of all runs and seeds
 SUMMARY = DATA / "summary"
 REPORT = DATA / "report" / "index.html"
 REPORT_PROVENANCE = DATA / "report" / "provenance.js"  # differs from run to run: not an output

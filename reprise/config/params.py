@@ -166,8 +166,8 @@ class RunRow(StrictModel):
     ]
 
 
-class GroupRow(StrictModel):
-    """A row of `groups`: a folder of probes under stages/probe/probes, one DVC stage a run."""
+class SuiteRow(StrictModel):
+    """A row of `suites` or `image_suites`: a folder of probes under stages/probe/probes."""
 
     name: Annotated[Name, meaning("The probes lie in the folder of this name.")]
 
@@ -198,11 +198,11 @@ class Tables(StrictModel):
         list[MineRow], meaning("These label sets are mined besides `none` and `truth`, which are always there.")
     ]
     runs: Annotated[list[RunRow], Field(min_length=1), meaning("These runs are trained, probed and compared.")]
-    groups: Annotated[
-        list[GroupRow], Field(min_length=1), meaning("These suites of probes measure every run's features.")
+    suites: Annotated[
+        list[SuiteRow], Field(min_length=1), meaning("These suites of probes measure every run's features.")
     ]
-    image_groups: Annotated[
-        list[GroupRow], meaning("These suites of probes train on the images, minutes a run; none by default.")
+    image_suites: Annotated[
+        list[SuiteRow], meaning("These suites of probes train on the images, minutes a run; none by default.")
     ] = Field(default_factory=list)
 
 

@@ -28,7 +28,7 @@ ENTRIES = {
     "embed": "stages.embed.__main__",
     "probe": "stages.probe.__main__",
     "probe_images": "stages.probe.on_images",
-    "between": "stages.probe.between",
+    "representations": "stages.probe.representations",
     "summary": "stages.summary.__main__",
     "report": "stages.report.__main__",
 }
@@ -57,15 +57,19 @@ def modules_by_file(raw: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
         method, backbone = module_of("methods", row["method"]), backbones[row["name"]]
         yield f"pretrain/{row['name']}", of("pretrain", method, backbone, _schedule(raw, row))
         yield f"embed/{row['name']}", of("embed", backbone)
-    for table, stage in (("groups", "probe"), ("image_groups", "probe_images")):
-        for row in raw.get(table) or []:
-            suite = f"probes/{row['name']}"
-            probes = [module_of(suite, name) for name in raw["probes"][row["name"]]]
-            trained = sorted(set(backbones.values())) if stage == "probe_images" else []  # one file for all runs
-            yield f"{stage}/{row['name']}", of(stage, *probes, *trained)
-    between = (raw.get("between") or {}).get("probes") or {}
-    yield "between", of("between", *(module_of("probes/between", name) for name in between))
+    suites = [row["name"] for row in raw["suites"]]
+    yield "probe", of("probe", *(module for suite in suites for module in _suite(suite, raw["probes"][suite])))
+    for suite in [row["name"] for row in raw.get("image_suites") or []]:
+        trained = sorted(set(backbones.values()))  # one file for all runs
+        yield f"probe_images/{suite}", of("probe_images", *_suite(suite, raw["image_probes"][suite]), *trained)
+    compared = (raw.get("representations") or {}).get("probes")
+    yield "representations", of("representations", *_suite("representations", compared))
     yield "report", of("report", *(module_of("sections", name) for name in names("sections")))
+
+
+def _suite(suite: str, probes: dict[str, Any] | None) -> list[str]:
+    """The modules of the probes of a suite that params.yaml names."""
+    return [module_of(f"probes/{suite}", name) for name in probes or ()]
 
 
 def _looked_up(raw: dict[str, Any], row: dict[str, Any]) -> list[str]:

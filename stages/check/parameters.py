@@ -23,11 +23,11 @@ from reprise.config.params import (
     TRUTH,
     BackboneName,
     FeaturesRow,
-    GroupRow,
     MineRow,
     Problem,
     RunRow,
     StrictModel,
+    SuiteRow,
     Tables,
     problems_of,
 )
@@ -42,15 +42,17 @@ _PLUGGED: dict[str, tuple[type[StrictModel], str, str, str, tuple[str, str]]] = 
     "runs": (RunRow, "method", "methods", "methods", ("stages.pretrain.method", "Method")),
 }
 _PROBE_BASE = ("stages.probe.probe", "Probe")
-_ON_IMAGES = ("finetune",)  # folders of probes that train on images: rows of image_groups, not of groups
-_BETWEEN, _BETWEEN_BASE = "between", ("stages.probe.side", "BetweenProbe")  # a folder and a section, not a group
+_ON_IMAGES = ("finetune",)  # suites of probes that train on images: rows of image_suites, not of suites
+_SUITES = {"suites": "probes", "image_suites": "image_probes"}  # table: the section with one block per row
+_COMPARISON = "representations"  # a folder of probes with a section of its own: no row of a table names it
+_COMPARISON_BASE = ("stages.probe.encoder", "RepresentationProbe")
 _SOURCE_BASE = ("stages.ingest.source", "Source")
 
 
 def problems(raw: dict[str, Any]) -> list[Problem]:
     """All that is wrong with `raw`, the content of params.yaml, in the order of its sections."""
     sections = known_sections()
-    blocks = [section for _, _, section, _, _ in _PLUGGED.values()] + ["probes"]
+    blocks = [section for _, _, section, _, _ in _PLUGGED.values()] + [*_SUITES.values()]
     known = [*Tables.model_fields, *sections, *blocks]
     found = [
         Problem(str(key), "unknown section", _brief(raw[key]), nearest(key, known) or f" Known: {', '.join(known)}.")
@@ -69,7 +71,7 @@ def problems(raw: dict[str, Any]) -> list[Problem]:
     for table in _PLUGGED:
         found += _block_problems(raw, table, classes)
     found += _probe_problems(raw)
-    found += _between_problems(raw.get(_BETWEEN))
+    found += _comparison_problems(raw.get(_COMPARISON))
     return found + _fit_problems(raw, classes)
 
 
@@ -165,47 +167,58 @@ def _block_problems(raw: dict[str, Any], table: str, classes: dict[str, type]) -
 
 
 def _probe_problems(raw: dict[str, Any]) -> list[Problem]:
-    tables = ("groups", "image_groups")
-    rows = [(table, i, row["name"]) for table in tables for i, row in _rows(raw, table, GroupRow)]
-    found = _repeated("groups", [name for _, _, name in rows])
-    folders = [suite for suite in suites() if suite != _BETWEEN]
-    blocks = raw.get("probes")
-    if not isinstance(blocks, dict):
-        return [*found, Problem("probes", "must hold one block per row of groups", _brief(blocks), " Add it.")]
-    listed = [name for _, _, name in rows]
-    found += [
-        Problem(
-            f"probes.{key}",
-            "this block belongs to no row of 'groups' or 'image_groups'",
-            _brief(value),
-            nearest(key, listed) or " Remove it.",
-        )
-        for key, value in blocks.items()
-        if key not in listed and len(rows) == sum(len(_listed(raw, table)) for table in tables)
-    ]
-    for table, index, group in rows:
-        fitting = [name for name in folders if (name in _ON_IMAGES) == (table == "image_groups")]
-        if group not in fitting:
-            other = " It belongs in " + ("groups" if table == "image_groups" else "image_groups") + "."
-            hint = other if group in folders else nearest(group, fitting) or f" Known: {', '.join(fitting)}."
-            found.append(Problem(f"{table}[{index}].name", "no such folder of probes", group, hint))
-        elif not isinstance(blocks.get(group), dict):
-            hint = f" Add `{group}: {{}}` with a block for each probe."
-            found.append(Problem(f"probes.{group}", "must hold one block per probe", _brief(blocks.get(group)), hint))
-        else:
-            for probe, block in blocks[group].items():
-                kind, unknown = _plugin(f"probes/{group}", probe, _PROBE_BASE, f"probes.{group}.{probe}")
-                found += unknown
-                found += _params_problems(kind, block, f"probes.{group}.{probe}") if kind else []
+    rows = {table: _rows(raw, table, SuiteRow) for table in _SUITES}
+    found = _repeated("suites", [row["name"] for listed in rows.values() for _, row in listed])
+    for table, section in _SUITES.items():
+        blocks = raw.get(section, {} if table == "image_suites" else None)
+        if not isinstance(blocks, dict):
+            rule = f"must hold one block per row of {table}"
+            found.append(Problem(section, rule, _brief(blocks), " Add it."))
+            continue
+        listed = [row["name"] for _, row in rows[table]]
+        found += [
+            Problem(
+                f"{section}.{key}",
+                f"this block belongs to no row of '{table}'",
+                _brief(value),
+                nearest(key, listed) or " Remove it.",
+            )
+            for key, value in blocks.items()
+            if key not in listed and len(listed) == len(_listed(raw, table))
+        ]
+        for index, row in rows[table]:
+            found += _suite_problems(table, index, row["name"], blocks)
     return found
 
 
-def _between_problems(block: Any) -> list[Problem]:
+def _suite_problems(table: str, index: int, suite: str, blocks: dict[str, Any]) -> list[Problem]:
+    """Of one row of `suites` or `image_suites`: the folder that it names, and the blocks of its probes."""
+    section = _SUITES[table]
+    folders = [name for name in suites() if name != _COMPARISON]
+    fitting = [name for name in folders if (name in _ON_IMAGES) == (table == "image_suites")]
+    if suite not in fitting:
+        other = next(name for name in _SUITES if name != table)
+        hint = nearest(suite, fitting) or f" Known: {', '.join(fitting)}."
+        hint = f" It belongs in {other}." if suite in folders else hint
+        return [Problem(f"{table}[{index}].name", "no such folder of probes", suite, hint)]
+    if not isinstance(blocks.get(suite), dict):
+        hint = f" Add `{suite}: {{}}` with a block for each probe."
+        return [Problem(f"{section}.{suite}", "must hold one block per probe", _brief(blocks.get(suite)), hint)]
+    found: list[Problem] = []
+    for probe, block in blocks[suite].items():
+        where = f"{section}.{suite}.{probe}"
+        probe_class, unknown = _plugin(f"probes/{suite}", probe, _PROBE_BASE, where)
+        found += unknown
+        found += _params_problems(probe_class, block, where) if probe_class else []
+    return found
+
+
+def _comparison_problems(block: Any) -> list[Problem]:
     found: list[Problem] = []
     probes = block.get("probes") if isinstance(block, dict) else None
     for probe, params in probes.items() if isinstance(probes, dict) else ():
-        where = f"{_BETWEEN}.probes.{probe}"
-        kind, unknown = _plugin(f"probes/{_BETWEEN}", probe, _BETWEEN_BASE, where)
+        where = f"{_COMPARISON}.probes.{probe}"
+        kind, unknown = _plugin(f"probes/{_COMPARISON}", probe, _COMPARISON_BASE, where)
         found += unknown
         found += _params_problems(kind, params, where) if kind else []
     return found

@@ -1,27 +1,41 @@
-"""`python -m stages.probe --run NAME --seed N --group NAME`: a group of probes, into data/probe/NAME/N/GROUP."""
+"""`python -m stages.probe --run NAME --seed N`: the suites that need features only, into data/probe/NAME/N/features."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+import time
 
-from reprise.runtime.entry import run_stage
-from stages.probe.stage import probe
-
-if TYPE_CHECKING:
-    from stages.probe.data import ProbeData
-
-
-def opened(where: str, confidence: float, device: str) -> ProbeData:
-    """Embeddings, splits and labels of "RUN/SEED"."""
-    from stages.probe.data import ProbeData
-
-    return ProbeData(Path("data/embed") / where / "embeddings.parquet", confidence=confidence, device=device)
+from reprise.artifacts import layout
+from reprise.config.params import read_yaml, row, tables
+from reprise.runtime.entry import arguments_of, run_stage
 
 
 def main(argv: list[str]) -> None:
-    """Run the group on what the run embedded."""
-    probe(argv, "stages.probe", __doc__, "groups", opened)
+    """Run all suites of the table `suites` in one process, which reads the features once."""
+    arguments = arguments_of(argv, "stages.probe", __doc__, {"run": "runs"})
+    raw = read_yaml()
+    run = row(tables(raw).runs, arguments.run, "runs").name
+
+    from stages.probe.load import load_suite, read_confidence
+
+    confidence = read_confidence(raw)
+    suites = {suite.name: load_suite(raw, "probes", suite.name) for suite in tables(raw).suites}
+
+    from reprise.artifacts.embeddings import FILE as EMBEDDINGS
+    from reprise.runtime.device import resolve_compute
+    from reprise.storage.atomic import atomic_directory
+    from reprise.storage.provenance import record
+    from stages.probe.data import ProbeData
+    from stages.probe.suite import run_suite, write_suite
+
+    began = time.monotonic()
+    where = f"{run}/{arguments.seed}"
+    device = resolve_compute("auto", "fp32").device  # figures of two devices differ in the last bits
+    data = ProbeData(layout.embedding(run, arguments.seed) / EMBEDDINGS, confidence=confidence, device=device)
+    results = {name: run_suite(suites[name], data, f"probe {run} seed {arguments.seed} {name}") for name in suites}
+    with atomic_directory(layout.probe(run, arguments.seed) / "features") as folder:
+        for name, result in results.items():
+            write_suite(result, folder / name)
+    record(f"probe/{where}/features", began, {"suites": {name: result.origins for name, result in results.items()}})
 
 
 if __name__ == "__main__":

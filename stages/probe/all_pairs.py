@@ -1,4 +1,4 @@
-"""Every side against every side: reads embeddings by key, runs the probes between runs, writes one folder."""
+"""Compare every encoder with every other: read embeddings by key, run the probes, write one folder."""
 
 from __future__ import annotations
 
@@ -18,20 +18,22 @@ from reprise.config.errors import EmbeddingError
 from reprise.runtime.progress import track
 from reprise.storage.atomic import atomic_directory, write_json
 from stages.probe import cache
+from stages.probe.encoder import Encoder, Encoders, Examples, RepresentationProbe
 from stages.probe.probe import ProbeResult
-from stages.probe.side import AllSides, BetweenProbe, Examples, Side
 
-FILE, TABLE = "between.json", "between.parquet"
+FILE, TABLE = "representations.json", "representations.parquet"
 TAP = "backbone"
 FEWEST = 20  # images in common, below which nothing is compared
 DIGITS = 6
 
 
-def read_sides(named: dict[str, tuple[str, int, Path]], rows: int, manifest: Path = MANIFEST) -> AllSides:
-    """Every encoder on the images that all of them and the manifest have, at most `rows` a split, by key hash.
+def read_encoders(files: dict[str, tuple[str, int, Path]], rows: int, manifest: Path = MANIFEST) -> Encoders:
+    """Read the features of the images that the manifest and all embeddings have.
 
     Args:
-        named: name for people -> run, seed, embeddings file.
+        files: the encoder's name -> its run, seed and embeddings file.
+        rows: images of each split at most, chosen by the hash of their keys.
+        manifest: path of the manifest.
 
     Raises:
         EmbeddingError: a file is missing or damaged, or too few images are in all of them.
@@ -39,14 +41,14 @@ def read_sides(named: dict[str, tuple[str, int, Path]], rows: int, manifest: Pat
     table = read_manifest(manifest, ["key", "split", "label"])
     split = dict(zip(table["key"].to_pylist(), table["split"].to_pylist(), strict=True))
     label = dict(zip(table["key"].to_pylist(), table["label"].to_pylist(), strict=True))
-    read = {name: read_embeddings(path, TAP) for name, (_, _, path) in named.items()}
+    read = {name: read_embeddings(path, TAP) for name, (_, _, path) in files.items()}
     common = set(split).intersection(*(set(keys) for keys, _, _ in read.values()))
     scored = next((s for s in ("test", "val") if any(split[key] == s for key in common)), "train")
     parts = {s: _first(sorted(key for key in common if split[key] == s), rows) for s in ("train", scored)}
     if min(len(part) for part in parts.values()) < FEWEST:
         raise EmbeddingError(
             "too few images are in every embedding to compare them",
-            where=", ".join(str(path) for _, _, path in named.values()),
+            where=", ".join(str(path) for _, _, path in files.values()),
             found=", ".join(f"{len(part)} of {s}" for s, part in parts.items()),
             fix=f"Compare embeddings of the same images, {FEWEST} of each split or more.",
         )
@@ -61,13 +63,13 @@ def read_sides(named: dict[str, tuple[str, int, Path]], rows: int, manifest: Pat
         classes,
         scored,
     )
-    sides = []
-    for name, (run, seed, _) in named.items():
+    members = []
+    for name, (run, seed, _) in files.items():
         keys, _, values = read[name]
         place = {key: i for i, key in enumerate(keys)}
         train, test = (values[[place[key] for key in parts[s]]] for s in ("train", scored))
-        sides.append(Side(name, run, seed, train, test))
-    return AllSides(examples, tuple(sides))
+        members.append(Encoder(name, run, seed, train, test))
+    return Encoders(examples, tuple(members))
 
 
 def _first(keys: list[str], rows: int) -> list[str]:
@@ -75,32 +77,32 @@ def _first(keys: list[str], rows: int) -> list[str]:
     return sorted(ranked[:rows])
 
 
-def compare_all(probes: dict[str, BetweenProbe], every: AllSides, output: Path) -> list[str]:
-    """Run each probe, or take its stored result, and write `between.json` and `between.parquet`.
+def compare_all(probes: dict[str, RepresentationProbe], encoders: Encoders, output: Path) -> list[str]:
+    """Run each probe, or take its stored result, and write `representations.json` and `representations.parquet`.
 
     Returns:
-        Names of the probes that were really run.
+        Names of the probes that were computed; the results of the others were stored.
     """
-    found, ran = {}, []
-    for name in track(sorted(probes), "between", unit="probes"):
+    results, ran = {}, []
+    for name in track(sorted(probes), "representations", unit="probes"):
         probe = probes[name]
-        if probe.needs_labels and not every.examples.labelled:
-            found[name] = ProbeResult({}, {"note": "not run: it needs labels, and a split apart from train to score"})
+        if probe.needs_labels and not encoders.examples.labelled:
+            results[name] = ProbeResult({}, {"note": "not run: it needs labels, and a split apart from train to score"})
             continue
-        digest = cache.key(name, probe, every)
+        digest = cache.key(name, probe, encoders)
         stored = cache.load(digest)
         if stored is None:
-            stored = ProbeResult({}, probe.protocol(every.examples), table=_pairs(probe, every))
+            stored = ProbeResult({}, probe.protocol(encoders.examples), table=_pairs(probe, encoders))
             cache.store(digest, stored)
             ran.append(name)
-        found[name] = stored
-    _write(probes, every, found, output)
+        results[name] = stored
+    _write(probes, encoders, results, output)
     return ran
 
 
-def _pairs(probe: BetweenProbe, every: AllSides) -> pa.Table:
-    """A row a pair and metric: a, b (numbers of the sides), metric, value."""
-    prepared = [probe.prepare(side, every.examples) for side in every.sides]
+def _pairs(probe: RepresentationProbe, encoders: Encoders) -> pa.Table:
+    """Return a row per pair and metric: a, b (places of the encoders), metric, value."""
+    prepared = [probe.prepare(encoder, encoders.examples) for encoder in encoders.members]
     indices = range(len(prepared))
     rows: list[dict[str, Any]] = []
     for a, b in combinations_with_replacement(indices, 2) if probe.symmetric else product(indices, indices):
@@ -109,19 +111,21 @@ def _pairs(probe: BetweenProbe, every: AllSides) -> pa.Table:
             rows.append({"a": a, "b": b, "metric": metric, "value": rounded})
             if probe.symmetric and a != b:
                 rows.append({"a": b, "b": a, "metric": metric, "value": rounded})
-    kinds = {"a": pa.int64(), "b": pa.int64(), "metric": pa.string(), "value": pa.float64()}
-    return pa.Table.from_pylist(rows, pa.schema(list(kinds.items())))
+    columns = {"a": pa.int64(), "b": pa.int64(), "metric": pa.string(), "value": pa.float64()}
+    return pa.Table.from_pylist(rows, pa.schema(list(columns.items())))
 
 
-def _write(probes: dict[str, BetweenProbe], every: AllSides, found: dict[str, ProbeResult], output: Path) -> None:
-    names = [side.name for side in every.sides]
-    told: dict[str, Any] = {}
-    tables = []
-    for name, result in found.items():
+def _write(
+    probes: dict[str, RepresentationProbe], encoders: Encoders, results: dict[str, ProbeResult], output: Path
+) -> None:
+    names = [encoder.name for encoder in encoders.members]
+    written: dict[str, Any] = {}
+    rows = []
+    for name, result in results.items():
         probe, matrices = probes[name], _matrices(result.table, len(names))
         overall = probe.overall(matrices) if matrices else {}
-        told[name] = {
-            "about": probe.about,
+        written[name] = {
+            "caption": probe.caption,
             "symmetric": probe.symmetric,
             "protocol": result.protocol,
             "overall": {metric: round(value, DIGITS) + 0.0 for metric, value in overall.items()},
@@ -131,8 +135,8 @@ def _write(probes: dict[str, BetweenProbe], every: AllSides, found: dict[str, Pr
             },
         }
         for row in result.table.to_pylist() if result.table is not None else ():
-            a, b = every.sides[row["a"]], every.sides[row["b"]]
-            tables.append(
+            a, b = encoders.members[row["a"]], encoders.members[row["b"]]
+            rows.append(
                 {
                     "probe": name,
                     "metric": row["metric"],
@@ -146,18 +150,18 @@ def _write(probes: dict[str, BetweenProbe], every: AllSides, found: dict[str, Pr
                 }
             )
     text, whole = pa.string(), pa.int64()
-    kinds = {"probe": text, "metric": text, "a": text, "a_run": text, "a_seed": whole, "b": text, "b_run": text}
-    schema = pa.schema([*kinds.items(), ("b_seed", whole), ("value", pa.float64())])
+    columns = {"probe": text, "metric": text, "a": text, "a_run": text, "a_seed": whole, "b": text, "b_run": text}
+    schema = pa.schema([*columns.items(), ("b_seed", whole), ("value", pa.float64())])
     with atomic_directory(output) as folder:
-        write_table(folder / TABLE, pa.Table.from_pylist(tables, schema))
-        sides = [{"name": side.name, "run": side.run, "seed": side.seed} for side in every.sides]
-        write_json(folder / FILE, {"sides": sides, "probes": told})
+        write_table(folder / TABLE, pa.Table.from_pylist(rows, schema))
+        listed = [{"name": encoder.name, "run": encoder.run, "seed": encoder.seed} for encoder in encoders.members]
+        write_json(folder / FILE, {"encoders": listed, "probes": written})
 
 
 def _matrices(table: pa.Table | None, count: int) -> dict[str, np.ndarray]:
-    """metric -> (sides, sides), NaN where there is no value."""
-    found: dict[str, np.ndarray] = {}
+    """Return metric -> (encoders, encoders) values, NaN where there is no value."""
+    matrices: dict[str, np.ndarray] = {}
     for row in table.to_pylist() if table is not None else ():
-        matrix = found.setdefault(row["metric"], np.full((count, count), np.nan))
+        matrix = matrices.setdefault(row["metric"], np.full((count, count), np.nan))
         matrix[row["a"], row["b"]] = np.nan if row["value"] is None else row["value"]
-    return found
+    return matrices

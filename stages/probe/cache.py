@@ -24,7 +24,7 @@ from stages.probe.probe import Figure, Probe, ProbeResult
 
 if TYPE_CHECKING:
     from stages.probe.data import ProbeData
-    from stages.probe.side import AllSides, BetweenProbe
+    from stages.probe.encoder import Encoders, RepresentationProbe
 
 FOLDER = Path(".reprise/probes")
 KEPT = 500
@@ -32,7 +32,7 @@ _LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "pyarrow")
 _RESULT, _PREDICTIONS, _TABLE = "result.json", "predictions.parquet", "table.parquet"
 
 
-def key(name: str, probe: Probe | BetweenProbe, data: ProbeData | AllSides) -> str:
+def key(name: str, probe: Probe | RepresentationProbe, data: ProbeData | Encoders) -> str:
     """Hash what the result depends on: data, parameters, the code of the probe and of its data, libraries."""
     found = hashlib.sha256(
         f"{name} {data.digest(probe.needs_labels, probe.needs_augmented)} {probe.params.model_dump_json()}".encode()

@@ -1,28 +1,46 @@
-"""`python -m stages.probe.on_images --run NAME --seed N --group NAME`: probes that train on the images of a run."""
+"""`python -m stages.probe.on_images --run NAME --seed N --suite NAME`: a suite of probes that train on a run's images.
+
+The output is data/probe/NAME/N/images/SUITE. Such a suite takes minutes and is a stage of its own, so that neither it
+nor its parameters make the cheap suites run again.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+import time
 
-from reprise.runtime.entry import run_stage
-from stages.probe.stage import probe
-
-if TYPE_CHECKING:
-    from stages.probe.data import ProbeData
-
-
-def opened(where: str, confidence: float, device: str) -> ProbeData:
-    """Embeddings, splits, labels, images and the backbone of "RUN/SEED"."""
-    from stages.probe.image_data import ImageData
-
-    embeddings = Path("data/embed") / where / "embeddings.parquet"
-    return ImageData(embeddings, Path("data/runs") / where, confidence=confidence, device=device)
+from reprise.artifacts import layout
+from reprise.config.params import read_yaml, row, tables
+from reprise.runtime.entry import arguments_of, run_stage
 
 
 def main(argv: list[str]) -> None:
-    """Run the group on the run's images and its backbone."""
-    probe(argv, "stages.probe.on_images", __doc__, "image_groups", opened)
+    """Run one suite of the table `image_suites` on the images of a run and its backbone."""
+    arguments = arguments_of(argv, "stages.probe.on_images", __doc__, {"run": "runs", "suite": "image_suites"})
+    raw = read_yaml()
+    run = row(tables(raw).runs, arguments.run, "runs").name
+    suite = row(tables(raw).image_suites, arguments.suite, "image_suites").name
+
+    from stages.probe.load import load_suite, read_confidence
+
+    confidence = read_confidence(raw)
+    probes = load_suite(raw, "image_probes", suite)
+
+    from reprise.artifacts.embeddings import FILE as EMBEDDINGS
+    from reprise.runtime.device import resolve_compute
+    from reprise.storage.atomic import atomic_directory
+    from reprise.storage.provenance import record
+    from stages.probe.image_data import ImageData
+    from stages.probe.suite import run_suite, write_suite
+
+    began = time.monotonic()
+    where = f"{run}/{arguments.seed}"
+    device = resolve_compute("auto", "fp32").device
+    embeddings = layout.embedding(run, arguments.seed) / EMBEDDINGS
+    data = ImageData(embeddings, layout.run(run, arguments.seed), confidence=confidence, device=device)
+    result = run_suite(probes, data, f"probe_images {run} seed {arguments.seed} {suite}")
+    with atomic_directory(layout.probe(run, arguments.seed) / "images" / suite) as folder:
+        write_suite(result, folder)
+    record(f"probe/{where}/images/{suite}", began, {"suites": {suite: result.origins}})
 
 
 if __name__ == "__main__":

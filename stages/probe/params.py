@@ -1,4 +1,4 @@
-"""The section `between` of params.yaml: what is compared between all pairs of runs."""
+"""The section `representations` of params.yaml: what all pairs of runs and seeds are compared by."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pydantic import Field
 
 from reprise.config.params import Name, StrictModel, meaning
 
-SECTION = "between"
+SECTION = "representations"
 
 
-class BetweenParams(StrictModel):
+class RepresentationsParams(StrictModel):
     """How all runs and seeds are compared with each other."""
 
     rows: Annotated[

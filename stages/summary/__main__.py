@@ -21,9 +21,9 @@ def main(argv: list[str]) -> None:
     from stages.summary.gather import gather
     from stages.summary.tables import confusion_csv, curves_csv, nested_means, table_csv
 
-    results = gather(
-        [run.name for run in rows.runs], rows.seeds, [group.name for group in (*rows.groups, *rows.image_groups)]
-    )
+    suites = [f"features/{suite.name}" for suite in rows.suites]
+    suites += [f"images/{suite.name}" for suite in rows.image_suites]
+    results = gather([run.name for run in rows.runs], rows.seeds, suites)
     texts = {
         "comparison.json": dump_json(comparison(results, params)),
         "table.csv": table_csv(results),

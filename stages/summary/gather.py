@@ -74,25 +74,30 @@ class Results:
         return by_run
 
 
-def gather(runs: list[str], seeds: list[int], groups: list[str]) -> Results:
+def gather(runs: list[str], seeds: list[int], suites: list[str]) -> Results:
     """Read all artifacts of these rows.
 
+    Args:
+        runs: names of runs.
+        seeds: of every run.
+        suites: folders of results below a run and seed ("features/quality").
+
     Raises:
-        ResultError: a file is missing or damaged, a probe's name stands in two groups, runs scored different images.
+        ResultError: a file is missing or damaged, two suites hold a probe of one name, runs scored different images.
     """
     figures: dict[tuple[str, int], Figures] = {}
     answers: dict[str, dict[tuple[str, int], Answers]] = {}
     for run in runs:
         for seed in seeds:
             figures[run, seed] = {}
-            for group in groups:
-                folder = PROBES / run / str(seed) / group
+            for suite in suites:
+                folder = PROBES / run / str(seed) / suite
                 for probe, metrics in read_json(folder / METRICS).items():
                     if probe in figures[run, seed]:
                         raise ResultError(
-                            f"the probe '{probe}' stands in two groups",
+                            f"two suites hold a probe called '{probe}'",
                             where=folder,
-                            found=", ".join(groups),
+                            found=", ".join(suites),
                             fix="Rename one of the two files; metrics are named <run>.<probe>.<metric>.",
                         )
                     figures[run, seed][probe] = metrics

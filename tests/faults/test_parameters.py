@@ -146,11 +146,11 @@ def test_what_would_end_in_a_command_is_refused_before_any_runs(project: Project
         runs__0__labels=HOSTILE["newline"],
         features__0__name=HOSTILE["backticks"],
         mines__0__name=HOSTILE["separator"],
-        groups__0__name="$(touch canary)",
+        suites__0__name="$(touch canary)",
         seeds=["$(touch canary)", "0; touch canary"],
     )
     expected = (
-        "runs[0].name: ", "runs[0].labels: ", "features[0].name: ", "mines[0].name: ", "groups[0].name: ",
+        "runs[0].name: ", "runs[0].labels: ", "features[0].name: ", "mines[0].name: ", "suites[0].name: ",
         "seeds[0]: ", "seeds[1]: ", "nothing was run",
     )  # fmt: skip
     refuses(project, project.dvc, *expected)

@@ -27,12 +27,12 @@ stages:
     params: [train, "methods.${item.run.name}"]
     outs: ["data/runs/${item.run.name}/${item.seed}"]
   probe:
-    matrix: {run: "${runs}", seed: "${seeds}", group: "${groups}"}
+    matrix: {run: "${runs}", seed: "${seeds}"}
     cmd: >-
-      python -m stages.work data/probe/${item.run.name}/${item.seed}/${item.group.name}
+      python -m stages.work data/probe/${item.run.name}/${item.seed}/features
       data/runs/${item.run.name}/${item.seed}/x
     deps: ["data/runs/${item.run.name}/${item.seed}"]
-    outs: ["data/probe/${item.run.name}/${item.seed}/${item.group.name}"]
+    outs: ["data/probe/${item.run.name}/${item.seed}/features"]
   summary:
     cmd: python -m stages.work data/summary params.yaml
     deps: [data/probe]
@@ -46,7 +46,6 @@ seeds: [0]
 runs:
   - {name: random, method: random}
   - {name: simclr, method: simclr}
-groups: [{name: quality}]
 train: {rate: 0.1}
 methods: {random: {}, simclr: {temperature: 0.5}}
 """

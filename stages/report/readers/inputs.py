@@ -14,8 +14,8 @@ _PATTERNS = (
     "data/mine/*/*/*",
     "data/runs/*/*/*",
     "data/embed/*/*/*",
-    "data/probe/*/*/*/*",
-    "data/between/*",
+    "data/probe/*/*/*/*/*",
+    "data/representations/*",
     "data/summary/*",
 )
 

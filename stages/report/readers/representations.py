@@ -1,4 +1,4 @@
-"""How alike the representations of runs are: one square of figures a metric, from data/between/between.json."""
+"""How alike the representations of runs are: one square of figures a metric, from data/representations."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reprise.artifacts import layout
 from stages.report.readers.shape import expected_shape, read_object
 
-BETWEEN = Path("data/between/between.json")
+COMPARISON = layout.REPRESENTATIONS / "representations.json"
 
 
 @dataclass(frozen=True)
@@ -18,14 +19,14 @@ class Square:
     Args:
         probe: the probe.
         metric: the metric.
-        about: a sentence about the metric.
+        caption: one clause that says how to read a cell.
         names: names of the encoders, each a run and seed.
         values: the figure of (row, column); None where two encoders cannot be compared.
     """
 
     probe: str
     metric: str
-    about: str
+    caption: str
     names: tuple[str, ...]
     values: tuple[tuple[float | None, ...], ...]
 
@@ -45,17 +46,17 @@ class Representations:
     protocol: tuple[tuple[str, str, str], ...]
 
 
-def read_representations(path: Path = BETWEEN) -> Representations | None:
+def read_representations(path: Path = COMPARISON) -> Representations | None:
     """Read the comparison of all encoders; None when there is none.
 
     Raises:
         ResultError: the file is damaged or of another shape.
     """
-    raw = read_object(path, "between")
+    raw = read_object(path, "representations")
     if not raw:
         return None
-    with expected_shape(path, "between"):
-        names = tuple(str(side["name"]) for side in raw["sides"])
+    with expected_shape(path, "representations"):
+        names = tuple(str(encoder["name"]) for encoder in raw["encoders"])
         squares, overall, protocol = [], [], []
         for probe, result in raw["probes"].items():
             overall += [(probe, metric, float(value)) for metric, value in result["overall"].items()]
@@ -64,7 +65,7 @@ def read_representations(path: Path = BETWEEN) -> Representations | None:
                 values = tuple(tuple(_figure(v) for v in row) for row in rows)
                 if {len(values), *map(len, values)} != {len(names)}:
                     raise ValueError(f"{probe}.{metric} is not a square of {len(names)} encoders")
-                squares.append(Square(probe, metric, str(result["about"]), names, values))
+                squares.append(Square(probe, metric, str(result["caption"]), names, values))
     return Representations(tuple(squares), tuple(overall), tuple(protocol))
 
 

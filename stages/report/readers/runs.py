@@ -109,12 +109,12 @@ def _seed_run(run: str, seed: int, folder: Path) -> SeedRun:
     figures: dict[str, Figure] = {}
     protocol: dict[str, dict[str, Any]] = {}
     places: dict[str, Path] = {}
-    for group in sorted((PROBE / run / str(seed)).glob("*")):
-        with expected_shape(group / METRICS, "probe"):
-            for probe, metrics in read_object(group / METRICS, "probe").items():
+    for suite in sorted(f for f in (PROBE / run / str(seed)).glob("*/*") if f.is_dir()):
+        with expected_shape(suite / METRICS, "probe"):
+            for probe, metrics in read_object(suite / METRICS, "probe").items():
                 figures |= {f"{probe}.{metric}": _figure(raw) for metric, raw in metrics.items()}
-        protocol |= read_object(group / "protocol.json", "probe")
-        places |= {file.name: file for file in sorted(group.glob("*.parquet"))}
+        protocol |= read_object(suite / "protocol.json", "probe")
+        places |= {file.name: file for file in sorted(suite.glob("*.parquet"))}
     return SeedRun(
         run=run,
         seed=seed,

@@ -30,7 +30,7 @@ def show(representations: Representations | None) -> dict[str, Any] | Absent:
         )
     squares = sort_squares(representations.squares)
     charts = [
-        (square.probe, square.metric, metric_title(square.metric), square.about, square_map(square))
+        (square.probe, square.metric, metric_title(square.metric), square.caption, square_map(square))
         for square in squares
     ]
     return {

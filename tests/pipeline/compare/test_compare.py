@@ -53,7 +53,7 @@ def give(project: Project, accuracies: Mapping[str, Sequence[float]], prefix: st
                     "group": pa.nulls(N, pa.string()),
                 }
             )
-            write_predictions(project.root / f"given/{run}/{seed}/quality/predictions-knn.parquet", table)
+            write_predictions(project.root / f"given/{run}/{seed}/features/quality/predictions-knn.parquet", table)
     project.write("given/table.csv", "\n".join(rows) + "\n")
     project.write("given/metrics.json", json.dumps(means))
     project.write("params.yaml", f"seeds: {list(range(len(accuracies['simclr'])))}\nsummary: {{family: knn.top1}}\n")

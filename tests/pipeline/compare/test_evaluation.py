@@ -47,7 +47,7 @@ def project(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -
 def choose_probes(project: Path, probes: dict[str, Any]) -> None:
     """These probes and no others in params.yaml."""
     raw = read_yaml(project / "params.yaml")
-    raw |= {"probes": probes, "groups": [{"name": name} for name in probes]}
+    raw |= {"probes": probes, "suites": [{"name": name} for name in probes]}
     with (project / "params.yaml").open("w") as file:
         YAML().dump(raw, file)
 
@@ -173,8 +173,8 @@ def test_embeddings_of_a_revision_are_fetched_or_named_as_missing(project: Path,
 
 
 def test_matrices_as_tables() -> None:
-    similarity: dict[str, Any] = {"about": "1: alike", "metrics": {"cka": [[1.0, None], [0.25, 1.0]]}}
-    comparison = {"sides": [{"name": "a"}, {"name": "b"}], "probes": {"similarity": similarity}}
+    similarity: dict[str, Any] = {"caption": "1: alike", "metrics": {"cka": [[1.0, None], [0.25, 1.0]]}}
+    comparison = {"encoders": [{"name": "a"}, {"name": "b"}], "probes": {"similarity": similarity}}
     assert representations.similarity_tables(comparison) == [
         ("similarity.cka: 1: alike", [["a", "1.0000", "-"], ["b", "0.2500", "1.0000"]]),
     ]

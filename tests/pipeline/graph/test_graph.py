@@ -27,7 +27,7 @@ def test_every_stage_stands_after_what_it_needs(repository: Path) -> None:
 
 def test_people_name_stages_by_words(toy: Project) -> None:
     graph = load_graph(toy.root)
-    assert graph.by_name["probe@run1-0-group0"].title == "probe simclr seed 0 quality"
+    assert graph.by_name["probe@run1-0"].title == "probe simclr seed 0"
     assert graph.find(["pretrain simclr"]) == ["pretrain@run1-0"]
     assert graph.find(["pretrain/random/0", "summary"]) == ["pretrain@run0-0", "summary"]
     assert graph.find(["pretrain", "pretrain@run0-0"]) == ["pretrain@run0-0", "pretrain@run1-0"]
@@ -42,7 +42,7 @@ def test_people_name_stages_by_words(toy: Project) -> None:
         ("pretrain/SimCLR/0", "pretrain simclr 0"),
         ("pre-train sim-clr", "pretrain simclr"),
         ("Summary", "summary"),
-        ("probe simclr quailty", "probe simclr quality"),
+        ("probe simlcr seed 0", "probe simclr 0"),
     ],
 )
 def test_a_misspelt_target_gets_a_suggestion(toy: Project, target: str, meant: str) -> None:
@@ -60,8 +60,8 @@ def test_an_unrelated_target_gets_none(toy: Project) -> None:
 
 def test_downstream_and_needed(toy: Project) -> None:
     graph = load_graph(toy.root)
-    assert graph.downstream(["pretrain@run0-0"]) == ["probe@run0-0-group0", "summary"]
-    assert graph.needed_for(["probe@run1-0-group0"]) == ["shard", "pretrain@run1-0", "probe@run1-0-group0"]
+    assert graph.downstream(["pretrain@run0-0"]) == ["probe@run0-0", "summary"]
+    assert graph.needed_for(["probe@run1-0"]) == ["shard", "pretrain@run1-0", "probe@run1-0"]
 
 
 @pytest.mark.parametrize(

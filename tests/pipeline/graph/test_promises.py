@@ -17,7 +17,7 @@ from pipeline.processes.processes import environment, run
 from tests.pipeline.dvc_project import Project
 from tests.pipeline.real_project import add_run, edit_params, real_project, remove_run
 
-SUMMED_UP = ["between", "report", "summary"]
+SUMMED_UP = ["report", "representations", "summary"]
 
 
 def ran(said: str) -> list[str]:
@@ -77,8 +77,7 @@ REAL = "\n\nADDED = 1\n"
 
 
 GSIMCLR = ["pretrain gsimclr seed 0"]
-QUALITY = ["probe gsimclr seed 0 quality", "probe random seed 0 quality"]
-LABEL_FREE = ["probe gsimclr seed 0 label_free", "probe random seed 0 label_free"]
+PROBES = ["probe gsimclr seed 0", "probe random seed 0"]
 
 
 @pytest.mark.parametrize(
@@ -87,8 +86,8 @@ LABEL_FREE = ["probe gsimclr seed 0 label_free", "probe random seed 0 label_free
         (lambda p: edit_params(p, methods__gsimclr__temperature=0.3), GSIMCLR),
         (comment_everywhere, []),
         (lambda p: add(p, "gsimclr.py", REAL), GSIMCLR),
-        (lambda p: edit_params(p, probes__quality__knn__k=10), QUALITY),
-        (lambda p: add(p, "map.py", REAL), LABEL_FREE),
+        (lambda p: edit_params(p, probes__quality__knn__k=10), PROBES),
+        (lambda p: add(p, "map.py", REAL, "stages/probe"), PROBES),
         (lambda p: edit_params(p, mining__dae_kmeans__clusters=48), ["mine dae_kmeans seed 0"]),
         (lambda p: edit_params(p, extractors__dae__noise=0.02), ["features dae seed 0"]),
         (lambda p: edit_params(p, report__samples=24), ["report"]),
@@ -121,8 +120,7 @@ def test_mining_leads_to_the_runs_that_use_it(real: Project) -> None:
         [
             *GSIMCLR,
             "embed gsimclr seed 0",
-            "probe gsimclr seed 0 label_free",
-            "probe gsimclr seed 0 quality",
+            "probe gsimclr seed 0",
             *SUMMED_UP,
         ]
     )
@@ -130,11 +128,11 @@ def test_mining_leads_to_the_runs_that_use_it(real: Project) -> None:
 
 def test_a_new_run_and_a_new_seed_touch_only_themselves(real: Project) -> None:
     add_run(real, "simclr", labels="none")
-    of_run = [f"{stage} simclr seed 0" for stage in ("pretrain", "embed")]
-    of_run += ["probe simclr seed 0 quality", "probe simclr seed 0 label_free", "between", "summary"]
+    of_run = [f"{stage} simclr seed 0" for stage in ("pretrain", "embed", "probe")]
+    of_run += ["representations", "summary"]
     assert changed(real) == sorted(of_run)
     edit_params(real, seeds=[0, 1])
-    new = set(changed(real)) - set(of_run)
+    new = set(changed(real)) - set(of_run) - {"given_labels"}  # which writes a copy for each seed
     assert new
     assert all("seed 1" in title for title in new)
 
@@ -156,16 +154,14 @@ def test_a_method_s_parameter_reruns_its_run_and_a_removed_run_leaves_nothing(re
     assert set(json.loads((real.root / "metrics.json").read_text())) == {"random"}
 
 
-def test_inside_a_group_an_unchanged_probe_is_not_computed_again(real: Project) -> None:
+def test_inside_a_stage_an_unchanged_probe_is_not_computed_again(real: Project) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in (real.root / ".reprise/probes").iterdir()}
-    linear = json.loads((real.root / "data/probe/random/0/quality/metrics.json").read_text())["linear"]
+    linear = json.loads((real.root / "data/probe/random/0/features/quality/metrics.json").read_text())["linear"]
     edit_params(real, probes__quality__knn__k=10)
-    assert ran(real.reprise("repro", "probe/random/0/quality").stdout) == load_graph(real.root).find(
-        ["probe/random/0/quality"]
-    )
+    assert ran(real.reprise("repro", "probe/random/0").stdout) == load_graph(real.root).find(["probe/random/0"])
     after = [path.name for path in (real.root / ".reprise/probes").iterdir()]
     assert len(set(after) - set(before)) == 1  # knn's new result; linear came from the old one
-    assert json.loads((real.root / "data/probe/random/0/quality/metrics.json").read_text())["linear"] == linear
+    assert json.loads((real.root / "data/probe/random/0/features/quality/metrics.json").read_text())["linear"] == linear
 
 
 # ---- 3: nothing twice ------------------------------------------------------------------------------------
@@ -180,8 +176,7 @@ def test_every_stage_ran_once_and_features_are_shared(first_run: tuple[Project, 
 # ---- 4 and 6: a stage is a function of what it declares --------------------------------------------------
 
 SAMPLES = ("check", "ingest", "validate", "shard", "features/dae", "mine/dae_kmeans", "pretrain/gsimclr",
-           "embed/gsimclr", "probe/gsimclr/0/quality", "probe/gsimclr/0/label_free", "between", "summary",
-           "report")  # fmt: skip
+           "embed/gsimclr", "probe/gsimclr", "representations", "summary", "report")  # fmt: skip
 
 
 @pytest.mark.parametrize("target", SAMPLES)

@@ -17,7 +17,7 @@ from pipeline.graph.graph import load_graph
 from pipeline.graph.lock_file import fit_lock, read_lock, set_aside_unreadable_lock
 from tests.pipeline.dvc_project import Project
 
-ALL = ["pretrain@run0-0", "pretrain@run1-0", "probe@run0-0-group0", "probe@run1-0-group0", "shard", "summary"]
+ALL = ["pretrain@run0-0", "pretrain@run1-0", "probe@run0-0", "probe@run1-0", "shard", "summary"]
 MIDDLE = "  - {name: middle, method: random}\n"
 
 
@@ -50,11 +50,11 @@ def test_a_row_in_the_middle_runs_alone_and_leaves_nothing_when_removed(built: P
     insert_row(built)
     said = built.reprise("repro").stdout
     assert "pretrain@run1-0 -> pretrain@run2-0" in said
-    assert built.ran() == ["pretrain@run1-0", "probe@run1-0-group0", "summary"]
+    assert built.ran() == ["pretrain@run1-0", "probe@run1-0", "summary"]
 
     remove_row(built)
     said = built.reprise("repro").stdout
-    assert "params.yaml no longer lists them: data/runs/middle/0, data/probe/middle/0/quality" in said
+    assert "params.yaml no longer lists them: data/runs/middle/0, data/probe/middle/0/features" in said
     assert built.ran() == []  # summary of the old rows comes back from the run-cache
     assert not (built.root / "data/runs/middle").exists()
     assert not (built.root / "data/probe/middle").exists()
@@ -64,7 +64,7 @@ def test_a_row_in_the_middle_runs_alone_and_leaves_nothing_when_removed(built: P
 def test_plain_dvc_restores_shifted_rows_from_its_run_cache(built: Project) -> None:
     insert_row(built)
     built.dvc("--wait-for-lock", "repro")
-    assert built.ran() == ["pretrain@run1-0", "probe@run1-0-group0", "summary"]
+    assert built.ran() == ["pretrain@run1-0", "probe@run1-0", "summary"]
     assert (built.root / "data/runs/simclr/0/x").exists()
 
 
@@ -73,7 +73,7 @@ def test_after_prune_dvc_finds_its_lock_as_it_would_have_written_it(built: Proje
     built.reprise("prune")
     pruned = built.lock()
     assert sorted(read_lock(built.root)) == sorted(
-        ["shard", "pretrain@run0-0", "pretrain@run2-0", "probe@run0-0-group0", "probe@run2-0-group0", "summary"]
+        ["shard", "pretrain@run0-0", "pretrain@run2-0", "probe@run0-0", "probe@run2-0", "summary"]
     )
     built.dvc("repro", "pretrain@run2-0")
     assert built.lock() == pruned
@@ -165,7 +165,7 @@ def test_a_failed_stage_speaks_for_itself(built: Project) -> None:
     assert failed.returncode != 0
     assert "error: the toy was told to fail" in failed.stderr
     assert "Traceback" not in failed.stderr
-    assert (built.root / "data/probe/random/0/quality/x").exists()
+    assert (built.root / "data/probe/random/0/features/x").exists()
 
 
 def test_targets_by_name(toy: Project) -> None:

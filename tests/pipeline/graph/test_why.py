@@ -18,8 +18,8 @@ def test_a_parameter_names_its_values_and_what_follows(built: Project) -> None:
         "  pretrain simclr seed 0",
         "      methods.simclr.temperature: 0.5 -> 0.25",
         "Would follow, if what those write changes:",
-        "  probe simclr seed 0 quality: reads pretrain simclr seed 0",
-        "  summary: reads probe simclr seed 0 quality",
+        "  probe simclr seed 0: reads pretrain simclr seed 0",
+        "  summary: reads probe simclr seed 0",
     ]
 
 
@@ -33,13 +33,13 @@ def test_targets_leave_out_the_rest(built: Project) -> None:
 
 def test_files_outputs_rows_and_first_runs(built: Project) -> None:
     built.write("methods/random.py", "10")
-    (built.root / "data/probe/simclr/0/quality/x").unlink()
+    (built.root / "data/probe/simclr/0/features/x").unlink()
     built.replace("params.yaml", "  - {name: simclr", "  - {name: middle, method: random}\n  - {name: simclr")
     built.replace("params.yaml", "random: {},", "random: {}, middle: {},")
     before = built.lock()
     said = built.reprise("why").stdout
     assert "  pretrain random seed 0\n      methods/random.py changed\n" in said
-    assert "its output data/probe/simclr/0/quality changed" in said
+    assert "its output data/probe/simclr/0/features changed" in said
     assert "  pretrain middle seed 0\n      it has no entry in dvc.lock: it has not run here yet\n" in said
     assert "  summary\n      runs: with middle\n" in said
     assert "  pretrain simclr seed 0" not in said  # its row moved and nothing else
@@ -51,7 +51,7 @@ def test_a_change_made_above_is_not_told_twice(built: Project) -> None:
     (built.root / "data/runs/simclr/0/x").write_text("by hand")
     said = built.reprise("why").stdout
     assert "  pretrain simclr seed 0\n      its output data/runs/simclr/0 changed\n" in said
-    assert "  probe simclr seed 0 quality: reads pretrain simclr seed 0\n" in said
+    assert "  probe simclr seed 0: reads pretrain simclr seed 0\n" in said
 
 
 def test_runs_lists_states(built: Project) -> None:
@@ -60,7 +60,7 @@ def test_runs_lists_states(built: Project) -> None:
     assert rows[0] == ["stage", "DVC's name", "state"]
     states = {row[0]: row[2] for row in rows[1:]}
     assert states["pretrain simclr seed 0"] == "changed"
-    assert states["probe simclr seed 0 quality"] == "depends on a change"
+    assert states["probe simclr seed 0"] == "depends on a change"
     assert states["pretrain random seed 0"] == "up to date"
 
 

@@ -41,7 +41,7 @@ def test_everything_wrong_is_told_at_once(raw: dict[str, Any]) -> None:
     raw["mining"]["dae_kmean"] = raw["mining"].pop("dae_kmeans")
     raw["runs"][3]["method"] = "simcrl"
     raw["methods"]["gsimclr"] = {"temperatur": 0.2}
-    raw["groups"][1]["name"] = "labelfree"
+    raw["suites"][1]["name"] = "labelfree"
     raw["probes"]["quality"]["knn"]["k"] = float("nan")
     raw["runs"][1]["labels"] = "none"
     lines = told(raw)
@@ -56,7 +56,7 @@ def test_everything_wrong_is_told_at_once(raw: dict[str, Any]) -> None:
         ("mining.dae_kmeans", "has no block here"),
         ("runs[3].method", "unknown method. Found: 'simcrl'. Did you mean 'simclr'?"),
         ("methods.gsimclr.temperatur", "Did you mean 'temperature'?"),
-        ("groups[1].name", "Did you mean 'label_free'?"),
+        ("suites[1].name", "Did you mean 'label_free'?"),
         ("probes.quality.knn.k", "valid integer. Found: nan"),
         ("runs[1].labels", "needs a label set"),
     ]:
@@ -87,7 +87,7 @@ def test_everything_wrong_is_told_at_once(raw: dict[str, Any]) -> None:
             "mines[1].name: this label set is always there; remove the row, and its block in `mining`. Found: 'truth'.",
         ),
         (lambda raw: raw.pop("methods"), "methods: must hold one block per row of runs"),
-        (lambda raw: raw.update(probes=[1]), "probes: must hold one block per row of groups. Found: 'list'"),
+        (lambda raw: raw.update(probes=[1]), "probes: must hold one block per row of suites. Found: 'list'"),
         (lambda raw: raw["methods"].update(simclr=None), "methods.simclr: must be a block of parameters. Found: None"),
         (
             lambda raw: raw["probes"]["quality"].update(knm={}),
@@ -193,13 +193,16 @@ def test_what_is_not_a_parameter_file_is_a_sentence(tmp_path: Path, repository: 
     assert not (tmp_path / "data").exists()
 
 
-def test_groups_on_images_have_a_list_of_their_own() -> None:
+def test_suites_on_images_have_a_list_and_a_section_of_their_own() -> None:
     raw = read_yaml(Path(__file__).parents[3] / "params.yaml")
-    raw["image_groups"] = [{"name": "finetune"}]
-    raw["probes"]["finetune"] = {"finetune": {"epochs": 0}, "moment": {}}
-    assert [(p.path, p.found) for p in problems(raw)] == [("probes.finetune.finetune.epochs", 0)]
-    raw["probes"]["finetune"] = {"moment": {}}
-    raw["groups"], raw["image_groups"] = [*raw["groups"], {"name": "finetune"}], [{"name": "quality"}]
+    raw["image_suites"] = [{"name": "finetune"}]
+    raw["image_probes"] = {"finetune": {"finetune": {"epochs": 0}, "moment": {}}}
+    assert [(p.path, p.found) for p in problems(raw)] == [("image_probes.finetune.finetune.epochs", 0)]
+    raw["image_probes"], raw["probes"]["finetune"] = {}, {"moment": {}}
+    found = {p.path: p.rule for p in problems(raw)}
+    assert found["image_probes.finetune"] == "must hold one block per probe"
+    assert found["probes.finetune"] == "this block belongs to no row of 'suites'"
+    raw["suites"], raw["image_suites"] = [*raw["suites"], {"name": "finetune"}], [{"name": "quality"}]
     found = {p.path: p.hint for p in problems(raw)}
-    assert found["groups[2].name"] == " It belongs in image_groups."
-    assert found["image_groups[0].name"] == " It belongs in groups."
+    assert found["suites[2].name"] == " It belongs in image_suites."
+    assert found["image_suites[0].name"] == " It belongs in suites."

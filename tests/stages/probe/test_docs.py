@@ -12,8 +12,8 @@ import numpy as np
 from sklearn.neighbors import KNeighborsClassifier
 
 from reprise.config.registry import subclass_in
-from stages.probe.group import run_group
 from stages.probe.probe import Probe
+from stages.probe.suite import run_suite
 
 if TYPE_CHECKING:
     import pytest
@@ -33,7 +33,7 @@ def test_the_example_runs(make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     spec.loader.exec_module(module)
     kind = subclass_in(module, Probe)
     data = make(spread=1.5)
-    assert run_group({"prototype": kind(kind.Params())}, data, "out", "test") == ["prototype"]
+    assert run_suite({"prototype": kind(kind.Params())}, data, "test").computed == ["prototype"]
     result = kind(kind.Params()).run(data)
     unit = {s: data.features(s) / np.linalg.norm(data.features(s), axis=1, keepdims=True) for s in ("train", "test")}
     means = np.stack([unit["train"][data.part("train").labels == c].mean(0) for c in range(3)])

@@ -11,10 +11,10 @@ from reprise.artifacts.embeddings import read_embeddings, write_embeddings
 from reprise.config.errors import EmbeddingError
 from reprise.measures import invariance
 from stages.probe.data import AUGMENTED
-from stages.probe.group import run_group
 from stages.probe.probes.label_free.invariance import Invariance
 from stages.probe.probes.label_free.relations import Relations
 from stages.probe.probes.quality.label_alignment import LabelAlignment
+from stages.probe.suite import run_suite
 
 
 def with_changes(data, count: int = 40, **moves: float):
@@ -71,12 +71,12 @@ def test_collapsed_features_are_not_measured(make, kind) -> None:
 def test_groups_of_probes_say_when_nothing_was_embedded_and_rerun_when_it_was(make) -> None:
     probes = {"invariance": Invariance(Invariance.Params()), "relations": Relations(Relations.Params())}
     data = make()
-    assert run_group(probes, data, "out", "test") == []
+    assert run_suite(probes, data, "test").computed == []
     with_changes(data, all=1.0)
-    assert run_group(probes, data, "out", "test") == ["invariance", "relations"]
-    assert run_group(probes, data, "out", "test") == []
+    assert run_suite(probes, data, "test").computed == ["invariance", "relations"]
+    assert run_suite(probes, data, "test").computed == []
     with_changes(data, all=2.0)
-    assert run_group(probes, data, "out", "test") == ["invariance", "relations"]
+    assert run_suite(probes, data, "test").computed == ["invariance", "relations"]
 
 
 def test_changed_images_that_the_manifest_does_not_have(make) -> None:

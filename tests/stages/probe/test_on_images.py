@@ -150,18 +150,18 @@ def test_the_command(images: ImageData, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("REPRISE_THREADS", "1")
     repository = Path(__file__).parents[3]
     raw = read_yaml(repository / "params.yaml")
-    raw["image_groups"] = [{"name": "finetune"}]
-    raw["probes"]["finetune"] = {
+    raw["image_suites"] = [{"name": "finetune"}]
+    raw["image_probes"]["finetune"] = {
         "finetune": {"epochs": 1, "percents": [], "rates": [0.05]},
         "moment": {"epochs": 1, "rates": [0.01]},
     }
     with Path("params.yaml").open("w", encoding="utf-8") as file:
         YAML().dump(raw, file)
     try:
-        on_images.main(["--run", "simclr", "--seed", "0", "--group", "finetune"])
+        on_images.main(["--run", "simclr", "--seed", "0", "--suite", "finetune"])
     finally:
         torch.use_deterministic_algorithms(False)
-    metrics = read_json("data/probe/simclr/0/finetune/metrics.json")
+    metrics = read_json("data/probe/simclr/0/images/finetune/metrics.json")
     assert set(metrics) == {"finetune", "moment"}
     assert metrics["finetune"]["top1"]["n"] == 60
-    assert Path(".reprise/provenance/probe/simclr/0/finetune.json").is_file()
+    assert Path(".reprise/provenance/probe/simclr/0/images/finetune.json").is_file()

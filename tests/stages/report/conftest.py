@@ -262,11 +262,12 @@ class Tree:
         Path(f"data/runs/{run}/{seed}/history.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
 
     def probed(self, run: str, seed: int) -> None:
-        """data/probe/<run>/<seed>/quality and label_free."""
+        """data/probe/<run>/<seed>/features/quality and label_free."""
         place = list(self.runs).index(run)
         rng = np.random.default_rng(place * 100 + seed)
         test, train = self.of("test"), self.of("train")
-        quality, free = Path(f"data/probe/{run}/{seed}/quality"), Path(f"data/probe/{run}/{seed}/label_free")
+        features = Path(f"data/probe/{run}/{seed}/features")
+        quality, free = features / "quality", features / "label_free"
         if self.labelled:
             right = [12, 12, 13][seed % 3] if place == 0 else [26, 27, 26][(seed + place) % 3]
             wrong = rng.permutation(len(test))[right:]
@@ -310,7 +311,7 @@ class Tree:
 
     def summary(self) -> None:
         """data/summary/comparison.json, as the summary stage makes it."""
-        results = summary_gather(list(self.runs), list(self.seeds), ["quality", "label_free"])
+        results = summary_gather(list(self.runs), list(self.seeds), ["features/quality", "features/label_free"])
         write_json("data/summary/comparison.json", comparison(results, SummaryParams()))
 
 

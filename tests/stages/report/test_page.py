@@ -329,7 +329,7 @@ def test_unlabelled_map_is_coloured_by_cluster_where_images_have_one(build: Buil
 
     labels = pq.read_table("data/mine/dae_kmeans/0/pseudo_labels.parquet")
     for run in ("random", "simclr", "gsimclr"):
-        path = f"data/probe/{run}/0/label_free/map.parquet"
+        path = f"data/probe/{run}/0/features/label_free/map.parquet"
         table = pq.read_table(path)
         write_table(path, table.set_column(0, "key", labels["key"][: table.num_rows].combine_chunks()))
     assert "cluster of dae_kmeans" in read(rendered()).text
@@ -345,8 +345,8 @@ def test_unlabelled_map_is_coloured_by_cluster_where_images_have_one(build: Buil
         ("data/shards/all-000000.tar", ShardError),
         ("data/mine/dae_kmeans/0/quality.json", ResultError),
         ("data/runs/simclr/0/config.json", ResultError),
-        ("data/probe/simclr/0/quality/metrics.json", ResultError),
-        ("data/probe/simclr/0/label_free/map.parquet", ResultError),
+        ("data/probe/simclr/0/features/quality/metrics.json", ResultError),
+        ("data/probe/simclr/0/features/label_free/map.parquet", ResultError),
         ("data/summary/comparison.json", ResultError),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 
 from reprise.config.errors import ResultError
 from reprise.storage.atomic import write_json
-from stages.report.readers.representations import BETWEEN, Square, read_representations
+from stages.report.readers.representations import COMPARISON, Square, read_representations
 from stages.report.section_registry import Absent
 from stages.report.sections.representations import MOST_ENCODERS, show, square_map
 from tests.stages.report.conftest import Build, rendered
@@ -20,17 +20,17 @@ from tests.stages.report.conftest import Build, rendered
 def comparison(names: list[str], value: Any = 0.25, metric: str = "cka_debiased") -> dict[str, Any]:
     rows = [[1.0 if i == j else value for j in range(len(names))] for i in range(len(names))]
     probe = {
-        "about": "1: alike",
+        "caption": "1: alike",
         "symmetric": True,
         "protocol": {"tap": "backbone"},
         "overall": {"kept": 0.5},
         "metrics": {metric: rows, "other": rows},
     }
-    return {"sides": [{"name": n, "run": n, "seed": 0} for n in names], "probes": {"similarity": probe}}
+    return {"encoders": [{"name": n, "run": n, "seed": 0} for n in names], "probes": {"similarity": probe}}
 
 
 def write(value: Any) -> None:
-    write_json(BETWEEN, value)
+    write_json(COMPARISON, value)
 
 
 def one_line() -> dict[str, Any]:
@@ -83,16 +83,16 @@ def test_many_encoders_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     "damaged",
     [
-        {"sides": [{"name": "a"}]},
+        {"encoders": [{"name": "a"}]},
         comparison(["a", "b"], "x"),
-        comparison(["a", "b"]) | {"sides": [{"name": "a"}]} | {"probes": 3},
-        comparison(["a", "b"]) | {"sides": [{"name": "a"}, {"name": "b"}, {"name": "c"}]},
+        comparison(["a", "b"]) | {"encoders": [{"name": "a"}]} | {"probes": 3},
+        comparison(["a", "b"]) | {"encoders": [{"name": "a"}, {"name": "b"}, {"name": "c"}]},
     ],
 )
 def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path, monkeypatch, damaged: dict[str, Any]) -> None:
     monkeypatch.chdir(tmp_path)
     write(damaged)
-    with pytest.raises(ResultError, match=re.escape(BETWEEN.name)):
+    with pytest.raises(ResultError, match=re.escape(COMPARISON.name)):
         read_representations()
 
 

@@ -40,7 +40,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]
             for seed in seeds:
                 correct = np.random.default_rng([index, seed]).random(n) < share
                 predicted = np.where(correct, labels, np.where(labels == "cat", "dog", "cat"))
-                folder = Path("data/probe") / run / str(seed)
+                folder = Path("data/probe") / run / str(seed) / "features"
                 value = float(correct.mean())
                 figure = {"value": value, "low": value - 0.05, "high": value + 0.05, "n": n}
                 metrics: dict[str, Any] = {"knn": {}, "linear": {}}
@@ -76,7 +76,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]
             "runs": [{"name": run, "method": run, "labels": "none"} for run in shares],
             "mines": [],
             "features": [],
-            "groups": [{"name": "quality"}, {"name": "label_free"}],
+            "suites": [{"name": "quality"}, {"name": "label_free"}],
             "summary": {"confidence": 0.95, "family": family},
         }
         Path("params.yaml").write_text(json.dumps(parameters), encoding="utf-8")

@@ -179,8 +179,9 @@ def test_what_is_missing_or_does_not_fit_is_named(make) -> None:
     with pytest.raises(ResultError, match=r"simclr/0/history\.csv"):
         main([])
     make({"random": 0.3, "simclr": 0.9})
-    shutil.copytree("data/probe/simclr/0/quality", "data/probe/simclr/0/label_free", dirs_exist_ok=True)
-    with pytest.raises(ResultError, match="'knn' stands in two groups"):
+    features = Path("data/probe/simclr/0/features")
+    shutil.copytree(features / "quality", features / "label_free", dirs_exist_ok=True)
+    with pytest.raises(ResultError, match="two suites hold a probe called 'knn'"):
         main([])
     shutil.rmtree("data/probe")
     make({"simclr": 0.9}, n=150)
@@ -190,8 +191,8 @@ def test_what_is_missing_or_does_not_fit_is_named(make) -> None:
     shutil.move("data/kept", "data/probe/simclr")
     with pytest.raises(ResultError, match="different images or labels"):
         main([])
-    shutil.rmtree("data/probe/random/0/label_free")
-    with pytest.raises(ResultError, match=r"random/0/label_free/metrics\.json"):
+    shutil.rmtree("data/probe/random/0/features/label_free")
+    with pytest.raises(ResultError, match=r"random/0/features/label_free/metrics\.json"):
         main([])
 
 

@@ -49,7 +49,7 @@ class Adversarial(Probe):
         from reprise.measures.statistics import bootstrap_mean
         from stages.probe.image_data import ImageData
 
-        assert isinstance(data, ImageData), "this probe belongs to a group of image_groups"
+        assert isinstance(data, ImageData), "this probe belongs to a suite of image_suites"
         rows, part = data.choose(data.test, self.params.images), data.part(data.test)
         groups = None if part.groups is None else part.groups[rows]
         note = {

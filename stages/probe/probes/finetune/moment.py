@@ -58,7 +58,7 @@ class Moment(Probe):
         from reprise.networks.moments import local_features
         from stages.probe.image_data import ImageData
 
-        assert isinstance(data, ImageData), "this probe belongs to a group of image_groups"
+        assert isinstance(data, ImageData), "this probe belongs to a suite of image_suites"
         backbone = data.network().requires_grad_(False).eval()
         (train, _), (val, _), (test, _) = (scoring.labelled(data, s, BACKBONE) for s in ("train", "val", data.test))
 

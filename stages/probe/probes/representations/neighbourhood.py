@@ -1,6 +1,6 @@
 """Do two representations find the same images alike? Mutual nearest neighbours, and disagreement of the answers.
 
-Source: Huh et al. 2024 (mutual kNN: mean share of the k nearest that both sides have in common). Disagreement is
+Source: Huh et al. 2024 (mutual kNN: mean share of the k nearest that both encoders have in common). Disagreement is
 that of their kNN classifiers on the scored split: the share of images with different answers, and Cohen's kappa, which
 takes out the agreement that their answers' frequencies bring by chance. Two models of one accuracy may agree on
 little. Cosine similarity; chance level of `mutual_knn` in the protocol.
@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field
 
 from reprise.config.params import StrictModel
-from stages.probe.side import BetweenProbe, Examples, Side
+from stages.probe.encoder import Encoder, Examples, RepresentationProbe
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-class Neighbourhood(BetweenProbe):
+class Neighbourhood(RepresentationProbe):
     """Metrics: `mutual_knn`; with labels `disagreement` and `kappa`."""
 
     symmetric: ClassVar[bool] = True
-    about: ClassVar[str] = "mutual_knn 1: the same neighbours; disagreement 0: the same answers"
+    caption: ClassVar[str] = "mutual_knn 1: the same neighbours; disagreement 0: the same answers"
     needs_labels: ClassVar[bool] = False
 
     class Params(StrictModel):
@@ -33,23 +33,23 @@ class Neighbourhood(BetweenProbe):
         votes: Annotated[int, Field(ge=1, le=1000)] = 20
         temperature: Annotated[float, Field(gt=0, le=100)] = 0.07
 
-    def prepare(self, side: Side, examples: Examples) -> dict[str, Any]:
+    def prepare(self, encoder: Encoder, examples: Examples) -> dict[str, Any]:
         """Neighbours of each scored image among the others, and the classifier's answers."""
         import numpy as np
 
         from reprise.measures.neighbours import classify, top_k
 
-        n = len(side.test)
-        _, rows = top_k(side.test, side.test, min(self.params.k + 1, n))
+        n = len(encoder.test)
+        _, rows = top_k(encoder.test, encoder.test, min(self.params.k + 1, n))
         others = rows != np.arange(n)[:, None]
         others[others.all(axis=1), -1] = False  # more equal images than neighbours: it is not among its own
         near = rows[others].reshape(n, rows.shape[1] - 1)
         answers = None
         if examples.labelled:
             known = examples.train_labels >= 0
-            bank, labels = side.train[known], examples.train_labels[known]
+            bank, labels = encoder.train[known], examples.train_labels[known]
             classes = len(examples.classes)
-            answers, _ = classify(side.test, bank, labels, classes, self.params.votes, self.params.temperature)
+            answers, _ = classify(encoder.test, bank, labels, classes, self.params.votes, self.params.temperature)
         return {"near": near, "answers": answers, "classes": len(examples.classes)}
 
     def compare(self, a: dict[str, Any], b: dict[str, Any]) -> dict[str, float | None]:
@@ -77,6 +77,6 @@ def kappa(a: np.ndarray, b: np.ndarray, classes: int) -> float:
     """Cohen's kappa of two (n,) answers in 0..classes-1; 1 when both always give one and the same answer."""
     import numpy as np
 
-    shares = [np.bincount(side, minlength=classes) / len(side) for side in (a, b)]
+    shares = [np.bincount(answers, minlength=classes) / len(answers) for answers in (a, b)]
     agreed, chance = float((a == b).mean()), float(shares[0] @ shares[1])
     return (agreed - chance) / (1 - chance) if chance < 1 else 1.0

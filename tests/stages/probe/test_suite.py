@@ -1,4 +1,4 @@
-"""A group as a whole: files, stored results, the command, errors."""
+"""A suite as a whole: files, stored results, the command, errors."""
 
 from __future__ import annotations
 
@@ -16,19 +16,28 @@ import pytest
 from reprise.artifacts.results import read_json, read_predictions
 from reprise.config.errors import ProbeError, ResultError
 from reprise.config.registry import load_class, names
+from reprise.storage.atomic import atomic_directory
 from stages.probe import cache
-from stages.probe.group import run_group
 from stages.probe.probe import Figure, Probe, ProbeResult
 from stages.probe.probes.label_free.spectrum import Spectrum
 from stages.probe.probes.quality.knn import Knn
 from stages.probe.probes.quality.linear import Linear
+from stages.probe.suite import run_suite, write_suite
 
 ROOT = Path(__file__).parents[3]
-GROUPS = ("quality", "label_free")
+SUITES = ("quality", "label_free")
 
 
 def both() -> dict[str, Probe]:
     return {"knn": Knn(Knn.Params()), "linear": Linear(Linear.Params())}
+
+
+def written(probes: dict[str, Probe], data, folder: str) -> list[str]:
+    """Run the probes, write their folder as the stage does, and return those that were computed."""
+    suite = run_suite(probes, data, "test")
+    with atomic_directory(folder) as partial:
+        write_suite(suite, partial)
+    return suite.computed
 
 
 def tree(folder: str) -> dict[str, bytes]:
@@ -36,7 +45,7 @@ def tree(folder: str) -> dict[str, bytes]:
 
 
 def test_files_and_their_schema(make) -> None:
-    run_group(both(), make(), "out", "test")
+    written(both(), make(), "out")
     assert set(tree("out")) == {
         "metrics.json", "protocol.json", "predictions-knn.parquet", "predictions-linear.parquet", "linear.parquet"
     }  # fmt: skip
@@ -48,45 +57,40 @@ def test_files_and_their_schema(make) -> None:
 
 
 def test_stored_results_give_the_same_bytes(make) -> None:
-    assert run_group(both(), make(), "first", "test") == ["knn", "linear"]
-    assert run_group(both(), make(), "second", "test") == []
+    assert written(both(), make(), "first") == ["knn", "linear"]
+    assert written(both(), make(), "second") == []
     shutil.rmtree(".reprise")
-    assert run_group(both(), make(), "third", "test") == ["knn", "linear"]
+    assert written(both(), make(), "third") == ["knn", "linear"]
     assert tree("first") == tree("second") == tree("third")
 
 
 def test_only_the_changed_probe_runs(make) -> None:
-    run_group(both(), make(), "out", "test")
+    written(both(), make(), "out")
     changed = both() | {"knn": Knn(Knn.Params(k=3))}
-    assert run_group(changed, make(), "out", "test") == ["knn"]
-    assert run_group(both(), make(seed=1), "out", "test") == ["knn", "linear"]
+    assert written(changed, make(), "out") == ["knn"]
+    assert written(both(), make(seed=1), "out") == ["knn", "linear"]
 
 
-def test_the_hash_covers_the_probes_file_and_the_measures(
-    make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("edited", ["stages.probe.probes.quality.knn", "stages.probe.data"])
+def test_the_key_covers_the_code_of_the_probe_and_of_its_data(make, monkeypatch: pytest.MonkeyPatch, edited) -> None:
     data, probe = make(), Knn(Knn.Params())
-    before = cache.key("knn", probe, data)
-    edited = tmp_path / "knn.py"
-    edited.write_text("# edited", encoding="utf-8")
-    with monkeypatch.context() as patch:
-        patch.setattr(cache.inspect, "getfile", lambda _: str(edited))
-        assert cache.key("knn", probe, data) != before
-    with monkeypatch.context() as patch:
-        listed = cache._files
-        patch.setattr(cache, "_files", lambda folders: [*listed(folders), edited])
-        assert cache.key("knn", probe, data) != before
-    assert cache.key("knn", probe, data) == before
+
+    def key(changed: str | None) -> str:
+        digests = lambda modules: {m: {"": "changed" if m == changed else "as before"} for m in modules}  # noqa: E731
+        monkeypatch.setattr(cache, "fingerprint", digests)
+        return cache.key("knn", probe, data)
+
+    assert key(None) == key("stages.probe.probes.quality.linear") != key(edited)
 
 
 def test_a_damaged_store_is_computed_again(make) -> None:
-    run_group(both(), make(), "first", "test")
+    written(both(), make(), "first")
     for folder in Path(".reprise/probes").iterdir():
         (folder / "result.json").write_text("{", encoding="utf-8")
-    assert run_group(both(), make(), "second", "test") == ["knn", "linear"]
+    assert written(both(), make(), "second") == ["knn", "linear"]
     for folder in Path(".reprise/probes").iterdir():
         (folder / "predictions.parquet").write_bytes(b"PAR1")
-    assert run_group(both(), make(), "third", "test") == ["knn", "linear"]
+    assert written(both(), make(), "third") == ["knn", "linear"]
     assert tree("first") == tree("second") == tree("third")
 
 
@@ -102,7 +106,7 @@ def test_the_store_is_bounded_and_drops_the_longest_unused(make) -> None:
 
 def test_without_labels_quality_says_so_and_label_free_runs(make) -> None:
     data = make(labels=lambda s, c: None)
-    run_group({**both(), "spectrum": Spectrum(Spectrum.Params())}, data, "out", "test")
+    written({**both(), "spectrum": Spectrum(Spectrum.Params())}, data, "out")
     metrics = read_json("out/metrics.json")
     assert metrics["knn"] == metrics["linear"] == {}
     assert metrics["spectrum"]["rankme"]["value"] > 1
@@ -121,26 +125,26 @@ class Broken(Probe):
 
 def test_what_a_probe_returns_is_checked_and_the_old_result_stays(make) -> None:
     data = make()
-    run_group(both(), data, "out", "test")
+    written(both(), data, "out")
     before = tree("out")
     broken = Broken(Broken.Params())
     broken.result = ProbeResult({"rank": Figure(float("nan"), None, None, 1)}, {})
     with pytest.raises((ResultError, ValueError)):
-        run_group({"broken": broken}, data, "out", "test")
+        written({"broken": broken}, data, "out")
     broken.result = ProbeResult({}, {}, predictions=pa.table({"key": ["a"]}))
     with pytest.raises(ProbeError, match="top1"):
-        run_group({"broken": broken}, data, "out", "test")
+        written({"broken": broken}, data, "out")
     assert tree("out") == before
 
 
 def test_every_probe_file_holds_one_probe_and_imports_nothing_heavy() -> None:
-    found = {group: names(f"probes/{group}") for group in GROUPS}
+    found = {suite: names(f"probes/{suite}") for suite in SUITES}
     assert {"knn", "linear"} <= set(found["quality"])
-    for group, probes in found.items():
+    for suite, probes in found.items():
         for name in probes:
-            kind = load_class(f"probes/{group}", name, Probe, "test")
+            kind = load_class(f"probes/{suite}", name, Probe, "test")
             assert kind.Params() == kind.Params.model_validate({})
-    modules = [f"stages.probe.probes.{g}.{n}" for g, probes in found.items() for n in probes]
+    modules = [f"stages.probe.probes.{s}.{n}" for s, probes in found.items() for n in probes]
     code = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0
 
@@ -158,10 +162,10 @@ def parameters(**probes: dict) -> None:
         "runs": [{"name": "simclr", "method": "simclr", "labels": "none"}],
         "mines": [],
         "features": [],
-        "groups": [{"name": g} for g in GROUPS],
+        "suites": [{"name": s} for s in SUITES],
         "summary": {"confidence": 0.9, "family": "knn.top1"},
     }
-    Path("params.yaml").write_text(json.dumps({**tables, "probes": probes}), encoding="utf-8")
+    Path("params.yaml").write_text(json.dumps({**tables, "probes": probes, "image_probes": {}}), encoding="utf-8")
 
 
 def test_the_command(make) -> None:
@@ -169,19 +173,26 @@ def test_the_command(make) -> None:
     for source, target in (("manifest", "ingest/manifest"), ("embeddings", "embed/simclr/0/embeddings")):
         Path(f"data/{target}.parquet").parent.mkdir(parents=True, exist_ok=True)
         Path(f"data/{source}.parquet").rename(f"data/{target}.parquet")
-    parameters(quality={"knn": {"k": 5}})
-    done = command("--run", "simclr", "--seed", "0", "--group", "quality")
+    parameters(quality={"knn": {"k": 5}}, label_free={"spectrum": {}})
+    done = command("--run", "simclr", "--seed", "0")
     assert done.returncode == 0, done.stderr
-    figure = read_json("data/probe/simclr/0/quality/metrics.json")["knn"]["top1"]
+    figure = read_json("data/probe/simclr/0/features/quality/metrics.json")["knn"]["top1"]
     assert figure["value"] > 0.8
-    assert read_json("data/probe/simclr/0/quality/protocol.json")["knn"]["confidence"] == "0.9"
-    assert Path(".reprise/provenance/probe/simclr/0/quality.json").is_file()
+    assert read_json("data/probe/simclr/0/features/quality/protocol.json")["knn"]["confidence"] == "0.9"
+    assert set(read_json("data/probe/simclr/0/features/label_free/metrics.json")) == {"spectrum"}
+    origins = read_json(".reprise/provenance/probe/simclr/0/features.json")["suites"]
+    assert origins == {"quality": {"knn": "computed"}, "label_free": {"spectrum": "computed"}}
+
+    parameters(quality={"knn": {"k": 3}}, label_free={"spectrum": {}})
+    assert command("--run", "simclr", "--seed", "0").returncode == 0
+    origins = read_json(".reprise/provenance/probe/simclr/0/features.json")["suites"]
+    assert origins == {"quality": {"knn": "computed"}, "label_free": {"spectrum": "stored"}}
 
     parameters(quality={"knn": {"k": 0}})
-    refused = command("--run", "simclr", "--seed", "0", "--group", "quality")
+    refused = command("--run", "simclr", "--seed", "0")
     assert refused.returncode == 1
     assert "probes.quality.knn.k" in refused.stderr
     assert "Traceback" not in refused.stderr
-    unknown = command("--run", "simclr", "--seed", "0", "--group", "qualty")
-    assert "Did you mean 'quality'?" in unknown.stderr
+    unknown = command("--run", "simcrl", "--seed", "0")
+    assert "Did you mean 'simclr'?" in unknown.stderr
     assert np.isfinite(figure["low"])

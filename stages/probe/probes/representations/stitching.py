@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field
 
 from reprise.config.params import StrictModel
-from stages.probe.side import BetweenProbe, Examples, Side
+from stages.probe.encoder import Encoder, Examples, RepresentationProbe
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-class Stitching(BetweenProbe):
+class Stitching(RepresentationProbe):
     """Metrics: `stitched`, `absolute`."""
 
     symmetric: ClassVar[bool] = False
-    about: ClassVar[str] = "accuracy of the column's classifier on the row's features; the diagonal is native"
+    caption: ClassVar[str] = "accuracy of the column's classifier on the row's features; the diagonal is native"
     needs_labels: ClassVar[bool] = True
 
     class Params(StrictModel):
@@ -35,16 +35,16 @@ class Stitching(BetweenProbe):
         anchors: Annotated[int, Field(ge=2, le=5000)] = 300
         penalty: Annotated[float, Field(gt=0, le=1e6)] = 0.01
 
-    def prepare(self, side: Side, examples: Examples) -> dict[str, Any]:
+    def prepare(self, encoder: Encoder, examples: Examples) -> dict[str, Any]:
         """Relative and absolute features of the scored images, and a classifier for each."""
         from reprise.measures.relative import RidgeClassifier, relative
 
         known, scored = examples.train_labels >= 0, examples.test_labels >= 0
         labels, classes = examples.train_labels[known], len(examples.classes)
-        anchors = side.train[: self.params.anchors]
+        anchors = encoder.train[: self.params.anchors]
         views = {
-            "stitched": (relative(side.train[known], anchors), relative(side.test[scored], anchors)),
-            "absolute": (side.train[known], side.test[scored]),
+            "stitched": (relative(encoder.train[known], anchors), relative(encoder.test[scored], anchors)),
+            "absolute": (encoder.train[known], encoder.test[scored]),
         }
         prepared = {
             name: (RidgeClassifier(train, labels, classes, self.params.penalty), test)
@@ -62,7 +62,7 @@ class Stitching(BetweenProbe):
         return found
 
     def overall(self, matrices: dict[str, np.ndarray]) -> dict[str, float]:
-        """Share of the native accuracy that is kept, relative and absolute; none with one side."""
+        """Share of the native accuracy that is kept, relative and absolute; none with one encoder."""
         import numpy as np
 
         found = {}

@@ -1,11 +1,12 @@
 """May a new model answer queries from a gallery that an old one embedded, without embedding it again?
 
 Source: Biondi et al. 2023/2024 (CL2R; stationary representations): the cross-test. Row a, column b: queries (the scored
-split) embedded by a, gallery (train) by b, cosine similarity as it is: nothing is trained in between. `retrieval`: the
-label of the most similar gallery image; `class_mean`: of the most similar class mean, which is what their code calls
-1:N search. Sides with other dimensions cannot be compared. Overall, with the sides taken as versions in their order:
-AC, the share of pairs where the newer model's queries on the older gallery beat the older model on itself, and AM, the
-mean of the lower triangle. Models that were trained apart are not compatible; this is for lineages (`reprise between`).
+split) embedded by a, gallery (train) by b, cosine similarity as it is: nothing is trained in between. `retrieval`
+answers with the label of the most similar gallery image, `class_mean` with that of the most similar class mean, which
+the authors' code calls 1:N search. Encoders of different dimensions cannot be compared. Overall, with the encoders
+taken as versions in their order: AC, the share of pairs where the newer model's queries on the older gallery beat the
+older model on itself, and AM, the mean of the lower triangle. Models that were trained apart are not compatible; the
+probe is meant for versions of one model (`reprise compare-representations`).
 """
 
 from __future__ import annotations
@@ -13,29 +14,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from reprise.config.params import StrictModel
-from stages.probe.side import BetweenProbe, Examples, Side
+from stages.probe.encoder import Encoder, Examples, RepresentationProbe
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-class Compatibility(BetweenProbe):
+class Compatibility(RepresentationProbe):
     """Metrics: `retrieval`, `class_mean`; overall `ac_...` and `am_...` of each."""
 
     symmetric: ClassVar[bool] = False
-    about: ClassVar[str] = "accuracy of the row's queries on the column's gallery; the diagonal is each on itself"
+    caption: ClassVar[str] = "accuracy of the row's queries on the column's gallery; the diagonal is each on itself"
     needs_labels: ClassVar[bool] = True
 
     class Params(StrictModel):
         """None."""
 
-    def prepare(self, side: Side, examples: Examples) -> dict[str, Any]:
+    def prepare(self, encoder: Encoder, examples: Examples) -> dict[str, Any]:
         """Labelled gallery and queries."""
         known, scored = examples.train_labels >= 0, examples.test_labels >= 0
         return {
-            "gallery": side.train[known],
+            "gallery": encoder.train[known],
             "gallery_labels": examples.train_labels[known],
-            "queries": side.test[scored],
+            "queries": encoder.test[scored],
             "labels": examples.test_labels[scored],
         }
 
@@ -52,7 +53,7 @@ class Compatibility(BetweenProbe):
         return {name: float((answers == a["labels"]).mean()) for name, answers in found.items()}
 
     def overall(self, matrices: dict[str, np.ndarray]) -> dict[str, float]:
-        """AC and AM, where all sides have equal dimensions and there are two or more."""
+        """AC and AM, where all encoders have equal dimensions and there are two or more."""
         import numpy as np
 
         from reprise.measures.compatibility import average_compatibility, average_matrix

@@ -12,27 +12,27 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from reprise.config.params import StrictModel
-from stages.probe.side import BetweenProbe, Examples, Side
+from stages.probe.encoder import Encoder, Examples, RepresentationProbe
 
 
-class Similarity(BetweenProbe):
+class Similarity(RepresentationProbe):
     """Metrics: `cka`, `cka_debiased`, `rsa`, `procrustes`."""
 
     symmetric: ClassVar[bool] = True
-    about: ClassVar[str] = "1: alike but for rotation and scale; 0: unrelated"
+    caption: ClassVar[str] = "1: alike but for rotation and scale; 0: unrelated"
 
     class Params(StrictModel):
         """rsa_rows: images whose pairwise distances are ranked; the first by key."""
 
         rsa_rows: Annotated[int, Field(ge=4, le=5000)] = 500
 
-    def prepare(self, side: Side, examples: Examples) -> dict[str, Any]:
+    def prepare(self, encoder: Encoder, examples: Examples) -> dict[str, Any]:
         """Centred features and the ranks of distances."""
         from reprise.measures import similarity
 
         return {
-            "x": similarity.centred(side.test),
-            "ranks": similarity.distance_ranks(side.test[: self.params.rsa_rows]),
+            "x": similarity.centred(encoder.test),
+            "ranks": similarity.distance_ranks(encoder.test[: self.params.rsa_rows]),
         }
 
     def compare(self, a: dict[str, Any], b: dict[str, Any]) -> dict[str, float | None]:

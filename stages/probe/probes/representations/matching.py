@@ -3,9 +3,9 @@
 Source: Li et al. 2016 (convergent learning). Row a, column b: `one_to_one`, mean correlation when each unit of a has a
 unit of b of its own (the best such matching); `semi`, when several may share one; `sparse`, share of the variance of
 a's units that few units of b predict under an l1 penalty, and `sparse_units`, how many; `spectral`, modularity of a
-spectral clustering of both sides' units by absolute correlation (0: no groups). These see single units: a rotated copy
-of an encoder has the same information and other units. `chance` is `one_to_one` after the images of one side were
-shuffled.
+spectral clustering of both encoders' units by absolute correlation (0: no clusters). These see single units: a rotated
+copy of an encoder has the same information and other units. `chance` is `one_to_one` after the images of one encoder
+were shuffled.
 Deviation: on feature vectors, so a unit is a dimension and not a channel of a feature map; the `units` dimensions that
 vary most.
 """
@@ -17,32 +17,38 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from reprise.config.params import StrictModel
-from stages.probe.side import BetweenProbe, Examples, Side
+from stages.probe.encoder import Encoder, Examples, RepresentationProbe
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-class Matching(BetweenProbe):
+class Matching(RepresentationProbe):
     """Metrics: `one_to_one`, `semi`, `sparse`, `sparse_units`, `spectral`, `chance`."""
 
     symmetric: ClassVar[bool] = False
-    about: ClassVar[str] = "units of the row matched with units of the column; chance: with shuffled images"
+    caption: ClassVar[str] = "units of the row matched with units of the column; chance: with shuffled images"
 
     class Params(StrictModel):
-        """units: of each side at most. penalty: l1, on standardised units. clusters: of both sides' units together."""
+        """Parameters of the matching.
+
+        Args:
+            units: of each encoder at most, those that vary most.
+            penalty: l1 penalty on standardised units.
+            clusters: of both encoders' units together.
+        """
 
         units: Annotated[int, Field(ge=1, le=2048)] = 256
         penalty: Annotated[float, Field(gt=0, le=10)] = 0.1
         clusters: Annotated[int, Field(ge=2, le=1000)] = 16
 
-    def prepare(self, side: Side, examples: Examples) -> np.ndarray:
+    def prepare(self, encoder: Encoder, examples: Examples) -> np.ndarray:
         """The units that vary most, in their own order."""
         import numpy as np
 
-        spread = side.test.astype(np.float64).std(axis=0)
+        spread = encoder.test.astype(np.float64).std(axis=0)
         kept = np.sort(np.argsort(-spread, kind="stable")[: self.params.units])
-        return np.asarray(side.test[:, kept])
+        return np.asarray(encoder.test[:, kept])
 
     def compare(self, a: np.ndarray, b: np.ndarray) -> dict[str, float | None]:
         """Units of a in terms of units of b."""
@@ -68,7 +74,7 @@ class Matching(BetweenProbe):
         return {
             "tap": "backbone",
             "images": f"{len(examples.test_keys)} of {examples.scored}",
-            "units": f"at most {self.params.units} of each side, those that vary most",
+            "units": f"at most {self.params.units} of each encoder, those that vary most",
             "l1 penalty": f"{self.params.penalty:g}",
             "clusters": f"{self.params.clusters}",
         }
