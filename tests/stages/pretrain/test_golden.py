@@ -26,6 +26,8 @@ GOLDEN = {
     "supervised": [2.314454936981201, 2.2987654209136963, 2.2906394958496095],
 }
 OPTIONS = {"simclr": {"temperature": 0.5}, "gsimclr": {"temperature": 0.5}}
+# Two processors round differently, and training spreads it: 3e-7 after the first epoch, 4e-3 after the third, as measured.
+TOLERANCES = (1e-5, 2e-3, 1e-2)
 EPOCHS = 7
 
 
@@ -37,7 +39,8 @@ def losses(folder: Path) -> list[float]:
 def test_losses_of_a_fixed_seed_stay(digits, method):
     single = TINY.model_copy(update={"precision": "fp32"})
     found = losses(run(method, "out", train=single, **OPTIONS.get(method, {})))
-    assert found == pytest.approx(GOLDEN[method], abs=2e-3)
+    for loss, golden, tolerance in zip(found, GOLDEN[method], TOLERANCES, strict=True):
+        assert loss == pytest.approx(golden, abs=tolerance)
 
 
 def test_views_of_a_fixed_seed_stay():
