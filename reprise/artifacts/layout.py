@@ -61,6 +61,11 @@ def run(name: str, seed: int) -> Path:
     return RUNS / name / str(seed)
 
 
+def mined_from(place: str, seed: int) -> Path:
+    """The folder that a row of `mines` reads: `features/<name>` or `embed/<run>`, as its field `on` says."""
+    return DATA / place / str(seed)
+
+
 def embedding(name: str, seed: int) -> Path:
     """The folder of a run's embeddings."""
     return EMBEDDINGS / name / str(seed)

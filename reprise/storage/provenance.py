@@ -19,8 +19,7 @@ from reprise.storage.atomic import write_json
 
 FOLDER = Path(".reprise/provenance")
 _LIBRARIES = (
-    "torch", "timm", "numpy", "pillow", "opencv-python-headless", "albumentations", "pyarrow", "faiss-cpu",
-    "scikit-learn",
+    "torch", "timm", "numpy", "pillow", "opencv-python-headless", "albumentations", "pyarrow", "scikit-learn",
 )  # fmt: skip
 _TOOLS = ("webdataset", "dvc")
 

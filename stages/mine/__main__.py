@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from reprise.artifacts.layout import label_set
 from reprise.config.params import parse, read_yaml, row, tables
 from reprise.runtime.entry import arguments_of, run_stage
 
@@ -22,7 +21,7 @@ def main(argv: list[str]) -> None:
 
     miner_class = load_class("miners", chosen.miner, Miner, f"mines.{chosen.name}.miner")
     params = parse(miner_class.Params, (raw.get("mining") or {}).get(chosen.name, {}), f"mining.{chosen.name}")
-    out = Path("data/mine") / chosen.name / str(arguments.seed)
+    out = label_set(chosen.name, arguments.seed)
     number, before = round_of(graph, chosen), label_set_before(graph, chosen)
     mine(chosen, miner_class, params, arguments.seed, out, arguments.restart, number, before)
 

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reprise.artifacts.layout import mined_from
 from reprise.config.params import parse, read_yaml, row, tables
 from reprise.runtime.entry import run_stage
 
@@ -50,7 +51,7 @@ def main(argv: list[str]) -> None:
     miner_class = load_class("miners", chosen.miner, Miner, f"mines.{chosen.name}.miner")
     block = dict((raw.get("mining") or {}).get(chosen.name) or {})
     check_miner(miner_class, chosen.name, chosen.miner)
-    keys, _, features = read_embeddings(Path("data") / chosen.on / str(arguments.seed) / FILE, split="train")
+    keys, _, features = read_embeddings(mined_from(chosen.on, arguments.seed) / FILE, split="train")
     numbers = sorted(set(arguments.clusters or doubling(len(features))))
     params = [parse(miner_class.Params, block | {"clusters": k}, f"mining.{chosen.name}") for k in numbers]
     rows = compare(miner_class, params, features, manifest_facts(keys)[1], arguments.seed)

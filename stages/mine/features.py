@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reprise.artifacts import layout
 from reprise.config.params import ImageParams, StrictModel, parse, read_yaml, row, section, tables
 from reprise.runtime.entry import arguments_of, run_stage
 
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> None:
     params = parse(
         extractor_class.Params, (raw.get("extractors") or {}).get(chosen.name, {}), f"extractors.{chosen.name}"
     )
-    out = Path("data/features") / chosen.name / str(arguments.seed)
+    out = layout.features(chosen.name, arguments.seed)
     extract(extractor_class, params, chosen.extractor, arguments.seed, image, out, arguments.restart)
 
 

@@ -17,13 +17,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reprise.artifacts.layout import LABEL_SETS
 from reprise.config.params import NONE, TRUTH, read_yaml, tables
 from reprise.runtime.entry import run_stage
 
 if TYPE_CHECKING:
     import numpy as np
-
-MINE = Path("data/mine")
 
 
 def main(argv: list[str]) -> None:
@@ -57,7 +56,7 @@ def write_given(seeds: Sequence[int]) -> None:
         (NONE, np.full(len(keys), -1, dtype=np.int64)),
         (TRUTH, classes_of(train["label"].to_pylist())),
     ):
-        with atomic_directory(MINE / name) as folder:
+        with atomic_directory(LABEL_SETS / name) as folder:
             first, *others = (folder / str(seed) for seed in seeds)
             write_label_set(first, name, keys, clusters)
             for other in others:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from reprise.artifacts import layout
 from reprise.artifacts.embeddings import FILE as EMBEDDINGS
 from reprise.artifacts.embeddings import read_embeddings
 from reprise.artifacts.label_sets import FILE, write_pseudo_labels
@@ -67,8 +68,8 @@ def mine(
         MiningError, EmbeddingError, ManifestError: the inputs do not allow it.
     """
     began = time.monotonic()
-    source = Path("data") / row.on / str(seed) / EMBEDDINGS
-    earlier = Path("data/mine") / (before or "") / str(seed) / FILE
+    source = layout.mined_from(row.on, seed) / EMBEDDINGS
+    earlier = layout.label_set(before or "", seed) / FILE
     inputs = {
         "mine": row.model_dump(),
         "params": params.model_dump(),

@@ -5,7 +5,6 @@ Legend: n images.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from reprise.artifacts.label_sets import FILE, clusters_for, read_pseudo_labels
+from reprise.artifacts.layout import label_set
 from reprise.config.errors import MiningError
 from reprise.config.params import MineRow, Tables
 from reprise.measures.cluster_quality import agreement, share_moved
@@ -50,13 +50,13 @@ def churn(name: str, seed: int, keys: np.ndarray, clusters: np.ndarray) -> dict[
     Raises:
         MiningError: the label set before is not there.
     """
-    path = Path("data/mine") / name / str(seed) / FILE
+    path = label_set(name, seed) / FILE
     if not path.exists():
         raise MiningError(
             "the label set of the round before is not there",
             where=path,
             found="no file",
-            fix=f"Run `dvc checkout data/mine/{name}/{seed}` (or `dvc pull`), or `dvc repro mine`.",
+            fix=f"Run `dvc checkout {label_set(name, seed)}` (or `dvc pull`), or `dvc repro mine`.",
         )
     table = read_pseudo_labels(path)
     known = set(table["key"].to_pylist())

@@ -26,7 +26,7 @@ GOLDEN = {
     "supervised": [2.314454936981201, 2.2987654209136963, 2.2906394958496095],
 }
 OPTIONS = {"simclr": {"temperature": 0.5}, "gsimclr": {"temperature": 0.5}}
-# Two processors round differently, and training spreads it: 3e-7 after the first epoch, 4e-3 after the third, as measured.
+# Two processors round differently, and training spreads it: measured 3e-7 after one epoch, 4e-3 after three.
 TOLERANCES = (1e-5, 2e-3, 1e-2)
 EPOCHS = 7
 
