@@ -15,15 +15,22 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, meaning
 
 MADE_FOR: dict[str, Any] = {"input_size": (3, 32, 32), "mean": (0.5,) * 3, "std": (0.5,) * 3}  # CIFAR's images
 
 
 class SmallResNetParams(StrictModel):
-    """width: channels of the first stage; the next two have twice and four times as many, as have the features."""
+    """Options of the small residual networks."""
 
-    width: Annotated[int, Field(ge=1, le=16384)] = 16
+    width: Annotated[
+        int,
+        Field(ge=1, le=16384),
+        meaning(
+            "The first stage has this many channels, the next two and the features twice and four times as many.",
+            "channels",
+        ),
+    ] = 16
 
 
 class BasicBlock(nn.Module):

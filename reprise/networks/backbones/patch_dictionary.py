@@ -10,16 +10,20 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from torch import nn
 
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, meaning
 from reprise.networks.backbone import Backbone
 from reprise.networks.patch_dictionary import PatchDictionary
 
 
 class PatchDictionaryParams(StrictModel):
-    """patches: K, the size of the dictionary; features have 4 K numbers. patch_size: P, in pixels."""
+    """Options of `patch_dictionary`."""
 
-    patches: Annotated[int, Field(ge=1, le=1_000_000)] = 256
-    patch_size: Annotated[int, Field(ge=1, le=256)] = 6
+    patches: Annotated[
+        int,
+        Field(ge=1, le=1_000_000),
+        meaning("The dictionary has this many patches, K; features have 4 K numbers.", "patches"),
+    ] = 256
+    patch_size: Annotated[int, Field(ge=1, le=256), meaning("Patches are squares of this side, P.", "pixels")] = 6
 
 
 class PatchDictionaryBackbone(Backbone):

@@ -12,22 +12,30 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import nn
 
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, meaning
 from reprise.networks.backbone import Backbone, resolve_stem
 from reprise.networks.small_vit import SmallViT
 
 
 class ViTMiniParams(StrictModel):
-    """patch_size: in pixels, must divide the image's side; null: 4 with the stem `small`, 16 with `imagenet`.
+    """Options of `vit_mini`."""
 
-    width: D, a multiple of heads. depth: blocks. pool: `token` (the class token) or `avg` (the mean of the patches).
-    """
-
-    patch_size: Annotated[int, Field(ge=1, le=256)] | None = None
-    width: Annotated[int, Field(ge=1, le=65536)] = 96
-    depth: Annotated[int, Field(ge=1, le=1000)] = 4
-    heads: Annotated[int, Field(ge=1, le=1024)] = 3
-    pool: Literal["token", "avg"] = "token"
+    patch_size: Annotated[
+        Annotated[int, Field(ge=1, le=256)] | None,
+        meaning(
+            "Patches are squares of this side, which must divide the image's; null is 4 with the stem "
+            "`small`, 16 with `imagenet`.",
+            "pixels",
+        ),
+    ] = None
+    width: Annotated[
+        int, Field(ge=1, le=65536), meaning("Tokens have this many numbers, D, a multiple of `heads`.")
+    ] = 96
+    depth: Annotated[int, Field(ge=1, le=1000), meaning("The transformer has this many blocks.", "blocks")] = 4
+    heads: Annotated[int, Field(ge=1, le=1024), meaning("Each block attends with this many heads.", "heads")] = 3
+    pool: Annotated[
+        Literal["token", "avg"], meaning("Features are the class token (`token`) or the mean of the patches (`avg`).")
+    ] = "token"
 
 
 class ViTMini(Backbone):

@@ -45,8 +45,8 @@ def test_every_parameter_of_a_section_has_a_meaning(section: str) -> None:
     assert list(complaints(SECTIONS[section], section)) == []
 
 
-@pytest.mark.parametrize("kind", ["extractors", "miners", "schedules", "sources"])
+@pytest.mark.parametrize("kind", ["backbones", "extractors", "miners", "schedules", "sources"])
 def test_every_parameter_of_a_plug_in_has_a_meaning(kind: str) -> None:
     plug_ins = {name: params_class(kind, name) for name in names(kind)}
-    assert plug_ins
+    assert plug_ins, kind
     assert [line for name, model in plug_ins.items() if model for line in complaints(model, f"{kind}.{name}")] == []
