@@ -7,21 +7,46 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from reprise.config.params import Problem, StrictModel, parse, problems_of
+from reprise.config.params import Problem, StrictModel, meaning, parse, problems_of
 from reprise.training.params import TrainParams
 from reprise.training.schedule import OptionalScheduleBlock
 
 SECTION = "train"
 
 
+# Parameters that several methods have.
+Temperature = Annotated[float, Field(gt=0, le=10), meaning("Similarities are divided by this temperature.")]
+HiddenWidth = Annotated[int, Field(ge=1, le=65536), meaning("The heads' hidden layers have this width.", "units")]
+OutputWidth = Annotated[int, Field(ge=1, le=65536), meaning("The projections have this width.", "units")]
+Layers = Annotated[int, Field(ge=2, le=4), meaning("The projector has this many layers.", "layers")]
+PatchSize = Annotated[int, Field(ge=1, le=64), meaning("The transformer's patches are squares of this side.", "pixels")]
+Width = Annotated[int, Field(ge=1, le=4096), meaning("The transformer's tokens have this width.", "units")]
+Depth = Annotated[int, Field(ge=1, le=48), meaning("The transformer has this many blocks.", "blocks")]
+Heads = Annotated[
+    int, Field(ge=1, le=64), meaning("Each block of the transformer attends with this many heads.", "heads")
+]
+
+
 class MethodParams(StrictModel):
     """Base of every method's parameters: whatever of `train` a run may set for itself; None takes `train`'s value."""
 
-    optimizer: Literal["sgd", "adamw", "lars"] | None = None
-    learning_rate: Annotated[float, Field(gt=0)] | None = None
-    weight_decay: Annotated[float, Field(ge=0)] | None = None
-    warmup_epochs: Annotated[int, Field(ge=0, le=100_000)] | None = None
-    schedule: OptionalScheduleBlock = None
+    optimizer: Annotated[
+        Literal["sgd", "adamw", "lars"] | None, meaning("This run uses this optimiser instead of train.optimizer.")
+    ] = None
+    learning_rate: Annotated[
+        Annotated[float, Field(gt=0)] | None,
+        meaning("This run uses this peak learning rate, at a batch of 256 images, instead of train.learning_rate."),
+    ] = None
+    weight_decay: Annotated[
+        Annotated[float, Field(ge=0)] | None, meaning("This run uses this weight decay instead of train.weight_decay.")
+    ] = None
+    warmup_epochs: Annotated[
+        Annotated[int, Field(ge=0, le=100_000)] | None,
+        meaning("This run warms up for this long instead of train.warmup_epochs.", "epochs"),
+    ] = None
+    schedule: Annotated[OptionalScheduleBlock, meaning("This run follows this schedule instead of train.schedule.")] = (
+        None
+    )
 
     def overrides(self) -> dict[str, Any]:
         """Return the values of `train` that this run replaces, by name."""
@@ -44,12 +69,17 @@ class MethodParams(StrictModel):
 class RecipeParams(MethodParams):
     """A method whose paper states an optimisation recipe.
 
-    recipe: `train` (one budget for all runs) or `paper`, which takes the values of PAPER wherever the run sets none
-    itself. Learning rates are base rates at batch 256; config.json holds the base and the scaled one.
+    Learning rates are base rates at batch 256; config.json holds the base and the scaled one.
+
+    Attributes:
+        PAPER: the paper's values of what a run may replace of `train`.
     """
 
     PAPER: ClassVar[dict[str, Any]] = {}
-    recipe: Literal["train", "paper"] = "train"
+    recipe: Annotated[
+        Literal["train", "paper"],
+        meaning("With `paper` the paper's values replace those of `train` wherever the run sets none itself."),
+    ] = "train"
 
     def overrides(self) -> dict[str, Any]:
         """Return the paper's values where they are asked for, below this run's own."""

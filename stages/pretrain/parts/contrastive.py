@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
 from torch import Tensor, nn
 
 from reprise.networks.heads import Projector
 from reprise.objectives.nt_xent import nt_xent
 from stages.pretrain.method import Batch, Context, Method, embed_views
-from stages.pretrain.params import MethodParams
+from stages.pretrain.params import HiddenWidth, Layers, MethodParams, OutputWidth, Temperature
 
 
 class ContrastiveParams(MethodParams):
-    """temperature: of NT-Xent (paper: 0.1 on ImageNet, 0.5 on CIFAR-10). hidden, output, layers: of the projector."""
+    """Parameters of SimCLR and G-SimCLR. The paper's temperature is 0.1 on ImageNet and 0.5 on CIFAR-10."""
 
-    temperature: Annotated[float, Field(gt=0, le=10)] = 0.2
-    hidden: Annotated[int, Field(ge=1, le=65536)] = 128
-    output: Annotated[int, Field(ge=1, le=65536)] = 64
-    layers: Annotated[int, Field(ge=2, le=4)] = 3
+    temperature: Temperature = 0.2
+    hidden: HiddenWidth = 128
+    output: OutputWidth = 64
+    layers: Layers = 3
 
 
 class TwoViewContrast(Method):

@@ -17,23 +17,31 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, meaning
 from stages.pretrain.views.settings import ViewSettings
 
 LARGE = 2  # large crops; the assignments come from these
 MULTIPLE = 4  # small crops have a side that patches of 4 pixels fill
 
 
+ScaleSplit = Annotated[
+    float, Field(gt=0, lt=1), meaning("Large crops cover more than this share of the area, small ones less.")
+]
+
+
 class MultiCropParams(StrictModel):
-    """small_crops: per image, 0 for none. small_size: their side as a share of the image's.
+    """Parameters of every method with small crops besides the large ones."""
 
-    scale_split: share of the area above which crops are large. small_scale_min: smallest small crop.
-    """
-
-    small_crops: Annotated[int, Field(ge=0, le=32)] = 6
-    small_size: Annotated[float, Field(gt=0, le=1)] = 0.43
-    scale_split: Annotated[float, Field(gt=0, lt=1)] = 0.14
-    small_scale_min: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    small_crops: Annotated[
+        int, Field(ge=0, le=32), meaning("Each image gives this many small crops; 0 for none.", "crops")
+    ] = 6
+    small_size: Annotated[
+        float, Field(gt=0, le=1), meaning("The side of small crops is this share of the image's side.")
+    ] = 0.43
+    scale_split: ScaleSplit = 0.14
+    small_scale_min: Annotated[
+        float, Field(gt=0, lt=1), meaning("The smallest crops cover this share of the image's area.")
+    ] = 0.05
 
 
 def multi_crop_plan(settings: ViewSettings, params: MultiCropParams, multiple: int = MULTIPLE) -> list[ViewSettings]:

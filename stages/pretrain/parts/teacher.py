@@ -16,18 +16,27 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from reprise.config.params import meaning
 from reprise.networks.heads import Projector
 from reprise.training.annealing import anneal
 from stages.pretrain.method import Context, Method
 from stages.pretrain.params import RecipeParams
 
+Momentum = Annotated[
+    float, Field(ge=0, le=1), meaning("The teacher's average keeps this share of itself at the first step.")
+]
+LastMomentum = Annotated[
+    float, Field(ge=0, le=1), meaning("The teacher's average keeps this share of itself at the last step.")
+]
+Kept = Annotated[Literal["student", "teacher"], meaning("This network becomes the backbone.")]
+
 
 class TeacherParams(RecipeParams):
-    """momentum, momentum_end: of the teacher's average at the first and the last step. keep: the network to save."""
+    """Parameters of every method with a teacher."""
 
-    momentum: Annotated[float, Field(ge=0, le=1)] = 0.996
-    momentum_end: Annotated[float, Field(ge=0, le=1)] = 1.0
-    keep: Literal["student", "teacher"] = "student"
+    momentum: Momentum = 0.996
+    momentum_end: LastMomentum = 1.0
+    keep: Kept = "student"
 
 
 def frozen_copy(module: nn.Module) -> nn.Module:
@@ -81,9 +90,12 @@ class TeacherMethod(Method):
 
 
 class DecayingTeacherParams(TeacherParams):
-    """weight_decay_end: where weight decay ends, by a cosine; None: it stays (paper: 0.4, from 0.04 on)."""
+    """Parameters of a teacher whose student's weight decay may change."""
 
-    weight_decay_end: Annotated[float, Field(ge=0)] | None = None
+    weight_decay_end: Annotated[
+        Annotated[float, Field(ge=0)] | None,
+        meaning("Weight decay goes to this value by a cosine; null leaves it as it is (paper: 0.04 to 0.4)."),
+    ] = None
 
 
 class DecayingTeacherMethod(TeacherMethod):

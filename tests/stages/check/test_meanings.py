@@ -16,7 +16,7 @@ from stages.check.plug_ins import params_class
 
 # Words that a sentence must not begin with: they make a label of it, without a subject and a verb.
 LABELS = re.compile(
-    r"(number|share|size|width|length|weight|list|name|whether|how|which|what|at most|of|see)\b", re.IGNORECASE
+    r"(number|share|size|width|weight|list|name) of\b|(whether|how|which|what|at most|of|see)\b", re.IGNORECASE
 )
 
 
@@ -45,7 +45,7 @@ def test_every_parameter_of_a_section_has_a_meaning(section: str) -> None:
     assert list(complaints(SECTIONS[section], section)) == []
 
 
-@pytest.mark.parametrize("kind", ["backbones", "extractors", "miners", "schedules", "sources"])
+@pytest.mark.parametrize("kind", ["backbones", "extractors", "methods", "miners", "schedules", "sources"])
 def test_every_parameter_of_a_plug_in_has_a_meaning(kind: str) -> None:
     plug_ins = {name: params_class(kind, name) for name in names(kind)}
     assert plug_ins, kind

@@ -25,26 +25,35 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from reprise.config.params import meaning
 from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
 from reprise.runtime.seeds import numpy_rng
 from stages.pretrain.method import Batch, Context, Method
-from stages.pretrain.params import RecipeParams
+from stages.pretrain.params import HiddenWidth, OutputWidth, RecipeParams, Temperature
 from stages.pretrain.parts.memory import Memory, nearest_centroids, spherical_kmeans
 from stages.pretrain.parts.multi_crop import MultiCropParams, embed_crops, multi_crop_plan
 from stages.pretrain.views.settings import ViewSettings
 
 
 class DeepClusterV2Params(MultiCropParams, RecipeParams):
-    """prototypes: K of each head; no more than there are images. clusterings: heads. iterations: of k-means."""
+    """Parameters of `deepcluster_v2`."""
 
     PAPER: ClassVar = {"optimizer": "lars", "learning_rate": 0.6, "weight_decay": 1e-6, "warmup_epochs": 0}
-    temperature: Annotated[float, Field(gt=0, le=10)] = 0.1
-    prototypes: Annotated[int, Field(ge=2, le=1_000_000)] = 256
-    clusterings: Annotated[int, Field(ge=1, le=16)] = 3
-    iterations: Annotated[int, Field(ge=1, le=1000)] = 10
-    hidden: Annotated[int, Field(ge=1, le=65536)] = 256
-    output: Annotated[int, Field(ge=1, le=65536)] = 128
+    temperature: Temperature = 0.1
+    prototypes: Annotated[
+        int,
+        Field(ge=2, le=1_000_000),
+        meaning("Each head has this many prototypes (K), no more than there are images.", "prototypes"),
+    ] = 256
+    clusterings: Annotated[int, Field(ge=1, le=16), meaning("This many heads cluster the images.", "heads")] = 3
+    iterations: Annotated[
+        int,
+        Field(ge=1, le=1000),
+        meaning("Spherical k-means takes this many iterations before each epoch.", "iterations"),
+    ] = 10
+    hidden: HiddenWidth = 256
+    output: OutputWidth = 128
 
 
 @full_precision

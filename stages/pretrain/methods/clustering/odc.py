@@ -25,29 +25,42 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from reprise.config.params import meaning
 from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
 from reprise.runtime.seeds import numpy_rng, torch_rng
 from stages.pretrain.method import Batch, Context, Method, embed_views
-from stages.pretrain.params import RecipeParams
+from stages.pretrain.params import HiddenWidth, OutputWidth, RecipeParams
 from stages.pretrain.parts.memory import Memory, nearest_centroids, spherical_kmeans
 
 
 class ODCParams(RecipeParams):
-    """clusters: K, no more than half the images. momentum: share of the old vector that is kept (paper: 0.5).
-
-    centroid_steps: between updates of the centroids. smallest: members below which a cluster is dissolved (a quarter of
-    n / K where that is less). reweight: weigh classes by 1 / sqrt(members). hidden, output: of the projector.
-    """
+    """Parameters of `odc`."""
 
     PAPER: ClassVar = {"optimizer": "sgd", "learning_rate": 0.03, "weight_decay": 1e-5, "warmup_epochs": 0}
-    clusters: Annotated[int, Field(ge=2, le=1_000_000)] = 256
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    centroid_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 10
-    smallest: Annotated[int, Field(ge=1, le=1_000_000)] = 20
-    reweight: bool = True
-    hidden: Annotated[int, Field(ge=1, le=65536)] = 256
-    output: Annotated[int, Field(ge=1, le=65536)] = 128
+    clusters: Annotated[
+        int,
+        Field(ge=2, le=1_000_000),
+        meaning("The images fall into this many clusters (K), at most half as many as images.", "clusters"),
+    ] = 256
+    momentum: Annotated[
+        float,
+        Field(ge=0, lt=1),
+        meaning("An image's stored vector keeps this share of itself when it is seen again (paper: 0.5)."),
+    ] = 0.5
+    centroid_steps: Annotated[
+        int, Field(ge=1, le=1_000_000), meaning("Centroids are computed anew after every so many steps.", "steps")
+    ] = 10
+    smallest: Annotated[
+        int,
+        Field(ge=1, le=1_000_000),
+        meaning(
+            "A cluster with fewer images is dissolved; the limit is a quarter of n / K where that is less.", "images"
+        ),
+    ] = 20
+    reweight: Annotated[bool, meaning("Classes are weighed by 1 / sqrt(members).")] = True
+    hidden: HiddenWidth = 256
+    output: OutputWidth = 128
 
 
 @full_precision

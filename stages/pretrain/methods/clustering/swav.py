@@ -23,33 +23,47 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from reprise.config.params import meaning
 from reprise.networks.heads import Projector, Prototypes
 from reprise.objectives.precision import full_precision
 from reprise.objectives.sinkhorn import sinkhorn
 from stages.pretrain.method import Batch, Context, Method
-from stages.pretrain.params import RecipeParams
+from stages.pretrain.params import HiddenWidth, OutputWidth, RecipeParams, Temperature
 from stages.pretrain.parts.multi_crop import LARGE, MultiCropParams, embed_crops, multi_crop_plan
 from stages.pretrain.parts.queue import Queue
 from stages.pretrain.views.settings import ViewSettings
 
 
 class SwAVParams(MultiCropParams, RecipeParams):
-    """temperature: of the predictions. epsilon, iterations: of Sinkhorn. hidden, output: of the projector.
-
-    queue: length for each large crop, 0 for none. queue_from, frozen_for: shares of the training after which the queue
-    is used and for which the prototypes stay as they are (paper: 15 and about 1 of 400 epochs).
-    """
+    """Parameters of `swav`."""
 
     PAPER: ClassVar = {"optimizer": "lars", "learning_rate": 0.6, "weight_decay": 1e-6, "warmup_epochs": 0}
-    temperature: Annotated[float, Field(gt=0, le=10)] = 0.1
-    epsilon: Annotated[float, Field(gt=0, le=10)] = 0.05
-    iterations: Annotated[int, Field(ge=1, le=1000)] = 3
-    prototypes: Annotated[int, Field(ge=2, le=1_000_000)] = 256
-    queue: Annotated[int, Field(ge=0, le=10_000_000)] = 3840
-    queue_from: Annotated[float, Field(ge=0, le=1)] = 0.0375
-    frozen_for: Annotated[float, Field(ge=0, le=1)] = 0.0025
-    hidden: Annotated[int, Field(ge=1, le=65536)] = 256
-    output: Annotated[int, Field(ge=1, le=65536)] = 128
+    temperature: Temperature = 0.1
+    epsilon: Annotated[float, Field(gt=0, le=10), meaning("Sinkhorn's assignments have this temperature.")] = 0.05
+    iterations: Annotated[int, Field(ge=1, le=1000), meaning("Sinkhorn takes this many iterations.", "iterations")] = 3
+    prototypes: Annotated[
+        int, Field(ge=2, le=1_000_000), meaning("Images are assigned to this many prototypes.", "prototypes")
+    ] = 256
+    queue: Annotated[
+        int,
+        Field(ge=0, le=10_000_000),
+        meaning(
+            "Projections of this many earlier images help to balance the assignments of each large crop; 0 for none.",
+            "images",
+        ),
+    ] = 3840
+    queue_from: Annotated[
+        float,
+        Field(ge=0, le=1),
+        meaning("The queue is used after this share of the training (paper: 15 of 400 epochs)."),
+    ] = 0.0375
+    frozen_for: Annotated[
+        float,
+        Field(ge=0, le=1),
+        meaning("The prototypes stay as they are for this share of the training (paper: about 1 of 400 epochs)."),
+    ] = 0.0025
+    hidden: HiddenWidth = 256
+    output: OutputWidth = 128
 
 
 @full_precision

@@ -21,22 +21,23 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from reprise.config.params import meaning
 from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method, embed_views
-from stages.pretrain.params import RecipeParams
+from stages.pretrain.params import HiddenWidth, Layers, OutputWidth, RecipeParams, Temperature
 
 
 class DCLParams(RecipeParams):
-    """temperature: of the similarities. weighted: DCLW with `sigma`. hidden, output, layers: of the projector."""
+    """Parameters of `dcl`."""
 
     PAPER: ClassVar = {"optimizer": "sgd", "learning_rate": 0.03, "weight_decay": 1e-4, "warmup_epochs": 0}
-    temperature: Annotated[float, Field(gt=0, le=10)] = 0.1
-    weighted: bool = False
-    sigma: Annotated[float, Field(gt=0, le=10)] = 0.5
-    hidden: Annotated[int, Field(ge=1, le=65536)] = 128
-    output: Annotated[int, Field(ge=1, le=65536)] = 64
-    layers: Annotated[int, Field(ge=2, le=4)] = 3
+    temperature: Temperature = 0.1
+    weighted: Annotated[bool, meaning("Positives that lie far apart weigh more (DCLW).")] = False
+    sigma: Annotated[float, Field(gt=0, le=10), meaning("The weights of DCLW have this temperature.")] = 0.5
+    hidden: HiddenWidth = 128
+    output: OutputWidth = 64
+    layers: Layers = 3
 
 
 @full_precision

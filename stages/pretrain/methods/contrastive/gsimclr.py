@@ -15,18 +15,28 @@ order, and `mask_negatives` leaves images of one cluster out of each other's neg
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import ValidationInfo, field_validator
 
+from reprise.config.params import meaning
 from stages.pretrain.method import Context, Sampling
 from stages.pretrain.parts.contrastive import ContrastiveParams, TwoViewContrast
 
 
 class GSimCLRParams(ContrastiveParams):
-    """sampling: `guided`, `rank` (as published) or `random` (masking alone). Others: see the module."""
+    """Parameters of `gsimclr`."""
 
-    sampling: Sampling = "guided"
-    mask_negatives: bool = False
-    weigh_by_confidence: bool = False
+    sampling: Annotated[
+        Sampling,
+        meaning(
+            "Batches keep clusters apart (`guided`), follow the published order (`rank`), or are drawn at `random`."
+        ),
+    ] = "guided"
+    mask_negatives: Annotated[bool, meaning("Images of the same cluster are no negatives of each other.")] = False
+    weigh_by_confidence: Annotated[
+        bool, meaning("Negatives are left out only as far as both images are sure of their cluster.")
+    ] = False
 
     @field_validator("weigh_by_confidence")
     @classmethod

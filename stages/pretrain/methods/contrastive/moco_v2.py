@@ -22,26 +22,30 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from reprise.config.params import meaning
 from reprise.networks.heads import PlainHead
 from reprise.objectives.info_nce import info_nce
 from stages.pretrain.method import Batch, Context
+from stages.pretrain.params import HiddenWidth, OutputWidth, Temperature
 from stages.pretrain.parts.queue import Queue
-from stages.pretrain.parts.teacher import TeacherMethod, TeacherParams
+from stages.pretrain.parts.teacher import LastMomentum, Momentum, TeacherMethod, TeacherParams
 
 
 class MoCoV2Params(TeacherParams):
-    """temperature: of InfoNCE. queue: keys that serve as negatives. hidden, output: of the head.
+    """Parameters of `moco_v2`.
 
-    momentum is constant in the paper: 0.999 for 200 epochs of 5,000 steps; a run of a few hundred steps needs less.
+    Momentum is constant in the paper: 0.999 for 200 epochs of 5,000 steps; a run of a few hundred steps needs less.
     """
 
     PAPER: ClassVar = {"optimizer": "sgd", "learning_rate": 0.03, "weight_decay": 1e-4, "warmup_epochs": 0}
-    temperature: Annotated[float, Field(gt=0, le=10)] = 0.2
-    queue: Annotated[int, Field(ge=1, le=10_000_000)] = 65536
-    momentum: Annotated[float, Field(ge=0, le=1)] = 0.999
-    momentum_end: Annotated[float, Field(ge=0, le=1)] = 0.999
-    hidden: Annotated[int, Field(ge=1, le=65536)] = 256
-    output: Annotated[int, Field(ge=1, le=65536)] = 128
+    temperature: Temperature = 0.2
+    queue: Annotated[
+        int, Field(ge=1, le=10_000_000), meaning("This many keys of earlier batches serve as negatives.", "keys")
+    ] = 65536
+    momentum: Momentum = 0.999
+    momentum_end: LastMomentum = 0.999
+    hidden: HiddenWidth = 256
+    output: OutputWidth = 128
 
 
 class MoCoV2(TeacherMethod):

@@ -18,26 +18,27 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from pydantic import Field
 from torch import Tensor, nn
 
+from reprise.config.params import meaning
 from reprise.networks.heads import Projector
 from reprise.objectives.info_nce import in_batch_info_nce
 from stages.pretrain.method import Batch, Context
+from stages.pretrain.params import HiddenWidth, Layers, OutputWidth, Temperature
 from stages.pretrain.parts.batch_norm import OutputNorm
-from stages.pretrain.parts.teacher import TeacherMethod, TeacherParams
+from stages.pretrain.parts.teacher import Momentum, TeacherMethod, TeacherParams
 
 
 class MoCoV3Params(TeacherParams):
-    """temperature: of InfoNCE. hidden, output, layers: of the heads. freeze_patches: of a transformer; see above."""
+    """Parameters of `moco_v3`."""
 
     PAPER: ClassVar = {"optimizer": "adamw", "learning_rate": 1.5e-4, "weight_decay": 0.1, "warmup_epochs": 40}
-    temperature: Annotated[float, Field(gt=0, le=10)] = 0.2
-    momentum: Annotated[float, Field(ge=0, le=1)] = 0.99
-    hidden: Annotated[int, Field(ge=1, le=65536)] = 256
-    output: Annotated[int, Field(ge=1, le=65536)] = 128
-    layers: Annotated[int, Field(ge=2, le=4)] = 3
-    freeze_patches: bool = True
+    temperature: Temperature = 0.2
+    momentum: Momentum = 0.99
+    hidden: HiddenWidth = 256
+    output: OutputWidth = 128
+    layers: Layers = 3
+    freeze_patches: Annotated[bool, meaning("A transformer's patch projection stays at its random values.")] = True
 
 
 def moco_v3_loss(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], temperature: float) -> Tensor:

@@ -22,23 +22,31 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from reprise.config.params import meaning
 from reprise.networks.heads import Projector
 from reprise.objectives.info_nce import in_batch_info_nce
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method
-from stages.pretrain.params import RecipeParams
+from stages.pretrain.params import HiddenWidth, Layers, OutputWidth, RecipeParams, Temperature
 from stages.pretrain.parts.queue import Queue
 
 
 class NNCLRParams(RecipeParams):
-    """temperature: of InfoNCE. queue: size of the support set. hidden, output, layers: heads."""
+    """Parameters of `nnclr`."""
 
     PAPER: ClassVar = {"optimizer": "lars", "learning_rate": 0.3, "weight_decay": 1e-6, "warmup_epochs": 10}
-    temperature: Annotated[float, Field(gt=0, le=10)] = 0.1
-    queue: Annotated[int, Field(ge=1, le=10_000_000)] = 98304
-    hidden: Annotated[int, Field(ge=1, le=65536)] = 256
-    output: Annotated[int, Field(ge=1, le=65536)] = 128
-    layers: Annotated[int, Field(ge=2, le=4)] = 3
+    temperature: Temperature = 0.1
+    queue: Annotated[
+        int,
+        Field(ge=1, le=10_000_000),
+        meaning(
+            "The support set, among which nearest neighbours are looked for, holds this many projections.",
+            "projections",
+        ),
+    ] = 98304
+    hidden: HiddenWidth = 256
+    output: OutputWidth = 128
+    layers: Layers = 3
 
 
 @torch.no_grad()

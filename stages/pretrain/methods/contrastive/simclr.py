@@ -20,7 +20,7 @@ from stages.pretrain.parts.contrastive import ContrastiveParams, TwoViewContrast
 
 
 class SimCLRParams(ContrastiveParams, RecipeParams):
-    """temperature and widths of the projector: ContrastiveParams."""
+    """Parameters of `simclr`."""
 
     PAPER: ClassVar = {"optimizer": "lars", "learning_rate": 0.3, "weight_decay": 1e-6, "warmup_epochs": 10}
 

@@ -18,24 +18,26 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
+from reprise.config.params import meaning
 from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method, embed_views
-from stages.pretrain.params import RecipeParams
+from stages.pretrain.params import HiddenWidth, Layers, OutputWidth, RecipeParams, Temperature
 
 
 class SupConParams(RecipeParams):
-    """temperature: of the similarities. mean: of the positives, outside or inside the logarithm. Others: projector."""
+    """Parameters of `supcon`."""
 
     PAPER: ClassVar = {"optimizer": "sgd", "learning_rate": 0.05, "weight_decay": 1e-4, "warmup_epochs": 10}
-    temperature: Annotated[float, Field(gt=0, le=10)] = 0.1
-    mean: Literal["out", "in"] = "out"
-    hidden: Annotated[int, Field(ge=1, le=65536)] = 128
-    output: Annotated[int, Field(ge=1, le=65536)] = 64
-    layers: Annotated[int, Field(ge=2, le=4)] = 2
+    temperature: Temperature = 0.1
+    mean: Annotated[
+        Literal["out", "in"], meaning("The positives' mean is taken outside (`out`) or inside (`in`) the logarithm.")
+    ] = "out"
+    hidden: HiddenWidth = 128
+    output: OutputWidth = 64
+    layers: Layers = 2
 
 
 @full_precision

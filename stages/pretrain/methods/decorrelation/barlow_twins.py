@@ -21,27 +21,32 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from torch import Tensor, nn
 
+from reprise.config.params import meaning
 from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method
-from stages.pretrain.params import RecipeParams
+from stages.pretrain.params import HiddenWidth, Layers, OutputWidth, RecipeParams
 
 EPSILON = 1e-5  # under the root, as in batch normalisation
 
 
 class BarlowTwinsParams(RecipeParams):
-    """redundancy: lambda, the weight of the off-diagonal terms. hidden, output, layers: of the projector.
-
-    bias_rate_factor: learning rate of biases and normalisation, relative to the weights' (0.0048 / 0.2 in the paper,
-    for LARS, which leaves these out of its adaptation; 1 is right for plain SGD).
-    """
+    """Parameters of `barlow_twins`."""
 
     PAPER: ClassVar = {"optimizer": "lars", "learning_rate": 0.2, "weight_decay": 1.5e-6, "warmup_epochs": 10}
-    redundancy: Annotated[float, Field(ge=0)] = 0.0051
-    hidden: Annotated[int, Field(ge=1, le=65536)] = 512
-    output: Annotated[int, Field(ge=1, le=65536)] = 512
-    layers: Annotated[int, Field(ge=2, le=4)] = 3
-    bias_rate_factor: Annotated[float, Field(gt=0, le=1)] = 1.0
+    redundancy: Annotated[
+        float, Field(ge=0), meaning("The off-diagonal terms of the loss have this weight (lambda).")
+    ] = 0.0051
+    hidden: HiddenWidth = 512
+    output: OutputWidth = 512
+    layers: Layers = 3
+    bias_rate_factor: Annotated[
+        float,
+        Field(gt=0, le=1),
+        meaning(
+            "Biases and normalisation learn at this share of the learning rate; the paper's is 0.0048 / 0.2, for LARS."
+        ),
+    ] = 1.0
 
 
 @full_precision

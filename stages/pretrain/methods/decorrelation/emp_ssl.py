@@ -24,29 +24,35 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from reprise.config.params import meaning
 from reprise.networks.heads import Projector
 from reprise.objectives.coding_rate import coding_rate
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method, embed_views
-from stages.pretrain.params import RecipeParams
+from stages.pretrain.params import HiddenWidth, Layers, OutputWidth, RecipeParams
 from stages.pretrain.views.settings import ViewSettings
 
 
 class EMPSSLParams(RecipeParams):
-    """patches: V. scale_min, scale_max: areas of the patches. invariance: weight of the agreement.
-
-    precision: epsilon squared of the coding rate. hidden, output, layers: of the projector.
-    """
+    """Parameters of `emp_ssl`."""
 
     PAPER: ClassVar = {"optimizer": "lars", "learning_rate": 0.3, "weight_decay": 1e-4, "warmup_epochs": 0}
-    patches: Annotated[int, Field(ge=2, le=256)] = 20
-    scale_min: Annotated[float, Field(gt=0, le=1)] = 0.25
-    scale_max: Annotated[float, Field(gt=0, le=1)] = 0.25
-    invariance: Annotated[float, Field(ge=0)] = 200.0
-    precision: Annotated[float, Field(gt=0)] = 0.2
-    hidden: Annotated[int, Field(ge=1, le=65536)] = 256
-    output: Annotated[int, Field(ge=1, le=65536)] = 128
-    layers: Annotated[int, Field(ge=2, le=4)] = 2
+    patches: Annotated[int, Field(ge=2, le=256), meaning("Each image gives this many patches (V).", "patches")] = 20
+    scale_min: Annotated[
+        float, Field(gt=0, le=1), meaning("The smallest patches cover this share of the image's area.")
+    ] = 0.25
+    scale_max: Annotated[
+        float, Field(gt=0, le=1), meaning("The largest patches cover this share of the image's area.")
+    ] = 0.25
+    invariance: Annotated[float, Field(ge=0), meaning("The agreement of the patches has this weight in the loss.")] = (
+        200.0
+    )
+    precision: Annotated[
+        float, Field(gt=0), meaning("The coding rate is taken at this squared precision (epsilon squared).")
+    ] = 0.2
+    hidden: HiddenWidth = 256
+    output: OutputWidth = 128
+    layers: Layers = 2
 
 
 @full_precision

@@ -23,28 +23,32 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from reprise.config.params import meaning
 from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method, embed_views
-from stages.pretrain.params import RecipeParams
+from stages.pretrain.params import HiddenWidth, Layers, OutputWidth, RecipeParams
 from stages.pretrain.views.settings import ViewSettings
 
 
 class LeJEPAParams(RecipeParams):
-    """crops: V. weight: lambda, the share of SIGReg in the loss. slices: A. knots, limit: of the integral.
-
-    hidden, output, layers: of the projector.
-    """
+    """Parameters of `lejepa`."""
 
     PAPER: ClassVar = {"optimizer": "adamw", "learning_rate": 5e-4, "weight_decay": 0.05, "warmup_epochs": 1}
-    crops: Annotated[int, Field(ge=2, le=64)] = 4
-    weight: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    slices: Annotated[int, Field(ge=1, le=65536)] = 256
-    knots: Annotated[int, Field(ge=3, le=1025)] = 17
-    limit: Annotated[float, Field(gt=0, le=20)] = 3.0
-    hidden: Annotated[int, Field(ge=1, le=65536)] = 256
-    output: Annotated[int, Field(ge=1, le=65536)] = 16
-    layers: Annotated[int, Field(ge=2, le=4)] = 3
+    crops: Annotated[int, Field(ge=2, le=64), meaning("Each image gives this many crops (V).", "crops")] = 4
+    weight: Annotated[float, Field(gt=0, lt=1), meaning("SIGReg has this share of the loss (lambda).")] = 0.05
+    slices: Annotated[
+        int, Field(ge=1, le=65536), meaning("SIGReg looks along this many random directions (A).", "directions")
+    ] = 256
+    knots: Annotated[
+        int, Field(ge=3, le=1025), meaning("The integral of SIGReg is a sum over this many points.", "points")
+    ] = 17
+    limit: Annotated[
+        float, Field(gt=0, le=20), meaning("The integral of SIGReg reaches from minus this value to this value.")
+    ] = 3.0
+    hidden: HiddenWidth = 256
+    output: OutputWidth = 16
+    layers: Layers = 3
 
 
 @full_precision

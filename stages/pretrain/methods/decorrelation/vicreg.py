@@ -22,25 +22,32 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from reprise.config.params import meaning
 from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method
-from stages.pretrain.params import RecipeParams
+from stages.pretrain.params import HiddenWidth, Layers, OutputWidth, RecipeParams
 
 EPSILON = 1e-4  # under the root of the standard deviation (equation 2)
 
 
 class VICRegParams(RecipeParams):
-    """invariance, variance, covariance: weights of the terms. distance: see above. hidden, output, layers: expander."""
+    """Parameters of `vicreg`."""
 
     PAPER: ClassVar = {"optimizer": "lars", "learning_rate": 0.2, "weight_decay": 1e-6, "warmup_epochs": 10}
-    invariance: Annotated[float, Field(ge=0)] = 25.0
-    variance: Annotated[float, Field(ge=0)] = 25.0
-    covariance: Annotated[float, Field(ge=0)] = 1.0
-    distance: Literal["mean", "sum"] = "mean"
-    hidden: Annotated[int, Field(ge=1, le=65536)] = 512
-    output: Annotated[int, Field(ge=1, le=65536)] = 512
-    layers: Annotated[int, Field(ge=2, le=4)] = 3
+    invariance: Annotated[
+        float, Field(ge=0), meaning("The distance between the views has this weight in the loss.")
+    ] = 25.0
+    variance: Annotated[float, Field(ge=0), meaning("The spread of each dimension has this weight in the loss.")] = 25.0
+    covariance: Annotated[
+        float, Field(ge=0), meaning("The covariance between dimensions has this weight in the loss.")
+    ] = 1.0
+    distance: Annotated[
+        Literal["mean", "sum"], meaning("The distance between views is a `mean` or a `sum` over the dimensions.")
+    ] = "mean"
+    hidden: HiddenWidth = 512
+    output: OutputWidth = 512
+    layers: Layers = 3
 
 
 @full_precision

@@ -23,25 +23,34 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from reprise.config.params import meaning
 from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method, embed_views
-from stages.pretrain.params import RecipeParams
+from stages.pretrain.params import HiddenWidth, OutputWidth, RecipeParams
 
 
 class WMSEParams(RecipeParams):
-    """sub_batch: W, at least twice the output in the paper (256 for 128, 128 for 64). rounds: of random cuts.
-
-    shrinkage: share of the identity in the covariance. together: whiten both views as one set. hidden, output: heads.
-    """
+    """Parameters of `w_mse`."""
 
     PAPER: ClassVar = {"optimizer": "adamw", "learning_rate": 0.0015, "weight_decay": 1e-6, "warmup_epochs": 2}
-    sub_batch: Annotated[int, Field(ge=3, le=65536)] = 128
-    rounds: Annotated[int, Field(ge=1, le=64)] = 1
-    shrinkage: Annotated[float, Field(ge=0, lt=1)] = 1e-3
-    together: bool = False
-    hidden: Annotated[int, Field(ge=1, le=65536)] = 256
-    output: Annotated[int, Field(ge=1, le=65536)] = 32
+    sub_batch: Annotated[
+        int,
+        Field(ge=3, le=65536),
+        meaning(
+            "Projections are whitened in parts of this many images (W), at least twice the output in the paper.",
+            "images",
+        ),
+    ] = 128
+    rounds: Annotated[
+        int, Field(ge=1, le=64), meaning("Each batch is cut into parts this many times at random.", "rounds")
+    ] = 1
+    shrinkage: Annotated[
+        float, Field(ge=0, lt=1), meaning("The covariance is mixed with this share of the identity.")
+    ] = 1e-3
+    together: Annotated[bool, meaning("Both views are whitened as one set.")] = False
+    hidden: HiddenWidth = 256
+    output: OutputWidth = 32
 
 
 @full_precision

@@ -18,25 +18,26 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
+from reprise.config.params import meaning
 from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context
+from stages.pretrain.params import HiddenWidth, OutputWidth
 from stages.pretrain.parts.teacher import TeacherMethod, TeacherParams
 
 
 class BYOLParams(TeacherParams):
-    """hidden, output: of projector and predictor. decay_predictor: whether weight decay reaches the predictor.
+    """Parameters of `byol`.
 
-    momentum starts at 0.996 in the paper's 1000 epochs, at 0.99 for 300 and 0.97 for shorter ones (appendix).
+    The paper's momentum starts at 0.996 for 1000 epochs, at 0.99 for 300 and at 0.97 for shorter trainings (appendix).
     """
 
     PAPER: ClassVar = {"optimizer": "lars", "learning_rate": 0.2, "weight_decay": 1.5e-6, "warmup_epochs": 10}
-    hidden: Annotated[int, Field(ge=1, le=65536)] = 256
-    output: Annotated[int, Field(ge=1, le=65536)] = 128
-    decay_predictor: bool = True
+    hidden: HiddenWidth = 256
+    output: OutputWidth = 128
+    decay_predictor: Annotated[bool, meaning("Weight decay reaches the predictor.")] = True
 
 
 @full_precision

@@ -17,42 +17,58 @@ Shape legend: B batch, V crops, K outputs.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from reprise.config.params import meaning
 from reprise.networks.heads import PlainHead, Prototypes
 from reprise.objectives.centring import Centre
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context
-from stages.pretrain.parts.multi_crop import LARGE, MultiCropParams, embed_crops, multi_crop_plan
-from stages.pretrain.parts.teacher import DecayingTeacherMethod, DecayingTeacherParams
+from stages.pretrain.params import HiddenWidth
+from stages.pretrain.parts.multi_crop import LARGE, MultiCropParams, ScaleSplit, embed_crops, multi_crop_plan
+from stages.pretrain.parts.teacher import DecayingTeacherMethod, DecayingTeacherParams, Kept
 from stages.pretrain.views.settings import ViewSettings
 
 
 class DINOParams(MultiCropParams, DecayingTeacherParams):
-    """outputs: K. hidden, bottleneck: of the head. clip: largest gradient norm of each parameter, 0 for none.
-
-    student_temperature, teacher_temperature: of the softmaxes; the teacher's goes linearly to teacher_temperature_end
-    over the share temperature_warmup of the training. centre_momentum: 1 leaves centring out. frozen_for: see above.
-    """
+    """Parameters of `dino`."""
 
     PAPER: ClassVar = {"optimizer": "adamw", "learning_rate": 5e-4, "weight_decay": 0.04, "warmup_epochs": 10}
-    keep: Literal["student", "teacher"] = "teacher"
-    outputs: Annotated[int, Field(ge=2, le=1_000_000)] = 1024
-    hidden: Annotated[int, Field(ge=1, le=65536)] = 256
-    bottleneck: Annotated[int, Field(ge=1, le=65536)] = 128
-    student_temperature: Annotated[float, Field(gt=0, le=10)] = 0.1
-    teacher_temperature: Annotated[float, Field(gt=0, le=10)] = 0.04
-    teacher_temperature_end: Annotated[float, Field(gt=0, le=10)] = 0.04
-    temperature_warmup: Annotated[float, Field(ge=0, le=1)] = 0.3
-    centre_momentum: Annotated[float, Field(ge=0, le=1)] = 0.9
-    scale_split: Annotated[float, Field(gt=0, lt=1)] = 0.4
-    clip: Annotated[float, Field(ge=0)] = 3.0
-    frozen_for: Annotated[float, Field(ge=0, le=1)] = 0.01
+    keep: Kept = "teacher"
+    outputs: Annotated[int, Field(ge=2, le=1_000_000), meaning("The head has this many outputs (K).", "outputs")] = 1024
+    hidden: HiddenWidth = 256
+    bottleneck: Annotated[
+        int, Field(ge=1, le=65536), meaning("The head narrows to this width before its outputs.", "units")
+    ] = 128
+    student_temperature: Annotated[
+        float, Field(gt=0, le=10), meaning("The student's softmax has this temperature.")
+    ] = 0.1
+    teacher_temperature: Annotated[
+        float, Field(gt=0, le=10), meaning("The teacher's softmax has this temperature at the first step.")
+    ] = 0.04
+    teacher_temperature_end: Annotated[
+        float, Field(gt=0, le=10), meaning("The teacher's softmax reaches this temperature in a line.")
+    ] = 0.04
+    temperature_warmup: Annotated[
+        float, Field(ge=0, le=1), meaning("The teacher's temperature reaches its end after this share of the training.")
+    ] = 0.3
+    centre_momentum: Annotated[
+        float,
+        Field(ge=0, le=1),
+        meaning("The centre of the teacher's outputs keeps this share of itself at each step; 1 leaves centring out."),
+    ] = 0.9
+    scale_split: ScaleSplit = 0.4
+    clip: Annotated[
+        float, Field(ge=0), meaning("The gradient of each parameter is cut to this norm; 0 for no limit.")
+    ] = 3.0
+    frozen_for: Annotated[
+        float, Field(ge=0, le=1), meaning("The head's last layer stays as it is for this share of the training.")
+    ] = 0.01
 
 
 @full_precision

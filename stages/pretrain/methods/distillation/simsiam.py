@@ -20,25 +20,29 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from reprise.config.params import meaning
 from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method
-from stages.pretrain.params import RecipeParams
+from stages.pretrain.params import HiddenWidth, Layers, OutputWidth, RecipeParams
 from stages.pretrain.parts.batch_norm import OutputNorm
 
 
 class SimSiamParams(RecipeParams):
-    """hidden, output, layers: of the projector. bottleneck: hidden width of the predictor (paper: a quarter of output).
-
-    constant_predictor_rate: no warm-up and no decay of the predictor's learning rate.
-    """
+    """Parameters of `simsiam`."""
 
     PAPER: ClassVar = {"optimizer": "sgd", "learning_rate": 0.05, "weight_decay": 1e-4, "warmup_epochs": 0}
-    hidden: Annotated[int, Field(ge=1, le=65536)] = 256
-    output: Annotated[int, Field(ge=1, le=65536)] = 256
-    layers: Annotated[int, Field(ge=2, le=4)] = 3
-    bottleneck: Annotated[int, Field(ge=1, le=65536)] = 64
-    constant_predictor_rate: bool = True
+    hidden: HiddenWidth = 256
+    output: OutputWidth = 256
+    layers: Layers = 3
+    bottleneck: Annotated[
+        int,
+        Field(ge=1, le=65536),
+        meaning("The predictor's hidden layer has this width (paper: a quarter of `output`).", "units"),
+    ] = 64
+    constant_predictor_rate: Annotated[bool, meaning("The predictor's learning rate neither warms up nor falls.")] = (
+        True
+    )
 
 
 @full_precision

@@ -24,46 +24,54 @@ Shape legend: B batch, A anchors an image, K prototypes.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from reprise.config.params import meaning
 from reprise.networks.heads import Projector, Prototypes
 from reprise.networks.small_vit import SmallViT
 from reprise.objectives.precision import full_precision
 from reprise.objectives.sinkhorn import sinkhorn
 from stages.pretrain.method import Batch, Context
+from stages.pretrain.params import Depth, Heads, HiddenWidth, OutputWidth, PatchSize, Temperature, Width
 from stages.pretrain.parts.masking import random_mask, visible
-from stages.pretrain.parts.multi_crop import MultiCropParams, multi_crop_plan
-from stages.pretrain.parts.teacher import DecayingTeacherMethod, DecayingTeacherParams
+from stages.pretrain.parts.multi_crop import MultiCropParams, ScaleSplit, multi_crop_plan
+from stages.pretrain.parts.teacher import DecayingTeacherMethod, DecayingTeacherParams, Kept
 from stages.pretrain.views.settings import ViewSettings
 
 
 class MSNParams(MultiCropParams, DecayingTeacherParams):
-    """prototypes: K. temperature: of the anchors. sharpening: the targets' temperature, as a factor of it.
-
-    sinkhorn: iterations on the targets, 0 for none. entropy: weight of the regulariser. mask: share of the patches that
-    the large anchor lacks. hidden, output: of the projector. Others: the transformer; patch_size in pixels.
-    """
+    """Parameters of `msn`."""
 
     PAPER: ClassVar = {"optimizer": "adamw", "learning_rate": 2.5e-4, "weight_decay": 0.04, "warmup_epochs": 15}
-    keep: Literal["student", "teacher"] = "teacher"
-    prototypes: Annotated[int, Field(ge=2, le=1_000_000)] = 256
-    temperature: Annotated[float, Field(gt=0, le=10)] = 0.1
-    sharpening: Annotated[float, Field(gt=0, le=1)] = 0.25
-    sinkhorn: Annotated[int, Field(ge=0, le=1000)] = 3
-    entropy: Annotated[float, Field(ge=0)] = 1.0
-    mask: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    scale_split: Annotated[float, Field(gt=0, lt=1)] = 0.3
-    hidden: Annotated[int, Field(ge=1, le=65536)] = 256
-    output: Annotated[int, Field(ge=1, le=65536)] = 64
-    patch_size: Annotated[int, Field(ge=1, le=64)] = 4
-    width: Annotated[int, Field(ge=1, le=4096)] = 96
-    depth: Annotated[int, Field(ge=1, le=48)] = 4
-    heads: Annotated[int, Field(ge=1, le=64)] = 3
+    keep: Kept = "teacher"
+    prototypes: Annotated[
+        int, Field(ge=2, le=1_000_000), meaning("Images are told apart by this many prototypes (K).", "prototypes")
+    ] = 256
+    temperature: Temperature = 0.1
+    sharpening: Annotated[
+        float, Field(gt=0, le=1), meaning("The targets' temperature is this factor of the anchors'.")
+    ] = 0.25
+    sinkhorn: Annotated[
+        int,
+        Field(ge=0, le=1000),
+        meaning("Sinkhorn balances the targets in this many iterations; 0 for none.", "iterations"),
+    ] = 3
+    entropy: Annotated[
+        float, Field(ge=0), meaning("The regulariser, the entropy of the mean prediction, has this weight in the loss.")
+    ] = 1.0
+    mask: Annotated[float, Field(gt=0, lt=1), meaning("The large anchor lacks this share of its patches.")] = 0.15
+    scale_split: ScaleSplit = 0.3
+    hidden: HiddenWidth = 256
+    output: OutputWidth = 64
+    patch_size: PatchSize = 4
+    width: Width = 96
+    depth: Depth = 4
+    heads: Heads = 3
 
 
 @full_precision

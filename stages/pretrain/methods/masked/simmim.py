@@ -23,24 +23,27 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from reprise.config.params import meaning
 from reprise.networks.small_vit import SmallViT
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method
-from stages.pretrain.params import RecipeParams
+from stages.pretrain.params import Depth, Heads, PatchSize, RecipeParams, Width
 from stages.pretrain.parts.masking import random_mask
 from stages.pretrain.views.settings import ViewSettings
 
 
 class SimMIMParams(RecipeParams):
-    """mask: share of hidden patches. scale_min: smallest crop. Others: the transformer; patch_size in pixels."""
+    """Parameters of `simmim`."""
 
     PAPER: ClassVar = {"optimizer": "adamw", "learning_rate": 1e-4, "weight_decay": 0.05, "warmup_epochs": 10}
-    mask: Annotated[float, Field(gt=0, lt=1)] = 0.6
-    scale_min: Annotated[float, Field(gt=0, le=1)] = 0.67
-    patch_size: Annotated[int, Field(ge=1, le=64)] = 4
-    width: Annotated[int, Field(ge=1, le=4096)] = 96
-    depth: Annotated[int, Field(ge=1, le=48)] = 4
-    heads: Annotated[int, Field(ge=1, le=64)] = 3
+    mask: Annotated[float, Field(gt=0, lt=1), meaning("This share of the patches is hidden.")] = 0.6
+    scale_min: Annotated[
+        float, Field(gt=0, le=1), meaning("The smallest random crop covers this share of the image's area.")
+    ] = 0.67
+    patch_size: PatchSize = 4
+    width: Width = 96
+    depth: Depth = 4
+    heads: Heads = 3
 
 
 def patches_of(x: Tensor, side: int) -> Tensor:

@@ -21,6 +21,7 @@ import torch
 from pydantic import Field
 
 from reprise.config.errors import TrainingError
+from reprise.config.params import meaning
 from reprise.runtime.seeds import numpy_rng
 from stages.pretrain.method import Method
 from stages.pretrain.params import MethodParams
@@ -30,12 +31,18 @@ if TYPE_CHECKING:
 
 
 class PatchKMeansParams(MethodParams):
-    """patches: centroids, K. patch_size: pixels. samples: patches to learn from. iterations: of k-means."""
+    """Parameters of `patch_kmeans`."""
 
-    patches: Annotated[int, Field(ge=2, le=100_000)] = 256
-    patch_size: Annotated[int, Field(ge=2, le=64)] = 6
-    samples: Annotated[int, Field(ge=100, le=10_000_000)] = 100_000
-    iterations: Annotated[int, Field(ge=1, le=1000)] = 30
+    patches: Annotated[
+        int, Field(ge=2, le=100_000), meaning("The dictionary has this many patches (K).", "patches")
+    ] = 256
+    patch_size: Annotated[int, Field(ge=2, le=64), meaning("Patches are squares of this side.", "pixels")] = 6
+    samples: Annotated[
+        int, Field(ge=100, le=10_000_000), meaning("The dictionary is learned from this many patches.", "patches")
+    ] = 100_000
+    iterations: Annotated[
+        int, Field(ge=1, le=1000), meaning("K-means takes at most this many iterations.", "iterations")
+    ] = 30
 
 
 class PatchKMeans(Method):

@@ -6,16 +6,23 @@ transformer of their own (`msn`, `simmim`) have another floor than `train.backbo
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from reprise.config.params import meaning
 from stages.pretrain.method import Method
 from stages.pretrain.params import MethodParams
 
 
 class RandomParams(MethodParams):
-    """transformer: an untrained `vit_mini` in place of train.backbone, read at its `token` or its patches' `avg`."""
+    """Parameters of `random`."""
 
-    transformer: Literal["token", "avg"] | None = None
+    transformer: Annotated[
+        Literal["token", "avg"] | None,
+        meaning(
+            "An untrained `vit_mini`, read at its `token` or its patches' `avg`, takes the place of "
+            "train.backbone; null keeps that."
+        ),
+    ] = None
 
 
 class RandomBackbone(Method):

@@ -15,14 +15,17 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from reprise.config.params import meaning
 from stages.pretrain.method import Batch, Context, Method, embed_views
 from stages.pretrain.params import MethodParams
 
 
 class SupervisedParams(MethodParams):
-    """label_smoothing: share of the target spread over all classes."""
+    """Parameters of `supervised`."""
 
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    label_smoothing: Annotated[
+        float, Field(ge=0, lt=1), meaning("This share of the target is spread over all classes.")
+    ] = 0.0
 
 
 class Supervised(Method):
