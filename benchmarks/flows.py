@@ -25,7 +25,7 @@ from typing import Any
 
 from pipeline.flows import server
 from pipeline.flows.api_client import call
-from pipeline.processes.processes import environment
+from pipeline.processes.commands import environment
 from reprise.storage.provenance import machine
 
 REPRISE = [sys.executable, "-c", "from pipeline.cli.main import main; main()"]

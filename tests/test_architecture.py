@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.graph.graph import Stage, load_graph
+from pipeline.graph.definition import Stage, load_graph
 from reprise.config.params import StrictModel, read_yaml
 from reprise.storage.fingerprint import Fingerprint, fingerprint
 from stages.check.code import modules_by_file
@@ -273,7 +273,7 @@ def test_no_path_of_a_machine() -> None:
 
 
 def test_telemetry_is_off_in_everything_that_is_started() -> None:
-    from pipeline.processes.processes import environment
+    from pipeline.processes.commands import environment
     from reprise.config.telemetry import OFF
 
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")

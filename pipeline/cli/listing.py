@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.graph.graph import Graph
+from pipeline.graph.definition import Graph
 from reprise.config.errors import printable
 from reprise.config.registry import location, names
 

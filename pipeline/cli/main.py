@@ -16,8 +16,8 @@ from pipeline.cli.listing import list_methods, list_stage_states
 from pipeline.cli.output import print_table, say, say_aside
 from pipeline.cli.project import enter_project
 from pipeline.graph import dvc
-from pipeline.graph.graph import load_graph
-from pipeline.processes.processes import CommandFailed
+from pipeline.graph.definition import load_graph
+from pipeline.processes.commands import CommandFailed
 from reprise.config.errors import RepriseError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)

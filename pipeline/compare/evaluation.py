@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.processes.processes import CommandFailed, run
+from pipeline.processes.commands import CommandFailed, run
 from reprise.artifacts.embeddings import FILE as EMBEDDINGS
 from reprise.artifacts.layout import MANIFEST, QUARANTINE
 from reprise.artifacts.manifest import read_manifest, read_quarantine

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.compare.revisions import WORKSPACE, resolve
 from pipeline.graph import dvc
-from pipeline.processes.processes import CommandFailed, run
+from pipeline.processes.commands import CommandFailed, run
 from reprise.artifacts.embeddings import FILE
 from reprise.artifacts.results import read_json
 from reprise.config.errors import ResultError

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.graph import dvc
-from pipeline.processes.processes import CommandFailed, capture
+from pipeline.processes.commands import CommandFailed, capture
 from reprise.artifacts.results import read_predictions
 from reprise.config.errors import GraphError, ResultError
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from pipeline.compare.revisions import WORKSPACE, Figure, Measurements, read_measurements
 from pipeline.graph.workspace import STATE
+from pipeline.processes.commands import CommandFailed, capture
 from pipeline.processes.markdown import escape, table
-from pipeline.processes.processes import CommandFailed, capture
 from reprise.config.errors import RepriseError
 from reprise.storage.atomic import write_json
 
@@ -43,7 +43,7 @@ class StageLine:
     why: str
 
 
-def figures(root: Path) -> Measurements | None:
+def read_figures(root: Path) -> Measurements | None:
     """Return the measurements of the folder, or None if it has no readable metrics."""
     try:
         return read_measurements(WORKSPACE, root)
@@ -114,13 +114,13 @@ def megabytes(size: int) -> str:
     return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
 
 
-def remember(now: Measurements, root: Path) -> None:
+def store_figures(now: Measurements, root: Path) -> None:
     """Store the measurements of a completed run, so that the next run can be compared with it."""
     seeds = {m: {r: {str(s): list(f) for s, f in v.items()} for r, v in w.items()} for m, w in now.seeds.items()}
     write_json(root / PREVIOUS, {"means": {run: dict(values) for run, values in now.means.items()}, "seeds": seeds})
 
 
-def remembered(root: Path) -> Measurements | None:
+def load_previous_figures(root: Path) -> Measurements | None:
     """Return the measurements of the last completed run, or None if they cannot be read."""
     try:
         stored: dict[str, Any] = json.loads((root / PREVIOUS).read_text(encoding="utf-8"))

@@ -17,7 +17,7 @@ from typing import Any
 
 from pipeline.flows import liveness
 from pipeline.flows.api_client import call
-from pipeline.processes.processes import is_running
+from pipeline.processes.commands import is_running
 from reprise.config.errors import GraphError
 
 STUCK_SECONDS = 300.0  # a start takes ten seconds, or a minute under load

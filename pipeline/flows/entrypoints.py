@@ -24,8 +24,8 @@ from pipeline.flows import dead_runs, liveness
 from pipeline.flows.reproduce import GraphRun
 from pipeline.flows.tasks import Tasks
 from pipeline.graph.workspace import exclusive
+from pipeline.processes.commands import CommandFailed
 from pipeline.processes.failure import failure_message
-from pipeline.processes.processes import CommandFailed
 from pipeline.processes.redaction import make_redactor
 from reprise.config.errors import GraphError, ParameterError, RepriseError, WorkspaceBusyError
 

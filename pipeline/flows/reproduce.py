@@ -1,14 +1,13 @@
-"""One run of the graph under Prefect: a task a stage, with what became of it and why.
+"""Run the graph under Prefect: one task per stage, with its outcome and the reason for it.
 
-DVC alone decides what is up to date; Prefect shows it. A task ends as Cached, Restored or Ran, as Failed with
-the stage's own message, or as Skipped when something that it reads could not be made. All of it happens in the
-main thread, where signals arrive: what ends the flow ends the training process and its ranks first.
+DVC alone decides what is up to date; Prefect shows it. A task ends as Cached, Restored or Ran, as Failed with the
+message of its stage, or as Skipped if a stage that it depends on failed. All tasks run in the main thread, where
+signals arrive: whatever ends the flow first ends the processes of the stage.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,142 +22,162 @@ from pipeline.flows import artifacts
 from pipeline.flows.server import report_address
 from pipeline.flows.tasks import Tasks
 from pipeline.graph import dvc, remote
-from pipeline.graph.code import changed_code
-from pipeline.graph.graph import Graph, Stage
+from pipeline.graph.code_changes import changed_code
+from pipeline.graph.definition import Graph, Stage
 from pipeline.graph.lock_file import LOCK_FILE, read_lock
-from pipeline.graph.plan import Need, Walk, bytes_out, needed, reasons
+from pipeline.graph.plan import Need, Plan, output_bytes, reasons, stages_for
 from pipeline.graph.why import explain
-from pipeline.graph.workspace import STATE
-from pipeline.processes.processes import CommandFailed
+from pipeline.graph.workspace import STATE, read_digest
+from pipeline.processes.commands import CommandFailed
 from reprise.config.params import read_yaml
 from reprise.storage.atomic import write_json
 
-SOURCE = STATE / "flows" / "source.json"  # which source the last completed run has seen
-PUSHED = STATE / "flows" / "pushed.json"  # which dvc.lock, and with which settings, was sent last
+SOURCE = STATE / "flows" / "source.json"  # digest of the source that the last completed run has seen
+PUSHED = STATE / "flows" / "pushed.json"  # digests of the dvc.lock and the settings of DVC at the last push
+_STATE_NAMES = {dvc.Outcome.RAN: "Ran", dvc.Outcome.RESTORED: "Restored", dvc.Outcome.CACHED: "Cached"}
 
 
 @dataclass
 class GraphRun:
-    """One run of the graph: its tasks, and what is told of them afterwards."""
+    """One run of the graph.
+
+    Attributes:
+        tasks: creates the tasks of the flow run.
+        remote_name: name of the default DVC remote, if something changed and there is one.
+        lock: entries of dvc.lock as DVC left them last; kept, because reading the file takes a while.
+        lines: the outcome of each stage, for the lineage.
+        states: the final state of each stage's task.
+    """
 
     tasks: Tasks
-    store: str | None = None  # the remote's name, when something changed and there is one
-    lock: Mapping[str, Any] = field(default_factory=dict)  # dvc.lock as DVC left it last: it takes a while to read
+    remote_name: str | None = None
+    lock: Mapping[str, Any] = field(default_factory=dict)
     lines: list[artifacts.StageLine] = field(default_factory=list)
     states: dict[str, State] = field(default_factory=dict)
 
     def reproduce(self, targets: Sequence[str], *, only_if_source_changed: bool = False) -> State:
-        """Walk the graph and publish what came of it."""
+        """Bring the graph up to date and publish the results.
+
+        Args:
+            targets: see `Graph.find`; none means the whole graph.
+            only_if_source_changed: whether to end at once if the source is what the last completed run has seen.
+
+        Returns:
+            The final state of the flow run.
+        """
         began = time.perf_counter()
-        looked: dict[str, Any] = {}
-        state = self.tasks.run("look", lambda: self._look(looked, targets))
+        prepared: dict[str, Graph] = {}
+        state = self.tasks.run("prepare", lambda: self._prepare(prepared, targets))
         if not state.is_completed():
             return Failed(message=state.message)
-        graph: Graph = looked["graph"]
+        graph = prepared["graph"]
         source = _digest(self.tasks.root / "source.lock.json")
-        if only_if_source_changed and source == _note(self.tasks.root / SOURCE):
-            return Completed(name="Unchanged", message="the source is what the last completed run saw")
+        if only_if_source_changed and source == read_digest(self.tasks.root / SOURCE):
+            return Completed(name="Unchanged", message="the source has not changed since the last completed run")
         changed = dvc.status(self.tasks.root, graph)
         if changed:
-            self.store = remote.configured(self.tasks.root)
-        if self.store:  # if it cannot be had, it is computed
+            self.remote_name = remote.default_remote(self.tasks.root)
+        if self.remote_name:  # if the pull fails, the stages are computed
             self.tasks.run("pull", lambda: self._transfer(remote.pull))
         try:
-            walk = self._walk(graph, targets, changed)
+            plan = self._run_stages(graph, targets, changed)
         finally:
-            dvc.tidy_lock(graph, self.tasks.root)
+            dvc.sort_lock(graph, self.tasks.root)
         pushed = self._push()
-        ended = self._ending(walk, pushed, time.perf_counter() - began)
-        self._publish(completed=not walk.failures)
-        if ended.is_completed() and not targets:
+        final = self._final_state(plan, pushed, time.perf_counter() - began)
+        self._publish(completed=not plan.failures)
+        if final.is_completed() and not targets:
             write_json(self.tasks.root / SOURCE, {"digest": source})
-        return ended
+        return final
 
-    def _look(self, looked: dict[str, Any], targets: Sequence[str]) -> State:
+    def _prepare(self, prepared: dict[str, Graph], targets: Sequence[str]) -> State:
         graph = dvc.prepare(self.tasks.root, self.tasks.log(), on_line=self.tasks.log())
-        graph.find(targets)
-        looked["graph"] = graph
-        return Completed(message=f"{len(graph.stages)} stages; parameters are valid, the source has been looked at")
+        graph.find(targets)  # an unknown target fails here, before anything runs
+        prepared["graph"] = graph
+        return Completed(message=f"{len(graph.stages)} stages; the parameters are valid, the source has been scanned")
 
     def _transfer(self, transfer: Callable[..., remote.Transfer]) -> State:
         return Completed(message=self.tasks.hide(transfer(self.tasks.root, self.tasks.log()).note))
 
     def _push(self) -> State | None:
-        """Send what the remote may not have; None where nothing is to be sent."""
+        """Send the results if anything changed since the last push; return None if nothing was to be sent."""
         settings = [self.tasks.root / ".dvc" / name for name in ("config", "config.local")]
         digests = [_digest(path) for path in (self.tasks.root / LOCK_FILE, *settings)]
-        if _note(self.tasks.root / PUSHED) == digests:
+        if read_digest(self.tasks.root / PUSHED) == digests:
             return None
         state = None
-        if remote.configured(self.tasks.root):
+        if remote.default_remote(self.tasks.root):
             state = self.tasks.run("push", lambda: self._transfer(remote.push))
         if state is None or state.is_completed():
             write_json(self.tasks.root / PUSHED, {"digest": digests})
         return state
 
-    def _walk(self, graph: Graph, targets: Sequence[str], changed: Mapping[str, Any]) -> Walk:
-        stages = needed(graph, graph.find(targets))
+    def _run_stages(self, graph: Graph, targets: Sequence[str], changed: Mapping[str, Any]) -> Plan:
+        """Run a task for each stage in graph order, and return the plan with what became of them."""
+        stages = stages_for(graph, graph.find(targets))
         self.lock = read_lock(self.tasks.root)
-        code = changed_code(graph, self.tasks.root)
-        told = explain(graph, changed, self.lock, read_yaml(self.tasks.root / "params.yaml"), code=code)
-        walk = Walk(graph, changed, reasons(told))
+        params = read_yaml(self.tasks.root / "params.yaml")
+        explanation = explain(graph, changed, self.lock, params, code=changed_code(graph, self.tasks.root))
+        plan = Plan(graph, changed, reasons(explanation))
         for stage in stages:
-            above = [self.states[up.name] for up in stages if up.name in graph.upstream(stage.name)]
-            self.states[stage.name] = self.tasks.run(stage.title, partial(self._stage, stage, walk), above)
-        return walk
+            upstream = [self.states[up.name] for up in stages if up.name in graph.upstream(stage.name)]
+            self.states[stage.name] = self.tasks.run(stage.title, partial(self._run_stage, stage, plan), upstream)
+        return plan
 
-    def _stage(self, stage: Stage, walk: Walk) -> State:
-        """The body of a stage's task: what is to be done, DVC's work, and the state that tells of it."""
-        step = walk.step(stage.name)
+    def _run_stage(self, stage: Stage, plan: Plan) -> State:
+        """Do what the plan says about a stage, and return the final state of its task."""
+        step = plan.step(stage.name)
         why = self.tasks.hide("; ".join(step.why))
         if step.need is Need.IMPOSSIBLE:
-            self._tell(stage, "skipped", 0.0, 0, why)
+            self._add_line(stage, "skipped", 0.0, 0, why)
             return Cancelled(name="Skipped", message=f"not run because {why}")
         before = self.lock
-        size = bytes_out(before.get(stage.name))
+        size = output_bytes(before.get(stage.name))
         if step.need is Need.NOTHING:
-            self._tell(stage, "cached", 0.0, size, "")
+            self._add_line(stage, "cached", 0.0, size, "")
             return Completed(name="Cached", message=f"up to date, {artifacts.megabytes(size)}")
         began = time.perf_counter()
         try:
-            outcome = dvc.repro_stage(stage.name, root=self.tasks.root, on_line=self.tasks.log(), pull=bool(self.store))
+            outcome = dvc.repro_stage(
+                stage.name, root=self.tasks.root, on_line=self.tasks.log(), pull=bool(self.remote_name)
+            )
         except CommandFailed as error:
-            walk.failed(stage.name)
-            self._tell(stage, "failed", time.perf_counter() - began, 0, why)
+            plan.fail(stage.name)
+            self._add_line(stage, "failed", time.perf_counter() - began, 0, why)
             return self.tasks.failure(error)
         self.lock = read_lock(self.tasks.root)
-        walk.done(stage.name, before, self.lock)
-        seconds, size = time.perf_counter() - began, bytes_out(self.lock.get(stage.name))
-        self._tell(stage, outcome.value, seconds, size, why)
-        named = {dvc.Outcome.RAN: "Ran", dvc.Outcome.RESTORED: "Restored", dvc.Outcome.CACHED: "Cached"}[outcome]
-        return Completed(name=named, message=f"{outcome.value} in {seconds:.1f} s, {artifacts.megabytes(size)}; {why}")
+        plan.finish(stage.name, before, self.lock)
+        seconds, size = time.perf_counter() - began, output_bytes(self.lock.get(stage.name))
+        self._add_line(stage, outcome.value, seconds, size, why)
+        message = f"{outcome.value} in {seconds:.1f} s, {artifacts.megabytes(size)}; {why}"
+        return Completed(name=_STATE_NAMES[outcome], message=message)
 
-    def _tell(self, stage: Stage, outcome: str, seconds: float, size: int, why: str) -> None:
-        self.lines = [line for line in self.lines if line.title != stage.title]  # of an earlier try
+    def _add_line(self, stage: Stage, outcome: str, seconds: float, size: int, why: str) -> None:
+        self.lines = [line for line in self.lines if line.title != stage.title]  # drop the line of an earlier attempt
         self.lines.append(artifacts.StageLine(stage.title, outcome, seconds, size, why))
 
-    def _ending(self, walk: Walk, pushed: State | None, seconds: float) -> State:
-        kinds = [line.outcome for line in self.lines]
-        told = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
-        if not walk.failures and pushed is not None and not pushed.is_completed():
-            return Failed(message=f"{told} in {seconds:.1f} s, but the results were not sent: {pushed.message}")
-        if not walk.failures:
-            return Completed(message=f"{told} in {seconds:.1f} s")
-        messages = "; ".join(f"{walk.graph.title(name)}: {self.states[name].message}" for name in walk.failures)
-        return Failed(message=f"{messages} ({told})")
+    def _final_state(self, plan: Plan, pushed: State | None, seconds: float) -> State:
+        outcomes = [line.outcome for line in self.lines]
+        counts = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in dict.fromkeys(outcomes))
+        if not plan.failures and pushed is not None and not pushed.is_completed():
+            return Failed(message=f"{counts} in {seconds:.1f} s, but the results were not sent: {pushed.message}")
+        if not plan.failures:
+            return Completed(message=f"{counts} in {seconds:.1f} s")
+        messages = "; ".join(f"{plan.graph.title(name)}: {self.states[name].message}" for name in plan.failures)
+        return Failed(message=f"{messages} ({counts})")
 
     def _publish(self, *, completed: bool) -> None:
-        """Prefect artifacts; those about figures only of a run that completed."""
+        """Publish the artifacts of the run; those about figures only if it completed."""
         self.tasks.markdown(
             "lineage", artifacts.lineage_markdown(self.tasks.root, self.lines), "revision, inputs, stages"
         )
-        now = artifacts.figures(self.tasks.root) if completed else None
+        now = artifacts.read_figures(self.tasks.root) if completed else None
         if now is not None:
-            before = artifacts.remembered(self.tasks.root)
+            before = artifacts.load_previous_figures(self.tasks.root)
             self.tasks.markdown("metrics", artifacts.metrics_markdown(now), "all runs and metrics")
             difference = artifacts.difference_markdown(before, now, self.tasks.root)
             self.tasks.markdown("difference", difference, "what changed since the previous completed run")
-            artifacts.remember(now, self.tasks.root)
+            artifacts.store_figures(now, self.tasks.root)
         address = report_address(self.tasks.root) if completed else None
         if address:
             self.tasks.link("report", address, "the report", "one HTML page")
@@ -166,11 +185,3 @@ class GraphRun:
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-
-
-def _note(path: Path) -> Any:
-    """The digest that was noted in a file of .reprise, if it can be read."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))["digest"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.graph.workspace import STATE
-from pipeline.processes.processes import PARENT_DEATH, environment
+from pipeline.processes.commands import PARENT_DEATH, environment
 from reprise.config.errors import GraphError
 from reprise.storage.atomic import explained_storage
 

@@ -26,7 +26,7 @@ import psutil
 from pipeline.flows import dead_runs, server
 from pipeline.flows.api_client import call
 from pipeline.graph.workspace import Say
-from pipeline.processes.processes import GRACE_SECONDS
+from pipeline.processes.commands import GRACE_SECONDS
 from reprise.config.errors import GraphError, ParameterError, RepriseError, WorkspaceBusyError
 from reprise.storage.atomic import write_json
 

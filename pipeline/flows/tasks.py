@@ -16,8 +16,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
+from pipeline.processes.commands import CommandFailed
 from pipeline.processes.failure import failure_message, is_transient
-from pipeline.processes.processes import CommandFailed
 from reprise.config.errors import RemoteError, RepriseError
 
 TRANSIENT = "Transient"  # name of the state of a failure that another attempt may overcome

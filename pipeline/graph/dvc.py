@@ -1,4 +1,4 @@
-"""The only caller of DVC. Each call is a process of its own, with its arguments as a list, never a shell's text."""
+"""Call DVC. This is the only module that does; each call is a process whose arguments never pass through a shell."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.graph.code import changed_code
-from pipeline.graph.graph import Graph, load_graph
+from pipeline.graph.code_changes import changed_code
+from pipeline.graph.definition import Graph, load_graph
 from pipeline.graph.lock_file import LOCK_FILE, fit_lock, read_lock
 from pipeline.graph.prune import Pruned, prune
 from pipeline.graph.why import Explanation, explain
-from pipeline.graph.workspace import Say, dvc_at_rest, exclusive, mend
-from pipeline.processes.processes import CommandFailed, capture, run
+from pipeline.graph.workspace import Say, exclusive, hold_dvc_lock, read_digest, repair_workspace
+from pipeline.processes.commands import CommandFailed, capture, run
 from reprise.artifacts.layout import CHECKED
 from reprise.config.errors import GraphError, WorkspaceBusyError
 from reprise.config.params import read_yaml
@@ -26,7 +26,7 @@ from reprise.storage.atomic import atomic_file
 from reprise.storage.fingerprint import digest_of_project
 
 _DVC = (sys.executable, "-m", "dvc")
-# What DVC says after each stage to a person at a terminal; in a log of thirty stages it hides what they say.
+# Advice that DVC prints after each stage. It is left out, because it would hide the output of the stages in a log.
 _ADVICE = re.compile(
     r"^\s*$|^To (track the changes with git|enable auto staging), run:$|^\tgit add |^\tdvc config core\.autostage"
     r"|^Use `dvc push` to send"
@@ -44,18 +44,17 @@ class Outcome(Enum):
 def repro(
     targets: Sequence[str] = (), *, root: Path = Path(), wait: bool = False, force: bool = False, say: Say = print
 ) -> None:
-    """Run what is not up to date: the whole graph, or the targets and what they need.
-
-    Before DVC starts, the source is looked at, all parameters are checked at once, what a kill left is put
-    right, and what removed rows left is pruned.
+    """Run the stages that are not up to date: of the whole graph, or of the targets and what they depend on.
 
     Args:
-        targets: see `Graph.find`.
-        wait: wait for another run in this folder instead of giving up.
-        force: run the targets although nothing changed.
+        targets: see `Graph.find`; none means the whole graph.
+        root: the project folder.
+        wait: whether to wait for another run in this folder instead of giving up.
+        force: whether to run the targets even if nothing changed.
+        say: prints a line for people.
 
     Raises:
-        CommandFailed: DVC, a stage or a check ended with an error and has said why.
+        CommandFailed: DVC, a stage or a check ended with an error, which it has explained.
         WorkspaceBusyError: another run holds the folder and `wait` is false.
     """
     with exclusive(root, wait=wait, say=say):
@@ -65,26 +64,36 @@ def repro(
         try:
             code = run(command, cwd=root)
         finally:
-            tidy_lock(graph, root)
+            sort_lock(graph, root)
         if code:
             raise CommandFailed(command, code)
 
 
-def tidy_lock(graph: Graph, root: Path) -> None:
-    """Put the entries of dvc.lock in graph order; one that a kill left unreadable waits for the next run."""
-    with suppress(GraphError), dvc_at_rest(root):
+def sort_lock(graph: Graph, root: Path) -> None:
+    """Sort the entries of dvc.lock in graph order; a file that a kill left unreadable is left to the next run."""
+    with suppress(GraphError), hold_dvc_lock(root):
         fit_lock(graph, root)
 
 
 def prepare(root: Path, say: Say, on_line: Callable[[str], None] | None = None) -> Graph:
-    """What precedes every run: check, scan, mend, prune. Call it while holding `exclusive`.
+    """Prepare a run: check the parameters, scan the source, repair what a kill left, remove results of deleted rows.
+
+    The caller must hold `exclusive`.
+
+    Args:
+        root: the project folder.
+        say: prints a line for people.
+        on_line: called with each line of output of the check and the scan.
 
     Returns:
-        The graph as dvc.yaml and params.yaml state it now.
+        The graph as dvc.yaml and params.yaml define it now.
+
+    Raises:
+        CommandFailed: the check or the scan ended with an error, which it has explained.
     """
     check(root, on_line=on_line)
     scan(root, on_line=on_line)
-    mend(root, say)
+    repair_workspace(root, say)
     graph = load_graph(root)
     for line in prune(graph, root).lines():
         say(line)
@@ -99,47 +108,62 @@ def repro_stage(
     cancelled: threading.Event | None = None,
     pull: bool = False,
 ) -> Outcome:
-    """Run one stage, without what it needs, and say what DVC did with it. Call it while holding `exclusive`.
+    """Run one stage, without those that it depends on. The caller must hold `exclusive`.
 
     Args:
-        pull: look into the remote for outputs that the run-cache knows of before anything is computed.
+        name: DVC's name of the stage.
+        root: the project folder.
+        on_line: called with each line of output.
+        cancelled: ends the stage when another thread sets it.
+        pull: whether to look in the remote for outputs that the run cache knows, before anything is computed.
+
+    Returns:
+        What DVC did with the stage.
 
     Raises:
-        CommandFailed: with the last lines that the stage wrote.
+        CommandFailed: the stage failed; `lines` holds its last output.
     """
     command = ["repro", *(["--pull"] if pull else []), "--single-item", name]
     lines: list[str] = []
-    status = _told(command, lines, root, on_line, cancelled)
+    status = _run_dvc(command, lines, root, on_line, cancelled)
     if status:
-        raise CommandFailed([*_DVC, *command], status, last_words(lines))
-    return outcome(name, lines)
+        raise CommandFailed([*_DVC, *command], status, last_lines(lines))
+    return parse_outcome(name, lines)
 
 
-def repro_apart(
+def repro_all(
     graph: Graph, *, root: Path, on_line: Callable[[str], None], cancelled: threading.Event | None = None
 ) -> None:
-    """Run what is not up to date in a folder that is nobody else's: no checks, no lock, no repairs.
+    """Run all stages that are not up to date, without checks, lock or repairs: for a folder that no other run uses.
+
+    Args:
+        graph: the graph.
+        root: the project folder.
+        on_line: called with each line of output.
+        cancelled: ends the run when another thread sets it.
 
     Raises:
-        CommandFailed: with the last lines that DVC and the stages wrote.
+        CommandFailed: DVC or a stage failed; `lines` holds the last output.
     """
     lines: list[str] = []
     try:
-        status = _told(["repro"], lines, root, on_line, cancelled)
+        status = _run_dvc(["repro"], lines, root, on_line, cancelled)
     finally:
-        tidy_lock(graph, root)
+        sort_lock(graph, root)
     if status:
-        raise CommandFailed([*_DVC, "repro"], status, last_words(lines, 200))
+        raise CommandFailed([*_DVC, "repro"], status, last_lines(lines, 200))
 
 
-def last_words(lines: Sequence[str], count: int = 40) -> list[str]:
-    """The last lines of a command that failed, and before them the sentences of its errors: what it wrote to its other
-    stream can come after them."""
+def last_lines(lines: Sequence[str], count: int = 40) -> list[str]:
+    """Return the last lines of a failed command, preceded by its last five earlier error messages.
+
+    Lines that the command wrote to its other stream may follow an error message, however many they are.
+    """
     return [*[line for line in lines[:-count] if line.startswith("error: ")][-5:], *lines[-count:]]
 
 
-def outcome(name: str, lines: Sequence[str]) -> Outcome:
-    """Read DVC's own words about a stage from what it wrote."""
+def parse_outcome(name: str, lines: Sequence[str]) -> Outcome:
+    """Read from DVC's output what it did with a stage."""
     if any(line.startswith(f"Stage '{name}' is cached") for line in lines):
         return Outcome.RESTORED
     if any(line.startswith(f"Running stage '{name}'") for line in lines):
@@ -148,46 +172,56 @@ def outcome(name: str, lines: Sequence[str]) -> Outcome:
 
 
 def check(root: Path = Path(), *, on_line: Callable[[str], None] | None = None, again: bool = False) -> None:
-    """Check all parameters in a process of its own; skipped when neither they nor the code changed.
+    """Check all parameters in a separate process, unless neither they nor the code changed since the last check.
 
-    The process remembers what it checked, and keeps the fingerprints of the present code for `why`.
+    The process also records what it checked, and the fingerprints of the current code for `why`.
+
+    Args:
+        root: the project folder.
+        on_line: called with each line of output.
+        again: whether to check even if nothing changed.
 
     Raises:
-        CommandFailed: something is wrong; the process has said what.
+        CommandFailed: a parameter is wrong; the process has explained it.
     """
-    if again or _remembered(root / CHECKED) != digest_of_project(root):
-        _stage_module("stages.check", ["--no-output"], root, on_line)
+    if again or read_digest(root / CHECKED) != digest_of_project(root):
+        _run_module("stages.check", ["--no-output"], root, on_line)
 
 
 def scan(root: Path = Path(), *, on_line: Callable[[str], None] | None = None) -> None:
-    """Look at the source and write source.lock.json anew if it changed.
+    """Scan the source of images, and rewrite source.lock.json if it changed.
+
+    Args:
+        root: the project folder.
+        on_line: called with each line of output.
 
     Raises:
-        CommandFailed: the source cannot be read; the process has said why.
+        CommandFailed: the source cannot be read; the process has explained why.
     """
-    _stage_module("stages.ingest.scan", [], root, on_line)
+    _run_module("stages.ingest.scan", [], root, on_line)
 
 
 def status(root: Path = Path(), graph: Graph | None = None) -> dict[str, Any]:
-    """Ask DVC what changed, by stage, and add the stages whose code changed.
+    """Return the changes of each stage as DVC reports them, and add the stages whose code changed.
 
-    DVC itself learns of changed code only when the stage that writes the fingerprints has run again.
+    DVC itself notices changed code only after the stage that writes the fingerprints has run again.
 
     Args:
-        graph: the present graph; without it, only what DVC says. `check` must have run.
+        root: the project folder.
+        graph: the graph, for which `check` must have run; without it, only DVC's report is returned.
 
     Raises:
-        GraphError: DVC cannot tell.
+        GraphError: DVC cannot report the changes.
     """
     try:
         changed = json.loads(capture([*_DVC, "--wait-for-lock", "status", "--json"], cwd=root))
     except (CommandFailed, ValueError) as error:
         found = " ".join(error.lines) if isinstance(error, CommandFailed) else str(error)
         raise GraphError(
-            "DVC cannot tell what changed",
+            "DVC cannot report what changed",
             where=root / "dvc.yaml",
             found=found,
-            fix="Run `reprise repro`, or `dvc doctor`.",
+            fix="Run `reprise repro`; if that fails too, `dvc doctor` shows what is installed.",
         ) from error
     for stage, files in (changed_code(graph, root) if graph else {}).items():
         listed = changed.setdefault(stage, [])
@@ -197,23 +231,34 @@ def status(root: Path = Path(), graph: Graph | None = None) -> dict[str, Any]:
 
 
 def why(targets: Sequence[str] = (), *, root: Path = Path()) -> Explanation:
-    """What would run and which dependency changed, for the whole graph or for the targets and what they need.
+    """Explain what would run and why, for the whole graph or for the targets and what they depend on.
 
-    Rows that moved are compared under their present names; dvc.lock is as it was afterwards.
+    Rows that moved are compared under their current names; dvc.lock is restored afterwards.
+
+    Args:
+        targets: see `Graph.find`; none means the whole graph.
+        root: the project folder.
+
+    Raises:
+        CommandFailed: the check or the scan ended with an error, which it has explained.
+        GraphError: a target selects no stage, or DVC cannot report the changes.
     """
     check(root)
     scan(root)
     graph = load_graph(root)
     names = graph.find(targets)
-    with fitted_lock(graph, root):
+    with current_lock_names(graph, root):
         changed = status(root, graph)
         code = changed_code(graph, root)
         return explain(graph, changed, read_lock(root), read_yaml(root / "params.yaml"), names, code)
 
 
 @contextmanager
-def fitted_lock(graph: Graph, root: Path) -> Iterator[None]:
-    """dvc.lock with the present names of its entries, for a while; as it is while another run holds the folder."""
+def current_lock_names(graph: Graph, root: Path) -> Iterator[None]:
+    """Give the entries of dvc.lock their current names inside the `with` block.
+
+    While another run holds the folder, dvc.lock is left as it is.
+    """
     path = root / LOCK_FILE
     try:
         with exclusive(root, wait=False, say=lambda line: None):
@@ -230,22 +275,33 @@ def fitted_lock(graph: Graph, root: Path) -> Iterator[None]:
 
 
 def prune_workspace(root: Path = Path(), *, wait: bool = False, say: Say = print) -> Pruned:
-    """Remove what rows that are no longer in params.yaml left in data/ and dvc.lock.
+    """Remove the results of rows that are no longer in params.yaml from data/ and dvc.lock.
+
+    Args:
+        root: the project folder.
+        wait: whether to wait for another run in this folder instead of giving up.
+        say: prints a line for people.
 
     Raises:
-        WorkspaceBusyError: a run holds the folder and `wait` is false.
+        WorkspaceBusyError: another run holds the folder and `wait` is false.
     """
     with exclusive(root, wait=wait, say=say):
         check(root)
-        mend(root, say)
+        repair_workspace(root, say)
         return prune(load_graph(root), root)
 
 
 def fetch_at(revision: str, path: str, target: Path, root: Path = Path()) -> bool:
-    """Copy an output file or folder as it was at a git revision to `target`, from DVC's cache or remote.
+    """Copy an output file or folder of a git revision from DVC's cache or remote.
+
+    Args:
+        revision: git revision.
+        path: path of the output in the project.
+        target: where to put the copy.
+        root: the project folder.
 
     Returns:
-        Whether it was there to be had.
+        Whether the cache or the remote held the output.
     """
     try:
         capture([*_DVC, "get", "--quiet", "--rev", revision, "--out", str(target.resolve()), str(root.resolve()), path])
@@ -255,15 +311,15 @@ def fetch_at(revision: str, path: str, target: Path, root: Path = Path()) -> boo
 
 
 def setting(name: str, root: Path = Path()) -> str | None:
-    """The value of one of DVC's settings ("core.remote"), or None where it is not set."""
+    """Return the value of a setting of DVC ("core.remote"), or None if it is not set."""
     try:
         return capture([*_DVC, "config", name], cwd=root).strip() or None
-    except CommandFailed:  # DVC's way to say that it is not set
+    except CommandFailed:  # DVC fails if the setting is not set
         return None
 
 
 def cache_folder(root: Path = Path()) -> Path:
-    """DVC's cache of a project."""
+    """Return the folder of DVC's cache."""
     return Path(capture([*_DVC, "cache", "dir"], cwd=root).strip()).resolve()
 
 
@@ -274,32 +330,38 @@ def transfer(
     on_line: Callable[[str], None],
     cancelled: threading.Event | None = None,
 ) -> int:
-    """Results and run-cache to or from the default remote; what it says is to be judged by `pipeline.graph.remote`.
+    """Transfer results and the run cache to or from the default remote; `pipeline.graph.remote` interprets the output.
+
+    Args:
+        verb: DVC's command.
+        root: the project folder.
+        on_line: called with each line of output.
+        cancelled: ends the transfer when another thread sets it.
 
     Returns:
-        DVC's exit status, which is 0 even where the run-cache could not be sent.
+        DVC's exit status, which is 0 even if the run cache could not be sent.
     """
     extra = ["--allow-missing"] if verb == "pull" else []
-    return _told([verb, "--run-cache", *extra], [], root, on_line, cancelled)
+    return _run_dvc([verb, "--run-cache", *extra], [], root, on_line, cancelled)
 
 
 def save_experiment(name: str, root: Path) -> None:
-    """Make what differs from the commit, outputs included, an experiment.
+    """Save everything that differs from the commit, outputs included, as an experiment.
 
     Raises:
-        CommandFailed: DVC could not.
+        CommandFailed: DVC failed.
     """
     capture([*_DVC, "--wait-for-lock", "exp", "save", "--force", "--name", name], cwd=root)
 
 
-def _told(
+def _run_dvc(
     arguments: Sequence[str],
     lines: list[str],
     root: Path,
     on_line: Callable[[str], None],
     cancelled: threading.Event | None,
 ) -> int:
-    """Run DVC, waiting for its lock, and keep what it says in `lines`; its advice goes no further."""
+    """Run DVC, wait for its lock, and append its output to `lines`; `on_line` does not get its advice."""
 
     def keep(line: str) -> None:
         lines.append(line)
@@ -309,7 +371,7 @@ def _told(
     return run([*_DVC, "--wait-for-lock", *arguments], cwd=root, on_line=keep, cancelled=cancelled)
 
 
-def _stage_module(module: str, arguments: list[str], root: Path, on_line: Callable[[str], None] | None) -> None:
+def _run_module(module: str, arguments: list[str], root: Path, on_line: Callable[[str], None] | None) -> None:
     command = [sys.executable, "-m", module, *arguments]
     lines: list[str] = []
 
@@ -320,11 +382,4 @@ def _stage_module(module: str, arguments: list[str], root: Path, on_line: Callab
 
     code = run(command, cwd=root, on_line=keep if on_line else None)
     if code:
-        raise CommandFailed(command, code, last_words(lines))
-
-
-def _remembered(path: Path) -> str | None:
-    try:
-        return json.loads(path.read_text(encoding="utf-8")).get("digest")
-    except (OSError, ValueError, AttributeError):
-        return None
+        raise CommandFailed(command, code, last_lines(lines))

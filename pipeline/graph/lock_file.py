@@ -13,7 +13,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline.graph.graph import Graph
+from pipeline.graph.definition import Graph
 from reprise.config.errors import GraphError
 from reprise.storage.atomic import atomic_file
 

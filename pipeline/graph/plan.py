@@ -1,8 +1,8 @@
-"""Walk the graph stage by stage: which need DVC's attention, which are up to date, which cannot run.
+"""Decide stage by stage what a run must do: leave the stage alone, let DVC decide, or skip it.
 
-DVC is asked once (`dvc status`) what changed. A stage that DVC calls unchanged stays so until something it
-reads is written anew with other hashes, as dvc.lock records them: so a cached stage costs no process. DVC
-decides about all others itself, one by one. No Prefect in here.
+DVC is asked once what changed. A stage that DVC calls unchanged stays so until one of its inputs is written again with
+other hashes, which dvc.lock records; so a cached stage starts no process. All other stages are left to DVC, one by one.
+This module does not import Prefect.
 """
 
 from __future__ import annotations
@@ -12,32 +12,38 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from pipeline.graph.graph import Graph, Stage
+from pipeline.graph.definition import Graph, Stage
 from pipeline.graph.why import Explanation
 
 
 class Need(Enum):
     """What a stage needs."""
 
-    NOTHING = "up to date"
-    DVC = "DVC decides: it runs, comes back from the run-cache, or is up to date after all"
-    IMPOSSIBLE = "something that it reads could not be made"
+    NOTHING = "it is up to date"
+    DVC = "DVC decides whether it runs, is restored from the run cache, or is up to date after all"
+    IMPOSSIBLE = "a stage that it depends on failed"
 
 
 @dataclass(frozen=True)
 class Step:
-    """What is to be done about one stage, and why."""
+    """What to do about one stage.
+
+    Attributes:
+        need: what the stage needs.
+        why: the reasons, in words.
+    """
 
     need: Need
     why: tuple[str, ...] = ()
 
 
 @dataclass
-class Walk:
-    """The state of one walk.
+class Plan:
+    """The plan of one run, which is updated while the stages end.
 
     Attributes:
-        changed: DVC's status, {stage: changes}; the stages it does not name are up to date.
+        graph: the graph.
+        changed: DVC's changes by stage; stages that it does not name are up to date.
         reasons: stage -> its changes in words (`pipeline.graph.why`).
     """
 
@@ -45,59 +51,65 @@ class Walk:
     changed: Mapping[str, Any]
     reasons: Mapping[str, tuple[str, ...]]
     _rewritten: set[str] = field(default_factory=set)
-    _failed: dict[str, str] = field(default_factory=dict)  # stage -> the stage whose failure is at the root
+    _failed: dict[str, str] = field(default_factory=dict)  # stage -> the first stage that failed above it, or itself
 
     def step(self, name: str) -> Step:
-        """What to do about a stage; ask in graph order, after telling what came of those before it."""
-        above = self.graph.upstream(name)
-        roots = {self._failed[up] for up in above if up in self._failed}
-        if roots:
-            first = next(s.name for s in self.graph.stages if s.name in roots)
+        """Return what to do about a stage. Call this in graph order, after `finish` or `fail` of the stages before."""
+        upstream = self.graph.upstream(name)
+        causes = {self._failed[up] for up in upstream if up in self._failed}
+        if causes:
+            first = next(s.name for s in self.graph.stages if s.name in causes)
             self._failed[name] = first
             return Step(Need.IMPOSSIBLE, (f"{self.graph.title(first)} failed",))
-        rewritten = [stage.title for stage in self.graph.stages if stage.name in above & self._rewritten]
-        news = (f"reads {_few(rewritten)}",) if rewritten else ()
+        rewritten = [stage.title for stage in self.graph.stages if stage.name in upstream & self._rewritten]
+        new_inputs = (f"reads {_first_three(rewritten)}",) if rewritten else ()
         if name in self.changed:
-            return Step(Need.DVC, (*self.reasons.get(name, ()), *news))
-        return Step(Need.DVC, news) if news else Step(Need.NOTHING)
+            return Step(Need.DVC, (*self.reasons.get(name, ()), *new_inputs))
+        return Step(Need.DVC, new_inputs) if new_inputs else Step(Need.NOTHING)
 
-    def done(self, name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-        """DVC is through with a stage, perhaps at a second try; `before` and `after`: dvc.lock's entries around it."""
+    def finish(self, name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        """Record that DVC has finished a stage, perhaps at a second attempt.
+
+        Args:
+            name: the stage.
+            before: entries of dvc.lock before the stage.
+            after: entries of dvc.lock after it.
+        """
         self._failed.pop(name, None)
-        if written(before.get(name)) != written(after.get(name)):
+        if output_hashes(before.get(name)) != output_hashes(after.get(name)):
             self._rewritten.add(name)
 
-    def failed(self, name: str) -> None:
-        """The stage could not be made."""
+    def fail(self, name: str) -> None:
+        """Record that a stage failed."""
         self._failed[name] = name
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """Stages that failed themselves, in graph order."""
+        """The stages that failed themselves, in graph order."""
         return tuple(s.name for s in self.graph.stages if self._failed.get(s.name) == s.name)
 
 
 def reasons(explanation: Explanation) -> dict[str, tuple[str, ...]]:
-    """The changes of each stage in words."""
+    """Return the changes of each stage in words."""
     return {reason.stage: reason.changes for reason in (*explanation.now, *explanation.then)}
 
 
-def written(entry: Any) -> dict[str, str]:
-    """Path -> hash of the outputs that dvc.lock records for a stage."""
+def output_hashes(entry: Any) -> dict[str, str]:
+    """Return the hash of each output that an entry of dvc.lock records."""
     return {out["path"]: out["md5"] for out in (entry or {}).get("outs", [])}
 
 
-def bytes_out(entry: Any) -> int:
-    """Size of the outputs that dvc.lock records for a stage."""
+def output_bytes(entry: Any) -> int:
+    """Return the size of the outputs that an entry of dvc.lock records."""
     return sum(int(out.get("size") or 0) for out in (entry or {}).get("outs", []))
 
 
-def needed(graph: Graph, names: Sequence[str]) -> list[Stage]:
-    """The stages to walk: everything, or the named ones and what they need, in graph order."""
-    wanted = set(graph.needed_for(names)) if names else set(graph.by_name)
-    return [stage for stage in graph.stages if stage.name in wanted]
+def stages_for(graph: Graph, names: Sequence[str]) -> list[Stage]:
+    """Return the named stages and those that they depend on, in graph order; without names, all stages."""
+    selected = set(graph.needed_for(names)) if names else set(graph.by_name)
+    return [stage for stage in graph.stages if stage.name in selected]
 
 
-def _few(titles: Sequence[str]) -> str:
-    shown = ", ".join(titles[:3])
-    return f"{shown}, which changed" if len(titles) <= 3 else f"{shown} and {len(titles) - 3} more, which changed"
+def _first_three(titles: Sequence[str]) -> str:
+    text = ", ".join(titles[:3])
+    return f"{text}, which changed" if len(titles) <= 3 else f"{text} and {len(titles) - 3} more, which changed"

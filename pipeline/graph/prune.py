@@ -12,9 +12,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.graph.graph import Graph
+from pipeline.graph.definition import Graph
 from pipeline.graph.lock_file import fit_lock
-from pipeline.graph.workspace import dvc_at_rest
+from pipeline.graph.workspace import hold_dvc_lock
 
 # The outputs below data/ whose names come from the tables of params.yaml.
 LAYOUT = (
@@ -68,7 +68,7 @@ def prune(graph: Graph, root: Path = Path()) -> Pruned:
     Raises:
         GraphError: dvc.lock cannot be read.
     """
-    with dvc_at_rest(root):
+    with hold_dvc_lock(root):
         entries, moved = fit_lock(graph, root)
         outs = {out for stage in graph.stages for out in stage.outs}
         folders: list[str] = []

@@ -126,7 +126,7 @@ _COUNT = re.compile(r"^(\d+) files? (?:fetched|pushed)|(\d+) files? fetched")
 _NOISE = re.compile(r"^\s*$|Having any troubles")
 
 
-def configured(root: Path = Path()) -> str | None:
+def default_remote(root: Path = Path()) -> str | None:
     """Return the name of the default DVC remote, or None if there is none."""
     return dvc.setting("core.remote", root)
 
@@ -173,7 +173,7 @@ def push(root: Path = Path(), on_line: OnLine | None = None, *, cancelled: threa
 def _transfer(
     root: Path, verb: Literal["fetch", "pull", "push"], on_line: OnLine | None, cancelled: threading.Event | None
 ) -> Transfer:
-    name = configured(root)
+    name = default_remote(root)
     if name is None:
         raise RemoteError(
             "the project has no default DVC remote",

@@ -8,9 +8,10 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pipeline.graph.lock_file import set_aside_unreadable_lock
-from pipeline.processes.processes import is_running
+from pipeline.processes.commands import is_running
 from reprise.config.errors import WorkspaceBusyError
 from reprise.storage.atomic import atomic_file, explained_storage
 
@@ -61,7 +62,7 @@ def exclusive(root: Path, *, wait: bool, say: Say) -> Iterator[None]:
 
 
 @contextmanager
-def dvc_at_rest(root: Path) -> Iterator[None]:
+def hold_dvc_lock(root: Path) -> Iterator[None]:
     """Wait for DVC's own lock and hold it, so that no DVC process writes dvc.lock or its notes meanwhile."""
     path = root / DVC_LOCK
     with explained_storage(path):
@@ -74,9 +75,17 @@ def dvc_at_rest(root: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def mend(root: Path, say: Say) -> None:
+def read_digest(path: Path) -> Any:
+    """Return the digest that was recorded in a JSON file of .reprise, or None if it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["digest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def repair_workspace(root: Path, say: Say) -> None:
     """Repair what a kill may have left: an unreadable dvc.lock, and DVC's notes about dead processes."""
-    with dvc_at_rest(root):
+    with hold_dvc_lock(root):
         aside = set_aside_unreadable_lock(root)
         if aside:
             say(f"dvc.lock was unreadable and is now {aside.name}; results are restored from DVC's run cache")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pipeline.processes.processes import CommandFailed
+from pipeline.processes.commands import CommandFailed
 
 _ERROR_LINE = re.compile(r"^(?:error|ERROR): ?(.*)$")
 _FAILED_DOWNLOAD = re.compile(r"cannot be (downloaded|fetched)")

@@ -21,11 +21,11 @@ import psutil
 
 from pipeline.compare.revisions import METRICS, TABLE
 from pipeline.graph import dvc
-from pipeline.graph.graph import load_graph
+from pipeline.graph.definition import load_graph
 from pipeline.graph.lock_file import LOCK_FILE
 from pipeline.graph.prune import prune
 from pipeline.graph.workspace import STATE
-from pipeline.processes.processes import CommandFailed, capture
+from pipeline.processes.commands import CommandFailed, capture
 from pipeline.sweeps.plans import Point, write_changes
 from reprise.config.errors import SweepError
 from reprise.config.params import read_yaml
@@ -200,7 +200,7 @@ class PointClone:
             dvc.scan(self.project, on_line=on_line)
         graph = load_graph(self.project)
         prune(graph, self.project)
-        dvc.repro_apart(graph, root=self.project, on_line=on_line, cancelled=cancelled)
+        dvc.repro_all(graph, root=self.project, on_line=on_line, cancelled=cancelled)
 
     def save(self) -> str:
         """Save the results as an experiment of the project.

@@ -20,8 +20,8 @@ from types import FrameType
 from pipeline.compare.runs import read_family
 from pipeline.graph import dvc
 from pipeline.graph.workspace import Say, exclusive
+from pipeline.processes.commands import CommandFailed, capture
 from pipeline.processes.failure import failure_message
-from pipeline.processes.processes import CommandFailed, capture
 from pipeline.processes.redaction import make_redactor
 from pipeline.sweeps.clone import SWEEPS, Base, PointClone, find_base, load_table
 from pipeline.sweeps.plans import Point, SweepPlan, base_index, load_plan, points_of

@@ -24,7 +24,7 @@ from random import Random
 
 import psutil
 
-from pipeline.processes.processes import environment
+from pipeline.processes.commands import environment
 
 TARGETS = ("dvc", "stage", "group")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)

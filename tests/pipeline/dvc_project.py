@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.processes.processes import environment
+from pipeline.processes.commands import environment
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from pipeline.flows import server
-from pipeline.processes.processes import environment
+from pipeline.processes.commands import environment
 from tests.faults.killing import family
 from tests.pipeline.dvc_project import Project
 from tests.pipeline.flows.toy import Prefect, toy_project, wait_for

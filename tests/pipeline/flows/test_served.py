@@ -56,8 +56,8 @@ def test_a_schedule_fires_and_the_second_run_finds_everything_cached(prefect: Pr
     call(prefect.address, "POST", f"{deployment}/pause_deployment")
     assert first["auto_scheduled"]
     assert second["auto_scheduled"]
-    assert outcomes(prefect, first["id"]) == {"look": "Completed", **dict.fromkeys(STAGES, "Ran")}
-    assert outcomes(prefect, second["id"]) == {"look": "Completed", **dict.fromkeys(STAGES, "Cached")}
+    assert outcomes(prefect, first["id"]) == {"prepare": "Completed", **dict.fromkeys(STAGES, "Ran")}
+    assert outcomes(prefect, second["id"]) == {"prepare": "Completed", **dict.fromkeys(STAGES, "Cached")}
     assert toy.ran() == EVERYTHING
     assert "6 ran in" in first["state"]["message"]
     assert "6 cached in" in second["state"]["message"]
@@ -238,7 +238,10 @@ def test_refresh_runs_the_graph_only_when_the_source_changed(prefect: Prefect, t
     toy.reprise("flows", "run", "reproduce")
     toy.ran()
     toy.write("methods/left.txt", "another")  # somebody is working on it: not the source's business
-    assert "refresh: the source is what the last completed run saw" in toy.reprise("flows", "run", "refresh").stdout
+    assert (
+        "refresh: the source has not changed since the last completed run"
+        in toy.reprise("flows", "run", "refresh").stdout
+    )
     assert toy.ran() == []
     toy.write("source", '{"digest": "new"}')
     run = prefect.run_of_command(toy.reprise("flows", "run", "refresh"))

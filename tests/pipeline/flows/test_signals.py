@@ -14,7 +14,7 @@ from tests.pipeline.flows.toy import wait_for
 
 _DRIVER = """
 import signal, sys
-from pipeline.processes.processes import run
+from pipeline.processes.commands import run
 
 class Told(BaseException): pass
 

@@ -14,8 +14,8 @@ from pipeline.compare.revisions import Figure, Measurements
 from pipeline.flows import artifacts, dead_runs, liveness
 from pipeline.flows.artifacts import StageLine
 from pipeline.processes import markdown
+from pipeline.processes.commands import CommandFailed
 from pipeline.processes.failure import failure_message, is_transient
-from pipeline.processes.processes import CommandFailed
 from pipeline.processes.redaction import make_redactor
 from tests.pipeline.flows.toy import wait_for
 
@@ -76,10 +76,10 @@ def test_differences_name_what_changed_and_come_with_a_verdict(tmp_path: Path) -
 
 def test_figures_are_remembered_as_they_were(tmp_path: Path) -> None:
     now = figures("previous run", {"left": 0.1 + 0.2})
-    artifacts.remember(now, tmp_path)
-    assert artifacts.remembered(tmp_path) == now
+    artifacts.store_figures(now, tmp_path)
+    assert artifacts.load_previous_figures(tmp_path) == now
     (tmp_path / artifacts.PREVIOUS).write_text('{"means": 3}')
-    assert artifacts.remembered(tmp_path) is None
+    assert artifacts.load_previous_figures(tmp_path) is None
 
 
 def test_lineage_names_every_input_and_stage(tmp_path: Path) -> None:

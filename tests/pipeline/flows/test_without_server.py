@@ -33,7 +33,7 @@ def test_it_runs_and_leaves_nothing_running(toy: Project) -> None:
     assert family(toy.root) == []
     assert held_locks(toy.root) == []
     tasks = dict(ask(toy, "select name, state_name from task_run"))
-    assert tasks == {"look": "Completed", "check": "Ran", "shard": "Ran", "pretrain left": "Ran"}
+    assert tasks == {"prepare": "Completed", "check": "Ran", "shard": "Ran", "pretrain left": "Ran"}
     assert ask(toy, "select state_name, state_type from flow_run") == [("Completed", "COMPLETED")]
     for name in ("", "server.log"):  # blocks hold secrets
         assert (toy.root / ".reprise/prefect" / name).stat().st_mode & 0o077 == 0

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.graph.graph import load_graph
+from pipeline.graph.definition import load_graph
 from pipeline.graph.lock_file import read_lock
-from pipeline.processes.processes import environment, run
+from pipeline.processes.commands import environment, run
 from tests.pipeline.dvc_project import Project
 from tests.pipeline.real_project import add_run, edit_params, real_project, remove_run
 
@@ -28,7 +28,7 @@ def ran(said: str) -> list[str]:
 def changed(project: Project) -> list[str]:
     """Titles of the stages whose own dependencies changed, without `check`."""
     lines = project.reprise("why").stdout.splitlines()
-    header = "Would follow, if what those write changes:"  # absent where nothing follows, as after the report
+    header = "Would follow, if the outputs of these change:"  # absent where nothing follows, as after the report
     if lines == ["Nothing would run: everything is up to date."]:
         return []
     now = lines[1 : lines.index(header) if header in lines else len(lines)]
@@ -37,7 +37,7 @@ def changed(project: Project) -> list[str]:
 
 def followers(project: Project) -> list[str]:
     lines = project.reprise("why").stdout.splitlines()
-    then = lines[lines.index("Would follow, if what those write changes:") + 1 :]
+    then = lines[lines.index("Would follow, if the outputs of these change:") + 1 :]
     return sorted(line.split(":")[0].strip() for line in then)
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.graph.dvc import last_words
-from pipeline.graph.graph import load_graph
+from pipeline.graph.definition import load_graph
+from pipeline.graph.dvc import last_lines
 from pipeline.graph.lock_file import fit_lock, read_lock, set_aside_unreadable_lock
 from tests.pipeline.dvc_project import Project
 
@@ -40,9 +40,9 @@ def remove_row(project: Project) -> None:
 def test_the_sentence_of_an_error_is_kept_however_much_follows_it() -> None:
     error = "error: the archive cannot be downloaded. Found: timed out."
     many = [f"line {i}" for i in range(100)]
-    assert last_words([*many, error, *many]) == [error, *many[60:]]
-    assert last_words([*many, error]) == [*many[61:], error]
-    assert last_words([error, "one"]) == [error, "one"]
+    assert last_lines([*many, error, *many]) == [error, *many[60:]]
+    assert last_lines([*many, error]) == [*many[61:], error]
+    assert last_lines([error, "one"]) == [error, "one"]
 
 
 def test_a_row_in_the_middle_runs_alone_and_leaves_nothing_when_removed(built: Project) -> None:

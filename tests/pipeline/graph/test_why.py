@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from pipeline.graph.graph import load_graph
+from pipeline.graph.definition import load_graph
 from pipeline.graph.why import explain
 from tests.pipeline.dvc_project import Project
 
@@ -14,10 +14,10 @@ def test_nothing_changed(built: Project) -> None:
 def test_a_parameter_names_its_values_and_what_follows(built: Project) -> None:
     built.replace("params.yaml", "temperature: 0.5", "temperature: 0.25")
     assert built.reprise("why").stdout.splitlines() == [
-        "Would run (or come back from the cache):",
+        "Would run (or be restored from the cache):",
         "  pretrain simclr seed 0",
         "      methods.simclr.temperature: 0.5 -> 0.25",
-        "Would follow, if what those write changes:",
+        "Would follow, if the outputs of these change:",
         "  probe simclr seed 0: reads pretrain simclr seed 0",
         "  summary: reads probe simclr seed 0",
     ]
@@ -41,7 +41,7 @@ def test_files_outputs_rows_and_first_runs(built: Project) -> None:
     assert "  pretrain random seed 0\n      methods/random.py changed\n" in said
     assert "its output data/probe/simclr/0/features changed" in said
     assert "  pretrain middle seed 0\n      it has no entry in dvc.lock: it has not run here yet\n" in said
-    assert "  summary\n      runs: with middle\n" in said
+    assert "  summary\n      runs: added middle\n" in said
     assert "  pretrain simclr seed 0" not in said  # its row moved and nothing else
     assert built.lock() == before
 
@@ -68,4 +68,4 @@ def test_unknown_words_of_dvc_are_passed_on(built: Project) -> None:
     graph = load_graph(built.root)
     status = {"shard": [{"changed deps": {"input.txt": "mangled"}}, "always changed"]}
     explained = explain(graph, json.loads(json.dumps(status)), {"shard": {"cmd": "x"}}, {})
-    assert explained.now[0].changes == ("input.txt mangled", "DVC is told to run it always")
+    assert explained.now[0].changes == ("input.txt mangled", "dvc.yaml says that it always runs")

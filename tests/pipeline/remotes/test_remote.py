@@ -28,7 +28,7 @@ def restored(project: Project, *, pull: bool = False) -> list[Outcome]:
 
 
 def test_a_clone_restores_instead_of_computing(origin: Project, tmp_path: Path) -> None:
-    assert remote.configured(origin.root) == "store"
+    assert remote.default_remote(origin.root) == "store"
     sent = remote.push(origin.root)
     assert sent.files == 7  # x, y and the listing of two folders, of which y is the same; two entries of the run-cache
     assert "'store'" in sent.note
@@ -85,7 +85,7 @@ def test_files_missing_from_the_remote_are_counted_and_recomputed(origin: Projec
 
 def test_no_remote(origin: Project) -> None:
     origin.dvc("remote", "remove", "store")
-    assert remote.configured(origin.root) is None
+    assert remote.default_remote(origin.root) is None
     with pytest.raises(RemoteError, match="dvc remote add --default") as refused:
         remote.push(origin.root)
     assert not refused.value.transient
@@ -202,7 +202,7 @@ def test_messages_become_causes(monkeypatch: pytest.MonkeyPatch, message: str, w
         return 255
 
     monkeypatch.setattr(dvc, "transfer", transfer)
-    monkeypatch.setattr(remote, "configured", lambda root: "store")
+    monkeypatch.setattr(remote, "default_remote", lambda root: "store")
     with pytest.raises(RemoteError) as refused:
         remote.pull(cancelled=threading.Event())
     assert what in refused.value.what
@@ -219,7 +219,7 @@ def test_a_run_cache_that_could_not_be_sent_is_an_error_although_dvc_exits_with_
         return 0
 
     monkeypatch.setattr(dvc, "transfer", transfer)
-    monkeypatch.setattr(remote, "configured", lambda root: "store")
+    monkeypatch.setattr(remote, "default_remote", lambda root: "store")
     with pytest.raises(RemoteError) as refused:
         remote.push()
     assert refused.value.transient

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.processes.processes import environment
+from pipeline.processes.commands import environment
 from pipeline.sweeps.runner import SweepPoint, run_sweep
 from tests.faults.killing import family
 from tests.pipeline.dvc_project import Project

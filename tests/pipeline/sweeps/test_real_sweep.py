@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.graph.lock_file import read_lock
-from pipeline.processes.processes import environment
+from pipeline.processes.commands import environment
 from pipeline.sweeps.runner import load_plan, run_sweep
 from tests.faults.killing import family
 from tests.pipeline.dvc_project import Project

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.graph.graph import Graph, load_graph
+from pipeline.graph.definition import Graph, load_graph
 from reprise.config.params import read_yaml
 from reprise.storage.fingerprint import PACKAGES, Fingerprint, fingerprint
 from stages.check.code import ENTRIES, modules_by_file

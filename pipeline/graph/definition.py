@@ -39,7 +39,7 @@ class Stage:
         params: keys of params.yaml that it depends on ("methods.simclr").
         outs: paths that it writes, metrics and plots included.
         fingerprints: whether it writes the fingerprints of the code (`meta: {fingerprints: true}`). Such a stage runs
-            after every edit; the stages that follow are those whose fingerprint differs (`pipeline.graph.code`).
+            after every edit; those that follow are the stages whose fingerprint differs (pipeline.graph.code_changes).
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""Which stages' code changed since DVC recorded it, and which definitions in which files.
+"""Find the stages whose code changed since DVC recorded it, and the definitions that changed.
 
-`data/code` holds the fingerprints that DVC's stages depend on, as of the last run. `stages.check` writes the present
-ones to a working folder whenever the code or params.yaml changed, so that a question costs no run.
+`data/code` holds the fingerprints that the stages depend on, as of the last run. `stages.check` writes the current ones
+to a working folder whenever the code or params.yaml changed, so they can be compared without a run.
 """
 
 from __future__ import annotations
@@ -10,17 +10,21 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.graph.graph import Graph
+from pipeline.graph.definition import Graph
 from reprise.artifacts.layout import CODE, PRESENT_CODE
 from reprise.storage.fingerprint import Fingerprint, changed_definitions
 
 
 def changed_code(graph: Graph, root: Path = Path()) -> dict[str, dict[str, list[str]]]:
-    """Compare the present fingerprints with the recorded ones.
+    """Compare the current fingerprints with the recorded ones.
+
+    Args:
+        graph: the graph.
+        root: the project folder.
 
     Returns:
-        Stage -> path below data/code -> what differs, a line a file; only what differs. Empty where nothing is
-        recorded yet: DVC itself says that those files are missing.
+        Stage -> path below data/code -> a line per changed file, for changed fingerprints only. The mapping is empty if
+        nothing has been recorded yet; DVC itself then reports the files as missing.
     """
     if not (root / CODE).is_dir():
         return {}
@@ -37,8 +41,8 @@ def changed_code(graph: Graph, root: Path = Path()) -> dict[str, dict[str, list[
     return changes
 
 
-def _compare(recorded: Path, present: Path) -> list[str]:
-    old, new = _read(recorded), _read(present)
+def _compare(recorded: Path, current: Path) -> list[str]:
+    old, new = _read(recorded), _read(current)
     if new is None or old == new:
         return []
     return ["new"] if old is None else changed_definitions(old, new)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.graph.graph import load_graph, overlaps
-from pipeline.processes.processes import capture
+from pipeline.graph.definition import load_graph, overlaps
+from pipeline.processes.commands import capture
 from reprise.config.errors import GraphError
 from tests.pipeline.dvc_project import Project
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.processes import processes
-from pipeline.processes.processes import CommandFailed, capture, environment, is_running, run
+from pipeline.processes import commands
+from pipeline.processes.commands import CommandFailed, capture, environment, is_running, run
 
 # Starts a child, writes both PIDs, then both sleep; with "deaf" they ignore the polite signals.
 _FAMILY = """
@@ -93,7 +93,7 @@ def test_cancel_ends_the_whole_family(tmp_path: Path, mode: str) -> None:
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_reach_everything(tmp_path: Path, repository: Path, signum: int, status: int) -> None:
     code = (
-        "import sys\nfrom pipeline.processes.processes import run\n"
+        "import sys\nfrom pipeline.processes.commands import run\n"
         f"try: run([sys.executable, '-c', {_FAMILY!r}])\nexcept KeyboardInterrupt: sys.exit(130)"
     )
     starter = subprocess.Popen(
@@ -109,7 +109,7 @@ def test_signals_reach_everything(tmp_path: Path, repository: Path, signum: int,
 
 
 def test_the_command_ends_when_its_starter_is_killed(tmp_path: Path, repository: Path) -> None:
-    code = f"import sys\nfrom pipeline.processes.processes import run\nrun([sys.executable, '-c', {_FAMILY!r}])"
+    code = f"import sys\nfrom pipeline.processes.commands import run\nrun([sys.executable, '-c', {_FAMILY!r}])"
     starter = subprocess.Popen(
         [sys.executable, "-c", code], cwd=tmp_path, env={**environment(), "PYTHONPATH": str(repository)}
     )
@@ -138,4 +138,4 @@ def test_a_word_in_the_command_line_tells_processes_apart() -> None:
     assert is_running(os.getpid())
     assert not is_running(os.getpid(), "no such word in it")
     assert not is_running(2**22 + 1)
-    assert processes.GRACE_SECONDS > 30  # torchrun's own grace
+    assert commands.GRACE_SECONDS > 30  # torchrun's own grace
