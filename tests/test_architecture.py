@@ -1,4 +1,4 @@
-"""The walls of the house (DESIGN "The house"), kept by reading the source. Nothing is run but the parsers."""
+"""Which package may import which, checked by reading the source. Nothing is run but the parsers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small workspace of real digits for tests: images, manifest, shards and suggested views, by the real contracts."""
+"""A small workspace of real digits for tests: images, manifest, shards and suggested views, in the real formats."""
 
 from __future__ import annotations
 

@@ -80,7 +80,10 @@ def probe(
     json: Annotated[Path | None, typer.Option(help="Also write metrics and protocols to this file.")] = None,
     work: Work = None,
 ) -> None:
-    """Run every probe on any backbone and a folder of images."""
+    """Evaluate any backbone on a folder of images.
+
+    Every probe of params.yaml is run; without class folders, only those that need no labels.
+    """
     chosen = _backbone(backbone, architecture, stem, size, channels, pretrained)
     with _work_folder(work) as folder:
         prepare_work_folder(folder, data, _params_file(), augmented=True)
@@ -104,7 +107,10 @@ def compare_representations(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the runs.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Keep the JSON and Parquet files in this folder.")] = None,
 ) -> None:
-    """Compare the embeddings of several revisions: similarity, stitching, compatibility of new with old."""
+    """Compare the embeddings of several revisions.
+
+    The tables show similarity, stitching, and the compatibility of new embeddings with old ones.
+    """
     from pipeline.compare.representations import compare_encoders, similarity_tables
 
     output_folder = out.absolute() if out else None

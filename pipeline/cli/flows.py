@@ -30,15 +30,17 @@ def reproduce(
         bool, typer.Option("--drop", help="Give up if another run works in this folder, instead of waiting for it.")
     ] = False,
 ) -> None:
-    """Bring the graph up to date, with one Prefect task per stage."""
+    """Bring the graph up to date, one task per stage."""
     _run("reproduce", targets=targets, busy="drop" if drop else "wait")
 
 
 @run_app.command()
 def refresh(
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until another run in this folder has ended.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for another run in this folder, instead of giving up.")
+    ] = False,
 ) -> None:
-    """Scan the source of images, and bring the graph up to date if the source changed."""
+    """Bring the graph up to date if the source changed."""
     _run("refresh", busy="wait" if wait else "drop")
 
 
@@ -49,7 +51,7 @@ def sweep(
         bool, typer.Option("--drop", help="Give up if another sweep works in this folder, instead of waiting for it.")
     ] = False,
 ) -> None:
-    """Run parameter changes as DVC experiments, and compare them."""
+    """Try parameters over seeds, and compare them."""
     _run("sweep", plan=plan, busy="drop" if drop else "wait")
 
 
@@ -60,14 +62,20 @@ def serve(
         typer.Option(help="Take runs only from this work queue. May be repeated; all queues by default."),
     ] = None,
 ) -> None:
-    """Run Prefect's server, a work pool and a worker for this folder until Ctrl-C."""
+    """Run Prefect's server and worker until Ctrl-C.
+
+    They serve this folder: its state is in .reprise/prefect, and the worker takes runs of the work pool `reprise`.
+    """
     enter_project()
     service.serve(Path(), say, queue or [])
 
 
 @app.command()
 def deploy() -> None:
-    """Register the deployments of prefect.yaml with the running server."""
+    """Register the deployments of prefect.yaml.
+
+    A server must be running; deployments that are registered already are updated.
+    """
     enter_project()
     raise typer.Exit(service.deploy(Path()))
 
@@ -78,7 +86,11 @@ def close_dead_runs(
         float, typer.Option(min=0.0, help="Age in seconds from which a run that never started counts as dead.")
     ] = dead_runs.STUCK_SECONDS,
 ) -> None:
-    """Close runs of this folder whose process has ended without reporting it."""
+    """Close runs whose process has ended.
+
+    A killed process reports no final state, so its run would look alive and keep its place in the queue. Only runs of
+    this folder are closed.
+    """
     enter_project()
     address = os.environ.get("PREFECT_API_URL") or server.find_running_server(Path())
     if address is None:

@@ -20,7 +20,13 @@ from pipeline.graph.definition import load_graph
 from pipeline.processes.commands import CommandFailed
 from reprise.config.errors import RepriseError
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Train representations of images without labels, and measure what they are worth.",
+)
 
 app.add_typer(flows.app, name="flows")
 app.add_typer(sweep.app)
@@ -31,7 +37,7 @@ Targets = Annotated[
     list[str] | None,
     typer.Argument(help="Stages such as `pretrain`, `pretrain/simclr` or `pretrain/simclr/0`; all stages by default."),
 ]
-Wait = Annotated[bool, typer.Option("--wait", help="Wait until another run in this folder has ended.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for another run in this folder, instead of giving up.")]
 
 
 def main() -> None:
@@ -63,21 +69,25 @@ def repro(
     wait: Wait = False,
     force: Annotated[bool, typer.Option("--force", help="Run the stages even if nothing changed.")] = False,
 ) -> None:
-    """Run every stage that is not up to date, after repairing what a killed run left behind."""
+    """Run every stage that is not up to date.
+
+    Before the first stage, the parameters are checked, the source of images is scanned, what a killed run left behind
+    is repaired, and the results of rows that left params.yaml are removed.
+    """
     enter_project()
     dvc.repro(targets or [], wait=wait, force=force, say=say)
 
 
 @app.command()
 def why(targets: Targets = None) -> None:
-    """Show which stages would run, and which changes make them run."""
+    """Show which stages would run, and why."""
     enter_project()
     say(dvc.why(targets or []).text())
 
 
 @app.command()
 def check() -> None:
-    """Check all parameters and report every problem at once."""
+    """Check all parameters and report every problem."""
     enter_project()
     dvc.check(again=True)
     say("params.yaml: every parameter is valid")
@@ -85,14 +95,21 @@ def check() -> None:
 
 @app.command()
 def scan() -> None:
-    """Scan the source of images and write source.lock.json."""
+    """Scan the source of images.
+
+    The result is source.lock.json, on which the graph depends.
+    """
     enter_project()
     dvc.scan()
 
 
 @app.command()
 def prune(wait: Wait = False) -> None:
-    """Remove the results of runs, seeds and other rows that are no longer in params.yaml."""
+    """Remove results of rows that left params.yaml.
+
+    Rows are runs, seeds, label sets, extractors and suites of probes. DVC's cache keeps the results, so a row that
+    comes back is restored without running.
+    """
     enter_project()
     for line in dvc.prune_workspace(wait=wait, say=say).lines() or ["nothing to prune"]:
         say(line)
@@ -124,7 +141,10 @@ def compare(
         str | None, typer.Option(help="Show only this metric, named by probe and metric, such as knn.top1.")
     ] = None,
 ) -> None:
-    """Compare the metrics of two revisions, with the verdicts that the number of seeds allows."""
+    """Compare the metrics of two revisions.
+
+    Intervals and verdicts are given as far as the number of seeds allows.
+    """
     from pipeline.compare.runs import compare_revisions
 
     enter_project()
@@ -143,9 +163,10 @@ def gate(
     ] = None,
     margin: Annotated[float, typer.Option(min=0.0, help="Accepted loss, in the metric's unit.")] = 0.0,
 ) -> None:
-    """Exit with status 1 if the folder is worse than the champion by more than the margin.
+    """Fail if the folder is worse than a champion.
 
-    A run fails only if the whole interval of the difference lies below the margin.
+    A run fails if it lies below the champion by more than the margin with the whole interval of the difference. The
+    exit status is 1 if a run fails.
     """
     from pipeline.compare.gate import judge
 

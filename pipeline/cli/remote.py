@@ -15,9 +15,14 @@ app = typer.Typer(rich_markup_mode=None)
 
 @app.command()
 def pull(
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until another run in this folder has ended.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for another run in this folder, instead of giving up.")
+    ] = False,
 ) -> None:
-    """Fetch results and the run cache from the DVC remote, and put the results into the folder."""
+    """Fetch results from the DVC remote.
+
+    The run cache is fetched as well, and the results of dvc.lock are put into the folder.
+    """
     from pipeline.graph import remote
     from pipeline.graph.workspace import exclusive
 
@@ -28,7 +33,10 @@ def pull(
 
 @app.command()
 def push() -> None:
-    """Send results and the run cache to the DVC remote."""
+    """Send results to the DVC remote.
+
+    The run cache is sent as well.
+    """
     from pipeline.graph import remote
 
     enter_project()

@@ -29,9 +29,14 @@ def sweep(
     output: Annotated[
         Path | None, typer.Option(help="Also write the final comparison to this file, as Markdown.")
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until another sweep in this folder has ended.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for another sweep in this folder, instead of giving up.")
+    ] = False,
 ) -> None:
-    """Run parameter changes times seeds as DVC experiments, and compare them."""
+    """Try parameters over seeds, and compare them.
+
+    Each point of the plan is a DVC experiment on the current commit. The folder itself does not change.
+    """
     from pipeline.sweeps import runner
 
     plan_file, page_file = file.absolute(), output.absolute() if output else None

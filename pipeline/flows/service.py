@@ -10,7 +10,6 @@ import fcntl
 import functools
 import http.server
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from pipeline.flows import dead_runs, server
 from pipeline.flows.api_client import call
 from pipeline.graph.workspace import Say
 from pipeline.processes.commands import GRACE_SECONDS
+from pipeline.processes.signals import STOP_SIGNALS, handling
 from reprise.config.errors import GraphError, ParameterError, RepriseError, WorkspaceBusyError
 from reprise.storage.atomic import write_json
 
@@ -219,12 +219,8 @@ def _stop_on_signals() -> Iterator[threading.Event]:
     def request(signum: int, frame: FrameType | None) -> None:
         stop.set()
 
-    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
+    with handling(STOP_SIGNALS, request):
         yield stop
-    finally:
-        for number, action in before.items():
-            signal.signal(number, action)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 
 from pipeline.graph.definition import Graph, Stage
-from pipeline.graph.why import Explanation
+from pipeline.graph.why import Explanation, first_three
 
 
 class Need(Enum):
@@ -62,7 +62,7 @@ class Plan:
             self._failed[name] = first
             return Step(Need.IMPOSSIBLE, (f"{self.graph.title(first)} failed",))
         rewritten = [stage.title for stage in self.graph.stages if stage.name in upstream & self._rewritten]
-        new_inputs = (f"reads {_first_three(rewritten)}",) if rewritten else ()
+        new_inputs = (f"reads {first_three(rewritten)}, which changed",) if rewritten else ()
         if name in self.changed:
             return Step(Need.DVC, (*self.reasons.get(name, ()), *new_inputs))
         return Step(Need.DVC, new_inputs) if new_inputs else Step(Need.NOTHING)
@@ -108,8 +108,3 @@ def stages_for(graph: Graph, names: Sequence[str]) -> list[Stage]:
     """Return the named stages and those that they depend on, in graph order; without names, all stages."""
     selected = set(graph.needed_for(names)) if names else set(graph.by_name)
     return [stage for stage in graph.stages if stage.name in selected]
-
-
-def _first_three(titles: Sequence[str]) -> str:
-    text = ", ".join(titles[:3])
-    return f"{text}, which changed" if len(titles) <= 3 else f"{text} and {len(titles) - 3} more, which changed"

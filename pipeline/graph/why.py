@@ -92,7 +92,9 @@ def explain(
         if name in changed:
             continue
         sources = [graph.title(up) for up in graph.by_name if up in graph.upstream(name) & affected]
-        then.append(Reason(name, graph.title(name), (f"reads {_few(sources)}",) if sources else tuple(follows[name])))
+        then.append(
+            Reason(name, graph.title(name), (f"reads {first_three(sources)}",) if sources else tuple(follows[name]))
+        )
     return Explanation(tuple(now), tuple(then))
 
 
@@ -121,7 +123,7 @@ def _changes(
                     own += _parameter_changes(how, entry.get("params", {}).get(path, {}), params)
                     continue
                 if path in code:
-                    own.append(f"code: {_few(code[path])}")
+                    own.append(f"code: {first_three(code[path])}")
                     continue
                 producers = [u for u in graph.upstream(stage.name) & changed if _writes(graph.by_name[u], path)]
                 (above if producers else own).append(f"{path} {_describe(how)}")
@@ -178,5 +180,6 @@ def _short(value: Any) -> str:
     return text if len(text) <= _MAX_VALUE_LENGTH else f"{text[:_MAX_VALUE_LENGTH]}..."
 
 
-def _few(names: Sequence[str]) -> str:
+def first_three(names: Sequence[str]) -> str:
+    """List up to three names, and count the others."""
     return ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:3])} and {len(names) - 3} more"

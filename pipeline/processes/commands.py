@@ -18,12 +18,12 @@ from types import FrameType
 
 import psutil
 
+from pipeline.processes.signals import STOP_SIGNALS, handling
 from reprise.config import telemetry
 
 GRACE_SECONDS = 45.0  # a stage needs time to save its work; torchrun alone gives its workers 30 seconds
 PARENT_DEATH = Path(__file__).with_name("parent_death.py")
 Family = dict[int, psutil.Process]  # the processes of a command by process number
-_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class CommandFailed(Exception):
@@ -250,13 +250,9 @@ def _forwarding(leader: int, family: Family) -> Iterator[list[int]]:
         signal_session(leader, signal.SIGTERM if len(received) > 1 else signum)
 
     default = (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler)
-    without_handler = [number for number in _FORWARDED if signal.getsignal(number) in default]
-    before = {number: signal.signal(number, forward) for number in without_handler}
-    try:
+    without_handler = [number for number in STOP_SIGNALS if signal.getsignal(number) in default]
+    with handling(without_handler, forward):
         yield received
-    finally:
-        for number, action in before.items():
-            signal.signal(number, action)
 
 
 def _read(process: subprocess.Popen[bytes], on_line: Callable[[str], None]) -> None:

@@ -23,6 +23,7 @@ from pipeline.graph.workspace import Say, exclusive
 from pipeline.processes.commands import CommandFailed, capture
 from pipeline.processes.failure import failure_message
 from pipeline.processes.redaction import make_redactor
+from pipeline.processes.signals import STOP_SIGNALS, handling
 from pipeline.sweeps.clone import SWEEPS, Base, PointClone, find_base, load_table
 from pipeline.sweeps.plans import Point, SweepPlan, base_index, load_plan, points_of
 from pipeline.sweeps.report import Comparison, compare_points
@@ -31,7 +32,7 @@ from reprise.config.errors import RepriseError, WorkspaceBusyError
 __all__ = ["SweepPlan", "SweepPoint", "SweepResult", "forget", "list_points", "load_plan", "run_sweep"]
 
 WAITING, RUNNING, DONE, DONE_BEFORE, FAILED, STOPPED = "waiting", "running", "done", "done before", "failed", "stopped"
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 OnPoint = Callable[["SweepPoint"], None]
 
 
@@ -326,15 +327,11 @@ def _stop_on_signals(cancelled: threading.Event | None) -> Iterator[threading.Ev
         return
     received: list[int] = []
 
-    def note(signum: int, frame: FrameType | None) -> None:
+    def record(signum: int, frame: FrameType | None) -> None:
         received.append(signum)
         stop.set()
 
-    before = {number: signal.signal(number, note) for number in _SIGNALS}
-    try:
+    with handling(STOP_SIGNALS, record):
         yield stop
-    finally:
-        for number, action in before.items():
-            signal.signal(number, action)
     if received:
         raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(128 + received[0])

@@ -152,7 +152,7 @@ def test_three_kills_while_training_and_a_second_run_beside_the_last(
     assert "Running stage" not in project.dvc("repro").stdout
     shutil.rmtree(root / "data/runs/simclr")
     (root / "dvc.lock").unlink()
-    said = project.dvc("repro").stdout  # and without dvc.lock from the run-cache
+    said = project.dvc("repro").stdout  # and without dvc.lock from the run cache
     assert "Stage 'pretrain@run0-0' is cached" in said
     assert "Running stage 'pretrain" not in said
     assert (

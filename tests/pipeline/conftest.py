@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.dvc_project import Project, new_project
+from tests.pipeline.dvc_project import Project, add_toy_stages, new_project
 from tests.pipeline.real_project import real_project
 
 _GRAPH = """
@@ -68,7 +68,7 @@ if out.name == "summary":
 
 @pytest.fixture(scope="session", autouse=True)
 def _import_path(repository: Path) -> Iterator[None]:
-    """Processes in a project find its own rooms first (the current folder), then the repository."""
+    """Let processes in a project find its own packages first (in the current folder), then those of the repository."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(repository))
         yield
@@ -103,20 +103,12 @@ def _toy(root: Path, repository: Path) -> Project:
     project.write("input.txt", "images")
     project.write("methods/random.py", "1")
     project.write("methods/simclr.py", "2")
-    # The toy's own rooms stand beside the real lower floors, which pipeline needs.
-    project.write("stages/__init__.py", f"__path__.append({str(repository / 'stages')!r})\n")
-    project.write("stages/work.py", _WORK)
-    project.write(
-        "stages/check.py",
-        "import sys\nif 'wrong' in open('params.yaml').read(): sys.exit('error: 1 wrong parameter')\n",
-    )
-    project.write("stages/ingest/__init__.py", "")
-    project.write("stages/ingest/scan.py", "open('source.lock.json', 'w').write('{}')\n")
+    add_toy_stages(project, repository, _WORK)
     return project
 
 
 def _once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], None]) -> Path:
-    """A folder that one of pytest-xdist's workers builds while the others wait for it; nobody writes there later."""
+    """Build a folder once per session, in one worker of pytest-xdist; the folder must not be changed later."""
     base = factory.getbasetemp()
     if os.environ.get("PYTEST_XDIST_WORKER"):
         base = base.parent

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,22 +14,20 @@ import pytest
 from pipeline.flows import server
 from pipeline.processes.commands import environment
 from tests.faults.killing import family
-from tests.pipeline.dvc_project import Project
-from tests.pipeline.flows.toy import Prefect, toy_project, wait_for
+from tests.pipeline.dvc_project import REPRISE, Project, wait_for
+from tests.pipeline.flows.toy import Prefect, toy_project
 
 QUICK = {
     "PREFECT_WORKER_QUERY_SECONDS": "1",
     "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME": "PT60S",  # not a whole hour of runs in advance
     "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
 }
-REPRISE = (sys.executable, "-c", "from pipeline.cli.main import main; main()")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _import_path(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Processes in a project find its own rooms first, then the repository; nobody's Prefect settings count."""
+def _no_prefect_settings() -> Iterator[None]:
+    """Ignore the Prefect settings of whoever runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(repository))
         for name in [name for name in os.environ if name.startswith("PREFECT_")]:
             patch.delenv(name)
         yield
@@ -53,7 +50,7 @@ def unused_port() -> int:
 
 @pytest.fixture(scope="session")
 def serving(
-    tmp_path_factory: pytest.TempPathFactory, repository: Path, _import_path: None
+    tmp_path_factory: pytest.TempPathFactory, repository: Path, _import_path: None, _no_prefect_settings: None
 ) -> Iterator[tuple[Project, subprocess.Popen[bytes]]]:
     """`reprise flows serve` in a toy of its own."""
     project = toy_project(tmp_path_factory.mktemp("serving") / "served", repository)

@@ -12,8 +12,8 @@ import pytest
 from pipeline.flows import dead_runs
 from tests.faults.killing import family, held_locks, role
 from tests.faults.reduced import training_only
-from tests.pipeline.dvc_project import Project
-from tests.pipeline.flows.toy import Prefect, wait_for
+from tests.pipeline.dvc_project import Project, wait_for
+from tests.pipeline.flows.toy import Prefect
 
 pytestmark = pytest.mark.xdist_group("flows")
 

@@ -12,9 +12,8 @@ import pytest
 from pipeline.flows import dead_runs
 from pipeline.flows.api_client import call
 from tests.faults.killing import family, held_locks, start
-from tests.pipeline.dvc_project import Project
-from tests.pipeline.flows.conftest import REPRISE
-from tests.pipeline.flows.toy import Prefect, deploy_as, wait_for
+from tests.pipeline.dvc_project import REPRISE, Project, wait_for
+from tests.pipeline.flows.toy import Prefect, deploy_as
 
 pytestmark = pytest.mark.xdist_group("flows")  # one server for all
 

@@ -12,9 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.killing import family, held_locks, orphans, start
-from tests.pipeline.dvc_project import Project
-from tests.pipeline.flows.conftest import REPRISE
-from tests.pipeline.flows.toy import wait_for
+from tests.pipeline.dvc_project import REPRISE, Project, wait_for
 
 pytestmark = pytest.mark.xdist_group("flows")
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import subprocess
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.flows.api_client import call
-from tests.pipeline.dvc_project import Project, new_project
+from tests.pipeline.dvc_project import Project, add_toy_stages, new_project, wait_for
 
 _GRAPH = """
 stages:
@@ -78,6 +77,13 @@ if name == "summary":
     rows = [f"{run},0,knn,top1_val,{metrics[run]['knn']['top1']},,,10" for run in runs]
     (out / "table.csv").write_text("\\n".join(["run,seed,probe,metric,value,low,high,n", *rows, ""]))
 """
+_SCAN = """
+import pathlib, sys
+text = pathlib.Path("source").read_text()
+if "broken" in text:
+    sys.exit("error: the toy's source is broken")
+pathlib.Path("source.lock.json").write_text(text)
+"""
 _DEPLOYMENTS = """
 name: reprise
 pull:
@@ -101,19 +107,7 @@ def toy_project(root: Path, repository: Path) -> Project:
     project.write("word.txt", "a report")
     project.write("methods/left.txt", "1")
     project.write("methods/right.txt", "2")
-    project.write("stages/__init__.py", f"__path__.append({str(repository / 'stages')!r})\n")
-    project.write("stages/work.py", _WORK)
-    project.write(
-        "stages/check.py",
-        "import sys\nif 'wrong' in open('params.yaml').read(): sys.exit('error: 1 wrong parameter')\n",
-    )
-    project.write("stages/ingest/__init__.py", "")
-    scan = (
-        "import pathlib, sys\ntext = pathlib.Path('source').read_text()\n"
-        "if 'broken' in text: sys.exit(\"error: the toy's source is broken\")\n"
-        "pathlib.Path('source.lock.json').write_text(text)\n"
-    )
-    project.write("stages/ingest/scan.py", scan)
+    add_toy_stages(project, repository, _WORK, _SCAN)
     project.write("source", "{}")
     (root / "pipeline").symlink_to(repository / "pipeline", target_is_directory=True)
     deploy_as(project, root.name)
@@ -208,17 +202,3 @@ class Prefect:
             return tasks if all(tasks.get(name, ("",))[0] in ends for name in names) else None
 
         return wait_for(ended, 90)
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
-    """The first truthy answer.
-
-    Raises:
-        TimeoutError: none came.
-    """
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := condition():
-            return found
-        time.sleep(0.2)
-    raise TimeoutError(f"nothing in {seconds} s")

@@ -1,4 +1,4 @@
-"""DESIGN's promises on the real graph: one run shared by all tests, each on a copy of its own."""
+"""What Reprise promises about reruns, on the real graph: one run is shared, and each test works on a copy of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises of DESIGN on the toy graph: reruns, prune, shifted rows, repair, one run at a time."""
+"""What Reprise promises about runs, on the toy graph: reruns, prune, moved rows, repair, one run at a time."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_row_in_the_middle_runs_alone_and_leaves_nothing_when_removed(built: P
     remove_row(built)
     said = built.reprise("repro").stdout
     assert "params.yaml no longer lists them: data/runs/middle/0, data/probe/middle/0/features" in said
-    assert built.ran() == []  # summary of the old rows comes back from the run-cache
+    assert built.ran() == []  # summary of the old rows comes back from the run cache
     assert not (built.root / "data/runs/middle").exists()
     assert not (built.root / "data/probe/middle").exists()
     assert built.lock() == before
@@ -205,7 +205,7 @@ def test_outside_a_project(tmp_path: Path) -> None:
 
 
 def test_plain_dvc_refuses_a_broken_lock_and_names_it(built: Project) -> None:
-    """What docs/how-to/after-a-kill.md quotes; `reprise repro` mends it (above)."""
+    """What docs/how-to/after-a-kill.md quotes; `reprise repro` repairs the file, as tested above."""
     whole = built.lock()
     (built.root / "dvc.lock").write_bytes(whole[: len(whole) // 2] + b"\n  : {")
     refused = built.dvc("repro", check=False)

@@ -1,4 +1,4 @@
-"""Commands end whole: signals, leftovers, death of the starter. No test waits for a sleeping process to finish."""
+"""The processes of a command end together: signals, leftovers, death of the parent. No test waits for a sleeper."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -16,6 +15,7 @@ import pytest
 
 from pipeline.processes import commands
 from pipeline.processes.commands import CommandFailed, capture, environment, is_running, run
+from tests.pipeline.dvc_project import wait_for
 
 # Starts a child, writes both PIDs, then both sleep; with "deaf" they ignore the polite signals.
 _FAMILY = """
@@ -29,15 +29,8 @@ if "leave" not in sys.argv: time.sleep(300)
 """
 
 
-def wait_until(true: Callable[[], bool], what: str, seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-        time.sleep(0.02)
-
-
 def pids(folder: Path) -> list[int]:
-    wait_until((folder / "pids").exists, "the family to start")
+    wait_for((folder / "pids").exists, 15, 0.02)
     return [int(word) for word in (folder / "pids").read_text().split()]
 
 
@@ -62,11 +55,11 @@ def test_lines_keep_their_order_and_come_at_once(monkeypatch: pytest.MonkeyPatch
     assert lines == ["first", "error: second", "third"]
 
 
-def test_death_by_signal_is_told_as_shells_do() -> None:
+def test_death_by_signal_is_reported_as_shells_do() -> None:
     assert run([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]) == 137
 
 
-def test_arguments_are_never_a_shell_s(tmp_path: Path) -> None:
+def test_arguments_never_pass_through_a_shell(tmp_path: Path) -> None:
     lines: list[str] = []
     hostile = f"$(touch {tmp_path}/made); `touch {tmp_path}/made`\n"
     run([sys.executable, "-c", "import sys; print(repr(sys.argv[1]))", hostile], on_line=lines.append)
@@ -74,7 +67,7 @@ def test_arguments_are_never_a_shell_s(tmp_path: Path) -> None:
     assert not (tmp_path / "made").exists()
 
 
-def test_what_is_left_after_the_end_is_killed(tmp_path: Path) -> None:
+def test_processes_left_after_the_end_are_killed(tmp_path: Path) -> None:
     assert run([sys.executable, "-c", _FAMILY, "leave"], cwd=tmp_path) == 0
     assert not any(is_running(pid) for pid in pids(tmp_path))
 
@@ -116,11 +109,11 @@ def test_the_command_ends_when_its_starter_is_killed(tmp_path: Path, repository:
     parent, child = pids(tmp_path)
     starter.kill()
     starter.wait(timeout=20)
-    wait_until(lambda: not is_running(parent), "the command to follow its starter")
+    wait_for(lambda: not is_running(parent), 15, 0.02)
     psutil.Process(child).kill()  # a stage asks for the same signal itself; this stand-in does not
 
 
-def test_capture_keeps_what_a_failing_command_said() -> None:
+def test_capture_keeps_the_output_of_a_failing_command() -> None:
     with pytest.raises(CommandFailed) as caught:
         capture([sys.executable, "-c", "import sys; sys.exit('no such thing')"])
     assert caught.value.lines == ("no such thing",)

@@ -30,7 +30,7 @@ def restored(project: Project, *, pull: bool = False) -> list[Outcome]:
 def test_a_clone_restores_instead_of_computing(origin: Project, tmp_path: Path) -> None:
     assert remote.default_remote(origin.root) == "store"
     sent = remote.push(origin.root)
-    assert sent.files == 7  # x, y and the listing of two folders, of which y is the same; two entries of the run-cache
+    assert sent.files == 7  # x, y and the listing of two folders, of which y is the same; two entries of the run cache
     assert "'store'" in sent.note
     elsewhere = clone(origin, tmp_path / "clone")
     lines: list[str] = []
@@ -46,7 +46,7 @@ def test_a_clone_restores_instead_of_computing(origin: Project, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_an_old_revision_and_an_old_parameter_come_back(origin: Project, tmp_path: Path) -> None:
-    """The revision by its dvc.lock; the parameter, which no commit holds, by the run-cache."""
+    """The revision by its dvc.lock; the parameter, which no commit holds, by the run cache."""
     remote.push(origin.root)
     origin.write("params.yaml", "first: 1\nsecond: 2\n")
     origin.dvc("repro")

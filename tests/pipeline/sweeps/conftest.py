@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.sweeps.runner import SweepPlan
-from tests.pipeline.dvc_project import Project, new_project
+from tests.pipeline.dvc_project import Project, add_toy_stages, new_project
 
 _GRAPH = """
 stages:
@@ -88,28 +88,13 @@ else:
 """
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _import_path(repository: Path) -> Iterator[None]:
-    """Processes in a project find its own rooms first (the current folder), then the repository."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(repository))
-        yield
-
-
 @pytest.fixture(scope="session")
 def _template(tmp_path_factory: pytest.TempPathFactory, repository: Path, _import_path: None) -> Project:
     """A toy project after its first run, committed; never written."""
     project = new_project(tmp_path_factory.mktemp("template") / "toy")
     project.write("dvc.yaml", _GRAPH)
     project.write("params.yaml", _PARAMS)
-    project.write("stages/__init__.py", f"__path__.append({str(repository / 'stages')!r})\n")
-    project.write("stages/work.py", _WORK)
-    project.write(
-        "stages/check.py",
-        "import sys\nif 'wrong' in open('params.yaml').read(): sys.exit('error: 1 wrong parameter')\n",
-    )
-    project.write("stages/ingest/__init__.py", "")
-    project.write("stages/ingest/scan.py", "open('source.lock.json', 'w').write('{}')\n")
+    add_toy_stages(project, repository, _WORK)
     project.write("source.lock.json", "{}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TOY_LOG", os.devnull)
@@ -119,9 +104,9 @@ def _template(tmp_path_factory: pytest.TempPathFactory, repository: Path, _impor
 
 
 @pytest.fixture(scope="module")
-def swept(_template: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def shared(_template: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A copy of it for all tests of a module; `log(project)` says what its stages did."""
-    yield from _copied(_template, tmp_path_factory.mktemp("swept"))
+    yield from _copied(_template, tmp_path_factory.mktemp("shared"))
 
 
 @pytest.fixture
@@ -145,8 +130,8 @@ def log(project: Project) -> list[str]:
     return sorted(lines)
 
 
-def state(project: Project) -> dict[str, str]:
-    """Everything in the folder that is not Reprise's or DVC's own notes."""
+def file_hashes(project: Project) -> dict[str, str]:
+    """Return the hash of every file in the folder, except the notes of Reprise, DVC and git."""
     return {
         str(path.relative_to(project.root)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(project.root.rglob("*"))
@@ -154,6 +139,6 @@ def state(project: Project) -> dict[str, str]:
     }
 
 
-def plan(**what: object) -> SweepPlan:
-    """A plan called `warmer`."""
-    return SweepPlan.model_validate({"name": "warmer", **what})
+def plan(**fields: object) -> SweepPlan:
+    """Return a plan called `warmer`."""
+    return SweepPlan.model_validate({"name": "warmer", **fields})

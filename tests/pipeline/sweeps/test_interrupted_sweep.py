@@ -6,9 +6,7 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -16,22 +14,21 @@ import pytest
 from pipeline.processes.commands import environment
 from pipeline.sweeps.runner import SweepPoint, run_sweep
 from tests.faults.killing import family
-from tests.pipeline.dvc_project import Project
-from tests.pipeline.sweeps.conftest import log, plan, state
+from tests.pipeline.dvc_project import REPRISE, Project, wait_for
+from tests.pipeline.sweeps.conftest import file_hashes, log, plan
 
 HANG = plan(points=[{}, {"methods.simclr.temperature": "hang"}])
 
 
 def test_sigkill_in_the_middle_leaves_no_process_and_the_next_sweep_continues(fresh: Project) -> None:
     fresh.write("../plan.yaml", "name: warmer\npoints:" + "".join(f"\n- {p}" for p in HANG.points or []) + "\n")
-    before = state(fresh)
-    code = "from pipeline.cli.main import main; main()"
-    command = [sys.executable, "-c", code, "sweep", "../plan.yaml"]
+    before = file_hashes(fresh)
+    command = [*REPRISE, "sweep", "../plan.yaml"]
     first = subprocess.Popen(command, cwd=fresh.root, env=environment(), stdout=subprocess.DEVNULL)
-    wait_for(fresh, "half simclr 0")
+    wait_for_line("half simclr 0")
     first.kill()
     first.wait()
-    assert state(fresh) == before
+    assert file_hashes(fresh) == before
     assert "up to date" in fresh.reprise("repro").stdout
     assert log(fresh) == ["half simclr 0"]  # the base point is the folder as it is: it came from the cache
 
@@ -39,7 +36,7 @@ def test_sigkill_in_the_middle_leaves_no_process_and_the_next_sweep_continues(fr
     ends = [re.search(r": (done[a-z ]*?)( in \d+ s)?$", line) for line in said.splitlines() if line.startswith("[")]
     assert [end[1] for end in ends if end] == ["done before", "done"]
     assert log(fresh) == ["resumed simclr 0", "summary"]
-    assert state(fresh) == before
+    assert file_hashes(fresh) == before
     clones = list((fresh.root / ".reprise/sweeps").glob("warmer-*"))
     assert clones == []
     assert family(fresh.root) == []
@@ -47,20 +44,20 @@ def test_sigkill_in_the_middle_leaves_no_process_and_the_next_sweep_continues(fr
 
 @pytest.mark.slow
 def test_a_cancelled_sweep_stops_soon_and_continues_later(fresh: Project) -> None:
-    cancelled, told = threading.Event(), []
+    cancelled, reported = threading.Event(), []
 
-    def tell(point: SweepPoint) -> None:
-        told.append((point.changes.get("methods.simclr.temperature"), point.state))
-        if told[-1] == ("hang", "running"):
+    def report(point: SweepPoint) -> None:
+        reported.append((point.changes.get("methods.simclr.temperature"), point.state))
+        if reported[-1] == ("hang", "running"):
             threading.Thread(target=cancel, daemon=True).start()
 
     def cancel() -> None:
-        wait_for(fresh, "half simclr 0")
+        wait_for_line("half simclr 0")
         cancelled.set()
 
-    stopped = run_sweep(HANG, root=fresh.root, say=lambda line: None, cancelled=cancelled, on_point=tell)
+    stopped = run_sweep(HANG, root=fresh.root, say=lambda line: None, cancelled=cancelled, on_point=report)
     assert [point.state for point in stopped.points] == ["done", "stopped"]
-    assert told == [
+    assert reported == [
         (None, "waiting"),
         ("hang", "waiting"),
         (None, "running"),
@@ -76,10 +73,9 @@ def test_a_cancelled_sweep_stops_soon_and_continues_later(fresh: Project) -> Non
 
 def test_ctrl_c_ends_the_sweep_with_its_status(fresh: Project) -> None:
     fresh.write("../plan.yaml", "name: warmer\npoints: [{methods.simclr.temperature: hang}]\n")
-    code = "from pipeline.cli.main import main; main()"
-    command = [sys.executable, "-c", code, "sweep", "../plan.yaml"]
+    command = [*REPRISE, "sweep", "../plan.yaml"]
     process = subprocess.Popen(command, cwd=fresh.root, env=environment(), stderr=subprocess.PIPE, text=True)
-    wait_for(fresh, "half simclr 0")
+    wait_for_line("half simclr 0")
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -87,8 +83,7 @@ def test_ctrl_c_ends_the_sweep_with_its_status(fresh: Project) -> None:
     assert family(fresh.root / ".reprise/sweeps") == []
 
 
-def wait_for(project: Project, line: str) -> None:
-    path, end = Path(os.environ["TOY_LOG"]), time.monotonic() + 120
-    while not (path.exists() and line in path.read_text().splitlines()):
-        assert time.monotonic() < end, "the stage did not start"
-        time.sleep(0.05)
+def wait_for_line(line: str) -> None:
+    """Wait until a stage of the toy has logged a line."""
+    path = Path(os.environ["TOY_LOG"])
+    wait_for(lambda: path.exists() and line in path.read_text().splitlines(), interval=0.05)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,7 @@ from pipeline.graph.lock_file import read_lock
 from pipeline.processes.commands import environment
 from pipeline.sweeps.runner import load_plan, run_sweep
 from tests.faults.killing import family
-from tests.pipeline.dvc_project import Project
+from tests.pipeline.dvc_project import REPRISE, Project, wait_for
 from tests.pipeline.real_project import edit_params, real_project
 
 POINTS = "name: two\nparallel: 2\npoints: [{}, {train.epochs: 3}, {probes.quality.knn.k: 10}]\n"
@@ -33,10 +31,10 @@ def test_a_point_killed_while_it_trains_continues_and_ends_with_the_same_hashes(
     project.reprise("repro")
     project.commit("the first run")
     project.write("../plan.yaml", POINTS)
-    code = "from pipeline.cli.main import main; main()"
-    first = subprocess.Popen([sys.executable, "-c", code, "sweep", "../plan.yaml"], cwd=project.root, env=environment())
+    first = subprocess.Popen([*REPRISE, "sweep", "../plan.yaml"], cwd=project.root, env=environment())
     saved = project.root / ".reprise/sweeps"
-    _wait_until(lambda: any("step" in path.name for path in saved.glob("two-*/*/pretrain/gsimclr/0/*/*")))
+    checkpoints = "two-*/*/pretrain/gsimclr/0/*/*"
+    wait_for(lambda: any("step" in path.name for path in saved.glob(checkpoints)), seconds=400, interval=0.02)
     first.kill()
     first.wait()
 
@@ -58,10 +56,3 @@ def test_a_point_killed_while_it_trains_continues_and_ends_with_the_same_hashes(
 
 def _outs(root: Path) -> dict[str, object]:
     return {name: entry["outs"] for name, entry in read_lock(root).items()}
-
-
-def _wait_until(happened: object) -> None:
-    end = time.monotonic() + 400
-    while not happened():  # type: ignore[operator]
-        assert time.monotonic() < end, "no checkpoint"
-        time.sleep(0.02)

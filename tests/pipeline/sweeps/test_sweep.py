@@ -11,7 +11,7 @@ import pytest
 from pipeline.sweeps.runner import run_sweep
 from reprise.config.errors import ResultError, SweepError
 from tests.pipeline.dvc_project import Project
-from tests.pipeline.sweeps.conftest import log, plan, state
+from tests.pipeline.sweeps.conftest import file_hashes, log, plan
 
 pytestmark = pytest.mark.xdist_group("sweeps")  # they share one project
 PLAN = """
@@ -22,12 +22,12 @@ seeds: [0, 1, 2]
 
 
 @pytest.fixture(scope="module")
-def done(swept: Project) -> tuple[Project, subprocess.CompletedProcess[str], dict[str, str], list[str]]:
+def done(shared: Project) -> tuple[Project, subprocess.CompletedProcess[str], dict[str, str], list[str]]:
     """The plan once through the command line: the project, what it said, the folder before, what ran."""
-    swept.write("../plan.yaml", PLAN)
-    before = state(swept)
-    said = swept.reprise("sweep", "../plan.yaml", "--output", "../page.md", check=False)
-    return swept, said, before, log(swept)
+    shared.write("../plan.yaml", PLAN)
+    before = file_hashes(shared)
+    said = shared.reprise("sweep", "../plan.yaml", "--output", "../page.md", check=False)
+    return shared, said, before, log(shared)
 
 
 def test_a_failing_point_keeps_its_message_and_stops_nobody(done) -> None:
@@ -44,7 +44,7 @@ def test_a_failing_point_keeps_its_message_and_stops_nobody(done) -> None:
 
 def test_the_folder_is_as_it_was(done) -> None:
     project, _, before, _ = done
-    assert state(project) == before
+    assert file_hashes(project) == before
     assert project.call("git", "status", "--porcelain").stdout == ""
     assert "up to date" in project.reprise("repro").stdout
     assert log(project) == []

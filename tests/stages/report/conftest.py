@@ -1,4 +1,4 @@
-"""A small complete data/ tree in a temporary folder: real digits, written through the contracts; made-up figures."""
+"""A small complete data/ tree in a temporary folder: real digits in the real formats, and made-up figures."""
 
 from __future__ import annotations
 

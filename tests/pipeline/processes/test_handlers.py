@@ -1,4 +1,4 @@
-"""A handler that Prefect has put in place stays there, and what it raises waits for the command's end."""
+"""An existing signal handler stays in place, and what it raises is raised after the command has ended."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from pathlib import Path
 
 import psutil
 
-from tests.pipeline.flows.toy import wait_for
+from tests.pipeline.dvc_project import wait_for
 
 _DRIVER = """
 import signal, sys
 from pipeline.processes.commands import run
 
-class Told(BaseException): pass
+class Interrupted(BaseException): pass
 
-def tell(signum, frame): raise Told
+def interrupt(signum, frame): raise Interrupted
 
-signal.signal(signal.SIGTERM, tell)
+signal.signal(signal.SIGTERM, interrupt)
 lines = []
 def note(line):
-    open(sys.argv[1], "a").write(f"{line} {signal.getsignal(signal.SIGTERM) is tell}\\n")
+    open(sys.argv[1], "a").write(f"{line} {signal.getsignal(signal.SIGTERM) is interrupt}\\n")
 try:
     run([sys.executable, "-c", sys.argv[2]], on_line=note)
-except Told:
+except Interrupted:
     sys.exit(7)
 """
 _STAGE = """
@@ -41,7 +41,7 @@ time.sleep(600)
 """
 
 
-def test_a_foreign_handler_is_heard_after_the_command_has_ended(tmp_path: Path, repository: Path) -> None:
+def test_an_existing_handler_takes_effect_after_the_command_has_ended(tmp_path: Path, repository: Path) -> None:
     notes = tmp_path / "notes"
     driver = subprocess.Popen(
         [sys.executable, "-c", _DRIVER, str(notes), _STAGE], cwd=repository, env={**os.environ}, start_new_session=True
