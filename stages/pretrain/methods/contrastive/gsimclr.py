@@ -11,6 +11,8 @@ with unequal clusters most batches then repeat clusters, and the batches never c
 every cluster evenly over the batches of each epoch (reprise/reading/order.py), `sampling: rank` is the published
 order, and `mask_negatives` leaves images of one cluster out of each other's negatives where they still meet; with
 `weigh_by_confidence` only as far as both are sure of their cluster: such a negative counts 1 - c_i c_k times.
+
+Shape legend: B batch, d features, z projection.
 """
 
 from __future__ import annotations
@@ -18,15 +20,22 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import ValidationInfo, field_validator
+from torch import Tensor, nn
 
 from reprise.config.params import meaning
-from stages.pretrain.method import Context, Sampling
-from stages.pretrain.parts.contrastive import ContrastiveParams, TwoViewContrast
+from reprise.networks.heads import Projector
+from reprise.objectives.nt_xent import nt_xent
+from stages.pretrain.method import Batch, Context, Method, Sampling, embed_views
+from stages.pretrain.params import HiddenWidth, Layers, MethodParams, OutputWidth, Temperature
 
 
-class GSimCLRParams(ContrastiveParams):
+class GSimCLRParams(MethodParams):
     """Parameters of `gsimclr`."""
 
+    temperature: Temperature = 0.2
+    hidden: HiddenWidth = 128
+    output: OutputWidth = 64
+    layers: Layers = 3
     sampling: Annotated[
         Sampling,
         meaning(
@@ -40,24 +49,34 @@ class GSimCLRParams(ContrastiveParams):
 
     @field_validator("weigh_by_confidence")
     @classmethod
-    def _of_what_is_masked(cls, value: bool, info: ValidationInfo) -> bool:
+    def _only_what_is_masked(cls, value: bool, info: ValidationInfo) -> bool:
         if value and not info.data.get("mask_negatives"):
             raise ValueError("weighs the negatives that mask_negatives leaves out: set mask_negatives: true as well")
         return value
 
 
-class GSimCLR(TwoViewContrast):
-    """NT-Xent on guided batches."""
+class GSimCLR(Method):
+    """A backbone and a projector; NT-Xent on batches in which images of one cluster rarely meet."""
 
     Params = GSimCLRParams
     needs_labels = True
     params: GSimCLRParams
+    projector: Projector
 
-    def __init__(self, backbone, params: GSimCLRParams, context: Context) -> None:
+    def __init__(self, backbone: nn.Module, params: GSimCLRParams, context: Context) -> None:
         super().__init__(backbone, params, context)
-        self.mask_same_cluster, self.weighs_confidence = params.mask_negatives, params.weigh_by_confidence
+        self.projector = Projector([backbone.num_features, *[params.hidden] * (params.layers - 1), params.output])
+        self.weighs_confidence = params.weigh_by_confidence
 
     @property
     def sampling(self) -> Sampling:
-        """From the parameters."""
+        """The order of the images, from the parameters."""
         return self.params.sampling
+
+    def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compare projections as `simclr` does; images of one cluster may be left out of the negatives."""
+        features_2Bd = embed_views(self.backbone, batch.views)
+        first_Bz, second_Bz = self.projector(features_2Bd).chunk(2)
+        masked = (batch.clusters, batch.confidences) if self.params.mask_negatives else ()
+        loss = nt_xent(first_Bz, second_Bz, self.params.temperature, *masked)
+        return loss, {"features": features_2Bd[: len(first_Bz)]}
