@@ -41,6 +41,16 @@ def test_the_documented_method_learns(repository, tmp_path):
     assert set(method.heads()) == {"projector"}
 
 
+def test_the_documented_backbone_builds(repository, tmp_path, monkeypatch):
+    page = (repository / "docs/how-to/own-method.md").read_text(encoding="utf-8")
+    _, code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "plugins/backbones").mkdir(parents=True)
+    (tmp_path / "plugins/backbones/one_layer.py").write_text(code, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    network = build_backbone("one_layer", 3, 8)
+    assert network(torch.randn(2, 3, 8, 8)).shape == (2, network.num_features) == (2, 64)
+
+
 def test_the_table_of_methods_is_complete_and_names_real_parameters(repository):
     """A row for each file and no other; what it calls a parameter is one."""
     text = (repository / "docs/reference/methods.md").read_text(encoding="utf-8")
