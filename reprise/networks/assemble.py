@@ -1,4 +1,4 @@
-"""From a configuration and arrays to a frozen network that answers at every tap."""
+"""Rebuild a trained network from its configuration and arrays: frozen, with features at every tap."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TappedBackbone(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Features at every tap of (B, C, S, S) normalised images."""
+        """Compute the features at every tap of (B, C, S, S) normalised images."""
         h = self.backbone(x)
         return {"backbone": h, **(self.projector.taps(h) if self.projector is not None else {})}
 

@@ -17,7 +17,7 @@ WIDTHS = (32, 64, 128)
 
 
 class DenoisingAutoencoder(nn.Module):
-    """Encoder, decoder and the averaged code."""
+    """An encoder and a decoder that restore images, and the averaged code that describes them."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -42,12 +42,12 @@ class DenoisingAutoencoder(nn.Module):
         self.decoder = nn.Sequential(*up, nn.Conv2d(before, channels, 3, padding=1), nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, S, S) noisy -> (B, C, S, S) restored, in [0, 1]."""
+        """Restore images: (B, C, S, S) noisy -> (B, C, S, S) restored, in [0, 1]."""
         height, width = x.shape[-2:]
         return self.decoder(self.encoder(_pad(x)))[..., :height, :width]
 
     def code(self, x: Tensor) -> Tensor:
-        """(B, C, S, S) clean -> (B, 128), the mean of the code over its positions."""
+        """Describe images: (B, C, S, S) clean -> (B, 128), the mean of the code over its positions."""
         return torch.mean(self.encoder(_pad(x)), dim=(2, 3))
 
 

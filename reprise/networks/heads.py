@@ -1,4 +1,4 @@
-"""Heads: what stands on a backbone during training and is left out afterwards."""
+"""Heads: networks on top of a backbone that take the loss during training and are left out afterwards."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Projector(nn.Module):
         return self.output(h)
 
     def taps(self, h: Tensor) -> dict[str, Tensor]:
-        """{"projector1": (B, widths[1]), "projector2": ...}: after each hidden layer, activated."""
+        """Return the activations after each hidden layer: {"projector1": (B, widths[1]), "projector2": ...}."""
         found = {}
         for number, layer in enumerate(self.hidden, start=1):
             h = layer(h)
@@ -73,5 +73,5 @@ class Prototypes(nn.Module):
         self.weight = nn.Parameter(F.normalize(torch.randn(count, width), dim=1))
 
     def forward(self, z: Tensor) -> Tensor:
-        """(B, width) of any length -> (B, K) in [-1, 1]."""
+        """Compare vectors with the prototypes: (B, width) of any length -> (B, K) in [-1, 1]."""
         return F.linear(F.normalize(z, dim=1), F.normalize(self.weight, dim=1))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 def local_features(backbone: nn.Module, x: Tensor) -> Tensor | None:
-    """(B, L, D) features before pooling, class tokens left out; None where the architecture has no such thing."""
+    """Return (B, L, D) features before pooling, without class tokens; None where the architecture has none."""
     forward = getattr(backbone, "forward_features", None)
     if forward is None:
         return None
@@ -25,8 +25,10 @@ def local_features(backbone: nn.Module, x: Tensor) -> Tensor | None:
 
 
 def cross_covariance(a: Tensor, b: Tensor) -> Tensor:
-    """(B, L, h) and (B, L, h) -> (B, h, h): mean over places of a_i b_j. Not centred, as in the authors' code: the
-    first moment stays in it."""
+    """Average a_i b_j over places: (B, L, h) and (B, L, h) -> (B, h, h).
+
+    Nothing is centred, as in the authors' code, so that the first moment stays in it.
+    """
     return a.transpose(1, 2) @ b / a.shape[1]
 
 
@@ -37,7 +39,10 @@ class MomentHead(nn.Module):
     is brought to columns of length one, and two 3x3 convolutions of stride 2 without padding shrink the H - 1 maps.
 
     Args:
-        dimensions: D. heads: H, at least 2. width: h, at least 7: two such convolutions leave one cell of it.
+        dimensions: D.
+        classes: c.
+        heads: H, at least 2.
+        width: h, at least 7, of which two such convolutions leave one cell.
     """
 
     def __init__(self, dimensions: int, classes: int, heads: int, width: int) -> None:
@@ -53,13 +58,13 @@ class MomentHead(nn.Module):
         self.of_moments = nn.Linear(maps * shrunk(width) ** 2, classes)
 
     def moments(self, tokens: Tensor) -> Tensor:
-        """(B, L, D) -> (B, H - 1, h, h), columns of length one."""
+        """Compute the normalised cross-covariances: (B, L, D) -> (B, H - 1, h, h), columns of length one."""
         split = self.norm(self.project(tokens).unflatten(2, (self.heads, self.width)))
         maps = [cross_covariance(split[:, :, i], split[:, :, i + 1]) for i in range(self.heads - 1)]
         return F.normalize(torch.stack(maps, dim=1), dim=2)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(B, L, D) -> (B, c)."""
+        """Compute the logits: (B, L, D) -> (B, c)."""
         maps = self.second(F.gelu(self.first(self.moments(tokens))))
         return 0.5 * (self.of_mean(tokens.mean(dim=1)) + self.of_moments(maps.flatten(1)))
 
@@ -81,7 +86,7 @@ class Standardise(nn.Module):
 
 
 def shrunk(width: int) -> int:
-    """Side of a map after both convolutions."""
+    """Return the side of a map after both convolutions."""
     for _ in range(2):
         width = (width - 3) // 2 + 1
     return width

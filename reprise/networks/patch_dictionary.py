@@ -44,14 +44,14 @@ class PatchDictionary(nn.Module):
         self.register_buffer("input_std", torch.ones(channels))
 
     def patches(self, x: Tensor) -> Tensor:
-        """Contrast-normalised patches at every position: (B, C, S, S) -> (B, L, p), L = (S - P + 1)^2."""
+        """Cut contrast-normalised patches at every position: (B, C, S, S) -> (B, L, p), L = (S - P + 1)^2."""
         pixels = 255.0 * (x.float() * self.input_std.view(1, -1, 1, 1) + self.input_mean.view(1, -1, 1, 1))
         unfolded = F.unfold(pixels, self.patch_size).transpose(1, 2)
         centred = unfolded - unfolded.mean(dim=2, keepdim=True)
         return centred / torch.sqrt(centred.var(dim=2, keepdim=True, unbiased=True) + NORMALISE_EPSILON)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, S, S) normalised images -> (B, 4 K) triangle activations summed over the four quadrants."""
+        """Average triangle activations over the four quadrants: (B, C, S, S) normalised images -> (B, 4 K)."""
         with torch.autocast(x.device.type, enabled=False):
             white = (self.patches(x) - self.whitening_mean) @ self.whitening
             distance = torch.cdist(white, self.centroids.expand(len(x), -1, -1))

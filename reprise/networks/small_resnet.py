@@ -4,7 +4,7 @@ He et al. 2016, section 4.2 (CIFAR): a 3x3 stem without pooling, three stages of
 average pooling. The backbones `resnet20` and `resnet_tiny` have three blocks a stage, as in the paper, and one.
 Deviation: projection shortcuts (option B) where the paper uses zero padding (option A).
 
-Shapes: x (B, C, H, W) -> features (B, 64, H/4, W/4) -> (B, 64).
+Shapes: x (B, C, H, W) -> features (B, 64, H/4, W/4) -> (B, 64) with the default width of 16.
 """
 
 from __future__ import annotations
@@ -87,10 +87,10 @@ class SmallResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, 64, H/4, W/4)."""
+        """Compute local features: (B, C, H, W) -> (B, 4 width, H / 4, W / 4)."""
         x = self.act1(self.bn1(self.conv1(x)))
         return self.layer3(self.layer2(self.layer1(x)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, 64), globally averaged."""
+        """Average the local features over all places: (B, C, H, W) -> (B, 4 width)."""
         return torch.mean(self.forward_features(x), dim=(2, 3))

@@ -78,8 +78,12 @@ class SmallViT(nn.Module):
     """Vision transformer for small images.
 
     Args:
-        size: S at which positions are learned; other sides interpolate them. patch_size: P, must divide every side.
-        width: D. depth: blocks. heads: must divide the width.
+        channels: C, 1 or 3.
+        size: S at which positions are learned, in pixels; other sides interpolate them.
+        patch_size: P in pixels, which must divide every side.
+        width: D.
+        depth: number of blocks.
+        heads: of the attention; must divide the width.
         pool: `token` (the class token) or `avg` (the mean of the patches), after the last normalisation.
 
     Raises:
@@ -118,7 +122,7 @@ class SmallViT(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def positions(self, patches: int) -> Tensor:
-        """(1, patches, D): the learned grid, interpolated where the image has another side."""
+        """Return the learned grid as (1, patches, D), interpolated where the image has another side."""
         grid = self.pos_embed[:, 1:]
         if grid.shape[1] == patches:
             return grid
@@ -128,7 +132,7 @@ class SmallViT(nn.Module):
         return plane.flatten(2).transpose(1, 2)
 
     def tokens(self, x: Tensor, hidden: Tensor | None = None, mask_token: Tensor | None = None) -> Tensor:
-        """Patches with their positions: (B, C, S, S) -> (B, N, D).
+        """Embed patches with their positions: (B, C, S, S) -> (B, N, D).
 
         Args:
             hidden: (B, N) bool; these patches are replaced by `mask_token` (D,) before positions are added.
@@ -139,12 +143,12 @@ class SmallViT(nn.Module):
         return patches + self.positions(patches.shape[1])
 
     def encode(self, tokens: Tensor) -> Tensor:
-        """(B, M, D) tokens -> (B, 1 + M, D) after all blocks and the last normalisation, the class token first."""
+        """Apply all blocks and the last normalisation: (B, M, D) tokens -> (B, 1 + M, D), the class token first."""
         first = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
         return self.norm(self.blocks(torch.cat([first, tokens], dim=1)))
 
     def pooled(self, encoded: Tensor) -> Tensor:
-        """(B, 1 + M, D) -> (B, D)."""
+        """Pool encoded tokens: (B, 1 + M, D) -> (B, D)."""
         return encoded[:, 0] if self.pool == "token" else encoded[:, 1:].mean(dim=1)
 
     def forward(self, x: Tensor) -> Tensor:

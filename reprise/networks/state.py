@@ -1,4 +1,4 @@
-"""Training state as plain trees: tensors to arrays and back."""
+"""Turn training state from tensors to arrays and back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 def arrays_of(value: Any) -> Any:
-    """Tensors in a tree of dictionaries and lists -> NumPy arrays (copies)."""
+    """Turn the tensors in a tree of dictionaries and lists into NumPy arrays (copies)."""
     if torch.is_tensor(value):
         return value.detach().cpu().contiguous().numpy().copy()
     if isinstance(value, dict):
@@ -18,7 +18,7 @@ def arrays_of(value: Any) -> Any:
 
 
 def tensors_of(value: Any) -> Any:
-    """NumPy arrays in a tree -> tensors (copies)."""
+    """Turn the NumPy arrays in a tree of dictionaries and lists into tensors (copies)."""
     if isinstance(value, np.ndarray):
         return torch.from_numpy(value.copy())
     if isinstance(value, dict):
@@ -27,7 +27,7 @@ def tensors_of(value: Any) -> Any:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load what `arrays_of(optimizer.state_dict())` gave.
+    """Load the state that `arrays_of(optimizer.state_dict())` returned.
 
     Buffers take the memory layout of their parameters: arithmetic on another layout may round differently.
     """

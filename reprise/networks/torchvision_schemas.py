@@ -1,8 +1,8 @@
-"""Lets timm import where torchvision's compiled operators cannot load.
+"""Let timm import where torchvision's compiled operators cannot load.
 
 PyPI's torchvision is built for CUDA; beside a CPU build of torch its operators do not load, and importing it
 fails with "operator torchvision::nms does not exist", although timm uses none of them. Declaring the two
-schemas that torchvision registers fake kernels for is enough. Where torchvision is whole, nothing is done.
+schemas that torchvision registers fake kernels for is enough. Where torchvision loads, nothing is done.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _kept: list[torch.library.Library] = []  # schemas vanish with their library
 
 
 def ensure_torchvision_imports() -> None:
-    """Make `import torchvision` (and so timm) work; no effect where it already does."""
+    """Make `import torchvision`, and so timm, work; where it works already, do nothing."""
     if _kept or "torchvision" in sys.modules or importlib.util.find_spec("torchvision") is None:
         return
     try:

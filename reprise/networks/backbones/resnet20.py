@@ -23,5 +23,5 @@ class ResNet20(Backbone):
         return SmallResNet(3, channels, self.params.width)
 
     def made_for(self) -> dict[str, Any]:
-        """Foreign weights expect images of CIFAR's size."""
+        """Return the size and scale of CIFAR's images."""
         return MADE_FOR

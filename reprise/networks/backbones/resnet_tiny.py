@@ -24,5 +24,5 @@ class ResNetTiny(Backbone):
         return SmallResNet(1, channels, self.params.width)
 
     def made_for(self) -> dict[str, Any]:
-        """Foreign weights expect images of CIFAR's size."""
+        """Return the size and scale of CIFAR's images."""
         return MADE_FOR

@@ -30,7 +30,7 @@ class Memory(nn.Module):
 
     @torch.no_grad()
     def write(self, rows: Tensor, z: Tensor) -> None:
-        """Take in (B, d) vectors of these images; the first time an image is seen, there is nothing old to keep."""
+        """Take in (B, d) vectors of these images; the first vector of an image is taken whole."""
         new = F.normalize(z.detach().to(self.vectors.dtype), dim=1)
         old = self.vectors[rows]
         known = old.norm(dim=1, keepdim=True) > 0
@@ -42,7 +42,7 @@ class Memory(nn.Module):
 @torch.no_grad()
 @full_precision
 def nearest_centroids(vectors: Tensor, centroids: Tensor) -> Tensor:
-    """(n,) int64: the centroid of largest inner product with each row; the first of equal ones."""
+    """Find the centroid of largest inner product with each row, the first of equal ones: (n,) int64."""
     return (vectors @ centroids.T).argmax(dim=1)
 
 

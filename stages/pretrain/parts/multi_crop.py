@@ -45,7 +45,7 @@ class MultiCropParams(StrictModel):
 
 
 def multi_crop_plan(settings: ViewSettings, params: MultiCropParams, multiple: int = MULTIPLE) -> list[ViewSettings]:
-    """Two large views, then the small ones, whose side is a multiple of `multiple` pixels."""
+    """Plan two large views, then the small ones, whose side is a multiple of `multiple` pixels."""
     large = replace(settings, crop_scale_min=params.scale_split)
     side = max(multiple, multiple * round(settings.size * params.small_size / multiple))
     small = replace(
@@ -58,5 +58,5 @@ def multi_crop_plan(settings: ViewSettings, params: MultiCropParams, multiple: i
 
 
 def embed_crops(backbone: nn.Module, views: list[Tensor]) -> Tensor:
-    """One pass for each size, in the order of the views: (V B, d)."""
+    """Embed the crops in one pass for each size, in the order of the views: (V B, d)."""
     return torch.cat([backbone(torch.cat(list(group))) for _, group in groupby(views, key=lambda v: v.shape[-1])])

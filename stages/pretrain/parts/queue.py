@@ -28,11 +28,11 @@ class Queue(nn.Module):
 
     @property
     def full(self) -> bool:
-        """Whether every slot was filled once."""
+        """Tell whether every slot was filled once."""
         return len(self) == len(self.entries)
 
     def stored(self) -> Tensor:
-        """(len, width): a copy of what is in it, in no particular order, without gradient."""
+        """Return a copy of its vectors, (len, width), in no particular order and without gradient."""
         return self.entries[: len(self)].clone()
 
     @torch.no_grad()

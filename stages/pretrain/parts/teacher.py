@@ -40,13 +40,13 @@ class TeacherParams(RecipeParams):
 
 
 def frozen_copy(module: nn.Module) -> nn.Module:
-    """A copy with the same values, without gradients."""
+    """Copy a network with its values, without gradients."""
     return copy.deepcopy(module).requires_grad_(False)
 
 
 @torch.no_grad()
 def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
-    """teacher <- momentum * teacher + (1 - momentum) * student, for parameters; buffers stay."""
+    """Move parameters: teacher <- momentum * teacher + (1 - momentum) * student. Buffers stay."""
     for slow, fast in zip(teacher.parameters(), student.parameters(), strict=True):
         slow.lerp_(fast, 1.0 - momentum)
 
@@ -67,23 +67,23 @@ class TeacherMethod(Method):
 
     @torch.no_grad()
     def taught(self, x: Tensor) -> Tensor:
-        """(B, C, S, S) through the teacher's parts, one after the other; no gradient."""
+        """Pass (B, C, S, S) through the teacher's parts, one after the other, without gradients."""
         for part in self.teacher.values():
             x = part(x)
         return x
 
     def after_step(self, progress: float) -> None:
-        """The teacher follows."""
+        """Let the teacher follow the student."""
         momentum = anneal(progress, self.params.momentum, self.params.momentum_end)
         for name, part in self.teacher.items():
             follow(part, getattr(self, name), momentum)
 
     def trained_backbone(self) -> nn.Module:
-        """Student or teacher, by `keep`."""
+        """Return the student's backbone or the teacher's, by `keep`."""
         return self.teacher["backbone"] if self.params.keep == "teacher" else self.backbone
 
     def heads(self) -> dict[str, Projector]:
-        """The projector of the network that is kept."""
+        """Return the projector of the network that is kept."""
         head = self.teacher["projector"] if self.params.keep == "teacher" and "projector" in self.teacher else None
         head = self.projector if head is None else head
         return {"projector": head} if isinstance(head, Projector) else {}
@@ -105,7 +105,7 @@ class DecayingTeacherMethod(TeacherMethod):
     params: DecayingTeacherParams
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The student's matrices apart where their weight decay changes."""
+        """Give the student's matrices a group of their own where their weight decay changes."""
         end = self.params.weight_decay_end
         if end is None:
             return []

@@ -58,7 +58,7 @@ class DeepClusterV2Params(MultiCropParams, RecipeParams):
 
 @full_precision
 def assignment_loss(z: Tensor, centroids: Tensor, labels: Tensor, temperature: float) -> Tensor:
-    """Mean over crops, heads and batch of the cross entropy of each image's cluster.
+    """Average the cross entropy of each image's cluster over crops, heads and batch.
 
     Args:
         z: (V, B, d) of length one. centroids: (H, K, d). labels: (H, B) int64.
@@ -87,11 +87,11 @@ class DeepClusterV2(Method):
         self.register_buffer("labels", torch.zeros(params.clusterings, context.images, dtype=torch.int64))
 
     def view_plan(self, settings: ViewSettings) -> list[ViewSettings]:
-        """Two large crops and `small_crops` small ones."""
+        """Plan two large crops and `small_crops` small ones."""
         return multi_crop_plan(settings, self.params)
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Each batch renews its part of the memory; the clusters of this epoch stay until its end."""
+        """Renew the batch's part of the memory; the clusters of this epoch stay until its end."""
         features = embed_crops(self.backbone, batch.views)
         z = F.normalize(self.projector(features).float(), dim=1).view(len(batch.views), len(batch.rows), -1)
         if int(self.memory.written) < self.context.images:
@@ -103,7 +103,7 @@ class DeepClusterV2(Method):
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
-        """At the end of an epoch, when the whole memory was written again: cluster it, once a head."""
+        """Cluster the memory once for each head at the end of an epoch, when all of it was written again."""
         written = int(self.memory.written)
         if written % self.context.images:
             return

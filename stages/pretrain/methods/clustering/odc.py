@@ -77,7 +77,7 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, members: Tensor, rewe
 
 @torch.no_grad()
 def means_of(vectors: Tensor, labels: Tensor, old: Tensor) -> Tensor:
-    """(K, d) unit means of each cluster's members; an empty cluster keeps its old centroid."""
+    """Return (K, d) unit means of the clusters' members; an empty cluster keeps its old centroid."""
     sums = torch.zeros_like(old).index_add_(0, labels, vectors)
     members = torch.bincount(labels, minlength=len(old)) > 0
     return torch.where(members[:, None], F.normalize(sums, dim=1), old)
@@ -136,11 +136,11 @@ class ODC(Method):
 
     @property
     def clustered(self) -> bool:
-        """Whether the memory is whole and the images have labels."""
+        """Tell whether the memory is whole and the images have labels."""
         return int(self.memory.written) >= self.context.images
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss uses the labels from before this step."""
+        """Compute the loss with the labels from before this step."""
         features = embed_views(self.backbone, batch.views)
         z = self.projector(features)
         logits = self.classifier(z)
@@ -157,7 +157,7 @@ class ODC(Method):
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
-        """First labels when the memory is whole; centroids every few steps."""
+        """Cluster once the memory is whole; afterwards move the centroids every few steps."""
         if not self.clustered:
             return
         vectors, count, seed = self.memory.vectors, int(self.steps), self.context.seed

@@ -100,11 +100,11 @@ class SwAV(Method):
         self.register_buffer("progress", torch.zeros((), dtype=torch.float64))
 
     def view_plan(self, settings: ViewSettings) -> list[ViewSettings]:
-        """Two large crops and `small_crops` small ones."""
+        """Plan two large crops and `small_crops` small ones."""
         return multi_crop_plan(settings, self.params)
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Assignments are made together with the queue's, which are then left out."""
+        """Assign the batch together with the queue, whose assignments are then left out."""
         features = embed_crops(self.backbone, batch.views)
         projections = F.normalize(self.projector(features).float(), dim=1)
         scores = list(self.prototypes(projections).chunk(len(batch.views)))
@@ -122,10 +122,10 @@ class SwAV(Method):
         return sinkhorn(scores, self.params.epsilon, self.params.iterations)[:count]
 
     def after_backward(self, progress: float) -> None:
-        """The prototypes wait until the projector has left its random start."""
+        """Freeze the prototypes until the projector has left its random start."""
         if progress < self.params.frozen_for:
             self.prototypes.weight.grad = None
 
     def after_step(self, progress: float) -> None:
-        """Remember where training stands."""
+        """Remember how far training has come."""
         self.progress.fill_(progress)

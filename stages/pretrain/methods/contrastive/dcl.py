@@ -78,7 +78,7 @@ class DCL(Method):
         self.projector = Projector([backbone.num_features, *[params.hidden] * (params.layers - 1), params.output])
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Both views in one pass."""
+        """Embed both views in one pass."""
         features_2Bd = embed_views(self.backbone, batch.views)
         first, second = self.projector(features_2Bd).chunk(2)
         sigma = self.params.sigma if self.params.weighted else None

@@ -70,7 +70,7 @@ class GSimCLR(Method):
 
     @property
     def sampling(self) -> Sampling:
-        """The order of the images, from the parameters."""
+        """Return the order of the images that the parameters name."""
         return self.params.sampling
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

@@ -61,7 +61,7 @@ class MoCoV2(TeacherMethod):
         self.add_teacher("backbone", "head")
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The keys enter the queue after they have served as positives."""
+        """Compare queries with keys; the keys enter the queue after they have served as positives."""
         features_Bd = self.backbone(batch.views[0])
         keys = self.taught(batch.views[1])
         loss = info_nce(self.head(features_Bd), keys, self.queue.stored(), self.params.temperature)

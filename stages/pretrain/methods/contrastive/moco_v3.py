@@ -42,7 +42,7 @@ class MoCoV3Params(TeacherParams):
 
 
 def moco_v3_loss(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], temperature: float) -> Tensor:
-    """2 t (InfoNCE(q1, k2) + InfoNCE(q2, k1)) of (query, key) pairs of (B, d) each (algorithm 1)."""
+    """Compute 2 t (InfoNCE(q1, k2) + InfoNCE(q2, k1)) of (query, key) pairs of (B, d) each (algorithm 1)."""
     total = in_batch_info_nce(first[0], second[1], temperature) + in_batch_info_nce(second[0], first[1], temperature)
     return 2.0 * temperature * total
 
@@ -66,7 +66,7 @@ class MoCoV3(TeacherMethod):
         self.add_teacher("backbone", "projector", "norm")
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Each view asks, the other's taught projection answers; each has batch statistics of its own."""
+        """Compare each view's query with the teacher's key of the other; each has its own batch statistics."""
         features = [self.backbone(view) for view in batch.views]
         q1, q2 = (self.predictor_norm(self.predictor(self.norm(self.projector(h)))) for h in features)
         k1, k2 = (self.taught(view) for view in batch.views)

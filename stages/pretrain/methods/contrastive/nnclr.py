@@ -72,7 +72,7 @@ class NNCLR(Method):
         self.queue = Queue(min(params.queue, context.images), params.output)
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The first view's projections enter the support set after they were compared."""
+        """Compare neighbours and predictions; the first view's projections then enter the support set."""
         features = [self.backbone(view) for view in batch.views]
         z1, z2 = (self.projector(h) for h in features)
         p1, p2 = self.predictor(z1), self.predictor(z2)

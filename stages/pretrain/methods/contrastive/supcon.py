@@ -42,7 +42,7 @@ class SupConParams(RecipeParams):
 
 @full_precision
 def supcon_loss(first: Tensor, second: Tensor, labels: Tensor, temperature: float, mean: str = "out") -> Tensor:
-    """Mean over the 2B anchors of the paper's equation 2 (`out`) or 3 (`in`).
+    """Average the paper's equation 2 (`out`) or 3 (`in`) over the 2B anchors.
 
     Args:
         first, second: (B, d) projections, not normalised. labels: (B,) int64, -1 for none.
@@ -79,7 +79,7 @@ class SupCon(Method):
         self.projector = Projector([backbone.num_features, *[params.hidden] * (params.layers - 1), params.output])
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Both views in one pass."""
+        """Embed both views in one pass."""
         features_2Bd = embed_views(self.backbone, batch.views)
         first, second = self.projector(features_2Bd).chunk(2)
         loss = supcon_loss(first, second, batch.clusters, self.params.temperature, self.params.mean)

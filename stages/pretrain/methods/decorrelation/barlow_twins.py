@@ -78,14 +78,14 @@ class BarlowTwins(Method):
         self.projector = Projector([backbone.num_features, *[params.hidden] * (params.layers - 1), params.output])
 
     def parameter_groups(self) -> list[dict]:
-        """Vectors apart where they have a rate of their own."""
+        """Give vectors a group of their own where they have their own learning rate."""
         if self.params.bias_rate_factor == 1.0:
             return []
         vectors = [p for p in self.parameters() if p.requires_grad and p.ndim <= 1]
         return [{"params": vectors, "weight_decay": 0.0, "rate_factor": self.params.bias_rate_factor}]
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Each view has batch statistics of its own, in the network as in the loss."""
+        """Embed each view alone, so that it has its own batch statistics in the network as in the loss."""
         features = [self.backbone(view) for view in batch.views]
         first, second = (self.projector(h) for h in features)
         return barlow_loss(first, second, self.params.redundancy), {"features": features[0]}

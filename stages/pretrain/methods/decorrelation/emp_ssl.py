@@ -84,12 +84,12 @@ class EMPSSL(Method):
         self.projector = Projector([backbone.num_features, *[params.hidden] * (params.layers - 1), params.output])
 
     def view_plan(self, settings: ViewSettings) -> list[ViewSettings]:
-        """V views of a fixed range of areas."""
+        """Plan V views of a fixed range of areas."""
         low, high = sorted((self.params.scale_min, self.params.scale_max))
         return [replace(settings, crop_scale_min=low, crop_scale_max=high)] * self.params.patches
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """All patches in one pass."""
+        """Embed all patches in one pass."""
         features = embed_views(self.backbone, batch.views)
         z = self.projector(features).view(len(batch.views), len(batch.rows), -1)
         loss, rate, agreement = emp_ssl_loss(z, self.params.invariance, self.params.precision)

@@ -53,7 +53,7 @@ class LeJEPAParams(RecipeParams):
 
 @full_precision
 def sigreg(z: Tensor, directions: Tensor, knots: int, limit: float) -> Tensor:
-    """Epps-Pulley statistic of normality, mean over directions.
+    """Average the Epps-Pulley statistic of normality over directions.
 
     B * integral over t in [-limit, limit] of |phi_B(t) - exp(-t^2 / 2)|^2 exp(-t^2 / 2) dt, phi_B being the empirical
     characteristic function of the B projections; by the trapezoid rule on [0, limit], doubled by symmetry.
@@ -101,11 +101,11 @@ class LeJEPA(Method):
         self.projector = Projector([backbone.num_features, *[params.hidden] * (params.layers - 1), params.output])
 
     def view_plan(self, settings: ViewSettings) -> list[ViewSettings]:
-        """V equal views."""
+        """Plan V equal views."""
         return [settings] * self.params.crops
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The directions come from the step's seed."""
+        """Compute the loss with random directions, which come from the step's seed."""
         features = embed_views(self.backbone, batch.views)
         z = self.projector(features).view(len(batch.views), len(batch.rows), -1).float()
         directions = F.normalize(torch.randn(z.shape[2], self.params.slices), dim=0).to(z.device)

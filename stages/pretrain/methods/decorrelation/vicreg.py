@@ -52,21 +52,21 @@ class VICRegParams(RecipeParams):
 
 @full_precision
 def invariance_term(first: Tensor, second: Tensor, distance: str) -> Tensor:
-    """Squared distance of (B, d) rows, mean over the batch; over the dimensions `mean` or `sum`."""
+    """Average the squared distance of (B, d) rows over the batch, with its `mean` or `sum` over dimensions."""
     squared = (first - second).square()
     return squared.mean() if distance == "mean" else squared.sum(dim=1).mean()
 
 
 @full_precision
 def variance_term(z: Tensor) -> Tensor:
-    """Mean over the dimensions of max(0, 1 - sqrt(var + 1e-4)); the variance is unbiased, 0 for a batch of one."""
+    """Average max(0, 1 - sqrt(var + 1e-4)) over dimensions; the variance is unbiased, 0 for a batch of one."""
     variance = (z - z.mean(0)).square().sum(0) / max(1, len(z) - 1)
     return torch.relu(1.0 - (variance + EPSILON).sqrt()).mean()
 
 
 @full_precision
 def covariance_term(z: Tensor) -> Tensor:
-    """Sum of squared covariances of different dimensions, over d."""
+    """Sum the squared covariances of different dimensions and divide by d."""
     centred = z - z.mean(0)
     covariance = centred.T @ centred / max(1, len(z) - 1)
     return (covariance.square().sum() - covariance.diagonal().square().sum()) / z.shape[1]
@@ -85,7 +85,7 @@ class VICReg(Method):
         self.projector = Projector([backbone.num_features, *[params.hidden] * (params.layers - 1), params.output])
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Each view goes through alone, as in the paper; the terms are logged as they are, without their weights."""
+        """Embed each view alone, as in the paper; the terms are logged as they are, without their weights."""
         features = [self.backbone(view) for view in batch.views]
         first, second = (self.projector(h) for h in features)
         invariance = invariance_term(first, second, self.params.distance)

@@ -55,7 +55,7 @@ class WMSEParams(RecipeParams):
 
 @full_precision
 def whiten(z: Tensor, shrinkage: float) -> Tensor:
-    """(W, d) to mean 0 and covariance I, by the inverse Cholesky factor of the (unbiased) covariance.
+    """Bring (W, d) to mean 0 and covariance I, by the inverse Cholesky factor of the (unbiased) covariance.
 
     With shrinkage e the covariance is (1 - e) S + e I. Needs e > 0 or W > d; equal rows give zeros with e > 0.
     """
@@ -84,7 +84,7 @@ def w_mse_loss(first: Tensor, second: Tensor, parts: list[Tensor], shrinkage: fl
 
 
 def sub_batches(count: int, size: int, rounds: int) -> list[Tensor]:
-    """Random cuts of `count` rows into equal parts of about `size`, `rounds` times, from torch's generator."""
+    """Cut `count` rows at random into equal parts of about `size`, `rounds` times, by torch's generator."""
     parts = max(1, count // size)
     return [rows for _ in range(rounds) for rows in torch.randperm(count).tensor_split(parts)]
 
@@ -103,7 +103,7 @@ class WMSE(Method):
         self.smallest_batch = params.output // (2 if params.together else 1) + 1
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The cuts are drawn from the step's seed."""
+        """Compute the loss over random cuts, which come from the step's seed."""
         features_2Bd = embed_views(self.backbone, batch.views)
         first, second = self.projector(features_2Bd).chunk(2)
         size = max(self.params.sub_batch, self.smallest_batch)

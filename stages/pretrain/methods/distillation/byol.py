@@ -61,11 +61,11 @@ class BYOL(TeacherMethod):
         self.add_teacher("backbone", "projector")
 
     def parameter_groups(self) -> list[dict]:
-        """The predictor apart where decay should not reach it."""
+        """Give the predictor a group of its own where decay should not reach it."""
         return [] if self.params.decay_predictor else [{"params": list(self.predictor.parameters()), "weight_decay": 0}]
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Equation 3: the loss of both directions. Each view has batch statistics of its own, as in the paper."""
+        """Add the losses of both directions (equation 3); each view has its own batch statistics, as in the paper."""
         features = [self.backbone(view) for view in batch.views]
         p1, p2 = (self.predictor(self.projector(h)) for h in features)
         z1, z2 = (self.taught(view) for view in batch.views)

@@ -105,18 +105,18 @@ class DINO(DecayingTeacherMethod):
         self.add_teacher("backbone", "head", "prototypes")
 
     def view_plan(self, settings: ViewSettings) -> list[ViewSettings]:
-        """Two large crops and `small_crops` small ones."""
+        """Plan two large crops and `small_crops` small ones."""
         return multi_crop_plan(settings, self.params)
 
     @property
     def temperature(self) -> float:
-        """The teacher's, now."""
+        """Return the teacher's present temperature."""
         start, end = self.params.teacher_temperature, self.params.teacher_temperature_end
         share = 1.0 if self.params.temperature_warmup == 0 else float(self.progress) / self.params.temperature_warmup
         return start + (end - start) * min(1.0, share)
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The centre takes in this batch after the loss, as in algorithm 1."""
+        """Compute the loss; the centre takes in this batch afterwards, as in algorithm 1."""
         features = embed_crops(self.backbone, batch.views)
         student = self.prototypes(self.head(features)).chunk(len(batch.views))
         teacher = self.taught(torch.cat(batch.views[:LARGE]))
@@ -140,6 +140,6 @@ class DINO(DecayingTeacherMethod):
                     nn.utils.clip_grad_norm_([parameter], self.params.clip)
 
     def after_step(self, progress: float) -> None:
-        """The teacher follows."""
+        """Let the teacher follow the student."""
         super().after_step(progress)
         self.progress.fill_(progress)

@@ -68,7 +68,7 @@ class SimSiam(Method):
         self.predictor = Projector([params.output, params.bottleneck, params.output])
 
     def parameter_groups(self) -> list[dict]:
-        """The predictor's learning rate stays where it is; decay reaches its matrices as it reaches the others."""
+        """Keep the predictor's learning rate constant; decay reaches its matrices like all others."""
         if not self.params.constant_predictor_rate:
             return []
         parameters = list(self.predictor.parameters())
@@ -78,7 +78,7 @@ class SimSiam(Method):
         ]
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The views go through separately, as in the paper, so that each has batch statistics of its own."""
+        """Embed the views separately, as in the paper, so that each has its own batch statistics."""
         features = [self.backbone(view) for view in batch.views]
         z1, z2 = (self.norm(self.projector(h)) for h in features)
         return simsiam_loss(self.predictor(z1), self.predictor(z2), z1, z2), {"features": features[0]}

@@ -110,16 +110,16 @@ class MSN(DecayingTeacherMethod):
 
     @classmethod
     def own_backbone(cls, params: MSNParams) -> tuple[str, dict]:  # type: ignore[override]
-        """The small transformer, read at its class token."""
+        """Return the small transformer, read at its class token."""
         shape = {"patch_size": params.patch_size, "width": params.width, "depth": params.depth, "heads": params.heads}
         return "vit_mini", {**shape, "pool": "token"}
 
     def view_plan(self, settings: ViewSettings) -> list[ViewSettings]:
-        """Target, large anchor, small anchors."""
+        """Plan the target, the large anchor and the small anchors."""
         return multi_crop_plan(settings, self.params, self.params.patch_size)
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Masks come from the step's seed. The prototypes learn from the anchors alone."""
+        """Compare masked anchors with the target; masks come from the step's seed, prototypes learn from anchors."""
         large = self.backbone.tokens(batch.views[1])
         hidden = random_mask(len(large), large.shape[1], self.params.mask).to(large.device)
         features = [self.backbone.pooled(self.backbone.encode(visible(large, hidden)))]

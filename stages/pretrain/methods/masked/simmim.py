@@ -47,13 +47,13 @@ class SimMIMParams(RecipeParams):
 
 
 def patches_of(x: Tensor, side: int) -> Tensor:
-    """(B, C, S, S) -> (B, N, p), in the order of the transformer's tokens."""
+    """Cut images into patches in the order of the transformer's tokens: (B, C, S, S) -> (B, N, p)."""
     return F.unfold(x, side, stride=side).transpose(1, 2)
 
 
 @full_precision
 def masked_l1(predicted: Tensor, pixels: Tensor, hidden: Tensor) -> Tensor:
-    """Mean absolute difference over the pixels of hidden patches.
+    """Average the absolute difference over the pixels of hidden patches.
 
     Args:
         predicted, pixels: (B, N, p). hidden: (B, N) bool.
@@ -81,17 +81,17 @@ class SimMIM(Method):
 
     @classmethod
     def own_backbone(cls, params: SimMIMParams) -> tuple[str, dict]:  # type: ignore[override]
-        """The small transformer."""
+        """Return the small transformer, read at the mean of its patches."""
         shape = {"patch_size": params.patch_size, "width": params.width, "depth": params.depth, "heads": params.heads}
         return "vit_mini", {**shape, "pool": "avg"}
 
     def view_plan(self, settings: ViewSettings) -> list[ViewSettings]:
-        """One large crop, its colours as they are."""
+        """Plan one large crop without changes of colour."""
         plain = replace(settings, jitter=0.0, grey=0.0, blur=0.0, solarize=0.0)
         return [replace(plain, crop_scale_min=self.params.scale_min)]
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Masks come from the step's seed."""
+        """Predict the pixels of hidden patches; masks come from the step's seed."""
         view = batch.views[0]
         pixels = patches_of(view, self.params.patch_size)
         hidden = random_mask(len(view), pixels.shape[1], self.params.mask).to(view.device)

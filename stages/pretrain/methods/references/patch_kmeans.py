@@ -46,7 +46,7 @@ class PatchKMeansParams(MethodParams):
 
 
 class PatchKMeans(Method):
-    """Fits the dictionary of a PatchDictionary backbone."""
+    """Fit the dictionary of a PatchDictionary backbone."""
 
     Params = PatchKMeansParams
     gradient_free = True
@@ -54,7 +54,7 @@ class PatchKMeans(Method):
 
     @classmethod
     def own_backbone(cls, params: PatchKMeansParams) -> tuple[str, dict[str, int]]:  # type: ignore[override]
-        """A patch dictionary."""
+        """Return an empty patch dictionary of the size that the parameters state."""
         return "patch_dictionary", {"patches": params.patches, "patch_size": params.patch_size}
 
     def fit(self, images: np.ndarray) -> None:

@@ -26,12 +26,12 @@ class RandomParams(MethodParams):
 
 
 class RandomBackbone(Method):
-    """Leaves the backbone as it was initialised."""
+    """Leave the backbone as it was initialised."""
 
     Params = RandomParams
     gradient_free = True
 
     @classmethod
     def own_backbone(cls, params: RandomParams) -> tuple[str, dict[str, Any]] | None:  # type: ignore[override]
-        """None, or the small transformer with the shape that `msn` and `simmim` have by default."""
+        """Return None, or the small transformer with the shape that `msn` and `simmim` have by default."""
         return None if params.transformer is None else ("vit_mini", {"pool": params.transformer})

@@ -41,7 +41,7 @@ class Supervised(Method):
         self.classifier = nn.Linear(backbone.num_features, context.clusters)
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean cross entropy over the labelled images of the batch (0 if it has none)."""
+        """Average the cross entropy over the labelled images of the batch; 0 if it has none."""
         features_Bd = embed_views(self.backbone, batch.views)
         logits_BK = self.classifier(features_Bd).float()
         labelled = batch.clusters >= 0
