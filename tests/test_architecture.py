@@ -187,7 +187,7 @@ def test_stages_never_import_each_other(stage: str) -> None:
 
 
 def test_the_lower_floors_and_statistics_live_without_torch() -> None:
-    heavy = {"torch", "timm", "torchvision", "torchmetrics"}
+    heavy = {"torch", "timm", "torchvision"}
     light = ("reprise/config", "reprise/storage", "reprise/artifacts", "reprise/media")
     assert broken(light, lambda module: top(module) in heavy) == []
     assert heavy_files(["reprise.measures.statistics"], heavy) == []
