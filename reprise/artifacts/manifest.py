@@ -9,6 +9,7 @@ From `width` to `plain` the columns are those of the modality (reprise/media/ima
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,6 +21,7 @@ from reprise.config.errors import ManifestError
 
 KEY_DIGITS = 24
 SPLITS = ("train", "val", "test")
+_SCORED = ("test", "val")  # preferred first
 
 MANIFEST_SCHEMA = pa.schema(
     [
@@ -47,6 +49,16 @@ QUARANTINE_SCHEMA = pa.schema(
     ]
 )
 _FIX = "Run `dvc repro ingest` to write it again."
+
+
+def scored_split(splits: Iterable[str]) -> str:
+    """Return the split on which results are reported: test, or val where there is no test split, or else train.
+
+    Args:
+        splits: the split of each image, or the names of the splits that have images.
+    """
+    present = set(splits)
+    return next((split for split in _SCORED if split in present), "train")
 
 
 def write_manifest(path: str | Path, table: pa.Table) -> None:

@@ -10,7 +10,6 @@ Legend: n examples, c clusters, l classes, `counts` (c, l) examples of class j i
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 
 def contingency(clusters: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -80,6 +79,8 @@ def hungarian_accuracy(counts: np.ndarray) -> float:
     Args:
         counts: (c, l) from `contingency`, not empty.
     """
+    from scipy.optimize import linear_sum_assignment
+
     row, column = linear_sum_assignment(counts, maximize=True)
     return float(counts[row, column].sum() / counts.sum())
 
@@ -207,6 +208,8 @@ def matched_clusters(reference: np.ndarray, clusters: np.ndarray) -> np.ndarray:
     if not counts.size:
         return names
     both = (reference >= 0) & (clusters >= 0)
+    from scipy.optimize import linear_sum_assignment
+
     row, column = linear_sum_assignment(counts, maximize=True)
     paired = counts[row, column] > 0
     new, old = np.unique(clusters[both])[column[paired]], np.unique(reference[both])[row[paired]]

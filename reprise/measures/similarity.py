@@ -1,7 +1,7 @@
-"""How alike are two representations of the same examples? Four answers that need no labels.
+"""Centred kernel alignment (CKA): how alike two representations of the same examples are, without labels.
 
-All compare row with row; columns may differ in number, order and meaning. CKA, RSA and Procrustes do not change when
-either side is rotated, moved or scaled as a whole; mutual neighbours use cosines, so moving a side changes them.
+It compares row with row; columns may differ in number, order and meaning. It does not change when either representation
+is rotated, moved or scaled as a whole.
 
 Legend: `x_ND`, `y_NE` features of the same n examples; computed in float64.
 """
@@ -9,7 +9,6 @@ Legend: `x_ND`, `y_NE` features of the same n examples; computed in float64.
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
 
 
 def centred(x_ND: np.ndarray) -> np.ndarray:
@@ -19,7 +18,7 @@ def centred(x_ND: np.ndarray) -> np.ndarray:
 
 
 def linear_cka(x_ND: np.ndarray, y_NE: np.ndarray) -> float:
-    """Linear centred kernel alignment (Kornblith et al. 2019), in [0, 1]; 0 when a side is constant.
+    """Linear centred kernel alignment (Kornblith et al. 2019), in [0, 1]; 0 when one of them is constant.
 
     Biased upwards when dimensions are many and examples few: see `debiased_cka`.
     """
@@ -31,8 +30,8 @@ def linear_cka(x_ND: np.ndarray, y_NE: np.ndarray) -> float:
 def debiased_cka(x_ND: np.ndarray, y_NE: np.ndarray) -> float:
     """The same from the unbiased HSIC (Song et al. 2012; Nguyen et al. 2021): about 0 for independent features.
 
-    Can be slightly negative; 0 when a side has no spread. Needs no (n, n) kernel: in centred features the sums over a
-    linear kernel without its diagonal are sums over squared lengths.
+    The result can be slightly negative; it is 0 when one of them has no spread. No (n, n) kernel is needed: in centred
+    features the sums over a linear kernel without its diagonal are sums over squared lengths.
 
     Raises:
         ValueError: fewer than four rows.
@@ -50,40 +49,3 @@ def _hsic(x: np.ndarray, y: np.ndarray) -> float:
     both = float(a @ b)
     inner = float(np.linalg.norm(x.T @ y) ** 2) - both
     return (inner + float(a.sum() * b.sum()) / ((n - 1) * (n - 2)) - 2 * both / (n - 2)) / (n * (n - 3))
-
-
-def distance_ranks(x_ND: np.ndarray) -> np.ndarray:
-    """Ranks of all n (n - 1) / 2 Euclidean distances, for `rank_correlation`."""
-    from scipy.spatial.distance import pdist
-
-    return np.asarray(stats.rankdata(pdist(centred(x_ND))))
-
-
-def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson correlation of two rank vectors (Spearman's rho of what they rank); 0 when one has no spread."""
-    a, b = a - a.mean(), b - b.mean()
-    length = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / length if length > 0 else 0.0
-
-
-def rsa(x_ND: np.ndarray, y_NE: np.ndarray) -> float:
-    """Representational similarity analysis (Kriegeskorte et al. 2008): Spearman's rho of all pairs' distances."""
-    return rank_correlation(distance_ranks(x_ND), distance_ranks(y_NE))
-
-
-def procrustes(x_ND: np.ndarray, y_NE: np.ndarray) -> float:
-    """Orthogonal Procrustes similarity in [0, 1] (Ding et al. 2021, as 1 - half of their squared distance).
-
-    The nuclear norm of Y'X, both centred and scaled to Frobenius norm 1: 1 when one side is a rotation of the other.
-    """
-    x, y = centred(x_ND), centred(y_NE)
-    length = np.linalg.norm(x) * np.linalg.norm(y)
-    return float(np.linalg.svd(y.T @ x, compute_uv=False).sum() / length) if length > 0 else 0.0
-
-
-def mutual_neighbours(a_NK: np.ndarray, b_NK: np.ndarray) -> float:
-    """Mean share of neighbours in common (Huh et al. 2024, "mutual kNN"), from (n, k) neighbour rows of each side."""
-    n, k = a_NK.shape
-    rows = np.repeat(np.arange(n), k)
-    size = int(max(a_NK.max(), b_NK.max())) + 1
-    return len(np.intersect1d(rows * size + a_NK.ravel(), rows * size + b_NK.ravel())) / (n * k)

@@ -16,7 +16,6 @@ from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import special
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,6 +42,8 @@ def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> Interval:
     Raises:
         ValueError: n < 1 or successes outside 0..n.
     """
+    from scipy import special
+
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"successes must be in 0..n and n at least 1, got {successes} of {n}")
     z = float(special.ndtri((1 + confidence) / 2))
@@ -78,6 +79,8 @@ def bootstrap(
     Returns:
         The interval; none with fewer than two units (examples or groups), or when over half the draws are undefined.
     """
+    from scipy import special
+
     if groups is not None:
         names, unit = np.unique(np.asarray(groups), return_inverse=True)
         chances = np.full(len(names), 1 / len(names))
@@ -139,6 +142,8 @@ def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
     Args:
         correct_a, correct_b: (n,) booleans.
     """
+    from scipy import special
+
     a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     return float(min(1.0, 2 * special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
@@ -182,6 +187,8 @@ def paired_t(differences: Sequence[float] | np.ndarray, confidence: float = CONF
     Raises:
         ValueError: fewer than two differences.
     """
+    from scipy import special
+
     d = np.asarray(differences, dtype=np.float64)
     if len(d) < 2:
         raise ValueError(f"a paired t test needs two differences or more, got {len(d)}")

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from reprise.artifacts.manifest import scored_split
 from reprise.media.image import transform
 
 FILE = "augmented.parquet"
@@ -125,8 +126,7 @@ def changed(pixels: np.ndarray, name: str, key: str) -> np.ndarray:
 
 def chosen_rows(keys: np.ndarray, splits: np.ndarray, count: int) -> np.ndarray:
     """Choose up to `count` rows of the split that is scored (test, else val, else train) by the hash of their keys."""
-    split = next((s for s in ("test", "val") if (splits == s).any()), "train")
-    rows = np.flatnonzero(splits == split)
+    rows = np.flatnonzero(splits == scored_split(splits))
     ranked = sorted(rows, key=lambda i: hashlib.sha256(str(keys[i]).encode("utf-8", "surrogatepass")).digest())
     return np.array(sorted(ranked[:count]), dtype=np.int64)
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from reprise.artifacts.embeddings import read_embeddings
 from reprise.artifacts.layout import MANIFEST
-from reprise.artifacts.manifest import read_manifest
+from reprise.artifacts.manifest import read_manifest, scored_split
 from reprise.artifacts.tables import write_table
 from reprise.config.errors import EmbeddingError
 from reprise.runtime.progress import track
@@ -43,7 +43,7 @@ def read_encoders(files: dict[str, tuple[str, int, Path]], rows: int, manifest: 
     label = dict(zip(table["key"].to_pylist(), table["label"].to_pylist(), strict=True))
     read = {name: read_embeddings(path, TAP) for name, (_, _, path) in files.items()}
     common = set(split).intersection(*(set(keys) for keys, _, _ in read.values()))
-    scored = next((s for s in ("test", "val") if any(split[key] == s for key in common)), "train")
+    scored = scored_split(split[key] for key in common)
     parts = {s: _first(sorted(key for key in common if split[key] == s), rows) for s in ("train", scored)}
     if min(len(part) for part in parts.values()) < FEWEST:
         raise EmbeddingError(

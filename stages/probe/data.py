@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from reprise.artifacts.embeddings import read_embeddings, taps_in
 from reprise.artifacts.layout import MANIFEST
-from reprise.artifacts.manifest import read_manifest
+from reprise.artifacts.manifest import read_manifest, scored_split
 from reprise.artifacts.targets import TARGETS, read_targets
 from reprise.config.errors import EmbeddingError
-from stages.probe.probe import Part
 
 BACKBONE = "backbone"
 AUGMENTED = "augmented.parquet"  # beside the embeddings: a column a change of the image
 _COLUMNS = ["key", "split", "label", "group", "path"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """The images of one split, sorted by key.
+
+    Args:
+        keys: (n,) strings, as objects.
+        labels: (n,) int64 indices into the class names, -1 where an image has no label.
+        groups: (n,) int64, or None where no image of the data set has a group. An image without one is a group alone.
+    """
+
+    keys: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray | None = field(default=None)
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """Which images have a label: (n,) booleans."""
+        return self.labels >= 0
+
+    def __len__(self) -> int:
+        return len(self.keys)
 
 
 class ProbeData:
@@ -65,8 +88,7 @@ class ProbeData:
         self._labels = np.array([index.get(label, -1) for label in labels], dtype=np.int64)
         self._groups = _numbered(groups, keys)
         self.targets = read_targets(keys.tolist(), paths.tolist(), targets)
-        present = set(splits)
-        self.test = next((s for s in ("test", "val") if s in present), "train")
+        self.test = scored_split(splits)
 
     def _join(self, keys: np.ndarray, splits: np.ndarray) -> None:
         found_keys, found_splits, values = read_embeddings(self._path, BACKBONE)

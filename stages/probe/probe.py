@@ -7,13 +7,12 @@ Light imports only: parameters of all probes are checked before anything runs, s
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from reprise.config.params import StrictModel
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
 
     from stages.probe.data import ProbeData
@@ -64,25 +63,3 @@ class Probe(ABC):
     @abstractmethod
     def run(self, data: ProbeData) -> ProbeResult:
         """Measure. Same data, same parameters: same bytes."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """The images of one split, sorted by key.
-
-    Args:
-        keys: (n,) object strings. labels: (n,) int64 index into the class names, -1 where there is none.
-        groups: (n,) int64, or None when no image of the data set has a group; images without one stand alone.
-    """
-
-    keys: np.ndarray
-    labels: np.ndarray
-    groups: np.ndarray | None = field(default=None)
-
-    @property
-    def labelled(self) -> np.ndarray:
-        """(n,) booleans."""
-        return self.labels >= 0
-
-    def __len__(self) -> int:
-        return len(self.keys)

@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from reprise.artifacts.results import PREDICTIONS_SCHEMA
 from reprise.measures.statistics import bootstrap, share
-from stages.probe.probe import Figure, Part
+from stages.probe.data import Part
+from stages.probe.probe import Figure
 
 if TYPE_CHECKING:
     from stages.probe.data import ProbeData

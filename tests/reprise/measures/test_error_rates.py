@@ -12,9 +12,10 @@ from scipy import stats
 
 from pipeline.compare.revisions import Figure
 from pipeline.compare.runs import difference_interval
-from reprise.measures import intrinsic, spectrum
+from reprise.measures import spectrum
 from reprise.measures import statistics as st
-from stages.probe.probe import Part
+from stages.probe.data import Part
+from stages.probe.probes.label_free import intrinsic
 from stages.probe.scoring import balanced_accuracy
 
 SURE = 0.999

@@ -1,4 +1,4 @@
-"""Average precision against scikit-learn and by hand; rankings, ties, funnel search."""
+"""Average precision against scikit-learn and by hand; rankings, ties."""
 
 from __future__ import annotations
 
@@ -41,34 +41,3 @@ def test_equal_similarities_are_ranked_by_row() -> None:
     ((_, order),) = retrieval.rankings(features(1, 4), gallery)
     halves = {tuple(order[0][:5].tolist()), tuple(order[0][5:].tolist())}
     assert halves == {(0, 2, 4, 6, 8), (1, 3, 5, 7, 9)}
-
-
-def test_hits() -> None:
-    relevant = np.array([[0, 1, 0], [0, 0, 1]], dtype=bool)
-    assert [retrieval.hit(relevant, k).tolist() for k in (1, 2, 3)] == [[False, False], [True, False], [True, True]]
-
-
-def test_a_funnel_of_one_step_is_the_full_search() -> None:
-    queries, gallery = features(9, 5), features(70, 6)
-    kept, cost = retrieval.funnel(queries, gallery, [(24, 12)])
-    ((_, order),) = retrieval.rankings(queries, gallery)
-    assert (kept == order[:, :12]).all()
-    assert cost == 70 * 24
-
-
-def test_a_funnel_equals_a_naive_one() -> None:
-    queries, gallery = features(9, 7), features(70, 8)
-    kept, cost = retrieval.funnel(queries, gallery, [(4, 30), (8, 11), (24, 5)], cells=50)
-    for query, found in zip(queries, kept, strict=True):
-        rows = list(range(70))
-        for dimensions, keep in ((4, 30), (8, 11), (24, 5)):
-            q = query[:dimensions] / np.linalg.norm(query[:dimensions])
-            rows.sort(key=lambda i: -float(gallery[i, :dimensions] @ q / np.linalg.norm(gallery[i, :dimensions])))
-            rows = rows[:keep]
-        assert found.tolist() == rows
-    assert cost == 70 * 4 + 30 * 8 + 11 * 24
-
-
-def test_a_funnel_may_ask_for_more_rows_than_there_are() -> None:
-    kept, _ = retrieval.funnel(features(3, 9), features(6, 10), [(4, 100), (24, 50)])
-    assert np.sort(kept, axis=1).tolist() == [[0, 1, 2, 3, 4, 5]] * 3

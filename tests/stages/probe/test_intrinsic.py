@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reprise.measures import intrinsic
+from stages.probe.probes.label_free import intrinsic
 from stages.probe.probes.label_free.intrinsic import Intrinsic
 
 

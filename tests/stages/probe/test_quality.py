@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from reprise.measures.statistics import wilson
 from stages.probe import scoring
-from stages.probe.probe import Part
+from stages.probe.data import Part
 from stages.probe.probes.quality.knn import Knn
 from stages.probe.probes.quality.linear import Linear
 

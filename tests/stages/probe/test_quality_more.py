@@ -9,7 +9,7 @@ from sklearn.svm import LinearSVC
 
 from reprise.measures.statistics import bootstrap_mean
 from stages.probe import scoring
-from stages.probe.probe import Part
+from stages.probe.data import Part
 from stages.probe.probes.quality.few_shot import FewShot
 from stages.probe.probes.quality.gacil import Gacil
 from stages.probe.probes.quality.label_fraction import LabelFraction

@@ -9,9 +9,10 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score, average_precision_score, normalized_mutual_info_score
 from sklearn.neighbors import KNeighborsClassifier
 
+from reprise.measures import retrieval
 from stages.probe.probes.quality.clusters import Clusters
-from stages.probe.probes.quality.matryoshka import Matryoshka
-from stages.probe.probes.quality.retrieval import Retrieval
+from stages.probe.probes.quality.matryoshka import Matryoshka, funnel
+from stages.probe.probes.quality.retrieval import Retrieval, hit
 
 EVERY = pytest.mark.parametrize(("kind", "metric"), [(Retrieval, "map"), (Matryoshka, "map_at_10"), (Clusters, "nmi")])
 
@@ -102,3 +103,41 @@ def test_clusters_agree_as_scikit_learn_counts(make) -> None:
     assert result.metrics["ari"].value == pytest.approx(adjusted_rand_score(truth, cluster))
     assert result.metrics["nmi"].low is None
     assert run(Clusters, data, clusters=7).protocol["clusters"] == "7, as asked for"
+
+
+# ---- hits and funnel search -----------------------------------------------------------------------------
+
+
+def features(n: int, seed: int, d: int = 24) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
+
+
+def test_hits() -> None:
+    relevant = np.array([[0, 1, 0], [0, 0, 1]], dtype=bool)
+    assert [hit(relevant, k).tolist() for k in (1, 2, 3)] == [[False, False], [True, False], [True, True]]
+
+
+def test_a_funnel_of_one_step_is_the_full_search() -> None:
+    queries, gallery = features(9, 5), features(70, 6)
+    kept, cost = funnel(queries, gallery, [(24, 12)])
+    ((_, order),) = retrieval.rankings(queries, gallery)
+    assert (kept == order[:, :12]).all()
+    assert cost == 70 * 24
+
+
+def test_a_funnel_equals_a_naive_one() -> None:
+    queries, gallery = features(9, 7), features(70, 8)
+    kept, cost = funnel(queries, gallery, [(4, 30), (8, 11), (24, 5)], cells=50)
+    for query, found in zip(queries, kept, strict=True):
+        rows = list(range(70))
+        for dimensions, keep in ((4, 30), (8, 11), (24, 5)):
+            q = query[:dimensions] / np.linalg.norm(query[:dimensions])
+            rows.sort(key=lambda i: -float(gallery[i, :dimensions] @ q / np.linalg.norm(gallery[i, :dimensions])))
+            rows = rows[:keep]
+        assert found.tolist() == rows
+    assert cost == 70 * 4 + 30 * 8 + 11 * 24
+
+
+def test_a_funnel_may_ask_for_more_rows_than_there_are() -> None:
+    kept, _ = funnel(features(3, 9), features(6, 10), [(4, 100), (24, 50)])
+    assert np.sort(kept, axis=1).tolist() == [[0, 1, 2, 3, 4, 5]] * 3

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from reprise.measures.intrinsic import label_sharpness
-from stages.probe.probes.quality.sharpness import Sharpness
+from stages.probe.probes.quality.sharpness import Sharpness, label_sharpness
 
 
 def test_equals_brute_force_over_all_pairs() -> None:

@@ -145,7 +145,7 @@ def test_every_probe_file_holds_one_probe_and_imports_nothing_heavy() -> None:
             kind = load_class(f"probes/{suite}", name, Probe, "test")
             assert kind.Params() == kind.Params.model_validate({})
     modules = [f"stages.probe.probes.{s}.{n}" for s, probes in found.items() for n in probes]
-    code = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
+    code = f"import sys, {', '.join(modules)}; sys.exit(bool({{'torch', 'scipy', 'sklearn'}} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0
 
 

@@ -18,9 +18,9 @@ from pydantic import Field
 from reprise.config.params import Seed, StrictModel
 from reprise.training.annealing import half_cosine
 from stages.probe import scoring
-from stages.probe.data import BACKBONE, ProbeData
+from stages.probe.data import BACKBONE, Part, ProbeData
 from stages.probe.fitting import may_choose
-from stages.probe.probe import Part, Probe, ProbeResult
+from stages.probe.probe import Probe, ProbeResult
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -9,7 +9,7 @@ a method without nested training have no order: their prefixes are as good as an
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -19,7 +19,53 @@ from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.probe import Figure, Probe, ProbeResult
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 Width = Annotated[int, Field(ge=1, le=65_536)]
+CELLS = 1 << 22  # similarities held at once
+
+
+def funnel(
+    queries: np.ndarray, gallery: np.ndarray, steps: Sequence[tuple[int, int]], cells: int = CELLS
+) -> tuple[np.ndarray, int]:
+    """Search by prefixes: rank all rows by the first few dimensions, the best of them again by more, and so on.
+
+    Each prefix is brought to length one anew.
+
+    Args:
+        queries: (q, d).
+        gallery: (n, d).
+        steps: (dimensions, rows kept), dimensions increasing, rows kept decreasing.
+        cells: similarities that are held at once.
+
+    Returns:
+        (q, rows kept by the last step) rows of the gallery, best first; multiplications per query.
+    """
+    import torch
+
+    from reprise.measures.neighbours import unit_rows
+
+    kept, cost = np.empty((len(queries), 0), dtype=np.int64), 0
+    for number, (dimensions, asked_for) in enumerate(steps):
+        asked, rows = unit_rows(queries[:, :dimensions]), unit_rows(gallery[:, :dimensions])
+        candidates = len(gallery) if number == 0 else kept.shape[1]
+        keep = min(asked_for, candidates)
+        cost += candidates * dimensions
+        found = np.empty((len(queries), keep), dtype=np.int64)
+        step = max(1, cells // (candidates * (1 if number == 0 else dimensions)))
+        for start in range(0, len(queries), step):
+            block = asked[start : start + step]
+            if number == 0:
+                best = (block @ rows.T).float().sort(dim=1, descending=True, stable=True).indices
+                found[start : start + step] = best[:, :keep].numpy()
+                continue
+            listed = torch.from_numpy(np.sort(kept[start : start + step], axis=1))  # ties go to the lowest row
+            similarity = torch.bmm(rows[listed], block[:, :, None])[:, :, 0].float()
+            best = similarity.sort(dim=1, descending=True, stable=True).indices[:, :keep]
+            found[start : start + step] = listed.gather(1, best).numpy()
+        kept = found
+    return kept, cost
 
 
 class Matryoshka(Probe):
@@ -74,7 +120,7 @@ class Matryoshka(Probe):
 
     def _funnel(self, data: ProbeData, widths: list[int], metrics: dict[str, Figure], protocol: dict[str, str]) -> None:
         """Retrieval by steps against all dimensions at once."""
-        from reprise.measures.retrieval import average_precision, funnel, rankings
+        from reprise.measures.retrieval import average_precision, rankings
         from reprise.measures.statistics import bootstrap_mean
 
         gallery, rows = scoring.labelled(data, "train", BACKBONE)

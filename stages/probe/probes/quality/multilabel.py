@@ -18,6 +18,26 @@ from stages.probe.fitting import PenaltyParams, may_choose
 from stages.probe.probe import Figure, Probe, ProbeResult
 
 
+def average_precision(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Area under precision over recall, as a sum over steps; equal scores are one step.
+
+    Args:
+        scores: (n,). positive: (n,) booleans. weights: (b, n), how often each example counts; None: once.
+
+    Returns:
+        (b,) values, or (1,); NaN where no positive counts.
+    """
+    order = np.argsort(-scores, kind="stable")
+    scores, positive = scores[order], positive[order].astype(np.float64)
+    weights = np.ones((1, len(scores))) if weights is None else weights[:, order]
+    ends = np.flatnonzero(np.append(np.diff(scores) != 0, True))  # last example of each run of equal scores
+    right = np.cumsum(weights * positive, axis=1)[:, ends]
+    precision = right / np.maximum(np.cumsum(weights, axis=1)[:, ends], 1e-300)
+    gained = np.diff(right, axis=1, prepend=0.0)
+    with np.errstate(invalid="ignore"):
+        return np.asarray((precision * gained).sum(1) / right[:, -1])
+
+
 class Multilabel(Probe):
     """Metrics: `map` (mean over attributes), `map_val`, `ap_<attribute>`."""
 
@@ -31,7 +51,6 @@ class Multilabel(Probe):
         import torch
 
         from reprise.measures.linear import Classifier, Problem
-        from reprise.measures.multilabel import average_precision
         from reprise.measures.statistics import bootstrap
 
         names = data.targets.attributes
@@ -106,8 +125,6 @@ def _both(values: np.ndarray) -> np.ndarray:
 
 def _precisions(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """(c,) average precision of each column over its known rows; NaN without a positive one."""
-    from reprise.measures.multilabel import average_precision
-
     found = []
     for s, y in zip(scores.T, truth.T, strict=True):
         known = ~np.isnan(y)

@@ -9,7 +9,7 @@ Source: linear regression probes, as for rotation angles in SIE (Garrido et al. 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -17,6 +17,40 @@ from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.fitting import PenaltyParams, may_choose
 from stages.probe.probe import Figure, Probe, ProbeResult
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+def r_squared(residual: np.ndarray, target: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """(b,) or (1,) shares of the variance of (n,) targets that is explained; NaN where they do not vary."""
+    weights = np.ones((1, len(target))) if weights is None else weights
+    total = weights.sum(1)
+    mean = weights @ target / total
+    spread = weights @ (target * target) / total - mean * mean
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = 1 - (weights @ (residual * residual) / total) / spread
+    return np.where(spread > 1e-12 * np.maximum(1e-300, mean * mean), found, np.nan)
+
+
+def ridge_path(x: np.ndarray, y: np.ndarray, penalties: Sequence[float]) -> Iterator[tuple[float, np.ndarray, float]]:
+    """Ridge regression on standardised features, the intercept free: mean squared error + penalty |w|^2.
+
+    Args:
+        x: (n, d), n at least 1. y: (n,). penalties: > 0.
+
+    Yields:
+        penalty, (d,) weights on the features as they are, intercept.
+    """
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    mean, std = x.mean(0), x.std(0)
+    std = np.where(std <= 1e-9 * np.abs(x).max(0), 1.0, std)
+    standard = (x - mean) / std
+    eigenvalues, axes = np.linalg.eigh(standard.T @ standard / len(x))
+    projected = axes.T @ (standard.T @ (y - y.mean())) / len(x)
+    for penalty in penalties:
+        weight = axes @ (projected / (np.maximum(eigenvalues, 0) + penalty)) / std
+        yield penalty, weight, float(y.mean() - mean @ weight)
 
 
 class Regression(Probe):
@@ -29,7 +63,6 @@ class Regression(Probe):
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Fit on train, choose on val, score test."""
-        from reprise.measures.multilabel import r_squared, ridge_path
         from reprise.measures.statistics import bootstrap, bootstrap_mean
 
         names = data.targets.quantities

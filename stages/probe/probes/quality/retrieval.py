@@ -16,10 +16,15 @@ from pydantic import Field
 
 from reprise.config.params import StrictModel
 from stages.probe import scoring
-from stages.probe.data import BACKBONE, ProbeData
-from stages.probe.probe import Figure, Part, Probe, ProbeResult
+from stages.probe.data import BACKBONE, Part, ProbeData
+from stages.probe.probe import Figure, Probe, ProbeResult
 
 First = Annotated[int, Field(ge=1, le=10_000)]
+
+
+def hit(relevant: np.ndarray, k: int) -> np.ndarray:
+    """(q,) whether one of the first k is relevant: recall@k as metric learning counts it (Song et al. 2016)."""
+    return np.asarray(relevant[:, :k].any(axis=1))
 
 
 class Retrieval(Probe):
@@ -35,7 +40,7 @@ class Retrieval(Probe):
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Rank train for each query of test."""
-        from reprise.measures.retrieval import average_precision, hit, rankings
+        from reprise.measures.retrieval import average_precision, rankings
         from reprise.measures.statistics import bootstrap_mean
 
         gallery, rows = scoring.labelled(data, "train", BACKBONE)

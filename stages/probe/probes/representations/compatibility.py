@@ -7,17 +7,62 @@ the authors' code calls 1:N search. Encoders of different dimensions cannot be c
 taken as versions in their order: AC, the share of pairs where the newer model's queries on the older gallery beat the
 older model on itself, and AM, the mean of the lower triangle. Models that were trained apart are not compatible; the
 probe is meant for versions of one model (`reprise compare-representations`).
+
+Legend: `c_VV[i][j]` is the score of queries by version i on the gallery of version j, in the order of time; the
+diagonal is each version on itself. Q queries, N gallery images, D dimensions.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
 
 from reprise.config.params import StrictModel
+from reprise.measures.unit_vectors import unit
 from stages.probe.encoder import Encoder, Examples, RepresentationProbe
 
-if TYPE_CHECKING:
-    import numpy as np
+_BLOCK = 1024  # queries at a time
+
+
+def average_compatibility(c_VV: np.ndarray) -> float:
+    """AC: share of pairs i > j in which new queries on the old gallery beat the old model on itself, strictly.
+
+    Raises:
+        ValueError: fewer than two versions, or not a square.
+    """
+    c = _square(c_VV)
+    new, old = np.tril_indices(len(c), -1)
+    return float((c[new, old] > c[old, old]).mean())
+
+
+def average_matrix(c_VV: np.ndarray) -> float:
+    """AM: mean of the lower triangle with the diagonal, cells of 0 left out as in the authors' code; 0 if all are."""
+    lower = _square(c_VV)[np.tril_indices(len(c_VV))]
+    return float(lower[lower != 0].mean()) if (lower != 0).any() else 0.0
+
+
+def _square(c_VV: np.ndarray) -> np.ndarray:
+    c = np.asarray(c_VV, dtype=np.float64)
+    if c.ndim != 2 or c.shape[0] != c.shape[1] or len(c) < 2:
+        raise ValueError(f"a compatibility matrix is square, of two versions or more, got {c.shape}")
+    return c
+
+
+def nearest_example(queries_QD: np.ndarray, gallery_ND: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(q,) label of the most similar gallery row by cosine; the lowest row on ties."""
+    queries, gallery = unit(queries_QD), unit(gallery_ND)
+    blocks = [(queries[i : i + _BLOCK] @ gallery.T).argmax(axis=1) for i in range(0, len(queries), _BLOCK)]
+    return np.asarray(labels)[np.concatenate(blocks)]
+
+
+def nearest_mean(queries_QD: np.ndarray, gallery_ND: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(q,) class whose mean normalised gallery feature is most similar by cosine: the "1:N search" of that code."""
+    names, index = np.unique(labels, return_inverse=True)
+    gallery = unit(gallery_ND)
+    sums = np.zeros((len(names), gallery.shape[1]))
+    np.add.at(sums, index, gallery)
+    return np.asarray(names[(unit(queries_QD) @ unit(sums).T).argmax(axis=1)])
 
 
 class Compatibility(RepresentationProbe):
@@ -42,8 +87,6 @@ class Compatibility(RepresentationProbe):
 
     def compare(self, a: dict[str, Any], b: dict[str, Any]) -> dict[str, float | None]:
         """a's queries on b's gallery."""
-        from reprise.measures.compatibility import nearest_example, nearest_mean
-
         if a["queries"].shape[1] != b["gallery"].shape[1]:
             return {"retrieval": None, "class_mean": None}
         found = {
@@ -54,10 +97,6 @@ class Compatibility(RepresentationProbe):
 
     def overall(self, matrices: dict[str, np.ndarray]) -> dict[str, float]:
         """AC and AM, where all encoders have equal dimensions and there are two or more."""
-        import numpy as np
-
-        from reprise.measures.compatibility import average_compatibility, average_matrix
-
         whole = {name: m for name, m in matrices.items() if len(m) > 1 and np.isfinite(m).all()}
         return {
             f"{short}_{name}": figure(m)

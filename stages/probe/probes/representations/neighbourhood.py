@@ -8,15 +8,28 @@ little. Cosine similarity; chance level of `mutual_knn` in the protocol.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+import numpy as np
 from pydantic import Field
 
 from reprise.config.params import StrictModel
 from stages.probe.encoder import Encoder, Examples, RepresentationProbe
 
-if TYPE_CHECKING:
-    import numpy as np
+
+def mutual_neighbours(a_NK: np.ndarray, b_NK: np.ndarray) -> float:
+    """Mean share of neighbours in common (Huh et al. 2024, "mutual kNN"), from (n, k) neighbour rows of each side."""
+    n, k = a_NK.shape
+    rows = np.repeat(np.arange(n), k)
+    size = int(max(a_NK.max(), b_NK.max())) + 1
+    return len(np.intersect1d(rows * size + a_NK.ravel(), rows * size + b_NK.ravel())) / (n * k)
+
+
+def kappa(a: np.ndarray, b: np.ndarray, classes: int) -> float:
+    """Cohen's kappa of two (n,) answers in 0..classes-1; 1 when both always give one and the same answer."""
+    shares = [np.bincount(answers, minlength=classes) / len(answers) for answers in (a, b)]
+    agreed, chance = float((a == b).mean()), float(shares[0] @ shares[1])
+    return (agreed - chance) / (1 - chance) if chance < 1 else 1.0
 
 
 class Neighbourhood(RepresentationProbe):
@@ -35,8 +48,6 @@ class Neighbourhood(RepresentationProbe):
 
     def prepare(self, encoder: Encoder, examples: Examples) -> dict[str, Any]:
         """Neighbours of each scored image among the others, and the classifier's answers."""
-        import numpy as np
-
         from reprise.measures.neighbours import classify, top_k
 
         n = len(encoder.test)
@@ -54,8 +65,6 @@ class Neighbourhood(RepresentationProbe):
 
     def compare(self, a: dict[str, Any], b: dict[str, Any]) -> dict[str, float | None]:
         """One pair."""
-        from reprise.measures.similarity import mutual_neighbours
-
         found: dict[str, float | None] = {"mutual_knn": mutual_neighbours(a["near"], b["near"])}
         if a["answers"] is not None:
             found["disagreement"] = float((a["answers"] != b["answers"]).mean())
@@ -71,12 +80,3 @@ class Neighbourhood(RepresentationProbe):
         if examples.labelled:
             note["answers"] = f"of a kNN classifier, {self.params.votes} votes of {len(examples.train_keys)} of train"
         return note
-
-
-def kappa(a: np.ndarray, b: np.ndarray, classes: int) -> float:
-    """Cohen's kappa of two (n,) answers in 0..classes-1; 1 when both always give one and the same answer."""
-    import numpy as np
-
-    shares = [np.bincount(answers, minlength=classes) / len(answers) for answers in (a, b)]
-    agreed, chance = float((a == b).mean()), float(shares[0] @ shares[1])
-    return (agreed - chance) / (1 - chance) if chance < 1 else 1.0

@@ -7,19 +7,49 @@ chance unless the encoders share their axes, and without a value where their dim
 native accuracy. Overall, `kept`: off the diagonal, the mean share of the native accuracy of the classifier's encoder.
 Deviation: the classifier is exact ridge regression on standardised features; features are centred at the anchors' mean,
 since relative features are not invariant to translation; nothing is chosen.
+
+Legend: `x_ND` features; `a_AD` features of the anchors, the same examples for all encoders; k classes.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+import numpy as np
 from pydantic import Field
 
 from reprise.config.params import StrictModel
+from reprise.measures.unit_vectors import unit
 from stages.probe.encoder import Encoder, Examples, RepresentationProbe
 
-if TYPE_CHECKING:
-    import numpy as np
+
+def relative(x_ND: np.ndarray, a_AD: np.ndarray) -> np.ndarray:
+    """(n, anchors) cosines, both sides centred at the anchors' mean; float64. A zero row is at cosine 0 to all."""
+    anchors = np.asarray(a_AD, dtype=np.float64)
+    middle = anchors.mean(axis=0)
+    return np.asarray(unit(np.asarray(x_ND, np.float64) - middle) @ unit(anchors - middle).T)
+
+
+class RidgeClassifier:
+    """Ridge regression on one-hot labels of standardised features, solved exactly in float64: nothing random.
+
+    Args:
+        x_ND: training features. labels: (n,) in 0..classes-1. penalty: on coefficients, times n.
+    """
+
+    def __init__(self, x_ND: np.ndarray, labels: np.ndarray, classes: int, penalty: float) -> None:
+        x = np.asarray(x_ND, dtype=np.float64)
+        self.mean, std = x.mean(axis=0), x.std(axis=0)
+        self.scale = 1 / np.where(std > 0, std, 1.0)
+        z, targets = (x - self.mean) * self.scale, np.eye(classes)[labels]
+        self.bias = targets.mean(axis=0)
+        gram = z.T @ z + penalty * len(z) * np.eye(z.shape[1])
+        self.weights = np.linalg.solve(gram, z.T @ (targets - self.bias))
+
+    def predict(self, x_ND: np.ndarray) -> np.ndarray:
+        """(n,) classes; the lowest on ties."""
+        z = (np.asarray(x_ND, dtype=np.float64) - self.mean) * self.scale
+        return np.asarray((z @ self.weights + self.bias).argmax(axis=1))
 
 
 class Stitching(RepresentationProbe):
@@ -37,8 +67,6 @@ class Stitching(RepresentationProbe):
 
     def prepare(self, encoder: Encoder, examples: Examples) -> dict[str, Any]:
         """Relative and absolute features of the scored images, and a classifier for each."""
-        from reprise.measures.relative import RidgeClassifier, relative
-
         known, scored = examples.train_labels >= 0, examples.test_labels >= 0
         labels, classes = examples.train_labels[known], len(examples.classes)
         anchors = encoder.train[: self.params.anchors]
@@ -63,8 +91,6 @@ class Stitching(RepresentationProbe):
 
     def overall(self, matrices: dict[str, np.ndarray]) -> dict[str, float]:
         """Share of the native accuracy that is kept, relative and absolute; none with one encoder."""
-        import numpy as np
-
         found = {}
         for metric, name in (("stitched", "kept"), ("absolute", "kept_absolute")):
             m = matrices[metric]

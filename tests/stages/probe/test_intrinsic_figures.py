@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from reprise.measures import intrinsic
+from stages.probe.probes.label_free import intrinsic
 
 
 def shape(kind: str, d: int, n: int = 2000, room: int = 40, seed: int = 0) -> np.ndarray:

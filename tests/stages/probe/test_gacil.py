@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from reprise.measures.analytic import IncrementalRidge, joint
+from stages.probe.probes.quality.gacil import IncrementalRidge, joint
 
 
 def data(n: int = 300, d: int = 40, classes: int = 6) -> tuple[np.ndarray, np.ndarray]:
