@@ -1,1 +1,1 @@
-"""WHEN it runs: drives the graph. Never torch, never a stage's maths; stages are started as processes."""
+"""Decide when stages run, with DVC and Prefect. Stages run as processes; nothing here imports torch or a stage."""

@@ -1,1 +1,1 @@
-"""The command line: parse, call one function, print. Never a decision about the graph."""
+"""The command line: parse, call one function, print. Decisions about the graph are made elsewhere."""

@@ -1,1 +1,1 @@
-"""Comparison: revisions, runs, the gate, evaluation of any backbone. Never Prefect, never a stage's maths."""
+"""Compare revisions and runs, judge the gate, and evaluate any backbone. Nothing here imports Prefect or a stage."""

@@ -38,7 +38,14 @@ class Ruling:
 
 @dataclass(frozen=True)
 class Judgement:
-    """All rulings; the gate passes when every run does."""
+    """The rulings on all runs; the gate passes if every run passes.
+
+    Attributes:
+        metric: "probe.metric".
+        champion: git revision.
+        margin: accepted loss, in the metric's unit.
+        rulings: one ruling per run.
+    """
 
     metric: str
     champion: str

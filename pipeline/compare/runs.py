@@ -53,7 +53,13 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All changes between two revisions."""
+    """All changes between two revisions.
+
+    Attributes:
+        base: the first revision.
+        other: the second revision.
+        changes: one change per run and metric.
+    """
 
     base: str
     other: str

@@ -1,1 +1,1 @@
-"""Prefect: flows, tasks, server, worker, clean-up of dead runs. Only here prefect is imported."""
+"""Run the graph under Prefect: flows, tasks, server, worker, dead runs. Only this package imports Prefect."""

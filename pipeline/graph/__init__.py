@@ -1,1 +1,1 @@
-"""DVC: the graph, what would run and why, the lock file, pruning, the remote. Only here DVC is called."""
+"""Ask DVC: the graph, what would run and why, the lock file, pruning, the remote. Only this package calls DVC."""

@@ -1,8 +1,8 @@
 """Remove what a run, seed, label set, extractor or suite that left params.yaml has left in data/ and dvc.lock.
 
-A folder is removed only if it looks like an output of the graph (see `LAYOUT`) and no stage
-writes it any more. Anything else in these places is left alone and reported. DVC's cache keeps the removed results, so
-a row that comes back is restored without running.
+A folder is removed only if it looks like an output of the graph (see `LAYOUT`) and no stage writes it any more.
+Anything else in these places is left alone and reported. DVC's cache keeps the removed results, so a row that comes
+back is restored without running.
 """
 
 from __future__ import annotations

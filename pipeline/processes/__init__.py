@@ -1,1 +1,1 @@
-"""Processes: start them, end them, redact and explain what they say. Never DVC, never Prefect."""
+"""Start and end processes, hide secrets in their output, and explain failures. Nothing here knows DVC or Prefect."""

@@ -1,1 +1,1 @@
-"""Sweeps: plans of parameter changes, their runner, their report. Never Prefect."""
+"""Run sweeps: plans of parameter changes, their points, their comparison. Nothing here imports Prefect."""

@@ -35,7 +35,7 @@ class ProbeResult:
     Args:
         metrics: metric -> figure. Flat names; empty where the data do not allow the probe.
         protocol: every choice made, in words or numbers, so that the figure can be repeated and judged.
-        predictions: rows of contracts.results.PREDICTIONS_SCHEMA on the test split; `correct` averages to `top1`.
+        predictions: rows of PREDICTIONS_SCHEMA (reprise/artifacts/results.py) on test; `correct` averages to `top1`.
         table: anything else, one row an example or a class; written as `<probe>.parquet`.
     """
 
