@@ -104,6 +104,48 @@ def suites() -> list[str]:
     return sorted({p.name for folder in folders for p in _subfolders(folder)} | installed)
 
 
+def kinds() -> list[str]:
+    """List all kinds of plug-ins, each suite of probes by itself ("methods", "probes/quality", ...)."""
+    return [kind for known in KINDS for kind in ([f"probes/{s}" for s in suites()] if known == "probes" else [known])]
+
+
+def kinds_named(word: str) -> list[str]:
+    """List the kinds that a word means: "methods", "method", "probes" (all suites), "probes/quality" or "quality".
+
+    Raises:
+        ParameterError: the word means no kind.
+    """
+    known = kinds()
+    found = [kind for kind in known if word in _words_for(kind)]
+    if not found:
+        words = list(dict.fromkeys(kind.partition("/")[0] for kind in known))
+        raise ParameterError(
+            f"there is no kind of plug-in called '{word}'",
+            where="kinds of plug-ins",
+            found=word,
+            fix=f"Use one of: {', '.join(words)}.{nearest(word, [w for kind in known for w in _words_for(kind)])}",
+        )
+    return found
+
+
+def _words_for(kind: str) -> list[str]:
+    top, _, suite = kind.partition("/")
+    singular = KINDS[top].noun.partition(" ")[0]
+    return [kind, top, singular, *([suite, f"{singular}/{suite}"] if suite else [])]
+
+
+def origin(kind: str, name: str) -> str:
+    """Return where a plug-in comes from: "Reprise", the user's "plugins/", or the name of an installed package.
+
+    Raises:
+        ParameterError: no plug-in has that name.
+    """
+    plug_in = _find(kind, name, "")
+    if plug_in.file is None:
+        return f"package {plug_in.package}"
+    return f"{USERS}/" if plug_in.file.is_relative_to(_users_folder()) else "Reprise"
+
+
 def module_of(kind: str, name: str, where: str = "") -> str:
     """Return the dotted name of a plug-in's module ("stages.pretrain.methods.contrastive.simclr").
 

@@ -31,28 +31,23 @@ from reprise.config.params import (
     Tables,
     problems_of,
 )
-from reprise.config.registry import load_class, names, noun, suites
+from reprise.config.registry import names, noun, suites
 from reprise.config.suggest import nearest
+from stages.check.plug_ins import COMPARISON, ON_IMAGES, base_class, plug_in_class
 
-# table: its row class, the field that names a plug-in, the section with one block a row, the kind of plug-in
-# and the module and name of their base class.
-_PLUGGED: dict[str, tuple[type[StrictModel], str, str, str, tuple[str, str]]] = {
-    "features": (FeaturesRow, "extractor", "extractors", "extractors", ("stages.mine.extractor", "Extractor")),
-    "mines": (MineRow, "miner", "mining", "miners", ("stages.mine.miner", "Miner")),
-    "runs": (RunRow, "method", "methods", "methods", ("stages.pretrain.method", "Method")),
+# Table: its row class, the field that names a plug-in, the section with one block per row, the kind of plug-in.
+_PLUGGED: dict[str, tuple[type[StrictModel], str, str, str]] = {
+    "features": (FeaturesRow, "extractor", "extractors", "extractors"),
+    "mines": (MineRow, "miner", "mining", "miners"),
+    "runs": (RunRow, "method", "methods", "methods"),
 }
-_PROBE_BASE = ("stages.probe.probe", "Probe")
-_ON_IMAGES = ("finetune",)  # suites of probes that train on images: rows of image_suites, not of suites
 _SUITES = {"suites": "probes", "image_suites": "image_probes"}  # table: the section with one block per row
-_COMPARISON = "representations"  # a folder of probes with a section of its own: no row of a table names it
-_COMPARISON_BASE = ("stages.probe.encoder", "RepresentationProbe")
-_SOURCE_BASE = ("stages.ingest.source", "Source")
 
 
 def problems(raw: dict[str, Any]) -> list[Problem]:
     """All that is wrong with `raw`, the content of params.yaml, in the order of its sections."""
     sections = known_sections()
-    blocks = [section for _, _, section, _, _ in _PLUGGED.values()] + [*_SUITES.values()]
+    blocks = [section for _, _, section, _ in _PLUGGED.values()] + [*_SUITES.values()]
     known = [*Tables.model_fields, *sections, *blocks]
     found = [
         Problem(str(key), "unknown section", _brief(raw[key]), nearest(key, known) or f" Known: {', '.join(known)}.")
@@ -71,7 +66,7 @@ def problems(raw: dict[str, Any]) -> list[Problem]:
     for table in _PLUGGED:
         found += _block_problems(raw, table, classes)
     found += _probe_problems(raw)
-    found += _comparison_problems(raw.get(_COMPARISON))
+    found += _comparison_problems(raw.get(COMPARISON))
     return found + _fit_problems(raw, classes)
 
 
@@ -106,7 +101,7 @@ def known_sections() -> dict[str, type[StrictModel]]:
 def _source_problems(block: Any) -> list[Problem]:
     if not isinstance(block, dict) or not isinstance(block.get("name"), str):
         return []
-    kind, found = _plugin("sources", block["name"], _SOURCE_BASE, "source.name")
+    kind, found = _plugin("sources", block["name"], "source.name")
     return found + (_params_problems(kind, block.get("options", {}), "source.options") if kind else [])
 
 
@@ -127,7 +122,7 @@ def _backbone_problems(block: Any) -> list[Problem]:
 
 def _block_problems(raw: dict[str, Any], table: str, classes: dict[str, type]) -> list[Problem]:
     """Of one table: repeated names, unknown plug-ins, blocks without a row, rows without a block, the blocks."""
-    row_class, field, section, kind_of_plug_in, base = _PLUGGED[table]
+    row_class, field, section, kind_of_plug_in = _PLUGGED[table]
     rows = _rows(raw, table, row_class)
     found = _repeated(table, [row["name"] for _, row in rows])
     blocks = raw.get(section)
@@ -145,7 +140,7 @@ def _block_problems(raw: dict[str, Any], table: str, classes: dict[str, type]) -
         if key not in row_names and len(rows) == len(_listed(raw, table))
     ]
     for index, row in rows:
-        kind, unknown = _plugin(kind_of_plug_in, row[field], base, f"{table}[{index}].{field}")
+        kind, unknown = _plugin(kind_of_plug_in, row[field], f"{table}[{index}].{field}")
         found += unknown
         where = f"{section}.{row['name']}"
         if row["name"] not in blocks:
@@ -155,14 +150,14 @@ def _block_problems(raw: dict[str, Any], table: str, classes: dict[str, type]) -
             classes[f"{table}.{row['name']}"] = kind
             found += _params_problems(kind, blocks[row["name"]], where)
         else:
-            found += _shared_problems(base, blocks[row["name"]], where)
+            found += _shared_problems(kind_of_plug_in, blocks[row["name"]], where)
     well_formed = [index for index, _ in rows]
     for index, row in enumerate(
         _listed(raw, table)
     ):  # a name that cannot be a plug-in's hides its block's errors no more
         name = row.get("name") if isinstance(row, dict) else None
         if index not in well_formed and isinstance(name, str) and name in blocks:
-            found += _shared_problems(base, blocks[name], f"{section}.{name}")
+            found += _shared_problems(kind_of_plug_in, blocks[name], f"{section}.{name}")
     return found
 
 
@@ -194,8 +189,8 @@ def _probe_problems(raw: dict[str, Any]) -> list[Problem]:
 def _suite_problems(table: str, index: int, suite: str, blocks: dict[str, Any]) -> list[Problem]:
     """Of one row of `suites` or `image_suites`: the folder that it names, and the blocks of its probes."""
     section = _SUITES[table]
-    folders = [name for name in suites() if name != _COMPARISON]
-    fitting = [name for name in folders if (name in _ON_IMAGES) == (table == "image_suites")]
+    folders = [name for name in suites() if name != COMPARISON]
+    fitting = [name for name in folders if (name in ON_IMAGES) == (table == "image_suites")]
     if suite not in fitting:
         other = next(name for name in _SUITES if name != table)
         hint = nearest(suite, fitting) or f" Known: {', '.join(fitting)}."
@@ -207,7 +202,7 @@ def _suite_problems(table: str, index: int, suite: str, blocks: dict[str, Any]) 
     found: list[Problem] = []
     for probe, block in blocks[suite].items():
         where = f"{section}.{suite}.{probe}"
-        probe_class, unknown = _plugin(f"probes/{suite}", probe, _PROBE_BASE, where)
+        probe_class, unknown = _plugin(f"probes/{suite}", probe, where)
         found += unknown
         found += _params_problems(probe_class, block, where) if probe_class else []
     return found
@@ -217,8 +212,8 @@ def _comparison_problems(block: Any) -> list[Problem]:
     found: list[Problem] = []
     probes = block.get("probes") if isinstance(block, dict) else None
     for probe, params in probes.items() if isinstance(probes, dict) else ():
-        where = f"{_COMPARISON}.probes.{probe}"
-        kind, unknown = _plugin(f"probes/{_COMPARISON}", probe, _COMPARISON_BASE, where)
+        where = f"{COMPARISON}.probes.{probe}"
+        kind, unknown = _plugin(f"probes/{COMPARISON}", probe, where)
         found += unknown
         found += _params_problems(kind, params, where) if kind else []
     return found
@@ -283,13 +278,13 @@ def _circles(runs: dict[str, Any], mines: dict[str, Any]) -> list[tuple[str, str
     return found
 
 
-def _plugin(kind: str, name: Any, base: tuple[str, str], where: str) -> tuple[type | None, list[Problem]]:
+def _plugin(kind: str, name: Any, where: str) -> tuple[type | None, list[Problem]]:
     """Return the class of the plug-in called `name`, or what is wrong with it."""
     try:
         known = names(kind)
         if name not in known:
             return None, [Problem(where, f"unknown {noun(kind)}", name, _choices(name, known))]
-        return load_class(kind, name, _base_class(base), where), []
+        return plug_in_class(kind, name, where), []
     except RepriseError as error:
         return None, [Problem(where, error.what, error.found, f" {error.fix}")]
 
@@ -303,16 +298,11 @@ def _params_problems(kind: type, block: Any, where: str) -> list[Problem]:
     return problems_of(model, block, where) + (further(block, where) if further else [])
 
 
-def _shared_problems(base: tuple[str, str], block: Any, where: str) -> list[Problem]:
+def _shared_problems(kind: str, block: Any, where: str) -> list[Problem]:
     """Find what is wrong with the block of a plug-in that does not exist: keys that its whole kind shares count."""
-    kind = _base_class(base)
-    known = kind.Params.model_fields  # type: ignore[attr-defined]
-    shared = {key: value for key, value in block.items() if key in known} if isinstance(block, dict) else block
-    return _params_problems(kind, shared, where)
-
-
-def _base_class(base: tuple[str, str]) -> type:
-    return getattr(importlib.import_module(base[0]), base[1])
+    base: Any = base_class(kind)
+    shared = {k: v for k, v in block.items() if k in base.Params.model_fields} if isinstance(block, dict) else block
+    return _params_problems(base, shared, where)
 
 
 def _listed(raw: dict[str, Any], table: str) -> list[Any]:

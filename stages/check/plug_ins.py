@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 
 from reprise.config.params import StrictModel
-from reprise.config.registry import KINDS, load_class, suites
+from reprise.config.registry import load_class
 
-COMPARISON = "between"  # the suite of probes that compare encoders; all others measure one encoder
+COMPARISON = "representations"  # the suite of probes that compare encoders; all others measure one encoder
+ON_IMAGES = ("finetune",)  # suites of probes that train on images: rows of image_suites, not of suites
 
 # Kind of plug-in -> module and name of its base class. Sections of the report are modules without a class.
 _BASES = {
@@ -18,13 +19,8 @@ _BASES = {
     "backbones": ("reprise.networks.backbone", "Backbone"),
     "schedules": ("reprise.training.schedule", "Schedule"),
     "probes": ("stages.probe.probe", "Probe"),
-    f"probes/{COMPARISON}": ("stages.probe.side", "BetweenProbe"),
+    f"probes/{COMPARISON}": ("stages.probe.encoder", "RepresentationProbe"),
 }
-
-
-def kinds() -> list[str]:
-    """List all kinds of plug-ins, each suite of probes by itself ("probes/quality")."""
-    return [kind for known in KINDS for kind in ([f"probes/{s}" for s in suites()] if known == "probes" else [known])]
 
 
 def base_class(kind: str) -> type | None:
@@ -33,11 +29,21 @@ def base_class(kind: str) -> type | None:
     return getattr(importlib.import_module(place[0]), place[1]) if place else None
 
 
-def params_class(kind: str, name: str) -> type[StrictModel] | None:
-    """Import a plug-in and return the class of its parameters; None for a section of the report.
+def plug_in_class(kind: str, name: str, where: str = "") -> type | None:
+    """Import a plug-in and return its class; None for a section of the report.
+
+    Args:
+        kind: a kind of plug-in.
+        name: the plug-in's name.
+        where: the parameter that gave the name, for the message.
 
     Raises:
         ParameterError: no plug-in has that name, or its file cannot be imported.
     """
     base = base_class(kind)
-    return load_class(kind, name, base, kind).Params if base else None  # type: ignore[attr-defined]
+    return load_class(kind, name, base, where or kind) if base else None
+
+
+def params_class(kind: str, name: str) -> type[StrictModel] | None:
+    """Import a plug-in and return the class of its parameters; see `plug_in_class`."""
+    return getattr(plug_in_class(kind, name), "Params", None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, meaning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,10 +23,12 @@ Penalties = Annotated[list[Penalty], Field(min_length=1, max_length=50)]
 
 
 class PenaltyParams(StrictModel):
-    """penalties: L2 on the mean loss, tried on val. penalty: taken as it is when val has under 20 labels."""
+    """Parameters of every probe with a linear classifier."""
 
-    penalties: Penalties = Field(default_factory=lambda: [10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-5])
-    penalty: Penalty = 1e-3
+    penalties: Annotated[
+        Penalties, meaning("These L2 penalties on the mean loss are tried on val, and the best is taken.")
+    ] = Field(default_factory=lambda: [10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-5])
+    penalty: Annotated[Penalty, meaning("This penalty is taken when fewer than 20 images of val have labels.")] = 1e-3
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from reprise.config.params import Seed, StrictModel
+from reprise.config.params import Seed, StrictModel, meaning
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.probe import Figure, Probe, ProbeResult
 
@@ -31,16 +31,25 @@ class Adversarial(Probe):
     needs_labels: ClassVar[bool] = False
 
     class Params(StrictModel):
-        """epsilon: largest change of a channel, of 0 to 1. steps: of the ascent, each 2.5 epsilon / steps long.
+        """Parameters of `adversarial`."""
 
-        images: scored images at most, the first by hash. seed: of the ascent's start and the noise.
-        """
-
-        epsilon: Annotated[float, Field(gt=0, le=1)] = 2 / 255
-        steps: Annotated[int, Field(ge=1, le=1000)] = 10
-        images: Annotated[int, Field(ge=4, le=100_000)] = 256
-        batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
-        seed: Seed = 0
+        epsilon: Annotated[
+            float, Field(gt=0, le=1), meaning("A channel, between 0 and 1, changes by at most this.")
+        ] = 2 / 255
+        steps: Annotated[
+            int,
+            Field(ge=1, le=1000),
+            meaning("The ascent takes this many steps, each 2.5 epsilon / steps long.", "steps"),
+        ] = 10
+        images: Annotated[
+            int,
+            Field(ge=4, le=100_000),
+            meaning("At most this many scored images are attacked, the first by the hash of their keys.", "images"),
+        ] = 256
+        batch_size: Annotated[
+            int, Field(ge=1, le=65_536), meaning("This many images are attacked at a time.", "images")
+        ] = 64
+        seed: Annotated[Seed, meaning("The random choices (the ascent's start and the noise) depend on this seed.")] = 0
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Attack the scored images and compare the features."""

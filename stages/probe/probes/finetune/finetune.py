@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from reprise.config.params import Seed, StrictModel
+from reprise.config.params import Seed, StrictModel, meaning
 from reprise.training.annealing import half_cosine
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, Part, ProbeData
@@ -37,21 +37,33 @@ class Finetune(Probe):
     needs_labels: ClassVar[bool] = True
 
     class Params(StrictModel):
-        """epochs: with all labels. few_epochs: with fewer. percents: of each class's training images, besides all.
+        """Parameters of `finetune`."""
 
-        rates: learning rates tried on val. rate: taken when val may not choose. momentum, weight_decay: of SGD.
-        seed: of the draw of labels, the order and the shifts.
-        """
-
-        epochs: Annotated[int, Field(ge=1, le=1000)] = 10
-        few_epochs: Annotated[int, Field(ge=1, le=1000)] = 30
-        percents: Annotated[list[Percent], Field(max_length=10)] = Field(default_factory=lambda: [10.0])
-        rates: Annotated[list[Rate], Field(min_length=1, max_length=10)] = Field(default_factory=lambda: [0.1, 0.02])
-        rate: Rate = 0.05
-        batch_size: Annotated[int, Field(ge=2, le=65_536)] = 128
-        momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-        weight_decay: Annotated[float, Field(ge=0, le=1)] = 1e-4
-        seed: Seed = 0
+        epochs: Annotated[
+            int,
+            Field(ge=1, le=1000),
+            meaning("Training with all labels passes over the images this many times.", "epochs"),
+        ] = 10
+        few_epochs: Annotated[
+            int,
+            Field(ge=1, le=1000),
+            meaning("Training with fewer labels passes over the images this many times.", "epochs"),
+        ] = 30
+        percents: Annotated[
+            list[Percent],
+            Field(max_length=10),
+            meaning("Besides all labels, these shares of each class's training images are used.", "percent"),
+        ] = Field(default_factory=lambda: [10.0])
+        rates: Annotated[
+            list[Rate],
+            Field(min_length=1, max_length=10),
+            meaning("These learning rates are tried on val, and the best is taken."),
+        ] = Field(default_factory=lambda: [0.1, 0.02])
+        rate: Annotated[Rate, meaning("This learning rate is taken when val may not choose.")] = 0.05
+        batch_size: Annotated[int, Field(ge=2, le=65_536), meaning("Each step sees this many images.", "images")] = 128
+        momentum: Annotated[float, Field(ge=0, lt=1), meaning("SGD averages gradients with this momentum.")] = 0.9
+        weight_decay: Annotated[float, Field(ge=0, le=1), meaning("Weights decay at this rate.")] = 1e-4
+        seed: Annotated[Seed, meaning("The random choices (labels, order and shifts) depend on this seed.")] = 0
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Train on train, choose on val, score test."""

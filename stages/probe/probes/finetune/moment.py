@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from reprise.config.params import Seed, StrictModel
+from reprise.config.params import Seed, StrictModel, meaning
 from reprise.training.annealing import half_cosine
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
@@ -37,19 +37,24 @@ class Moment(Probe):
     needs_labels: ClassVar[bool] = True
 
     class Params(StrictModel):
-        """heads, width: of the projection. epochs, batch_size, weight_decay: of AdamW, one cosine after a warm-up.
+        """Parameters of `moment`."""
 
-        rates: learning rates tried on val. rate: taken when val may not choose. seed: of the head and the order.
-        """
-
-        heads: Annotated[int, Field(ge=2, le=64)] = 4
-        width: Annotated[int, Field(ge=7, le=1024)] = 32
-        epochs: Annotated[int, Field(ge=1, le=1000)] = 30
-        batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
-        rates: Annotated[list[Rate], Field(min_length=1, max_length=10)] = Field(default_factory=lambda: [3e-3, 1e-3])
-        rate: Rate = 1e-3
-        weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.05
-        seed: Seed = 0
+        heads: Annotated[
+            int, Field(ge=2, le=64), meaning("Local features are projected to this many heads.", "heads")
+        ] = 4
+        width: Annotated[int, Field(ge=7, le=1024), meaning("Each head has this width.", "units")] = 32
+        epochs: Annotated[
+            int, Field(ge=1, le=1000), meaning("Training passes over the images this many times.", "epochs")
+        ] = 30
+        batch_size: Annotated[int, Field(ge=1, le=65_536), meaning("Each step sees this many images.", "images")] = 128
+        rates: Annotated[
+            list[Rate],
+            Field(min_length=1, max_length=10),
+            meaning("These learning rates are tried on val, and the best is taken."),
+        ] = Field(default_factory=lambda: [3e-3, 1e-3])
+        rate: Annotated[Rate, meaning("This learning rate is taken when val may not choose.")] = 1e-3
+        weight_decay: Annotated[float, Field(ge=0, le=10), meaning("AdamW lets weights decay at this rate.")] = 0.05
+        seed: Annotated[Seed, meaning("The random choices (the head and the order) depend on this seed.")] = 0
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Train the head on train, choose on val, score test."""

@@ -17,7 +17,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, meaning
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.probe import Figure, Probe, ProbeResult
 
@@ -100,10 +100,18 @@ class Intrinsic(Probe):
     needs_labels: ClassVar[bool] = False
 
     class Params(StrictModel):
-        """rows: training images at most, by key hash. k: neighbours of the likelihood."""
+        """Parameters of `intrinsic`."""
 
-        rows: Annotated[int, Field(ge=20, le=20_000)] = 5000
-        k: Annotated[int, Field(ge=2, le=200)] = 20
+        rows: Annotated[
+            int,
+            Field(ge=20, le=20_000),
+            meaning("At most this many training images are used, chosen by the hash of their keys.", "images"),
+        ] = 5000
+        k: Annotated[
+            int,
+            Field(ge=2, le=200),
+            meaning("The likelihood of the dimension counts this many neighbours.", "neighbours"),
+        ] = 20
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Distances once for all images, once for half of them."""

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, meaning
 from reprise.measures.unit_vectors import unit
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.probe import Probe, ProbeResult
@@ -28,12 +28,18 @@ class Map(Probe):
     needs_labels: ClassVar[bool] = False
 
     class Params(StrictModel):
-        """rows: test images at most, by key hash. perplexity: neighbours each keeps close. The rest: of t-SNE."""
+        """Parameters of `map`."""
 
-        rows: Annotated[int, Field(ge=1, le=1000)] = 1000
-        perplexity: Annotated[float, Field(gt=1, le=100)] = 30.0
-        steps: Annotated[int, Field(ge=250, le=5000)] = 500
-        seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+        rows: Annotated[
+            int,
+            Field(ge=1, le=1000),
+            meaning("At most this many test images are used, chosen by the hash of their keys.", "images"),
+        ] = 1000
+        perplexity: Annotated[
+            float, Field(gt=1, le=100), meaning("Each image keeps about this many neighbours close.", "neighbours")
+        ] = 30.0
+        steps: Annotated[int, Field(ge=250, le=5000), meaning("T-SNE takes this many steps.", "steps")] = 500
+        seed: Annotated[int, Field(ge=0, lt=2**31), meaning("The random choices of t-SNE depend on this seed.")] = 0
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Lay out the chosen images."""

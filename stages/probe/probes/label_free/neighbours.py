@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, meaning
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.probe import Probe, ProbeResult
 
@@ -23,10 +23,16 @@ class Neighbours(Probe):
     needs_labels: ClassVar[bool] = False
 
     class Params(StrictModel):
-        """queries: test images, picked by key hash. k: training images shown for each."""
+        """Parameters of `neighbours`."""
 
-        queries: Annotated[int, Field(ge=1, le=1000)] = 24
-        k: Annotated[int, Field(ge=1, le=100)] = 8
+        queries: Annotated[
+            int,
+            Field(ge=1, le=1000),
+            meaning("Neighbours are looked for of this many test images, chosen by the hash of their keys.", "images"),
+        ] = 24
+        k: Annotated[
+            int, Field(ge=1, le=100), meaning("Each of them is shown with this many training images.", "images")
+        ] = 8
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Queries from test, neighbours from train."""

@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, meaning
 from stages.probe.data import ProbeData
 from stages.probe.probe import Figure, Probe, ProbeResult
 
@@ -25,9 +25,13 @@ class Relations(Probe):
     needs_augmented: ClassVar[bool] = True
 
     class Params(StrictModel):
-        """directions: leading directions of the features that are looked at."""
+        """Parameters of `relations`."""
 
-        directions: Annotated[int, Field(ge=1, le=10_000)] = 16
+        directions: Annotated[
+            int,
+            Field(ge=1, le=10_000),
+            meaning("This many leading directions of the features are looked at.", "directions"),
+        ] = 16
 
     def run(self, data: ProbeData) -> ProbeResult:
         """All copies of all images, related by image."""

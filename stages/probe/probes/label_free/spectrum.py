@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, meaning
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.probe import Figure, Probe, ProbeResult
 
@@ -22,9 +22,13 @@ class Spectrum(Probe):
     needs_labels: ClassVar[bool] = False
 
     class Params(StrictModel):
-        """rows: training images at most, picked by key hash."""
+        """Parameters of `spectrum`."""
 
-        rows: Annotated[int, Field(ge=2, le=1_000_000)] = 10_000
+        rows: Annotated[
+            int,
+            Field(ge=2, le=1_000_000),
+            meaning("At most this many training images are used, chosen by the hash of their keys.", "images"),
+        ] = 10_000
 
     def run(self, data: ProbeData) -> ProbeResult:
         """One pass over the training features."""

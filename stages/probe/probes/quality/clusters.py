@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from reprise.config.params import Seed, StrictModel
+from reprise.config.params import Seed, StrictModel, meaning
 from reprise.runtime.seeds import numpy_rng
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
@@ -27,12 +27,19 @@ class Clusters(Probe):
     needs_labels: ClassVar[bool] = True
 
     class Params(StrictModel):
-        """clusters: null takes the number of classes in train. iterations, starts: of k-means. seed: of the starts."""
+        """Parameters of `clusters`."""
 
-        clusters: Annotated[int, Field(ge=1, le=100_000)] | None = None
-        iterations: Annotated[int, Field(ge=1, le=1000)] = 50
-        starts: Annotated[int, Field(ge=1, le=100)] = 5
-        seed: Seed = 0
+        clusters: Annotated[
+            Annotated[int, Field(ge=1, le=100_000)] | None,
+            meaning("K-means finds this many clusters; null takes the number of classes in train.", "clusters"),
+        ] = None
+        iterations: Annotated[
+            int, Field(ge=1, le=1000), meaning("K-means takes at most this many iterations.", "iterations")
+        ] = 50
+        starts: Annotated[
+            int, Field(ge=1, le=100), meaning("The best of this many random starts is kept.", "starts")
+        ] = 5
+        seed: Annotated[Seed, meaning("The random starts depend on this seed.")] = 0
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Centres from train, agreement on test."""

@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from reprise.config.params import Seed, StrictModel
+from reprise.config.params import Seed, StrictModel, meaning
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.probe import Probe, ProbeResult
@@ -28,11 +28,17 @@ class FewShot(Probe):
     needs_labels: ClassVar[bool] = True
 
     class Params(StrictModel):
-        """shots: k. episodes: draws a k. seed: of the draws."""
+        """Parameters of `few_shot`."""
 
-        shots: Annotated[list[Shots], Field(min_length=1, max_length=20)] = Field(default_factory=lambda: [1, 5])
-        episodes: Annotated[int, Field(ge=2, le=10_000)] = 50
-        seed: Seed = 0
+        shots: Annotated[
+            list[Shots],
+            Field(min_length=1, max_length=20),
+            meaning("Episodes are drawn with each of these numbers of labelled images per class.", "images"),
+        ] = Field(default_factory=lambda: [1, 5])
+        episodes: Annotated[
+            int, Field(ge=2, le=10_000), meaning("This many episodes are drawn for each number of shots.", "episodes")
+        ] = 50
+        seed: Annotated[Seed, meaning("The draws depend on this seed.")] = 0
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Support from train, answers on test."""

@@ -21,7 +21,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from reprise.config.params import Probability, Seed, StrictModel
+from reprise.config.params import Probability, Seed, StrictModel, meaning
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.fitting import may_choose
@@ -77,21 +77,19 @@ class Gacil(Probe):
     needs_labels: ClassVar[bool] = True
 
     class Params(StrictModel):
-        """width: of the random layer. gammas: ridge penalties tried on val. gamma: taken when val may not choose.
+        """Parameters of `gacil`."""
 
-        phases: in which classes arrive. blurry: share of classes that appear in every phase. batch: images an update.
-        seed: of the layer and the phases.
-        """
-
-        width: Annotated[int, Field(ge=2, le=8192)] = 1024
-        gammas: Annotated[list[Gamma], Field(min_length=1, max_length=20)] = Field(
-            default_factory=lambda: [10.0, 1.0, 0.1, 0.01]
-        )
-        gamma: Gamma = 0.1
-        phases: Annotated[int, Field(ge=1, le=1000)] = 5
-        blurry: Probability = 0.5
-        batch: Annotated[int, Field(ge=1, le=8192)] = 512
-        seed: Seed = 0
+        width: Annotated[int, Field(ge=2, le=8192), meaning("The random layer has this width.", "units")] = 1024
+        gammas: Annotated[
+            list[Gamma],
+            Field(min_length=1, max_length=20),
+            meaning("These ridge penalties are tried on val, and the best is taken."),
+        ] = Field(default_factory=lambda: [10.0, 1.0, 0.1, 0.01])
+        gamma: Annotated[Gamma, meaning("This ridge penalty is taken when val may not choose.")] = 0.1
+        phases: Annotated[int, Field(ge=1, le=1000), meaning("Classes arrive in this many phases.", "phases")] = 5
+        blurry: Annotated[Probability, meaning("This share of the classes appears in every phase.")] = 0.5
+        batch: Annotated[int, Field(ge=1, le=8192), meaning("Each update sees this many images.", "images")] = 512
+        seed: Annotated[Seed, meaning("The random choices (the layer and the phases) depend on this seed.")] = 0
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Choose gamma, then learn the phases and score the classes seen after each."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, meaning
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.probe import Probe, ProbeResult
@@ -27,10 +27,12 @@ class Knn(Probe):
     needs_labels: ClassVar[bool] = True
 
     class Params(StrictModel):
-        """k: neighbours that vote. temperature: of exp(cosine / temperature), the weight of a vote."""
+        """Parameters of `knn`."""
 
-        k: Annotated[int, Field(ge=1, le=100_000)] = 20
-        temperature: Annotated[float, Field(gt=0, le=100)] = 0.07
+        k: Annotated[int, Field(ge=1, le=100_000), meaning("This many nearest training images vote.", "neighbours")] = (
+            20
+        )
+        temperature: Annotated[float, Field(gt=0, le=100), meaning("A vote weighs exp(cosine / temperature).")] = 0.07
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Bank train, queries val and test."""

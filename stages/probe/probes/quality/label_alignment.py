@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, meaning
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.probe import Figure, Probe, ProbeResult
@@ -25,9 +25,13 @@ class LabelAlignment(Probe):
     needs_labels: ClassVar[bool] = True
 
     class Params(StrictModel):
-        """rows: test images at most, the first by key."""
+        """Parameters of `label_alignment`."""
 
-        rows: Annotated[int, Field(ge=3, le=1_000_000)] = 10_000
+        rows: Annotated[
+            int,
+            Field(ge=3, le=1_000_000),
+            meaning("At most this many test images are used, the first by key.", "images"),
+        ] = 10_000
 
     def run(self, data: ProbeData) -> ProbeResult:
         """The labelled images that are scored."""

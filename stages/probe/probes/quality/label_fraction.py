@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from reprise.config.params import Seed
+from reprise.config.params import Seed, meaning
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.fitting import PenaltyParams, fit
@@ -28,13 +28,17 @@ class LabelFraction(Probe):
     needs_labels: ClassVar[bool] = True
 
     class Params(PenaltyParams):
-        """percents: of each class's training images. draws: for each of them. seed: of the draws."""
+        """Parameters of `label_fraction`."""
 
-        percents: Annotated[list[Percent], Field(min_length=1, max_length=20)] = Field(
-            default_factory=lambda: [1.0, 10.0]
-        )
-        draws: Annotated[int, Field(ge=2, le=100)] = 3
-        seed: Seed = 0
+        percents: Annotated[
+            list[Percent],
+            Field(min_length=1, max_length=20),
+            meaning("These shares of each class's training images are labelled.", "percent"),
+        ] = Field(default_factory=lambda: [1.0, 10.0])
+        draws: Annotated[
+            int, Field(ge=2, le=100), meaning("Labelled images are drawn this many times for each share.", "draws")
+        ] = 3
+        seed: Annotated[Seed, meaning("The draws depend on this seed.")] = 0
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Fit on each draw from train, choose on val, score test."""

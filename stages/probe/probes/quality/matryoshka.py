@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, meaning
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.probe import Figure, Probe, ProbeResult
@@ -76,17 +76,25 @@ class Matryoshka(Probe):
     needs_labels: ClassVar[bool] = True
 
     class Params(StrictModel):
-        """widths: prefixes, those below the features' width are used. k, temperature: of kNN. shortlist: rows that the
-        narrowest prefix keeps; every later step keeps half. queries: of retrieval, at most, by key hash.
-        """
+        """Parameters of `matryoshka`."""
 
-        widths: Annotated[list[Width], Field(min_length=1, max_length=20)] = Field(
-            default_factory=lambda: [8, 16, 32, 64, 128, 256, 512, 1024]
-        )
-        k: Annotated[int, Field(ge=1, le=10_000)] = 20
-        temperature: Annotated[float, Field(gt=0, le=100)] = 0.07
-        shortlist: Annotated[int, Field(ge=10, le=100_000)] = 200
-        queries: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
+        widths: Annotated[
+            list[Width],
+            Field(min_length=1, max_length=20),
+            meaning("Features are cut to these first dimensions, where they have more.", "dimensions"),
+        ] = Field(default_factory=lambda: [8, 16, 32, 64, 128, 256, 512, 1024])
+        k: Annotated[int, Field(ge=1, le=10_000), meaning("This many nearest training images vote.", "neighbours")] = 20
+        temperature: Annotated[float, Field(gt=0, le=100), meaning("A vote weighs exp(cosine / temperature).")] = 0.07
+        shortlist: Annotated[
+            int,
+            Field(ge=10, le=100_000),
+            meaning("The narrowest prefix keeps this many candidates, and every later step keeps half.", "images"),
+        ] = 200
+        queries: Annotated[
+            int,
+            Field(ge=1, le=1_000_000),
+            meaning("At most this many test images are queries, chosen by the hash of their keys.", "images"),
+        ] = 2000
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Train is bank and gallery, test asks."""

@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, meaning
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, Part, ProbeData
 from stages.probe.probe import Figure, Probe, ProbeResult
@@ -33,10 +33,18 @@ class Retrieval(Probe):
     needs_labels: ClassVar[bool] = True
 
     class Params(StrictModel):
-        """queries: test images at most, by key hash. k: first answers looked at."""
+        """Parameters of `retrieval`."""
 
-        queries: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
-        k: Annotated[list[First], Field(min_length=1, max_length=20)] = Field(default_factory=lambda: [1, 10])
+        queries: Annotated[
+            int,
+            Field(ge=1, le=1_000_000),
+            meaning("At most this many test images are queries, chosen by the hash of their keys.", "images"),
+        ] = 2000
+        k: Annotated[
+            list[First],
+            Field(min_length=1, max_length=20),
+            meaning("Recall looks at these numbers of first answers.", "answers"),
+        ] = Field(default_factory=lambda: [1, 10])
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Rank train for each query of test."""

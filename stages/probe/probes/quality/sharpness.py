@@ -15,7 +15,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, meaning
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.probe import Figure, Probe, ProbeResult
@@ -59,9 +59,11 @@ class Sharpness(Probe):
     needs_labels: ClassVar[bool] = True
 
     class Params(StrictModel):
-        """rows: test images at most, the first by key. The figure grows with them: compare at equal rows."""
+        """Parameters of `sharpness`. The figure grows with `rows`: compare at equal ones."""
 
-        rows: Annotated[int, Field(ge=2, le=5000)] = 1000
+        rows: Annotated[
+            int, Field(ge=2, le=5000), meaning("At most this many test images are used, the first by key.", "images")
+        ] = 1000
 
     def run(self, data: ProbeData) -> ProbeResult:
         """The labelled images that are scored, all pairs of them."""

@@ -14,6 +14,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
+from reprise.config.params import meaning
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.fitting import Penalties, PenaltyParams, fit
@@ -26,10 +27,16 @@ class Svm(Probe):
     needs_labels: ClassVar[bool] = True
 
     class Params(PenaltyParams):
-        """power: sign(x) |x|^power before the features are brought to length one; 1 changes nothing."""
+        """Parameters of `svm`."""
 
-        penalties: Penalties = Field(default_factory=lambda: [1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-5, 1e-6])
-        power: Annotated[float, Field(gt=0, le=1)] = 1.0
+        penalties: Annotated[
+            Penalties, meaning("These L2 penalties on the mean loss are tried on val, and the best is taken.")
+        ] = Field(default_factory=lambda: [1.0, 0.1, 0.01, 1e-3, 1e-4, 1e-5, 1e-6])
+        power: Annotated[
+            float,
+            Field(gt=0, le=1),
+            meaning("Features become sign(x) |x|^power before they are brought to length one; 1 changes nothing."),
+        ] = 1.0
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Fit on train, choose on val, score test."""

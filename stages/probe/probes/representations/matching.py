@@ -19,7 +19,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, meaning
 from stages.probe.encoder import Encoder, Examples, RepresentationProbe
 
 _STEPS = 500  # of FISTA at most
@@ -123,17 +123,21 @@ class Matching(RepresentationProbe):
     caption: ClassVar[str] = "units of the row matched with units of the column; chance: with shuffled images"
 
     class Params(StrictModel):
-        """Parameters of the
+        """Parameters of `matching`."""
 
-        Args:
-            units: of each encoder at most, those that vary most.
-            penalty: l1 penalty on standardised units.
-            clusters: of both encoders' units together.
-        """
-
-        units: Annotated[int, Field(ge=1, le=2048)] = 256
-        penalty: Annotated[float, Field(gt=0, le=10)] = 0.1
-        clusters: Annotated[int, Field(ge=2, le=1000)] = 16
+        units: Annotated[
+            int,
+            Field(ge=1, le=2048),
+            meaning("At most this many units of each encoder are matched, those that vary most.", "units"),
+        ] = 256
+        penalty: Annotated[
+            float, Field(gt=0, le=10), meaning("The l1 penalty on standardised units has this weight.")
+        ] = 0.1
+        clusters: Annotated[
+            int,
+            Field(ge=2, le=1000),
+            meaning("The units of both encoders together fall into this many clusters.", "clusters"),
+        ] = 16
 
     def prepare(self, encoder: Encoder, examples: Examples) -> np.ndarray:
         """The units that vary most, in their own order."""

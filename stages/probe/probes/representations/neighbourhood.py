@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, meaning
 from stages.probe.encoder import Encoder, Examples, RepresentationProbe
 
 
@@ -40,11 +40,19 @@ class Neighbourhood(RepresentationProbe):
     needs_labels: ClassVar[bool] = False
 
     class Params(StrictModel):
-        """k: neighbours in common. votes, temperature: of the kNN classifier whose answers are compared."""
+        """Parameters of `neighbourhood`."""
 
-        k: Annotated[int, Field(ge=1, le=1000)] = 10
-        votes: Annotated[int, Field(ge=1, le=1000)] = 20
-        temperature: Annotated[float, Field(gt=0, le=100)] = 0.07
+        k: Annotated[
+            int,
+            Field(ge=1, le=1000),
+            meaning("Neighbours in common are counted among this many nearest ones.", "neighbours"),
+        ] = 10
+        votes: Annotated[
+            int,
+            Field(ge=1, le=1000),
+            meaning("This many neighbours vote in the classifiers whose answers are compared.", "neighbours"),
+        ] = 20
+        temperature: Annotated[float, Field(gt=0, le=100), meaning("A vote weighs exp(cosine / temperature).")] = 0.07
 
     def prepare(self, encoder: Encoder, examples: Examples) -> dict[str, Any]:
         """Neighbours of each scored image among the others, and the classifier's answers."""

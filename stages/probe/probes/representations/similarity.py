@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, meaning
 from reprise.measures.similarity import centred, debiased_cka, linear_cka
 from stages.probe.encoder import Encoder, Examples, RepresentationProbe
 
@@ -51,9 +51,13 @@ class Similarity(RepresentationProbe):
     caption: ClassVar[str] = "1: alike but for rotation and scale; 0: unrelated"
 
     class Params(StrictModel):
-        """rsa_rows: images whose pairwise distances are ranked; the first by key."""
+        """Parameters of `similarity`."""
 
-        rsa_rows: Annotated[int, Field(ge=4, le=5000)] = 500
+        rsa_rows: Annotated[
+            int,
+            Field(ge=4, le=5000),
+            meaning("The pairwise distances of at most this many images are ranked, the first by key.", "images"),
+        ] = 500
 
     def prepare(self, encoder: Encoder, examples: Examples) -> dict[str, Any]:
         """Centred features and the ranks of distances."""

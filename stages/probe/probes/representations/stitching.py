@@ -18,7 +18,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, meaning
 from reprise.measures.unit_vectors import unit
 from stages.probe.encoder import Encoder, Examples, RepresentationProbe
 
@@ -60,10 +60,16 @@ class Stitching(RepresentationProbe):
     needs_labels: ClassVar[bool] = True
 
     class Params(StrictModel):
-        """anchors: training images at most, the first by key. penalty: of the ridge regression, per example."""
+        """Parameters of `stitching`."""
 
-        anchors: Annotated[int, Field(ge=2, le=5000)] = 300
-        penalty: Annotated[float, Field(gt=0, le=1e6)] = 0.01
+        anchors: Annotated[
+            int,
+            Field(ge=2, le=5000),
+            meaning("At most this many training images join the two encoders, the first by key.", "images"),
+        ] = 300
+        penalty: Annotated[
+            float, Field(gt=0, le=1e6), meaning("The ridge regression has this penalty per example.")
+        ] = 0.01
 
     def prepare(self, encoder: Encoder, examples: Examples) -> dict[str, Any]:
         """Relative and absolute features of the scored images, and a classifier for each."""
