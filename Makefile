@@ -25,7 +25,7 @@ TESTS ?= tests
 WORKERS ?= logical
 PYTEST := python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup
 
-.PHONY: help setup repro test test-slow lint format serve deploy bench gsimclr-table clean
+.PHONY: help setup repro test test-slow lint format docs serve deploy bench gsimclr-table clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -64,6 +64,9 @@ lint: setup ## ruff, its formatter, mypy, and whether DVC can read the graph
 format: setup ## let ruff put imports and layout in order
 	@ruff check --fix .
 	@ruff format .
+
+docs: setup ## write docs/reference/parameters.md from the typed classes
+	@python -m stages.check.describe --reference docs/reference/parameters.md
 
 serve: setup ## Prefect's server, work pool and worker for this folder, until Ctrl-C
 	@reprise flows serve

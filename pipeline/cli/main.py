@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli import evaluation, flows, remote, sweep
-from pipeline.cli.listing import list_methods, list_stage_states
+from pipeline.cli.listing import list_plug_ins, list_stage_states
 from pipeline.cli.output import print_table, say, say_aside
 from pipeline.cli.project import enter_project
 from pipeline.graph import dvc
@@ -125,12 +125,26 @@ def runs() -> None:
     print_table(["stage", "DVC's name", "state"], rows)
 
 
-@app.command()
-def methods() -> None:
-    """List the methods that a run can use."""
+@app.command("list")
+def plug_ins(
+    kind: Annotated[
+        str | None, typer.Argument(help="Kind of plug-in: methods, miners, probes, probes/quality, ...")
+    ] = None,
+) -> None:
+    """List the plug-ins of one kind or of all, and where each comes from."""
     enter_project()
-    rows = [list(row) for row in list_methods()]
-    print_table(["method", "description", "source", "needs"], rows)
+    print_table(["kind", "name", "description", "origin"], list_plug_ins(kind))
+
+
+@app.command()
+def params(
+    name: Annotated[
+        str | None, typer.Argument(help="Section of params.yaml, plug-in (simclr, methods/simclr), or kind.")
+    ] = None,
+) -> None:
+    """Show the parameters of a section or plug-in: values, unit, default and meaning. Without a name: all names."""
+    enter_project()
+    dvc.describe_parameters(name)
 
 
 @app.command()

@@ -188,6 +188,15 @@ def check(root: Path = Path(), *, on_line: Callable[[str], None] | None = None, 
         _run_module("stages.check", ["--no-output"], root, on_line)
 
 
+def describe_parameters(name: str | None = None, root: Path = Path()) -> None:
+    """Print the parameters of a section or plug-in, or all names, in a process that may import stages.
+
+    Raises:
+        CommandFailed: nothing has that name; the process has explained it.
+    """
+    _run_module("stages.check.describe", [] if name is None else ["--", name], root, None)
+
+
 def scan(root: Path = Path(), *, on_line: Callable[[str], None] | None = None) -> None:
     """Scan the source of images, and rewrite source.lock.json if it changed.
 

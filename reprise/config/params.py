@@ -50,42 +50,54 @@ def wrong_value(rule: str, hint: str = "") -> PydanticCustomError:
     return PydanticCustomError("wrong_value", "{rule}", {"rule": rule, "hint": hint})
 
 
-def _plain_name(value: str) -> str:
-    """Refuse a name that is unsafe in paths and commands, and suggest one that the user may have meant."""
-    if _NAME.fullmatch(value):
+@dataclass(frozen=True)
+class TextForm:
+    """A rule for a text field, with the words that `reprise params` shows for it.
+
+    Attributes:
+        words: the rule in words; people never get to see a regular expression.
+        pattern: the regular expression that the whole text must match.
+        kind: the kind of plug-in that the text names, among which suggestions are looked for; empty: none.
+        short: fewer words for `reprise params`; empty: the same ones.
+    """
+
+    words: str
+    pattern: str
+    kind: str = ""
+    short: str = ""
+
+    def __call__(self, value: str) -> str:
+        """Refuse a text that breaks the rule."""
+        if not re.fullmatch(self.pattern, value):
+            raise wrong_value(self.words, nearest(value, names(self.kind)) if self.kind else "")
         return value
-    plain = re.sub(r"[^a-z0-9]+", "_", value.casefold()).strip("_")
-    raise wrong_value(_NAME_RULE, f" Did you mean '{plain}'?" if _NAME.fullmatch(plain) else "")
+
+
+class _RowName(TextForm):
+    """The rule for names that reach paths and commands; it suggests a name that the user may have meant."""
+
+    def __call__(self, value: str) -> str:
+        """Refuse a text that breaks the rule."""
+        if re.fullmatch(self.pattern, value):
+            return value
+        plain = re.sub(r"[^a-z0-9]+", "_", value.casefold()).strip("_")
+        raise wrong_value(self.words, f" Did you mean '{plain}'?" if re.fullmatch(self.pattern, plain) else "")
 
 
 def plug_in_name(kind: str) -> AfterValidator:
     """Annotate a field that names a plug-in of a kind: the same rule, and suggestions among the plug-ins' names."""
-
-    def checked(value: str) -> str:
-        if not _NAME.fullmatch(value):
-            raise wrong_value(_NAME_RULE, nearest(value, names(kind)))
-        return value
-
-    return AfterValidator(checked)
+    return AfterValidator(TextForm(_NAME_RULE, _NAME.pattern, kind))
 
 
 def spelled(pattern: str, rule: str) -> AfterValidator:
-    """Annotate a text field with its form.
-
-    Args:
-        pattern: the regular expression that the whole text must match.
-        rule: the same in words, for the message; people never get to see the pattern.
-    """
-
-    def checked(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise wrong_value(rule)
-        return value
-
-    return AfterValidator(checked)
+    """Annotate a text field with its form; see `TextForm`."""
+    return AfterValidator(TextForm(rule, pattern))
 
 
-Name = Annotated[str, AfterValidator(_plain_name)]  # reaches paths and commands
+Name = Annotated[
+    str,
+    AfterValidator(_RowName(_NAME_RULE, _NAME.pattern, short="name of lower-case letters, digits and underscores")),
+]
 FeaturesName = Annotated[
     str,
     spelled(

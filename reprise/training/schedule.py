@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError
 from pydantic_core import InitErrorDetails
 
 from reprise.config.errors import ParameterError
-from reprise.config.params import StrictModel, meaning, problems_of, wrong_value
+from reprise.config.params import StrictModel, meaning, plug_in_name, problems_of, wrong_value
 from reprise.config.registry import load_class, names
 from reprise.config.suggest import nearest
 
@@ -24,7 +24,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class ScheduleParams(StrictModel):
     """Base of every schedule's parameters."""
 
-    name: Annotated[str, meaning("This schedule is followed.")]
+    name: Annotated[str, plug_in_name("schedules"), meaning("The learning rate follows this schedule.")]
 
 
 class Schedule:

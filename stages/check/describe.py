@@ -1,0 +1,72 @@
+"""`python -m stages.check.describe [NAME]`: the parameters of a section or plug-in, in words; all names without NAME.
+
+With --reference it writes the same for everything that is part of Reprise as a page of the documentation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from reprise.config.errors import printable
+from reprise.config.registry import noun
+from reprise.runtime.entry import run_stage
+from reprise.storage.atomic import atomic_file
+from stages.check.parameter_list import SECTION, Parameter, Subject, describe, find, kinds_meant, subjects
+from stages.check.reference import page
+
+WIDTH = 100  # columns of a terminal
+
+
+def main(argv: list[str]) -> None:
+    """Parse the command line and print, or write the page."""
+    parser = argparse.ArgumentParser(prog="python -m stages.check.describe", description=__doc__)
+    parser.add_argument("name", nargs="?", help="a section of params.yaml, a plug-in, or a kind of plug-in")
+    parser.add_argument("--reference", type=Path, metavar="FILE", help="write the page of the documentation")
+    options = parser.parse_args(argv)
+    if options.reference:
+        with atomic_file(options.reference) as file:
+            file.write(page().encode())
+        return
+    whole = list(subjects()) if options.name is None else kinds_meant(options.name)
+    lines = listing(whole) if whole else text(describe(*find(options.name)))
+    print("\n".join(map(printable, lines)))
+
+
+def listing(kinds: Sequence[str]) -> Iterator[str]:
+    """List the names of some kinds."""
+    for kind in kinds:
+        yield "sections of params.yaml:" if kind == SECTION else f"{kind}:"
+        yield from _wrapped(", ".join(subjects()[kind]) or "none")
+
+
+def text(subject: Subject) -> Iterator[str]:
+    """Print one section or plug-in: its documentation, then two lines or more for each parameter."""
+    what = "section of params.yaml" if subject.kind == SECTION else noun(subject.kind)
+    yield f"{subject.name} ({', '.join(filter(None, [what, subject.origin]))})"
+    for sentence in filter(None, [subject.title, subject.source and f"Source: {subject.source}.", *subject.notes]):
+        yield from _wrapped(sentence)
+    if not subject.parameters:
+        yield from _wrapped("It has no parameters.")
+    for parameter in subject.parameters:
+        yield ""
+        yield parameter.name
+        yield from _wrapped(facts(parameter))
+        yield from _wrapped(f"{parameter.meaning} {parameter.note}")
+
+
+def facts(parameter: Parameter) -> str:
+    """Say in one line which values a parameter takes, in which unit, and what it is by default."""
+    unit = f" ({parameter.unit})" if parameter.unit else ""
+    default = "required" if parameter.default == "required" else f"default: {parameter.default}"
+    return f"{parameter.values}{unit}; {default}"
+
+
+def _wrapped(sentence: str) -> list[str]:
+    return textwrap.wrap(sentence, WIDTH, initial_indent="    ", subsequent_indent="    ")
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,235 @@
+"""All parameters that a section of params.yaml or a plug-in has, with their dotted names, as data to be shown."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel
+
+from reprise.config.errors import ParameterError
+from reprise.config.params import StrictModel, Tables
+from reprise.config.registry import kinds, kinds_named, location, names, origin
+from reprise.config.suggest import nearest
+from stages.check.parameters import known_sections
+from stages.check.plug_ins import COMPARISON, ON_IMAGES, base_class, plug_in_class
+from stages.check.value_words import allowed_values, default_of, yaml_text
+
+SECTION = "params"  # the kind of what is no plug-in: a section or a table of params.yaml
+
+# Kind -> the block of params.yaml that holds a plug-in's parameters; {name} is the plug-in's, <name> a row's.
+_BLOCKS = {
+    "sources": "source.options",
+    "extractors": "extractors.<name>",
+    "miners": "mining.<name>",
+    "methods": "methods.<name>",
+    "schedules": "train.schedule",
+    "backbones": "",  # set by methods, not in params.yaml
+    f"probes/{COMPARISON}": f"{COMPARISON}.probes.{{name}}",
+    **{f"probes/{suite}": f"image_probes.{suite}.{{name}}" for suite in ON_IMAGES},
+    "probes": "{kind}.{name}",
+}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter.
+
+    Attributes:
+        name: dotted, as in params.yaml ("train.epochs", "methods.<name>.temperature").
+        values: the type and range, or the choices.
+        default: as params.yaml would show it; "required" where there is none.
+        unit: a plural noun; empty where there is none.
+        meaning: one sentence.
+        note: a further sentence; empty for most.
+    """
+
+    name: str
+    values: str
+    default: str
+    unit: str
+    meaning: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A section of params.yaml or a plug-in, with its parameters.
+
+    Attributes:
+        kind: `SECTION` or a kind of plug-in ("methods", "probes/quality").
+        name: of the section or plug-in.
+        title: the first sentence of its documentation.
+        source: the publication that a plug-in names; empty where it names none.
+        origin: "Reprise", "plugins/" or an installed package; empty for sections.
+        notes: further sentences.
+        parameters: in the order of params.yaml and of the classes.
+    """
+
+    kind: str
+    name: str
+    title: str
+    source: str
+    origin: str
+    notes: tuple[str, ...]
+    parameters: tuple[Parameter, ...]
+
+
+def subjects() -> dict[str, list[str]]:
+    """List all names by kind: the sections and tables of params.yaml first, then the plug-ins."""
+    return {SECTION: [*Tables.model_fields, *known_sections()], **{kind: names(kind) for kind in kinds()}}
+
+
+def find(word: str) -> tuple[str, str]:
+    """Find the kind and name that a word means: "simclr", "methods/simclr", "probe/knn" or "probes/quality/knn".
+
+    Raises:
+        ParameterError: nothing has that name, or several things have it.
+    """
+    wanted_kind, _, wanted = word.rpartition("/")
+    kinds_meant = [SECTION] if wanted_kind == SECTION else kinds_named(wanted_kind) if wanted_kind else None
+    known = [(kind, name) for kind, listed in subjects().items() for name in listed]
+    fitting = [(kind, name) for kind, name in known if name == wanted and (kinds_meant is None or kind in kinds_meant)]
+    if len(fitting) > 1:  # sections of the report have no parameters, so they give way
+        fitting = [(kind, name) for kind, name in fitting if kind != "sections"]
+    if len(fitting) == 1:
+        return fitting[0]
+    full = [f"{kind}/{name}" for kind, name in fitting or known]
+    if fitting:
+        raise ParameterError(
+            f"several things are called '{word}'",
+            where="reprise params",
+            found=", ".join(full),
+            fix="Write one of these.",
+        )
+    raise ParameterError(
+        f"neither a section of params.yaml nor a plug-in is called '{word}'",
+        where="reprise params",
+        found=word,
+        fix=f"`reprise params` lists all names.{nearest(word, [*(name for _, name in known), *full])}",
+    )
+
+
+def kinds_meant(word: str) -> list[str]:
+    """List the kinds that a word means as a whole; none where it means a section of params.yaml, or one plug-in."""
+    if word in subjects()[SECTION]:
+        return []
+    try:
+        return kinds_named(word)
+    except ParameterError:
+        return []
+
+
+def describe(kind: str, name: str) -> Subject:
+    """Collect what there is to say about a section or plug-in.
+
+    Raises:
+        ParameterError: the plug-in cannot be imported.
+    """
+    if kind == SECTION:
+        return _section(name)
+    documentation = ast.get_docstring(ast.parse(location(kind, name).read_text(encoding="utf-8"))) or ""
+    paragraphs = [" ".join(part.split()) for part in documentation.split("\n\n")]
+    title = re.sub(r"^`[\w./]+`: ", "", paragraphs[0])
+    title = title[:1].upper() + title[1:]
+    source = next((part.removeprefix("Source: ") for part in paragraphs if part.startswith("Source: ")), "")
+    source = re.split(r"(?<!al)\. ", source)[0].rstrip(".")  # the publication, without remarks; "et al. 2020" stays
+    plug_in = plug_in_class(kind, name)
+    model: type[StrictModel] | None = getattr(plug_in, "Params", None)
+    block = _BLOCKS.get(kind) or _BLOCKS.get(kind.partition("/")[0], "")
+    block = block.format(kind=kind.replace("/", "."), name=name)
+    found = tuple(_parameters(model, block)) if model else ()
+    if kind == "schedules":  # the base has `name`, which chooses the schedule
+        found = tuple(p for p in found if p.name != "train.schedule.name")
+    if kind == "methods":
+        found = tuple(_as_train_says(p) for p in found)
+    notes = (*_needs(kind, plug_in), *_recipe(model))
+    return Subject(kind, name, title, source, origin(kind, name), notes, found)
+
+
+def _section(name: str) -> Subject:
+    sections = known_sections()
+    if name not in sections:
+        found = tuple(_fields({name: Tables.model_fields[name]}, ""))
+        return Subject(SECTION, name, "", "", "", (), found)
+    model = sections[name]
+    title = " ".join((model.__doc__ or "").split("\n\n")[0].split())
+    found = tuple(_parameters(model, name))
+    if name == "train":
+        replaceable = [f"train.{field}" for field in _replaceable()]
+        found = tuple(
+            replace(p, note=f"A run may replace it by methods.<name>.{p.name.partition('.')[2]}.")
+            if p.name in replaceable
+            else p
+            for p in found
+        )
+    return Subject(SECTION, name, title, "", "", (), found)
+
+
+def _parameters(model: type[BaseModel], prefix: str) -> Iterator[Parameter]:
+    yield from _fields(model.model_fields, prefix)
+
+
+def _fields(fields: dict[str, Any], prefix: str) -> Iterator[Parameter]:
+    """Describe fields, and after each those of the blocks that it holds."""
+    for name, field in fields.items():
+        path = f"{prefix}.{name}".removeprefix(".")
+        unit = (field.json_schema_extra or {}).get("unit", "")
+        yield Parameter(path, allowed_values(field), default_of(field), unit, field.description or "")
+        for inner, in_list in _blocks_in(field.annotation):
+            yield from _parameters(inner, f"{path}[]" if in_list else path)
+
+
+def _blocks_in(annotation: Any, in_list: bool = False) -> Iterator[tuple[type[BaseModel], bool]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation, in_list
+    for part in get_args(annotation):
+        yield from _blocks_in(part, in_list or get_origin(annotation) is list)
+
+
+def _replaceable() -> list[str]:
+    """List the fields of `train` that a run may replace."""
+    return list(importlib.import_module("stages.pretrain.params").MethodParams.model_fields)
+
+
+def _as_train_says(parameter: Parameter) -> Parameter:
+    """Say of a method's parameter that replaces one of `train` that `train` has the default."""
+    field = parameter.name.partition(">.")[2]
+    if field not in _replaceable() or parameter.default != "null":
+        return parameter
+    return replace(parameter, default=f"train.{field}")
+
+
+def _needs(kind: str, plug_in: type | None) -> Iterator[str]:
+    """Say what a method or probe needs besides images, and what it brings itself."""
+    if getattr(plug_in, "needs_labels", False):
+        yield "It needs a label set." if kind == "methods" else "It needs labels."
+    if getattr(plug_in, "needs_augmented", False):
+        yield "It needs embeddings of changed images: embed.augmented."
+    if getattr(plug_in, "uses_truth", False):
+        yield "It reads true labels."
+    if kind != "methods" or plug_in is None:
+        return
+    if getattr(plug_in, "gradient_free", False):
+        yield "It learns without gradients."
+    if _overrides(plug_in, kind, "own_backbone"):
+        yield "It brings its own network in place of train.backbone."
+    if _overrides(plug_in, kind, "view_plan"):
+        yield "It makes its own crops."
+
+
+def _overrides(plug_in: type, kind: str, name: str) -> bool:
+    """Whether a plug-in has its own form of a method of its base class."""
+    own, base = (inspect.getattr_static(place, name) for place in (plug_in, base_class(kind)))
+    return own is not base
+
+
+def _recipe(model: type[StrictModel] | None) -> Iterator[str]:
+    paper = getattr(model, "PAPER", None)
+    if paper:
+        yield "With `recipe: paper` the paper's values replace those of train: " + yaml_text(paper)[1:-1] + "."
