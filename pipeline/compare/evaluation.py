@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.processes.commands import CommandFailed, run
+from reprise.artifacts import layout
 from reprise.artifacts.embeddings import FILE as EMBEDDINGS
 from reprise.artifacts.layout import MANIFEST, QUARANTINE
 from reprise.artifacts.manifest import read_manifest, read_quarantine
@@ -128,7 +129,7 @@ def embed_images(work: Path, backbone: Backbone, say: Callable[[str], None]) -> 
     Raises:
         CommandFailed: a stage ended with an error, which it has explained.
     """
-    folder = f"data/runs/{RUN}/{SEED}"
+    folder = str(layout.run(RUN, SEED))
     # The backbone comes first, because a wrong name or file should fail before the images are read.
     _run_stage(work, ["stages.embed.adopt", *backbone.arguments(), "--out", folder], say)
     for module in ("stages.ingest.scan", "stages.ingest", "stages.shard"):
@@ -147,7 +148,7 @@ def probe_embeddings(work: Path, say: Callable[[str], None]) -> EvaluationResult
     protocol: dict[str, Any] = {}
     _run_stage(work, ["stages.probe", "--run", RUN, "--seed", str(SEED)], say)
     for suite in [row["name"] for row in read_yaml(work / "params.yaml")["suites"]]:
-        folder = work / "data/probe" / RUN / str(SEED) / "features" / suite
+        folder = work / layout.probes_on_features(RUN, SEED) / suite
         metrics |= read_json(folder / METRICS)
         protocol |= read_json(folder / "protocol.json")
     return EvaluationResult(count_images(work), count_refused(work), metrics, protocol)
@@ -170,7 +171,7 @@ def copy_embeddings(work: Path, target: Path) -> list[Path]:
         The files that were written.
     """
     sources = {
-        target: work / "data/embed" / RUN / str(SEED) / EMBEDDINGS,
+        target: work / layout.embedding(RUN, SEED) / EMBEDDINGS,
         target.with_suffix(".manifest.parquet"): work / MANIFEST,
         target.with_suffix(".quarantine.parquet"): work / QUARANTINE,
     }

@@ -11,10 +11,9 @@ from pipeline.compare.revisions import WORKSPACE, resolve
 from pipeline.graph import dvc
 from pipeline.processes.commands import CommandFailed, run
 from reprise.artifacts.embeddings import FILE
+from reprise.artifacts.layout import EMBEDDINGS
 from reprise.artifacts.results import read_json
 from reprise.config.errors import ResultError
-
-EMBED = Path("data/embed")
 
 
 def fetch_embeddings(
@@ -37,19 +36,19 @@ def fetch_embeddings(
         ResultError: neither DVC's cache nor its remote holds the embeddings.
     """
     if revision == WORKSPACE:
-        parent = root / EMBED
+        parent = root / EMBEDDINGS
     else:
         commit, parent = resolve(revision, root), folder / revision.replace("/", "_")
         for name in runs or [""]:
             target = parent / name / str(seed) if name else parent
             target.parent.mkdir(parents=True, exist_ok=True)
-            dvc.fetch_at(commit, str(EMBED / name / str(seed)) if name else str(EMBED), target, root)
+            dvc.fetch_at(commit, str(EMBEDDINGS / name / str(seed)) if name else str(EMBEDDINGS), target, root)
     files = {path.parts[-3]: path for path in sorted(parent.glob(f"*/{seed}/{FILE}"))}
     missing = [name for name in runs if name not in files]
     if missing or not files:
         raise ResultError(
             "the embeddings of this revision cannot be fetched",
-            where=f"{revision}: {EMBED}",
+            where=f"{revision}: {EMBEDDINGS}",
             found=f"no {', '.join(missing) or 'run'} of seed {seed} in the workspace, DVC's cache or its remote",
             fix="Run `reprise repro` at that revision, or fetch its results with `reprise pull`.",
         )

@@ -19,11 +19,11 @@ import numpy as np
 
 from pipeline.graph import dvc
 from pipeline.processes.commands import CommandFailed, capture
+from reprise.artifacts.layout import METRICS, PROBES, TABLE
 from reprise.artifacts.results import read_predictions
 from reprise.config.errors import GraphError, ResultError
 
 WORKSPACE = "workspace"
-METRICS, TABLE, PROBES = "metrics.json", "data/summary/table.csv", "data/probe"
 
 
 class Figure(NamedTuple):
@@ -81,7 +81,7 @@ def read_measurements(revision: str, root: Path = Path(), *, answers: bool = Fal
         text = _text(root / METRICS)
         table = (root / TABLE).read_bytes() if (root / TABLE).is_file() else None
         return Measurements(
-            revision, _means(text, METRICS), per_seed(table), _read_answers(root / PROBES) if answers else {}
+            revision, _means(text, str(METRICS)), per_seed(table), _read_answers(root / PROBES) if answers else {}
         )
     commit = resolve(revision, root)
     try:
@@ -95,8 +95,8 @@ def read_measurements(revision: str, root: Path = Path(), *, answers: bool = Fal
         ) from error
     with tempfile.TemporaryDirectory() as folder:
         table_file, probes = Path(folder) / "table.csv", Path(folder) / "probe"
-        table = table_file.read_bytes() if dvc.fetch_at(commit, TABLE, table_file, root) else None
-        fetched = answers and dvc.fetch_at(commit, PROBES, probes, root)
+        table = table_file.read_bytes() if dvc.fetch_at(commit, str(TABLE), table_file, root) else None
+        fetched = answers and dvc.fetch_at(commit, str(PROBES), probes, root)
         by_probe = _read_answers(probes) if fetched else {}
     return Measurements(revision, _means(text, f"{revision}:{METRICS}"), per_seed(table), by_probe)
 

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from pipeline.graph.workspace import STATE
 from pipeline.processes.commands import PARENT_DEATH, environment
+from reprise.artifacts.layout import REPORT
 from reprise.config.errors import GraphError
 from reprise.storage.atomic import explained_storage
 
@@ -29,7 +30,6 @@ HOME = STATE / "prefect"
 NOTE = HOME / "server.json"  # the addresses of the server of `make serve`
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 180.0  # the first start creates the database
-REPORT = Path("data/report/index.html")
 
 
 def prefect_settings(root: Path) -> dict[str, str]:

@@ -27,6 +27,7 @@ from pipeline.flows.api_client import call
 from pipeline.graph.workspace import Say
 from pipeline.processes.commands import GRACE_SECONDS
 from pipeline.processes.signals import STOP_SIGNALS, handling
+from reprise.artifacts.layout import REPORT
 from reprise.config.errors import GraphError, ParameterError, RepriseError, WorkspaceBusyError
 from reprise.storage.atomic import write_json
 
@@ -231,12 +232,12 @@ def _serve_report(root: Path, host: str, port: int) -> Iterator[str]:
         def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 (named by the base class)
             return
 
-    folder = root / server.REPORT.parent
+    folder = root / REPORT.parent
     handler = functools.partial(Quiet, directory=str(folder.resolve()))
     page = http.server.ThreadingHTTPServer((host, port if _is_free(host, port) else 0), handler)
     threading.Thread(target=page.serve_forever, name="report", daemon=True).start()
     try:
-        yield f"http://{host}:{page.server_address[1]}/{server.REPORT.name}"
+        yield f"http://{host}:{page.server_address[1]}/{REPORT.name}"
     finally:
         page.shutdown()
         page.server_close()

@@ -15,6 +15,7 @@ from pathlib import Path
 from pipeline.graph.definition import Graph
 from pipeline.graph.lock_file import fit_lock
 from pipeline.graph.workspace import hold_dvc_lock
+from reprise.artifacts.layout import DATA
 
 # The outputs below data/ whose names come from the tables of params.yaml.
 LAYOUT = (
@@ -75,7 +76,7 @@ def prune(graph: Graph, root: Path = Path()) -> Pruned:
         foreign: list[str] = []
         for top in dict.fromkeys(output.split("/")[0] for output in LAYOUT):
             below = [tuple(output.split("/")[1:]) for output in LAYOUT if output.startswith(f"{top}/")]
-            _prune_level(root, f"data/{top}", below, outs, folders, foreign)
+            _prune_level(root, (DATA / top).as_posix(), below, outs, folders, foreign)
     return Pruned(tuple(folders), tuple(entries), tuple(moved), tuple(foreign))
 
 

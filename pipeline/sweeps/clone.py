@@ -19,7 +19,6 @@ from pathlib import Path
 
 import psutil
 
-from pipeline.compare.revisions import METRICS, TABLE
 from pipeline.graph import dvc
 from pipeline.graph.definition import load_graph
 from pipeline.graph.lock_file import LOCK_FILE
@@ -27,13 +26,14 @@ from pipeline.graph.prune import prune
 from pipeline.graph.workspace import STATE
 from pipeline.processes.commands import CommandFailed, capture
 from pipeline.sweeps.plans import Point, write_changes
+from reprise.artifacts.layout import METRICS, TABLE
 from reprise.config.errors import SweepError
 from reprise.config.params import read_yaml
 from reprise.storage.atomic import atomic_file
 
 SWEEPS = STATE / "sweeps"
 SOURCE_LOCK = "source.lock.json"
-COPIED_FILES = (LOCK_FILE, METRICS, SOURCE_LOCK)  # written by Reprise, not by people, so they need no commit
+COPIED_FILES = (LOCK_FILE, str(METRICS), SOURCE_LOCK)  # written by Reprise, not by people, so they need no commit
 _SHARED_FOLDERS = (STATE / "decoded",)  # safe to share: keyed by content and built under a lock
 _GIT = ("git", "-c", "core.hooksPath=/dev/null")
 _END_SECONDS = 60.0  # for the processes of a killed sweep; a stage may take 45 to save its work
@@ -247,7 +247,7 @@ def load_table(root: Path, commit: str) -> bytes | None:
     fetched = path.with_suffix(".fetched")
     path.parent.mkdir(parents=True, exist_ok=True)
     fetched.unlink(missing_ok=True)
-    if not dvc.fetch_at(commit, TABLE, fetched, root):
+    if not dvc.fetch_at(commit, str(TABLE), fetched, root):
         return None
     store_table(root, commit, fetched)
     fetched.unlink()

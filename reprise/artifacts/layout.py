@@ -22,6 +22,7 @@ VALIDATION_DOCS = DATA / "validation_docs"  # Great Expectations' pages: not an 
 SHARDS = DATA / "shards"
 REPRESENTATIONS = DATA / "representations"  # the comparison of all runs and seeds
 SUMMARY = DATA / "summary"
+TABLE = SUMMARY / "table.csv"  # every figure of every run and seed
 REPORT = DATA / "report" / "index.html"
 REPORT_PROVENANCE = DATA / "report" / "provenance.js"  # differs from run to run: not an output
 METRICS = Path("metrics.json")
@@ -71,6 +72,24 @@ def embedding(name: str, seed: int) -> Path:
     return EMBEDDINGS / name / str(seed)
 
 
-def probe(name: str, seed: int) -> Path:
-    """The folder of all probes of a run."""
-    return PROBES / name / str(seed)
+def probes_on_features(name: str, seed: int) -> Path:
+    """The folder of the suites of probes that read a run's embeddings, a folder each."""
+    return PROBES / name / str(seed) / "features"
+
+
+def probes_on_images(name: str, seed: int) -> Path:
+    """The folder of the suites of probes that train on the images, a folder each."""
+    return PROBES / name / str(seed) / "images"
+
+
+def inputs_of_report() -> tuple[str, ...]:
+    """Patterns of the files that the report is made from."""
+    tables = {SHARDS: "index.parquet", LABEL_SETS: "*/*/*", RUNS: "*/*/*", EMBEDDINGS: "*/*/*", PROBES: "*/*/*/*/*"}
+    whole = (
+        INGEST / "*.json",
+        INGEST / "*.parquet",
+        VALIDATION / "validation.json",
+        REPRESENTATIONS / "*",
+        SUMMARY / "*",
+    )
+    return tuple(path.as_posix() for path in (*whole, *(folder / pattern for folder, pattern in tables.items())))

@@ -32,7 +32,7 @@ def main(argv: list[str]) -> None:
     device = resolve_compute("auto", "fp32").device  # figures of two devices differ in the last bits
     data = ProbeData(layout.embedding(run, arguments.seed) / EMBEDDINGS, confidence=confidence, device=device)
     results = {name: run_suite(suites[name], data, f"probe {run} seed {arguments.seed} {name}") for name in suites}
-    with atomic_directory(layout.probe(run, arguments.seed) / "features") as folder:
+    with atomic_directory(layout.probes_on_features(run, arguments.seed)) as folder:
         for name, result in results.items():
             write_suite(result, folder / name)
     record(f"probe/{where}/features", began, {"suites": {name: result.origins for name, result in results.items()}})

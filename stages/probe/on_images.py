@@ -38,7 +38,7 @@ def main(argv: list[str]) -> None:
     embeddings = layout.embedding(run, arguments.seed) / EMBEDDINGS
     data = ImageData(embeddings, layout.run(run, arguments.seed), confidence=confidence, device=device)
     result = run_suite(probes, data, f"probe_images {run} seed {arguments.seed} {suite}")
-    with atomic_directory(layout.probe(run, arguments.seed) / "images" / suite) as folder:
+    with atomic_directory(layout.probes_on_images(run, arguments.seed) / suite) as folder:
         write_suite(result, folder)
     record(f"probe/{where}/images/{suite}", began, {"suites": {suite: result.origins}})
 

@@ -6,18 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-_PATTERNS = (
-    "data/ingest/*.json",
-    "data/ingest/*.parquet",
-    "data/validate/validation.json",
-    "data/shards/index.parquet",
-    "data/mine/*/*/*",
-    "data/runs/*/*/*",
-    "data/embed/*/*/*",
-    "data/probe/*/*/*/*/*",
-    "data/representations/*",
-    "data/summary/*",
-)
+from reprise.artifacts.layout import inputs_of_report
 
 
 @dataclass(frozen=True)
@@ -32,7 +21,12 @@ class Input:
 def read_inputs() -> tuple[Input, ...]:
     """Hash all inputs, by path. The index of the shards stands for them: it holds the hash of every image."""
     files = sorted(
-        {f for pattern in _PATTERNS for f in Path().glob(pattern) if f.is_file() and not f.name.startswith(".")}
+        {
+            f
+            for pattern in inputs_of_report()
+            for f in Path().glob(pattern)
+            if f.is_file() and not f.name.startswith(".")
+        }
     )
     return tuple(_hash(file) for file in files)
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from reprise.artifacts.layout import PROBES, RUNS
 from reprise.artifacts.results import METRICS, read_predictions
 from reprise.artifacts.tables import read_table
 from reprise.config.errors import ResultError
 from stages.report.readers.seed_folders import seed_folders
 from stages.report.readers.shape import expected_shape, read_object
 
-RUNS, PROBE = Path("data/runs"), Path("data/probe")
 MAP_SCHEMA = pa.schema([pa.field("key", pa.string()), pa.field("x", pa.float32()), pa.field("y", pa.float32())])
 NEIGHBOUR_SCHEMA = pa.schema(
     [
@@ -109,7 +109,7 @@ def _seed_run(run: str, seed: int, folder: Path) -> SeedRun:
     figures: dict[str, Figure] = {}
     protocol: dict[str, dict[str, Any]] = {}
     places: dict[str, Path] = {}
-    for suite in sorted(f for f in (PROBE / run / str(seed)).glob("*/*") if f.is_dir()):
+    for suite in sorted(f for f in (PROBES / run / str(seed)).glob("*/*") if f.is_dir()):
         with expected_shape(suite / METRICS, "probe"):
             for probe, metrics in read_object(suite / METRICS, "probe").items():
                 figures |= {f"{probe}.{metric}": _figure(raw) for metric, raw in metrics.items()}
