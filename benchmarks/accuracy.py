@@ -67,14 +67,14 @@ def make_workspace(data: Path) -> None:
 
 def train_reprise(architecture: str, epochs: int, seed: int, precision: str) -> tuple[Any, Any, Any]:
     """Our loop; the network and the mean and deviation of its input."""
-    from functools import partial
-
-    from reprise.config.params import ImageParams
+    from reprise.config.params import ImageParams, RunRow
+    from reprise.config.registry import load_class
     from reprise.runtime.device import resolve_compute
     from reprise.training.params import TrainParams
-    from stages.pretrain.loop import train
-    from stages.pretrain.methods.contrastive.simclr import SimCLR
-    from stages.pretrain.run import batches, build_method, read_inputs, view_maker
+    from stages.pretrain.inputs import read_inputs
+    from stages.pretrain.method import Method
+    from stages.pretrain.run import build_method, epochs_of, learn
+    from stages.pretrain.setup import Setup
 
     image = ImageParams(size=SIDE, channels=3)
     params = TrainParams.model_validate(
@@ -91,12 +91,13 @@ def train_reprise(architecture: str, epochs: int, seed: int, precision: str) -> 
         }
     )
     compute = resolve_compute("cpu", precision)
-    inputs = read_inputs(Path("data/mine/none/0/pseudo_labels.parquet"), image, params, compute)
-    method = build_method(SimCLR, SimCLR.Params(temperature=TEMPERATURE), params, image, inputs, seed)
-    views = view_maker(inputs, method.view_plan(inputs.views), seed, compute)
-    order = partial(batches, "random", inputs.clusters, BATCH, seed)
+    simclr = load_class("methods", "simclr", Method, "")
+    row = RunRow(name="simclr", method="simclr", labels="none")
+    setup = Setup(row, seed, image, params, simclr.Params(temperature=TEMPERATURE), compute)
+    inputs = read_inputs(Path("data/mine/none/0/pseudo_labels.parquet"), setup)
+    method = build_method(simclr, setup, inputs)
     with tempfile.TemporaryDirectory() as work:
-        train(method, order, views, inputs.clusters, params, compute, seed, Path(work), "reprise")
+        learn(setup, method, inputs, epochs_of(setup, method, inputs), Path(work))
     return method.backbone, inputs.views.mean, inputs.views.std
 
 

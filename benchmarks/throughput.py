@@ -101,14 +101,15 @@ def run_reprise(net: str, batch: int, tick: Tick, limit: bool) -> None:
     import numpy as np
     import torch
 
-    from reprise.config.params import ImageParams
+    from reprise.config.params import ImageParams, RunRow
+    from reprise.config.registry import load_class
     from reprise.runtime.device import resolve_compute
     from reprise.training.optimizers import build_optimizer
     from reprise.training.params import TrainParams
-    from stages.pretrain.loop import train
-    from stages.pretrain.method import Batch
-    from stages.pretrain.methods.contrastive.simclr import SimCLR
-    from stages.pretrain.run import batches, build_method, read_inputs, view_maker
+    from stages.pretrain.inputs import read_inputs
+    from stages.pretrain.method import Batch, Method
+    from stages.pretrain.run import build_method, epochs_of, learn
+    from stages.pretrain.setup import Setup
 
     image, epochs = ImageParams(size=SIDE, channels=3), 100_000
     recipe = {"optimizer": "sgd", "learning_rate": 0.06, "weight_decay": 5e-4, "warmup_epochs": 10}
@@ -116,18 +117,17 @@ def run_reprise(net: str, batch: int, tick: Tick, limit: bool) -> None:
         backbone=ARCHITECTURES[net], epochs=epochs, batch_size=batch, precision="bf16", device="cpu", **recipe
     )
     compute = resolve_compute("cpu", "bf16")
-    inputs = read_inputs(Path("data/mine/none/0/pseudo_labels.parquet"), image, params, compute)
-    method = build_method(SimCLR, SimCLR.Params(temperature=TEMPERATURE), params, image, inputs, 0)
-    make_views = view_maker(inputs, method.view_plan(inputs.views), 0, compute)
+    simclr = load_class("methods", "simclr", Method, "")
+    row = RunRow(name="simclr", method="simclr", labels="none")
+    setup = Setup(row, 0, image, params, simclr.Params(temperature=TEMPERATURE), compute)
+    inputs = read_inputs(Path("data/mine/none/0/pseudo_labels.parquet"), setup)
+    method = build_method(simclr, setup, inputs)
+    passes = epochs_of(setup, method, inputs)
     if not limit:
         method.after_step = lambda progress: tick(batch)
-
-        def make_batches(epoch: int) -> list[np.ndarray]:
-            return batches("random", inputs.clusters, batch, 0, epoch)
-
         with tempfile.TemporaryDirectory() as work:
-            train(method, make_batches, make_views, inputs.clusters, params, compute, 0, Path(work), "reprise")
-    ready = Batch(make_views(np.arange(batch), 0, 0), torch.full((batch,), -1), torch.arange(batch))
+            learn(setup, method, inputs, passes, Path(work))
+    ready = Batch(passes.views(np.arange(batch), 0, 0), torch.arange(batch))
     method.to(memory_format=torch.channels_last).train()
     optimizer = build_optimizer(method, params)
     while True:

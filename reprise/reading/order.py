@@ -12,15 +12,39 @@ otherwise the number of meetings is the smallest possible, spread evenly.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from reprise.artifacts.label_sets import NO_LABEL
 
+Sampling = Literal["random", "guided", "rank"]
+
 
 def batch_count(n: int, batch_size: int) -> int:
     """m = ceil(n / B)."""
     return -(-n // batch_size)
+
+
+def global_batches(
+    sampling: Sampling, clusters: np.ndarray, batch_size: int, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Draw the global batches of one epoch.
+
+    Args:
+        sampling: `random`, `guided` (clusters kept apart) or `rank` (as published; the same `rng` state every epoch).
+        clusters: (n,) int64, NO_LABEL (-1) for none.
+        batch_size: B, images in a batch at most.
+        rng: of this epoch.
+
+    Returns:
+        m arrays of image positions (int64), each image once.
+    """
+    if sampling == "guided":
+        return guided_batches(clusters, batch_size, rng)
+    if sampling == "rank":
+        return rank_batches(clusters, batch_size, rng)
+    return random_batches(len(clusters), batch_size, rng)
 
 
 def random_batches(n: int, batch_size: int, rng: np.random.Generator) -> list[np.ndarray]:

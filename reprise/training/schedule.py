@@ -7,6 +7,7 @@ every schedule and is the same for all, so it stands here and not in their files
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError
@@ -50,6 +51,27 @@ class Schedule:
         raise NotImplementedError
 
 
+@dataclass(frozen=True)
+class Rates:
+    """The learning rate of each step of one training.
+
+    Attributes:
+        schedule: what follows the warm-up.
+        steps: of the whole training.
+        warmup: steps of the warm-up, less than `steps`.
+        peak: the highest rate, already scaled with the batch.
+    """
+
+    schedule: Schedule
+    steps: int
+    warmup: int
+    peak: float
+
+    def at(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 0."""
+        return learning_rate_at(self.schedule, step, self.steps, self.warmup, self.peak)
+
+
 def load_schedule(params: ScheduleParams) -> Schedule:
     """Build the schedule that `params` names.
 
@@ -63,7 +85,8 @@ def learning_rate_at(schedule: Schedule, step: int, steps: int, warmup: int, pea
     """Return the learning rate of a step: a linear warm-up from peak / warmup to peak, then the schedule.
 
     Args:
-        step: 0-based.
+        schedule: what follows the warm-up.
+        step: counted from 0.
         steps: of the whole training.
         warmup: steps of the warm-up, less than `steps`.
         peak: the highest rate, already scaled with the batch.

@@ -207,8 +207,10 @@ def _as_train_says(parameter: Parameter) -> Parameter:
 
 def _needs(kind: str, plug_in: type | None) -> Iterator[str]:
     """Say what a method or probe needs besides images, and what it brings itself."""
+    if "clusters" in getattr(plug_in, "needs", ()):
+        yield "It needs a label set."
     if getattr(plug_in, "needs_labels", False):
-        yield "It needs a label set." if kind == "methods" else "It needs labels."
+        yield "It needs labels."
     if getattr(plug_in, "needs_augmented", False):
         yield "It needs embeddings of changed images: embed.augmented."
     if getattr(plug_in, "uses_truth", False):

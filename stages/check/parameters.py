@@ -241,7 +241,7 @@ def _fit_problems(raw: dict[str, Any], classes: dict[str, type]) -> list[Problem
         if row["labels"] not in (NONE, TRUTH, *mines):
             rule = f"no row of 'mines' is called '{row['labels']}'"
             found.append(Problem(where, rule, row["labels"], _choices(row["labels"], [NONE, TRUTH, *mines])))
-        elif row["labels"] == NONE and getattr(classes.get(f"runs.{row['name']}"), "needs_labels", False):
+        elif row["labels"] == NONE and "clusters" in getattr(classes.get(f"runs.{row['name']}"), "needs", ()):
             hint = f" Name `{TRUTH}`, or a label set of `mines`."
             found.append(
                 Problem(

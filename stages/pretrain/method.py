@@ -1,12 +1,13 @@
 """The protocol of a method: heads on a backbone, a loss for a batch of views. It never sees files or optimisers.
 
 A method is one file in a family of stages/pretrain/methods, or in plugins/methods of the user's project; its name is
-the file's. It declares how many views it needs, whether it uses the label set, and how its batches are drawn.
+the file's. It declares which views and fields it needs and how its batches are drawn.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -14,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from reprise.networks.heads import Projector
+from reprise.reading.order import Sampling
 from stages.pretrain.params import MethodParams
 from stages.pretrain.views.settings import ViewSettings
 
-Sampling = Literal["random", "guided", "rank"]
+Field = Literal["clusters", "confidences"]  # what a batch may hold of each image besides its views
 
 
 @dataclass(frozen=True)
@@ -27,16 +29,28 @@ class Batch:
     Attributes:
         views: tensors (B, C, S, S), normalised, in the order of the method's `view_plan`; row i of each comes from
             the same image.
-        clusters: (B,) int64 from the run's label set, -1 where there is none.
         rows: (B,) int64 positions of the images among the training images (for per-sample state).
-        confidences: (B,) float32 in [0, 1] from the run's label set, 0 where there is none; None for methods that do
-            not declare `weighs_confidence`.
+        fields: a (B,) tensor for each field that the method declares in `needs`, and no other.
     """
 
     views: list[Tensor]
-    clusters: Tensor
     rows: Tensor
-    confidences: Tensor | None = None
+    fields: Mapping[Field, Tensor] = field(default_factory=dict)
+
+    @property
+    def clusters(self) -> Tensor:
+        """(B,) int64 from the run's label set, -1 where there is none."""
+        return self._field("clusters")
+
+    @property
+    def confidences(self) -> Tensor:
+        """(B,) float32 in [0, 1] from the run's label set, 0 where there is none."""
+        return self._field("confidences")
+
+    def _field(self, name: Field) -> Tensor:
+        if name not in self.fields:
+            raise KeyError(f"this method reads batch.{name}: it must declare '{name}' in `needs`")
+        return self.fields[name]
 
 
 @dataclass(frozen=True)
@@ -44,9 +58,12 @@ class Context:
     """Facts a method may need to build its heads.
 
     Attributes:
-        images: n, training images. clusters: number of clusters (0 without labels).
-        steps: total. size, channels: of the input.
-        mean, std: the normalisation of the input, per channel.
+        images: n, training images.
+        clusters: number of clusters, 0 without labels.
+        steps: of the whole training.
+        size: side of the input in pixels.
+        channels: of the input, 1 or 3.
+        mean, std: the normalisation of the input, per channel, on the 0..1 scale.
         seed: of the run, for gradient-free fits.
     """
 
@@ -66,21 +83,20 @@ class Method(nn.Module):
     Attributes:
         Params: the typed parameter class, a subclass of MethodParams.
         views: random views of each image in a batch.
-        needs_labels: refuse to run on an empty label set.
+        needs: fields that every batch must hold. `clusters` refuses a label set without labels, `confidences` one
+            that states none. A method may decide on it by its parameters, in its constructor.
         gradient_free: no loop; `fit` sees plain images instead.
         architecture: the backbone that this method brings itself, or None for train.backbone.
         weights: which weights become the backbone (`student`, `teacher`).
         smallest_batch: images that every batch must hold; a smaller one is refused before the first step.
-        weighs_confidence: get the label set's confidences with every batch; refuse to run where it has none.
     """
 
     Params: ClassVar[type[MethodParams]] = MethodParams
     views: ClassVar[int] = 2
-    needs_labels: ClassVar[bool] = False
     gradient_free: ClassVar[bool] = False
     weights: str = "student"
     smallest_batch: int = 1
-    weighs_confidence: bool = False
+    needs: tuple[Field, ...] = ()
 
     backbone: nn.Module
     projector: Projector | None

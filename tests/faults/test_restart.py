@@ -10,8 +10,8 @@ import pytest
 
 from reprise.artifacts.shards import Shards
 from reprise.storage.work_folder import ROOT, file_digest
+from reprise.training import schedule as schedule_module
 from reprise.training.schedule import Schedule
-from stages.pretrain import loop
 from stages.pretrain.__main__ import main
 from tests.faults.reduced import read, write
 from tests.stages.pretrain.conftest import write_label_set
@@ -19,7 +19,7 @@ from tests.workspace import make_shards
 
 COMMAND = ["--run", "simclr", "--seed", "0"]
 OUT = Path("data/runs/simclr/0")
-REAL = loop.learning_rate_at
+REAL = schedule_module.learning_rate_at
 
 
 @pytest.fixture
@@ -60,5 +60,5 @@ def count_steps(monkeypatch: pytest.MonkeyPatch, interrupt_at: int | None = None
         taken.append(step)
         return REAL(schedule, step, *arguments)
 
-    monkeypatch.setattr(loop, "learning_rate_at", rate)
+    monkeypatch.setattr(schedule_module, "learning_rate_at", rate)
     return taken

@@ -3,14 +3,14 @@
 Source: Chakraborty et al. 2020 (network: reprise/networks/autoencoder.py). Adam, mean squared error, noise 0.01.
 Deviation: a stated number of epochs instead of early stopping on a validation loss.
 
-The state is saved after every epoch, so a killed run goes on from the last one.
+The state is saved after every epoch, so a run that was killed goes on from the last one.
 
-Legend: n images, S their side, C channels.
+Shape legend: n images, B images in a batch, C channels, S side in pixels.
 """
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -18,15 +18,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
+from torch import Tensor
 
-from reprise.artifacts.checkpoints import latest_checkpoint, save_checkpoint
-from reprise.config.errors import MiningError
 from reprise.config.params import StrictModel, meaning
 from reprise.networks.autoencoder import DenoisingAutoencoder
-from reprise.networks.state import arrays_of, load_optimizer, tensors_of
-from reprise.runtime.progress import Progress
 from reprise.runtime.seeds import numpy_rng, seed_torch, torch_rng
+from reprise.training.fit import Checkpoints, fit
 from stages.mine.extractor import Extractor
+
+Pair = tuple[Tensor, Tensor]  # (B, C, S, S) each, in [0, 1]: with noise, and clean
 
 
 class DAEParams(StrictModel):
@@ -46,6 +46,66 @@ class DAEParams(StrictModel):
     ] = 0.001
 
 
+@dataclass(frozen=True)
+class NoisyEpoch:
+    """One pass over the images with fresh noise.
+
+    Attributes:
+        number: counted from 0.
+        order: the image positions of each batch.
+        images: (n, S, S, C) uint8.
+        noise: standard deviation.
+        seed: of the noise.
+        device: where batches are put.
+    """
+
+    number: int
+    order: list[np.ndarray]
+    images: np.ndarray
+    noise: float
+    seed: int
+    device: str
+
+    def batch(self, number: int) -> Pair:
+        """Return noisy and clean images."""
+        clean = scaled(self.images[self.order[number]], self.device)
+        noise = torch.randn(clean.shape, generator=torch_rng(self.seed, "noise", self.number, number)).to(clean.device)
+        return clean + self.noise * noise, clean
+
+
+@dataclass(frozen=True)
+class NoisyEpochs:
+    """All epochs, each a pure function of its number.
+
+    Attributes:
+        count: epochs.
+        batch_size: images in a batch; the remainder is spread over all batches.
+        images, noise, seed, device: see NoisyEpoch.
+    """
+
+    count: int
+    batch_size: int
+    images: np.ndarray
+    noise: float
+    seed: int
+    device: str
+
+    @property
+    def samples(self) -> int:
+        """Images in an epoch."""
+        return len(self.images)
+
+    @property
+    def batches(self) -> int:
+        """Batches in an epoch."""
+        return max(1, self.samples // self.batch_size)
+
+    def epoch(self, number: int) -> NoisyEpoch:
+        """Make one epoch."""
+        order = np.array_split(numpy_rng(self.seed, "dae", number).permutation(self.samples), self.batches)
+        return NoisyEpoch(number, order, self.images, self.noise, self.seed, self.device)
+
+
 class DAEFeatures(Extractor):
     """Trains the autoencoder on the images and returns their averaged codes."""
 
@@ -53,77 +113,40 @@ class DAEFeatures(Extractor):
     params: DAEParams
 
     def features(self, images: np.ndarray, work: Path) -> np.ndarray:
-        """(n, S, S, C) uint8 -> (n, 128) float32.
+        """Train on (n, S, S, C) uint8 images and describe each by its code: (n, 128) float32.
 
         Raises:
-            MiningError: the loss is not finite.
+            TrainingError: the loss is not finite.
         """
+        device = self.compute.device
         seed_torch(self.seed, "dae")
-        network = DenoisingAutoencoder(images.shape[3]).to(self.compute.device, memory_format=torch.channels_last)
-        optimizer = torch.optim.Adam(network.parameters(), lr=self.params.learning_rate)
-        first = 0
-        if (state := latest_checkpoint(work)) is not None:
-            network.load_state_dict(tensors_of(state["network"]))
-            load_optimizer(optimizer, state["optimizer"])
-            first = state["epoch"]
-        with Progress(
-            f"autoencoder seed {self.seed}", self.params.epochs * len(images), done=first * len(images)
-        ) as progress:
-            for epoch in range(first, self.params.epochs):
-                self._epoch(network.train(), optimizer, images, epoch, progress)
-                if epoch + 1 < self.params.epochs:
-                    tree = {
-                        "epoch": epoch + 1,
-                        "network": arrays_of(network.state_dict()),
-                        "optimizer": arrays_of(optimizer.state_dict()),
-                    }
-                    save_checkpoint(work, epoch + 1, tree)
-        return self._codes(network.eval(), images)
+        network = DenoisingAutoencoder(images.shape[3]).to(device, memory_format=torch.channels_last)
 
-    def _epoch(
-        self,
-        network: DenoisingAutoencoder,
-        optimizer: torch.optim.Optimizer,
-        images: np.ndarray,
-        epoch: int,
-        progress: Progress,
-    ) -> None:
-        count = max(1, len(images) // self.params.batch_size)
-        for number, rows in enumerate(
-            np.array_split(numpy_rng(self.seed, "dae", epoch).permutation(len(images)), count)
-        ):
-            clean = self._pixels(images[rows])
-            noise = torch.randn(clean.shape, generator=torch_rng(self.seed, "noise", epoch, number)).to(clean.device)
-            with self.compute.autocast():
-                restored = network(clean + self.params.noise * noise)
-            loss = F.mse_loss(restored.float(), clean)
-            if not math.isfinite(float(loss.detach())):
-                raise MiningError(
-                    "the autoencoder's loss is not finite",
-                    where=f"epoch {epoch + 1}",
-                    found=float(loss.detach()),
-                    fix="Lower extractors.*.learning_rate.",
-                )
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            progress.advance(len(rows), mse=float(loss.detach()))
+        def step(batch: Pair) -> tuple[Tensor, dict[str, Tensor]]:
+            noisy, clean = batch
+            return F.mse_loss(network(noisy).float(), clean), {}
 
-    def _codes(self, network: DenoisingAutoencoder, images: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return np.concatenate(
-                [
-                    network.code(self._pixels(images[s : s + 1024])).float().cpu().numpy()
-                    for s in range(0, len(images), 1024)
-                ]
-            )
-
-    def _pixels(self, images: np.ndarray) -> torch.Tensor:
-        x = (
-            torch.from_numpy(np.ascontiguousarray(images))
-            .to(self.compute.device)
-            .permute(0, 3, 1, 2)
-            .float()
-            .div_(255.0)
+        fit(
+            network,
+            step,
+            NoisyEpochs(self.params.epochs, self.params.batch_size, images, self.params.noise, self.seed, device),
+            torch.optim.Adam(network.parameters(), lr=self.params.learning_rate),
+            self.compute,
+            f"autoencoder seed {self.seed}",
+            checkpoints=Checkpoints(work),
+            advice="Lower extractors.*.learning_rate.",
         )
-        return x.contiguous(memory_format=torch.channels_last)
+        return codes(network.eval(), images, device)
+
+
+def codes(network: DenoisingAutoencoder, images: np.ndarray, device: str, batch: int = 1024) -> np.ndarray:
+    """Compute the code of every image, `batch` of them at a time: (n, 128) float32."""
+    with torch.inference_mode():
+        parts = [network.code(scaled(images[s : s + batch], device)) for s in range(0, len(images), batch)]
+        return np.concatenate([part.float().cpu().numpy() for part in parts])
+
+
+def scaled(images: np.ndarray, device: str) -> Tensor:
+    """Put (B, S, S, C) uint8 images on the device: (B, C, S, S) float32 in [0, 1], channels last in memory."""
+    x = torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float().div_(255.0)
+    return x.contiguous(memory_format=torch.channels_last)

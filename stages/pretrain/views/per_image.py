@@ -34,7 +34,7 @@ class PerImageViews:
         self.pool = ThreadPoolExecutor(threads)
         cv2.setNumThreads(1)
 
-    def __call__(self, rows: Sequence[int], *seed: int | str) -> Tensor:
+    def __call__(self, rows: Sequence[int] | np.ndarray, *seed: int | str) -> Tensor:
         """One view of each image: (B, C, S, S) float32, normalised; a pure function of `rows` and `seed`."""
         chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
         done = self.pool.map(self._chunk, chunks, [mix(*seed, number) % 2**32 for number in range(len(chunks))])
@@ -42,7 +42,7 @@ class PerImageViews:
         mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (self.settings.mean, self.settings.std))
         return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
 
-    def _chunk(self, rows: Sequence[int], seed: int) -> np.ndarray:
+    def _chunk(self, rows: Sequence[int] | np.ndarray, seed: int) -> np.ndarray:
         transform = build_transform(self.settings)
         transform.set_random_seed(seed)
         views = [np.asarray(transform(image=self.read(int(row)))["image"]) for row in rows]

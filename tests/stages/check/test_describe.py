@@ -40,7 +40,7 @@ class Mine(Method):
     """Never run."""
 
     Params = MineParams
-    needs_labels = True
+    needs = ("clusters",)
 '''
 
 

@@ -29,7 +29,7 @@ def test_the_documented_method_learns(repository, tmp_path):
     method = kind(build_backbone("resnet_tiny", 3, 16), kind.Params(output=16), context)
     optimizer = torch.optim.SGD(method.parameters(), lr=0.1)
     losses = []
-    batch = Batch([torch.randn(8, 3, 16, 16) for _ in range(2)], torch.full((8,), -1), torch.arange(8))
+    batch = Batch([torch.randn(8, 3, 16, 16) for _ in range(2)], torch.arange(8))
     for _ in range(20):
         loss, logs = method.step(batch)
         optimizer.zero_grad()

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from stages.pretrain import loop
-from stages.pretrain import run as run_module
+from stages.pretrain import watch
+from stages.pretrain.views import make
 from stages.pretrain.views.batched import batched_view
 from stages.pretrain.views.settings import ViewSettings
 from tests.stages.pretrain.conftest import TINY
@@ -69,7 +69,7 @@ def test_every_image_is_drawn_once_an_epoch_and_memory_stays_flat(digits, monkey
     drawn: list[int] = []
     held: list[int] = []
     tensors: list[int] = []
-    real_views, real_collapse = run_module.batched_view, loop.collapse
+    real_views, real_figures = make.batched_view, watch.figures
 
     def view(images, *arguments):
         drawn.append(len(images))
@@ -79,10 +79,10 @@ def test_every_image_is_drawn_once_an_epoch_and_memory_stays_flat(digits, monkey
         gc.collect()
         tensors.append(sum(x.nbytes for x in gc.get_objects() if issubclass(type(x), torch.Tensor)))
         held.append(tracemalloc.get_traced_memory()[0])
-        return real_collapse(logs)
+        return real_figures(logs)
 
-    monkeypatch.setattr(run_module, "batched_view", view)
-    monkeypatch.setattr(loop, "collapse", at_the_end_of_an_epoch)
+    monkeypatch.setattr(make, "batched_view", view)
+    monkeypatch.setattr(watch, "figures", at_the_end_of_an_epoch)
     run("simclr", "warm", train=TINY.model_copy(update={"epochs": 1}))  # imports what the loop imports late
     for noted in (drawn, held, tensors):
         noted.clear()

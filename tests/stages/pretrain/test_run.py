@@ -21,8 +21,9 @@ from reprise.config.registry import load_class, names
 from reprise.networks.assemble import assemble
 from reprise.reading.decoded import open_decoded
 from reprise.storage.work_folder import file_digest, locked
-from stages.pretrain import loop
-from stages.pretrain import run as run_module
+from reprise.training import fit as fit_module
+from reprise.training import schedule as schedule_module
+from stages.pretrain import inputs as inputs_module
 from stages.pretrain.method import Batch, Context, Method
 from stages.pretrain.run import pretrain
 from tests.stages.pretrain.conftest import IMAGE, TINY, write_label_set
@@ -131,7 +132,7 @@ def test_a_damaged_checkpoint_costs_one_interval(digits, monkeypatch):
 
 
 def test_other_parameters_start_afresh_and_say_what_differs(digits, monkeypatch, capsys):
-    monkeypatch.setattr(loop, "learning_rate_at", interrupt_after(8))
+    monkeypatch.setattr(schedule_module, "learning_rate_at", interrupt_after(8))
     with pytest.raises(KeyboardInterrupt):
         run("simclr", "out")
     monkeypatch.undo()
@@ -143,7 +144,7 @@ def test_other_parameters_start_afresh_and_say_what_differs(digits, monkeypatch,
 
 
 def interrupt_after(steps: int):
-    real, calls = loop.learning_rate_at, []
+    real, calls = schedule_module.learning_rate_at, []
 
     def rate(*arguments):
         calls.append(1)
@@ -187,7 +188,7 @@ def test_learning_reduces_the_loss(digits):
 
 
 def test_means_come_from_evenly_spaced_images_without_a_second_cache(digits, monkeypatch):
-    monkeypatch.setattr(run_module, "STATISTICS_ROWS", 30)
+    monkeypatch.setattr(inputs_module, "STATISTICS_ROWS", 30)
     config = read_config(run("random", "a"))
     shards = Shards.open()
     pixels = open_decoded(shards, shards.rows("train"), 3).resized(16)[::3] / 255
@@ -207,16 +208,16 @@ def test_a_loss_that_is_not_finite_stops_with_a_sentence_and_leaves_earlier_arti
 @pytest.mark.parametrize("every", [3, 50])
 def test_looking_at_the_loss_less_often_changes_nothing(digits, monkeypatch, every):
     whole = run("simclr", "a")
-    monkeypatch.setitem(loop.LOOK_EVERY, "cpu", every)
+    monkeypatch.setitem(fit_module.READ_EVERY, "cpu", every)
     assert file_digest(run("simclr", "b")) == file_digest(whole)
     with pytest.raises(TrainingError, match=r"not finite.*step \d+ of 15"):
         run("simclr", "c", train=TINY.model_copy(update={"learning_rate": 1e30}))
 
 
 def test_the_first_loss_that_is_not_finite_is_named():
-    loop.check_finite([1.0, 2.0], "step %d", 7, Path("x"))
-    with pytest.raises(TrainingError, match="step 6.*nan"):
-        loop.check_finite([1.0, float("nan"), float("inf")], "step %d", 7, Path("x"))
+    fit_module.check_finite([1.0, 2.0], 7, "at 100 %", "of 9", "Stop.")
+    with pytest.raises(TrainingError, match=r"at 100 %, step 6 of 9\)\. Found: nan\. Stop\."):
+        fit_module.check_finite([1.0, float("nan"), float("inf")], 7, "at 100 %", "of 9", "Stop.")
 
 
 def test_too_few_images_missing_labels_and_foreign_labels_are_refused(digits):
@@ -246,11 +247,11 @@ def test_images_without_a_label_are_left_out_of_the_supervised_loss():
     context = Context(images=4, clusters=3, steps=1, size=2, channels=3, mean=(0,) * 3, std=(1,) * 3, seed=0)
     method = kind(backbone, kind.Params(), context)
     views = [torch.randn(4, 3, 2, 2)]
-    loss, _ = method.step(Batch(views, torch.tensor([0, -1, 2, -1]), torch.arange(4)))
+    loss, _ = method.step(Batch(views, torch.arange(4), {"clusters": torch.tensor([0, -1, 2, -1])}))
     logits = method.classifier(views[0].flatten(1))
     want = (torch.logsumexp(logits[0], 0) - logits[0, 0] + torch.logsumexp(logits[2], 0) - logits[2, 2]) / 2
     torch.testing.assert_close(loss, want)
-    nothing, _ = method.step(Batch(views, torch.full((4,), -1), torch.arange(4)))
+    nothing, _ = method.step(Batch(views, torch.arange(4), {"clusters": torch.full((4,), -1)}))
     assert float(nothing.detach()) == 0
 
 

@@ -14,7 +14,7 @@ from reprise.artifacts.manifest import read_manifest
 from reprise.artifacts.shards import Shards
 from reprise.networks.assemble import assemble
 from reprise.reading.decoded import open_decoded
-from stages.pretrain import run as run_module
+from stages.pretrain.views import make
 from tests.stages.pretrain.conftest import TINY, write_label_set
 from tests.stages.pretrain.test_run import run
 from tests.workspace import make_shards
@@ -48,7 +48,7 @@ def test_both_paths_learn_as_well(tmp_path, monkeypatch):
     write_label_set("none", keys, np.full(len(keys), -1))
     untrained = knn_accuracy(run("random", "random", train=BUDGET))
     batched = knn_accuracy(run("simclr", "batched", train=BUDGET))
-    monkeypatch.setattr(run_module, "BATCHED_SIDE", 0)
+    monkeypatch.setattr(make, "BATCHED_SIDE", 0)
     per_image = knn_accuracy(run("simclr", "per_image", train=BUDGET))
     assert min(batched, per_image) > untrained
     assert abs(batched - per_image) < 0.04  # three standard errors of a difference between 449 images at 96 %

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from reprise.config.params import meaning
 from reprise.networks.heads import Projector
 from reprise.objectives.nt_xent import nt_xent
-from stages.pretrain.method import Batch, Context, Method, Sampling, embed_views
+from reprise.reading.order import Sampling
+from stages.pretrain.method import Batch, Context, Field, Method, embed_views
 from stages.pretrain.params import HiddenWidth, Layers, MethodParams, OutputWidth, Temperature
 
 
@@ -59,14 +60,15 @@ class GSimCLR(Method):
     """A backbone and a projector; NT-Xent on batches in which images of one cluster rarely meet."""
 
     Params = GSimCLRParams
-    needs_labels = True
+    needs: tuple[Field, ...] = ("clusters",)
     params: GSimCLRParams
     projector: Projector
 
     def __init__(self, backbone: nn.Module, params: GSimCLRParams, context: Context) -> None:
         super().__init__(backbone, params, context)
         self.projector = Projector([backbone.num_features, *[params.hidden] * (params.layers - 1), params.output])
-        self.weighs_confidence = params.weigh_by_confidence
+        if params.weigh_by_confidence:
+            self.needs = ("clusters", "confidences")
 
     @property
     def sampling(self) -> Sampling:
@@ -77,6 +79,7 @@ class GSimCLR(Method):
         """Compare projections as `simclr` does; images of one cluster may be left out of the negatives."""
         features_2Bd = embed_views(self.backbone, batch.views)
         first_Bz, second_Bz = self.projector(features_2Bd).chunk(2)
-        masked = (batch.clusters, batch.confidences) if self.params.mask_negatives else ()
-        loss = nt_xent(first_Bz, second_Bz, self.params.temperature, *masked)
+        clusters = batch.clusters if self.params.mask_negatives else None
+        confidences = batch.confidences if self.params.weigh_by_confidence else None
+        loss = nt_xent(first_Bz, second_Bz, self.params.temperature, clusters, confidences)
         return loss, {"features": features_2Bd[: len(first_Bz)]}

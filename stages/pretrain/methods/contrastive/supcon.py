@@ -69,7 +69,7 @@ class SupCon(Method):
     """Backbone, projector, `supcon_loss` with the run's label set."""
 
     Params = SupConParams
-    needs_labels = True
+    needs = ("clusters",)
     smallest_batch = 2
     params: SupConParams
     projector: Projector

@@ -33,7 +33,7 @@ class Supervised(Method):
 
     Params = SupervisedParams
     views = 1
-    needs_labels = True
+    needs = ("clusters",)
     params: SupervisedParams
 
     def __init__(self, backbone: nn.Module, params: SupervisedParams, context: Context) -> None:

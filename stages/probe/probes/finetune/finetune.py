@@ -16,7 +16,6 @@ import numpy as np
 from pydantic import Field
 
 from reprise.config.params import Seed, StrictModel, meaning
-from reprise.training.annealing import half_cosine
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, Part, ProbeData
 from stages.probe.fitting import may_choose
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from stages.probe.image_data import ImageData
 
 Rate = Annotated[float, Field(gt=0, le=100)]
+LARGEST_GRADIENT = 5.0  # gradients are clipped to this norm: a rate that is too high loses on val and does not blow up
 Percent = Annotated[float, Field(gt=0, le=100)]
 
 
@@ -129,12 +129,16 @@ class Finetune(Probe):
         import torch
         from torch import nn
 
+        from reprise.runtime.device import Compute
+        from reprise.training.epochs import ShuffledEpochs
+        from reprise.training.fit import fit
+        from reprise.training.schedule import Rates, load_schedule, typed_block
+
         backbone = data.network()
         head = nn.Linear(data.config["num_features"], len(names)).to(data.device)
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)
         network = nn.Sequential(backbone, head)
-        target = torch.from_numpy(np.searchsorted(names, train.labels)).to(data.device)
         optimizer = torch.optim.SGD(
             network.parameters(),
             rate,
@@ -142,26 +146,34 @@ class Finetune(Probe):
             weight_decay=self.params.weight_decay,
             nesterov=self.params.momentum > 0,
         )
-        rng = np.random.default_rng([self.params.seed, 1])
-        batch = min(self.params.batch_size, len(rows))
-        steps = epochs * (len(rows) // batch)
-        step = 0
-        network.train()
-        for _ in range(epochs):
-            order = rng.permutation(rows)
-            for start in range(0, len(order) - batch + 1, batch):
-                own = order[start : start + batch]
-                if len(own) < 2:  # one image has no statistics for batch normalisation
-                    continue
-                for group in optimizer.param_groups:
-                    group["lr"] = rate * half_cosine(step, steps)
-                x = _shifted(data.pixels(train.keys[own]), rng)
-                loss = nn.functional.cross_entropy(network(x), target[torch.from_numpy(own).to(data.device)])
-                optimizer.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(network.parameters(), 5.0)  # a rate too high shall lose on val, not blow up
-                optimizer.step()
-                step += 1
+        target = torch.from_numpy(np.searchsorted(names, train.labels)).to(data.device)
+        rng = np.random.default_rng([self.params.seed, 1])  # of order and shifts
+
+        def batch(own: np.ndarray) -> tuple[Tensor, Tensor]:
+            images = _shifted(data.pixels(train.keys[own]), rng)
+            return images, target[torch.from_numpy(own).to(data.device)]
+
+        size = min(self.params.batch_size, len(rows))  # 1 trains nothing: one image has no statistics to normalise by
+        passes = ShuffledEpochs(epochs if size > 1 else 0, size, rows, batch, rng, drop_last=True)
+
+        def step(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+            images, classes = batch
+            return nn.functional.cross_entropy(network(images), classes), {}
+
+        def clip(progress: float) -> None:
+            nn.utils.clip_grad_norm_(network.parameters(), LARGEST_GRADIENT)
+
+        fit(
+            network,
+            step,
+            passes,
+            optimizer,
+            Compute(data.device, "fp32", torch.get_num_threads()),
+            f"fine-tuning at {rate:g}",
+            rates=Rates(load_schedule(typed_block({"name": "cosine"})), epochs * passes.batches, 0, rate),
+            after_backward=clip,
+            may_diverge=True,  # a rate that is too high loses on val
+        )
         return copy.deepcopy(network).eval()
 
 

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from reprise.config.params import Seed, StrictModel, meaning
 from reprise.training.annealing import half_cosine
+from reprise.training.schedule import Rates, Schedule, ScheduleParams
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.fitting import may_choose
@@ -124,11 +125,14 @@ class Moment(Probe):
         from torch import nn
 
         from reprise.networks.moments import MomentHead, Standardise
+        from reprise.runtime.device import Compute
+        from reprise.training.epochs import ShuffledEpochs
+        from reprise.training.fit import fit
 
-        n, batch = len(target), self.params.batch_size
+        n, size = len(target), self.params.batch_size
         first = second = torch.zeros(())
-        for start in range(0, n, batch):
-            part = tokens(np.arange(start, min(start + batch, n))).double()
+        for start in range(0, n, size):
+            part = tokens(np.arange(start, min(start + size, n))).double()
             weight = len(part) / n
             first, second = first + weight * part.mean((0, 1)).cpu(), second + weight * (part * part).mean((0, 1)).cpu()
         std = (second - first * first).clamp(min=0).sqrt()
@@ -139,21 +143,39 @@ class Moment(Probe):
         network = nn.Sequential(Standardise(first.float(), std.float()), head).to(device)
         optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=self.params.weight_decay)
         labels = torch.from_numpy(target).to(device)
+
+        def batch(rows: np.ndarray) -> tuple[Tensor, Tensor]:
+            return tokens(rows), labels[torch.from_numpy(rows).to(device)]
+
         rng = np.random.default_rng(self.params.seed)
-        steps, step = self.params.epochs * -(-n // batch), 0
-        warmup = max(1, steps // 10)
-        for _ in range(self.params.epochs):
-            order = rng.permutation(n)
-            for start in range(0, n, batch):
-                rows = order[start : start + batch]
-                for group in optimizer.param_groups:
-                    group["lr"] = rate * min((step + 1) / warmup, half_cosine(step, steps))
-                loss = nn.functional.cross_entropy(network(tokens(rows)), labels[torch.from_numpy(rows).to(device)])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                step += 1
+        passes = ShuffledEpochs(self.params.epochs, size, np.arange(n), batch, rng)
+
+        def step(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+            features, classes = batch
+            return nn.functional.cross_entropy(network(features), classes), {}
+
+        fit(
+            network,
+            step,
+            passes,
+            optimizer,
+            Compute(device, "fp32", torch.get_num_threads()),
+            f"moment probing at {rate:g}",
+            rates=Rates(_RisingCosine(), self.params.epochs * passes.batches, 0, rate),
+            may_diverge=True,  # a rate that is too high loses on val
+        )
         return network.eval()
+
+
+class _RisingCosine(Schedule):
+    """Half a cosine over the whole training, cut off by a line over its first tenth."""
+
+    def __init__(self) -> None:
+        super().__init__(ScheduleParams(name="rising_cosine"))
+
+    def share(self, step: int, steps: int, warmup: int) -> float:
+        """Rise to the cosine, then follow it down to 0."""
+        return min((step + 1) / max(1, steps // 10), half_cosine(step, steps))
 
 
 def _answers(head: nn.Module, tokens: Tokens, keys: np.ndarray, batch: int = 512) -> np.ndarray:

@@ -80,7 +80,8 @@ def random_batch(method: Method, size: int = 8, seed: int = 0, start: int = 0) -
     """Gaussian views of the sizes that the method plans; labels 0, 1, 2, 3, 0, ...; rows from `start` on."""
     rng = torch.Generator().manual_seed(seed)
     views = [torch.randn(size, 3, s.size, s.size, generator=rng) for s in method.view_plan(SETTINGS)]
-    return Batch(views, torch.arange(size) % 4, torch.arange(start, start + size) % method.context.images)
+    rows = torch.arange(start, start + size) % method.context.images
+    return Batch(views, rows, {"clusters": torch.arange(size) % 4} if "clusters" in method.needs else {})
 
 
 @pytest.fixture

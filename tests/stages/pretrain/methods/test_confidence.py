@@ -12,9 +12,9 @@ from reprise.artifacts.shards import Shards
 from reprise.config.errors import ParameterError, PseudoLabelError, TrainingError
 from reprise.config.params import parse
 from reprise.storage.work_folder import file_digest
-from stages.pretrain import run as run_module
 from stages.pretrain.methods.contrastive.gsimclr import GSimCLR, GSimCLRParams
 from stages.pretrain.methods.contrastive.simclr import SimCLR
+from stages.pretrain.views import make
 from tests.stages.pretrain.conftest import TINY, write_label_set
 from tests.stages.pretrain.test_run import run
 
@@ -36,7 +36,7 @@ def weights(method: str, out: str, **options) -> str:
 @pytest.mark.parametrize("side", [64, 0])
 def test_confidences_travel_with_their_images_and_only_where_they_are_asked_for(digits, monkeypatch, side):
     """On the batched path and on the one image by image."""
-    monkeypatch.setattr(run_module, "BATCHED_SIDE", side)
+    monkeypatch.setattr(make, "BATCHED_SIDE", side)
     confidences = [None if i % 7 == 3 else i / 80 for i in range(80)]
     labelled("sure", confidences)
     want = np.array([0 if i % 5 == 0 or i % 7 == 3 else i / 80 for i in range(80)], dtype=np.float32)
@@ -53,7 +53,7 @@ def test_confidences_travel_with_their_images_and_only_where_they_are_asked_for(
     run("gsimclr", "b", train=ONE, labels="sure", sampling="random", mask_negatives=True)
     run("simclr", "c", train=ONE, labels="sure")
     assert len(seen) == 10
-    assert all(batch.confidences is None for batch in seen)
+    assert [set(batch.fields) for batch in seen] == [{"clusters"}] * 5 + [set()] * 5  # simclr sees no labels at all
 
 
 def test_whole_runs_at_both_limits_and_between(digits):

@@ -85,7 +85,7 @@ def test_equal_images_give_a_finite_loss_and_gradient(name):
     for step in range(3):
         batch = random_batch(method, start=8 * step)
         flat = [torch.ones_like(v) * 0.5 for v in batch.views]
-        loss, _ = method.step(Batch(flat, batch.clusters, batch.rows))
+        loss, _ = method.step(Batch(flat, batch.rows, batch.fields))
         method.zero_grad()
         loss.backward()
         method.after_step((step + 1) / 8)
@@ -112,7 +112,7 @@ def test_each_view_has_batch_statistics_of_its_own(name):
     """As in the papers' codes: what the first view gives does not depend on the second."""
     method = build(name, images=16)
     batch = random_batch(method)
-    other = Batch([batch.views[0], 3.0 * batch.views[1] + 1.0], batch.clusters, batch.rows)
+    other = Batch([batch.views[0], 3.0 * batch.views[1] + 1.0], batch.rows, batch.fields)
     alone = method.backbone(batch.views[0]).detach()
     for found in (batch, other):
         torch.testing.assert_close(method.step(found)[1]["features"].detach(), alone)

@@ -10,8 +10,8 @@ import torch
 
 from reprise.artifacts.backbones import read_config, read_weights
 from reprise.networks.state import arrays_of
-from stages.pretrain import run as run_module
 from stages.pretrain.parts.teacher import TeacherMethod
+from stages.pretrain.views import make
 from tests.stages.pretrain.conftest import TINY
 from tests.stages.pretrain.test_run import run
 
@@ -87,7 +87,7 @@ def test_the_network_that_was_asked_for_is_saved(digits, monkeypatch, keep):
 
 
 def test_small_crops_work_image_by_image(digits, monkeypatch):
-    monkeypatch.setattr(run_module, "BATCHED_SIDE", 0)  # every image is too large for the batched path
+    monkeypatch.setattr(make, "BATCHED_SIDE", 0)  # every image is too large for the batched path
     out = run("swav", "a", train=ONE)
     assert read_config(out)["crops_seen"] == 4 * 80
 

@@ -10,12 +10,12 @@ import torch
 
 from reprise.config.errors import TrainingError
 from reprise.config.params import RunRow
+from stages.pretrain.inputs import refuse_batches
 from stages.pretrain.methods.clustering.swav import swapped_prediction
 from stages.pretrain.methods.decorrelation.emp_ssl import emp_ssl_loss
 from stages.pretrain.methods.decorrelation.lejepa import lejepa_loss, sigreg
 from stages.pretrain.methods.decorrelation.w_mse import sub_batches, w_mse_loss, whiten
 from stages.pretrain.methods.distillation.dino import dino_loss
-from stages.pretrain.run import check_batches
 from tests.stages.pretrain.methods.conftest import SETTINGS, build, random_batch
 
 
@@ -178,12 +178,12 @@ def test_sub_batches_are_a_cut_of_all_rows():
 
 def test_a_batch_smaller_than_the_width_is_refused_before_the_first_step():
     method, row = build("w_mse", output=16), RunRow(name="white", method="w_mse", labels="none")
-    check_batches(row, method, 100, 50)
+    refuse_batches(row, method, 100, 50)
     with pytest.raises(TrainingError, match="needs at least 17 images in every batch.*smallest of 16"):
-        check_batches(row, method, 80, 16)
+        refuse_batches(row, method, 80, 16)
     with pytest.raises(TrainingError, match="needs at least 2 images.*smallest of 1"):
-        check_batches(row, build("byol"), 3, 2)
-    check_batches(row, build("random"), 3, 2)
+        refuse_batches(row, build("byol"), 3, 2)
+    refuse_batches(row, build("random"), 3, 2)
 
 
 def naive_sigreg(z, directions, knots, limit):

@@ -1,0 +1,94 @@
+"""What is written about a run beside its weights: config.json and history.csv."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from reprise.networks.backbone import backbone_named
+from reprise.reading.order import conflicts
+from reprise.storage.atomic import atomic_file
+from reprise.training.fit import Trained
+from stages.pretrain.epochs import PretrainingEpochs
+from stages.pretrain.inputs import Inputs
+from stages.pretrain.method import Method
+from stages.pretrain.setup import Setup
+
+HISTORY = ("epoch", "step", "loss", "learning_rate", "feature_std", "rankme")
+
+
+def describe(setup: Setup, method: Method, inputs: Inputs, epochs: PretrainingEpochs, done: Trained) -> dict[str, Any]:
+    """Compose config.json: how to rebuild the network, what it saw, and under which budget."""
+    image, train = setup.image, setup.train
+    architecture, options = method.own_backbone(setup.method) or (train.backbone, {})
+    finished = len(done.history)
+    return {
+        "run": setup.row.name,
+        "method": setup.row.method,
+        "labels": setup.row.labels,
+        "seed": setup.seed,
+        "architecture": architecture,
+        "options": options,
+        "stem": train.stem,
+        "input_size": image.size,
+        "channels": image.channels,
+        "mean": list(inputs.views.mean),
+        "std": list(inputs.views.std),
+        "pooling": backbone_named(architecture, options).pooling,
+        "num_features": int(method.backbone.num_features),
+        "weights": method.weights,
+        "heads": {name: head.widths for name, head in method.heads().items()},
+        "epochs": finished,
+        "steps": done.step,
+        "images_seen": finished * len(inputs.decoded),
+        "crops_seen": finished * len(inputs.decoded) * len(method.view_plan(inputs.views)),
+        "flops_per_image": flops_per_image(method, setup),
+        "precision": setup.compute.precision,
+        "device": setup.compute.device,
+        "threads": setup.compute.threads,
+        "learning_rate_base": train.learning_rate,
+        "learning_rate_scaled": setup.peak,
+        "sampling": sampled(inputs, epochs) if finished else None,
+        "views": asdict(inputs.views),
+        "parameters": {"train": train.model_dump(), "method": setup.method.model_dump()},
+    }
+
+
+def flops_per_image(method: Method, setup: Setup) -> int:
+    """Count the operations of one forward pass of the backbone; a product and a sum count as two."""
+    image = setup.image
+    device = next((p.device for p in method.backbone.parameters()), torch.device("cpu"))
+    method.backbone.eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        method.backbone(torch.zeros(1, image.channels, image.size, image.size, device=device))
+    return counter.get_total_flops()
+
+
+def sampled(inputs: Inputs, epochs: PretrainingEpochs) -> dict[str, Any] | None:
+    """Describe how often images of one cluster met in the batches of the first epoch; None without labels."""
+    if not (inputs.clusters >= 0).any():
+        return None
+    met = conflicts(inputs.clusters, epochs.order(0))
+    return {
+        "kind": epochs.sampling,
+        "clusters": int(inputs.clusters.max()) + 1,
+        "largest": met.largest,
+        "batches": met.batches,
+        "conflicting_pairs": met.pairs,
+        "share_affected": round(met.share_affected, 6),
+    }
+
+
+def write_history(path: Path, history: list[dict[str, float]]) -> None:
+    """Write history.csv: one row per epoch, and only the header for gradient-free methods."""
+    names = list(history[0]) if history else list(HISTORY)
+    whole = ("epoch", "step")
+    columns = {n: pa.array([r[n] for r in history], pa.int64() if n in whole else pa.float64()) for n in names}
+    with atomic_file(path) as file:
+        pyarrow.csv.write_csv(pa.table(columns), file)

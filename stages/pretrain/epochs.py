@@ -1,0 +1,91 @@
+"""Epochs of pretraining: the order of the images, the fields that the method asked for, and its views.
+
+Shape legend: n training images, B images in a batch, V views of an image, C channels, S side in pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reprise.reading.order import Sampling, batch_count, global_batches
+from reprise.runtime.seeds import numpy_rng
+from stages.pretrain.method import Batch, Field
+from stages.pretrain.views.make import MakeViews
+
+
+@dataclass(frozen=True)
+class PretrainingEpoch:
+    """One pass over the training images, made when it begins.
+
+    Attributes:
+        number: counted from 0.
+        order: the image positions of each global batch, every image once.
+        fields: (n,) arrays.
+        views: makes the views of a batch.
+        device: where batches are put.
+    """
+
+    number: int
+    order: list[np.ndarray]
+    fields: Mapping[Field, np.ndarray]
+    views: MakeViews
+    device: torch.device
+
+    def batch(self, number: int) -> Batch:
+        """Return what a method's step gets: views (B, C, S, S), rows (B,), and a (B,) tensor for each field."""
+        rows = self.order[number]
+        views = [self._moved(view) for view in self.views(rows, self.number, number)]
+        fields = {name: self._moved(torch.from_numpy(values[rows])) for name, values in self.fields.items()}
+        return Batch(views, self._moved(torch.from_numpy(rows)), fields)
+
+    def _moved(self, x: Tensor) -> Tensor:
+        return x.to(self.device, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class PretrainingEpochs:
+    """All epochs of a run. Each is a pure function of its number, so a resumed run meets the same batches.
+
+    Attributes:
+        count: epochs.
+        batch_size: images in a global batch, at most.
+        sampling: how batches are drawn.
+        clusters: (n,) int64, -1 for none; `guided` and `rank` order by them whether or not the method sees them.
+        fields: (n,) arrays that the method asked for.
+        views: makes the views of a batch.
+        seed: of the run.
+        device: where batches are put.
+    """
+
+    count: int
+    batch_size: int
+    sampling: Sampling
+    clusters: np.ndarray
+    fields: Mapping[Field, np.ndarray]
+    views: MakeViews
+    seed: int
+    device: torch.device
+
+    @property
+    def samples(self) -> int:
+        """Images in an epoch."""
+        return len(self.clusters)
+
+    @property
+    def batches(self) -> int:
+        """Batches in an epoch."""
+        return batch_count(self.samples, self.batch_size)
+
+    def epoch(self, number: int) -> PretrainingEpoch:
+        """Make one epoch."""
+        return PretrainingEpoch(number, self.order(number), self.fields, self.views, self.device)
+
+    def order(self, number: int) -> list[np.ndarray]:
+        """Draw the global batches of one epoch; the published order of G-SimCLR (`rank`) never changes."""
+        rng = numpy_rng(self.seed, "batches", 0 if self.sampling == "rank" else number)
+        return global_batches(self.sampling, self.clusters, self.batch_size, rng)

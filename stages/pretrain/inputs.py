@@ -1,0 +1,136 @@
+"""The images and labels of one run, and what is refused before anything is built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from reprise.artifacts.label_sets import clusters_for, confidences_for, read_pseudo_labels
+from reprise.artifacts.shards import Shards
+from reprise.config.errors import TrainingError
+from reprise.config.params import ImageParams, RunRow
+from reprise.reading.decoded import Decoded, open_decoded
+from reprise.reading.order import batch_count
+from stages.pretrain.method import Field, Method
+from stages.pretrain.setup import Setup
+from stages.pretrain.views.settings import ViewSettings, resolve_views
+
+VIEWS = Path("data/ingest/views.json")
+STATISTICS_ROWS = 10_000  # images from which mean and standard deviation are taken
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The n training images of one run and everything that is known of them.
+
+    Attributes:
+        shards: of the whole data set.
+        decoded: pixels of the training images.
+        clusters: (n,) int64 from the run's label set, -1 where there is none.
+        confidences: (n,) float32 in [0, 1] from the run's label set; None where it states none.
+        views: the run's augmentation, resolved.
+    """
+
+    shards: Shards
+    decoded: Decoded
+    clusters: np.ndarray
+    confidences: np.ndarray | None
+    views: ViewSettings
+
+
+def read_inputs(labels: Path, setup: Setup) -> Inputs:
+    """Read shards, decoded training images, the label set joined by key, and the suggested views."""
+    shards = Shards.open()
+    rows = shards.rows("train")
+    keys = shards.keys[rows]
+    decoded = open_decoded(shards, rows, setup.image.channels, None, threads=setup.compute.threads)
+    table = read_pseudo_labels(labels)
+    clusters = clusters_for(table, keys, labels)
+    stated = table["confidence"].null_count < table.num_rows
+    mean, std = pixel_statistics(decoded, setup.image)
+    views = resolve_views(setup.train.views, VIEWS, setup.image, mean, std)
+    return Inputs(shards, decoded, clusters, confidences_for(table, keys) if stated else None, views)
+
+
+def pixel_statistics(decoded: Decoded, image: ImageParams) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Compute mean and standard deviation per channel on the 0..1 scale, over evenly spaced images.
+
+    Sums are exact integers, so the result depends neither on the order nor on the number of threads.
+    """
+    every = max(1, -(-len(decoded) // STATISTICS_ROWS))
+    pixels = decoded.resized(image.size, range(0, len(decoded), every)).reshape(-1, image.channels)
+    total, squares = pixels.sum(axis=0, dtype=np.int64), np.zeros(image.channels, dtype=np.int64)
+    for start in range(0, len(pixels), 1 << 22):  # a block at a time: the squares take eight times the memory
+        squares += np.square(pixels[start : start + (1 << 22)].astype(np.int64)).sum(axis=0)
+    count = max(1, len(pixels))
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 1.0))  # a constant channel is left at its own scale
+    return tuple(round(float(v) / 255, 6) for v in mean), tuple(round(float(v) / 255, 6) for v in std)
+
+
+def refuse_images(setup: Setup, method_class: type[Method], inputs: Inputs) -> None:
+    """Refuse images and labels that the method cannot be trained on.
+
+    Raises:
+        TrainingError: fewer images than a batch holds, or no labels where the method needs them.
+    """
+    n, size = len(inputs.decoded), setup.train.batch_size
+    if n < size and not method_class.gradient_free:
+        raise TrainingError(
+            "there are fewer training images than a batch holds",
+            where="train.batch_size",
+            found=f"{n} images, batch {size}",
+            fix=f"Set train.batch_size to at most {n}, or add images.",
+        )
+    if "clusters" in method_class.needs and not (inputs.clusters >= 0).any():
+        raise TrainingError(
+            f"method '{setup.row.method}' needs a label set with labels",
+            where=f"runs: {setup.row.name}: labels",
+            found=f"'{setup.row.labels}', which labels no image",
+            fix="Name a mined label set, or `truth` if the images have labels.",
+        )
+
+
+def refuse_batches(row: RunRow, method: Method, n: int, size: int) -> None:
+    """Refuse batches that are too small for the method; sizes differ by at most one, so the smallest is known.
+
+    Args:
+        row: of the run, for the message.
+        method: says how many images it needs.
+        n: training images.
+        size: images in a batch, at most.
+
+    Raises:
+        TrainingError: the smallest batch of n images holds too few.
+    """
+    smallest = n // batch_count(n, size)
+    if smallest < method.smallest_batch and not method.gradient_free:
+        raise TrainingError(
+            f"method '{row.method}' needs at least {method.smallest_batch} images in every batch",
+            where=f"train.batch_size, methods.{row.name}",
+            found=f"{n} images in batches of at most {size}, the smallest of {smallest}",
+            fix="Set a batch size that leaves more images to each batch, or lower the method's width.",
+        )
+
+
+def fields_for(setup: Setup, needs: Sequence[Field], inputs: Inputs) -> dict[Field, np.ndarray]:
+    """Select the fields that a method declares, and no others: labels never reach a method that does without.
+
+    Returns:
+        One array of length n for each field.
+
+    Raises:
+        TrainingError: the label set does not state a field.
+    """
+    if "confidences" in needs and inputs.confidences is None:
+        raise TrainingError(
+            "weighing by confidence needs a label set that says how sure it is",
+            where=f"methods.{setup.row.name}.weigh_by_confidence",
+            found=f"'{setup.row.labels}', which has no confidences",
+            fix="Set it to false, or name a label set whose miner gives confidences, or one with resamples.",
+        )
+    known: dict[Field, np.ndarray | None] = {"clusters": inputs.clusters, "confidences": inputs.confidences}
+    return {name: value for name, value in known.items() if name in needs and value is not None}
