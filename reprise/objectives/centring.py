@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from reprise.runtime.world import ALONE, World
+
 
 class Centre(nn.Module):
     """centre <- momentum * centre + (1 - momentum) * mean of the batch, starting at 0.
@@ -20,6 +22,6 @@ class Centre(nn.Module):
         self.register_buffer("value", torch.zeros(width))
 
     @torch.no_grad()
-    def update(self, outputs: Tensor) -> None:
-        """Take in (B, width) outputs."""
-        self.value.lerp_(outputs.detach().to(self.value.dtype).mean(dim=0), 1.0 - self.momentum)
+    def update(self, outputs: Tensor, world: World = ALONE) -> None:
+        """Move towards the mean of the (b, width) outputs of all ranks."""
+        self.value.lerp_(world.mean(outputs.detach().to(self.value.dtype)), 1.0 - self.momentum)

@@ -3,6 +3,8 @@
 Source: Cuturi, "Sinkhorn Distances", NeurIPS 2013; Caron et al., "Unsupervised Learning of Visual Features by
 Contrasting Cluster Assignments" (SwAV), NeurIPS 2020, section 3.1. In the log domain: exp(score / 0.05) overflows
 half precision and, at smaller epsilon, float32.
+
+Shape legend: b samples of this rank, B of all ranks, K prototypes.
 """
 
 from __future__ import annotations
@@ -13,22 +15,28 @@ import torch
 from torch import Tensor
 
 from reprise.objectives.precision import full_precision
+from reprise.runtime.world import ALONE, World
 
 
 @torch.no_grad()
 @full_precision
-def sinkhorn(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
-    """Assignments near exp(scores / epsilon) with equal mass for every prototype.
+def sinkhorn(scores: Tensor, epsilon: float, iterations: int, world: World = ALONE) -> Tensor:
+    """Find assignments near exp(scores / epsilon) with equal mass for every prototype.
 
     Args:
-        scores: (B, K) similarities to the prototypes. iterations: of scaling prototypes, then samples.
+        scores: (b, K) similarities to the prototypes.
+        epsilon: above 0; smaller is harder.
+        iterations: of scaling prototypes, then samples; 0 is a softmax.
+        world: the processes that hold the batch together; prototypes are made equal over all of it.
 
     Returns:
-        (B, K), rows sum to 1 exactly (the last scaling); columns approach B / K.
+        (b, K), rows sum to 1 exactly (the last scaling); columns of all ranks together approach B / K.
     """
-    log_q = scores / epsilon
-    count, prototypes = scores.shape
+    start, count = world.place(scores)
+    log_q_BK = world.gather(scores) / epsilon
+    prototypes = scores.shape[1]
     for _ in range(iterations):
-        log_q = log_q - torch.logsumexp(log_q, dim=0, keepdim=True) + math.log(count / prototypes)
-        log_q = log_q - torch.logsumexp(log_q, dim=1, keepdim=True)
-    return torch.softmax(log_q, dim=1) if iterations == 0 else log_q.exp()
+        log_q_BK = log_q_BK - torch.logsumexp(log_q_BK, dim=0, keepdim=True) + math.log(count / prototypes)
+        log_q_BK = log_q_BK - torch.logsumexp(log_q_BK, dim=1, keepdim=True)
+    log_q_bK = log_q_BK[start : start + len(scores)]
+    return torch.softmax(log_q_bK, dim=1) if iterations == 0 else log_q_bK.exp()
