@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,6 +11,29 @@ import pyarrow.parquet as pq
 
 from reprise.config.errors import RepriseError
 from reprise.storage.atomic import atomic_file
+
+
+class _WithoutPandas(MetaPathFinder):
+    """Lets an import of pandas fail."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name == "pandas":
+            raise ImportError("left out", name=name)
+
+
+def leave_out_pandas() -> None:
+    """Keep pyarrow from importing pandas on its own, for processes that hand it no frames or series.
+
+    The first array that pyarrow makes of a list imports pandas, only to ask whether the list is a frame: 300 modules in
+    every stage. pyarrow looks once and remembers that there was none. Later imports of pandas work, and so does
+    `to_pandas`.
+    """
+    finder = _WithoutPandas()
+    sys.meta_path.insert(0, finder)
+    try:
+        pa.array([0])
+    finally:
+        sys.meta_path.remove(finder)
 
 
 def write_table(path: str | Path, table: pa.Table) -> None:

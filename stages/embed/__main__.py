@@ -15,8 +15,10 @@ def main(argv: list[str]) -> None:
     run = row(tables(raw).runs, arguments.run, "runs").name
     params = section(raw, "embed", EmbedParams)
 
+    from reprise.artifacts.tables import leave_out_pandas
     from stages.embed.embedding import embed
 
+    leave_out_pandas()
     out = embedding(run, arguments.seed)
     embed(run, arguments.seed, params, out, arguments.restart)
 

@@ -21,12 +21,14 @@ def main(argv: list[str]) -> None:
     suites = {suite.name: load_suite(raw, "probes", suite.name) for suite in tables(raw).suites}
 
     from reprise.artifacts.embeddings import FILE as EMBEDDINGS
+    from reprise.artifacts.tables import leave_out_pandas
     from reprise.runtime.device import resolve_compute
     from reprise.storage.atomic import atomic_directory
     from reprise.storage.provenance import record
     from stages.probe.data import ProbeData
     from stages.probe.suite import run_suite, write_suite
 
+    leave_out_pandas()
     began = time.monotonic()
     where = f"{run}/{arguments.seed}"
     device = resolve_compute("auto", "fp32").device  # figures of two devices differ in the last bits

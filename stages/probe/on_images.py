@@ -26,12 +26,14 @@ def main(argv: list[str]) -> None:
     probes = load_suite(raw, "image_probes", suite)
 
     from reprise.artifacts.embeddings import FILE as EMBEDDINGS
+    from reprise.artifacts.tables import leave_out_pandas
     from reprise.runtime.device import resolve_compute
     from reprise.storage.atomic import atomic_directory
     from reprise.storage.provenance import record
     from stages.probe.image_data import ImageData
     from stages.probe.suite import run_suite, write_suite
 
+    leave_out_pandas()
     began = time.monotonic()
     where = f"{run}/{arguments.seed}"
     device = resolve_compute("auto", "fp32").device

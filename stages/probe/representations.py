@@ -29,11 +29,13 @@ def main(argv: list[str]) -> None:
     params = section(raw, SECTION, RepresentationsParams)
     files = _named_files(arguments.encoder) if arguments.encoder else _files_of_runs(tables(raw))
 
+    from reprise.artifacts.tables import leave_out_pandas
     from reprise.storage.provenance import record
     from stages.probe.all_pairs import compare_all, read_encoders
     from stages.probe.encoder import RepresentationProbe
     from stages.probe.load import load_probes
 
+    leave_out_pandas()
     began = time.monotonic()
     probes = load_probes("probes/representations", params.probes, RepresentationProbe, f"{SECTION}.probes")  # type: ignore[type-abstract]
     ran = compare_all(probes, read_encoders(files, params.rows), arguments.out)

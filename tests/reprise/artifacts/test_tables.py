@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +209,16 @@ def test_plug_ins_are_found_by_file_name() -> None:
 
     with pytest.raises(ParameterError, match="exactly one subclass of Source"):
         subclass_in(no_plug_in, Source)
+
+
+def test_pyarrow_leaves_pandas_alone_and_people_can_still_use_it() -> None:
+    code = (
+        "import sys, pyarrow as pa\n"
+        "from reprise.artifacts.tables import leave_out_pandas\n"
+        "leave_out_pandas()\n"
+        "table = pa.table({'a': [1, 2]})\n"
+        "assert table.to_pylist() == [{'a': 1}, {'a': 2}] and 'pandas' not in sys.modules\n"
+        "assert table.to_pandas()['a'].tolist() == [1, 2] and 'pandas' in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
