@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 
 from pipeline.processes.commands import CommandFailed
 
@@ -20,12 +21,14 @@ _NETWORK_ERROR = re.compile(
 def failure_message(error: CommandFailed) -> str:
     """Return the message of a failed command.
 
-    It is the last `error:` line, which a stage writes, or else the last `ERROR:` line, which DVC writes, or else the
-    last line of output.
+    It is the last `error:` line, which a stage writes, with the list below it if it ends with a colon; or else the last
+    `ERROR:` line, which DVC writes; or else the last line of output.
     """
-    from_stage = [line.removeprefix("error: ") for line in error.lines if line.startswith("error: ")]
-    if from_stage:
-        return from_stage[-1]
+    starts = [number for number, line in enumerate(error.lines) if line.startswith("error: ")]
+    if starts:
+        first, *rest = error.lines[starts[-1] :]
+        below = takewhile(lambda line: line.startswith("  "), rest) if first.endswith(":") else ()
+        return " ".join([first.removeprefix("error: "), *(line.strip() for line in below)])
     from_dvc = [match[1] for line in error.lines if (match := _ERROR_LINE.match(line))]
     not_empty = [line for line in error.lines if line.strip()]
     return (from_dvc or not_empty or [str(error)])[-1]

@@ -23,7 +23,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-from reprise.config.errors import ParameterError, SweepError, printable
+from reprise.config.errors import ParameterError, SweepError, listed, printable
 from reprise.config.params import MetricName, Name, Seed, StrictModel, problems_of, read_yaml
 from reprise.storage.atomic import atomic_file
 
@@ -132,9 +132,9 @@ def load_plan(path: str | Path) -> SweepPlan:
     problems = problems_of(SweepPlan, raw, "")
     if problems:
         raise SweepError(
-            f"this plan has {len(problems)} problem{'s' if len(problems) > 1 else ''}",
-            where=path,
-            found="\n  " + "\n  ".join(str(p).removeprefix(": ") for p in problems) + "\n",
+            f"there {'are' if len(problems) > 1 else 'is'} {len(problems)} problem{'s' if len(problems) > 1 else ''}",
+            where=f"the plan {path}",
+            found=listed(str(p).removeprefix(": ") for p in problems),
             fix="Correct the plan; docs/how-to/sweeps.md shows examples.",
         )
     return SweepPlan.model_validate(raw)

@@ -1,20 +1,25 @@
-"""Typed errors. Each is a sentence for the person who gets it: what, where, what was found, what to do.
+"""Typed errors, each a message for the person who gets it: what is wrong and where, what was found, what to do.
 
-Stages raise these for everything that a person can mend; the entry point (`reprise.runtime.entry`) prints
-them without a traceback. Anything else that escapes is a defect of Reprise and keeps its traceback.
+Stages raise these for everything that a person can put right; the entry point (`reprise.runtime.entry`) prints them
+without a traceback. Any other exception is a defect of Reprise and keeps its traceback.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 
 class RepriseError(Exception):
     """Base of all errors with a message for people.
 
+    With one finding the message is a line, "what (where). Found: found. fix"; with a list of them (`listed`) each
+    stands on a line of its own below "what in where:", and the fix is the last line.
+
     Args:
-        what: what is wrong, one clause without a full stop ("the manifest has no column 'split'").
+        what: the mistake, one clause without a full stop ("the manifest has no column 'split'").
         where: the file, parameter or object concerned ("data/ingest/manifest.parquet").
-        found: what was there instead ("columns key, path, label").
-        fix: what to do, an imperative sentence ("Run `dvc repro ingest` to write it again.").
+        found: the value or state in place of the right one ("columns key, path, label"), or `listed(...)`.
+        fix: the way out, an imperative sentence ("Run `dvc repro ingest` to write it again.").
     """
 
     def __init__(self, what: str, *, where: object, found: object, fix: str) -> None:
@@ -22,10 +27,10 @@ class RepriseError(Exception):
         super().__init__(what, self.where, self.found, fix)
 
     def __str__(self) -> str:
-        found = printable(self.found)  # a list begins and ends with a line break
-        found = f"Found:{found}" if found.startswith("\n") else f"Found: {found}"
-        end = "" if found.endswith("\n") else ". "
-        return f"{printable(self.what)} ({printable(self.where)}). {found}{end}{printable(self.fix)}"
+        what, where, found, fix = (printable(part) for part in (self.what, self.where, self.found, self.fix))
+        if found.startswith("\n"):
+            return f"{what} in {where}:{found}\n{fix}"
+        return f"{what} ({where}). Found: {found}. {fix}"
 
     def __reduce__(self):  # crosses process pools whole: keyword-only arguments do not pickle by default
         return (_rebuild, (type(self), self.what, self.where, self.found, self.fix))
@@ -37,8 +42,13 @@ def _rebuild(kind: type[RepriseError], what: str, where: str, found: str, fix: s
     return error
 
 
+def listed(lines: Iterable[object]) -> str:
+    """Write several findings of one error, each on a line of its own, for the argument `found`."""
+    return "".join(f"\n  {line}" for line in lines)
+
+
 def printable(text: object, limit: int = 2000) -> str:
-    """Text from outside made safe for a terminal: control and surrogate characters escaped, length bounded."""
+    """Make text from outside safe for a terminal: escape control and surrogate characters, and bound the length."""
     shown = "".join(
         c if c.isprintable() or c == "\n" else c.encode("unicode_escape", "backslashreplace").decode("ascii")
         for c in str(text)
@@ -111,7 +121,7 @@ class StorageError(RepriseError):
 
 
 class GraphError(RepriseError):
-    """DVC or the graph's own files (dvc.yaml, dvc.lock) stand in the way."""
+    """DVC or the graph's own files (dvc.yaml, dvc.lock) cannot be used."""
 
 
 class RemoteError(RepriseError):

@@ -1,4 +1,4 @@
-"""How params.yaml is read: YAML 1.2, data only, typed, with every problem reported at once.
+"""Read params.yaml: YAML 1.2, data only, typed, with every problem reported at once.
 
 Typed classes live beside what they configure (`stages/<stage>/params.py`, or in the plug-in's own file);
 this module holds what they share and the four tables that name the graph's rows.
@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from reprise.config.errors import ParameterError, printable
+from reprise.config.errors import ParameterError, listed, printable
 from reprise.config.registry import names
 from reprise.config.suggest import nearest
 
@@ -126,7 +126,7 @@ class StrictModel(BaseModel):
 
 
 class ImageParams(StrictModel):
-    """What every network sees: the section `image`, shared by features, pretrain and embed."""
+    """The images as every network sees them; features, pretrain and embed share this section."""
 
     size: Annotated[int, Field(ge=8, le=1024), meaning("Every network sees square images of this side.", "pixels")]
     channels: Annotated[Literal[1, 3], meaning("Networks see images in colour (3) or in shades of grey (1).")]
@@ -134,7 +134,7 @@ class ImageParams(StrictModel):
     @field_validator("channels", mode="before")
     @classmethod
     def _a_number(cls, value: object) -> object:
-        """`true` equals 1 in Python and is none here."""
+        """Refuse `true`, which equals 1 in Python."""
         if isinstance(value, bool):
             raise ValueError("input should be 1 or 3")
         return value
@@ -185,7 +185,7 @@ class SuiteRow(StrictModel):
 
 
 class IntervalParams(StrictModel):
-    """Read by probe (intervals over examples) and summary (tests): part of the section `summary`."""
+    """The part of the section `summary` that probes read too, for their intervals over examples."""
 
     confidence: Annotated[
         float, Field(gt=0.5, lt=1), meaning("Intervals have this confidence, and tests the level 1 - confidence.")
@@ -196,7 +196,7 @@ SHARED_SECTIONS: dict[str, type[StrictModel]] = {"image": ImageParams}
 
 
 class Tables(StrictModel):
-    """What the graph is made of; dvc.yaml expands these lists into stages."""
+    """The lists that dvc.yaml expands into stages."""
 
     seeds: Annotated[
         list[Seed],
@@ -220,7 +220,14 @@ class Tables(StrictModel):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong in params.yaml: dotted path, the rule, the value found, a way out (may be empty)."""
+    """One mistake in params.yaml.
+
+    Attributes:
+        path: the dotted name of the parameter ("train.epochs", "runs[1].method").
+        rule: the rule that is broken, a clause ("input should be greater than 0").
+        found: the value.
+        hint: a way out, a sentence that begins with a space; empty where the rule says enough.
+    """
 
     path: str
     rule: str
@@ -232,13 +239,14 @@ class Problem:
 
 
 def parameter_error(problems: Iterable[Problem]) -> ParameterError:
-    """All problems as one error, a line each."""
+    """Make one error of all problems, a line each."""
     lines = [str(p) for p in problems]
+    several = len(lines) > 1
     return ParameterError(
-        f"{len(lines)} wrong parameter{'s' if len(lines) > 1 else ''}",
+        f"{len(lines)} wrong parameter{'s' if several else ''}",
         where=PARAMS_FILE,
-        found="\n  " + "\n  ".join(lines) + "\n",
-        fix="Correct these lines in params.yaml; nothing was run.",
+        found=listed(lines),
+        fix=f"Correct {'them' if several else 'it'}; nothing was run.",
     )
 
 
@@ -288,7 +296,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def problems_of(model: type[BaseModel], raw: object, where: str) -> list[Problem]:
-    """All that is wrong with `raw` as a `model`, with dotted paths that start at `where`."""
+    """Find everything that is wrong with `raw` as a `model`, with dotted paths that start at `where`."""
     try:
         model.model_validate(raw)
     except ValidationError as error:
@@ -342,7 +350,7 @@ def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
 
 
 def section(raw: dict[str, Any], name: str, model: type[M]) -> M:
-    """The top-level block `name` of params.yaml as a `model`."""
+    """Return the top-level block `name` of params.yaml as a `model`."""
     if name not in raw:
         raise parameter_error(
             [Problem(name, "missing section", None, " Start from the params.yaml of the repository.")]
@@ -351,12 +359,12 @@ def section(raw: dict[str, Any], name: str, model: type[M]) -> M:
 
 
 def tables(raw: dict[str, Any]) -> Tables:
-    """The lists that name the graph's rows."""
+    """Return the lists that name the graph's rows."""
     return parse(Tables, {k: raw[k] for k in Tables.model_fields if k in raw}, "")
 
 
 def row(rows: list[M], name: str, where: str) -> M:
-    """The row called `name`.
+    """Return the row called `name`.
 
     Raises:
         ParameterError: no such row.

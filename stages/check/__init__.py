@@ -1,1 +1,1 @@
-"""All parameters, checked at once before anything runs. Looks rooms up by folder; never runs a stage's work."""
+"""Check all parameters before anything runs, and describe them. It finds stages by folder and never runs their work."""

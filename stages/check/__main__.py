@@ -1,7 +1,7 @@
-"""`python -m stages.check`: every problem in params.yaml at once, or the fingerprints of all stages' code in data/code.
+"""`python -m stages.check`: name every problem in params.yaml, or write the fingerprints of all code to data/code.
 
-It depends on all of params.yaml and all code, so DVC runs it after every edit; what it writes decides which of the
-other stages run.
+It depends on all of params.yaml and all code, so DVC runs it after every edit. Its output decides which of the other
+stages run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from reprise.storage.fingerprint import digest_of_project
 
 
 def main(argv: list[str]) -> None:
-    """Parse the command line, check unless the same was checked before, write."""
+    """Parse the command line, check unless the same was found valid before, and write."""
     parser = argparse.ArgumentParser(prog="python -m stages.check", description="Check every parameter in params.yaml.")
     parser.add_argument("--no-output", action="store_true", help="check, and leave data/ as it is")
     options = parser.parse_args(argv)
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
 
 
 def _checked_before() -> str | None:
-    """The digest of what was found valid last, or None."""
+    """Return the digest of the project that was found valid last, or None."""
     try:
         return json.loads(CHECKED.read_text(encoding="utf-8"))["digest"]
     except (OSError, ValueError, KeyError, TypeError):

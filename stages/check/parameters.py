@@ -1,6 +1,6 @@
-"""Every problem in params.yaml: tables, sections, the block of every row, and what must fit together.
+"""Find every problem in params.yaml: in tables and sections, in the block of every row, and between them.
 
-Sections and plug-ins are found by listing folders: a room's `params.py` holds `SECTION` and the class
+Sections and plug-ins are found by listing folders: `params.py` of a stage holds `SECTION` and the class
 `<Section>Params`; a plug-in's file holds one class with an attribute `Params`.
 """
 
@@ -45,7 +45,7 @@ _SUITES = {"suites": "probes", "image_suites": "image_probes"}  # table: the sec
 
 
 def problems(raw: dict[str, Any]) -> list[Problem]:
-    """All that is wrong with `raw`, the content of params.yaml, in the order of its sections."""
+    """Find everything that is wrong with `raw`, the content of params.yaml, in the order of its sections."""
     sections = known_sections()
     blocks = [section for _, _, section, _ in _PLUGGED.values()] + [*_SUITES.values()]
     known = [*Tables.model_fields, *sections, *blocks]
@@ -71,25 +71,25 @@ def problems(raw: dict[str, Any]) -> list[Problem]:
 
 
 def known_sections() -> dict[str, type[StrictModel]]:
-    """Sections of params.yaml and the class of each, from the rooms' params.py and the shared ones.
+    """Return the class of each section of params.yaml: those of the stages, and the shared ones.
 
     Raises:
-        ParameterError: a room's params.py does not name its section and class as agreed.
+        ParameterError: params.py of a stage does not name its section and class as agreed.
     """
     sections: dict[str, type[StrictModel]] = dict(SHARED_SECTIONS)
-    for room in pkgutil.iter_modules(stages.__path__):
-        if not room.ispkg:
+    for stage in pkgutil.iter_modules(stages.__path__):
+        if not stage.ispkg:
             continue
-        package = importlib.import_module(f"stages.{room.name}")
+        package = importlib.import_module(f"stages.{stage.name}")
         if "params" not in [module.name for module in pkgutil.iter_modules(package.__path__)]:
             continue
-        module = importlib.import_module(f"stages.{room.name}.params")
+        module = importlib.import_module(f"stages.{stage.name}.params")
         name = getattr(module, "SECTION", None)
         wanted = f"{name}params".replace("_", "")
         fitting = [c for n, c in inspect.getmembers(module, inspect.isclass) if n.lower() == wanted]
         if name is None or len(fitting) != 1 or not issubclass(fitting[0], StrictModel):
             raise ParameterError(
-                "a room's params.py must hold SECTION and one StrictModel named after it",
+                "params.py of a stage must hold SECTION and one StrictModel named after it",
                 where=module.__name__,
                 found=f"SECTION = {name!r}, {len(fitting)} fitting classes",
                 fix="Name the class after the section: SECTION = 'shard' and class ShardParams.",
@@ -101,12 +101,12 @@ def known_sections() -> dict[str, type[StrictModel]]:
 def _source_problems(block: Any) -> list[Problem]:
     if not isinstance(block, dict) or not isinstance(block.get("name"), str):
         return []
-    kind, found = _plugin("sources", block["name"], "source.name")
-    return found + (_params_problems(kind, block.get("options", {}), "source.options") if kind else [])
+    plug_in, found = _plug_in("sources", block["name"], "source.name")
+    return found + (_params_problems(plug_in, block.get("options", {}), "source.options") if plug_in else [])
 
 
 def _backbone_problems(block: Any) -> list[Problem]:
-    """Return an unknown backbone; timm is asked, and imported, only about names that no plug-in has."""
+    """Report an unknown backbone; timm is imported and asked only about names that no plug-in has."""
     try:
         name = TypeAdapter(BackboneName).validate_python(block.get("backbone") if isinstance(block, dict) else None)
     except ValidationError:
@@ -121,8 +121,8 @@ def _backbone_problems(block: Any) -> list[Problem]:
 
 
 def _block_problems(raw: dict[str, Any], table: str, classes: dict[str, type]) -> list[Problem]:
-    """Of one table: repeated names, unknown plug-ins, blocks without a row, rows without a block, the blocks."""
-    row_class, field, section, kind_of_plug_in = _PLUGGED[table]
+    """Check one table: repeated names, unknown plug-ins, blocks without a row, rows without a block, the blocks."""
+    row_class, field, section, kind = _PLUGGED[table]
     rows = _rows(raw, table, row_class)
     found = _repeated(table, [row["name"] for _, row in rows])
     blocks = raw.get(section)
@@ -140,24 +140,22 @@ def _block_problems(raw: dict[str, Any], table: str, classes: dict[str, type]) -
         if key not in row_names and len(rows) == len(_listed(raw, table))
     ]
     for index, row in rows:
-        kind, unknown = _plugin(kind_of_plug_in, row[field], f"{table}[{index}].{field}")
+        plug_in, unknown = _plug_in(kind, row[field], f"{table}[{index}].{field}")
         found += unknown
         where = f"{section}.{row['name']}"
         if row["name"] not in blocks:
             hint = f" Add `{row['name']}: {{}}`."
-            found.append(Problem(where, f"row {index} of '{table}' has no block here", None, hint))
-        elif kind:
-            classes[f"{table}.{row['name']}"] = kind
-            found += _params_problems(kind, blocks[row["name"]], where)
+            found.append(Problem(where, f"row {index} of '{table}' has no block", None, hint))
+        elif plug_in:
+            classes[f"{table}.{row['name']}"] = plug_in
+            found += _params_problems(plug_in, blocks[row["name"]], where)
         else:
-            found += _shared_problems(kind_of_plug_in, blocks[row["name"]], where)
+            found += _shared_problems(kind, blocks[row["name"]], where)
     well_formed = [index for index, _ in rows]
-    for index, row in enumerate(
-        _listed(raw, table)
-    ):  # a name that cannot be a plug-in's hides its block's errors no more
+    for index, row in enumerate(_listed(raw, table)):  # also the blocks of rows that are not well formed
         name = row.get("name") if isinstance(row, dict) else None
         if index not in well_formed and isinstance(name, str) and name in blocks:
-            found += _shared_problems(kind_of_plug_in, blocks[name], f"{section}.{name}")
+            found += _shared_problems(kind, blocks[name], f"{section}.{name}")
     return found
 
 
@@ -187,7 +185,7 @@ def _probe_problems(raw: dict[str, Any]) -> list[Problem]:
 
 
 def _suite_problems(table: str, index: int, suite: str, blocks: dict[str, Any]) -> list[Problem]:
-    """Of one row of `suites` or `image_suites`: the folder that it names, and the blocks of its probes."""
+    """Check one row of `suites` or `image_suites`: the folder that it names, and the blocks of its probes."""
     section = _SUITES[table]
     folders = [name for name in suites() if name != COMPARISON]
     fitting = [name for name in folders if (name in ON_IMAGES) == (table == "image_suites")]
@@ -202,7 +200,7 @@ def _suite_problems(table: str, index: int, suite: str, blocks: dict[str, Any]) 
     found: list[Problem] = []
     for probe, block in blocks[suite].items():
         where = f"{section}.{suite}.{probe}"
-        probe_class, unknown = _plugin(f"probes/{suite}", probe, where)
+        probe_class, unknown = _plug_in(f"probes/{suite}", probe, where)
         found += unknown
         found += _params_problems(probe_class, block, where) if probe_class else []
     return found
@@ -213,14 +211,14 @@ def _comparison_problems(block: Any) -> list[Problem]:
     probes = block.get("probes") if isinstance(block, dict) else None
     for probe, params in probes.items() if isinstance(probes, dict) else ():
         where = f"{COMPARISON}.probes.{probe}"
-        kind, unknown = _plugin(f"probes/{COMPARISON}", probe, where)
+        probe_class, unknown = _plug_in(f"probes/{COMPARISON}", probe, where)
         found += unknown
-        found += _params_problems(kind, params, where) if kind else []
+        found += _params_problems(probe_class, params, where) if probe_class else []
     return found
 
 
 def _fit_problems(raw: dict[str, Any], classes: dict[str, type]) -> list[Problem]:
-    """What must fit together across tables: names that exist, labels for methods that need them, no circle."""
+    """Check the tables against each other: names exist, methods that need labels have them, there is no circle."""
     features = [row["name"] for _, row in _rows(raw, "features", FeaturesRow)]
     mines = {row["name"]: row for _, row in _rows(raw, "mines", MineRow)}
     runs = {row["name"]: row for _, row in _rows(raw, "runs", RunRow)}
@@ -228,8 +226,8 @@ def _fit_problems(raw: dict[str, Any], classes: dict[str, type]) -> list[Problem
     if isinstance(raw.get("seeds"), list):
         found += _repeated("seeds", [repr(seed) for seed in raw["seeds"] if isinstance(seed, int)])
     for index, row in _rows(raw, "mines", MineRow):
-        kind, name = row["on"].split("/", 1)
-        known, table = (features, "features") if kind == "features" else (list(runs), "runs")
+        source, name = row["on"].split("/", 1)
+        known, table = (features, "features") if source == "features" else (list(runs), "runs")
         if name not in known:
             found.append(
                 Problem(
@@ -251,7 +249,7 @@ def _fit_problems(raw: dict[str, Any], classes: dict[str, type]) -> list[Problem
     found += [
         Problem(
             f"runs.{name}.labels",
-            "a run cannot use labels that were mined on what follows from it",
+            "a run cannot use labels that are mined on its own results",
             circle,
             " Break the circle.",
         )
@@ -261,24 +259,25 @@ def _fit_problems(raw: dict[str, Any], classes: dict[str, type]) -> list[Problem
 
 
 def _circles(runs: dict[str, Any], mines: dict[str, Any]) -> list[tuple[str, str]]:
-    """Each circle once: the run it is reported at, and the way round."""
+    """List each circle once, as the run that it is reported at and the runs in their order."""
     before = {}  # run -> the run on whose embedding its labels are mined
     for name, row in runs.items():
         on = mines.get(row["labels"], {}).get("on", "")
         if on.startswith("embed/") and on.removeprefix("embed/") in runs:
             before[name] = on.removeprefix("embed/")
-    found, told = [], set()
+    circles: list[tuple[str, str]] = []
+    reported: set[str] = set()
     for start in before:
-        way = [start]
-        while (earlier := before.get(way[-1])) is not None and earlier not in way:
-            way.append(earlier)
-        if earlier == start and start not in told:
-            told.update(way)
-            found.append((start, " <- ".join([*way, start])))
-    return found
+        path = [start]
+        while (earlier := before.get(path[-1])) is not None and earlier not in path:
+            path.append(earlier)
+        if earlier == start and start not in reported:
+            reported.update(path)
+            circles.append((start, " <- ".join([*path, start])))
+    return circles
 
 
-def _plugin(kind: str, name: Any, where: str) -> tuple[type | None, list[Problem]]:
+def _plug_in(kind: str, name: Any, where: str) -> tuple[type | None, list[Problem]]:
     """Return the class of the plug-in called `name`, or what is wrong with it."""
     try:
         known = names(kind)
@@ -289,11 +288,11 @@ def _plugin(kind: str, name: Any, where: str) -> tuple[type | None, list[Problem
         return None, [Problem(where, error.what, error.found, f" {error.fix}")]
 
 
-def _params_problems(kind: type, block: Any, where: str) -> list[Problem]:
+def _params_problems(plug_in: type, block: Any, where: str) -> list[Problem]:
     """Find what is wrong with the block of a plug-in, and with values that the block asks for without holding them."""
     if not isinstance(block, dict):
         return [Problem(where, "must be a block of parameters", _brief(block), " Write `{}` for the defaults.")]
-    model = kind.Params  # type: ignore[attr-defined]
+    model = plug_in.Params  # type: ignore[attr-defined]
     further = getattr(model, "recipe_problems", None)  # of methods: stages.pretrain.params.MethodParams
     return problems_of(model, block, where) + (further(block, where) if further else [])
 
@@ -311,7 +310,7 @@ def _listed(raw: dict[str, Any], table: str) -> list[Any]:
 
 
 def _rows(raw: dict[str, Any], table: str, row_class: type[StrictModel]) -> list[tuple[int, dict[str, Any]]]:
-    """Rows that are well formed, with their index; problems of the others are reported with the tables."""
+    """Return the well-formed rows with their index; the problems of the others are reported with the tables."""
     rows = []
     for index, row in enumerate(_listed(raw, table)):
         try:
@@ -321,15 +320,15 @@ def _rows(raw: dict[str, Any], table: str, row_class: type[StrictModel]) -> list
     return rows
 
 
-def _repeated(table: str, given: Sequence[str]) -> list[Problem]:
+def _repeated(table: str, entries: Sequence[str]) -> list[Problem]:
     return [
         Problem(
             table,
-            "a name may stand in one row only" if table != "seeds" else "a seed may be listed only once",
+            "two rows may not have the same name" if table != "seeds" else "a seed may be listed only once",
             name,
             " Rename or remove one.",
         )
-        for name, times in Counter(given).items()
+        for name, times in Counter(entries).items()
         if times > 1
     ]
 

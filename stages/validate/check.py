@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from reprise.config.errors import ValidationFailed
+from reprise.config.errors import ValidationFailed, listed
 from stages.validate.facts import EXAMPLES, Facts
 from stages.validate.params import ValidateParams
 
@@ -181,6 +181,6 @@ def require(verdicts: list[dict[str, Any]], where: Path) -> None:
     raise ValidationFailed(
         f"the data do not meet {len(failed)} expectation{'s' if len(failed) > 1 else ''}",
         where=where,
-        found="\n  " + ";\n  ".join(lines),
+        found=listed(lines),
         fix=f"Correct the data, or change the threshold under `validate` in params.yaml; all verdicts are in {where}.",
     )

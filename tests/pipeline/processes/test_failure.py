@@ -16,6 +16,13 @@ def test_the_stages_own_message_comes_before_dvcs() -> None:
     assert failure_message(CommandFailed(["dvc", "repro"], 3)) == "dvc repro ended with status 3"
 
 
+def test_the_findings_of_an_error_belong_to_its_message() -> None:
+    lines = ["error: 2 wrong parameters in params.yaml:", "  a: no. Found: 1.", "  b: no. Found: 2.", "Correct them."]
+    expected = "2 wrong parameters in params.yaml: a: no. Found: 1. b: no. Found: 2."
+    assert failure_message(CommandFailed(["check"], 1, lines)) == expected
+    assert failure_message(CommandFailed(["check"], 1, ["error: one.", "  not of it"])) == "one."
+
+
 @pytest.mark.parametrize(
     ("line", "passes"),
     [

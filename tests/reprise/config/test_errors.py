@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reprise.config import errors
-from reprise.config.errors import RepriseError, printable
+from reprise.config.errors import RepriseError, listed, printable
 
 ROOT = Path(__file__).resolve().parents[3]
 CLASSES = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, RepriseError)]
@@ -21,6 +21,12 @@ def test_an_error_says_what_where_found_and_what_to_do(kind: type[RepriseError])
     error = kind("a thing is wrong", where="some/file", found="that", fix="Do this.")
     assert str(error) == "a thing is wrong (some/file). Found: that. Do this."
     assert kind.__doc__
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_several_findings_stand_on_a_line_each(kind: type[RepriseError]) -> None:
+    error = kind("2 things are wrong", where="some/file", found=listed(["this", "\x1bthat"]), fix="Correct them.")
+    assert str(error) == "2 things are wrong in some/file:\n  this\n  \\x1bthat\nCorrect them."
 
 
 @pytest.mark.parametrize("kind", CLASSES)

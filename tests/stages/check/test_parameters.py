@@ -21,19 +21,19 @@ def raw(repository: Path) -> dict[str, Any]:
     return copy.deepcopy(read_yaml(repository / "params.yaml"))
 
 
-def told(raw: dict[str, Any]) -> list[str]:
+def lines_of(raw: dict[str, Any]) -> list[str]:
     return [str(problem) for problem in problems(raw)]
 
 
 def test_the_parameters_of_the_repository_are_valid(raw: dict[str, Any]) -> None:
-    assert told(raw) == []
+    assert lines_of(raw) == []
 
 
-def test_every_room_with_parameters_is_known() -> None:
+def test_every_section_is_known() -> None:
     assert {"source", "validate", "shard", "image", "train", "embed", "summary", "report"} <= set(known_sections())
 
 
-def test_everything_wrong_is_told_at_once(raw: dict[str, Any]) -> None:
+def test_everything_wrong_is_reported_at_once(raw: dict[str, Any]) -> None:
     raw["seeds"] = [0, 0, -1]
     raw["train"]["learning_rate"] = -0.2
     raw["reprot"] = raw.pop("report")
@@ -44,7 +44,7 @@ def test_everything_wrong_is_told_at_once(raw: dict[str, Any]) -> None:
     raw["suites"][1]["name"] = "labelfree"
     raw["probes"]["quality"]["knn"]["k"] = float("nan")
     raw["runs"][1]["labels"] = "none"
-    lines = told(raw)
+    lines = lines_of(raw)
     for path, rest in [
         ("seeds[2]", "greater than or equal to 0. Found: -1"),
         ("seeds", "listed only once. Found: '0'"),
@@ -53,7 +53,7 @@ def test_everything_wrong_is_told_at_once(raw: dict[str, Any]) -> None:
         ("report", "missing section"),
         ("source.name", "Found: 'digit'. Did you mean 'digits'?"),
         ("mining.dae_kmean", "belongs to no row of 'mines'"),
-        ("mining.dae_kmeans", "has no block here"),
+        ("mining.dae_kmeans", "has no block"),
         ("runs[3].method", "unknown method. Found: 'simcrl'. Did you mean 'simclr'?"),
         ("methods.gsimclr.temperatur", "Did you mean 'temperature'?"),
         ("suites[1].name", "Did you mean 'label_free'?"),
@@ -68,7 +68,10 @@ def test_everything_wrong_is_told_at_once(raw: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda raw: raw["runs"].append({**raw["runs"][0]}), "runs: a name may stand in one row only. Found: 'random'"),
+        (
+            lambda raw: raw["runs"].append({**raw["runs"][0]}),
+            "runs: two rows may not have the same name. Found: 'random'",
+        ),
         (
             lambda raw: raw["runs"][4].update(labels="dae_kmean"),
             "runs[4].labels: no row of 'mines' is called 'dae_kmean'",
@@ -107,11 +110,11 @@ def test_everything_wrong_is_told_at_once(raw: dict[str, Any]) -> None:
 )
 def test_one_thing_wrong(raw: dict[str, Any], change: Any, expected: str) -> None:
     change(raw)
-    lines = told(raw)
+    lines = lines_of(raw)
     assert any(expected in line for line in lines), "\n".join(lines) or "nothing was found wrong"
 
 
-def test_a_circle_through_two_runs_is_told_once(raw: dict[str, Any]) -> None:
+def test_a_circle_through_two_runs_is_reported_once(raw: dict[str, Any]) -> None:
     raw["mines"] += [
         {"name": "a", "miner": "kmeans", "on": "embed/two"},
         {"name": "b", "miner": "kmeans", "on": "embed/one"},
@@ -122,7 +125,7 @@ def test_a_circle_through_two_runs_is_told_once(raw: dict[str, Any]) -> None:
         {"name": "two", "method": "gsimclr", "labels": "b"},
     ]
     raw["methods"] |= {"one": {}, "two": {}}
-    circles = [line for line in told(raw) if "Break the circle" in line]
+    circles = [line for line in lines_of(raw) if "Break the circle" in line]
     assert len(circles) == 1
     assert "one <- two <- one" in circles[0]
 
@@ -132,16 +135,16 @@ def test_a_second_round_is_no_circle(raw: dict[str, Any]) -> None:
     raw["mining"]["round2"] = {"clusters": 20}
     raw["runs"].append({"name": "again", "method": "gsimclr", "labels": "round2"})
     raw["methods"]["again"] = {}
-    assert told(raw) == []
+    assert lines_of(raw) == []
 
 
 def test_none_and_truth_need_no_rows_and_none_holds_no_labels(raw: dict[str, Any]) -> None:
     raw["runs"] = [row for row in raw["runs"] if row["name"] != "gsimclr"]
     del raw["methods"]["gsimclr"]
     raw |= {"mines": [], "mining": {}, "features": [], "extractors": {}}
-    assert told(raw) == []
+    assert lines_of(raw) == []
     raw["runs"][1]["labels"] = "none"
-    (line,) = told(raw)
+    (line,) = lines_of(raw)
     assert line.startswith("runs[1].labels: the method 'supervised' needs a label set and this one is empty.")
     assert line.endswith("Found: 'none'. Name `truth`, or a label set of `mines`.")
 
@@ -155,6 +158,20 @@ def stage(folder: Path, repository: Path, *arguments: str) -> subprocess.Complet
         text=True,
         timeout=120,
     )
+
+
+def test_the_command_lists_the_problems_a_line_each(tmp_path: Path, repository: Path) -> None:
+    text = (repository / "params.yaml").read_text(encoding="utf-8")
+    text = text.replace("min_side: 4", "min_side: 0").replace("samples: 48", "sampels: 48")
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    done = stage(tmp_path, repository)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: 2 wrong parameters in params.yaml:",
+        "  source.min_side: input should be greater than or equal to 1. Found: 0.",
+        "  report.sampels: unknown parameter. Found: 48. Did you mean 'samples'?",
+        "Correct them; nothing was run.",
+    ]
 
 
 def test_a_number_in_the_parameters_changes_no_fingerprint(tmp_path: Path, repository: Path) -> None:
