@@ -40,7 +40,7 @@ def _entropy(counts: np.ndarray) -> float:
 
 
 def normalised_mutual_information(counts: np.ndarray) -> float:
-    """Mutual information over the mean of the two entropies, in [0, 1]; 1 when both sides are one single group.
+    """Return mutual information over the mean of the two entropies, in [0, 1]; 1 when both have one single part.
 
     Args:
         counts: (c, l) from `contingency`, not empty.
@@ -65,7 +65,7 @@ def adjusted_rand_index(counts: np.ndarray) -> float:
     together, rows, columns = pairs(counts), pairs(counts.sum(1)), pairs(counts.sum(0))
     everything = pairs(counts.sum(keepdims=True))
     if everything == 0 or (rows == columns == everything) or (rows == columns == 0):
-        return 1.0  # one example, one group on both sides, or only singletons on both sides: identical
+        return 1.0  # one example, one part each, or only singletons in both: identical
     expected = rows * columns / everything
     return float((together - expected) / ((rows + columns) / 2 - expected))
 
@@ -207,9 +207,9 @@ def matched_clusters(reference: np.ndarray, clusters: np.ndarray) -> np.ndarray:
     names = np.full(len(clusters), -1, dtype=np.int64)
     if not counts.size:
         return names
-    both = (reference >= 0) & (clusters >= 0)
     from scipy.optimize import linear_sum_assignment
 
+    both = (reference >= 0) & (clusters >= 0)
     row, column = linear_sum_assignment(counts, maximize=True)
     paired = counts[row, column] > 0
     new, old = np.unique(clusters[both])[column[paired]], np.unique(reference[both])[row[paired]]

@@ -1,4 +1,4 @@
-"""How far does a change of the image move its features? Measured against how far apart two different images are.
+"""How far does a change of the image move its features? The unit is the distance of two different images.
 
 Source: Speicher et al. 2024 ("Understanding the role of invariance in transfer"): mean L2 distance of an image and its
 changed copy over the mean L2 distance of random pairs. 0: the change moves nothing (invariant); 1: as far as to another
@@ -18,12 +18,12 @@ _BLOCK = 512  # rows at a time
 
 
 def moved(x_ND: np.ndarray, y_ND: np.ndarray) -> np.ndarray:
-    """(n,) Euclidean distances of an image's features and its changed copy's; float64."""
+    """Return the (n,) Euclidean distances of each image's features to its changed copy's; float64."""
     return np.asarray(np.linalg.norm(np.asarray(x_ND, np.float64) - np.asarray(y_ND, np.float64), axis=1))
 
 
 def apart(x_ND: np.ndarray) -> np.ndarray:
-    """(n,) mean distance of each row to all others; float64.
+    """Return the (n,) mean distance of each row to all others; float64.
 
     Raises:
         ValueError: fewer than two rows.
@@ -44,7 +44,7 @@ def apart(x_ND: np.ndarray) -> np.ndarray:
 
 
 def normalised_distance(moved_N: np.ndarray, apart_N: np.ndarray) -> tuple[float, np.ndarray]:
-    """The ratio of means, and what each image contributes to it: values whose mean is the ratio.
+    """Return the ratio of means, and (n,) contributions of the images, whose mean is that ratio.
 
     The contributions are linearised (delta method; the mean over pairs counts twice, as each image is in the pairs of
     all others), so that the spread of their mean is that of the ratio: the bootstrap of them is its interval.
@@ -60,5 +60,5 @@ def normalised_distance(moved_N: np.ndarray, apart_N: np.ndarray) -> tuple[float
 
 
 def alignment(x_ND: np.ndarray, y_ND: np.ndarray) -> np.ndarray:
-    """(n,) squared distances of l2-normalised features, in [0, 4]; their mean is Wang and Isola's alignment."""
+    """Return (n,) squared distances of l2-normalised features, in [0, 4]; their mean is Wang and Isola's alignment."""
     return np.asarray(moved(unit(x_ND), unit(y_ND)) ** 2)

@@ -12,14 +12,15 @@ on standardised features x, the bias free. The loss is one of
 
 with s = +logit where the class holds, -logit where it does not. The search is preconditioned: with W = L^-T V, where
 L L^T = h * covariance + penalty (h: the loss's curvature at equal probabilities), the problem in V is nearly round, so
-few steps are needed, however correlated the features. A sample of rows is enough for the covariance: it bends the way
-of the search, never the minimum. With few rows the features are turned into their principal axes first, of which there
-are at most n: the minimum lies in their span, and L is a diagonal there.
+few steps are needed, however correlated the features are. A sample of rows is enough for the covariance: it changes
+the path of the search and never the minimum. With few rows the features are first rotated to their principal axes, of
+which there are at most n: the minimum lies in their span, and L is diagonal there.
 
-The rows are taken in blocks that fit the cache, each once a step (logits, loss and gradient together), side by side on
-threads. The sums run over the blocks in their order, so the bits do not depend on the number of threads.
+Each step takes the rows in blocks that fit the cache and computes logits, loss and gradient of a block together.
+Threads work on different blocks. The sums run over the blocks in their order, so the bits do not depend on the number
+of threads.
 
-Legend: n examples, d dimensions, c classes.
+Legend: n examples, d dimensions, c classes, m held-out examples, r principal axes.
 """
 
 from __future__ import annotations
@@ -43,17 +44,17 @@ Loss = Literal["softmax", "squared_hinge", "logistic"]
 
 TOLERANCE = 5e-6  # of the largest entry of the gradient, in the scaled axes
 ON_THE_WAY = 5e-5  # the same along a path of penalties: close enough to compare them; the chosen one goes on
-STEPS = 1000
+STEPS = 1000  # of L-BFGS at most
 SMALL = 1 << 24  # n * d * c below which one thread is used: a second one would end before it has woken up
 BLOCK = 1024  # rows at a time
 FINE = 128  # the same in float64 and for all dimensions at once
 SAMPLE = 4096  # rows for the covariance, at least; 2 d where that is more
-FEW = 16  # up to this many rows a dimension, products with (d, d) matrices at every step would cost more than turning
+FEW = 16  # up to this many rows per dimension, (d, d) products at every step would cost more than the rotation
 
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Products inside a block use one thread: the blocks are what runs side by side."""
+    """Give each product one thread: several blocks run at the same time, and their threads would compete."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -63,7 +64,7 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def _side_by_side(work: Callable[[slice], tuple[Tensor, ...]], n: int, pool: ThreadPoolExecutor | None) -> list[Tensor]:
-    """Sums of what `work` returns for each block of rows, added up in the blocks' order."""
+    """Add up what `work` returns for each block of rows, in the order of the blocks."""
     blocks = [slice(i, min(i + BLOCK, n)) for i in range(0, n, BLOCK)]
     total: list[Tensor] = []
     for found in map(work, blocks) if pool is None else pool.map(work, blocks):
@@ -73,22 +74,32 @@ def _side_by_side(work: Callable[[slice], tuple[Tensor, ...]], n: int, pool: Thr
 
 @dataclass(frozen=True)
 class Classifier:
-    """A fitted linear classifier on raw (not standardised) features."""
+    """A fitted linear classifier on raw (not standardised) features.
 
-    weight: np.ndarray  # (d, c) float64
-    bias: np.ndarray  # (c,) float64
-    classes: np.ndarray  # (c,) the labels that the columns stand for, increasing
+    Args:
+        weight: (d, c) float64.
+        bias: (c,) float64.
+        classes: (c,) labels that the columns stand for, increasing.
+        penalty: L2 penalty on the mean loss.
+        objective: its value at the solution, on standardised features.
+        steps: iterations of L-BFGS.
+        converged: whether the gradient is as small as asked for.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+    classes: np.ndarray
     penalty: float
-    objective: float  # at the solution, on standardised features
+    objective: float
     steps: int
     converged: bool
 
     def logits(self, x: np.ndarray) -> np.ndarray:
-        """(m, d) features -> (m, c) float64."""
+        """Return the (m, c) float64 logits of (m, d) features."""
         return np.asarray(x, dtype=np.float64) @ self.weight + self.bias
 
     def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Labels (m,), the lowest on equal logits, and their softmax probability (m,)."""
+        """Return (m,) labels, the lowest on equal logits, and their (m,) softmax probabilities."""
         logits = self.logits(x)
         best = logits.argmax(axis=1)
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -98,16 +109,20 @@ class Classifier:
 class Problem:
     """Standardised features, prepared once for any number of penalties.
 
+    It holds one copy of x in `dtype`. A constant feature is centred and left at zero. With a single class every fit
+    predicts that class.
+
     Args:
-        x: (n, d) features. y: (n,) integer labels, classes are those that occur; or, not for softmax, (n, c) of 1 (the
-            class holds), -1 (it does not) and 0 (not known: counts for nothing), classes are the columns.
+        x: (n, d) features.
+        y: (n,) integer labels; the classes are those that occur. Or, but not for softmax, (n, c) of 1 (the class
+            holds), -1 (it does not) and 0 (unknown, counts for nothing); the classes are the columns.
         dtype: of the products with the features; loss and gradient are summed up in float64.
         device: where the products are computed, `cpu` or `cuda`.
-        loss: `softmax`, `squared_hinge` or `logistic`. scale: False: features are centred and not divided by their
-            standard deviation.
+        loss: `softmax`, `squared_hinge` or `logistic`.
+        scale: whether features are divided by their standard deviation; they are centred in any case.
 
-    Memory: one copy of x in `dtype`. A constant feature is centred and left at zero. With a single class every fit
-    predicts it.
+    Raises:
+        ValueError: no rows, numbers of rows and labels that differ, or several labels per row for softmax.
     """
 
     def __init__(
@@ -155,7 +170,7 @@ class Problem:
 
     @contextmanager
     def _pool(self) -> Iterator[ThreadPoolExecutor | None]:
-        """Threads for blocks, none where one is enough; BLAS inside them and in the optimiser on one thread each."""
+        """Provide threads for the blocks, or None where one thread is enough; BLAS gets one thread in each of them."""
         with threadpool_limits(1, user_api="blas"), _one_thread_each():
             if self.threads == 1:
                 yield None
@@ -164,7 +179,13 @@ class Problem:
                     yield pool
 
     def fit(self, penalty: float, start: Classifier | None = None, tolerance: float = TOLERANCE) -> Classifier:
-        """The minimum for one penalty (> 0), searched from `start` or from zero."""
+        """Find the minimum for one penalty.
+
+        Args:
+            penalty: > 0.
+            start: where the search begins; zero by default.
+            tolerance: largest entry of the gradient, in the scaled axes, at which the search ends.
+        """
         n, d, c = len(self.features), self.features.shape[1], len(self.classes)
         if c == 1 and self.loss == "softmax":
             return Classifier(np.zeros((len(self.std), 1)), np.zeros(1), self.classes, penalty, 0.0, 0, True)
@@ -180,10 +201,12 @@ class Problem:
                 return value, torch.cat([gradient, residual[:, None] / n], dim=1).view(-1).numpy()
 
             options = {"maxiter": STEPS, "maxfun": 2 * STEPS, "gtol": tolerance, "ftol": 0.0, "maxcor": 20}
+            # L-BFGS-B without bounds is L-BFGS; ftol 0 leaves the gradient as the only criterion, because the objective
+            # stops changing in its last digits long before the weights do.
             begin = self._start(start, scale)
             found = minimize(value_and_gradient, begin, jac=True, method="L-BFGS-B", options=options)
         both = torch.from_numpy(found.x).view(c, d + 1)
-        turned = scale.weight(both[:, :d]).T
+        turned = scale.weight(both[:, :d]).T  # back from V to W, then from principal axes and scales to raw features
         weight = (turned if self.axes is None else self.axes @ turned) / self.std[:, None]
         bias = both[:, d] - self.mean @ weight
         reached = float(np.abs(found.jac).max()) <= tolerance * 10
@@ -192,7 +215,7 @@ class Problem:
         )
 
     def _sums(self, weight: Tensor, bias: Tensor, pool: ThreadPoolExecutor | None) -> list[Tensor]:
-        """Over all rows: the cross-entropy (), its slope in the weights (c, d) and in the biases (c,), float64."""
+        """Sum over all rows: the loss (), its slope in the weights (c, d) and in the biases (c,), all float64."""
         dtype, device = self.features.dtype, self.features.device
         w, b = weight.to(device, dtype), bias.to(device, dtype)
 
@@ -205,10 +228,11 @@ class Problem:
         return _side_by_side(work, len(self.features), pool)
 
     def _curvature(self, c: int) -> Tensor:
-        """Of the loss at equal probabilities: (d, d), or its diagonal (d,) where the features are turned."""
+        """Return the loss's curvature at equal probabilities: (d, d), or its diagonal (d,) in principal axes."""
         return {"softmax": (1 / c) * (1 - 1 / c), "squared_hinge": 2.0, "logistic": 0.25}[self.loss] * self.covariance
 
     def _start(self, start: Classifier | None, scale: _Scale) -> np.ndarray:
+        """Express a classifier on raw features in the variables of the search: a row (V, bias) per class."""
         d, c = self.features.shape[1], len(self.classes)
         if start is None:
             return np.zeros((d + 1) * c)
@@ -220,7 +244,7 @@ class Problem:
 
 
 class _Scale:
-    """W = V L^-1 for rows of (c, d), with L L^T = curvature + penalty; a diagonal where the curvature is one."""
+    """The preconditioner: W = V L^-1 for rows of (c, d), with L L^T = curvature + penalty; L may be diagonal."""
 
     def __init__(self, curvature: Tensor, penalty: float) -> None:
         self.diagonal = curvature.ndim == 1
@@ -228,30 +252,30 @@ class _Scale:
             self.inverse = (curvature.clamp(min=0) + penalty).rsqrt()
             return
         identity = torch.eye(len(curvature), dtype=torch.float64)
-        # a little is added where rounding asks for it
+        # With a small penalty rounding can make the matrix indefinite; a little on the diagonal prevents that.
         self.root = torch.linalg.cholesky(curvature + (penalty + 1e-9 * float(curvature.trace())) * identity)
         self.inverse = torch.linalg.solve_triangular(self.root, identity, upper=False)
 
     def weight(self, inner: Tensor) -> Tensor:
-        """V -> W."""
+        """Map V to W."""
         return inner * self.inverse if self.diagonal else inner @ self.inverse
 
     def gradient(self, slope: Tensor) -> Tensor:
-        """Slope in W -> slope in V."""
+        """Map the slope in W to the slope in V."""
         return slope * self.inverse if self.diagonal else slope @ self.inverse.T
 
     def inner(self, weight: Tensor) -> Tensor:
-        """W -> V."""
+        """Map W to V."""
         return weight / self.inverse if self.diagonal else weight @ self.root
 
 
 def _principal(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Axes (d, r) along which (n, d) rows vary, orthonormal, and the mean squares along them (r,); r at most n."""
+    """Return orthonormal axes (d, r) along which (n, d) rows vary, and the mean squares along them (r,); r <= n."""
     n, d = x.shape
     if n > d:
         values, axes = torch.linalg.eigh(x.T @ x / n)
         return axes, values
-    values, left = torch.linalg.eigh(x @ x.T / n)
+    values, left = torch.linalg.eigh(x @ x.T / n)  # the smaller of the two Gram matrices has the same eigenvalues
     kept = values > 1e-12 * values[-1].clamp(min=1e-300)
     axes = x.T @ (left[:, kept] / (values[kept] * n).sqrt())
     return torch.linalg.qr(axes)[0] if kept.any() else torch.zeros((d, 1), dtype=x.dtype), (
@@ -260,9 +284,14 @@ def _principal(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _softmax(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum of the losses () float64 and slope in the logits (c, rows); `target` (rows,) indices. Overwrites `logits`."""
+    """Return the sum of the losses () float64 and the slope in the logits (c, rows); overwrites `logits`.
+
+    Args:
+        logits: (c, rows).
+        target: (rows,) index of each row's class.
+    """
     target = target[None]
-    logits -= logits.amax(0)
+    logits -= logits.amax(0)  # no exponential overflows, and the probabilities stay the same
     right = logits.gather(0, target)
     share = logits.exp_()
     total = share.sum(0)
@@ -272,12 +301,14 @@ def _softmax(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _squared_hinge(logits: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sum of the losses and the slope in the logits; `signs` (c, rows) are 1, -1, or 0 where unknown."""
     signs = signs.to(logits.dtype)
     short = (1 - signs * logits).clamp_(min=0).mul_(signs.abs())
     return (short * short).sum(dtype=torch.float64), -2 * signs * short
 
 
 def _logistic(logits: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sum of the losses and the slope in the logits; `signs` as in `_squared_hinge`."""
     signs = signs.to(logits.dtype)
     agree = signs * logits
     loss = (torch.nn.functional.softplus(-agree) * signs.abs()).sum(dtype=torch.float64)
@@ -288,7 +319,7 @@ _LOSSES = {"softmax": _softmax, "squared_hinge": _squared_hinge, "logistic": _lo
 
 
 def _moments(x: Tensor, pool: ThreadPoolExecutor | None) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each column, float64; 1 for a constant column, whose deviation is rounding."""
+    """Return mean and standard deviation of each column, float64; 1 for a constant one, whose deviation is rounding."""
     shift = x[:BLOCK].double().mean(0)  # near the mean, so that the squares lose nothing
 
     def sums(rows: slice) -> tuple[Tensor, ...]:
@@ -309,10 +340,15 @@ def _moments(x: Tensor, pool: ThreadPoolExecutor | None) -> tuple[Tensor, Tensor
 
 @dataclass(frozen=True)
 class Choice:
-    """What `choose` found: the classifier, and accuracy and log-loss on the held-out rows for each penalty."""
+    """The classifier that `choose` chose.
+
+    Args:
+        classifier: fitted to full precision.
+        path: (penalty, accuracy, log-loss) on the held-out rows for every penalty that was tried.
+    """
 
     classifier: Classifier
-    path: tuple[tuple[float, float, float], ...]  # (penalty, accuracy, log-loss)
+    path: tuple[tuple[float, float, float], ...]
 
 
 def choose(problem: Problem, x_val: np.ndarray, y_val: np.ndarray, penalties: Sequence[float]) -> Choice:
@@ -322,7 +358,10 @@ def choose(problem: Problem, x_val: np.ndarray, y_val: np.ndarray, penalties: Se
     error for every penalty, and is left out of the log-loss.
 
     Args:
-        x_val: (m, d), m >= 1. y_val: (m,).
+        problem: the training rows.
+        x_val: (m, d), m >= 1.
+        y_val: (m,) labels.
+        penalties: L2 penalties on the mean loss.
     """
     best: tuple[float, float, Classifier] | None = None
     path, current = [], None

@@ -1,11 +1,12 @@
 """Nearest neighbours by cosine similarity, exactly and with bounded memory, and the weighted vote of Wu et al. 2018.
 
-Similarities are first found in float32 blocks (large searches on a processor that multiplies 8-bit integers natively:
-through `shortlist`, with the same result), then the few best candidates of each query are computed again in
-float64, with a bound that says when the short list cannot have missed one; the rare query without that certainty is
-done in float64 against the whole bank. So the answer does not depend on block sizes or on how a processor adds up.
+Similarities are first computed in float32 blocks. Large searches on a processor that multiplies 8-bit integers natively
+go through `shortlist`, with the same result. Then the few best candidates of each query are computed again in float64,
+with a bound that says when the candidates cannot have missed a neighbour; the rare query without that certainty is
+compared with the whole bank in float64. So the answer does not depend on block sizes or on how a processor adds up.
 
 Ties: equal similarities (as float32) go to the lowest row of the bank, equal votes to the lowest class.
+
 Legend: q queries, n rows of the bank, d dimensions, k neighbours, c classes.
 """
 
@@ -25,7 +26,7 @@ SPARE = 16  # candidates beyond k
 
 
 def unit_rows(x: np.ndarray | torch.Tensor) -> torch.Tensor:
-    """(n, d) float64 rows of length one; a zero row stays zero, and is equally unlike everything."""
+    """Scale (n, d) rows to length one, float64; a zero row stays zero, and is equally unlike everything."""
     rows = torch.from_numpy(np.array(x, dtype=np.float64)) if isinstance(x, np.ndarray) else x.detach().double()
     return F.normalize(rows, dim=1, eps=torch.finfo(torch.float64).tiny)
 
@@ -38,13 +39,16 @@ def top_k(
     cells: int = BLOCK_CELLS,
     device: str = "cpu",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k rows of the bank with the highest cosine similarity to each query.
+    """Find the k rows of the bank with the highest cosine similarity to each query.
 
     Args:
-        queries: (q, d). bank: (n, d). k: at least 1; with k > n all n rows are returned.
-        ordered: by similarity as float64 finds it, ties by lowest row. False, several times faster at large k: the same
-            rows in an order that rounding may change, for sums over them.
-        cells: similarities held at once. device: where they are computed, `cpu` or `cuda`.
+        queries: (q, d).
+        bank: (n, d).
+        k: at least 1; with k > n all n rows are returned.
+        ordered: whether rows come in the order of their float64 similarity, ties by lowest row. False gives the same
+            rows in an order that rounding may change: enough for sums over them, and several times faster at large k.
+        cells: similarities held at once.
+        device: where they are computed, `cpu` or `cuda`.
 
     Returns:
         similarity (q, min(k, n)) float32, decreasing; row (q, min(k, n)) int64.
@@ -95,7 +99,7 @@ class _Search:
         self.shortlist = Shortlist(self.bank32, self.wanted) if listed else None
 
     def nearest(self, block: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(b, d) float64 queries -> (b, k) float32 similarities and (b, k) rows."""
+        """Return (b, k) float32 similarities and (b, k) rows for (b, d) float64 queries."""
         n, d = self.bank64.shape
         if self.shortlist is not None:
             rough, candidates = self.shortlist.nearest(block.float())
@@ -103,7 +107,7 @@ class _Search:
             rough, candidates = torch.topk(block.float() @ self.bank32.T, self.wanted, dim=1)
         value, row = rough[:, : self.k].clone(), candidates[:, : self.k].clone()
         open_queries = torch.arange(len(block), device=block.device)
-        if not self.ordered:  # the k rows are certain where the next one is clearly farther
+        if not self.ordered:  # the set of k rows is certain where the next candidate is clearly farther
             if self.k < n:
                 open_queries = open_queries[rough[:, self.k - 1] - rough[:, self.k] <= 2 * self.error]
             else:
@@ -123,7 +127,7 @@ class _Search:
 
 
 def _ordered(exact: torch.Tensor, rows: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The k best of (q, m) similarities as float32, decreasing, ties by lowest row."""
+    """Return the k best of (q, m) similarities as float32, decreasing, ties by lowest row."""
     by_row = rows.argsort(dim=1)
     rows, value = rows.gather(1, by_row), exact.gather(1, by_row).float()
     best = value.argsort(dim=1, descending=True, stable=True)[:, :k]
@@ -133,12 +137,15 @@ def _ordered(exact: torch.Tensor, rows: torch.Tensor, k: int) -> tuple[torch.Ten
 def vote(
     similarities: np.ndarray, labels: np.ndarray, classes: int, temperature: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Each neighbour votes for its class with weight exp(similarity / temperature).
+    """Let each neighbour vote for its class with weight exp(similarity / temperature).
 
     Source: Wu et al. 2018 (instance discrimination), as used by DINO (k 20, temperature 0.07).
 
     Args:
-        similarities: (q, k). labels: (q, k) class of each neighbour, in 0..c-1. temperature: > 0.
+        similarities: (q, k).
+        labels: (q, k) class of each neighbour, in 0..c-1.
+        classes: c.
+        temperature: > 0.
 
     Returns:
         predicted (q,) int64, the lowest class on equal votes; share (q,) float64 of the votes that it got.
@@ -161,10 +168,16 @@ def classify(
     temperature: float,
     device: str = "cpu",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`top_k` then `vote`.
+    """Classify queries by their nearest neighbours: `top_k`, then `vote`.
 
     Args:
-        queries: (q, d). bank: (n, d). labels: (n,) class of each row of the bank, in 0..classes-1.
+        queries: (q, d).
+        bank: (n, d).
+        labels: (n,) class of each row of the bank, in 0..c-1.
+        classes: c.
+        k: neighbours that vote.
+        temperature: of the votes, > 0.
+        device: where similarities are computed, `cpu` or `cuda`.
 
     Returns:
         predicted (q,) int64 and its share of the votes (q,) float64.

@@ -11,10 +11,11 @@ from reprise.measures.unit_vectors import unit
 
 
 def class_means(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Classes (c,) that occur, increasing, and their means (c, d) over unit rows, of length one themselves.
+    """Return the (c,) classes that occur, increasing, and the (c, d) means of their unit rows, scaled to length one.
 
     Args:
-        x: (n, d) features. y: (n,) labels.
+        x: (n, d) features.
+        y: (n,) labels.
     """
     names, index = np.unique(y, return_inverse=True)
     sums = np.zeros((len(names), x.shape[1]))
@@ -23,7 +24,7 @@ def class_means(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def nearest(queries: np.ndarray, means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(q,) index of the nearest of (c, d) unit means, and the cosine similarity to it."""
+    """Return the (q,) index of the nearest of (c, d) unit means, and the cosine similarity to it."""
     similarity = unit(queries) @ means.T
     best = similarity.argmax(axis=1)
     return best, similarity[np.arange(len(best)), best]

@@ -15,7 +15,7 @@ import numpy as np
 
 
 def leading_directions(x_ND: np.ndarray, k: int) -> np.ndarray:
-    """(n, at most k) orthonormal: first left singular vectors of the centred features, as far as their rank goes."""
+    """Return (n, at most k) orthonormal columns: the first left singular vectors of the centred features."""
     x = np.asarray(x_ND, dtype=np.float64)
     x = x - x.mean(axis=0)
     values, vectors = np.linalg.eigh(x.T @ x)
@@ -26,7 +26,7 @@ def leading_directions(x_ND: np.ndarray, k: int) -> np.ndarray:
 
 
 def captured(directions_NK: np.ndarray, groups: np.ndarray) -> float:
-    """Sum of squared cosines between k orthonormal centred directions and the centred indicators of the groups."""
+    """Sum the squared cosines between (n, k) orthonormal centred directions and the groups' centred indicators."""
     _, index, counts = np.unique(groups, return_inverse=True, return_counts=True)
     sums = np.zeros((len(counts), directions_NK.shape[1]))
     np.add.at(sums, index, directions_NK)
@@ -34,11 +34,12 @@ def captured(directions_NK: np.ndarray, groups: np.ndarray) -> float:
 
 
 def relation_alignment(x_ND: np.ndarray, groups: np.ndarray, k: int) -> tuple[float, int]:
-    """How much of the k leading directions lies in the relation, 0 as random directions and 1 as at the optimum.
+    """Return how much of the k leading directions lies in the relation: 0 as random directions, 1 as at the optimum.
 
     Args:
+        x_ND: features.
         groups: (n,) integers; two examples are related when theirs are equal.
-        k: directions wanted.
+        k: number of directions.
 
     Returns:
         (captured - expected) / (most - expected) and the directions used: random directions capture k r / (n - 1) in

@@ -23,10 +23,13 @@ CELLS = 1 << 22  # similarities held at once
 def rankings(
     queries: np.ndarray, gallery: np.ndarray, cells: int = CELLS, device: str = "cpu"
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Blocks of queries and, for each query, all rows of the gallery from the most to the least similar.
+    """Rank all rows of the gallery for each query, from the most to the least similar, a block of queries at a time.
 
     Args:
-        queries: (q, d). gallery: (n, d), n at least 1.
+        queries: (q, d).
+        gallery: (n, d), n at least 1.
+        cells: similarities held at once.
+        device: where they are computed, `cpu` or `cuda`.
 
     Yields:
         rows of `queries` as a slice; (b, n) int64.
@@ -40,7 +43,7 @@ def rankings(
 
 
 def average_precision(relevant: np.ndarray, depth: int | None = None) -> np.ndarray:
-    """Average precision of each ranking; NaN where nothing is relevant, for such a query has no right answer.
+    """Return the (q,) average precisions of rankings; NaN where nothing is relevant: the query has no right answer.
 
     Args:
         relevant: (q, n) booleans, best ranked first.

@@ -1,9 +1,9 @@
-"""Which rows may be among the nearest: found on 8-bit integers, at a fraction of the cost of float32.
+"""Find the rows that may be among the nearest by products of 8-bit integers, at a fraction of the cost of float32.
 
 Bank and queries are turned by one random rotation and rounded to 8 bits. The products of 8-bit rows are exact in 32-bit
 integers, so the only error is the rounding, and its size is known for each query. The rows with the largest products
 are then compared in float32. If the last of them is nearer than anything outside of the list can be, the answer is what
-float32 over the whole bank gives; the rare query without that certainty is done over the whole bank.
+float32 over the whole bank gives; the rare query without that certainty is compared with the whole bank.
 
 Why a rotation: it spreads every feature over all axes, so that a few large entries do not coarsen the rounding of the
 rest, and what is rounded away points in no direction of the data: its products cancel as a random walk does.
@@ -59,7 +59,7 @@ class Shortlist:
         self.bits[:, :n] = rounded.to(torch.int8).T
 
     def nearest(self, queries: Tensor) -> tuple[Tensor, Tensor]:
-        """(q, wanted) similarities, decreasing, and rows, as float32 over the whole bank gives them.
+        """Return (q, wanted) similarities, decreasing, and rows, as float32 over the whole bank gives them.
 
         Args:
             queries: (q, d) float32 rows of length one (or zero).
@@ -80,7 +80,7 @@ class Shortlist:
         return value, kept
 
     def _products(self, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(q, columns) int32 products, what one of them is worth (q,), and by how much they may be wrong (q,)."""
+        """Return (q, columns) int32 products, the similarity of one unit of them (q,), and their error (q,)."""
         turned = queries @ self.rotation
         step = turned.abs().amax(dim=1, keepdim=True).clamp(min=1e-30) / LEVELS
         rounded = torch.round(turned / step)
@@ -92,7 +92,7 @@ class Shortlist:
         return products, step[:, 0].double() * self.unit, error
 
     def _exactly(self, queries: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The `wanted` nearest of each query's list, in float32: a list at a time, which stays in the cache."""
+        """Find the `wanted` nearest of each query's list in float32, one list at a time, which stays in the cache."""
         value = torch.empty(rows.shape)
         picked = torch.empty((rows.shape[1], self.bank.shape[1]))
         for i, row in enumerate(rows):

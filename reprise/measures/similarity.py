@@ -12,15 +12,15 @@ import numpy as np
 
 
 def centred(x_ND: np.ndarray) -> np.ndarray:
-    """Columns with mean 0, float64."""
+    """Return the columns with mean 0, float64."""
     x = np.asarray(x_ND, dtype=np.float64)
     return np.asarray(x - x.mean(axis=0))
 
 
 def linear_cka(x_ND: np.ndarray, y_NE: np.ndarray) -> float:
-    """Linear centred kernel alignment (Kornblith et al. 2019), in [0, 1]; 0 when one of them is constant.
+    """Return linear centred kernel alignment (Kornblith et al. 2019), in [0, 1]; 0 when one of them is constant.
 
-    Biased upwards when dimensions are many and examples few: see `debiased_cka`.
+    It is biased upwards when dimensions are many and examples few: see `debiased_cka`.
     """
     x, y = centred(x_ND), centred(y_NE)
     length = np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)
@@ -28,7 +28,7 @@ def linear_cka(x_ND: np.ndarray, y_NE: np.ndarray) -> float:
 
 
 def debiased_cka(x_ND: np.ndarray, y_NE: np.ndarray) -> float:
-    """The same from the unbiased HSIC (Song et al. 2012; Nguyen et al. 2021): about 0 for independent features.
+    """Return the same from the unbiased HSIC (Song et al. 2012; Nguyen et al. 2021): about 0 for independent features.
 
     The result can be slightly negative; it is 0 when one of them has no spread. No (n, n) kernel is needed: in centred
     features the sums over a linear kernel without its diagonal are sums over squared lengths.

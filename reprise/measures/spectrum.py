@@ -1,7 +1,7 @@
 """Is a representation spread out or collapsed? Figures that need no labels.
 
-None has an interval: rank, entropy and pair statistics are biased by the duplicates that drawing with
-replacement makes. All compare only at equal n and d (RankMe is at most min(n, d)).
+None of them has an interval: duplicates, which drawing with replacement makes, bias rank, entropy and pair statistics.
+They may be compared at equal n and d only (RankMe is at most min(n, d)).
 
 Legend: `x_ND` features (n examples, d dimensions), numpy or torch; computed in float64.
 """
@@ -30,16 +30,16 @@ def _float64(x_ND: Features) -> torch.Tensor:
 
 
 def _normalised(x_ND: torch.Tensor) -> torch.Tensor:
-    """Rows of length one; a zero row stays zero."""
+    """Scale rows to length one; a zero row stays zero."""
     length = x_ND.norm(dim=1, keepdim=True)
     return x_ND / torch.where(length > 0, length, torch.ones_like(length))
 
 
 def singular_values(x_ND: Features) -> torch.Tensor:
-    """Singular values, decreasing, (min(n, d),) float64 on the CPU.
+    """Return the (min(n, d),) singular values, decreasing, float64 on the CPU.
 
-    From the eigenvalues of the smaller Gram matrix in float64: many times cheaper than an SVD of (n, d), exact
-    to about 1e-8 of the largest value, which is below RankMe's own epsilon.
+    They come from the eigenvalues of the smaller Gram matrix in float64. That is many times cheaper than an SVD of
+    (n, d), and exact to about 1e-8 of the largest value, which is below RankMe's own epsilon.
     """
     x = _float64(x_ND)
     gram = x.T @ x if x.shape[1] <= x.shape[0] else x @ x.T
@@ -55,7 +55,7 @@ def _exp_entropy(values: torch.Tensor, epsilon: float) -> float:
 
 
 def rankme(x_ND: Features) -> float:
-    """Smooth rank: exp of the entropy of the normalised singular values, not centred.
+    """Return the smooth rank: exp of the entropy of the normalised singular values, not centred.
 
     Source: Garrido et al. 2023, "RankMe", equation 1 (epsilon 1e-7). In [1, min(n, d)]; 0 when all features are 0.
 
@@ -66,9 +66,9 @@ def rankme(x_ND: Features) -> float:
 
 
 def effective_rank(x_ND: Features) -> float:
-    """The same after subtracting the mean, without epsilon (Roy and Vetterli 2007): a common offset does not count.
+    """Return the rank as `rankme`, but after subtracting the mean and without epsilon (Roy and Vetterli 2007).
 
-    0 when all rows are equal.
+    A common offset does not count. The value is 0 when all rows are equal.
     """
     x = _float64(x_ND)
     centred = x - x.mean(0)
@@ -78,7 +78,7 @@ def effective_rank(x_ND: Features) -> float:
 
 
 def participation_ratio(x_ND: Features) -> float:
-    """(sum of covariance eigenvalues) squared over the sum of their squares, in [1, d]; 0 when all rows are equal."""
+    """Return (sum of covariance eigenvalues)^2 / sum of their squares, in [1, d]; 0 when all rows are equal."""
     x = _float64(x_ND)
     centred = x - x.mean(0)
     if centred.norm() <= 1e-12 * x.norm():
@@ -88,7 +88,7 @@ def participation_ratio(x_ND: Features) -> float:
 
 
 def feature_std(x_ND: Features) -> float:
-    """Standard deviation of l2-normalised features, mean over dimensions, times sqrt(d).
+    """Return the standard deviation of l2-normalised features, averaged over dimensions, times sqrt(d).
 
     Source: Chen and He 2021 (SimSiam), figure 2, which plots it against 1 / sqrt(d). 1: isotropic; 0: collapsed
     (all features point the same way).
@@ -98,10 +98,10 @@ def feature_std(x_ND: Features) -> float:
 
 
 def uniformity(x_ND: Features, t: float = 2.0, rows: int = UNIFORMITY_ROWS, seed: int = 0) -> float:
-    """log of the mean over pairs of exp(-t |z_i - z_j|^2), z l2-normalised (Wang and Isola 2020). Lower is more even.
+    """Return log of the mean over pairs of exp(-t |z_i - z_j|^2), z l2-normalised (Wang and Isola 2020).
 
-    At most 0, which means collapsed; at least -4 t. Beyond `rows` examples a seeded sample is taken, without
-    replacement.
+    Lower is more even. The value is at most 0, which means collapsed, and at least -4 t. Beyond `rows` examples a
+    seeded sample is taken without replacement.
 
     Raises:
         ValueError: fewer than two rows.
@@ -121,14 +121,14 @@ def uniformity(x_ND: Features, t: float = 2.0, rows: int = UNIFORMITY_ROWS, seed
 
 
 def collapse(std: float, rank: float, n: int, d: int) -> str:
-    """What `feature_std` and `rankme` of (n, d) features say: "none", "complete" or "dimensional" collapse."""
+    """Judge `feature_std` and `rankme` of (n, d) features: "none", "complete" or "dimensional" collapse."""
     if std < COLLAPSED_STD:
         return "complete"
     return "dimensional" if rank < LOW_RANK_SHARE * min(n, d) else "none"
 
 
 def spectrum(x_ND: Features) -> dict[str, Any]:
-    """All of the figures above by name; uniformity is None for a single row."""
+    """Compute all of the figures above by name; uniformity is None for a single row."""
     return {
         "rankme": rankme(x_ND),
         "effective_rank": effective_rank(x_ND),

@@ -1,8 +1,8 @@
-"""Intervals and tests, by the rules of docs/explanation/statistics.md. Numpy and scipy only, never torch.
+"""Intervals and tests, by the rules of docs/explanation/statistics.md. They need numpy and scipy, never torch.
 
-- Over examples: Wilson interval for a share, bootstrap for other figures; whole groups (videos, scenes) are drawn
-  where groups exist, since the images of one group are not independent. Says: how sure is the figure of *this model*.
-- Over seeds: paired t. Says: is one *method* above the other.
+- Over examples: a Wilson interval for a share, a bootstrap for other figures. Whole groups (videos, scenes) are drawn
+  where groups exist, since the images of one group are not independent. It says how sure the figure of *this model* is.
+- Over seeds: a paired t test. It says whether one *method* is above the other.
 - One seed allows a sentence about two models and none about methods; two seeds allow no sentence; three or more
   allow one about methods. Holm over the stated family of pairs in every case.
 
@@ -37,7 +37,9 @@ NO_INTERVAL = Interval(None, None)
 
 
 def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> Interval:
-    """Interval of a share of independent examples (Wilson 1927). Inside [0, 1], useful at 0 and n successes too.
+    """Return the interval of a share of independent examples (Wilson 1927).
+
+    It lies inside [0, 1] and is useful at 0 and n successes too.
 
     Raises:
         ValueError: n < 1 or successes outside 0..n.
@@ -64,9 +66,9 @@ def bootstrap(
     seed: int = 0,
     copies: np.ndarray | None = None,
 ) -> Interval:
-    """Percentile interval of a statistic of weighted examples, expanded for few units (Hesterberg 2015, section 5.4).
+    """Return the percentile interval of a statistic, expanded for few units (Hesterberg 2015, section 5.4).
 
-    Not for figures that duplicates bias (neighbour graphs, NMI, RankMe).
+    It must not be used for figures that duplicates bias (neighbour graphs, NMI, RankMe).
 
     Args:
         statistic: (b, n) float64 weights, how often each example was drawn -> (b,) values; NaN where it is undefined
@@ -115,7 +117,7 @@ def bootstrap_mean(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """`bootstrap` of the mean of (n,) per-example scores."""
+    """Return the `bootstrap` interval of the mean of (n,) per-example scores."""
     scores, copies = np.asarray(scores, dtype=np.float64), None
     if groups is None:
         scores, copies = np.unique(scores, return_counts=True)
@@ -127,17 +129,17 @@ def bootstrap_mean(
 
 
 def share(correct: np.ndarray, groups: np.ndarray | None = None, confidence: float = CONFIDENCE) -> Interval:
-    """Interval of the share of True in (n,) booleans: Wilson, or the bootstrap over groups where groups exist."""
+    """Return the interval of the share of True in (n,) booleans: Wilson, or the bootstrap over groups."""
     if groups is None:
         return wilson(int(np.sum(correct)), len(correct), confidence)
     return bootstrap_mean(correct, groups, confidence)
 
 
 def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
-    """Exact two-sided McNemar test of two models on the same independent examples; returns p.
+    """Return the p value of the exact two-sided McNemar test of two models on the same independent examples.
 
-    Binomial on the examples that only one model gets right, with the smaller tail doubled. Conservative (the
-    mid-p variant is not used): under equal models it calls at most the nominal share different.
+    The test is binomial on the examples that only one model gets right, with the smaller tail doubled. It is
+    conservative (not the mid-p variant): of equal models it calls at most the nominal share different.
 
     Args:
         correct_a, correct_b: (n,) booleans.
@@ -150,13 +152,16 @@ def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
 
 
 def sign_flip(differences: np.ndarray, groups: np.ndarray, flips: int = 9999, seed: int = 0) -> float:
-    """Paired test over groups: McNemar's place where examples are not independent; returns a two-sided p.
+    """Return the two-sided p value of a paired test over groups, used where examples are not independent.
 
-    If two models are alike, the sum of differences in a group is as often positive as negative, so the signs of
-    whole groups are flipped at random; p = (1 + flips at least as extreme) / (1 + flips), never below that.
+    If two models are alike, the sum of differences in a group is as often positive as negative. So the signs of whole
+    groups are flipped at random; p is (1 + flips at least as extreme) / (1 + flips).
 
     Args:
-        differences: (n,) correct_a - correct_b. groups: (n,) integers.
+        differences: (n,) correct_a - correct_b.
+        groups: (n,) integers.
+        flips: random assignments of signs.
+        seed: of the random signs.
     """
     names, unit = np.unique(np.asarray(groups), return_inverse=True)
     sums = np.bincount(unit, weights=np.asarray(differences, dtype=np.float64), minlength=len(names))
@@ -179,10 +184,10 @@ class PairedT(NamedTuple):
 
 
 def paired_t(differences: Sequence[float] | np.ndarray, confidence: float = CONFIDENCE) -> PairedT:
-    """Paired t test over per-seed differences, s - 1 degrees of freedom.
+    """Test per-seed differences by a paired t test with s - 1 degrees of freedom.
 
-    Differences that are all equal leave no spread to test against; that happens by chance with coarse figures
-    and few seeds, so p is 1 and there is no interval, rather than a p of 0.
+    Differences that are all equal leave no spread to test against. That happens by chance with coarse figures and few
+    seeds, so p is then 1, not 0, and there is no interval.
 
     Raises:
         ValueError: fewer than two differences.
@@ -202,7 +207,7 @@ def paired_t(differences: Sequence[float] | np.ndarray, confidence: float = CONF
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values adjusted for a family by Holm 1979, in the given order; reject where the result is below the level."""
+    """Adjust the p values of a family by Holm 1979, in the given order; reject where the result is below the level."""
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")
     adjusted = np.empty(len(p))

@@ -1,6 +1,7 @@
-"""Results of probes by the hash of their inputs, so that a changed probe reruns alone in its group.
+"""Store results of probes by the hash of their inputs, so that of a stage's probes only the changed ones are computed.
 
-Working state under `.reprise/`, never an output: losing it costs time only. Bounded in number, oldest use goes first.
+The store is working state under `.reprise/`, never an output: losing it costs time only. It is bounded in number; the
+result that was used longest ago goes first.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def key(name: str, probe: Probe | RepresentationProbe, data: ProbeData | Encoder
 
 
 def load(digest: str) -> ProbeResult | None:
-    """The stored result, or None; a damaged one counts as absent."""
+    """Return the stored result, or None; a damaged one counts as absent."""
     folder = FOLDER / digest
     if not folder.is_dir():
         return None
@@ -62,7 +63,7 @@ def load(digest: str) -> ProbeResult | None:
 
 
 def store(digest: str, result: ProbeResult, kept: int = KEPT) -> None:
-    """Keep a result under its hash, whole or not at all, and drop the longest unused beyond `kept`."""
+    """Keep a result under its hash, whole or not at all, and drop those beyond `kept` that were unused the longest."""
     with explained_storage(FOLDER):
         FOLDER.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=FOLDER))
@@ -90,7 +91,7 @@ def store(digest: str, result: ProbeResult, kept: int = KEPT) -> None:
 
 
 def _prune(kept: int) -> None:
-    """Oldest use first; what a killed process left unfinished is as old as its last write."""
+    """Drop the results used longest ago; what a killed process left unfinished is as old as its last write."""
     found = []
     for folder in FOLDER.iterdir():
         try:

@@ -1,4 +1,4 @@
-"""The data of a probe: embeddings joined with the manifest by key, each tap read when it is first asked for."""
+"""The data of a probe: embeddings joined with the manifest by key. Each tap is read when it is first asked for."""
 
 from __future__ import annotations
 
@@ -46,15 +46,17 @@ class ProbeData:
     """Embeddings, splits, labels and groups of one run.
 
     Args:
-        embeddings: path of an embeddings file. manifest: path of the manifest.
-        confidence: of every interval. device: where probes compute, `cpu` or `cuda`.
+        embeddings: path of an embeddings file.
+        manifest: path of the manifest.
+        confidence: of every interval.
+        device: where probes compute, `cpu` or `cuda`.
         targets: path of targets.csv.
 
     Attributes:
         classes: names of the classes over all splits, sorted; a label is an index into them.
         taps: names of the taps, `backbone` first.
         targets: attributes and quantities beside the label; none for most data.
-        test: the split that is scored: "test", else "val", else "train".
+        test: name of the split that is scored; see `scored_split`.
 
     Raises:
         EmbeddingError: the file does not hold exactly the images of the manifest, in the same splits.
@@ -113,16 +115,16 @@ class ProbeData:
 
     @property
     def test_note(self) -> str:
-        """Which split is scored, in words, for the protocol."""
+        """The scored split in words, for the protocol."""
         return self.test if self.test == "test" else f"{self.test} (there is no test split)"
 
     def part(self, split: str) -> Part:
-        """Keys, labels and groups of one split; may be empty."""
+        """Return keys, labels and groups of one split, which may be empty."""
         rows = self._splits == split
         return Part(self._keys[rows], self._labels[rows], None if self._groups is None else self._groups[rows])
 
     def features(self, split: str, tap: str = BACKBONE) -> np.ndarray:
-        """(n, d) float32 of one split, in the order of `part(split)`.
+        """Return the (n, d) float32 features of one split, in the order of `part(split)`.
 
         Raises:
             EmbeddingError: no such tap, or damaged.
@@ -132,11 +134,11 @@ class ProbeData:
         return self._features[tap][self._splits == split]
 
     def target(self, name: str, split: str) -> np.ndarray:
-        """(n,) float64 values of one column of targets.csv, NaN where unknown, in the order of `part(split)`."""
+        """Return a column of targets.csv as (n,) float64, NaN where unknown, in the order of `part(split)`."""
         return self.targets.values[name][self._splits == split]
 
     def choose(self, split: str, n: int) -> np.ndarray:
-        """Up to n rows of a split, picked by the hash of their keys: the same images in every run. Increasing rows."""
+        """Choose up to n rows of a split by the hash of their keys, the same images in every run; rows increase."""
         keys = self.part(split).keys
         order = sorted(range(len(keys)), key=lambda i: hashlib.sha256(str(keys[i]).encode()).digest())
         return np.array(sorted(order[:n]), dtype=np.int64)
@@ -147,7 +149,10 @@ class ProbeData:
         return self._path.with_name(AUGMENTED).is_file()
 
     def augmented(self) -> tuple[Part, dict[str, np.ndarray]]:
-        """The images of which changed copies were embedded, and {"original": (n, d), change: (n, d), ...}, float32.
+        """Return the images of which changed copies were embedded, and their float32 features.
+
+        Returns:
+            The images, and {"original": (n, d), change: (n, d), ...}.
 
         Raises:
             EmbeddingError: missing, damaged, or of images that the manifest does not have.
@@ -167,7 +172,7 @@ class ProbeData:
         return Part(keys, self._labels[rows], groups), {name: found[2] for name, found in features.items()}
 
     def digest(self, labels: bool, augmented: bool = False) -> str:
-        """SHA-256 of everything here that a probe can see; labels and changed images only for probes that read them."""
+        """Return the SHA-256 of all that a probe can see; labels and changed images count for probes that read them."""
         found = hashlib.sha256(f"{self.confidence} {self.device}".encode())
         for path in (self._path, self._path.with_name(AUGMENTED))[: 1 + augmented]:
             with path.open("rb") as file:
@@ -182,7 +187,7 @@ class ProbeData:
 
 
 def _numbered(groups: np.ndarray, keys: np.ndarray) -> np.ndarray | None:
-    """Groups as integers; an image without a group is a group of its own. None when no image has one."""
+    """Number the groups; an image without one is a group of its own. None when no image has one."""
     if all(g is None for g in groups):
         return None
     named = [("group", g) if g is not None else ("key", k) for g, k in zip(groups, keys, strict=True)]

@@ -1,4 +1,4 @@
-"""The one way in which probes choose a penalty: on val, with what was done in words."""
+"""Choose a penalty on val, in the one way that all probes share, and describe the choice in words."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class PenaltyParams(StrictModel):
 
 @dataclass(frozen=True)
 class Fitted:
-    """A classifier, how its penalty came about, and a warning where there is one; `notes` for the protocol."""
+    """A classifier, and notes for the protocol: how its penalty came about, and whether the search converged."""
 
     classifier: Classifier
     notes: dict[str, str] = field(default_factory=dict)
 
 
 def may_choose(data: ProbeData, val: int) -> str | None:
-    """None where `val` labelled images may choose, else why not."""
+    """Return None where `val` labelled images may choose a parameter, else the reason why not."""
     if data.test == "val":
         return "val is scored as test"
     return f"{val} labelled val images are too few" if val < ENOUGH_VAL else None

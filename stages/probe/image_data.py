@@ -1,4 +1,4 @@
-"""What a probe that trains on images is given: everything that ProbeData has, pixels, and copies of the backbone."""
+"""The data of a probe that trains on images: all that ProbeData has, pixels, and copies of the backbone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ class ImageData(ProbeData):
     """ProbeData with images.
 
     Args:
-        backbone: folder of a trained run; it is read and never written. shards: folder of the shards.
+        embeddings: path of an embeddings file.
+        backbone: folder of a trained run; it is read and never written.
+        shards: folder of the shards.
+        options: as ProbeData's.
 
     Attributes:
         config: of the backbone (config.json).
@@ -43,12 +46,12 @@ class ImageData(ProbeData):
         self._decoded: Decoded | None = None
 
     def network(self) -> nn.Module:
-        """A new copy of the backbone with its weights from disk, in evaluation mode, every parameter trainable."""
+        """Return a new copy of the backbone from disk, in evaluation mode, with every parameter trainable."""
         network = assemble(self.config, *read_weights(self._folder), where=str(self._folder)).backbone
         return network.requires_grad_(True).to(self.device)
 
     def pixels(self, keys: np.ndarray) -> Tensor:
-        """(n, C, S, S) float32 on the device, scaled, cut and normalised as embedding does; a batch at a time."""
+        """Return (n, C, S, S) float32 on the device, scaled, cut and normalised as embedding does."""
         if self._decoded is None:
             rows = self._shards.rows()
             self._decoded = open_decoded(self._shards, rows, self.config["channels"], threads=torch.get_num_threads())
@@ -58,7 +61,7 @@ class ImageData(ProbeData):
         return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
 
     def digest(self, labels: bool, augmented: bool = False) -> str:
-        """As ProbeData's, with the backbone and the shards."""
+        """Return the SHA-256 of all that a probe can see: as ProbeData's, with the backbone and the shards."""
         found = hashlib.sha256(super().digest(labels, augmented).encode())
         found.update(f"{file_digest(self._folder)} {self._shards.fingerprint} {torch.get_num_threads()}".encode())
         found.update(digest_of(fingerprint([module_of("backbones", self.config["architecture"])])).encode())

@@ -1,7 +1,7 @@
-"""What a probe is given and what it returns. A probe is one file under `probes/<group>/` with one subclass of `Probe`.
+"""The protocol of probes: the base class, and what a probe returns.
 
-Light imports only: parameters of all probes are checked before anything runs, so a probe imports torch, sklearn and
-`reprise.measures` inside `run`.
+A probe is one file under `probes/<suite>/` with one subclass of `Probe`. The parameters of all probes are checked
+before anything runs, so a probe imports torch, scipy and sklearn inside its functions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Figure:
-    """A metric: value, both ends of its interval over examples (None: no interval can be given), examples counted."""
+    """A metric with its interval over examples.
+
+    Args:
+        value: of the metric.
+        low: lower end of the interval, None where no interval can be given.
+        high: upper end, likewise.
+        n: number of examples.
+    """
 
     value: float
     low: float | None
@@ -30,13 +37,13 @@ class Figure:
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What one probe found.
+    """Figures of one probe, and how they came about.
 
     Args:
-        metrics: metric -> figure. Flat names; empty where the data do not allow the probe.
+        metrics: metric -> figure; empty where the data do not allow the probe.
         protocol: every choice made, in words or numbers, so that the figure can be repeated and judged.
         predictions: rows of PREDICTIONS_SCHEMA (reprise/artifacts/results.py) on test; `correct` averages to `top1`.
-        table: anything else, one row an example or a class; written as `<probe>.parquet`.
+        table: anything else, one row per example or class; written as `<probe>.parquet`.
     """
 
     metrics: dict[str, Figure]
@@ -49,10 +56,14 @@ class Probe(ABC):
     """A measurement on frozen embeddings. The file's name is the probe's name.
 
     Every choice is made on train and val; the test split is scored once.
+
+    Attributes:
+        needs_labels: whether the probe is left out, with a note in its protocol, where there are no labels.
+        needs_augmented: likewise where no features of changed images were written.
     """
 
-    needs_labels: ClassVar[bool] = False  # without labels such a probe is not run, and its protocol says so
-    needs_augmented: ClassVar[bool] = False  # features of changed images, likewise
+    needs_labels: ClassVar[bool] = False
+    needs_augmented: ClassVar[bool] = False
 
     class Params(StrictModel):
         """Override with the probe's own."""
@@ -62,4 +73,4 @@ class Probe(ABC):
 
     @abstractmethod
     def run(self, data: ProbeData) -> ProbeResult:
-        """Measure. Same data, same parameters: same bytes."""
+        """Measure; the same data and parameters must give the same bytes."""

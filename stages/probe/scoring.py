@@ -1,4 +1,4 @@
-"""From predicted labels to figures and tables: what all classification probes report alike."""
+"""Turn predicted labels into the figures and tables that all classification probes report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def labelled(data: ProbeData, split: str, tap: str) -> tuple[Part, np.ndarray]:
-    """The images of a split that have a label, and their (n, d) features at a tap."""
+    """Return the images of a split that have a label, and their (n, d) features at a tap."""
     part = data.part(split)
     known = part.labelled
     groups = None if part.groups is None else part.groups[known]
@@ -25,14 +25,14 @@ def labelled(data: ProbeData, split: str, tap: str) -> tuple[Part, np.ndarray]:
 
 
 def top1(part: Part, predicted: np.ndarray, confidence: float) -> Figure:
-    """Share of right answers; Wilson interval, or the bootstrap over groups where groups exist."""
+    """Return the share of right answers; Wilson interval, or the bootstrap over groups where groups exist."""
     correct = predicted == part.labels
     low, high = share(correct, part.groups, confidence)
     return Figure(float(correct.mean()), low, high, len(part))
 
 
 def balanced_accuracy(part: Part, predicted: np.ndarray, confidence: float) -> Figure:
-    """Mean over the classes that occur of the share of right answers in each; bootstrap interval."""
+    """Return the share of right answers in a class, averaged over the classes that occur; bootstrap interval."""
     _, index = np.unique(part.labels, return_inverse=True)
     c, correct = int(index.max()) + 1, predicted == part.labels
     copies = None
@@ -53,14 +53,19 @@ def balanced_accuracy(part: Part, predicted: np.ndarray, confidence: float) -> F
 
 
 def plain(value: float, n: int) -> Figure:
-    """A figure of n examples for which no interval can be given."""
+    """Return a figure of n examples for which no interval can be given."""
     return Figure(value, None, None, n)
 
 
 def over_draws(part: Part, correct: np.ndarray, confidence: float) -> Figure:
-    """Mean of (draws, n) right or wrong, each draw a classifier of its own on the same n examples.
+    """Return the accuracy averaged over several classifiers on the same examples.
 
     The interval's bootstrap draws examples (or groups) and classifiers anew, both at once.
+
+    Args:
+        part: the n examples.
+        correct: (draws, n) booleans; each draw is a classifier of its own.
+        confidence: of the interval.
     """
     draws, n = correct.shape
     values = correct.astype(np.float64)
@@ -77,7 +82,7 @@ def over_draws(part: Part, correct: np.ndarray, confidence: float) -> Figure:
 
 
 def recalls(part: Part, predicted: np.ndarray, classes: tuple[str, ...], confidence: float) -> pa.Table:
-    """A row a class that occurs in `part`: class, recall, low, high, n, predicted (how often it was answered)."""
+    """Return a row per class that occurs: class, recall, low, high, n, predicted (how often it was answered)."""
     rows = []
     for label in np.unique(part.labels).tolist():
         own = part.labels == label
@@ -99,7 +104,7 @@ def recalls(part: Part, predicted: np.ndarray, classes: tuple[str, ...], confide
 
 
 def predictions(part: Part, predicted: np.ndarray, scores: np.ndarray, classes: tuple[str, ...]) -> pa.Table:
-    """Rows of PREDICTIONS_SCHEMA; a group is named by its number, equal in all runs of one manifest."""
+    """Return rows of PREDICTIONS_SCHEMA; a group is named by its number, equal in all runs of one manifest."""
     names = np.asarray(classes, dtype=object)
     return pa.table(
         {
@@ -117,7 +122,7 @@ def predictions(part: Part, predicted: np.ndarray, scores: np.ndarray, classes: 
 
 
 def counts_note(data: ProbeData) -> dict[str, str]:
-    """Protocol entries that every labelled probe states: how many images, what is left out, what counts as an error."""
+    """Return the protocol of every labelled probe: how many images, which are left out, and what counts as an error."""
     note = {"scored on": data.test_note, "confidence": f"{data.confidence:g}"}
     for split in ("train", "val", "test"):
         part = data.part(split)
@@ -137,7 +142,7 @@ def counts_note(data: ProbeData) -> dict[str, str]:
 
 
 def targets_note(data: ProbeData, names: list[str]) -> dict[str, str]:
-    """Protocol entries that every probe on targets.csv states."""
+    """Return the protocol entries of every probe on targets.csv."""
     note = {"scored on": data.test_note, "confidence": f"{data.confidence:g}"}
     for split in dict.fromkeys(("train", "val", data.test)):
         known = [int((~np.isnan(data.target(name, split))).sum()) for name in names]
@@ -149,7 +154,7 @@ def targets_note(data: ProbeData, names: list[str]) -> dict[str, str]:
 
 
 def why_not(data: ProbeData) -> str | None:
-    """Why a labelled probe cannot run on these data, or None if it can."""
+    """Return why a labelled probe cannot run on these data, or None if it can."""
     if not data.classes:
         return "not run: no image has a label"
     if not data.part("train").labelled.any():

@@ -1,1 +1,1 @@
-"""One folder a group, one file a probe: the file name is the probe's name. See docs/how-to/own-probe.md."""
+"""One folder per suite and one file per probe; the file's name is the probe's. See docs/how-to/own-probe.md."""
