@@ -12,6 +12,7 @@ from reprise.artifacts.shards import Shards
 from reprise.config.errors import ParameterError, PseudoLabelError, TrainingError
 from reprise.config.params import parse
 from reprise.storage.work_folder import file_digest
+from stages.pretrain.method import Batch
 from stages.pretrain.methods.contrastive.gsimclr import GSimCLR, GSimCLRParams
 from stages.pretrain.methods.contrastive.simclr import SimCLR
 from stages.pretrain.views import make
@@ -97,3 +98,9 @@ def test_labels_that_are_not_sure_of_anything_are_refused(digits):
     with pytest.raises(ParameterError, match=r"methods.x.weigh_by_confidence.*set mask_negatives: true"):
         parse(GSimCLRParams, {"weigh_by_confidence": True}, "methods.x")
     assert not Path("out").exists()
+
+
+def test_a_field_that_a_method_does_not_declare_is_refused_by_name():
+    batch = Batch([torch.zeros(2, 3, 8, 8)], torch.arange(2))
+    with pytest.raises(KeyError, match="batch.clusters: it must declare 'clusters' in `needs`"):
+        _ = batch.clusters
