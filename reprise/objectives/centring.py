@@ -1,4 +1,7 @@
-"""Centring: a running mean of the teacher's outputs, taken off before its softmax (DINO, equation 4)."""
+"""Centring: a running mean of the teacher's outputs, which is subtracted before its softmax (DINO, equation 4).
+
+Shape legend: b outputs of this rank, K width.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from reprise.runtime.world import ALONE, World
 class Centre(nn.Module):
     """centre <- momentum * centre + (1 - momentum) * mean of the batch, starting at 0.
 
-    Keeps any one output from winning everywhere; sharpening (a low temperature) keeps all from being equal.
+    It keeps any one output from winning everywhere; sharpening (a low temperature) keeps all from being equal.
     """
 
     value: Tensor
@@ -23,5 +26,5 @@ class Centre(nn.Module):
 
     @torch.no_grad()
     def update(self, outputs: Tensor, world: World = ALONE) -> None:
-        """Move towards the mean of the (b, width) outputs of all ranks."""
+        """Move towards the mean of the (b, K) outputs of all ranks."""
         self.value.lerp_(world.mean(outputs.detach().to(self.value.dtype)), 1.0 - self.momentum)

@@ -25,8 +25,8 @@ def coding_rate(z: Tensor, precision: float, world: World = ALONE) -> Tensor:
         world: the processes that hold the batch together.
 
     Returns:
-        A scalar, at least 0. For unit vectors that are all equal it is 1/2 log(1 + d / precision); spread features
-        have more, so it is to be maximised.
+        A scalar, at least 0. For unit vectors that are all equal it is 1/2 log(1 + d / precision); features that spread
+        have more, so it is maximised.
     """
     z = world.gather(z)
     count, width = z.shape

@@ -1,4 +1,4 @@
-"""Losses keep float32 (or float64, in tests) whatever the precision around them: bf16 has three decimal digits."""
+"""Losses are computed in float32 (in tests float64) whatever the precision around them: bf16 has three digits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 def full_precision(function: F) -> F:
     """Decorate a pure function of tensors: autocast is off inside it, half-precision arguments become float32.
 
-    Arguments may be tensors or lists of tensors; the first positional argument must be one of these.
+    Args:
+        function: takes tensors or lists of tensors; its first positional argument must be one of these.
     """
 
     @wraps(function)
@@ -28,6 +29,7 @@ def full_precision(function: F) -> F:
 
 
 def _widened(value: Any) -> Any:
+    """Turn half-precision tensors into float32, and leave everything else as it is."""
     if isinstance(value, list):
         return [_widened(v) for v in value]
     half = isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)

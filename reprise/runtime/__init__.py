@@ -1,1 +1,1 @@
-"""The process and its machine: start and end, device, seeds, threads, progress. Never data formats."""
+"""The process and its machine: start and end, device, seeds, threads, progress, world. Never a data format."""

@@ -1,7 +1,8 @@
-"""How a stage's process starts and ends: before heavy imports it sets the allocator, the number of threads
-and the parent-death signal; at the end it turns expected errors into a sentence and an exit status.
+"""How a stage's process starts and ends.
 
-Never torch: `python -m stages.<stage> --help` and a refused parameter answer at once.
+Before heavy imports it sets the allocator, the number of threads and the parent-death signal; at the end it turns
+expected errors into a sentence and an exit status. It never imports torch: `python -m stages.<stage> --help` and a
+refused parameter answer at once.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ ALLOCATOR_VARIABLES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIB
 
 
 def threads() -> int:
-    """Cores this process may use (affinity and container quota), or REPRISE_THREADS. Last bits may depend on it."""
+    """Return how many cores this process may use (affinity and container quota), or REPRISE_THREADS.
+
+    The last bits of results may depend on it.
+    """
     asked = os.environ.get("REPRISE_THREADS", "")
     if asked.isdigit():
         return max(1, int(asked))
@@ -38,10 +42,11 @@ def threads() -> int:
 
 
 def container_cores(quota_file: Path, cores: int) -> int:
-    """Whole cores of a cgroup's CPU quota: more threads than these wait for each other at every barrier.
+    """Return the whole cores of a cgroup's CPU quota: more threads than these wait for each other at every barrier.
 
     Args:
-        quota_file: "<microseconds or max> <period>". cores: the answer where there is no quota.
+        quota_file: holds "<microseconds or max> <period>".
+        cores: the answer where there is no quota.
     """
     try:
         quota, period = quota_file.read_text(encoding="ascii").split()
@@ -51,7 +56,7 @@ def container_cores(quota_file: Path, cores: int) -> int:
 
 
 def prepare_process() -> None:
-    """Allocator, threads, telemetry and parent death; call before importing numpy or torch."""
+    """Set allocator, threads, telemetry and the parent-death signal; call it before importing numpy or torch."""
     for name, value in telemetry.OFF.items():
         os.environ.setdefault(name, value)
     for name in THREAD_VARIABLES:
@@ -61,15 +66,15 @@ def prepare_process() -> None:
         keep_freed_memory(libc)
         parent = os.getppid()
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != parent:  # it died before the request took hold
+        if os.getppid() != parent:  # the parent died before the request took effect
             os.kill(os.getpid(), signal.SIGTERM)
     watch_parents()
 
 
 def keep_freed_memory(libc: ctypes.CDLL) -> None:
-    """Let glibc keep freed pages, or every training step faults them in anew (measured: 15 to 60 % of the speed).
+    """Let glibc keep freed pages: faulting them in anew in every training step takes 15 to 60 % of the speed.
 
-    Left alone where the user has set glibc's allocator up, or where there is no glibc.
+    Nothing changes where the user has configured glibc's allocator, or where there is no glibc.
     """
     if hasattr(libc, "mallopt") and not any(name in os.environ for name in ALLOCATOR_VARIABLES):
         libc.mallopt(_M_MMAP_THRESHOLD, _KEEP_BYTES)
@@ -79,11 +84,13 @@ def keep_freed_memory(libc: ctypes.CDLL) -> None:
 def arguments_of(
     argv: list[str], module: str, description: str | None, names: dict[str, str], *, restart: bool = False
 ) -> argparse.Namespace:
-    """The command line of a stage that DVC starts for each name and seed.
+    """Parse the command line of a stage that DVC starts for each name and seed.
 
     Args:
-        module: "stages.embed". description: its docstring.
-        names: an option and the table of params.yaml whose rows it names: {"run": "runs"}.
+        argv: without the program's name.
+        module: as in "stages.embed".
+        description: the module's docstring.
+        names: each option and the table of params.yaml whose rows it names: {"run": "runs"}.
         restart: whether the stage keeps work that `--restart` can discard.
 
     Returns:
@@ -95,7 +102,7 @@ def arguments_of(
     parser.add_argument("--seed", required=True, type=int)
     parser.add_argument("--quiet", action="store_true", help="show no progress (REPRISE_QUIET=1 for the whole graph)")
     if restart:
-        parser.add_argument("--restart", action="store_true", help="discard what an interrupted run left")
+        parser.add_argument("--restart", action="store_true", help="discard the work of an interrupted run")
     arguments = parser.parse_args(argv)
     if arguments.quiet:
         os.environ["REPRISE_QUIET"] = "1"  # read by progress.py, in workers too
@@ -103,35 +110,36 @@ def arguments_of(
 
 
 def run_stage(main: Callable[[list[str]], None]) -> None:
-    """Run a stage's `main(argv)` and exit: 0, 1 for an expected error (a sentence on stderr), 130 for Ctrl-C.
+    """Run a stage's `main(argv)` and exit with 0, 1 for an expected error (a sentence on stderr), or 130 for Ctrl-C.
 
     REPRISE_TRACEBACK=1 shows the traceback of expected errors as well.
     """
     prepare_process()
-    faulthandler.enable(2)  # a crash in a library says where, not only "exited with -11"
+    faulthandler.enable(2)  # a crash in a library prints where it happened, not only "exited with -11"
     signal.signal(signal.SIGTERM, _terminated)
-    sys.unraisablehook = _heard_nowhere
+    sys.unraisablehook = _raise_again
     try:
         main(sys.argv[1:])
     except (RepriseError, OSError) as error:
         no_room = isinstance(error, OSError) and error.errno in NO_ROOM
         if os.environ.get("REPRISE_TRACEBACK") == "1" or not (no_room or isinstance(error, RepriseError)):
             raise
-        told = storage_error(error, error.filename or Path.cwd()) if isinstance(error, OSError) else error
-        print(f"error: {told}", file=sys.stderr, flush=True)
+        message = storage_error(error, error.filename or Path.cwd()) if isinstance(error, OSError) else error
+        print(f"error: {message}", file=sys.stderr, flush=True)
         raise SystemExit(EXIT_EXPECTED) from None
     except KeyboardInterrupt:
-        print("interrupted: `reprise repro` goes on from what is saved", file=sys.stderr, flush=True)
+        print("interrupted: `reprise repro` continues from the last checkpoint", file=sys.stderr, flush=True)
         raise SystemExit(130) from None
 
 
 def _terminated(signum: int, frame: object) -> None:
-    os.write(2, b"told to end: `reprise repro` goes on from what is saved\n")  # print() may be interrupted in itself
+    # print() is not reentrant: the signal may have interrupted one
+    os.write(2, b"terminated: `reprise repro` continues from the last checkpoint\n")
     raise SystemExit(128 + signum)
 
 
-def _heard_nowhere(ignored: sys.UnraisableHookArgs) -> None:
-    """Raise a signal's exception again a moment later: Python ignores one that comes up inside a destructor."""
+def _raise_again(ignored: sys.UnraisableHookArgs) -> None:
+    """Raise a signal's exception again a moment later: Python ignores exceptions that come up inside a destructor."""
     error = ignored.exc_value
     if not isinstance(error, SystemExit | KeyboardInterrupt):
         sys.__unraisablehook__(ignored)

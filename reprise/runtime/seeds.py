@@ -1,4 +1,4 @@
-"""Seeds: every draw is a pure function of names and integers, so a resumed run draws what it would have drawn."""
+"""Seeds: every draw is a pure function of names and integers, so a resumed run draws the same as an unbroken one."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ if TYPE_CHECKING:
 
 
 def mix(*parts: int | str) -> int:
-    """A 63-bit seed from a path of names and numbers: mix(seed, "views", epoch, batch)."""
+    """Mix a path of names and numbers into a 63-bit seed: mix(seed, "views", epoch, batch)."""
     digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
+    return int.from_bytes(digest, "little") >> 1  # torch takes signed seeds
 
 
 def numpy_rng(*parts: int | str) -> np.random.Generator:
-    """A NumPy generator for that path."""
+    """Make a NumPy generator for such a path."""
     return np.random.default_rng(mix(*parts))
 
 
 def torch_rng(*parts: int | str) -> torch.Generator:
-    """A CPU torch generator for that path; draws on the CPU are the same whatever the model's device."""
+    """Make a CPU generator of torch for such a path; draws on the CPU do not depend on the model's device."""
     import torch
 
     return torch.Generator().manual_seed(mix(*parts))
 
 
 def seed_torch(*parts: int | str) -> None:
-    """Seed torch's global generator (initialisation, dropout)."""
+    """Seed torch's global generator (initialisation, dropout) for such a path."""
     import torch
 
     torch.manual_seed(mix(*parts))

@@ -1,8 +1,8 @@
-"""A stage ends with whoever started it, on every system and through a shell.
+"""A stage ends when the process that started it ends, on every system and through a shell.
 
-Linux tells a process that its parent died (entry.py asks for it), but DVC starts commands through a shell, and
-some shells (dash) stay between the two: kill DVC and the shell lives on. Other systems tell nothing. So a
-thread looks twice a second whether parent and, behind a shell, grandparent are still the same.
+Linux signals a process whose parent died (entry.py asks for it), but DVC starts commands through a shell, and some
+shells (dash) stay between the two: when DVC is killed, the shell lives on. Other systems send no signal. So a thread
+checks twice a second whether the parent and, behind a shell, the grandparent are still the same.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import time
 import psutil
 
 EVERY_SECONDS = 0.5
-GRACE_SECONDS = 10.0  # between being asked to end and being ended: a long call into C hears no signal
+GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL: Python handles no signal during a long call into C
 SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh", "fish", "tcsh"})
 
 
 def watch_parents() -> None:
-    """End this process soon after its parent ended, or after the DVC that is behind its shell did."""
+    """Start a thread that ends this process soon after its parent, or the DVC behind its shell, has ended."""
     parents = _parents()
     threading.Thread(target=_watch, args=(parents,), name="watchdog", daemon=True).start()
 
 
 def _parents() -> list[int]:
-    """This process's parent and, where that is a shell of DVC's, its parent; empty when DVC is already gone."""
+    """Return the parent and, where that is a shell of DVC's, the grandparent; empty when DVC is already gone."""
     parents = [os.getppid()]
     from_dvc = "DVC_STAGE" in os.environ
     if from_dvc and _name(parents[0]) in SHELLS:
@@ -35,6 +35,7 @@ def _parents() -> list[int]:
 
 
 def _watch(parents: list[int]) -> None:
+    """Wait until one of the parents is another process, then end this one."""
     while parents and os.getppid() == parents[0] and (len(parents) == 1 or _parent_of(parents[0]) == parents[1]):
         time.sleep(EVERY_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -50,7 +51,7 @@ def _name(pid: int) -> str:
 
 
 def _parent_of(pid: int) -> int:
-    """0 when `pid` is gone."""
+    """Return the parent of a process; 0 when it is gone."""
     try:
         return psutil.Process(pid).ppid()
     except psutil.Error:
@@ -58,10 +59,13 @@ def _parent_of(pid: int) -> int:
 
 
 def _adopts_orphans(pid: int) -> bool:
-    """Whether this is init, and not a DVC that is a container's first process: DVC shares its group with commands."""
+    """Tell whether a process is init, and not DVC as a container's first process.
+
+    DVC and its commands share a process group; init shares none with them.
+    """
     if pid not in (0, 1) and _name(pid) != "systemd":
         return False
     try:
         return os.getpgid(pid) != os.getpgrp()
-    except OSError:  # gone, or a system that tells nothing about other sessions
+    except OSError:  # it is gone, or the system hides the processes of other sessions
         return True

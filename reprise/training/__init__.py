@@ -1,1 +1,1 @@
-"""How networks are trained: optimisers, schedules, teachers, the loop. Never a method, never a file's format."""
+"""How networks are trained: the loop, epochs, optimisers, schedules. Never a method, never a file's format."""

@@ -3,8 +3,8 @@
 Source: You, Gitman, Ginsburg, "Large Batch Training of Convolutional Networks", arXiv 1708.03888 (2017). Biases and the
 parameters of normalisations are left out of the adaptation, as SimCLR, BYOL and Barlow Twins do.
 
-The paper divides by |gradient| + decay |w|; here, as in the codes of Barlow Twins, VICReg and MoCo v3, by the length of
-their sum, and the learning rate stands outside the momentum.
+Deviations: the paper divides by |gradient| + decay |w|; this divides by the length of their sum, and applies the
+learning rate after the momentum. Both are as in the codes of Barlow Twins, VICReg and MoCo v3.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ class LARS(torch.optim.Optimizer):
     """u = g + decay * w; u *= TRUST |w| / |u| where w is a matrix; m <- momentum * m + u; w <- w - lr * m.
 
     Args:
-        params: groups may set `lr` and `weight_decay`. Parameters of one dimension (biases, normalisation) are not
-            adapted. Where a weight or its u is 0, the factor is 1.
+        params: param groups, which may set `lr` and `weight_decay`. Parameters of one dimension (biases, normalisation)
+            are neither adapted nor decayed. Where a weight or its u is 0, the factor is 1.
+        lr: learning rate.
+        momentum: share of the last update that is kept, in [0, 1).
+        weight_decay: share of a weight that is added to its gradient.
     """
 
     def __init__(
@@ -32,7 +35,7 @@ class LARS(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
-        """One step; parameters without a gradient stay. The host never waits for the device."""
+        """Take one step; parameters without a gradient stay. The host never waits for the device."""
         for group in self.param_groups:
             for w in group["params"]:
                 if w.grad is None:
@@ -41,6 +44,7 @@ class LARS(torch.optim.Optimizer):
                 if w.ndim > 1:
                     update = update.add(w, alpha=group["weight_decay"])
                     ratio = TRUST * w.norm() / update.norm()
+                    # The ratio is infinite or NaN where u is 0. `where` decides on the device; `if` would wait for it.
                     update = update * torch.where(ratio.isfinite() & (ratio > 0), ratio, torch.ones_like(ratio))
                 state = self.state[w]
                 if "momentum_buffer" not in state:

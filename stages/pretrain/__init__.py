@@ -1,1 +1,1 @@
-"""Pretraining: one hand-written loop; methods in one file each; samplers and views. Never the manifest."""
+"""Pretraining: methods, one a file, the epochs and views that they learn from, one run. Never the manifest."""

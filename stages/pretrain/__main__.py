@@ -1,4 +1,4 @@
-"""`python -m stages.pretrain --run NAME --seed N`: one backbone, into data/runs/NAME/N."""
+"""`python -m stages.pretrain --run NAME --seed N`: train one backbone and write it into data/runs/NAME/N."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from reprise.runtime.entry import arguments_of, run_stage
 
 
 def main(argv: list[str]) -> None:
-    """Parse, type the parameters, train."""
+    """Parse the command line, type the parameters, train."""
     arguments = arguments_of(argv, "stages.pretrain", __doc__, {"run": "runs"}, restart=True)
     raw = read_yaml()
     chosen = row(tables(raw).runs, arguments.run, "runs")
@@ -21,8 +21,8 @@ def main(argv: list[str]) -> None:
     from stages.pretrain.run import pretrain
 
     train = section(raw, "train", TrainParams)
-    kind = load_class("methods", chosen.method, Method, f"runs.{chosen.name}.method")
-    own = parse(kind.Params, (raw.get("methods") or {}).get(chosen.name, {}), f"methods.{chosen.name}")
+    method_class = load_class("methods", chosen.method, Method, f"runs.{chosen.name}.method")
+    own = parse(method_class.Params, (raw.get("methods") or {}).get(chosen.name, {}), f"methods.{chosen.name}")
     pretrain(
         chosen,
         arguments.seed,

@@ -1,4 +1,4 @@
-"""DVCLive files under .reprise/live, for watching a run while it trains (VS Code's DVC extension); never an output."""
+"""DVCLive files under .reprise/live, for watching a run while it trains (in VS Code's DVC extension); never outputs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ FOLDER = Path(".reprise/live")
 
 
 class LiveLog:
-    """Logs a row an epoch. Whatever goes wrong here is said once and never stops a training.
+    """Log a row per epoch. Whatever goes wrong here is printed once and never stops a training.
 
     Args:
-        name: of the run, below FOLDER ("simclr/0").
+        name: of the run and its seed, which is the folder below FOLDER ("simclr/0").
     """
 
     def __init__(self, name: str) -> None:
@@ -22,7 +22,7 @@ class LiveLog:
         self.off = False
 
     def __call__(self, epoch: int, figures: dict[str, float]) -> None:
-        """Log the figures of an epoch; a resumed run goes on in the files that it left."""
+        """Log the figures of an epoch, counted from 1; a resumed run appends to its files."""
         if self.off:
             return
         try:

@@ -1,5 +1,5 @@
 """Views: the random transformations under which a representation should not change.
 
-`batched` draws and applies them for a whole batch of small images in torch; `per_image` goes through
-albumentations for everything else. Both sample the same distribution; a test holds them against each other.
+`batched` draws and applies them to a whole batch of small images in torch; `per_image` takes albumentations for all
+other images. Both sample the same distribution, and a test compares them. `make` chooses between the two.
 """

@@ -1,8 +1,8 @@
 """Views of a whole batch in torch, for small images of one size: every parameter is drawn per image.
 
-Cropping and resizing are two small matrix products per image: row i of a matrix holds the weights with which
-output pixel i is blended from the input's pixels (a triangle filter, widened where the crop shrinks, which is
-what Pillow and torchvision call antialiased bilinear). Mirroring reverses the columns' matrix.
+Cropping and resizing are two small matrix products per image: row i of a matrix holds the weights with which output
+pixel i is blended from the input's pixels. The filter is a triangle, widened where the crop shrinks; Pillow and
+torchvision call it antialiased bilinear. Mirroring reverses the matrix of the columns.
 
 Shape legend: B images, H W input side, S output side, C channels.
 """
@@ -22,12 +22,14 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 def batched_view(images: Tensor, settings: ViewSettings, rng: torch.Generator, device: str = "cpu") -> Tensor:
-    """One random view of each image.
+    """Make one random view of each image.
 
     Args:
         images: (B, H, W, C) uint8.
-        rng: a CPU generator; draws do not depend on the device. They follow the images there without anyone
-            waiting (`non_blocking`): the host may run ahead of a GPU.
+        settings: the numbers of a view.
+        rng: a CPU generator, so that draws do not depend on the device. They are copied there without waiting
+            (`non_blocking`), and the host may run ahead of a GPU.
+        device: where the view is made.
 
     Returns:
         (B, C, S, S) float32, normalised.
@@ -61,8 +63,13 @@ def normalise(x: Tensor, settings: ViewSettings) -> Tensor:
 def draw_crops(
     count: int, height: int, width: int, scale_min: float, rng: torch.Generator, scale_max: float = 1.0
 ) -> Tensor:
-    """Random resized crops as torchvision draws them: area uniform in [scale_min, scale_max], aspect log-uniform,
-    whole pixels.
+    """Draw random resized crops as torchvision does: area uniform, aspect log-uniform, whole pixels.
+
+    Args:
+        count: crops.
+        height, width: of the images, in pixels.
+        scale_min, scale_max: limits of the crop's area, as shares of the image's.
+        rng: a CPU generator.
 
     Returns:
         (count, 4) float: top, left, height, width in pixels.
@@ -71,7 +78,7 @@ def draw_crops(
     ratio = torch.exp(torch.empty(count, CROP_TRIES).uniform_(math.log(RATIO[0]), math.log(RATIO[1]), generator=rng))
     w, h = torch.round(torch.sqrt(area * ratio)), torch.round(torch.sqrt(area / ratio))
     fits = (w >= 1) & (h >= 1) & (w <= width) & (h <= height)
-    first = torch.where(fits.any(1), fits.float().argmax(1), 0)
+    first = torch.where(fits.any(1), fits.float().argmax(1), 0)  # the first candidate that fits; else the whole image
     w = torch.where(fits.any(1), w.gather(1, first[:, None])[:, 0], float(width))
     h = torch.where(fits.any(1), h.gather(1, first[:, None])[:, 0], float(height))
     top = torch.floor(torch.rand(count, generator=rng) * (height - h + 1))
@@ -80,10 +87,11 @@ def draw_crops(
 
 
 def resize_weights(start: Tensor, length: Tensor, size_in: int, size_out: int) -> Tensor:
-    """Blending weights of an antialiased bilinear resize of [start, start + length) to `size_out` pixels.
+    """Compute the weights of an antialiased bilinear resize of [start, start + length) to `size_out` pixels.
 
     Args:
-        start, length: (B,) in pixels.
+        start, length: (B,) of the crop along one axis, in pixels.
+        size_in, size_out: pixels of the input and the output along that axis.
 
     Returns:
         (B, size_out, size_in); rows sum to 1, weights outside the crop are 0.
@@ -102,7 +110,10 @@ def resized_crops(x: Tensor, boxes: Tensor, size: int, mirrored: Tensor | None =
     """Cut and resize every image.
 
     Args:
-        x: (B, H, W, C). boxes: (B, 4) top, left, height, width. mirrored: (B,) bool, left-right after resizing.
+        x: (B, H, W, C).
+        boxes: (B, 4) top, left, height, width in pixels.
+        size: S, side of the output in pixels.
+        mirrored: (B,) bool, which images are mirrored left to right after resizing.
 
     Returns:
         (B, C, S, S).
@@ -118,9 +129,15 @@ def resized_crops(x: Tensor, boxes: Tensor, size: int, mirrored: Tensor | None =
 
 
 def colour_jitter(x: Tensor, strength: float, rng: torch.Generator) -> Tensor:
-    """SimCLR's colour distortion: four changes in an order of its own per image, clipped to [0, 1] after each.
+    """Apply SimCLR's colour distortion in place: four changes, in an order of each image's own, clipped after each.
 
-    Changes `x` in place and returns it.
+    Args:
+        x: (B, C, S, S) in [0, 1].
+        strength: s of ViewSettings.
+        rng: a CPU generator.
+
+    Returns:
+        `x`.
     """
     count = len(x)
     kinds = 4 if x.shape[1] == 3 else 2  # grey images have neither saturation nor hue
@@ -181,7 +198,7 @@ def _hue(x: Tensor, turns: Tensor) -> Tensor:
 
 
 def gaussian_blur(x: Tensor, probability: float, kernel: int, rng: torch.Generator) -> Tensor:
-    """Blur each image with probability `probability`, sigma uniform in [0.1, 2] pixels, edges reflected; in place."""
+    """Blur each image in place with some probability, sigma uniform in [0.1, 2] pixels, edges reflected; return `x`."""
     sigma = torch.empty(len(x)).uniform_(*BLUR_SIGMA, generator=rng)
     chosen = torch.nonzero(torch.rand(len(x), generator=rng) < probability)[:, 0]
     if not len(chosen):
@@ -191,7 +208,7 @@ def gaussian_blur(x: Tensor, probability: float, kernel: int, rng: torch.Generat
 
 
 def blurred(x: Tensor, sigma: Tensor, kernel: int) -> Tensor:
-    """(B, C, S, S), (B,) in pixels -> each image under its own Gaussian, cut off after `kernel` pixels."""
+    """Blur (B, C, S, S) images, each with its own sigma (B,) in pixels; the Gaussian is `kernel` pixels wide."""
     offsets = torch.arange(kernel, device=x.device) - kernel // 2
     weight = torch.exp(-(offsets**2) / (2.0 * sigma[:, None] ** 2))
     weight = weight / weight.sum(dim=1, keepdim=True)

@@ -1,7 +1,7 @@
 """Views through albumentations, image by image: for large images and images of different sizes.
 
-A batch is cut into chunks of fixed size; each chunk has a seed of its own, so the result does not depend on the
-number of threads.
+A batch is cut into chunks of fixed size, and each chunk has its own seed, so the result does not depend on the number
+of threads.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from torch import Tensor
 from reprise.runtime.seeds import mix
 from stages.pretrain.views.settings import BLUR_SIGMA, JITTER_PROBABILITY, RATIO, ViewSettings
 
-CHUNK = 16  # images a seed
+CHUNK = 16  # images that share a seed
 
 
 class PerImageViews:
     """Random views of images of any size.
 
     Args:
-        read: position -> (H, W, C) uint8.
-        settings: what the views are made of.
-        threads: images are transformed by this many threads.
+        read: position of an image -> (H, W, C) uint8.
+        settings: the numbers of a view.
+        threads: how many transform images at the same time.
     """
 
     def __init__(self, read: Callable[[int], np.ndarray], settings: ViewSettings, threads: int) -> None:
         self.read, self.settings = read, settings
         self.pool = ThreadPoolExecutor(threads)
-        cv2.setNumThreads(1)
+        cv2.setNumThreads(1)  # each of our threads would start OpenCV's own ones
 
     def __call__(self, rows: Sequence[int] | np.ndarray, *seed: int | str) -> Tensor:
-        """One view of each image: (B, C, S, S) float32, normalised; a pure function of `rows` and `seed`."""
+        """Make one view of each image: (B, C, S, S) float32, normalised; a pure function of `rows` and `seed`."""
         chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
         done = self.pool.map(self._chunk, chunks, [mix(*seed, number) % 2**32 for number in range(len(chunks))])
         x = torch.from_numpy(np.concatenate(list(done))).permute(0, 3, 1, 2).float().div_(255.0)
@@ -50,7 +50,7 @@ class PerImageViews:
 
 
 def build_transform(settings: ViewSettings):
-    """The albumentations pipeline of one view: (H, W, C) uint8 -> (S, S, C) uint8."""
+    """Build the albumentations pipeline of one view: (H, W, C) uint8 -> (S, S, C) uint8."""
     import albumentations as A
 
     side, strength = settings.size, settings.jitter

@@ -1,4 +1,4 @@
-"""What the views are made of, resolved: the user's choice where there is one, else what suits the source."""
+"""The numbers of a view, resolved: the user's choice where there is one, else the value that suits the source."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ class ViewSettings:
     """All numbers of one view.
 
     Attributes:
-        size: output side, pixels. channels: 1 or 3.
-        crop_scale_min, crop_scale_max: smallest and largest crop, share of the area.
+        size: side of the output in pixels.
+        channels: 1 or 3.
+        crop_scale_min, crop_scale_max: smallest and largest crop, as shares of the image's area.
         flip: mirror with probability 0.5.
         jitter: strength s of SimCLR's colour distortion; brightness, contrast and saturation change by factors in
             [1 - 0.8 s, 1 + 0.8 s], hue by [-0.2 s, 0.2 s] turns, in random order, with probability 0.8.
@@ -43,17 +44,20 @@ class ViewSettings:
 
     @property
     def blur_kernel(self) -> int:
-        """Side of the blur kernel: about a tenth of the image, odd, at least 3 (SimCLR, appendix A)."""
+        """Side of the blur kernel in pixels: about a tenth of the image, odd, at least 3 (SimCLR, appendix A)."""
         return max(3, self.size // 10 | 1)
 
 
 def resolve_views(
     params: ViewParams, suggested: Path, image: ImageParams, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> ViewSettings:
-    """Fill what the user left open from the source's suggestions.
+    """Fill the values that the user left open with the source's suggestions.
 
     Args:
-        suggested: data/ingest/views.json.
+        params: the user's choices.
+        suggested: the file of suggestions, data/ingest/views.json.
+        image: size and channels of the input.
+        mean, std: per channel, on the 0..1 scale.
 
     Raises:
         ManifestError: the suggestions lack a value that the user left open.

@@ -43,6 +43,6 @@ def test_a_signal_inside_a_destructor_is_not_lost(repository: Path, signum: int,
     process.send_signal(signum)
     _, said = process.communicate(timeout=30)
     assert process.returncode == status
-    assert "`reprise repro` goes on" in said
+    assert "`reprise repro` continues" in said
     assert "Exception ignored" not in said
     assert "Traceback" not in said
