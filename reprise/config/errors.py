@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+_LONGEST_LIST = 8000  # characters of all findings together
+
 
 class RepriseError(Exception):
     """Base of all errors with a message for people.
@@ -27,10 +29,10 @@ class RepriseError(Exception):
         super().__init__(what, self.where, self.found, fix)
 
     def __str__(self) -> str:
-        what, where, found, fix = (printable(part) for part in (self.what, self.where, self.found, self.fix))
-        if found.startswith("\n"):
-            return f"{what} in {where}:{found}\n{fix}"
-        return f"{what} ({where}). Found: {found}. {fix}"
+        what, where, fix = printable(self.what), printable(self.where), printable(self.fix)
+        if self.found.startswith("\n"):
+            return f"{what} in {where}:{printable(self.found, _LONGEST_LIST)}\n{fix}"
+        return f"{what} ({where}). Found: {printable(self.found)}. {fix}"
 
     def __reduce__(self):  # crosses process pools whole: keyword-only arguments do not pickle by default
         return (_rebuild, (type(self), self.what, self.where, self.found, self.fix))

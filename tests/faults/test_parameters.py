@@ -144,8 +144,8 @@ def test_what_would_end_in_a_command_is_refused_before_any_runs(project: Project
         project,
         runs__0__name=HOSTILE["command"],
         runs__0__labels=HOSTILE["newline"],
-        features__0__name=HOSTILE["backticks"],
-        mines__0__name=HOSTILE["separator"],
+        features=[{"name": HOSTILE["backticks"], "extractor": "pixels"}],
+        mines=[{"name": HOSTILE["separator"], "miner": "kmeans", "on": "features/pixels"}],
         suites__0__name="$(touch canary)",
         seeds=["$(touch canary)", "0; touch canary"],
     )
@@ -159,12 +159,14 @@ def test_what_would_end_in_a_command_is_refused_before_any_runs(project: Project
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", HOSTILE)
-@pytest.mark.parametrize("key", ["runs__0__name", "seeds__0", "source__name", "mines__0__on", "train__epochs"])
+@pytest.mark.parametrize("key", ["runs__0__name", "seeds__0", "source__name", "mines", "train__epochs"])
 def test_each_is_refused_by_dvc_and_by_reprise(project: Project, key: str, kind: str) -> None:
     if isinstance(HOSTILE[kind], bytes):
         value: Any = HOSTILE[kind].decode()
     else:
         value = HOSTILE[kind]
+    if key == "mines":
+        value = [{"name": "sets", "miner": "kmeans", "on": value}]
     poison(project, **{key: value})
     refuses(project, project.dvc)
     refuses(project, project.reprise, key.split("__")[0])
