@@ -163,7 +163,7 @@ def _section(name: str) -> Subject:
     if name == "train":
         replaceable = [f"train.{field}" for field in _replaceable()]
         found = tuple(
-            replace(p, note=f"A run may replace it by methods.<name>.{p.name.partition('.')[2]}.")
+            replace(p, note=f"A run may replace it by `methods.<name>.{p.name.partition('.')[2]}`.")
             if p.name in replaceable
             else p
             for p in found
@@ -209,6 +209,8 @@ def _needs(kind: str, plug_in: type | None) -> Iterator[str]:
     """Say what a method or probe needs besides images, and what it brings itself."""
     if "clusters" in getattr(plug_in, "needs", ()):
         yield "It needs a label set."
+    if kind == "backbones" and _has_options(plug_in):
+        yield "Methods and `config.json` set these options; params.yaml does not."
     if getattr(plug_in, "needs_labels", False):
         yield "It needs labels."
     if getattr(plug_in, "needs_augmented", False):
@@ -223,6 +225,10 @@ def _needs(kind: str, plug_in: type | None) -> Iterator[str]:
         yield "It brings its own network in place of train.backbone."
     if _overrides(plug_in, kind, "view_plan"):
         yield "It makes its own crops."
+
+
+def _has_options(plug_in: type | None) -> bool:
+    return bool(getattr(plug_in, "Params", StrictModel).model_fields)
 
 
 def _overrides(plug_in: type, kind: str, name: str) -> bool:

@@ -63,4 +63,10 @@ def _table(parameters: Iterable[Parameter]) -> Iterator[str]:
         values = f"{p.values} ({p.unit})" if p.unit else p.values
         default = p.default if p.default == "required" else f"`{p.default}`"
         cells = (f"`{p.name}`", values, default, f"{p.meaning} {p.note}".strip())
-        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        yield "| " + " | ".join(map(_cell, cells)) + " |"
+
+
+def _cell(text: str) -> str:
+    """Escape what Markdown would take for the end of a cell or, outside of code, for an HTML tag."""
+    parts = text.replace("|", "\\|").split("`")
+    return "`".join(part.replace("<", "&lt;") if n % 2 == 0 else part for n, part in enumerate(parts))
