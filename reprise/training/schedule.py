@@ -7,6 +7,7 @@ every schedule and is the same for all, so it stands here and not in their files
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -28,7 +29,7 @@ class ScheduleParams(StrictModel):
     name: Annotated[str, plug_in_name("schedules"), meaning("The learning rate follows this schedule.")]
 
 
-class Schedule:
+class Schedule(ABC):
     """Base of all schedules.
 
     Attributes:
@@ -40,6 +41,7 @@ class Schedule:
     def __init__(self, params: ScheduleParams) -> None:
         self.params = params
 
+    @abstractmethod
     def share(self, step: int, steps: int, warmup: int) -> float:
         """Return the share of the peak rate, in [0, 1], at a step after the warm-up.
 
@@ -48,7 +50,6 @@ class Schedule:
             steps: of the whole training.
             warmup: steps of the warm-up, less than `steps`.
         """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def load_schedule(params: ScheduleParams) -> Schedule:
     Raises:
         ParameterError: there is no such schedule.
     """
-    return load_class("schedules", params.name, Schedule, "train.schedule.name")(params)
+    return load_class("schedules", params.name, Schedule, "train.schedule.name")(params)  # type: ignore[type-abstract]
 
 
 def learning_rate_at(schedule: Schedule, step: int, steps: int, warmup: int, peak: float) -> float:
@@ -110,7 +111,7 @@ def typed_block(block: Any) -> Any:
         rule = f"must be one of {', '.join(known)}"
         raise _refused([_detail("name", rule, block["name"], nearest(block["name"], known))])
     try:
-        model = load_class("schedules", block["name"], Schedule, "name").Params
+        model = load_class("schedules", block["name"], Schedule, "name").Params  # type: ignore[type-abstract]
     except ParameterError as error:  # a user's file that cannot be imported, or that holds no schedule
         raise wrong_value(f"{error.what}: {error.found}", f" {error.fix}") from error
     problems = problems_of(model, block, "")

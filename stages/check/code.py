@@ -6,15 +6,15 @@ changed: not for a comment, not for another row's plug-in.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from reprise.config.registry import load_class, module_of, names
+from reprise.config.registry import module_of, names
 from reprise.storage.atomic import write_json
 from reprise.storage.fingerprint import fingerprint
-from reprise.training.schedule import DEFAULT
+from reprise.training.params import TrainParams
+from stages.check.plug_ins import plug_in_class
 
 # The module that each stage of dvc.yaml starts.
 ENTRIES = {
@@ -74,27 +74,28 @@ def _suite(suite: str, probes: dict[str, Any] | None) -> list[str]:
 
 def _looked_up(raw: dict[str, Any], row: dict[str, Any]) -> list[str]:
     """The modules of the plug-ins of other kinds that an extractor looks up by name."""
-    extractor_class: Any = _class_of("extractors", row["extractor"], "stages.mine.extractor", "Extractor")
+    extractor_class: Any = plug_in_class("extractors", row["extractor"])
     params = extractor_class.Params.model_validate((raw.get("extractors") or {}).get(row["name"], {}))
     return extractor_class.modules(params)
 
 
 def _backbone(raw: dict[str, Any], row: dict[str, Any]) -> str:
     """The module of the backbone that a run trains: the method's own, or the one of `train`."""
-    method_class: Any = _class_of("methods", row["method"], "stages.pretrain.method", "Method")
-    own = method_class.own_backbone(method_class.Params.model_validate(raw["methods"][row["name"]]))
+    method_class: Any = plug_in_class("methods", row["method"])
+    own = method_class.own_backbone(_method_params(raw, row))
     return module_of("backbones", own[0] if own else raw["train"]["backbone"])
 
 
-def _class_of(kind: str, name: str, module: str, base: str) -> type:
-    """Load a plug-in of another stage: its base class is imported by name, as no stage imports another."""
-    return load_class(kind, name, getattr(importlib.import_module(module), base), kind)
+def _method_params(raw: dict[str, Any], row: dict[str, Any]) -> Any:
+    """The typed parameters of a run's method."""
+    method_class: Any = plug_in_class("methods", row["method"])
+    return method_class.Params.model_validate(raw["methods"][row["name"]])
 
 
 def _schedule(raw: dict[str, Any], row: dict[str, Any]) -> str:
-    """The module of the learning-rate schedule that a run uses: its own, or the one of `train`."""
-    own = (raw["methods"][row["name"]] or {}).get("schedule")
-    return module_of("schedules", (own or raw["train"].get("schedule") or {"name": DEFAULT})["name"])
+    """The module of the learning-rate schedule that a run uses: its own, its recipe's, or the one of `train`."""
+    train = _method_params(raw, row).applied_to(TrainParams.model_validate(raw["train"]))
+    return module_of("schedules", train.schedule.name)
 
 
 def write_fingerprints(raw: dict[str, Any], folder: Path) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from reprise.artifacts import layout
 from reprise.config.params import ImageParams, parse, read_yaml, row, section, tables
 from reprise.runtime.entry import arguments_of, run_stage
 
@@ -29,7 +28,7 @@ def main(argv: list[str]) -> None:
         image,
         train,
         own,
-        Path("data/runs") / chosen.name / str(arguments.seed),
+        layout.run(chosen.name, arguments.seed),
         arguments.restart,
     )
 

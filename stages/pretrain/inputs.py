@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from reprise.artifacts.label_sets import clusters_for, confidences_for, read_pseudo_labels
+from reprise.artifacts.layout import VIEWS
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import TrainingError
 from reprise.config.params import ImageParams, RunRow
@@ -18,7 +19,6 @@ from stages.pretrain.method import Field, Method
 from stages.pretrain.setup import Setup
 from stages.pretrain.views.settings import ViewSettings, resolve_views
 
-VIEWS = Path("data/ingest/views.json")
 STATISTICS_ROWS = 10_000  # images from which mean and standard deviation are taken
 
 

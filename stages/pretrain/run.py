@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from reprise.artifacts import layout
 from reprise.artifacts.backbones import write_backbone
 from reprise.artifacts.label_sets import FILE
 from reprise.config.params import ImageParams, RunRow
@@ -63,7 +64,7 @@ def pretrain(
     compute = resolve_compute(train.device, train.precision)
     setup = Setup(row, seed, image, train, method_params, compute)
 
-    labels = Path("data/mine") / row.labels / str(seed) / FILE
+    labels = layout.label_set(row.labels, seed) / FILE
     inputs = read_inputs(labels, setup)
     refuse_images(setup, method_class, inputs)
     method = build_method(method_class, setup, inputs)

@@ -16,9 +16,8 @@ from reprise.storage.fingerprint import (
     digest_of,
     digest_of_project,
     fingerprint,
-    read_source,
-    significant_lines,
 )
+from reprise.storage.source_code import read_source, significant_lines
 
 PROGRAM = '''"""A module.
 
@@ -111,6 +110,34 @@ def test_everything_else_counts_and_is_named(old: str, new: str, where: str) -> 
     assert {name for name in before if before[name] != after[name]} == {where}
     shown = changed_definitions({"a.py": before}, {"a.py": after})
     assert shown == [f"a.py ({where})" if where else "a.py"]
+
+
+PARAMS = """
+class P:
+    k: Annotated[int, Field(ge=1), meaning("Nearest neighbours vote.", "neighbours")] = 20
+    sizes: tuple[int, ...] = (1,)
+"""
+REWORDED = """
+class P:
+    k: Annotated[
+        int,
+        Field(ge=1),
+        meaning(
+            "This many of the nearest neighbours (by cosine similarity) vote, each with its own weight, ä.",  # long
+            "neighbours",
+        ),
+    ] = 20
+
+    sizes: tuple[int, ...] = (1,)
+"""
+
+
+def test_the_meaning_of_a_parameter_is_words() -> None:
+    """Also where a formatter breaks the lines because of their length."""
+    assert code(REWORDED) == code(PARAMS)
+    for old, new in (("ge=1", "ge=2"), ("= 20", "= 21"), ("int, Field", "float, Field"), ("(1,)", "(1)")):
+        assert old in PARAMS
+        assert code(PARAMS.replace(old, new)) != code(PARAMS)
 
 
 def test_the_order_of_definitions_counts() -> None:
