@@ -131,7 +131,7 @@ def plug_ins(
         str | None, typer.Argument(help="Kind of plug-in: methods, miners, probes, probes/quality, ...")
     ] = None,
 ) -> None:
-    """List the plug-ins of one kind or of all, and where each comes from."""
+    """List the plug-ins of one kind, or of all."""
     enter_project()
     print_table(["kind", "name", "description", "origin"], list_plug_ins(kind))
 
@@ -142,7 +142,7 @@ def params(
         str | None, typer.Argument(help="Section of params.yaml, plug-in (simclr, methods/simclr), or kind.")
     ] = None,
 ) -> None:
-    """Show the parameters of a section or plug-in: values, unit, default and meaning. Without a name: all names."""
+    """Show the parameters of a section or plug-in."""
     enter_project()
     dvc.describe_parameters(name)
 
