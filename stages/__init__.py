@@ -1,1 +1,1 @@
-"""WHAT runs: one package a DVC stage, over four floors. Never imports pipeline, prefect or dvc."""
+"""What runs: one package per DVC stage, and its plug-ins. It never imports pipeline, prefect or dvc."""

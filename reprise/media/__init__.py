@@ -1,1 +1,1 @@
-"""Modalities, a folder each: how a file is inspected, decoded, stored and shown. Only here Pillow, OpenCV and av."""
+"""Modalities, a folder each: how a file is inspected, decoded, stored and shown. Only this package imports Pillow, OpenCV."""

@@ -1,4 +1,4 @@
-"""Image retrieval: are an image's own kind ranked first?
+"""Image retrieval: are images of the same class ranked first?
 
 Every test image is a query, every labelled training image is in the gallery, and an image of the same class is a right
 answer. mAP looks at the whole ranking, recall@k at whether one of the first k is right.
