@@ -1,1 +1,1 @@
-"""Modalities, a folder each: how a file is inspected, decoded, stored and shown. Only this package imports Pillow, OpenCV."""
+"""Modalities, a folder each: how a file is inspected, decoded, stored and shown. Pillow and OpenCV stay here."""

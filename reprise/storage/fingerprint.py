@@ -159,7 +159,7 @@ def _data_files(folder: Path) -> list[Path]:
 
 
 class _SourceCache:
-    """Records of files by the hash of their bytes: parsing three hundred files takes seconds, and looking them up almost no time.
+    """Records of files by the hash of their bytes: parsing 300 files takes seconds, looking them up almost no time.
 
     Losing the file costs time only; two processes that write it at once each leave a whole one.
     """

@@ -1,4 +1,4 @@
-"""What counts in a Python file: its imports, its definitions without comments and docstrings, and the names of files that it holds.
+"""What counts in a Python file: its imports, its definitions without comments, and the names of files that it holds.
 
 Words are comments, docstrings, blank lines and the meanings of parameters. They are cut by their position in the text,
 because `ast.unparse` writes the same program differently on different versions of Python.
