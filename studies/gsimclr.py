@@ -31,6 +31,7 @@ from reprise.artifacts.manifest import read_manifest
 from reprise.config.errors import RepriseError
 from reprise.config.params import read_yaml
 from reprise.measures.statistics import Interval, compare, holm
+from reprise.reading.order import Sampling
 
 HERE, OUTPUT = Path(__file__).parent, Path(".reprise/studies/gsimclr")
 ROOT = HERE.parent
@@ -57,8 +58,20 @@ class Pushed(NamedTuple):
     lost: float  # share of the pairs of different classes that random batches would push apart and these do not
 
 
+def batches_of(clusters: np.ndarray, sampling: Sampling, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """Draw the batches of an epoch as a run with this seed does."""
+    import torch
+
+    from stages.pretrain.epochs import PretrainingEpochs
+
+    def no_views(rows: np.ndarray, epoch: int, number: int) -> list[torch.Tensor]:
+        return []
+
+    return PretrainingEpochs(1, batch_size, sampling, clusters, {}, no_views, seed, torch.device("cpu")).order(epoch)
+
+
 def pushed(
-    classes: np.ndarray, clusters: np.ndarray, sampling: str, masked: bool, batch_size: int, seed: int
+    classes: np.ndarray, clusters: np.ndarray, sampling: Sampling, masked: bool, batch_size: int, seed: int
 ) -> Pushed:
     """Count over the batches of a run's first epochs.
 
@@ -66,7 +79,6 @@ def pushed(
         classes: (n,) integers. clusters: (n,) integers, -1 for none. sampling: `random`, `guided` or `rank`.
         masked: whether images of one cluster are left out of each other's negatives.
     """
-    from stages.pretrain.run import batches  # torch comes with it
 
     def pairs(values: np.ndarray) -> int:
         sizes = np.unique(values, return_counts=True)[1]
@@ -77,7 +89,7 @@ def pushed(
     both = np.unique(np.stack([classes, group]), axis=1, return_inverse=True)[1].reshape(-1)
     every = same = in_batches = 0
     for epoch in range(EPOCHS_COUNTED):
-        for rows in batches(sampling, clusters, batch_size, seed, epoch):
+        for rows in batches_of(clusters, sampling, batch_size, seed, epoch):
             in_batches += len(rows) * (len(rows) - 1) // 2
             every += len(rows) * (len(rows) - 1) // 2 - (pairs(group[rows]) if masked else 0)
             same += pairs(classes[rows]) - (pairs(both[rows]) if masked else 0)

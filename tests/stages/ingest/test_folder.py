@@ -275,7 +275,10 @@ QUIET = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 
 
 def plant(root: Path, tree: dict[tuple[str, ...], bytes | str]) -> int:
-    """Make what `tree` says; the number of entries that ingest must account for (an empty folder holds none)."""
+    """Make what `tree` says, and count the entries that ingest must account for.
+
+    An empty folder holds none, unless it is hidden: a hidden folder is an entry of its own.
+    """
     made = len(list(place(root, ["train/cat/first.png", "train/dog/second.png"]).rglob("*.png")))  # usable images
     for parts, content in tree.items():
         path = root.joinpath(*parts)
@@ -290,7 +293,7 @@ def plant(root: Path, tree: dict[tuple[str, ...], bytes | str]) -> int:
                     file.write(content)
         except OSError:  # two entries of the tree want the same place
             continue
-        made += content != "empty folder"
+        made += content != "empty folder" or any(part.startswith(".") for part in parts)
     return made
 
 
