@@ -6,19 +6,12 @@ import numpy as np
 import pytest
 
 from reprise.measures import similarity
-
-
-def rotation(d: int, seed: int = 9) -> np.ndarray:
-    return np.linalg.qr(np.random.default_rng(seed).normal(size=(d, d)))[0]
+from tests.paired_representations import paired, rotation
 
 
 @pytest.fixture
 def pair() -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
-    shared = rng.normal(size=(120, 4))
-    x = np.hstack([shared, rng.normal(size=(120, 3))]) @ rng.normal(size=(7, 7)) + 5
-    y = np.hstack([shared, rng.normal(size=(120, 6))]) @ rng.normal(size=(10, 10)) - 2
-    return x, y
+    return paired()
 
 
 def hsic(k: np.ndarray, m: np.ndarray) -> float:

@@ -13,19 +13,12 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
 from stages.probe.probes.representations import compatibility, matching, neighbourhood, similarity, stitching
-
-
-def rotation(d: int, seed: int = 9) -> np.ndarray:
-    return np.linalg.qr(np.random.default_rng(seed).normal(size=(d, d)))[0]
+from tests.paired_representations import paired, rotation
 
 
 @pytest.fixture
 def pair() -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
-    shared = rng.normal(size=(120, 4))
-    x = np.hstack([shared, rng.normal(size=(120, 3))]) @ rng.normal(size=(7, 7)) + 5
-    y = np.hstack([shared, rng.normal(size=(120, 6))]) @ rng.normal(size=(10, 10)) - 2
-    return x, y
+    return paired()
 
 
 # ---- similarity -------------------------------------------------------------------------------------------
