@@ -47,6 +47,7 @@ def make_shards(count: int = 160, labelled: bool = True) -> None:
                 "channels": 1,
                 "format": "PNG",
                 "plain": True,
+                "pixels": sha,
                 "sha256": sha,
                 "group": None,
             }

@@ -4,7 +4,7 @@
 order of a listing. `path`, `offset` and `bytes` locate the encoded image: a file of its own (offset 0), or a member of
 a plain tar that ingest wrote.
 
-From `width` to `plain` the columns are those of the modality (reprise/media/image/fields.py); a test compares the two.
+From `width` to `pixels` the columns are those of the modality (reprise/media/image/fields.py); a test compares the two.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("channels", pa.int8(), nullable=False),
         pa.field("format", pa.string(), nullable=False),  # JPEG, PNG, WEBP, BMP, TIFF, GIF
         pa.field("plain", pa.bool_(), nullable=False),  # any decoder shows the same pixels
+        pa.field("pixels", pa.string(), nullable=False),  # SHA-256 of the decoded pixels, by which copies are found
         pa.field("sha256", pa.string(), nullable=False),
         pa.field("group", pa.string(), nullable=True),  # of the data: a patient, a video
     ]

@@ -1,7 +1,7 @@
 """Choose which images stay where there are copies, and give each image a split. Pure functions on rows.
 
-Copies are files with equal bytes; splits follow from the hash of the content. Nothing here depends on names or on the
-order of a listing, except which of several copies with one label stays: the first by name.
+Copies are images with equal pixels, whatever their files; splits follow from the hash of the file. Nothing here depends
+on names or on the order of a listing, except which of several copies with one label stays: the first by name.
 """
 
 from __future__ import annotations
@@ -32,9 +32,14 @@ class Image:
         """The key of the manifest: the first digits of the hash."""
         return self.sha256[:KEY_DIGITS]
 
+    @property
+    def pixels(self) -> str:
+        """The digest of the decoded pixels."""
+        return str(self.facts["pixels"])
+
 
 def resolve_duplicates(images: Iterable[Image]) -> tuple[list[Image], list[Refused]]:
-    """Keep one copy of each content.
+    """Keep one copy of each picture: files whose decoded pixels are equal are copies.
 
     Of copies within a split that have one label (or none), the first by name stays; copies whose labels differ are all
     refused. Of copies in several splits, the one in test stays before val, and val before train: an image of test must
@@ -43,12 +48,12 @@ def resolve_duplicates(images: Iterable[Image]) -> tuple[list[Image], list[Refus
     Returns:
         kept images, and refused copies (label_conflict, duplicate, duplicate_across_splits).
     """
-    by_content: dict[str, list[Image]] = defaultdict(list)
+    by_pixels: dict[str, list[Image]] = defaultdict(list)
     for image in images:
-        by_content[image.sha256].append(image)
+        by_pixels[image.pixels].append(image)
     kept: list[Image] = []
     refused: list[Refused] = []
-    for copies in by_content.values():
+    for copies in by_pixels.values():
         copies.sort(key=lambda image: (image.candidate.label is None, image.candidate.name))
         stays: Image | None = None
         for split in _PRECEDENCE:
@@ -68,18 +73,22 @@ def resolve_duplicates(images: Iterable[Image]) -> tuple[list[Image], list[Refus
                 if stays is None:
                     stays = image
                 elif stays.candidate.split == split:
-                    refused.append(_refuse(image, "duplicate", f"the same bytes as {stays.candidate.name}"))
+                    refused.append(_refuse(image, "duplicate", f"{_same(image, stays)} as {stays.candidate.name}"))
                 else:
                     refused.append(
                         _refuse(
                             image,
                             "duplicate_across_splits",
-                            f"the same bytes as {stays.candidate.name} of {stays.candidate.split}",
+                            f"{_same(image, stays)} as {stays.candidate.name} of {stays.candidate.split}",
                         )
                     )
         if stays is not None:
             kept.append(stays)
     return kept, refused
+
+
+def _same(image: Image, other: Image) -> str:
+    return "the same bytes" if image.sha256 == other.sha256 else "the same pixels in another file"
 
 
 def _refuse(image: Image, reason: str, detail: str) -> Refused:

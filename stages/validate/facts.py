@@ -15,8 +15,8 @@ class Facts:
     """Tables for the suite.
 
     Args:
-        images: the manifest with one more column, `also_in_test`: the image is outside test and has the content of a
-            test image.
+        images: the manifest with two more columns: `copied_elsewhere`, whether another split holds an image with the
+            same pixels, and `group_elsewhere`, whether another split holds an image of the same group.
         classes: a row for each class, with the columns label and train_images.
         totals: one row of counts and shares.
         refused: up to five names of refused files.
@@ -41,8 +41,8 @@ class Facts:
 def gather(manifest: pa.Table, quarantine: pa.Table) -> Facts:
     """Compute the tables from the manifest and the quarantine table."""
     images = manifest.to_pandas()
-    in_test = set(images.loc[images["split"] == "test", "sha256"])
-    images["also_in_test"] = images["sha256"].isin(in_test) & (images["split"] != "test")
+    images["copied_elsewhere"] = _in_several_splits(images, "pixels")
+    images["group_elsewhere"] = _in_several_splits(images, "group")
     train = images[images["split"] == "train"]
     labels = sorted(images["label"].dropna().unique().tolist())
     counts = train["label"].value_counts()
@@ -60,3 +60,9 @@ def gather(manifest: pa.Table, quarantine: pa.Table) -> Facts:
     }
     refused = sorted(quarantine["path"].to_pylist())[:EXAMPLES]
     return Facts(images, classes, pd.DataFrame([totals]), refused, bool(labels))
+
+
+def _in_several_splits(images: pd.DataFrame, column: str) -> pd.Series:
+    """Return for each row whether its value of `column` lies in more than one split; no value lies in none."""
+    pairs = images[[column, "split"]].dropna().drop_duplicates()
+    return images[column].isin(pairs.loc[pairs[column].duplicated(), column])

@@ -8,5 +8,6 @@ COLUMNS = {  # name -> Arrow type, in the manifest's order (reprise/artifacts/ma
     "channels": "int8",  # 1 grey, 3 colour
     "format": "string",  # one of decode.FORMATS
     "plain": "bool",  # any decoder shows the same pixels
+    "pixels": "string",  # SHA-256 of what the rules decode: equal for copies in other files
 }
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "bmp", "TIFF": "tif", "GIF": "gif"}

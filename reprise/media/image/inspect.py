@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ class Inspection:
         channels: 1 (grey) or 3 (colour), after the rules.
         format: one of decode.FORMATS, by content and not by name.
         plain: whether the bytes need none of the rules, so that any decoder shows the same pixels.
+        pixels: digest of the decoded pixels; see `pixel_digest`.
     """
 
     width: int
@@ -38,6 +40,7 @@ class Inspection:
     channels: int
     format: str
     plain: bool
+    pixels: str
 
 
 def inspect(data: bytes, where: str, max_pixels: int = MAX_PIXELS, min_side: int = 1) -> Inspection:
@@ -72,7 +75,23 @@ def inspect(data: bytes, where: str, max_pixels: int = MAX_PIXELS, min_side: int
         # The header promises that both decoders agree; the pixels are what counts.
         fast = decode_plain(data)
         plain = fast is not None and fast.shape == pixels.shape and bool(np.array_equal(fast, pixels))
-    return Inspection(width, height, 1 if pixels.ndim == 2 else 3, file_format, plain)
+    return Inspection(width, height, 1 if pixels.ndim == 2 else 3, file_format, plain, pixel_digest(pixels))
+
+
+def pixel_digest(pixels: np.ndarray) -> str:
+    """Compute the SHA-256 of decoded pixels and their shape, in hexadecimal.
+
+    It is the same for every file that shows the same picture, whatever its format, compression, orientation or
+    metadata. Grey that is stored as equal colours counts as grey.
+
+    Args:
+        pixels: (h, w) grey or (h, w, c).
+    """
+    if pixels.ndim == 3 and bool((pixels == pixels[:, :, :1]).all()):
+        pixels = pixels[:, :, 0]
+    digest = hashlib.sha256(f"{pixels.dtype.str} {pixels.shape}\n".encode())
+    digest.update(np.ascontiguousarray(pixels))
+    return digest.hexdigest()
 
 
 def _needs_no_rule(image: Any, data: bytes) -> bool:

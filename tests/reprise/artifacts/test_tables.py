@@ -44,7 +44,8 @@ def manifest(n: int = 4, **changes: Any) -> pa.Table:
             "width": 2,
             "height": 3,
         }
-        rows.append(facts | {"channels": 1, "format": "PNG", "plain": True, "sha256": sha256, "group": None} | changes)
+        facts |= {"channels": 1, "format": "PNG", "plain": True, "pixels": sha256, "sha256": sha256, "group": None}
+        rows.append(facts | changes)
     return pa.Table.from_pylist(rows, MANIFEST_SCHEMA)
 
 

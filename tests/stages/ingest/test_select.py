@@ -18,7 +18,8 @@ FACTS = {"width": 8, "height": 8, "channels": 1, "format": "PNG", "plain": True}
 def image(
     name: str, content: str, split: str | None = None, label: str | None = None, group: str | None = None
 ) -> Image:
-    return Image(Candidate(name, name, split, label, group), hashlib.sha256(content.encode()).hexdigest(), 10, FACTS)
+    sha256 = hashlib.sha256(content.encode()).hexdigest()
+    return Image(Candidate(name, name, split, label, group), sha256, 10, FACTS | {"pixels": sha256})
 
 
 @pytest.mark.parametrize(

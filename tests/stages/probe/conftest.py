@@ -73,6 +73,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
             "channels": [3] * n,
             "format": ["PNG"] * n,
             "plain": [True] * n,
+            "pixels": [k * 2 for k in keys],
             "sha256": [k * 2 for k in keys],
             "group": [groups(i) if groups else None for i in range(n)],
         }

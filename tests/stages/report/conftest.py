@@ -93,6 +93,7 @@ class Tree:
             "channels": [1] * IMAGES,
             "format": ["PNG"] * IMAGES,
             "plain": [True] * IMAGES,
+            "pixels": self.sha,
             "sha256": self.sha,
             "group": pa.array([None] * IMAGES, pa.string()),
         }

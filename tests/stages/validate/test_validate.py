@@ -49,7 +49,8 @@ def rows(
                 "split": split,
                 "label": labels[n % len(labels)],
             }
-            | {"width": 8, "height": 8, "channels": 1, "format": "PNG", "plain": True, "sha256": sha256, "group": None}
+            | {"width": 8, "height": 8, "channels": 1, "format": "PNG", "plain": True}
+            | {"pixels": sha256, "sha256": sha256, "group": None}
         )
     return made
 
@@ -97,7 +98,9 @@ def spoil(row: int = 0, **changes: Any) -> list[dict[str, Any]]:
         (spoil(1, key=rows()[0]["key"]), 0, "every key is there once"),
         (spoil(key="not hexadecimal"), 0, "keys are 24 hexadecimal digits"),
         (spoil(split="training"), 0, "splits are train, val and test"),
-        (spoil(sha256=rows()[45]["sha256"]), 0, "no image of test is also in train or val"),
+        (spoil(pixels=rows()[45]["pixels"]), 0, "no two images with the same pixels lie in different splits"),
+        (spoil(pixels=rows()[54]["pixels"]), 0, "no two images with the same pixels lie in different splits"),
+        ([row | {"group": f"patient {row['key'][0]}"} for row in rows()], 0, "no group lies in two splits"),
         (spoil(width=0), 0, "widths are positive"),
         (spoil(height=-1), 0, "heights are positive"),
         (spoil(channels=4), 0, "images are grey or colour"),
