@@ -90,7 +90,7 @@ def pixel_digest(pixels: np.ndarray) -> str:
     if pixels.ndim == 3 and bool((pixels == pixels[:, :, :1]).all()):
         pixels = pixels[:, :, 0]
     digest = hashlib.sha256(f"{pixels.dtype.str} {pixels.shape}\n".encode())
-    digest.update(np.ascontiguousarray(pixels))
+    digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()
 
 
