@@ -14,6 +14,7 @@ from reprise.config.errors import BackboneError
 from reprise.storage.atomic import atomic_file, write_json
 
 WEIGHTS, HEADS, CONFIG = "backbone.safetensors", "heads.safetensors", "config.json"
+PREPARATION = ("crop_pct", "interpolation", "crop_mode")  # entries of config.json; see transform.resize_to_square
 _NEEDED = ("architecture", "options", "stem", "input_size", "channels", "mean", "std", "num_features", "heads")
 _FIX = "Run `dvc repro pretrain` to write it again, or `dvc checkout` to restore it."
 
@@ -64,6 +65,15 @@ def read_config(folder: str | Path) -> dict[str, Any]:
             "the backbone's configuration is incomplete", where=path, found=f"no {', '.join(missing)}", fix=_FIX
         )
     return config
+
+
+def preparation_of(config: dict[str, Any]) -> dict[str, Any]:
+    """Return how images are prepared for this backbone, as arguments of `Decoded.resized` besides the side.
+
+    Backbones that were trained here see the whole of the shorter side; published weights state `crop_pct`,
+    `interpolation` and `crop_mode`.
+    """
+    return {name: config[name] for name in PREPARATION if name in config}
 
 
 def read_weights(folder: str | Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -99,8 +99,14 @@ class Modality(Protocol):
             ImageRefused: the bytes cannot be decoded.
         """
 
-    def resize_to_square(self, pixels: np.ndarray, size: int) -> np.ndarray:
-        """Bring decoded pixels to the form that networks see: (size, size, channels) uint8."""
+    def resize_to_square(self, pixels: np.ndarray, size: int, **preparation: Any) -> np.ndarray:
+        """Bring decoded pixels to the form that networks see: (size, size, channels) uint8.
+
+        Args:
+            pixels: (h, w, c) uint8.
+            size: side in pixels.
+            preparation: how published weights expect to be evaluated; see reprise/media/image/transform.py.
+        """
 
     def thumbnail(self, data: bytes, where: str, side: int) -> np.ndarray:
         """Return a picture whose longer side has at most `side` pixels: (h, w, 3) uint8 RGB.

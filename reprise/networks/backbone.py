@@ -10,8 +10,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from reprise.config.errors import BackboneError
 from reprise.config.params import StrictModel, parse
 from reprise.config.registry import load_class
+from reprise.media.image.transform import CROP_MODES, INTERPOLATIONS, TRIANGLE
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,7 +62,8 @@ class Backbone(ABC):
         """Return what foreign weights of this network expect, as timm's `default_cfg` states it.
 
         Keys: `input_size` (C, S, S), `mean` and `std` per channel on the 0..1 scale, `classifier` (name of the layer or
-        layers that are left out). Keys that are missing have ImageNet's values.
+        layers that are left out). Keys that are missing have ImageNet's values. `crop_pct`, `interpolation` and
+        `crop_mode` say how images are cut and scaled; where they are missing, the whole image is, by a triangle.
         """
         return {}
 
@@ -78,6 +81,27 @@ def backbone_named(name: str, options: dict[str, Any] | None = None) -> Backbone
     """
     backbone_class = load_class("backbones", name, Backbone, "train.backbone")  # type: ignore[type-abstract]
     return backbone_class(name, parse(backbone_class.Params, options or {}, f"options of the backbone {name}"))
+
+
+def published_preparation(stated: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return how images are cut and scaled for published weights: `crop_pct`, `interpolation` and `crop_mode`.
+
+    Args:
+        stated: what `Backbone.made_for` returns.
+        name: of the backbone, for the message.
+
+    Raises:
+        BackboneError: the weights ask for a way that is not built.
+    """
+    interpolation, mode = stated.get("interpolation") or TRIANGLE, stated.get("crop_mode") or "center"
+    if interpolation not in INTERPOLATIONS or mode not in CROP_MODES:
+        raise BackboneError(
+            "the published weights ask for images that are prepared in a way that is not built",
+            where=name,
+            found=f"interpolation '{interpolation}', crop mode '{mode}'",
+            fix=f"Choose a backbone with one of {', '.join(INTERPOLATIONS)}, and {' or '.join(CROP_MODES)}.",
+        )
+    return {"crop_pct": float(stated.get("crop_pct") or 1.0), "interpolation": interpolation, "crop_mode": mode}
 
 
 def build_backbone(

@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ from reprise.media.lookup import modality
 CACHE = Path(".reprise/decoded")
 MAX_BYTES = 4 << 30
 _IN_MEMORY_BYTES = 512 << 20  # larger entries are mapped
-_VERSION = 1  # of the file's form and the decode rules; raising it makes every entry new
+_VERSION = 2  # of the file's form and the decode rules; raising it makes every entry new
 _CHUNK = 256  # images a task of a thread
 
 Read = Callable[[int], np.ndarray]  # position -> (h, w, c) uint8
@@ -105,14 +106,16 @@ class Decoded:
             return self._read(i)
         return np.asarray(self._pixels[self._layout.place(i)]).reshape(self._layout.shape(i))
 
-    def resized(self, size: int, rows: Sequence[int] | None = None) -> np.ndarray:
+    def resized(self, size: int, rows: Sequence[int] | None = None, **preparation: Any) -> np.ndarray:
         """Return images as squares, as networks see them: (n, size, size, c) uint8 in memory.
 
         Args:
             size: side in pixels; the shorter side is scaled to it, and the centre is cropped.
             rows: positions of the images, in the order wanted; None takes all.
+            preparation: `crop_pct`, `interpolation` and `crop_mode` of a backbone's configuration.
         """
-        if self.images is not None and self.uniform == (size, size):
+        whole = preparation.get("crop_pct", 1.0) == 1.0
+        if self.images is not None and self.uniform == (size, size) and whole:
             return np.asarray(self.images if rows is None else self.images[np.asarray(rows, np.int64)])
         chosen = range(len(self)) if rows is None else rows
         media = modality()
@@ -120,7 +123,7 @@ class Decoded:
 
         def fill(start: int) -> None:
             for i in range(start, min(start + _CHUNK, len(chosen))):
-                squares[i] = media.resize_to_square(self.image(chosen[i]), size)
+                squares[i] = media.resize_to_square(self.image(chosen[i]), size, **preparation)
 
         _in_threads(fill, len(chosen), self._threads)
         return squares

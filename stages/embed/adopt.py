@@ -7,11 +7,13 @@ A backbone is the folder of a run (or the backbone.safetensors in it), any safet
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reprise.artifacts.backbones import CONFIG, WEIGHTS
 from reprise.config.errors import BackboneError
+from reprise.media.image.transform import TRIANGLE
 from reprise.runtime.entry import run_stage
 
 if TYPE_CHECKING:
@@ -39,6 +41,16 @@ def main(argv: list[str]) -> None:
     with atomic_directory(arguments.out) as folder:
         write_backbone(folder, weights, heads, config)
     print(f"backbone: {config['architecture']}, {config['num_features']} features at {config['input_size']} pixels")
+    print(_preparation_in_words(config))
+
+
+def _preparation_in_words(config: dict[str, Any]) -> str:
+    """Say how images will be cut and scaled for this backbone."""
+    share, side = config.get("crop_pct", 1.0), config["input_size"]
+    sides = "each side is" if config.get("crop_mode") == "squash" else "the shorter side is"
+    scaled = f"{sides} scaled to {int(side / share)} pixels ({config.get('interpolation', TRIANGLE)})"
+    cut = f", and the central {side} are kept (crop_pct {share:g})" if share != 1.0 else ""
+    return f"images: {scaled}{cut}"
 
 
 def _adopted(arguments: argparse.Namespace) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
@@ -82,10 +94,10 @@ def _from_timm(
     from reprise.networks.state import arrays_of
 
     torch.manual_seed(0)  # untrained, but the same every time
-    size, mean, std, _ = _made_for(name, arguments.size)
     if not arguments.pretrained:
-        network = build_backbone(name, arguments.channels, size, arguments.stem)
-        return arrays_of(network.state_dict()), {}, _config(arguments, name, size, mean, std)
+        made_for = _made_for(name, arguments.size)
+        network = build_backbone(name, arguments.channels, made_for.size, arguments.stem)
+        return arrays_of(network.state_dict()), {}, _config(arguments, name, made_for)
     arguments.stem = "imagenet"
     return _from_file(arguments, _published(name), name)
 
@@ -142,24 +154,22 @@ def _from_file(
             found=f"no {CONFIG} of a run beside the file",
             fix="Name it: --architecture resnet18, or any other name of timm.",
         )
-    size, mean, std, classifier = _made_for(architecture, arguments.size)
-    kept = {k: v for k, v in weights.items() if not any(k.startswith(f"{name}.") for name in classifier)}
-    return _fitted(arguments, architecture, size, mean, std, kept, str(path))
+    made_for = _made_for(architecture, arguments.size)
+    kept = {k: v for k, v in weights.items() if not any(k.startswith(f"{name}.") for name in made_for.classifier)}
+    return _fitted(arguments, architecture, made_for, kept, str(path))
 
 
 def _fitted(
     arguments: argparse.Namespace,
     name: str,
-    size: int,
-    mean: list[float],
-    std: list[float],
+    made_for: MadeFor,
     weights: dict[str, np.ndarray],
     where: str,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
     """Check that `weights` fit an architecture in every key and shape; return them with its configuration."""
     from reprise.networks.backbone import build_backbone
 
-    network = build_backbone(name, arguments.channels, size, arguments.stem)
+    network = build_backbone(name, arguments.channels, made_for.size, arguments.stem)
     expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     found = {key: value.shape for key, value in weights.items()}
     wrong = [f"{key} is missing" for key in expected if key not in found]
@@ -172,29 +182,48 @@ def _fitted(
             found=f"{'; '.join(wrong[:5])}{f' and {len(wrong) - 5} more' if len(wrong) > 5 else ''}",
             fix="Name the right --architecture, and --stem small for a ResNet whose first convolution is 3x3.",
         )
-    return weights, {}, _config(arguments, name, size, mean, std)
+    return weights, {}, _config(arguments, name, made_for)
 
 
-def _made_for(name: str, size: int | None) -> tuple[int, list[float], list[float], tuple[str, ...]]:
-    """Return image side, mean, std and names of the classifier layers of an architecture."""
-    from reprise.networks.backbone import backbone_named
+@dataclass(frozen=True)
+class MadeFor:
+    """The images that an architecture's published weights expect.
+
+    Attributes:
+        size: side in pixels.
+        mean, std: per channel, on the 0..1 scale.
+        classifier: names of the layers that are left out.
+        preparation: how images are cut and scaled (`crop_pct`, `interpolation`, `crop_mode`).
+    """
+
+    size: int
+    mean: list[float]
+    std: list[float]
+    classifier: tuple[str, ...]
+    preparation: dict[str, Any]
+
+
+def _made_for(name: str, size: int | None) -> MadeFor:
+    """Return what the published weights of an architecture expect; `size` replaces the side where it is given."""
+    from reprise.networks.backbone import backbone_named, published_preparation
 
     config = backbone_named(name).made_for()
     side = int(config.get("input_size", (3, 224, 224))[-1])
     mean, std = (list(config.get(k, v)) for k, v in (("mean", (0.485, 0.456, 0.406)), ("std", (0.229, 0.224, 0.225))))
     classifier = config.get("classifier") or ()
-    return size or side, mean, std, (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    left_out = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    return MadeFor(size or side, mean, std, left_out, published_preparation(config, name))
 
 
-def _config(arguments: argparse.Namespace, name: str, size: int, mean: list[float], std: list[float]) -> dict[str, Any]:
+def _config(arguments: argparse.Namespace, name: str, made_for: MadeFor) -> dict[str, Any]:
     """Make a config.json like that of pretrain, as far as it is known; the width is measured on one image of zeros."""
     import torch
 
     from reprise.networks.backbone import build_backbone
 
-    network = build_backbone(name, arguments.channels, size, arguments.stem).eval()
+    network = build_backbone(name, arguments.channels, made_for.size, arguments.stem).eval()
     with torch.inference_mode():
-        features = network(torch.zeros(1, arguments.channels, size, size))
+        features = network(torch.zeros(1, arguments.channels, made_for.size, made_for.size))
     if features.ndim != 2:
         raise BackboneError(
             "this architecture does not return one feature vector for each image",
@@ -207,10 +236,11 @@ def _config(arguments: argparse.Namespace, name: str, size: int, mean: list[floa
         "architecture": name,
         "options": {},
         "stem": arguments.stem,
-        "input_size": size,
+        "input_size": made_for.size,
         "channels": arguments.channels,
-        "mean": [sum(mean) / 3] if grey else mean,
-        "std": [sum(std) / 3] if grey else std,
+        "mean": [sum(made_for.mean) / 3] if grey else made_for.mean,
+        "std": [sum(made_for.std) / 3] if grey else made_for.std,
+        **made_for.preparation,
         "num_features": int(features.shape[1]),
         "heads": {},
         "method": "adopted",

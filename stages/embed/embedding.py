@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from reprise.artifacts import layout
-from reprise.artifacts.backbones import read_config, read_weights
+from reprise.artifacts.backbones import preparation_of, read_config, read_weights
 from reprise.artifacts.checkpoints import latest_checkpoint, save_checkpoint
 from reprise.artifacts.embeddings import FILE, write_embeddings
 from reprise.artifacts.shards import Shards
@@ -117,7 +117,7 @@ def embed_rows(
     found: dict[str, list[np.ndarray]] = {}
     for start in range(rows.start, rows.stop, batch_size):
         stop = min(start + batch_size, rows.stop)
-        pixels = decoded.resized(config["input_size"], range(start, stop))
+        pixels = decoded.resized(config["input_size"], range(start, stop), **preparation_of(config))
         for name, value in features(network, pixels, config, device).items():
             found.setdefault(name, []).append(value)
         progress.advance(stop - start)
@@ -147,7 +147,8 @@ def embed_changes(
     found: dict[str, list[np.ndarray]] = {name: [] for name in (augmented.ORIGINAL, *augmented.CHANGES)}
     for start in range(0, len(rows), step):
         part = rows[start : start + step]
-        originals = list(decoded.resized(config["input_size"], range(start, start + len(part))))
+        here = range(start, start + len(part))
+        originals = list(decoded.resized(config["input_size"], here, **preparation_of(config)))
         pixels = originals + [
             augmented.changed(image, name, str(shards.keys[row]))
             for name in augmented.CHANGES

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from reprise.artifacts.backbones import read_config, read_weights
+from reprise.artifacts.backbones import preparation_of, read_config, read_weights
 from reprise.artifacts.layout import SHARDS
 from reprise.artifacts.shards import Shards
 from reprise.config.registry import module_of
@@ -55,7 +55,8 @@ class ImageData(ProbeData):
         if self._decoded is None:
             rows = self._shards.rows()
             self._decoded = open_decoded(self._shards, rows, self.config["channels"], threads=torch.get_num_threads())
-        found = self._decoded.resized(self.config["input_size"], [self._row[key] for key in keys])
+        wanted = [self._row[key] for key in keys]
+        found = self._decoded.resized(self.config["input_size"], wanted, **preparation_of(self.config))
         x = torch.from_numpy(found).to(self.device).permute(0, 3, 1, 2).float().div_(255.0)
         mean, std = (torch.tensor(self.config[name], device=self.device).view(1, -1, 1, 1) for name in ("mean", "std"))
         return ((x - mean) / std).contiguous(memory_format=torch.channels_last)

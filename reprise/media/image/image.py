@@ -40,9 +40,9 @@ class Image:
         """Decode the stored form, which is always plain (decode.py)."""
         return decode(data, where, channels, plain=True)
 
-    def resize_to_square(self, pixels: np.ndarray, size: int) -> np.ndarray:
+    def resize_to_square(self, pixels: np.ndarray, size: int, **preparation: Any) -> np.ndarray:
         """Scale the shorter side and crop the centre (transform.py)."""
-        return transform.resize_to_square(pixels, size)
+        return transform.resize_to_square(pixels, size, **preparation)
 
     def thumbnail(self, data: bytes, where: str, side: int) -> np.ndarray:
         """Scale the longer side down (thumbnail.py)."""

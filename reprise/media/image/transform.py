@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+TRIANGLE = "bilinear"  # the filter of all views and of evaluation: an antialiased triangle
+INTERPOLATIONS = {"nearest": "NEAREST", TRIANGLE: "BILINEAR", "bicubic": "BICUBIC", "lanczos": "LANCZOS"}
+CROP_MODES = ("center", "squash")  # how a picture that is no square becomes one; see `resize_to_square`
 _LONGEST = 32  # times the shorter side; `resize_to_square` cuts off what lies beyond before it scales, not after
 
 
@@ -21,41 +24,62 @@ def as_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
     return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
-def resize_to_square(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Scale the shorter side to `size` (area when shrinking, cubic when growing) and crop the centre.
+def resize_to_square(
+    pixels: np.ndarray, size: int, crop_pct: float = 1.0, interpolation: str = TRIANGLE, crop_mode: str = "center"
+) -> np.ndarray:
+    """Scale the shorter side and cut out the centre, as a network sees an image when it is evaluated.
 
     Of strips longer than 32 times their width, only the central part is scaled: scaled whole, a strip of one pixel by
     a million would take gigabytes.
 
     Args:
         pixels: (h, w, c) uint8.
-        size: side in pixels.
+        size: side of the result in pixels.
+        crop_pct: the shorter side is scaled to floor(size / crop_pct), so that this share of it is kept; 1 keeps all.
+        interpolation: a key of INTERPOLATIONS.
+        crop_mode: `center` keeps the aspect and cuts the longer side; `squash` scales each side on its own.
 
     Returns:
         (size, size, c) uint8.
     """
     height, width = pixels.shape[:2]
-    if (height, width) == (size, size):
-        return pixels
+    wanted = int(size / crop_pct)  # rounded down, as timm does
+    if (height, width) == (wanted, wanted):
+        return crop_centre(pixels, size) if wanted > size else pixels
+    if crop_mode == "squash":
+        return crop_centre(resize(pixels, wanted, wanted, interpolation), size)
     if max(height, width) > (longest := _LONGEST * min(height, width)):
         top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
         pixels = pixels[top : top + longest, left : left + longest]
         height, width = pixels.shape[:2]
-    return crop_centre(resize(pixels, *_covering_size(width, height, size)), size)
+    return crop_centre(resize(pixels, *_covering_size(width, height, wanted), interpolation), size)
 
 
-def resize(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Scale to (height, width, c): area when shrinking, cubic when growing."""
-    import cv2
+def resize(pixels: np.ndarray, width: int, height: int, interpolation: str = TRIANGLE) -> np.ndarray:
+    """Scale to (height, width, c) with an antialiased filter: where it shrinks, its kernel widens with the scale.
 
-    shrinks = width < pixels.shape[1] or height < pixels.shape[0]
-    scaled = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    return scaled.reshape(height, width, pixels.shape[2])
+    Views of both kinds and evaluation scale with TRIANGLE, so that a network is evaluated on pixels like those that it
+    was trained on. Pillow's convolution is used: it rounds to whole numbers after each of its two passes.
+
+    Args:
+        pixels: (h, w, c) uint8, c of any number; bands are scaled each on its own.
+        width, height: of the result in pixels.
+        interpolation: a key of INTERPOLATIONS.
+    """
+    from PIL import Image
+
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    kernel = Image.Resampling[INTERPOLATIONS[interpolation]]
+    if pixels.shape[2] == 3:
+        return np.asarray(Image.fromarray(pixels).resize((width, height), kernel))
+    bands = [Image.fromarray(pixels[:, :, band]).resize((width, height), kernel) for band in range(pixels.shape[2])]
+    return np.stack([np.asarray(band) for band in bands], axis=2)
 
 
 def crop_centre(pixels: np.ndarray, size: int) -> np.ndarray:
-    """Cut the central (size, size, c) out of pixels whose sides are both at least `size`."""
-    top, left = (pixels.shape[0] - size) // 2, (pixels.shape[1] - size) // 2
+    """Cut the central (size, size, c) out of pixels whose sides are both at least `size`, where torchvision does."""
+    top, left = (round((side - size) / 2) for side in pixels.shape[:2])
     return pixels[top : top + size, left : left + size]
 
 
@@ -78,6 +102,9 @@ def blur(pixels: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _covering_size(width: int, height: int, size: int) -> tuple[int, int]:
-    """Width and height after the shorter side is scaled to `size`; rounding never leaves a side below it."""
+    """Return width and height after the shorter side is scaled to `size`; the other is rounded down, as torchvision's.
+
+    Neither is below `size`.
+    """
     shorter = min(width, height)
-    return max(size, round(width * size / shorter)), max(size, round(height * size / shorter))
+    return int(size * width / shorter), int(size * height / shorter)

@@ -12,7 +12,8 @@ DVC does not watch a file outside of the graph: name its `sha256`, and an exchan
 result. Runs of the same graph need none of this: `on: embed/<run>` in `mines` takes their features and declares it.
 
 Images are normalised as the weights ask for (`random` and plain files: mean and deviation of the images themselves),
-scaled to `size` where it is set, and seen in float32.
+scaled to `size` where it is set, and seen in float32. For published weights they are cut and scaled as their authors do
+(`crop_pct`, `interpolation`), starting from the square that all extractors get.
 
 Legend: n images, S their side, C channels, d dimensions.
 """
@@ -25,14 +26,14 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
 
-from reprise.artifacts.backbones import CONFIG, WEIGHTS, read_config, read_weights
+from reprise.artifacts.backbones import CONFIG, WEIGHTS, preparation_of, read_config, read_weights
 from reprise.config.errors import BackboneError
 from reprise.config.params import StrictModel, meaning, spelled
 from reprise.config.registry import module_of
-from reprise.networks.backbone import build_backbone
+from reprise.media.lookup import modality
+from reprise.networks.backbone import build_backbone, published_preparation
 from reprise.networks.torchvision_schemas import ensure_torchvision_imports
 from reprise.runtime.device import Compute
 from reprise.runtime.progress import Progress
@@ -112,22 +113,21 @@ class BackboneFeatures(Extractor):
         Raises:
             BackboneError: unknown architecture, weights that cannot be had or do not fit, another file than named.
         """
-        network, size, mean, std = self.loaded(images)
+        network, size, mean, std, preparation = self.loaded(images)
         network = network.eval().requires_grad_(False).to(self.compute.device)
         shift, scale = (torch.tensor(v, device=self.compute.device).view(1, -1, 1, 1) for v in (mean, std))
-        found = []
+        found, media = [], modality()
         with torch.inference_mode(), Progress("backbone features", len(images)) as progress:
             for start in range(0, len(images), self.params.batch_size):
-                block = np.ascontiguousarray(images[start : start + self.params.batch_size])
-                x = torch.from_numpy(block).to(self.compute.device).permute(0, 3, 1, 2).float().div_(255.0)
-                if size != x.shape[-1]:
-                    x = F.interpolate(x, (size, size), mode="bilinear", antialias=True)
+                block = images[start : start + self.params.batch_size]
+                squares = np.stack([media.resize_to_square(image, size, **preparation) for image in block])
+                x = torch.from_numpy(squares).to(self.compute.device).permute(0, 3, 1, 2).float().div_(255.0)
                 found.append(network((x - shift) / scale).float().cpu().numpy())
                 progress.advance(len(block))
         return np.concatenate(found)
 
-    def loaded(self, images: np.ndarray) -> tuple[torch.nn.Module, int, Any, Any]:
-        """Load the network, with its input side and the mean and standard deviation per channel (0..1)."""
+    def loaded(self, images: np.ndarray) -> tuple[torch.nn.Module, int, Any, Any, dict[str, Any]]:
+        """Load the network, with its input side, mean and standard deviation per channel (0..1), and preparation."""
         params, channels = self.params, images.shape[3]
         size = params.size or images.shape[1]
         path = Path(params.weights)
@@ -146,11 +146,11 @@ class BackboneFeatures(Extractor):
                 config["architecture"], channels, config["input_size"], config["stem"], config["options"]
             )
             loaded_into(network, read_weights(path)[0], path)
-            return network, size, config["mean"], config["std"]
+            return network, size, config["mean"], config["std"], preparation_of(config)
         mean, std = statistics_of(images)
         if params.weights == "pretrained":
             network, mean, std = pretrained(params.architecture, channels, size)
-            return network, size, mean, std
+            return network, size, mean, std, published_preparation(network.pretrained_cfg, params.architecture)
         seed_torch(self.seed, "random backbone")
         network = build_backbone(params.architecture, channels, size, params.stem)
         if params.weights != "random":
@@ -165,7 +165,7 @@ class BackboneFeatures(Extractor):
                     "the weights cannot be read", where=path, found=error, fix="Name a .safetensors file."
                 ) from error
             loaded_into(network, arrays, path)
-        return network, size, mean, std
+        return network, size, mean, std, {}
 
 
 def pretrained(architecture: str, channels: int, size: int) -> tuple[torch.nn.Module, Any, Any]:

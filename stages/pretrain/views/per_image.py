@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
+from reprise.media.image.transform import resize
 from reprise.runtime.seeds import mix
 from stages.pretrain.views.settings import BLUR_SIGMA, JITTER_PROBABILITY, RATIO, ViewSettings
 
@@ -53,16 +55,17 @@ def build_transform(settings: ViewSettings):
     """Build the albumentations pipeline of one view: (H, W, C) uint8 -> (S, S, C) uint8."""
     import albumentations as A
 
+    class AntialiasedCrop(A.RandomResizedCrop):
+        """Random resized crops by the filter of the batched path and of evaluation; albumentations has no such one."""
+
+        def apply(self, img: np.ndarray, crop_coords: tuple[int, int, int, int], **params: Any) -> np.ndarray:
+            left, top, right, bottom = crop_coords
+            cut = np.ascontiguousarray(img[top:bottom, left:right])
+            return resize(cut if cut.ndim == 3 else cut[:, :, None], settings.size, settings.size)
+
     side, strength = settings.size, settings.jitter
-    steps: list[A.BasicTransform] = [
-        A.RandomResizedCrop(
-            (side, side),
-            scale=(settings.crop_scale_min, settings.crop_scale_max),
-            ratio=RATIO,
-            interpolation=cv2.INTER_LINEAR,
-            area_for_downscale="image",
-        )
-    ]
+    scale = (settings.crop_scale_min, settings.crop_scale_max)
+    steps: list[A.BasicTransform] = [AntialiasedCrop((side, side), scale=scale, ratio=RATIO)]
     if settings.flip:
         steps.append(A.HorizontalFlip(p=0.5))
     if strength > 0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import pytest
 
@@ -11,6 +10,7 @@ from reprise.media.image.encode import lossless_png
 from reprise.media.image.stored import largest_stored_bytes, stored_form, stored_size
 from reprise.media.lookup import modality
 from reprise.media.modality import Limits
+from tests.reprise.media.test_transform import triangle
 from tests.stages.ingest.hostile import PNG, encoded, photo, rotated
 
 
@@ -45,5 +45,4 @@ def test_what_is_too_large_is_scaled_before_it_is_stored() -> None:
     data = encoded(photo(8, 60, 30), "PNG")
     stored = stored_form(data, "x", modality().inspect(data, "x", Limits(10**6, 1)), 20)
     assert (stored.width, stored.height) == (10, 20)
-    expected = cv2.resize(photo(8, 60, 30), (10, 20), interpolation=cv2.INTER_AREA)
-    assert np.array_equal(decode(stored.data, "x", 3), expected)
+    assert np.abs(decode(stored.data, "x", 3) - triangle(photo(8, 60, 30), 10, 20)).max() <= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import sys
 from pathlib import Path
@@ -10,12 +11,17 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.numpy import save_file
 
 from reprise.artifacts.backbones import read_config, read_weights
 from reprise.artifacts.embeddings import read_embeddings
+from reprise.artifacts.shards import Shards
 from reprise.config.errors import BackboneError
-from reprise.networks.backbone import build_backbone
+from reprise.media.image.decode import decode
+from reprise.media.image.transform import resize_to_square
+from reprise.networks.assemble import assemble
+from reprise.networks.backbone import backbone_named, build_backbone, published_preparation
 from reprise.networks.state import arrays_of
 from stages.embed.adopt import main
 from stages.embed.embedding import embed
@@ -122,3 +128,57 @@ def test_published_weights_come_from_the_hub_as_safetensors_or_not_at_all(weight
     assert np.array_equal(read_weights(OUT)[0]["conv1.0.weight"], weights["conv1.0.weight"])
     assert asked[0][0].startswith("timm/resnet10t")
     assert {file for _, file in asked} == {"model.safetensors"}
+
+
+# Bicubic and bilinear; cut, whole and squashed; with the share that is kept of the shorter side.
+PUBLISHED = {
+    "resnet18": (0.95, "bicubic", "center"),
+    "vgg11": (0.875, "bilinear", "center"),
+    "vit_small_patch16_224": (0.9, "bicubic", "center"),
+    "maxvit_tiny_tf_384": (1.0, "bicubic", "squash"),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize(("height", "width"), [(320, 400), (500, 333), (97, 97), (40, 700)])
+def test_published_weights_get_the_pixels_of_their_authors_evaluation(name: str, height: int, width: int) -> None:
+    """The pixels of timm's own transform of that name, to the last bit, from photographs of any shape."""
+    stated = backbone_named(name).made_for()
+    from timm.data import create_transform
+
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    theirs = create_transform(
+        stated["input_size"], crop_pct=stated["crop_pct"], crop_mode=stated["crop_mode"],
+        interpolation=stated["interpolation"], mean=(0.0,) * 3, std=(1.0,) * 3,
+    )(Image.fromarray(image))  # fmt: skip
+    preparation = published_preparation(stated, name)
+    ours = resize_to_square(image, stated["input_size"][-1], **preparation)
+    assert np.array_equal(ours, np.rint(theirs.numpy().transpose(1, 2, 0) * 255))
+    assert preparation == dict(zip(("crop_pct", "interpolation", "crop_mode"), PUBLISHED[name], strict=True))
+
+
+def test_preparation_is_written_down_said_and_used(run: Path, weights, capsys: pytest.CaptureFixture[str]) -> None:
+    """Embeddings are those of the cut and scaled pixels; those of the whole image differ."""
+    config = adopt("timm:resnet10t", "--size", 32)
+    assert (config["crop_pct"], config["interpolation"], config["crop_mode"]) == (0.875, "bicubic", "center")
+    assert "scaled to 36 pixels (bicubic), and the central 32 are kept (crop_pct 0.875)" in capsys.readouterr().out
+    embed("backbone", 0, EmbedParams(augmented=0), Path("cut"))
+    config_file = OUT / "config.json"
+    config_file.write_text(json.dumps(config | {"crop_pct": 1.0}), encoding="utf-8")
+    embed("backbone", 0, EmbedParams(augmented=0), Path("whole"))
+    keys, _, cut = read_embeddings("cut/embeddings.parquet", "backbone")
+    whole = read_embeddings("whole/embeddings.parquet", "backbone")[2]
+    assert not np.allclose(cut, whole, atol=1e-3)
+    network = assemble(config, *read_weights(OUT), "x")
+    shards = Shards.open()
+    pixels = resize_to_square(decode(shards.read(0), "x", 3), 32, 0.875, "bicubic") / 255
+    x = (pixels - np.array(config["mean"])) / np.array(config["std"])
+    want = network(torch.from_numpy(x.astype(np.float32)).permute(2, 0, 1)[None])["backbone"][0].numpy()
+    np.testing.assert_allclose(cut[list(keys).index(shards.keys[0])], want, atol=1e-4)
+
+
+def test_ways_of_preparing_that_are_not_built_are_refused() -> None:
+    for stated in ({"crop_mode": "border"}, {"interpolation": "hamming"}):
+        with pytest.raises(BackboneError, match="prepared in a way that is not built.*some_vit"):
+            published_preparation(stated, "some_vit")
+    assert published_preparation({}, "x") == {"crop_pct": 1.0, "interpolation": "bilinear", "crop_mode": "center"}
