@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +19,7 @@ from pipeline.cli.project import enter_project
 from pipeline.graph import dvc
 from pipeline.graph.definition import load_graph
 from pipeline.processes.commands import CommandFailed
+from pipeline.processes.redaction import make_redactor
 from reprise.config.errors import RepriseError
 
 app = typer.Typer(
@@ -55,11 +57,12 @@ def main() -> None:
 
 def print_error(error: RepriseError | CommandFailed) -> int:
     """Print an expected error and return the exit status; of a failed command, print the lines that were captured."""
+    hide = make_redactor(Path())
     if isinstance(error, RepriseError):
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {hide(str(error))}", file=sys.stderr)
         return 1
     for line in error.lines:
-        say_aside(line)
+        say_aside(hide(line))
     return error.status
 
 

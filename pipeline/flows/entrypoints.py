@@ -104,6 +104,7 @@ def _run_as_flow(work: Callable[[Tasks], State], retries: int, delay: float) -> 
     """
     root = Path.cwd()
     hide = make_redactor(root)
+    _hide_in_logs(hide)
     logger = get_run_logger()
     run_id = str(runtime.flow_run.id)
 
@@ -144,6 +145,22 @@ def _api_address() -> str:
     whose URL only its client knows.
     """
     return str(get_client(sync_client=True).api_url).rstrip("/")
+
+
+def _hide_in_logs(hide: Callable[[str], str]) -> None:
+    """Let what Prefect itself logs about this run, such as the traceback of a crash, pass through `hide` as well."""
+
+    def clean(record: logging.LogRecord) -> bool:
+        record.msg, record.args = hide(record.getMessage()), ()
+        if record.exc_info and not record.exc_text:
+            record.exc_text = hide("".join(traceback.format_exception(*record.exc_info)).rstrip())
+        return True
+
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logger = logging.getLogger(name)
+        for earlier in [each for each in logger.filters if getattr(each, "__name__", "") == clean.__name__]:
+            logger.removeFilter(earlier)  # of an earlier run in this process
+        logger.addFilter(clean)
 
 
 def _is_worth_logging(record: logging.LogRecord) -> bool:

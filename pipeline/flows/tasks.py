@@ -89,4 +89,4 @@ class Tasks:
 
     def link(self, key: str, address: str, text: str, description: str) -> None:
         """Attach a link to the flow run."""
-        create_link_artifact(link=address, link_text=text, key=key, description=description)
+        create_link_artifact(link=self.hide(address), link_text=text, key=key, description=description)

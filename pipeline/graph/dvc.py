@@ -19,6 +19,7 @@ from pipeline.graph.prune import Pruned, prune
 from pipeline.graph.why import Explanation, explain
 from pipeline.graph.workspace import Say, exclusive, hold_dvc_lock, read_digest, repair_workspace
 from pipeline.processes.commands import CommandFailed, capture, run
+from pipeline.processes.redaction import run_shown
 from reprise.artifacts.layout import CHECKED
 from reprise.config.errors import GraphError, WorkspaceBusyError
 from reprise.config.params import read_yaml
@@ -62,7 +63,7 @@ def repro(
         names = graph.find(targets)
         command = [*_DVC, "--wait-for-lock", "repro", *(["--force"] if force else []), *names]
         try:
-            code = run(command, cwd=root)
+            code = run_shown(command, root)
         finally:
             sort_lock(graph, root)
         if code:
@@ -389,6 +390,6 @@ def _run_module(module: str, arguments: list[str], root: Path, on_line: Callable
         if on_line:
             on_line(line)
 
-    code = run(command, cwd=root, on_line=keep if on_line else None)
+    code = run(command, cwd=root, on_line=keep) if on_line else run_shown(command, root)
     if code:
         raise CommandFailed(command, code, last_lines(lines))

@@ -1,7 +1,7 @@
 """Send results to the DVC remote and fetch them from it, run cache included, so that others can restore them.
 
 DVC does the transfer; this module turns its output into a number of files or one typed error. Neither lines nor errors
-hold a secret: they pass through `pipeline.processes.redaction`, and the query of a URL is hidden.
+hold a secret: they pass through `pipeline.processes.redaction`.
 """
 
 from __future__ import annotations
@@ -121,7 +121,6 @@ _CAUSES = (
     ),
 )
 _UNKNOWN = _cause("", "the transfer failed", "Read DVC's message; `dvc doctor` lists what is installed.")
-_QUERY = re.compile(r"(?<=\?)[^\s\"'`<>]+(?==)=[^\s\"'`<>]*")
 _COUNT = re.compile(r"^(\d+) files? (?:fetched|pushed)|(\d+) files? fetched")
 _NOISE = re.compile(r"^\s*$|Having any troubles")
 
@@ -181,7 +180,7 @@ def _transfer(
             found="no default remote",
             fix="Add one: `dvc remote add --default store /path/to/store`, or s3://bucket/folder.",
         )
-    hide = _make_line_redactor(root)
+    hide = make_redactor(root)
     lines: list[str] = []
 
     def keep(line: str) -> None:
@@ -217,8 +216,3 @@ def _remote_error(name: str, verb: str, status: int, errors: Sequence[str], line
     return RemoteError(
         f"{cause.what} (dvc {verb})", where=f"remote '{name}'", found=message, fix=cause.fix, transient=cause.transient
     )
-
-
-def _make_line_redactor(root: Path) -> Callable[[str], str]:
-    hide = make_redactor(root)
-    return lambda line: _QUERY.sub("***", hide(line))

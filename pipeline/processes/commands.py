@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 import psutil
 
@@ -23,6 +24,7 @@ from reprise.config import telemetry
 
 GRACE_SECONDS = 45.0  # a stage needs time to save its work; torchrun alone gives its workers 30 seconds
 PARENT_DEATH = Path(__file__).with_name("parent_death.py")
+OnLine = Callable[[str], None]
 Family = dict[int, psutil.Process]  # the processes of a command by process number
 
 
@@ -54,7 +56,8 @@ def environment() -> dict[str, str]:
 def run(
     command: Sequence[str],
     *,
-    on_line: Callable[[str], None] | None = None,
+    on_line: OnLine | None = None,
+    on_each_line: tuple[OnLine | None, OnLine | None] | None = None,
     cancelled: threading.Event | None = None,
     cwd: Path | None = None,
     grace: float = GRACE_SECONDS,
@@ -68,6 +71,8 @@ def run(
         command: the program and its arguments; no shell is involved.
         on_line: called with each line of output, from another thread; without it, the command writes to the output of
             this process.
+        on_each_line: in place of `on_line`, one function for standard output and one for error output; None leaves a
+            stream to the command.
         cancelled: ends the command, as SIGTERM would, when another thread sets it.
         cwd: the folder to run in.
         grace: seconds between a signal and the kill.
@@ -82,18 +87,22 @@ def run(
             handler for SIGTERM, which must stay in place, or a cancelled run would count as crashed.
     """
     started = [sys.executable, "-I", "-S", str(PARENT_DEATH), str(os.getpid()), *command]
-    output = None if on_line is None else subprocess.PIPE
+    on_output, on_error = on_each_line or (on_line, None)
     process = subprocess.Popen(
         started,
         cwd=cwd,
         env=environment(),
         stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=None if on_line is None else subprocess.STDOUT,
+        stdout=subprocess.PIPE if on_output else None,
+        stderr=subprocess.STDOUT if on_line else subprocess.PIPE if on_error else None,
         start_new_session=True,
     )
-    reader = threading.Thread(target=_read, args=(process, on_line), daemon=True) if on_line else None
-    if reader:
+    readers = [
+        threading.Thread(target=_read, args=(stream, use), daemon=True)
+        for stream, use in ((process.stdout, on_output), (process.stderr, on_error))
+        if stream and use
+    ]
+    for reader in readers:
         reader.start()
     family: Family = {}
     with _forwarding(process.pid, family) as received:
@@ -104,7 +113,7 @@ def run(
             stop.set()
             _wait(process, family, received, stop, grace)
             raise
-    if reader:
+    for reader in readers:
         reader.join(timeout=5)
     if received:
         raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(128 + received[0])
@@ -255,8 +264,7 @@ def _forwarding(leader: int, family: Family) -> Iterator[list[int]]:
         yield received
 
 
-def _read(process: subprocess.Popen[bytes], on_line: Callable[[str], None]) -> None:
-    assert process.stdout is not None
-    with process.stdout:
-        for raw in process.stdout:
+def _read(stream: IO[bytes], on_line: OnLine) -> None:
+    with stream:
+        for raw in stream:
             on_line(raw.decode("utf-8", "replace").rstrip("\r\n"))

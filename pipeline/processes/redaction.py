@@ -1,67 +1,145 @@
-"""Replace secrets in text by `***`: the values of secret environment variables, and DVC's credentials.
+"""Replace secrets in text by `***`: those of this machine (`secret_values`), and credentials that show by their form.
 
-A stage may print its environment, and DVC may print a URL with a password in it. Every line and every text that a
-flow passes to Prefect goes through this module.
+A stage may print its environment, and DVC may print a signed URL. Every text that a flow passes to Prefect, every log
+that Reprise writes, and every error that a command prints goes through this module.
+
+A secret is hidden wherever it stands, in plain and in the spellings in which logs show text (percent-coded, escaped,
+base64). A value that is short, or a word that Reprise's own output uses, is hidden only beside its name: a password
+`images` must not blank out a log.
 """
 
 from __future__ import annotations
 
-import configparser
+import base64
+import functools
+import html
+import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
+from urllib.parse import quote, quote_plus, unquote
 
-HIDDEN = "***"
-MIN_SECRET_LENGTH = 6  # hiding shorter values ("1", "yes") would damage ordinary text
-_SECRET_NAME = re.compile(
-    r"SECRET|PASSW|PASSPHRASE|TOKEN|CREDENTIAL|(API|ACCESS|ACCOUNT|PRIVATE)_?KEY|AUTH_STRING|CONNECTION_(STRING|URL)|SAS\b"
-    r"|(^|_)(KEY|PASS|PAT)(_|$)",
-    re.IGNORECASE,
-)
-_IN_ADDRESS = re.compile(r"(?<=://)[^\s/@]+@")
-_CONFIGS = (".dvc/config", ".dvc/config.local")
+from pipeline.processes.commands import run
+from pipeline.processes.markdown import escape
+from pipeline.processes.secret_values import find_secrets
+from reprise.config.credentials import HIDDEN, hide_credentials
+from reprise.config.errors import printable
+
+Hide = Callable[[str], str]
+MIN_LENGTH = 6
+MIN_DIGITS = 8  # losses and counts are printed with six digits
+_WORD = re.compile(r"[A-Za-z]+(?:_[A-Za-z]+)*")
+_PACKAGES = ("pipeline", "reprise", "stages")
+_LONGEST_WORD = 24
+_WORDS_OF_OTHERS = """
+    basic beginning cached changeme completed computing created critical custom default digest development disabled
+    enabled everything failed fetched finished generating localhost message module modified password preparing private
+    production public pushed querying reproduce restored running secret skipping staging started traceback updating
+    verified warning
+"""  # of DVC and Prefect, which our own sources may lack
 
 
-def make_redactor(root: Path, environment: Mapping[str, str] | None = None) -> Callable[[str], str]:
-    """Return a function that hides the secrets of an environment and of a folder's DVC settings.
+def make_redactor(root: Path, environment: Mapping[str, str] | None = None) -> Hide:
+    """Return a function that hides the secrets of an environment, of DVC's settings, and of any credential in sight.
 
     Args:
         root: the project folder.
         environment: environment variables; those of this process by default.
     """
-    environment = os.environ if environment is None else environment
-    configs = [*(root / name for name in _CONFIGS), _user_config(environment)]
-    values = {*_environment_secrets(environment), *_dvc_secrets(configs)}
-    lines = {line.strip() for value in values for line in value.splitlines()}  # a key in PEM format has several lines
-    secrets = sorted((v for v in lines if len(v) >= MIN_SECRET_LENGTH), key=len, reverse=True)
-    pattern = re.compile("|".join(map(re.escape, secrets))) if secrets else None
+    everywhere: set[str] = set()
+    beside: set[str] = set()
+    for name, value in find_secrets(root, os.environ if environment is None else environment):
+        for line in filter(None, map(str.strip, value.splitlines())):  # a key in PEM format has several lines
+            if _is_distinct(line, root):
+                everywhere.update(_patterns(line))
+            elif name:
+                beside.add(rf"({re.escape(name)}[\"']?\s?[=:]\s?[\"']?){re.escape(line)}(?![A-Za-z0-9])")
+    plain, named = (
+        re.compile("|".join(sorted(each, key=len, reverse=True)) or r"(?!)") for each in (everywhere, beside)
+    )
 
     def hide(text: str) -> str:
-        hidden = pattern.sub(HIDDEN, text) if pattern else text
-        return _IN_ADDRESS.sub(f"{HIDDEN}@", hidden)
+        text = plain.sub(HIDDEN, text)
+        text = named.sub(lambda match: next(filter(None, match.groups())) + HIDDEN, text)
+        return hide_credentials(text)
 
     return hide
 
 
-def _environment_secrets(environment: Mapping[str, str]) -> Iterable[str]:
-    return (value for name, value in environment.items() if _SECRET_NAME.search(name))
+def run_shown(command: list[str] | tuple[str, ...], root: Path) -> int:
+    """Run a command that writes to the output of this process, without the secrets in it.
+
+    A stream that is a terminal is left to the command, which shows its progress there. Returns the exit status.
+    """
+    if sys.stdout.isatty() and sys.stderr.isatty():
+        return run(command, cwd=root)
+    hide = make_redactor(root)
+
+    def writer(stream: TextIO) -> Callable[[str], None] | None:
+        if stream.isatty():
+            return None
+        return lambda line: print(hide(line), file=stream, flush=True)
+
+    if _same_file(sys.stdout, sys.stderr):  # one pipe, so that the lines keep their order
+        return run(command, cwd=root, on_line=writer(sys.stdout))
+    return run(command, cwd=root, on_each_line=(writer(sys.stdout), writer(sys.stderr)))
 
 
-def _user_config(environment: Mapping[str, str]) -> Path:
-    """Return the path of the user's DVC settings."""
-    return Path(environment.get("DVC_GLOBAL_CONFIG_DIR") or Path.home() / ".config/dvc") / "config"
+def _same_file(one: TextIO, other: TextIO) -> bool:
+    try:
+        return os.path.samestat(os.fstat(one.fileno()), os.fstat(other.fileno()))
+    except (OSError, ValueError):  # a stream that is no file, as in a test
+        return False
 
 
-def _dvc_secrets(files: Iterable[Path]) -> Iterable[str]:
-    """Yield the values of settings with secret names."""
-    for path in files:
-        parser = configparser.ConfigParser(interpolation=None, strict=False)
-        try:
-            parser.read_string(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, configparser.Error):
-            continue
-        for section in parser.sections():
-            for key, value in parser.items(section):
-                if _SECRET_NAME.search(key):
-                    yield value.strip("'\" ")
+def _is_distinct(value: str, root: Path) -> bool:
+    """Return whether a value may be hidden wherever it stands, without damage to ordinary text."""
+    if len(value) < (MIN_DIGITS if value.isdigit() else MIN_LENGTH):
+        return False
+    return len(value) > _LONGEST_WORD or not _is_ordinary(value.lower(), root)
+
+
+def _patterns(value: str) -> Iterator[str]:
+    """Yield regular expressions for a value in all its spellings."""
+    plain = re.escape(value)
+    if _WORD.fullmatch(value) or value.isdigit():  # not inside another word or number
+        plain = rf"(?:(?<![A-Za-z0-9])|(?<=\\[nrt])){plain}(?![A-Za-z0-9])"
+    yield plain
+    yield from map(re.escape, _spellings(value) - {value})
+
+
+def _spellings(value: str) -> set[str]:
+    """Return the other forms in which a text may show a value."""
+    percent = {quote(value, safe=""), quote(value), quote_plus(value), unquote(value)}
+    lower = {re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), text) for text in percent}
+    escaped = {
+        json.dumps(value)[1:-1],
+        json.dumps(value, ensure_ascii=False)[1:-1],
+        repr(value)[1:-1],
+        printable(value),
+    }
+    marked = {html.escape(value), html.escape(value, quote=False), escape(value)}
+    coded = {base64.b64encode(value.encode("utf-8", "surrogateescape")).decode("ascii").rstrip("=")}
+    return {text for text in percent | lower | escaped | marked | coded if len(text) >= MIN_LENGTH}
+
+
+def _is_ordinary(value: str, root: Path) -> bool:
+    """Return whether a value is one that the output of this program, or the names of the project, use."""
+    text = _program_text() + _WORDS_OF_OTHERS
+    if _WORD.fullmatch(value):
+        for name in ("dvc.yaml", "params.yaml"):
+            with suppress(OSError):
+                text += (root / name).read_text(encoding="utf-8", errors="replace").lower()
+    return value in text and re.search(rf"(?<![a-z0-9]){re.escape(value)}(?![a-z0-9])", text) is not None
+
+
+@functools.cache
+def _program_text() -> str:
+    """Return the sources of this program: their messages and docstrings hold the words of its output."""
+    top = Path(__file__).resolve().parents[2]
+    files = (path for package in _PACKAGES for path in sorted((top / package).rglob("*.py")))
+    return "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in files).lower()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from reprise.config.credentials import hide_credentials
+
 _LONGEST_LIST = 8000  # characters of all findings together
 
 
@@ -29,10 +31,11 @@ class RepriseError(Exception):
         super().__init__(what, self.where, self.found, fix)
 
     def __str__(self) -> str:
-        what, where, fix = printable(self.what), printable(self.where), printable(self.fix)
-        if self.found.startswith("\n"):
-            return f"{what} in {where}:{printable(self.found, _LONGEST_LIST)}\n{fix}"
-        return f"{what} ({where}). Found: {printable(self.found)}. {fix}"
+        what, where, found, fix = map(hide_credentials, (self.what, self.where, self.found, self.fix))
+        what, where, fix = printable(what), printable(where), printable(fix)
+        if found.startswith("\n"):
+            return f"{what} in {where}:{printable(found, _LONGEST_LIST)}\n{fix}"
+        return f"{what} ({where}). Found: {printable(found)}. {fix}"
 
     def __reduce__(self):  # crosses process pools whole: keyword-only arguments do not pickle by default
         return (_rebuild, (type(self), self.what, self.where, self.found, self.fix))
