@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.graph.definition import Stage, load_graph
+from pipeline.graph.definition import load_graph
+from reprise.config.dvc_file import Stage
 from reprise.config.params import StrictModel, read_yaml
 from reprise.storage.fingerprint import Fingerprint, fingerprint
 from stages.check.code import modules_by_file

@@ -23,12 +23,13 @@ from pipeline.flows.server import report_address
 from pipeline.flows.tasks import Tasks
 from pipeline.graph import dvc, remote
 from pipeline.graph.code_changes import changed_code
-from pipeline.graph.definition import Graph, Stage
+from pipeline.graph.definition import Graph
 from pipeline.graph.lock_file import LOCK_FILE, read_lock
 from pipeline.graph.plan import Need, Plan, output_bytes, reasons, stages_for
 from pipeline.graph.why import explain
 from pipeline.graph.workspace import STATE, read_digest
 from pipeline.processes.commands import CommandFailed
+from reprise.config.dvc_file import Stage
 from reprise.config.params import read_yaml
 from reprise.storage.atomic import write_json
 

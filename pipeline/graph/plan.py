@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from pipeline.graph.definition import Graph, Stage
+from pipeline.graph.definition import Graph
 from pipeline.graph.why import Explanation, first_three
+from reprise.config.dvc_file import Stage
 
 
 class Need(Enum):

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.graph.definition import Graph, Stage, overlaps
+from pipeline.graph.definition import Graph
+from reprise.config.dvc_file import Stage, overlaps
 
 _MISSING = object()
 _MAX_VALUE_LENGTH = 60  # characters

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.graph.definition import load_graph, overlaps
+from pipeline.graph.definition import load_graph
 from pipeline.processes.commands import capture
+from reprise.config.dvc_file import overlaps
 from reprise.config.errors import GraphError
 from tests.pipeline.dvc_project import Project
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pipeline.graph.definition import Graph, Stage
+from pipeline.graph.definition import Graph
 from pipeline.graph.plan import Need, Plan, output_bytes, output_hashes, reasons, stages_for
 from pipeline.graph.why import Explanation, Reason
+from reprise.config.dvc_file import Stage
 
 
 def stage(name: str, deps: tuple[str, ...] = (), fingerprints: bool = False) -> Stage:
