@@ -66,7 +66,7 @@ format: setup ## let ruff put imports and layout in order
 	@ruff format .
 
 docs: setup ## write docs/reference/parameters.md from the typed classes
-	@python -m stages.check.describe --reference docs/reference/parameters.md
+	@python -P stages/run.py stages.check.describe --reference docs/reference/parameters.md
 
 serve: setup ## Prefect's server, work pool and worker for this folder, until Ctrl-C
 	@reprise flows serve

@@ -8,7 +8,6 @@ images, the quarantine, the splits by content, the frozen backbone, and the prot
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -183,18 +182,10 @@ def copy_embeddings(work: Path, target: Path) -> list[Path]:
 
 
 def _run_stage(work: Path, words: Sequence[str], say: Callable[[str], None]) -> None:
-    """Run `python -m ...` in the working folder with this copy of the code, and pass its output to `say`."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(CODE), *([before] if before else [])])
-    try:
-        command = [sys.executable, "-m", *words]
-        if code := run(command, cwd=work, on_line=say):
-            raise CommandFailed(command, code)  # it has explained itself through `say`
-    finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
+    """Run a module of `stages` in the working folder with this copy of the code, and pass its output to `say`."""
+    command = [sys.executable, "-P", str(CODE / "stages" / "run.py"), *words]
+    if code := run(command, cwd=work, on_line=say):
+        raise CommandFailed(command, code)  # it has explained itself through `say`
 
 
 def _counts(values: list[str]) -> dict[str, int]:

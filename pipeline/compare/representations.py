@@ -78,7 +78,7 @@ def compare_encoders(
     for revision in revisions:
         for name, path in fetch_embeddings(revision, runs, seed, scratch).items():
             encoders += ["--encoder", f"{name} at {revision}={path}"]
-    command = [sys.executable, "-m", "stages.probe.representations", *encoders, "--out", str(out)]
+    command = [sys.executable, "-P", "stages/run.py", "stages.probe.representations", *encoders, "--out", str(out)]
     if code := run(command, on_line=say):
         raise CommandFailed(command, code)
     comparison: dict[str, Any] = read_json(out / "representations.json")

@@ -16,6 +16,7 @@ from pipeline.graph.code_changes import changed_code
 from pipeline.graph.definition import Graph, load_graph
 from pipeline.graph.lock_file import LOCK_FILE, fit_lock, read_lock
 from pipeline.graph.prune import Pruned, prune
+from pipeline.graph.records import truthful_records
 from pipeline.graph.why import Explanation, explain
 from pipeline.graph.workspace import Say, exclusive, hold_dvc_lock, read_digest, repair_workspace
 from pipeline.processes.commands import CommandFailed, capture, run
@@ -26,7 +27,7 @@ from reprise.config.params import read_yaml
 from reprise.storage.atomic import atomic_file
 from reprise.storage.fingerprint import digest_of_project
 
-_DVC = (sys.executable, "-m", "dvc")
+_DVC = (sys.executable, "-P", "-m", "dvc")
 # Advice that DVC prints after each stage. It is left out, because it would hide the output of the stages in a log.
 _ADVICE = re.compile(
     r"^\s*$|^To (track the changes with git|enable auto staging), run:$|^\tgit add |^\tdvc config core\.autostage"
@@ -62,10 +63,11 @@ def repro(
         graph = prepare(root, say)
         names = graph.find(targets)
         command = [*_DVC, "--wait-for-lock", "repro", *(["--force"] if force else []), *names]
-        try:
-            code = run_shown(command, root)
-        finally:
-            sort_lock(graph, root)
+        with truthful_records(root, cache_folder):
+            try:
+                code = run_shown(command, root)
+            finally:
+                sort_lock(graph, root)
         if code:
             raise CommandFailed(command, code)
 
@@ -126,7 +128,8 @@ def repro_stage(
     """
     command = ["repro", *(["--pull"] if pull else []), "--single-item", name]
     lines: list[str] = []
-    status = _run_dvc(command, lines, root, on_line, cancelled)
+    with truthful_records(root, cache_folder):
+        status = _run_dvc(command, lines, root, on_line, cancelled)
     if status:
         raise CommandFailed([*_DVC, *command], status, last_lines(lines))
     return parse_outcome(name, lines)
@@ -147,10 +150,11 @@ def repro_all(
         CommandFailed: DVC or a stage failed; `lines` holds the last output.
     """
     lines: list[str] = []
-    try:
-        status = _run_dvc(["repro"], lines, root, on_line, cancelled)
-    finally:
-        sort_lock(graph, root)
+    with truthful_records(root, cache_folder):
+        try:
+            status = _run_dvc(["repro"], lines, root, on_line, cancelled)
+        finally:
+            sort_lock(graph, root)
     if status:
         raise CommandFailed([*_DVC, "repro"], status, last_lines(lines, 200))
 
@@ -382,7 +386,7 @@ def _run_dvc(
 
 
 def _run_module(module: str, arguments: list[str], root: Path, on_line: Callable[[str], None] | None) -> None:
-    command = [sys.executable, "-m", module, *arguments]
+    command = [sys.executable, "-P", "stages/run.py", module, *arguments]
     lines: list[str] = []
 
     def keep(line: str) -> None:

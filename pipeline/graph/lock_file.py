@@ -7,6 +7,7 @@ the next `dvc repro` does not change it.
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,27 @@ def fit_lock(graph: Graph, root: Path = Path()) -> tuple[list[str], list[str]]:
     moved = [f"{old} -> {new}" for old, new in names.items() if old != new]
     if list(entries) == list(names.values()):
         return [], []
+    _keep(names, path)
+    return dropped, moved
+
+
+def drop_entries(names: Iterable[str], root: Path = Path()) -> None:
+    """Remove the entries of some stages from dvc.lock.
+
+    Raises:
+        GraphError: dvc.lock cannot be read.
+    """
+    gone = set(names)
+    _keep({name: name for name in read_lock(root) if name not in gone}, root / LOCK_FILE)
+
+
+def _keep(names: dict[str, str], path: Path) -> None:
+    """Rewrite dvc.lock with these entries only, in this order, each under its new name.
+
+    Args:
+        names: the new name of each entry by its old one.
+        path: the file.
+    """
     yaml = YAML()  # round trip with the settings of dvc/utils/serialize/_yaml.py
     yaml.default_flow_style = False
     document = _entries(path, yaml)
@@ -83,7 +105,6 @@ def fit_lock(graph: Graph, root: Path = Path()) -> tuple[list[str], list[str]]:
     yaml.dump(document, text)
     with atomic_file(path, "w") as file:
         file.write(text.getvalue())
-    return dropped, moved
 
 
 def _current_names(graph: Graph, entries: dict[str, Any]) -> dict[str, str]:

@@ -101,6 +101,10 @@ class CheckpointError(RepriseError):
     """A checkpoint belongs to other inputs or is damaged."""
 
 
+class InputsChanged(RepriseError):
+    """Parameters, code or data of a stage changed while it ran, so that its results would be recorded as theirs."""
+
+
 class TrainingError(RepriseError):
     """Training cannot go on: non-finite loss, a batch larger than the data, collapse gate."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import reprlib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -250,15 +251,29 @@ def parameter_error(problems: Iterable[Problem]) -> ParameterError:
     )
 
 
-def read_yaml(path: str | Path = PARAMS_FILE) -> dict[str, Any]:
+_kept: dict[Path, bytes] = {}  # files that this process reads as they were, whatever becomes of them
+
+
+def keep_content(path: Path) -> dict[str, Any]:
+    """Let every later `read_yaml` of this process see the file as it is now; return its content."""
+    with suppress(OSError):  # read_yaml explains it
+        _kept[path] = path.read_bytes()
+    return read_yaml(path)
+
+
+def read_yaml(path: str | Path = PARAMS_FILE, *, now: bool = False) -> dict[str, Any]:
     """Read a YAML mapping as plain data.
+
+    Args:
+        path: the file.
+        now: whether to read the file itself even where an earlier content of it is kept (`keep_content`).
 
     Raises:
         ParameterError: missing, too large, not UTF-8, not YAML, duplicate keys, custom tags, not a mapping.
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        data = path.read_bytes() if now or path not in _kept else _kept[path]
     except OSError as error:
         raise ParameterError(
             "cannot read the parameters",

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from reprise.config import telemetry
 from reprise.config.errors import RepriseError
+from reprise.runtime.declared_inputs import take_inputs
 from reprise.runtime.watchdog import watch_parents
 from reprise.storage.atomic import NO_ROOM, storage_error
 
@@ -119,7 +120,11 @@ def run_stage(main: Callable[[list[str]], None]) -> None:
     signal.signal(signal.SIGTERM, _terminated)
     sys.unraisablehook = _raise_again
     try:
+        inputs = take_inputs(sys.orig_argv)
         main(sys.argv[1:])
+        if inputs is not None:
+            inputs.finish()
+            _end_at_once()
     except (RepriseError, OSError) as error:
         no_room = isinstance(error, OSError) and error.errno in NO_ROOM
         if os.environ.get("REPRISE_TRACEBACK") == "1" or not (no_room or isinstance(error, RepriseError)):
@@ -130,6 +135,17 @@ def run_stage(main: Callable[[list[str]], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted: `reprise repro` continues from the last checkpoint", file=sys.stderr, flush=True)
         raise SystemExit(130) from None
+
+
+def _end_at_once() -> None:
+    """End successfully without taking the interpreter down piece by piece.
+
+    With torch in it that takes a fifth of a second, during which the inputs could change between the stage's last
+    comparison and DVC's record.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _terminated(signum: int, frame: object) -> None:

@@ -21,17 +21,17 @@ SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh", "fish", "tcsh"})
 
 def watch_parents() -> None:
     """Start a thread that ends this process soon after its parent, or the DVC behind its shell, has ended."""
-    parents = _parents()
-    threading.Thread(target=_watch, args=(parents,), name="watchdog", daemon=True).start()
+    ancestors = parents()
+    threading.Thread(target=_watch, args=(ancestors,), name="watchdog", daemon=True).start()
 
 
-def _parents() -> list[int]:
+def parents() -> list[int]:
     """Return the parent and, where that is a shell of DVC's, the grandparent; empty when DVC is already gone."""
-    parents = [os.getppid()]
+    ancestors = [os.getppid()]
     from_dvc = "DVC_STAGE" in os.environ
-    if from_dvc and _name(parents[0]) in SHELLS:
-        parents.append(_parent_of(parents[0]))
-    return [] if from_dvc and _adopts_orphans(parents[-1]) else parents
+    if from_dvc and _name(ancestors[0]) in SHELLS:
+        ancestors.append(_parent_of(ancestors[0]))
+    return [] if from_dvc and _adopts_orphans(ancestors[-1]) else ancestors
 
 
 def _watch(parents: list[int]) -> None:

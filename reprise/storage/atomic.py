@@ -11,7 +11,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -30,6 +30,22 @@ _FIXES = {
 }
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # never the fault of the code that wrote
+
+
+_before_publishing: list[Callable[[Path], None]] = []
+
+
+def before_publishing(call: Callable[[Path], None]) -> None:
+    """Let `call` have the path of every file and folder that this process writes, before it gets its name.
+
+    Whatever `call` raises, nothing is published.
+    """
+    _before_publishing.append(call)
+
+
+def _announce(path: Path) -> None:
+    for call in _before_publishing:
+        call(path)
 
 
 @contextmanager
@@ -93,6 +109,7 @@ def atomic_file(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())  # before the rename: else the new name may outlive a crash without its content
+            _announce(path)
             os.replace(partial, path)
             _fsync_directory(path.parent)
         except BaseException:
@@ -122,6 +139,7 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
                     with open(os.path.join(folder, name), "rb") as file:
                         os.fsync(file.fileno())
                 _fsync_directory(Path(folder))
+            _announce(path)
             if path.exists():
                 # A rename cannot replace a folder that is not empty. A reader that comes in between finds nothing,
                 # which it takes for a missing artifact, and never a half of one.

@@ -20,18 +20,22 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from reprise.config.errors import StorageError
 from reprise.storage.atomic import write_json
+from reprise.storage.signatures import Signature, signature_of
 from reprise.storage.source_code import Source, read_source, short_digest
 
 PROJECT = Path(__file__).resolve().parents[2]  # holds the packages below
 PACKAGES = ("reprise", "stages")
 CACHE = Path(".reprise/fingerprints.json")
 _CACHED_FILES = 1500
+_RACY_NS = 2_000_000_000  # nanoseconds; a file as young as this may change again without a change of its times
 _FORM = 2  # of the cached records; whoever changes reprise/storage/source_code.py raises it
 
 Fingerprint = dict[str, dict[str, str]]  # file -> definition -> digest; "" is the rest of the file
@@ -52,7 +56,8 @@ def fingerprint(modules: Iterable[str], roots: Mapping[str, Path] | None = None)
     """
     waiting = list(modules)
     roots = roots_of(waiting) if roots is None else roots
-    sources = _SourceCache()
+    sources = _sources(CACHE.absolute())
+    sources.forget_folders()
     result: Fingerprint = {}
     seen: set[str] = set()
     for module in waiting:
@@ -78,7 +83,7 @@ def fingerprint(modules: Iterable[str], roots: Mapping[str, Path] | None = None)
         if source.definitions:
             result[file.relative_to(root).as_posix()] = source.definitions
         for other in sources.beside(file.parent, source.strings):
-            result[other.relative_to(root).as_posix()] = {"": short_digest(other.read_bytes())}
+            result[other.relative_to(root).as_posix()] = _digest_of_bytes(other)
     sources.save()
     return dict(sorted(result.items()))
 
@@ -88,11 +93,49 @@ def digest_of(code: Fingerprint) -> str:
     return hashlib.sha256(json.dumps(code, sort_keys=True).encode()).hexdigest()
 
 
+def present_definitions(code: Fingerprint) -> Fingerprint:
+    """Compute the digests of the same files as they are now, less the files that are gone."""
+    sources = _sources(CACHE.absolute())
+    present: Fingerprint = {}
+    for name in code:
+        file = source_file(name)
+        if file.is_file():
+            present[name] = sources.read(file).definitions if file.suffix == ".py" else _digest_of_bytes(file)
+    sources.save()
+    return present
+
+
+def source_file(name: str) -> Path:
+    """Return the path of a file that a fingerprint names, such as "stages/report/text.py"."""
+    package = name.partition("/")[0]
+    return _root_of(package, str(Path.cwd())) / name
+
+
+@cache
+def _root_of(package: str, folder: str) -> Path:
+    """The folder that holds a package; plug-ins lie in the current folder, which is an argument for the cache only."""
+    return roots_of([package]).get(package, PROJECT)
+
+
+def file_in_closure(module: str) -> str | None:
+    """Return the name that fingerprints give to the file of one of our modules, or None for any other module."""
+    package = module.partition(".")[0]
+    if package not in (*PACKAGES, "plugins"):
+        return None
+    root = _root_of(package, str(Path.cwd()))
+    file = _file_of(module, {package: root})
+    return file.relative_to(root).as_posix() if file else None
+
+
+def _digest_of_bytes(file: Path) -> dict[str, str]:
+    return {"": short_digest(file.read_bytes())}
+
+
 def digest_of_project(root: Path) -> str:
     """One hexadecimal digest of params.yaml and of all code that can judge it or be part of a fingerprint."""
     params = root / "params.yaml"
     total = hashlib.sha256(params.read_bytes() if params.is_file() else b"missing")
-    sources = _SourceCache()
+    sources = _sources(CACHE.absolute())
     for package in (*PACKAGES, "plugins"):
         for file in sorted((root / package).rglob("*")):
             if not file.is_file() or file.suffix in (".pyc", ".md"):
@@ -158,22 +201,40 @@ def _data_files(folder: Path) -> list[Path]:
     return found
 
 
+@cache
+def _sources(path: Path) -> _SourceCache:
+    """The one cache of this process for the file `path`: opening it takes longer than most look-ups."""
+    return _SourceCache(path)
+
+
 class _SourceCache:
     """Records of files by the hash of their bytes: parsing 300 files takes seconds, looking them up almost no time.
 
     Losing the file costs time only; two processes that write it at once each leave a whole one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read: dict[Path, tuple[Signature | None, Source]] = {}  # what this process has read already
         self._records: dict[str, dict] = {}
         self._beside: dict[Path, list[Path]] = {}
         self._new = False
         with suppress(OSError, ValueError, KeyError, TypeError):
-            stored = json.loads(CACHE.read_text(encoding="utf-8"))
+            stored = json.loads(path.read_text(encoding="utf-8"))
             if stored["form"] == _FORM and isinstance(stored["records"], dict):
                 self._records = stored["records"]
 
     def read(self, file: Path) -> Source:
+        before = signature_of(file)
+        known, source = self._read.get(file, (None, None))
+        if source is not None and known is not None and known == before:
+            return source
+        source = self._look_up(file)
+        if before is not None and time.time_ns() - before[1] > _RACY_NS and signature_of(file) == before:
+            self._read[file] = before, source
+        return source
+
+    def _look_up(self, file: Path) -> Source:
         data = file.read_bytes()
         key = hashlib.sha256(data).hexdigest()
         record = self._records.get(key)
@@ -189,6 +250,10 @@ class _SourceCache:
         self._new = True
         return source
 
+    def forget_folders(self) -> None:
+        """List folders anew from here on."""
+        self._beside.clear()
+
     def beside(self, folder: Path, strings: frozenset[str]) -> list[Path]:
         """Files of a package that are not Python and whose name, or whose folder's, is one of a module's strings."""
         if folder not in self._beside:
@@ -199,5 +264,5 @@ class _SourceCache:
         if self._new:
             newest = dict(list(self._records.items())[-_CACHED_FILES:])
             with suppress(OSError, StorageError):  # a cache that cannot be written is no reason to stop
-                write_json(CACHE, {"form": _FORM, "records": newest})
+                write_json(self._path, {"form": _FORM, "records": newest})
             self._new = False

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import time
 
 from reprise.artifacts.layout import MANIFEST
 from reprise.config.params import read_yaml
 from reprise.runtime.entry import run_stage, threads
 from reprise.storage.atomic import atomic_directory
-from reprise.storage.listing import LOCK_FILE
 from stages.ingest.load import load_source
+from stages.ingest.source_state import refuse_changes, refuse_other_source, times_below
 
 
 def main(argv: list[str]) -> None:
@@ -26,20 +24,14 @@ def main(argv: list[str]) -> None:
     from stages.ingest.ingest import ingest
 
     began = time.monotonic()
+    before = times_below(source.root)
+    refuse_other_source(source)
     with atomic_directory(MANIFEST.parent) as output:
         card = ingest(source, params, output, threads())
+        refuse_changes(source, before)
     found, refused = card["found"], card["quarantined"]
     record("ingest", began, {"images": found, "images_per_second": round(found / (time.monotonic() - began), 1)})
     print(f"ingest: {found:,} found, {card['kept']:,} kept, {refused:,} in quarantine; {card['counts']}")
-    try:
-        digest = json.loads(LOCK_FILE.read_text(encoding="utf-8"))["digest"]
-    except (OSError, ValueError, KeyError, TypeError):
-        digest = None
-    if digest != source.extent().digest:
-        print(
-            f"warning: {LOCK_FILE} does not describe this source: `python -m stages.ingest.scan` writes it",
-            file=sys.stderr,
-        )
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from pipeline.processes.commands import environment
 TARGETS = ("dvc", "stage", "group")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 REPRISE = (sys.executable, "-c", "from pipeline.cli.main import main; main()", "repro")
+RUN = "stages/run.py"  # starts every stage
 DVC = (sys.executable, "-m", "dvc", "--wait-for-lock", "repro")
 SETTLE_SECONDS = 10.0  # a process that was told to end may be in a long call; what stays longer is an orphan
 
@@ -47,9 +48,9 @@ def family(root: Path) -> list[psutil.Process]:
 
 
 def words(process: psutil.Process) -> list[str]:
-    """Its command line without the interpreter; empty when it is gone."""
+    """Its command line without the interpreter and `-P`; empty when it is gone."""
     try:
-        return process.cmdline()[1:]
+        return [word for word in process.cmdline()[1:] if word != "-P"]
     except psutil.Error:
         return []
 
@@ -57,7 +58,7 @@ def words(process: psutil.Process) -> list[str]:
 def role(process: psutil.Process) -> str:
     """'stage', 'dvc', or 'other': reprise itself, shells, decoders."""
     line = words(process)
-    if line[:1] == ["-m"] and line[1:2] and line[1].startswith("stages."):
+    if line[:1] == [RUN] and line[1:2] and line[1].startswith("stages."):
         return "stage"
     return "dvc" if line[:2] == ["-m", "dvc"] and "repro" in line else "other"
 
@@ -231,7 +232,7 @@ def kill_once(
     until(driver)
     met = stage_at_work(root)[0].split(" ")[0]
     told = kill(root, driver, target, signum)
-    hit = [found[1] for line in told if (found := re.match(r"-m (stages\.\S+)", line))]
+    hit = [found[1] for line in told if (found := re.match(rf"{RUN} (stages\.\S+)", line))]
     try:
         driver.wait(timeout=rng.uniform(5, 10))
     except subprocess.TimeoutExpired:

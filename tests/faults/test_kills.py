@@ -141,7 +141,7 @@ def test_three_kills_while_training_and_a_second_run_beside_the_last(
     assert "another run works in this folder" in refused.stderr
     assert f"process {first.pid}" in refused.stderr
     assert "reprise repro --wait" in refused.stderr
-    assert f"held by process {trainer.pid}: python -m stages.pretrain" in twin.stderr
+    assert f"held by process {trainer.pid}: python -P stages/run.py stages.pretrain" in twin.stderr
     assert "another process is working on this" in twin.stderr
     assert "Traceback" not in twin.stderr + refused.stderr + log.read_text()
     assert orphans(root) == []
@@ -166,7 +166,7 @@ def wait_for(what: Callable[[], object], driver: subprocess.Popen[bytes]) -> boo
     return bool(what())
 
 
-TRAINER = (REPRISE[0], "-m", "stages.pretrain", "--run", "simclr", "--seed", "0")
+TRAINER = (REPRISE[0], "-P", "stages/run.py", "stages.pretrain", "--run", "simclr", "--seed", "0")
 
 
 @pytest.mark.slow

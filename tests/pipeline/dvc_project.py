@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -94,6 +95,7 @@ def add_toy_stages(project: Project, repository: Path, work: str, scan: str = _S
         scan: code of `stages.ingest.scan`.
     """
     project.write("stages/__init__.py", f"__path__.append({str(repository / 'stages')!r})\n")
+    shutil.copy(repository / "stages" / "run.py", project.root / "stages")
     project.write("stages/work.py", work)
     project.write("stages/check.py", _CHECK)
     project.write("stages/ingest/__init__.py", "")

@@ -101,9 +101,9 @@ def test_an_orphan_from_the_start_is_recognised(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(os, "getppid", lambda: 1)
     monkeypatch.setattr(os, "getpgid", lambda pid: 1)
     monkeypatch.setattr(os, "getpgrp", lambda: 4711)
-    assert watchdog._parents() == []
+    assert watchdog.parents() == []
     monkeypatch.setattr(os, "getpgrp", lambda: 1)  # DVC itself is the first process of a container
-    assert watchdog._parents() == [1]
+    assert watchdog.parents() == [1]
     monkeypatch.delenv("DVC_STAGE")  # started by hand
     monkeypatch.setattr(os, "getpgrp", lambda: 4711)
-    assert watchdog._parents() == [1]
+    assert watchdog.parents() == [1]

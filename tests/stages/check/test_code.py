@@ -52,7 +52,7 @@ def test_every_stage_depends_on_the_one_fingerprint_of_what_it_starts(graph: Gra
         files = [dep for dep in stage.deps if dep.startswith(("data/code", "stages", "reprise"))]
         assert len(files) == 1, stage.name
         first, *_ = modules[files[0].removeprefix("data/code/").removesuffix(".json")]
-        started = re.match(r"python -m (\S+)", stage.cmd)
+        started = re.match(r"python -P stages/run\.py (\S+)", stage.cmd)
         assert started, stage.cmd
         assert first.removesuffix(".__main__") == started[1]
     assert set(ENTRIES.values()) >= {m for listed in modules.values() for m in listed[:1]}

@@ -18,12 +18,13 @@ import pytest
 from sklearn.datasets import load_digits
 
 from reprise.artifacts.manifest import read_manifest
-from reprise.config.errors import ImageRefused, ParameterError
+from reprise.config.errors import ImageRefused, InputsChanged, ParameterError
 from reprise.config.params import read_yaml
 from reprise.media.image.decode import decode
 from reprise.media.image.image import Image
 from reprise.storage.listing import list_entries, read_regular
 from stages.ingest import examine as examining
+from stages.ingest import ingest as ingesting
 from stages.ingest.__main__ import main
 from stages.ingest.examine import Limits, examine, examine_all
 from stages.ingest.load import load_source
@@ -108,21 +109,59 @@ def test_the_committed_lock_file_is_that_of_the_default_source(workspace: Path) 
     assert Path("source.lock.json").read_bytes() == (ROOT / "source.lock.json").read_bytes()
 
 
-def test_the_scan_sees_a_change_and_ingest_warns_without_it(
-    workspace: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def pictures(workspace: Path) -> Path:
+    """Four pictures in a folder, which params.yaml and source.lock.json name."""
+    folder = workspace / "pictures"
+    folder.mkdir()
     for seed in range(4):
-        path = workspace / "pictures" / f"{seed}.png"
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(hostile.encoded(hostile.photo(seed), "PNG"))
+        (folder / f"{seed}.png").write_bytes(hostile.encoded(hostile.photo(seed), "PNG"))
     configure(name="folder", root="pictures")
     assert scan()
+    return folder
+
+
+def test_a_source_that_dvc_would_describe_wrongly_is_not_taken_in(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = pictures(workspace)
+    monkeypatch.setenv("DVC_STAGE", "ingest")
     main([])
-    assert "warning" not in capsys.readouterr().err
-    (workspace / "pictures" / "more.png").write_bytes(hostile.JPEG)
-    main([])
-    assert "source.lock.json does not describe this source" in capsys.readouterr().err
+    before = Path("data/ingest/manifest.parquet").read_bytes()
+    (folder / "more.png").write_bytes(hostile.JPEG)
+    with pytest.raises(InputsChanged, match="reprise repro"):
+        main([])
+    assert Path("data/ingest/manifest.parquet").read_bytes() == before
     assert scan()
+    main([])
+    assert Path("data/ingest/manifest.parquet").read_bytes() != before
+
+
+@pytest.mark.parametrize("how", ["changed", "changed and back", "moved away and back", "new", "gone"])
+def test_a_picture_that_changes_while_it_is_taken_in_stops_the_stage(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    folder = pictures(workspace)
+    first, kept = folder / "0.png", (folder / "0.png").read_bytes()
+    real = ingesting.resolve_duplicates
+
+    def meanwhile(images):
+        if how in ("changed", "changed and back"):
+            first.write_bytes(hostile.JPEG)
+        if how == "changed and back":
+            first.write_bytes(kept)
+        if how == "moved away and back":
+            first.rename(workspace / "0.png")
+            (workspace / "0.png").rename(first)
+        if how == "new":
+            (folder / "4.png").write_bytes(hostile.JPEG)
+        if how == "gone":
+            first.unlink()
+        return real(images)
+
+    monkeypatch.setattr(ingesting, "resolve_duplicates", meanwhile)
+    with pytest.raises(InputsChanged, match=r"4\.png" if how == "new" else r"0\.png"):
+        main([])
+    assert not Path("data/ingest").exists()
 
 
 def test_the_scan_stays_light() -> None:

@@ -1,0 +1,80 @@
+"""What the source looks like on disk, to see whether anybody changed it while it was taken in.
+
+source.lock.json, on which DVC depends, describes the source before ingest. An image that changes while ingest runs and
+then changes back leaves no trace in a second description, but it does in the times that the file system keeps.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from reprise.config.errors import InputsChanged, listed, printable
+from reprise.storage.listing import LOCK_FILE, name_text
+from stages.ingest.source import Source
+
+_SHOWN = 8
+Times = dict[bytes, tuple[int, int, int, int]]  # name -> bytes, modification, change of status, inode
+
+
+def times_below(root: Path) -> Times:
+    """Return size, times and inode of every file at or below `root`; of nothing where the source needs no files."""
+    top = os.fsencode(root)
+    times: Times = {}
+    if os.path.isfile(top):
+        times[top] = _times(top)
+    for folder, _, names in os.walk(top):
+        for name in names:
+            path = os.path.join(folder, name)
+            times[path] = _times(path)
+    return times
+
+
+def _times(path: bytes) -> tuple[int, int, int, int]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return (-1, -1, -1, -1)
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def refuse_other_source(source: Source) -> None:
+    """Stop before anything is read where DVC runs this and source.lock.json describes another source.
+
+    Raises:
+        InputsChanged: it does.
+    """
+    if "DVC_STAGE" not in os.environ:
+        return  # nobody records what this run takes in
+    try:
+        digest = json.loads(LOCK_FILE.read_text(encoding="utf-8"))["digest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        digest = None
+    if digest != source.extent().digest:
+        raise InputsChanged(
+            "the source is not the one that is described, and DVC would record the description",
+            where=LOCK_FILE,
+            found="no description" if digest is None else "another digest of names and contents",
+            fix="Run `reprise repro`, which describes the source first; with plain DVC, run "
+            "`python -P stages/run.py stages.ingest.scan` before `dvc repro`.",
+        )
+
+
+def refuse_changes(source: Source, before: Times) -> None:
+    """Stop before anything is published where files of the source changed since `before`.
+
+    Raises:
+        InputsChanged: naming some of the files.
+    """
+    now = times_below(source.root)
+    changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    if changed:
+        shown = [printable(name_text(name), 200) for name in changed[:_SHOWN]]
+        more = [f"and {len(changed) - _SHOWN:,} more"] if len(changed) > _SHOWN else []
+        raise InputsChanged(
+            "files of the source changed while they were taken in, and nothing is recorded,",
+            where=source.root,
+            found=listed(shown + more),
+            fix="Run `reprise repro` again when nobody writes to them.",
+        )
