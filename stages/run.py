@@ -33,11 +33,12 @@ def main() -> None:
     if len(sys.argv) < 2 or not sys.argv[1].startswith("stages."):
         raise SystemExit("usage: python -P stages/run.py stages.STAGE [ARGUMENT ...]")
     os.environ["PYTHONSAFEPATH"] = "1"  # for processes that the stage starts
-    sys.meta_path.insert(0, ProjectFinder())
-    sys.path.append(PROJECT)  # last: workers of multiprocessing get the path, not the finder
     del sys.argv[0]
-    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    # `__main__` stays this file, so that the workers of multiprocessing load it before anything else.
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=False)
 
+
+sys.meta_path.insert(0, ProjectFinder())
 
 if __name__ == "__main__":
     main()
