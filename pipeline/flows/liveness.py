@@ -6,7 +6,6 @@ A flow that a worker started also ends when that worker does.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
@@ -19,9 +18,11 @@ from pathlib import Path
 
 from pipeline.graph.workspace import STATE
 from reprise.storage.atomic import explained_storage
+from reprise.storage.locks import FileLock
 
 RUNS = STATE / "flows" / "runs"
 POLL_SECONDS = 0.5
+_held: list[FileLock] = []  # until this process ends
 
 
 @dataclass(frozen=True)
@@ -44,34 +45,26 @@ class RegisteredRun:
 def register_run(run_id: str, root: Path) -> None:
     """Lock the file of a flow run until this process ends; `close_dead_runs` removes the file later."""
     path = root / RUNS / f"{run_id}.json"
-    with explained_storage(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    lock = FileLock(path)
+    while not lock.take():  # somebody is just looking whether the run is alive
+        time.sleep(0.05)
+    _held.append(lock)
     note = {"process": os.getpid(), "host": socket.gethostname(), "started": time.time()}
-    os.pwrite(descriptor, json.dumps(note).encode(), 0)
+    with explained_storage(path):
+        path.write_text(json.dumps(note), encoding="utf-8")
 
 
 def list_registered_runs(root: Path) -> list[RegisteredRun]:
     """List the flow runs that are alive in this folder, and those that were killed in it."""
     runs = []
     for path in sorted((root / RUNS).glob("*.json")):
+        process = None
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            process = int(json.loads(path.read_bytes())["process"])
         try:
-            descriptor = os.open(path, os.O_RDWR)
-        except OSError:
+            runs.append(RegisteredRun(path.stem, FileLock(path).is_held(), process, path))
+        except OSError:  # another process has just removed it
             continue
-        try:
-            alive = False
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                alive = True
-            process = None
-            with suppress(ValueError, KeyError, TypeError):
-                process = int(json.loads(os.pread(descriptor, 1000, 0))["process"])
-            runs.append(RegisteredRun(path.stem, alive, process, path))
-        finally:
-            os.close(descriptor)
     return runs
 
 

@@ -5,26 +5,33 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from pipeline.graph.lock_file import set_aside_unreadable_lock
 from pipeline.processes.commands import is_running
-from reprise.config.errors import WorkspaceBusyError
+from pipeline.processes.dvc_settings import dvc_setting
+from reprise.config.errors import GraphError, WorkspaceBusyError
 from reprise.storage.atomic import atomic_file, explained_storage
+from reprise.storage.locks import NO_FLOCK, FileLock
 
 STATE = Path(".reprise")
 RUN_LOCK = STATE / "repro.lock"
 DVC_LOCK = Path(".dvc/tmp/lock")  # held by DVC except while a stage's command runs: dvc/lock.py
 RWLOCK = Path(".dvc/tmp/rwlock")  # the process numbers of readers and writers of each path: dvc/rwlock.py
+_POLL_SECONDS = 0.2  # short, because signals are handled between two attempts
+_HARD_LINK_SECONDS = 300
+_PATIENCE_SECONDS = 60
 Say = Callable[[str], None]
 
 
 @contextmanager
 def exclusive(root: Path, *, wait: bool, say: Say) -> Iterator[None]:
-    """Hold the folder's run lock, which the kernel releases however this process ends.
+    """Hold the folder's run lock, which the system releases however this process ends.
 
     Args:
         root: the project folder.
@@ -33,46 +40,101 @@ def exclusive(root: Path, *, wait: bool, say: Say) -> Iterator[None]:
 
     Raises:
         WorkspaceBusyError: another run holds the lock and `wait` is false.
+        GraphError: the file system has no locks, and DVC is not set up for that.
     """
-    path = root / RUN_LOCK
-    with explained_storage(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    require_dvc_lock(root)
+    lock = FileLock(root / RUN_LOCK)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = (
-                os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip() or "a process that has just started"
-            )
+        if not lock.take():
             if not wait:
                 raise WorkspaceBusyError(
                     "another run works in this folder",
-                    where=path,
-                    found=holder,
+                    where=lock.path,
+                    found=lock.holder(),
                     fix="Wait until it ends, or let this run wait for it: `reprise repro --wait`.",
-                ) from error
-            say(f"waiting for another run in this folder: {holder}")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()}\n".encode(), 0)
+                )
+            say(f"waiting for another run in this folder: {lock.holder()}")
+            while not lock.take():
+                time.sleep(_POLL_SECONDS)
         yield
+    finally:
+        lock.release()
+
+
+def require_dvc_lock(root: Path) -> None:
+    """Check that DVC can take its lock, because where the file system has no flock it would wait for ever in silence.
+
+    Raises:
+        GraphError: the file system has no flock, and DVC's settings do not say `core.hardlink_lock`.
+    """
+    folder = root / DVC_LOCK.parent.parent
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # no DVC here: it says so itself
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in NO_FLOCK and not uses_hard_links(root):
+            raise GraphError(
+                "the file system has no locks, and DVC is not set up for that",
+                where=folder,
+                found=f"flock: {error.strerror}",
+                fix="Let DVC lock with hard links: `dvc config --local core.hardlink_lock true`.",
+            ) from error
     finally:
         os.close(descriptor)
 
 
+def uses_hard_links(root: Path) -> bool:
+    """Return whether DVC's settings let it lock with hard links (`core.hardlink_lock`)."""
+    return str(dvc_setting(root, os.environ, "core", "hardlink_lock")).lower() == "true"
+
+
 @contextmanager
 def hold_dvc_lock(root: Path) -> Iterator[None]:
-    """Wait for DVC's own lock and hold it, so that no DVC process writes dvc.lock or its notes meanwhile."""
+    """Wait for DVC's own lock and hold it, so that no DVC process writes dvc.lock or its notes meanwhile.
+
+    Raises:
+        WorkspaceBusyError: DVC locks with hard links, which outlive a killed DVC, and the lock does not become free.
+    """
     path = root / DVC_LOCK
     with explained_storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+    if uses_hard_links(root):
+        with _hold_hard_link(path):
+            yield
+        return
+    with explained_storage(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _hold_hard_link(path: Path) -> Iterator[None]:
+    import flufl.lock
+
+    # DVC takes it for a year; ours is broken by others after its short life, should this process be killed.
+    lock = flufl.lock.Lock(str(path), lifetime=_HARD_LINK_SECONDS)
+    try:
+        lock.lock(timeout=_PATIENCE_SECONDS)
+    except flufl.lock.TimeOutError as error:
+        since = datetime.fromtimestamp(path.stat().st_ctime).astimezone().isoformat(timespec="seconds")
+        raise WorkspaceBusyError(
+            "DVC's lock is taken",
+            where=path,
+            found=f"a hard link (core.hardlink_lock), made {since}",
+            fix="Wait for the DVC that holds it. Such a lock outlives a DVC that was killed: once no DVC works in this"
+            " folder on any machine, remove the file.",
+        ) from error
+    try:
+        yield
+    finally:
+        lock.unlock(unconditionally=True)
 
 
 def read_digest(path: Path) -> Any:

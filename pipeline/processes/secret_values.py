@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import platformdirs
-from configobj import ConfigObj, ConfigObjError
+from pipeline.processes.dvc_settings import leaves, parse_settings, settings_files
 
 SECRET_NAME = re.compile(
     r"SECRET|PASSW|PASSPHRASE|PASSCODE|PASS(?![A-Z])|(^|_)PSW|PSWD|(^|_)PW(_|$)|PWD(?![A-Z])|TOKEN(?!IZ)|CREDENTIAL"
@@ -57,22 +57,17 @@ def find_secrets(root: Path, environment: Mapping[str, str]) -> list[Secret]:
             found += _from_setting(value, environment.get(name.replace("_KEY_", "_VALUE_"), ""))
         elif name not in _WORKING_FOLDER or not value.startswith("/"):
             found += _from_setting(name, value)
-    for path in _settings_files(root, environment):
-        found += _from_file(path)
-    for path in _credential_files(environment):
+    files = (settings_files(root, environment), _other_settings(root, environment), _credential_files(environment))
+    for path in chain.from_iterable(files):
         found += _from_file(path)
     return found
 
 
-def _settings_files(root: Path, environment: Mapping[str, str]) -> Iterator[Path]:
-    """Yield the files of DVC's settings, from the system's to the folder's own, and those of Prefect's."""
-    yield Path(environment.get("DVC_SYSTEM_CONFIG_DIR") or platformdirs.site_config_dir("dvc", "iterative")) / "config"
-    yield Path(environment.get("DVC_GLOBAL_CONFIG_DIR") or platformdirs.user_config_dir("dvc", "iterative")) / "config"
-    root = root.resolve()
-    above = next((folder for folder in (root, *root.parents) if (folder / ".dvc").is_dir()), root)
-    yield from (above / ".dvc/config", above / ".dvc/config.local", root / ".env", root / "prefect.toml")
+def _other_settings(root: Path, environment: Mapping[str, str]) -> Iterator[Path]:
+    """Yield the files of Prefect's settings, and the file of variables that Prefect reads in the project."""
     prefect = environment.get("PREFECT_HOME")
     yield (Path(prefect) if prefect else _home(environment) / ".prefect") / "profiles.toml"
+    yield from (root / ".env", root / "prefect.toml")
 
 
 def _credential_files(environment: Mapping[str, str]) -> Iterator[Path]:
@@ -153,38 +148,18 @@ def _from_file(path: Path, name: str = "") -> Iterator[Secret]:
     elif name and len(text.split()) == 1:
         yield Secret(name, text.strip())
     else:
-        for setting, value in _settings(text):
-            yield from _from_setting(setting, value, path.parent)
-
-
-def _settings(text: str) -> Iterator[tuple[str, Any]]:
-    """Yield name and value of every setting, as DVC reads them: without interpolation, and with it where that works."""
-    for interpolation in (False, True):
-        try:
-            tree = ConfigObj(text.splitlines(), interpolation=interpolation)
-        except ConfigObjError as error:  # DVC refuses such a file, but may show it
-            tree = error.config
-        try:
-            yield from _leaves(tree.dict() if tree is not None else {})
-        except (ConfigObjError, ValueError):
-            continue
+        for interpolate in (False, True):
+            for setting, value in leaves(parse_settings(text, interpolate=interpolate)):
+                yield from _from_setting(setting, value, path.parent)
 
 
 def _from_json(text: str) -> Iterator[Secret]:
     if not text.lstrip().startswith("{"):
         return
     try:
-        leaves = list(_leaves(json.loads(text)))
+        entries = list(leaves(json.loads(text)))
     except (ValueError, RecursionError):
         return
-    for name, value in leaves:
+    for name, value in entries:
         if isinstance(value, str) and SECRET_NAME.search(name):
             yield Secret(name, value)
-
-
-def _leaves(tree: Any, name: str = "") -> Iterable[tuple[str, Any]]:
-    if isinstance(tree, dict):
-        for key, value in tree.items():
-            yield from _leaves(value, str(key))
-    else:
-        yield name, tree

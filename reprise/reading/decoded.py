@@ -10,7 +10,6 @@ an entry that does not fit is not written, and its images are decoded on access,
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -27,6 +26,7 @@ import numpy as np
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import ShardError
 from reprise.media.lookup import modality
+from reprise.storage.locks import waiting_for
 
 CACHE = Path(".reprise/decoded")
 MAX_BYTES = 4 << 30
@@ -214,8 +214,7 @@ def _build(folder: Path, layout: _Layout, read: Read, max_bytes: int, threads: i
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".partial-{folder.name}")
     # The lock lies beside the entry, not inside: it must exist before the entry and outlive its removal.
-    with open(folder.with_name(f".lock-{folder.name}"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with waiting_for(folder.with_name(f".lock-{folder.name}")):
         pixels = _load(folder, layout.total)  # another process may have built it while this one waited
         if pixels is not None:
             return pixels

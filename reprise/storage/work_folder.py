@@ -1,32 +1,26 @@
 """Work folders: a place for what must survive a kill, outside DVC's outputs, keyed by the stage's inputs.
 
 `.reprise/work/<stage>/<name>/<hash of the inputs>/` holds checkpoints, and `inputs.json` beside them records the inputs
-that they belong to. A lock on `.reprise/work/<stage>/<name>` keeps a second process out. A stage that succeeds removes
-the folder.
-
-The lock is flock(2) on the file `.lock`. The system releases it when the process ends, even by SIGKILL, so no lock is
-ever stale. But the holder removes the folder, with the lock file in it, while others may be waiting: they then get the
-lock of a file that has no name any more, beside which a third process can create and lock a new one. So whoever gets
-the lock checks that the file of that name is still the one it has locked, and otherwise starts again.
+that they belong to. A lock on `.reprise/work/<stage>/<name>` keeps a second process out (`reprise.storage.locks`), even
+after somebody removed the folder. A stage that succeeds removes the folder.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from reprise.config.errors import CheckpointError, WorkspaceBusyError, printable
-from reprise.storage.atomic import dump_json, explained_storage, write_json
+from reprise.config.errors import CheckpointError, StorageError, WorkspaceBusyError, printable
+from reprise.storage.atomic import dump_json, write_json
 from reprise.storage.fingerprint import changed_definitions, fingerprint
+from reprise.storage.locks import FileLock
 from reprise.storage.provenance import libraries
 
 ROOT = Path(".reprise/work")
@@ -34,7 +28,6 @@ INPUTS = "inputs.json"
 LOCK = ".lock"
 KEPT_OTHERS = 2  # folders of unfinished work on other inputs, for somebody who changes a parameter back
 PATIENCE_SECONDS = 12.0  # more than a stage takes to end after its parent (reprise/runtime/watchdog.py)
-_HOLDER_BYTES = 300  # of the lock file: process and command of the holder, for messages
 
 
 def file_digest(*paths: str | Path) -> str:
@@ -89,56 +82,26 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         WorkspaceBusyError: another process holds the lock even then.
     """
-    descriptor = _open_lock(folder)
+    lock = FileLock(folder / LOCK)
+    end: float | None = None
     try:
-        _take(descriptor, folder)
-        while not _is_current(descriptor, folder):  # the last holder has removed the folder: see above
-            os.close(descriptor)
-            descriptor = _open_lock(folder)
-            _take(descriptor, folder)
-        os.ftruncate(descriptor, 0)
-        command = " ".join(" ".join(["python", *sys.orig_argv[1:]]).split())
-        os.pwrite(descriptor, f"{os.getpid()}: {command}".encode("utf-8", "backslashreplace")[:_HOLDER_BYTES], 0)
+        while not lock.take():
+            holder = lock.holder()
+            if end is None:
+                end = time.monotonic() + PATIENCE_SECONDS
+                message = f"{folder} is held by {holder}; waiting {PATIENCE_SECONDS:.0f} s for it to end"
+                print(printable(message), file=sys.stderr, flush=True)
+            if time.monotonic() >= end:
+                raise WorkspaceBusyError(
+                    "another process is working on this",
+                    where=folder,
+                    found=holder,
+                    fix="Wait for it to end, or stop it, and run again.",
+                )
+            time.sleep(0.1)
         yield
     finally:
-        os.close(descriptor)
-
-
-def _open_lock(folder: Path) -> int:
-    with explained_storage(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        return os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-
-
-def _is_current(descriptor: int, folder: Path) -> bool:
-    """Return whether the locked file is still the one that new processes would open."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(folder / LOCK))
-    except FileNotFoundError:
-        return False
-
-
-def _take(descriptor: int, folder: Path) -> None:
-    """Lock the file, waiting for another holder to end."""
-    end: float | None = None
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            holder = os.pread(descriptor, _HOLDER_BYTES, 0).decode("utf-8", "replace").strip() or "unknown"
-        if end is None:
-            end = time.monotonic() + PATIENCE_SECONDS
-            message = f"{folder} is held by process {printable(holder)}; waiting {PATIENCE_SECONDS:.0f} s for it to end"
-            print(message, file=sys.stderr, flush=True)
-        if time.monotonic() >= end:
-            raise WorkspaceBusyError(
-                "another process is working on this",
-                where=folder,
-                found=f"process {holder}",
-                fix="Wait for it to end, or stop it, and run again.",
-            )
-        time.sleep(0.1)
+        lock.release()
 
 
 @contextmanager
@@ -159,6 +122,7 @@ def work_folder(
 
     Raises:
         WorkspaceBusyError: another process works under this name.
+        StorageError: somebody removed the folder, and the work cannot go on without it.
         CheckpointError: the inputs.json in the folder does not match the folder's name.
     """
     base = root / name
@@ -174,8 +138,19 @@ def work_folder(
             check_inputs(folder, inputs)
         else:
             write_json(folder / INPUTS, inputs)
-        yield folder
-        shutil.rmtree(base)
+        try:
+            yield folder
+        except FileNotFoundError as error:
+            if folder.exists():
+                raise
+            raise StorageError(
+                "the work folder was removed while a stage worked in it",
+                where=folder,
+                found=f"{error.strerror}: {error.filename}" if error.filename else error,
+                fix="Run again; what was not saved elsewhere is computed anew.",
+            ) from error
+        with suppress(FileNotFoundError):  # somebody has removed it already
+            shutil.rmtree(base)
 
 
 def keyed_by_code(inputs: dict[str, Any], code: Sequence[str]) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from contextlib import suppress
 
 import pytest
 
-from reprise.config.errors import CheckpointError, WorkspaceBusyError
+from reprise.config.errors import CheckpointError, StorageError, WorkspaceBusyError
 from reprise.runtime.watchdog import EVERY_SECONDS, GRACE_SECONDS
 from reprise.storage import work_folder as contract
+from reprise.storage.atomic import write_json
 from reprise.storage.fingerprint import fingerprint
 from reprise.storage.provenance import libraries
 from reprise.storage.work_folder import (
@@ -85,20 +86,19 @@ def test_work_by_other_code_or_libraries_is_not_used(tmp_path, monkeypatch, caps
     assert said in capsys.readouterr().err
 
 
-def test_a_folder_that_its_last_user_removed_is_locked_anew(tmp_path, monkeypatch):
-    """Whoever opened the lock file before it was removed must not hold a lock that nobody else sees."""
-    take, times = contract._take, []
+def test_a_folder_that_its_user_lost_and_could_not_do_without_is_a_sentence(tmp_path):
+    def work(use):
+        with work_folder("w", {"x": 1}, CODE, root=tmp_path) as folder:
+            shutil.rmtree(tmp_path)
+            use(folder)
 
-    def late(descriptor, folder):
-        if not times:
-            shutil.rmtree(folder)  # between open and flock the process before was done
-        times.append(descriptor)
-        take(descriptor, folder)
-
-    monkeypatch.setattr(contract, "_take", late)
-    with locked(tmp_path / "w"):
-        assert (tmp_path / "w/.lock").read_text().startswith(f"{os.getpid()}: python")
-    assert len(times) == 2
+    with pytest.raises(StorageError, match=r"the work folder was removed while a stage worked in it.*Run again"):
+        work(lambda folder: (folder / "state").write_text("half"))
+    work(lambda folder: write_json(folder / "state", {}))  # a checkpoint makes the folder again
+    assert not (tmp_path / "w").exists()
+    work(lambda folder: None)
+    with pytest.raises(FileNotFoundError, match="elsewhere"), work_folder("w", {"x": 1}, CODE, root=tmp_path):
+        (tmp_path / "elsewhere").read_text()
 
 
 def test_restart_discards(tmp_path):
@@ -137,6 +137,20 @@ def holder(tmp_path, repository):
     yield other
     other.kill()
     other.communicate()
+
+
+@pytest.mark.parametrize("remove", ["all of it", "the entry"])
+def test_removing_the_folder_does_not_free_it(tmp_path, holder, monkeypatch, remove):
+    monkeypatch.setattr(contract, "PATIENCE_SECONDS", 0.2)
+    shutil.rmtree(tmp_path if remove == "all of it" else tmp_path / "w")
+    with pytest.raises(WorkspaceBusyError, match=rf"process {holder.pid}: "), locked(tmp_path / "w"):
+        pass
+    with locked(tmp_path / "another"):  # others are not in the way
+        pass
+    holder.kill()
+    holder.wait()
+    with locked(tmp_path / "w"):
+        pass
 
 
 def test_another_process_is_turned_away_and_a_dead_one_is_not_in_the_way(tmp_path, holder, capsys, monkeypatch):
