@@ -15,6 +15,7 @@ CODE = DATA / "code"  # fingerprints: what code each stage runs
 INGEST = DATA / "ingest"
 MANIFEST = INGEST / "manifest.parquet"
 QUARANTINE = INGEST / "quarantine.parquet"
+LEFT_OUT = INGEST / "left_out.parquet"  # what nobody means as an image
 DATASET = INGEST / "dataset.json"
 VIEWS = INGEST / "views.json"  # augmentation that suits the source
 VALIDATION = DATA / "validate"

@@ -1,4 +1,5 @@
-"""The manifest, with a row for each image, sorted by key; and the quarantine, with a row for each refused file.
+"""The manifest, with a row for each image, sorted by key; the quarantine, with a row for each refused file; and the
+table of what was left out: hidden files, files of the system, files that are no pictures and have no picture's name.
 
 `key` is the first 24 hexadecimal digits of the SHA-256 of the file's bytes, so it depends on neither names nor the
 order of a listing. `path`, `offset` and `bytes` locate the encoded image: a file of its own (offset 0), or a member of
@@ -15,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from reprise.artifacts.layout import MANIFEST, QUARANTINE
+from reprise.artifacts.layout import LEFT_OUT, MANIFEST, QUARANTINE
 from reprise.artifacts.tables import read_table, write_table
 from reprise.config.errors import ManifestError
 
@@ -47,6 +48,13 @@ QUARANTINE_SCHEMA = pa.schema(
         pa.field("reason", pa.string(), nullable=False),  # a short code: empty, truncated, duplicate, ...
         pa.field("detail", pa.string(), nullable=False),  # a sentence
         pa.field("sha256", pa.string(), nullable=True),
+    ]
+)
+LEFT_OUT_SCHEMA = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),  # hidden, system_file, other_file
+        pa.field("detail", pa.string(), nullable=False),
     ]
 )
 _FIX = "Run `dvc repro ingest` to write it again."
@@ -96,6 +104,16 @@ def write_quarantine(path: str | Path, table: pa.Table) -> None:
 def read_quarantine(path: str | Path = QUARANTINE) -> pa.Table:
     """Read and check a quarantine table."""
     return read_table(path, QUARANTINE_SCHEMA, ManifestError, _FIX)
+
+
+def write_left_out(path: str | Path, table: pa.Table) -> None:
+    """Write what was left out, sorted by path."""
+    write_table(path, table.cast(LEFT_OUT_SCHEMA).sort_by("path"))
+
+
+def read_left_out(path: str | Path = LEFT_OUT) -> pa.Table:
+    """Read and check the table of what was left out."""
+    return read_table(path, LEFT_OUT_SCHEMA, ManifestError, _FIX)
 
 
 def _check(table: pa.Table, path: str | Path) -> None:

@@ -4,10 +4,11 @@
     cats/0017.jpg,1,3.5
     cats/0018.jpg,0,
 
-The first column is `image`, the end of the image's path (as much of it as makes it unique), or `key`, the manifest's
-key. Every further column is a target: numbers, empty where unknown. A column that holds only 0 and 1 is an attribute
-(an image may have several of them: multi-label); any other is a quantity (regression). The file always exists, since
-the graph depends on it; without rows there are no targets.
+The first column is `image`, the end of the image's path (as much of it as makes it unique, written as in
+image_names.py), or `key`, the manifest's key. Rows that name no image are counted and noted in the protocol of each
+probe; where no row names one, that is an error. Every further column is a target: numbers, empty where unknown. A
+column that holds only 0 and 1 is an attribute (an image may have several of them: multi-label); any other is a quantity
+(regression). The file always exists, since the graph depends on it; without rows there are no targets.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from __future__ import annotations
 import csv
 import math
 import re
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reprise.artifacts.image_names import ImageNames
 from reprise.config.errors import ManifestError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 TARGETS = Path("targets.csv")
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,47}$")
 _BY = ("key", "image")
+_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,14 @@ class Targets:
 
     Attributes:
         values: column -> (n,) float64, NaN where unknown, in the file's order of columns.
-        unmatched: number of rows that name no image of the manifest, because it was refused or is a duplicate.
+        unmatched: number of rows that name no image of the manifest, because it was refused, is a copy of another, or
+            is not in the source.
+        examples: the first names of such rows.
     """
 
     values: dict[str, np.ndarray]
     unmatched: int
+    examples: tuple[str, ...] = ()
 
     @property
     def attributes(self) -> list[str]:
@@ -89,17 +94,19 @@ def read_targets(keys: Sequence[str], paths: Sequence[str], path: str | Path = T
                 name,
                 "Rename the column; its metrics are named after it.",
             )
-    index = {key: i for i, key in enumerate(keys)} if by == "key" else _by_end(paths)
+    index = {key: i for i, key in enumerate(keys)}
+    find = ImageNames(paths).find if by == "image" else lambda name: index.get(name.strip())
     values = {name: np.full(len(keys), np.nan) for name in names}
-    composed = {} if by == "key" else _composed(index)
+    unmatched: list[str] = []
     line_of: dict[int, int] = {}  # row of the manifest -> line of the file that names it
     for number, row in enumerate(rows, 2):
         if len(row) != len(head):
             raise _wrong(
                 f"line {number} must have {len(head)} fields", path, len(row), "Quote fields that contain commas."
             )
-        i = index.get(row[0].strip(), composed.get(unicodedata.normalize("NFC", row[0].strip())))
+        i = find(row[0])
         if i is None:
+            unmatched.append(row[0])
             continue
         if i < 0 or i in line_of:
             what = "the end of several paths" if i < 0 else f"already named in line {line_of[i]}"
@@ -116,28 +123,7 @@ def read_targets(keys: Sequence[str], paths: Sequence[str], path: str | Path = T
             f"for instance {rows[0][0]}",
             "Write the end of the image's path, or use a column `key` (data/ingest/manifest.parquet has both).",
         )
-    return Targets(values, len(rows) - len(line_of))
-
-
-def _by_end(paths: Sequence[str]) -> dict[str, int]:
-    """Map every end of every path that begins at a folder to its row, or to -1 where several paths share it."""
-    index: dict[str, int] = {}
-    for i, path in enumerate(paths):
-        parts = path.split("/")
-        for start in range(len(parts)):
-            end = "/".join(parts[start:])
-            index[end] = -1 if end in index else i
-    return index
-
-
-def _composed(index: dict[str, int]) -> dict[str, int]:
-    """Map names with accents in composed form (NFC): macOS writes as two characters what spreadsheets write as one."""
-    alike: dict[str, int] = {}
-    for name, i in index.items():
-        if not name.isascii():
-            form = unicodedata.normalize("NFC", name)
-            alike[form] = i if alike.get(form, i) == i else -1
-    return alike
+    return Targets(values, len(unmatched), tuple(unmatched[:_EXAMPLES]))
 
 
 def _number(text: str, where: str, path: Path) -> float:

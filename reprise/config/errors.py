@@ -65,6 +65,10 @@ class ParameterError(RepriseError):
     """A value in params.yaml is missing, unknown, of the wrong type or out of range."""
 
 
+class MachineError(RepriseError):
+    """The machine is at fault and not the data: no process, memory or open file is left, or a disk fails."""
+
+
 class SourceError(RepriseError):
     """A source of images cannot be read at all: missing root, empty folder, wrong archive checksum."""
 

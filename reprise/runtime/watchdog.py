@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 
 import psutil
 
@@ -20,9 +21,13 @@ SHELLS = frozenset({"sh", "bash", "dash", "ash", "zsh", "ksh", "fish", "tcsh"})
 
 
 def watch_parents() -> None:
-    """Start a thread that ends this process soon after its parent, or the DVC behind its shell, has ended."""
+    """Start a thread that ends this process soon after its parent, or the DVC behind its shell, has ended.
+
+    Where the system has no thread left, the stage goes on without: on Linux the signal of `prepare_process` remains.
+    """
     ancestors = parents()
-    threading.Thread(target=_watch, args=(ancestors,), name="watchdog", daemon=True).start()
+    with suppress(RuntimeError):
+        threading.Thread(target=_watch, args=(ancestors,), name="watchdog", daemon=True).start()
 
 
 def parents() -> list[int]:

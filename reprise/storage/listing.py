@@ -1,9 +1,7 @@
-"""List and read a folder of untrusted files: every entry once, by a stated rule (docs/reference/data-rules.md).
+"""Read untrusted files, and compute one digest for a folder of them.
 
-No device is opened, no call blocks, and no link leads out of the root.
-
-DVC itself cannot track such a folder: it fails on broken links, loops and names that are not UTF-8, and it hangs on
-FIFOs. It tracks a digest over names and contents instead, and contents are read again only when size or times changed.
+No device is opened and no call blocks. DVC tracks the digest over names and contents instead of the folder, and
+contents are read again only when size or times changed.
 Standard library only: `python -m stages.ingest.scan` runs before each `repro` and must cost next to nothing.
 """
 
@@ -15,152 +13,19 @@ import json
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-from reprise.config.errors import ImageRefused, SourceError
+from reprise.config.errors import ImageRefused
 from reprise.storage.atomic import atomic_file
+from reprise.storage.machine import FAULTS, machine_error, patiently
+from reprise.storage.walk import list_entries, name_text
 
 LOCK_FILE = Path("source.lock.json")
 CACHE = Path(".reprise/listing")
 _BLOCK = 1 << 20
 _RACY_NS = 2_000_000_000  # nanoseconds; FAT's times have a resolution of two seconds
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One entry of a folder, at any depth.
-
-    Attributes:
-        name: path relative to the root, raw bytes, parts joined by "/".
-        path: the file to open, with links resolved.
-        reason: why the entry is refused, a code of docs/reference/data-rules.md; None for a regular file.
-        detail: the reason as a sentence.
-    """
-
-    name: bytes
-    path: bytes
-    reason: str | None = None
-    detail: str = ""
-
-    @property
-    def text(self) -> str:
-        """The name as text."""
-        return name_text(self.name)
-
-
-def name_text(name: bytes) -> str:
-    """Return a raw name as valid UTF-8 text, with bytes that are not UTF-8 written as \\xNN."""
-    return name.decode("utf-8", "backslashreplace")
-
-
-def list_entries(root: str | Path) -> list[Entry]:
-    """List everything below `root` except folders, sorted by name.
-
-    Folders are never entered through a link, so there are no loops; links to files inside the root are followed. An
-    unreadable or hidden folder counts as one entry.
-
-    Raises:
-        SourceError: the root is missing, is not a folder or cannot be read.
-    """
-    top = os.fsencode(root)
-    try:
-        real_top = os.path.realpath(top, strict=True)
-        with os.scandir(real_top):
-            pass
-    except OSError as error:
-        raise root_error(root, error) from error
-    entries: list[Entry] = []
-    pending = [b""]  # a stack instead of recursion: folders may be nested deeper than Python's stack
-    while pending:
-        folder = pending.pop()
-        try:
-            with os.scandir(os.path.join(real_top, folder) if folder else real_top) as listing:
-                found = list(listing)
-        except OSError as error:
-            entries.append(
-                Entry(
-                    folder,
-                    os.path.join(real_top, folder),
-                    "unreadable",
-                    f"this folder cannot be listed: {error.strerror}",
-                )
-            )
-            continue
-        for item in found:
-            name = folder + b"/" + item.name if folder else item.name
-            if not item.name.startswith(b".") and item.is_dir(follow_symlinks=False):
-                pending.append(name)
-            else:
-                entries.append(_entry(name, item, real_top))
-    return sorted(entries, key=lambda entry: entry.name)
-
-
-def _entry(name: bytes, item: os.DirEntry[bytes], real_top: bytes) -> Entry:
-    """Decide what an entry is that is not a folder to enter; the first rule that applies gives the reason."""
-    path = item.path
-    if item.name.startswith(b"."):
-        return Entry(name, path, "hidden", "names that start with a dot are left out")
-    try:
-        name.decode("utf-8")
-    except UnicodeDecodeError:
-        return Entry(name, path, "name_not_utf8", "rename it: the manifest holds only names in UTF-8")
-    try:
-        if item.is_symlink():
-            path = os.path.realpath(path, strict=True)
-            if os.path.commonpath([path, real_top]) != real_top:
-                return Entry(
-                    name,
-                    item.path,
-                    "outside_root",
-                    "the link leaves the root: copy the file, or make that folder the root",
-                )
-        mode = os.stat(path, follow_symlinks=False).st_mode
-    except OSError as error:
-        reasons = {
-            errno.ENOENT: ("broken_link", "the link's target is missing"),
-            errno.ELOOP: ("link_loop", "the link leads back to itself"),
-        }
-        reason, detail = reasons.get(
-            error.errno or 0, ("unreadable", f"its properties cannot be read: {error.strerror}")
-        )
-        return Entry(name, item.path, reason, detail)
-    if stat.S_ISDIR(mode):
-        return Entry(
-            name,
-            path,
-            "link_to_folder",
-            "links to folders are not followed: a folder inside the root is listed at its own place",
-        )
-    if not stat.S_ISREG(mode):
-        return Entry(name, path, "not_a_file", "it is a device, a FIFO or a socket")
-    return Entry(name, path)
-
-
-def root_error(root: str | Path, error: OSError) -> SourceError:
-    """Make the error for a root that cannot be read."""
-    if error.errno == errno.ENOENT:
-        return SourceError(
-            "the root of the source is missing",
-            where=root,
-            found="no such folder or file",
-            fix="Set source.root in params.yaml to the folder that holds your images.",
-        )
-    if error.errno == errno.ENOTDIR:
-        return SourceError(
-            "the root of the source is not a folder",
-            where=root,
-            found="a file",
-            fix="Set source.root in params.yaml to the folder that holds your images.",
-        )
-    return SourceError(
-        "the root of the source cannot be read",
-        where=root,
-        found=error.strerror,
-        fix="Give yourself read permission on it (`ls -ld` shows its owner).",
-    )
 
 
 # Between listing and opening, anybody may put a link or a FIFO in the file's place: without O_NOFOLLOW the link would
@@ -176,6 +41,7 @@ def open_regular(path: bytes | str | Path) -> Iterator[int]:
 
     Raises:
         ImageRefused: not_a_file, unreadable; or changed_while_reading when size or times differ at the end.
+        MachineError: the machine is the reason that it cannot be read.
     """
     where = name_text(os.fsencode(path))
     try:
@@ -186,6 +52,8 @@ def open_regular(path: bytes | str | Path) -> Iterator[int]:
                 raise
             descriptor = os.open(os.path.realpath(path, strict=True), READ_FLAGS)
     except OSError as error:
+        if error.errno in FAULTS:
+            raise machine_error(where, error) from error
         raise ImageRefused(
             "unreadable", where=where, found=error.strerror, fix="Give yourself read permission on it."
         ) from error
@@ -196,6 +64,8 @@ def open_regular(path: bytes | str | Path) -> Iterator[int]:
         try:
             yield descriptor
         except OSError as error:
+            if error.errno in FAULTS:
+                raise machine_error(where, error) from error
             raise ImageRefused(
                 "unreadable", where=where, found=error.strerror or error, fix="Check the disk."
             ) from error
@@ -220,7 +90,12 @@ def read_regular(path: bytes | str | Path, limit: int) -> bytes:
 
     Raises:
         ImageRefused: as `open_regular`, or too_many_bytes.
+        MachineError: as `open_regular`, after several attempts.
     """
+    return patiently(lambda: _read_once(path, limit))
+
+
+def _read_once(path: bytes | str | Path, limit: int) -> bytes:
     with open_regular(path) as descriptor:
         size = os.fstat(descriptor).st_size
         if size > limit:
@@ -248,7 +123,12 @@ def sha256_of(path: bytes | str | Path) -> tuple[str, int]:
 
     Raises:
         ImageRefused: as `open_regular`.
+        MachineError: as `open_regular`, after several attempts.
     """
+    return patiently(lambda: _hash_once(path))
+
+
+def _hash_once(path: bytes | str | Path) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
     with open_regular(path) as descriptor:
         while piece := os.read(descriptor, _BLOCK):
@@ -272,7 +152,10 @@ def digest_of(contents: Iterable[tuple[bytes, str]]) -> str:
 
 
 def digest_folder(
-    root: str | Path, cache: Path = CACHE, on_entry: Callable[[], None] = lambda: None
+    root: str | Path,
+    cache: Path = CACHE,
+    on_entry: Callable[[], None] = lambda: None,
+    link_roots: Sequence[str | Path] = (),
 ) -> tuple[int, int, str]:
     """Compute the digest of a folder, reading only files that changed since the last time.
 
@@ -280,17 +163,19 @@ def digest_folder(
         root: the folder.
         cache: folder that keeps each file's SHA-256 with its size, times and inode.
         on_entry: called once for each entry, for progress.
+        link_roots: folders into which links may lead.
 
     Returns:
         number of entries, bytes of the files that were read, digest.
 
     Raises:
         SourceError: the root is missing or cannot be read.
+        MachineError: the machine is the reason that a file cannot be read.
     """
     store = cache / f"{hashlib.sha256(os.path.realpath(os.fsencode(root))).hexdigest()[:24]}.json"
     known, kept = _load(store), {}
     contents, total, now = [], 0, time.time_ns()
-    for entry in list_entries(root):
+    for entry in list_entries(root, link_roots):
         on_entry()
         if entry.reason is not None:
             contents.append((entry.name, entry.reason))
@@ -310,7 +195,9 @@ def digest_folder(
             total += status.st_size
         except ImageRefused as refusal:
             contents.append((entry.name, refusal.what))
-        except OSError:
+        except OSError as error:
+            if error.errno in FAULTS:
+                raise machine_error(entry.text, error) from error
             contents.append((entry.name, "unreadable"))
     if kept != known:
         with atomic_file(store, "w") as file:

@@ -1,28 +1,35 @@
 """Examine every candidate in worker processes: read it, hash it, decode it completely.
 
-A file on which a worker crashes or hangs is refused, and no other file is lost with it.
+Only a file that ends its worker repeatedly, alone in a fresh process, is refused for it. A worker that something else
+ends (the out-of-memory killer, a batch system) costs no file; what the machine lacks (processes, memory, open files, a
+working disk) stops ingest with a sentence, because the result must depend on the files alone.
 """
 
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 import re
-from collections import deque
+import sys
+import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from reprise.config.errors import ImageRefused, printable
+from reprise.config.errors import ImageRefused, MachineError, printable
 from reprise.media.lookup import modality
 from reprise.media.modality import Limits
+from reprise.runtime.workers import Lost, NoProcessError, Workers
 from reprise.storage.listing import read_regular, sha256_of
 
 _CHUNK = 64
 _CHUNK_SECONDS, _IMAGE_SECONDS = 900.0, 120.0  # a decoder that takes longer hangs
+_CRASHES, _KILLS = 2, 5  # so many ends of a worker, alone with an image, are the image's fault; kills may have others
+_PAUSE, _LONGEST_IDLE = 0.2, 5.0  # seconds
+_NO_MEMORY = "out_of_memory"
+_BYTES_A_PIXEL = 16  # no permitted image needs more memory to decode
+Item = tuple[str, str | bytes]  # name, and a path or the encoded bytes
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -52,6 +59,9 @@ def examine(name: str, reference: str | bytes, limits: Limits) -> Finding:
         name: for messages.
         reference: a path, or the encoded bytes themselves.
         limits: files beyond them are refused.
+
+    Raises:
+        MachineError: the machine is the reason that the file cannot be read.
     """
     sha256, size = None, 0
     try:
@@ -73,71 +83,115 @@ def examine(name: str, reference: str | bytes, limits: Limits) -> Finding:
         )
     except MemoryError:
         return Finding(
-            sha256,
-            size,
-            None,
-            "out_of_memory",
-            "This machine has too little memory to decode it. Lower source.max_pixels.",
+            sha256, size, None, "out_of_memory", "Decoding it takes more memory than any permitted image needs."
         )
 
 
-def examine_all(items: Sequence[tuple[str, str | bytes]], limits: Limits, workers: int) -> Iterator[Finding]:
+def examine_all(items: Sequence[Item], limits: Limits, workers: int) -> Iterator[Finding]:
     """Examine candidates side by side and yield a finding for each, in the order of `items`.
 
     Args:
-        items: (name, reference) of each candidate.
+        items: name and reference of each candidate.
         limits: files beyond them are refused.
         workers: number of processes; 0 examines in this process, for bytes that Reprise made itself.
+
+    Raises:
+        MachineError: files cannot be read or decoded, and the machine is the reason.
     """
-    if workers == 0:
-        yield from (examine(name, reference, limits) for name, reference in items)
-        return
-    chunks = deque(items[i : i + _CHUNK] for i in range(0, len(items), _CHUNK))
-    while chunks:
-        in_flight: deque[tuple[Sequence[tuple[str, str | bytes]], Future[list[Finding]]]] = deque()
-        pool = _pool(min(workers, len(chunks)))
+    done, lost = 0, False
+    if workers:
+        chunks = [items[i : i + _CHUNK] for i in range(0, len(items), _CHUNK)]
         try:
-            while chunks or in_flight:
-                while chunks and len(in_flight) < 3 * workers:  # enough to keep workers busy, not all bytes at once
-                    in_flight.append((chunks[0], pool.submit(_examine_chunk, chunks[0], limits)))
-                    chunks.popleft()
-                findings = in_flight[0][1].result(_CHUNK_SECONDS)
-                in_flight.popleft()
-                yield from findings
-        except (BrokenProcessPool, TimeoutError):
-            # The pool does not say which worker died, so every chunk that was under way is examined again.
-            suspects = [chunk for chunk, _ in in_flight]
-            _end(pool)
-            for chunk in suspects:
-                yield from _one_by_one(chunk, limits)
-        finally:
-            _end(pool)
+            with Workers(partial(_examine_chunk, limits=limits), _prepare_worker, workers) as pool:
+                for chunk, found in zip(chunks, pool.run(chunks, _CHUNK_SECONDS), strict=True):
+                    lost = lost or isinstance(found, Lost)
+                    findings = (_examine_alone(pool, item) for item in chunk) if isinstance(found, Lost) else found
+                    for item, finding in zip(chunk, findings, strict=True):
+                        yield _with_memory(pool, item, limits) if finding.reason == _NO_MEMORY else finding
+                        done += 1
+            return
+        except NoProcessError as error:
+            if lost:  # one of these files may have ended a process, and must not end this one
+                raise
+            print(
+                f"warning: {error} Until then, images are decoded in the process of ingest itself.",
+                file=sys.stderr,
+                flush=True,
+            )
+    for name, reference in items[done:]:
+        finding = examine(name, reference, limits)
+        if finding.reason == _NO_MEMORY and not has_memory(limits):
+            raise _too_little_memory(name)
+        yield finding
 
 
-def _one_by_one(chunk: Sequence[tuple[str, str | bytes]], limits: Limits) -> Iterator[Finding]:
-    """Examine a chunk in which one image kills or blocks its worker: refuse that image, and examine the others."""
-    pool = _pool(1)
+def _examine_alone(pool: Workers, item: Item) -> Finding:
+    """Examine an image of a chunk that lost its worker; refuse it only if it ends its workers alone, repeatedly."""
+    losses: list[Lost] = []
+    longest = 0.0
+    while True:
+        began = time.monotonic()
+        found = pool.alone([item], _IMAGE_SECONDS, fresh=bool(losses))
+        if not isinstance(found, Lost):
+            finding: Finding = found[0]
+            return finding
+        longest = max(longest, time.monotonic() - began)
+        losses.append(found)
+        kills = sum(lost.killed for lost in losses)
+        if kills >= _KILLS or len(losses) - kills >= _CRASHES:
+            break
+        time.sleep(_PAUSE * len(losses))
+    if losses[-1].killed:
+        # A process that does nothing for as long tells an image that is too much from a machine that kills everything.
+        idle = pool.alone(min(longest, _LONGEST_IDLE), _IMAGE_SECONDS, fresh=True, function=time.sleep)
+        if isinstance(idle, Lost):
+            raise MachineError(
+                "something ends the decoding processes",
+                where=item[0],
+                found=f"{len(losses) + 1} ends in a row, also of a process that did nothing; of the last, {idle}",
+                fix="Look for what ends them (`dmesg` shows the out-of-memory killer; a batch system has limits).",
+            )
+    return _refused_for_crashing(item[1], losses)
+
+
+def _with_memory(pool: Workers, item: Item, limits: Limits) -> Finding:
+    """Examine an image again that found too little memory, now alone.
+
+    Raises:
+        MachineError: the machine lacks the memory that a permitted image may need.
+    """
+    found = pool.alone([item], _IMAGE_SECONDS, fresh=True)
+    if isinstance(found, Lost):
+        return _examine_alone(pool, item)
+    finding: Finding = found[0]
+    if finding.reason == _NO_MEMORY and pool.alone(limits, _IMAGE_SECONDS, function=has_memory) is not True:
+        raise _too_little_memory(item[0])
+    return finding
+
+
+def has_memory(limits: Limits) -> bool:
+    """Return whether this process can have as much memory as the largest permitted image may need."""
     try:
-        for item in chunk:
-            try:
-                yield pool.submit(_examine_chunk, [item], limits).result(_IMAGE_SECONDS)[0]
-            except (BrokenProcessPool, TimeoutError):
-                _end(pool)
-                pool = _pool(1)
-                yield _crashed(item[1])
-    finally:
-        _end(pool)
+        bytearray(_BYTES_A_PIXEL * limits.max_pixels)
+    except MemoryError:
+        return False
+    return True
 
 
-def _end(pool: ProcessPoolExecutor) -> None:
-    """Kill the workers of a pool: one that hangs in a decoder never ends by itself."""
-    for worker in list((getattr(pool, "_processes", None) or {}).values()):
-        worker.kill()
-    pool.shutdown(cancel_futures=True)
+def _too_little_memory(name: str) -> MachineError:
+    return MachineError(
+        "this machine has too little memory to decode an image",
+        where=name,
+        found="no memory, although no other image was being decoded",
+        fix="Free memory, or lower source.max_pixels, which refuses images of more pixels everywhere alike.",
+    )
 
 
-def _crashed(reference: str | bytes) -> Finding:
-    detail = "The decoder crashed, was killed, or did not end on this file. Repair or remove it, then run again."
+def _refused_for_crashing(reference: str | bytes, losses: list[Lost]) -> Finding:
+    detail = (
+        f"It ended its decoding process {len(losses)} times, alone in a fresh one each time; the last time, "
+        f"{losses[-1]}. Repair or remove it, then run again."
+    )
     try:
         sha256, size = (
             (hashlib.sha256(reference).hexdigest(), len(reference))
@@ -149,13 +203,7 @@ def _crashed(reference: str | bytes) -> Finding:
     return Finding(sha256, size, None, "crashed_decoder", detail)
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_prepare_worker, initargs=(os.getpid(),)
-    )
-
-
-def _prepare_worker(parent: int) -> None:
+def _prepare_worker() -> None:
     """Prepare a worker: end with the parent, use one thread, write no core files and nothing to stderr.
 
     C libraries print their complaints there; the quarantine states them.
@@ -165,8 +213,6 @@ def _prepare_worker(parent: int) -> None:
     from reprise.runtime.entry import prepare_process
 
     prepare_process()
-    if os.getppid() != parent:  # the parent died before this worker could ask to end with it
-        os._exit(1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
@@ -175,5 +221,5 @@ def _prepare_worker(parent: int) -> None:
     modality().limit_threads()
 
 
-def _examine_chunk(chunk: Sequence[tuple[str, str | bytes]], limits: Limits) -> list[Finding]:
+def _examine_chunk(chunk: Sequence[Item], limits: Limits) -> list[Finding]:
     return [examine(name, reference, limits) for name, reference in chunk]

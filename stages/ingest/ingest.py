@@ -1,18 +1,28 @@
 """From a source to manifest, quarantine, data set card and suggested views, and a tar of images that are not files.
 
-kept + quarantined = found: every entry that a source names ends in one of the two tables.
+kept + quarantined = found: every file that may be an image ends in one of these two tables. What nobody means as an
+image is counted apart and ends in a third table.
 """
 
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from reprise.artifacts.layout import MANIFEST, QUARANTINE
-from reprise.artifacts.manifest import MANIFEST_SCHEMA, QUARANTINE_SCHEMA, SPLITS, write_manifest, write_quarantine
+from reprise.artifacts.layout import LEFT_OUT, MANIFEST, QUARANTINE
+from reprise.artifacts.manifest import (
+    LEFT_OUT_SCHEMA,
+    MANIFEST_SCHEMA,
+    QUARANTINE_SCHEMA,
+    SPLITS,
+    write_left_out,
+    write_manifest,
+    write_quarantine,
+)
 from reprise.config.errors import SourceError
 from reprise.media.lookup import modality
 from reprise.media.modality import Limits
@@ -20,12 +30,16 @@ from reprise.runtime.progress import track
 from reprise.storage import ustar
 from reprise.storage.atomic import write_json
 from stages.ingest.examine import examine_all
+from stages.ingest.groups import check_splits_of_groups
+from stages.ingest.names import claims_picture
 from stages.ingest.params import SourceParams
 from stages.ingest.select import Image, assign_splits, resolve_duplicates
-from stages.ingest.source import Candidate, Refused, Source
+from stages.ingest.source import Candidate, LeftOut, Refused, Source
+from stages.ingest.statement import by_reason, reasons, state
 
 IMAGES = "images.tar"
 VIEWS = "views.json"
+_NO_IMAGE = ("not_an_image", "empty", "too_many_bytes")  # refused only where the name says that it is an image
 _IN_PROCESS = 5000  # images made from arrays; more are worth starting workers
 
 
@@ -50,54 +64,69 @@ def ingest(
     named = list(source.candidates())
     candidates = [item for item in named if isinstance(item, Candidate)]
     refused = [item for item in named if isinstance(item, Refused)]
+    left_out = [item for item in named if isinstance(item, LeftOut)]
     if not candidates:
         raise SourceError(
             "the source holds no images",
             where=source.root,
-            found=_reasons(refused),
-            fix="Set source.root in params.yaml to a folder with images (JPEG, PNG, WebP, BMP, TIFF, GIF).",
+            found=by_reason((*refused, *left_out)),
+            fix=" ".join(source.notes())
+            or "Set source.root in params.yaml to a folder with images (JPEG, PNG, WebP, BMP, TIFF, GIF).",
         )
-    images, bad = _examine(candidates, params, workers)
+    check_splits_of_groups(candidates, source.root)
+    images, bad, others = _examine(candidates, params, workers)
     kept, copies = resolve_duplicates(images)
     rows = sorted(assign_splits(kept, params.val_fraction, params.test_fraction), key=lambda image: image.key)
-    quarantined = refused + bad + copies
+    quarantined, left_out = refused + bad + copies, left_out + others
+    _require_images(rows, [*quarantined, *left_out], source)
+    offsets = _write_tar(rows, output / IMAGES)
+    write_manifest(output / MANIFEST.name, _manifest(rows, offsets, published / IMAGES))
+    write_quarantine(output / QUARANTINE.name, _quarantine(quarantined))
+    write_left_out(output / LEFT_OUT.name, _left_out(left_out))
+    card = _card(source, params, rows, quarantined, left_out)
+    write_json(output / "dataset.json", card)
+    write_json(output / VIEWS, source.views)
+    return card
+
+
+def _require_images(rows: list[Image], others: list[Refused | LeftOut], source: Source) -> None:
+    """Refuse a source of which no image, or a single one, can be used."""
     if not rows:
         raise SourceError(
             "no image of the source can be used",
             where=source.root,
-            found=_reasons(quarantined),
+            found=by_reason(others),
             fix="Look at a few of these files; docs/reference/data-rules.md explains each reason.",
         )
     if len(rows) == 1:
         raise SourceError(
             "training needs more than one image",
             where=source.root,
-            found=f"1 image can be used; refused: {_reasons(quarantined)}",
+            found=f"1 image can be used; refused or left out: {by_reason(others)}",
             fix="Set source.root in params.yaml to a folder with more images.",
         )
-    offsets = _write_tar(rows, output / IMAGES)
-    write_manifest(output / MANIFEST.name, _manifest(rows, offsets, published / IMAGES))
-    write_quarantine(output / QUARANTINE.name, _quarantine(quarantined))
-    card = _card(source, params, rows, quarantined, len(named))
-    write_json(output / "dataset.json", card)
-    write_json(output / VIEWS, source.views)
-    return card
 
 
-def _examine(candidates: list[Candidate], params: SourceParams, workers: int) -> tuple[list[Image], list[Refused]]:
+def _examine(
+    candidates: list[Candidate], params: SourceParams, workers: int
+) -> tuple[list[Image], list[Refused], list[LeftOut]]:
     made_here = len(candidates) <= _IN_PROCESS and all(isinstance(c.reference, bytes) for c in candidates)
     findings = examine_all(
         [(c.name, c.reference) for c in candidates],
         Limits(params.max_pixels, params.min_side),
         0 if made_here else workers,
     )
-    images, refused = [], []
+    images, refused, left_out = [], [], []
     for candidate, finding in zip(candidates, track(findings, "ingest", len(candidates)), strict=True):
         if finding.facts is not None and finding.sha256 is not None:
             images.append(Image(candidate, finding.sha256, finding.bytes, finding.facts))
+        elif finding.reason in _NO_IMAGE and not claims_picture(candidate.name):
+            left_out.append(
+                LeftOut(candidate.name, "other_file", f"it is no image and has no image's name: {finding.detail}")
+            )
         else:
             refused.append(Refused(candidate.name, finding.reason, finding.detail, finding.sha256))
-    return images, refused
+    return images, refused, left_out
 
 
 def _write_tar(rows: list[Image], path: Path) -> dict[str, int]:
@@ -142,24 +171,34 @@ def _quarantine(refused: list[Refused]) -> pa.Table:
     )
 
 
+def _left_out(items: list[LeftOut]) -> pa.Table:
+    return pa.Table.from_pylist(
+        [{"path": item.name, "reason": item.reason, "detail": item.detail} for item in items], schema=LEFT_OUT_SCHEMA
+    )
+
+
 def _card(
-    source: Source, params: SourceParams, rows: list[Image], quarantined: list[Refused], found: int
+    source: Source, params: SourceParams, rows: list[Image], quarantined: list[Refused], left_out: list[LeftOut]
 ) -> dict[str, Any]:
     sizes = {(row.facts["height"], row.facts["width"]) for row in rows}
-    classes = sorted({row.candidate.label for row in rows if row.candidate.label is not None})
-    return {
+    classes = Counter(row.candidate.label for row in rows if row.candidate.label is not None)
+    card = {
         "source": params.name,
         "name": source.title,
         "citation": source.citation,
         "licence": source.licence,
-        "found": found,
+        "found": len(rows) + len(quarantined),
         "kept": len(rows),
         "quarantined": len(quarantined),
+        "refused": reasons(quarantined),
+        "left_out": reasons(left_out),
         "counts": {split: sum(row.candidate.split == split for row in rows) for split in SPLITS},
-        "classes": classes,
+        "classes": sorted(classes),
+        "class_counts": dict(sorted(classes.items())),
         "uniform": list(sizes.pop()) if len(sizes) == 1 else None,
-        "notes": [*source.notes(), *_clashes(classes)],
+        "notes": [*source.notes(), *_clashes(sorted(classes))],
     }
+    return card | {"understood": state(card, source.understood(), rows, left_out)}
 
 
 def _clashes(classes: list[str]) -> list[str]:
@@ -187,13 +226,3 @@ def _visible(name: str) -> str:
     """
     plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     return "".join(c for c in plain if unicodedata.category(c) not in ("Cf", "Cc")).strip()
-
-
-def _reasons(refused: list[Refused]) -> str:
-    counts: dict[str, int] = {}
-    for item in refused:
-        counts[item.reason] = counts.get(item.reason, 0) + 1
-    return (
-        ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items(), key=lambda c: (-c[1], c[0])))
-        or "nothing"
-    )

@@ -15,16 +15,6 @@ from typing import Any, ClassVar
 
 from reprise.config.params import StrictModel
 
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
-
 
 @dataclass(frozen=True)
 class Candidate:
@@ -63,6 +53,21 @@ class Refused:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """An entry of the source that nobody means as an image: a hidden file, a file of the system, a sidecar.
+
+    Attributes:
+        name: as shown in the table of what was left out.
+        reason: a code of docs/reference/data-rules.md.
+        detail: the reason as a sentence.
+    """
+
+    name: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
 class Extent:
     """The content of a source in figures, for source.lock.json.
 
@@ -97,7 +102,7 @@ class Source(ABC):
         self.root, self.options = root, options
 
     @abstractmethod
-    def candidates(self) -> Iterator[Candidate | Refused]:
+    def candidates(self) -> Iterator[Candidate | Refused | LeftOut]:
         """Yield every entry of the source, in a fixed order.
 
         Raises:
@@ -107,6 +112,10 @@ class Source(ABC):
     @abstractmethod
     def extent(self) -> Extent:
         """Measure and hash what there is to read, without decoding it."""
+
+    def understood(self) -> list[str]:
+        """Return sentences on how the source reads its names and folders; called after `candidates` is exhausted."""
+        return []
 
     def notes(self) -> list[str]:
         """Return sentences for the report; called after `candidates` is exhausted."""

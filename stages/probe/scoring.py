@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from reprise.artifacts.results import PREDICTIONS_SCHEMA
+from reprise.config.errors import printable
 from reprise.measures.statistics import bootstrap, share
 from stages.probe.data import Part
 from stages.probe.probe import Figure
@@ -148,7 +149,8 @@ def targets_note(data: ProbeData, names: list[str]) -> dict[str, str]:
         known = [int((~np.isnan(data.target(name, split))).sum()) for name in names]
         note[f"{split} images"] = f"{min(known)} to {max(known)} with a value, of {len(data.part(split))}"
     if data.targets.unmatched:
-        note["rows of targets.csv that name no image"] = f"{data.targets.unmatched}"
+        examples = ", ".join(map(printable, data.targets.examples))
+        note["rows of targets.csv that name no image"] = f"{data.targets.unmatched} (for instance {examples})"
     note["interval"] = "bootstrap over groups" if data.part(data.test).groups is not None else "bootstrap over images"
     return note
 

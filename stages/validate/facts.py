@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 EXAMPLES = 5
+COPIES = ("duplicate", "duplicate_across_splits")  # their pictures are in the manifest: nothing is lost with them
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Facts:
             same pixels, and `group_elsewhere`, whether another split holds an image of the same group.
         classes: a row for each class, with the columns label and train_images.
         totals: one row of counts and shares.
-        refused: up to five names of refused files.
+        refused: up to five names of refused files, copies apart.
         labelled: whether any image has a label.
     """
 
@@ -48,18 +49,22 @@ def gather(manifest: pa.Table, quarantine: pa.Table) -> Facts:
     counts = train["label"].value_counts()
     classes = pd.DataFrame({"label": labels, "train_images": [int(counts.get(label, 0)) for label in labels]})
     sizes = classes["train_images"]
+    refused = sorted(
+        path
+        for path, reason in zip(quarantine["path"].to_pylist(), quarantine["reason"].to_pylist(), strict=True)
+        if reason not in COPIES
+    )
     found = len(images) + quarantine.num_rows
     totals = {
         "train_images": len(train),
         "val_images": int((images["split"] == "val").sum()),
         "test_images": int((images["split"] == "test").sum()),
-        "quarantined_share": quarantine.num_rows / found if found else 0.0,
+        "quarantined_share": len(refused) / found if found else 0.0,
         "classes": int((sizes > 0).sum()),
         "imbalance": float(sizes.max() / max(1, sizes.min())) if len(sizes) else 1.0,
         "unlabelled_images": int(images["label"].isna().sum()),
     }
-    refused = sorted(quarantine["path"].to_pylist())[:EXAMPLES]
-    return Facts(images, classes, pd.DataFrame([totals]), refused, bool(labels))
+    return Facts(images, classes, pd.DataFrame([totals]), refused[:EXAMPLES], bool(labels))
 
 
 def _in_several_splits(images: pd.DataFrame, column: str) -> pd.Series:

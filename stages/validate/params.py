@@ -31,5 +31,7 @@ class ValidateParams(StrictModel):
         meaning("More images in the largest class of train than this many times the smallest are a warning."),
     ] = 100.0
     max_quarantined: Annotated[
-        float, Field(ge=0, le=1), meaning("It is an error if a larger share of the files found was refused.")
+        float,
+        Field(ge=0, le=1),
+        meaning("It is an error if a larger share of the files found was refused; copies do not count."),
     ] = 0.05

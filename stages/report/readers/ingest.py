@@ -74,6 +74,7 @@ class Dataset:
     quarantined: int | None
     notes: tuple[str, ...]
     classes: tuple[str, ...]
+    understood: tuple[str, ...] = ()
 
 
 def read_dataset() -> Dataset | None:
@@ -96,6 +97,7 @@ def read_dataset() -> Dataset | None:
             quarantined=raw.get("quarantined"),
             notes=tuple(str(n) for n in raw.get("notes") or ()),
             classes=tuple(str(c) for c in raw.get("classes") or ()),
+            understood=tuple(str(sentence) for sentence in raw.get("understood") or ()),
         )
 
 

@@ -94,7 +94,7 @@ FILES: dict[str, tuple[bytes, str | None]] = {
     "tiny.png": (encoded(photo(25, 2, 2), "PNG"), "too_small"),
     "drawing.svg": (b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'/>", "not_an_image"),
     "page.jpg": (b"<!DOCTYPE html><html><body>404 Not Found</body></html>", "not_an_image"),
-    "notes.txt": (b"these are notes", "not_an_image"),
+    "notes.txt": (b"these are notes", "other_file"),
     "float.tif": (
         encoded(Image.fromarray(np.linspace(0, 1, 24 * 32, dtype=np.float32).reshape(24, 32)), "TIFF"),
         "unsupported_depth",

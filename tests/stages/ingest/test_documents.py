@@ -10,9 +10,17 @@ ROOT = Path(__file__).parents[3]
 FILES = [
     *(ROOT / "reprise/media").rglob("*.py"),
     ROOT / "reprise/storage/listing.py",
+    ROOT / "reprise/storage/walk.py",
     *(ROOT / "stages/ingest").rglob("*.py"),
 ]
-CALLS = {"ImageRefused": 0, "Refused": 1, "_refuse": 1, "Entry": 2, "Finding": 3}  # function -> where the reason stands
+CALLS = {
+    "ImageRefused": 0,
+    "Refused": 1,
+    "LeftOut": 1,
+    "_refuse": 1,
+    "Entry": 2,
+    "Finding": 3,
+}  # function -> where the reason stands
 CODE = re.compile(r"^[a-z][a-z0-9_]+$")
 
 

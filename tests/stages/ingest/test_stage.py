@@ -22,7 +22,8 @@ from reprise.config.errors import ImageRefused, InputsChanged, ParameterError
 from reprise.config.params import read_yaml
 from reprise.media.image.decode import decode
 from reprise.media.image.image import Image
-from reprise.storage.listing import list_entries, read_regular
+from reprise.storage.listing import read_regular
+from reprise.storage.walk import list_entries
 from stages.ingest import examine as examining
 from stages.ingest import ingest as ingesting
 from stages.ingest.__main__ import main
@@ -268,8 +269,8 @@ def test_a_crash_of_a_decoder_costs_one_file(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_decoder_that_hangs_costs_one_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(examining, "_examine_chunk", crash_on_marker)
-    monkeypatch.setattr(examining, "_CHUNK_SECONDS", 6.0)
-    monkeypatch.setattr(examining, "_IMAGE_SECONDS", 6.0)
+    monkeypatch.setattr(examining, "_CHUNK_SECONDS", 1.5)
+    monkeypatch.setattr(examining, "_IMAGE_SECONDS", 1.5)
     items = [(f"{n}", b"hang" if n == 3 else hostile.PNG) for n in range(6)]
     reasons = [finding.reason for finding in examine_all(items, LIMITS, 2)]
     assert reasons == ["", "", "", "crashed_decoder", "", ""]

@@ -106,7 +106,7 @@ def spoil(row: int = 0, **changes: Any) -> list[dict[str, Any]]:
         (spoil(channels=4), 0, "images are grey or colour"),
         (spoil(bytes=0), 0, "no image is an empty file"),
         (rows(train=19), 0, "there are enough images to train on"),
-        (rows(), 10, "few files had to be refused"),
+        (rows(), 10, "few files had to be refused, copies apart"),
         (rows(labels=("cat",)), 0, "there are enough classes"),
         (rows(labels=("a", "b", "c", "d", "e", "f", "g", "h", "i")), 0, "every class has enough images in train"),
     ],
