@@ -33,20 +33,8 @@ def main(argv: list[str]) -> None:
     found, refused = card["found"], card["quarantined"]
     record("ingest", began, {"images": found, "images_per_second": round(found / (time.monotonic() - began), 1)})
     print(f"ingest: {found:,} found, {card['kept']:,} kept, {refused:,} in quarantine; {card['counts']}")
-<<<<<<< HEAD
-=======
     for sentence in (*card["understood"], *card["notes"]):
         print(f"  {printable(sentence)}")
-    try:
-        digest = json.loads(LOCK_FILE.read_text(encoding="utf-8"))["digest"]
-    except (OSError, ValueError, KeyError, TypeError):
-        digest = None
-    if digest != source.extent().digest:
-        print(
-            f"warning: {LOCK_FILE} does not describe this source: `python -m stages.ingest.scan` writes it",
-            file=sys.stderr,
-        )
->>>>>>> 8f7f603 (Say how a source was read, and ask about what can be read in two ways)
 
 
 if __name__ == "__main__":
