@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +21,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from reprise.artifacts.shards import INDEX, INDEX_SCHEMA, write_index
-from reprise.config.errors import ImageRefused, ShardError
+from reprise.config.errors import ImageRefused, MachineError, ShardError
 from reprise.media.lookup import modality
 from reprise.runtime.progress import Progress
+from reprise.runtime.workers import Lost, NoProcessError, Workers
 from reprise.storage import ustar
 from reprise.storage.atomic import atomic_file, explained_storage
 from reprise.storage.listing import READ_FLAGS, open_regular
+from reprise.storage.machine import patiently
 from stages.shard.params import ShardParams
 
 Columns = dict[str, list[Any]]  # of the index, by name
 _ENTRIES = ".json"  # after the name of a tar: its rows of the index, until all tars are done
 _WRITE_BYTES = 1 << 18  # written at once: one call for each member takes four times as long
+_TAR_SECONDS, _ATTEMPTS = 86_400.0, 4  # nothing in a tar can hang; attempts after the first
 _WORTH_PROCESSES = 64 << 20  # bytes to pack; to pack fewer takes less time than starting processes
 
 
@@ -130,28 +133,43 @@ def _upper_bound(row: dict[str, Any], max_side: int) -> int:
 def _write_all(
     plans: list[Plan], params: ShardParams, output: Path, workers: int, resumable: bool
 ) -> Iterator[Columns]:
-    if workers == 1 or len(plans) <= 1 or sum(p.bytes for p in plans) < _WORTH_PROCESSES:
-        yield from (write_shard(p, params, output, resumable) for p in plans)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        min(workers, len(plans)), mp_context=context, initializer=_prepare_worker, initargs=(os.getpid(),)
-    ) as pool:
+    """Write tars side by side, or in this process where that is as fast or no other can be started."""
+    write, done = partial(write_shard, params=params, output=output, resumable=resumable), 0
+    if workers > 1 and len(plans) > 1 and sum(p.bytes for p in plans) >= _WORTH_PROCESSES:
         try:
-            for future in as_completed([pool.submit(write_shard, p, params, output, resumable) for p in plans]):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+            with Workers(write, _prepare_worker, min(workers, len(plans))) as pool:
+                for planned, columns in zip(plans, pool.run(plans, _TAR_SECONDS), strict=True):
+                    yield _write_alone(pool, planned, columns) if isinstance(columns, Lost) else columns
+                    done += 1
+            return
+        except NoProcessError as error:
+            print(f"warning: {error} Until then, shards are written by one process.", file=sys.stderr, flush=True)
+    yield from map(write, plans[done:])
 
 
-def _prepare_worker(parent: int) -> None:
+def _write_alone(pool: Workers, planned: Plan, lost: Lost) -> Columns:
+    """Write a tar again whose process ended.
+
+    Raises:
+        MachineError: it ends again and again. Every image was decoded by ingest, so no image is to blame.
+    """
+    for _ in range(_ATTEMPTS):
+        columns: Columns | Lost = pool.alone(planned, _TAR_SECONDS, fresh=True)
+        if not isinstance(columns, Lost):
+            return columns
+        lost = columns
+    raise MachineError(
+        "processes that write shards end before they are done",
+        where=planned.name,
+        found=f"{_ATTEMPTS + 1} ends in a row; of the last, {lost}",
+        fix="Look for what ends them (`dmesg` shows the out-of-memory killer; a batch system has limits).",
+    )
+
+
+def _prepare_worker() -> None:
     from reprise.runtime.entry import prepare_process
 
     prepare_process()
-    if os.getppid() != parent:  # the parent died before this worker could ask to end with it
-        os._exit(1)
-
     modality().limit_threads()
 
 
@@ -210,6 +228,13 @@ def _stored(row: dict[str, Any], max_side: int) -> tuple[bytes, str, str, int, i
         stored = modality().stored_form(data, row["path"], row, max_side)
     except ImageRefused as refusal:
         raise _changed(row, f"{refusal.what}: {refusal.found}") from refusal
+    except MemoryError as error:
+        raise MachineError(
+            "this machine has too little memory to store an image",
+            where=row["path"],
+            found=f"{row['width']} x {row['height']} pixels",
+            fix="Free memory, or set REPRISE_THREADS to fewer processes.",
+        ) from error
     sha256 = row["sha256"] if stored.data is data else hashlib.sha256(stored.data).hexdigest()
     return stored.data, stored.extension, sha256, stored.width, stored.height
 
@@ -231,13 +256,17 @@ def _source_bytes(row: dict[str, Any]) -> bytes:
     if _as_ingested(row, data):
         return data
     try:
-        with open_regular(row["path"]) as descriptor:
-            data = _read(descriptor, row)
+        data = patiently(lambda: _read_carefully(row))
     except ImageRefused as refusal:
         raise _changed(row, f"{refusal.what}: {refusal.found}") from refusal
     if not _as_ingested(row, data):
         raise _changed(row, "other bytes than ingest examined")
     return data
+
+
+def _read_carefully(row: dict[str, Any]) -> bytes:
+    with open_regular(row["path"]) as descriptor:
+        return _read(descriptor, row)
 
 
 def _read(descriptor: int, row: dict[str, Any]) -> bytes:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 import pickle
+import resource
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+import reprise.artifacts.shards
 from reprise.artifacts.shards import INDEX_SCHEMA, Shards, write_index
-from reprise.config.errors import ShardError
+from reprise.config.errors import MachineError, ShardError
 from reprise.storage import ustar
 from tests.small_shards import SIZES, make_shards, seed_of
 from tests.stages.ingest.hostile import encoded, photo
@@ -83,3 +88,79 @@ def test_the_fingerprint_changes_with_the_content(tmp_path: Path) -> None:
     first, same = make_shards(tmp_path / "a"), make_shards(tmp_path / "b")
     other = make_shards(tmp_path / "c", SIZES[:4])
     assert first.fingerprint == same.fingerprint != other.fingerprint
+
+
+def many_tars(folder: Path, count: int) -> tuple[Shards, list[bytes]]:
+    """A folder of tars with one image each, and the images' bytes by row."""
+    rows, images = [], {}
+    folder.mkdir()
+    for i in range(count):
+        data = b"%d" % i * 7
+        key = hashlib.sha256(data).hexdigest()
+        images[key[:24]] = data
+        (folder / f"train-{i:06d}.tar").write_bytes(ustar.member(f"{key[:24]}.png", data) + ustar.END)
+        rows.append(
+            {
+                "key": key[:24],
+                "split": "train",
+                "shard": f"train-{i:06d}.tar",
+                "offset": ustar.BLOCK,
+                "bytes": len(data),
+            }
+            | {"ext": "png", "width": 1, "height": 1, "channels": 1, "sha256": key, "group": None}
+        )
+    write_index(folder / "index.parquet", pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
+    shards = Shards.open(folder)
+    return shards, [images[key] for key in shards.keys]
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_a_bounded_number_of_tars_is_open_whatever_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards, images = many_tars(tmp_path / "s", 60)
+    monkeypatch.setattr(reprise.artifacts.shards, "most_open_tars", lambda: 5)
+    before = open_files()
+    order = [row for start in range(7) for row in range(start, 60, 7)]
+    assert [shards.read(row) for row in order] == [images[row] for row in order]
+    assert open_files() == before + 5
+    shards.verify()
+    assert open_files() == before + 5
+    shards.close()
+    assert open_files() == before
+    assert shards.read(3) == images[3]
+    del shards
+    assert open_files() == before
+
+
+def test_threads_may_read_tars_that_others_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards, images = many_tars(tmp_path / "s", 40)
+    monkeypatch.setattr(reprise.artifacts.shards, "most_open_tars", lambda: 2)
+    rows = [(row * 13) % 40 for row in range(4000)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(shards.read, rows, chunksize=50)) == [images[row] for row in rows]
+
+
+def test_the_number_of_open_tars_follows_the_limit_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    for limit, most in ((1024, 128), (64, 8), (20, 4), (1 << 20, 256), (resource.RLIM_INFINITY, 256)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, limit=limit: (limit, limit))
+        assert reprise.artifacts.shards.most_open_tars() == most
+
+
+def test_open_files_that_others_took_are_not_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards, images = many_tars(tmp_path / "s", 6)
+    shards.read(0)
+    opened, allowed = os.open, [1]
+
+    def scarce(path: object, flags: int) -> int:
+        if not allowed.pop(0):
+            raise OSError(errno.EMFILE, "Too many open files")
+        return opened(path, flags)
+
+    monkeypatch.setattr(os, "open", scarce)
+    allowed[:] = [0, 1]  # there is none, until this reader closes its own
+    assert shards.read(1) == images[1]
+    allowed[:] = [0, 0]
+    with pytest.raises(MachineError, match=r"because of the machine.*Too many open files.*ulimit -n"):
+        shards.read(2)
