@@ -147,10 +147,10 @@ def _splits(
 
 
 def _check_twins(splits: Mapping[str, SplitName], named: Mapping[str, SplitName], root: Path) -> None:
-    """Refuse two folders that would become one split, unless both are named in the parameter."""
+    """Refuse two folders that would become one split by their own names."""
     for split in ("train", "val", "test"):
-        twins = sorted(top for top, meant in splits.items() if meant == split)
-        if len(twins) > 1 and not set(twins) <= set(named):
+        twins = sorted(top for top, meant in splits.items() if meant == split and top not in named)
+        if len(twins) > 1:
             raise SourceError(
                 f"several folders have the name of the split {split}",
                 where=root,
@@ -169,7 +169,7 @@ def _resembles(name: str) -> SplitName | None:
 
 def _are_split_names(alike: Mapping[str, SplitName], tops: int) -> bool:
     """Tell whether folders are so much like splits that classes are unlikely: train_station is a class among many."""
-    return "train" in alike.values() and len(set(alike.values())) > 1 and 2 * len(alike) >= tops
+    return "train" in alike.values() and len(set(alike.values())) > 1 and 2 * len(alike) > tops
 
 
 def _question_of_splits(

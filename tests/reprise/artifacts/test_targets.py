@@ -68,3 +68,48 @@ def test_no_file_and_no_rows_are_no_targets(tmp_path: Path) -> None:
 def test_what_is_wrong_is_said(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ManifestError, match=message):
         read(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "./cats/a.jpg",  # find
+        "cats\\a.jpg",  # Windows
+        ".\\cats\\a.jpg",
+        "cats//a.jpg",
+        "cats/./a.jpg",
+        " cats/a.jpg ",
+        "/there/data/cats/a.jpg",  # the absolute path of a file that the manifest names relatively
+        "C:\\Users\\me\\data\\cats\\a.jpg",
+        "data/cats/a.jpg",
+    ],
+)
+def test_names_are_found_however_tools_write_them(tmp_path: Path, written: str) -> None:
+    file = tmp_path / "targets.csv"
+    file.write_text(f"image,age\n{written},1\ndogs/a.jpg,2\n", encoding="utf-8")
+    found = read_targets(["k", "l"], ["data/cats/a.jpg", "data/dogs/a.jpg"], file)
+    assert found.values["age"].tolist() == [1.0, 2.0]
+    assert found.unmatched == 0
+
+
+def test_a_name_as_it_is_written_comes_before_any_other_reading(tmp_path: Path) -> None:
+    file = tmp_path / "targets.csv"
+    file.write_text("image,age\na\\b.jpg,1\na/b.jpg,2\n", encoding="utf-8")
+    assert read_targets(["k", "l"], ["d/a/b.jpg", "d/a\\b.jpg"], file).values["age"].tolist() == [2.0, 1.0]
+
+
+def test_accents_and_backslashes_may_come_together(tmp_path: Path) -> None:
+    file = tmp_path / "targets.csv"
+    file.write_text("image,age\ncaf\u00e9\\1.jpg,1\n", encoding="utf-8")
+    assert read_targets(["k"], ["d/cafe\u0301/1.jpg"], file).values["age"].tolist() == [1.0]
+
+
+def test_rows_that_name_nothing_are_counted_with_examples(tmp_path: Path) -> None:
+    found = read(tmp_path, "image,age\n2.jpg,1\nx/2.jpg,1\n/elsewhere/cats/1.jpg,2\nzz.jpg,3\nyy.jpg,4\nxx.jpg,5\n")
+    assert found.unmatched == 5
+    assert found.examples == ("x/2.jpg", "/elsewhere/cats/1.jpg", "zz.jpg")
+
+
+def test_two_ways_to_write_one_image_are_two_rows_for_it(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="already named in line 2"):
+        read(tmp_path, "image,age\ndogs/2.jpg,1\n.\\dogs\\2.jpg,1\n")
