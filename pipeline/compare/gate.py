@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.compare.freshness import refuse_old_figures
 from pipeline.compare.revisions import WORKSPACE, Measurements, read_measurements
 from pipeline.compare.runs import difference_interval
 from reprise.config.errors import ResultError
@@ -87,7 +88,8 @@ def judge(
 
     Raises:
         GraphError: git does not know the revision.
-        ResultError: the revision or the folder lacks the metric for one of `runs`, or for every run.
+        ResultError: the revision or the folder lacks the metric for one of `runs`, or for every run; or the folder's
+            figures are not those of its present parameters, data and code.
     """
     before, after = read_measurements(champion, root), read_measurements(WORKSPACE, root)
     both = [run for run in after.means if metric in after.means[run] and metric in before.means.get(run, {})]
@@ -100,6 +102,7 @@ def judge(
             found=f"no common value for {', '.join(missing) or 'any run'}",
             fix=f"Use a metric and runs that both have; metrics: {', '.join(known)}.",
         )
+    refuse_old_figures(runs or both, root)
     rulings = tuple(_rule(run, metric, before, after, margin) for run in runs or both)
     return Judgement(metric, champion, margin, rulings)
 

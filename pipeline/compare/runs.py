@@ -7,12 +7,13 @@ itself at another revision; the family for Holm's correction is the runs that bo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from pipeline.compare.freshness import old_figures
 from pipeline.compare.revisions import WORKSPACE, Figure, Measurements, read_measurements
 from reprise.config.errors import ParameterError, ResultError
 from reprise.config.params import read_yaml
@@ -106,14 +107,31 @@ def compare_revisions(
             found=metric,
             fix=f"Use one of: {', '.join(sorted(known))}.",
         )
+    old = old_figures(root) if WORKSPACE in (base, other) else {}
+    before, after = (without(each, old) if each.name == WORKSPACE else each for each in (before, after))
     tested = verdicts(before, after, family)
     changes = []
     for run in dict.fromkeys([*before.means, *after.means]):
         for name in sorted({*before.means.get(run, {}), *after.means.get(run, {})}):
             if metric in (None, name):
                 pair, sentence = tested.get(run, (None, "")) if name == family else (None, "")
+                why = old.get("") or old.get(run)
+                sentence = f"not computed from the present parameters, data and code: {why}" if why else sentence
                 changes.append(_change(run, name, before, after, pair, sentence))
     return Comparison(base, other, tuple(changes))
+
+
+def without(measured: Measurements, old: Mapping[str, str]) -> Measurements:
+    """Leave out the figures of some runs.
+
+    Args:
+        measured: the figures of the folder.
+        old: the runs whose figures are not current; "" stands for all (pipeline/compare/freshness.py).
+    """
+    kept = {run: values for run, values in measured.means.items() if "" not in old and run not in old}
+    seeds = {name: {r: v for r, v in by_run.items() if r in kept} for name, by_run in measured.seeds.items()}
+    answers = {key: value for key, value in measured.answers.items() if key[0] in kept}
+    return Measurements(measured.name, kept, seeds, answers)
 
 
 def read_family(root: Path = Path()) -> str:

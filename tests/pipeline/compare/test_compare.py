@@ -108,9 +108,10 @@ def test_other_test_images_do_not_pair(scored: Project) -> None:
 
 
 def test_added_and_removed_runs_have_one_side(scored: Project) -> None:
-    text = json.loads((scored.root / "metrics.json").read_text())
+    text = json.loads((scored.root / "given/metrics.json").read_text())
     text["new"] = text.pop("random")
-    scored.write("metrics.json", json.dumps(text))
+    scored.write("given/metrics.json", json.dumps(text))
+    scored.dvc("repro", "--quiet")
     rows = {row[0]: row for row in compare_revisions("HEAD", metric="knn.top1", root=scored.root).rows()}
     assert rows["new"][2] == "-" and rows["new"][4] == ""
     assert rows["random"][3] == "-"
@@ -121,6 +122,30 @@ def test_without_the_cache_the_means_remain(scored: Project) -> None:
     changes = {c.run: c for c in compare_revisions("HEAD", metric="knn.top1", root=scored.root).changes}
     assert changes["simclr"].base == 0.8
     assert changes["simclr"].verdict == ""
+
+
+def test_figures_of_another_configuration_are_not_shown_as_the_folders(scored: Project) -> None:
+    """One run's input is edited, and nothing runs: metrics.json is still the committed one."""
+    scored.write("given/simclr/0/edited", "")
+    rows = {row[0]: row for row in compare_revisions("HEAD", metric="knn.top1", root=scored.root).rows()}
+    assert rows["simclr"][2:5] == ["0.8000 [0.7700, 0.8300]", "-", ""]
+    assert "not computed from the present" in rows["simclr"][5] and "given/simclr/0 is modified" in rows["simclr"][5]
+    assert rows["random"][3] == "0.5000 [0.4700, 0.5300]"
+    with pytest.raises(ResultError, match=r"simclr: probe simclr seed 0: given/simclr/0 is modified"):
+        judge("knn.top1_val", root=scored.root)
+    scored.write("metrics.json", (scored.root / "metrics.json").read_text().replace("0.8", "0.9"))
+    with pytest.raises(ResultError, match=r"all runs: summary: metrics.json is modified"):
+        judge("knn.top1_val", root=scored.root)
+
+
+def test_a_clone_has_the_figures_of_its_commit_until_something_changes(scored: Project, tmp_path: Path) -> None:
+    """Outputs and cache are missing there, but dvc.lock says that the committed figures belong to what is there."""
+    scored.call("git", "clone", "--quiet", ".", str(tmp_path / "clone"))
+    clone = Project(tmp_path / "clone")
+    assert judge("knn.top1_val", root=clone.root).passed
+    clone.write("given/random/0/edited", "")
+    with pytest.raises(ResultError, match="random: probe random seed 0"):
+        judge("knn.top1_val", root=clone.root)
 
 
 def test_the_gate_on_the_command_line(scored: Project) -> None:
