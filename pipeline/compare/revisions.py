@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,10 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.graph import dvc
-from pipeline.processes.commands import CommandFailed, capture
+from pipeline.processes.git import git
 from reprise.artifacts.layout import METRICS, PROBES, TABLE
 from reprise.artifacts.results import read_predictions
-from reprise.config.errors import GraphError, ResultError
+from reprise.config.errors import GitError, GraphError, ResultError
 
 WORKSPACE = "workspace"
 
@@ -75,6 +76,7 @@ def read_measurements(revision: str, root: Path = Path(), *, answers: bool = Fal
 
     Raises:
         GraphError: git does not know the revision.
+        GitError: git is missing or fails.
         ResultError: the revision holds no metrics.json.
     """
     if revision == WORKSPACE:
@@ -85,12 +87,14 @@ def read_measurements(revision: str, root: Path = Path(), *, answers: bool = Fal
         )
     commit = resolve(revision, root)
     try:
-        text = capture(["git", "show", f"{commit}:./{METRICS}"], cwd=root)
-    except CommandFailed as error:
+        text = git("show", f"{commit}:./{METRICS}", cwd=root)
+    except GitError as error:
+        if not re.search("does not exist in|exists on disk, but not in", error.found):
+            raise
         raise ResultError(
             "this revision holds no metrics",
             where=f"{revision}:{METRICS}",
-            found=" ".join(error.lines),
+            found=error.found,
             fix="Name a revision that has been run.",
         ) from error
     with tempfile.TemporaryDirectory() as folder:
@@ -106,18 +110,18 @@ def resolve(revision: str, root: Path = Path()) -> str:
 
     Raises:
         GraphError: git does not know the revision.
+        GitError: git is missing or fails.
     """
-    try:
-        return capture(
-            ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"], cwd=root
-        ).strip()
-    except CommandFailed as error:
+    commit = git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", cwd=root).strip()
+    if not commit:
+        is_empty = not git("rev-parse", "--verify", "--quiet", "HEAD", cwd=root)
         raise GraphError(
             "git knows no such revision",
             where=revision,
-            found="no commit",
+            found="a repository without any commit" if is_empty else "no commit of that name",
             fix="List revisions with `git log --oneline`; `workspace` means the folder as it is.",
-        ) from error
+        )
+    return commit
 
 
 def _text(path: Path) -> str:

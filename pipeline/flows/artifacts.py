@@ -15,9 +15,9 @@ from typing import Any
 
 from pipeline.compare.revisions import WORKSPACE, Figure, Measurements, read_measurements
 from pipeline.graph.workspace import STATE
-from pipeline.processes.commands import CommandFailed, capture
+from pipeline.processes.git import git
 from pipeline.processes.markdown import escape, table
-from reprise.config.errors import RepriseError
+from reprise.config.errors import GitError, RepriseError
 from reprise.storage.atomic import write_json
 
 PREVIOUS = STATE / "flows" / "previous.json"
@@ -139,10 +139,12 @@ def _format(value: float | None) -> str:
 
 def _revision(root: Path) -> str:
     try:
-        commit = capture(["git", "rev-parse", "HEAD"], cwd=root).strip()
-        changed = capture(["git", "status", "--porcelain", "--untracked-files=no"], cwd=root).splitlines()
-    except CommandFailed:
-        return "not under git"
+        commit = git("rev-parse", "--verify", "--quiet", "HEAD", cwd=root).strip()
+        changed = git("status", "--porcelain", "--untracked-files=no", cwd=root).splitlines()
+    except GitError as error:
+        return f"unknown: {error.what}"
+    if not commit:
+        return "none: there is no commit yet"
     return f"{commit} and {len(changed)} changed files" if changed else commit
 
 

@@ -24,7 +24,8 @@ from pipeline.graph.definition import load_graph
 from pipeline.graph.lock_file import LOCK_FILE
 from pipeline.graph.prune import prune
 from pipeline.graph.workspace import STATE
-from pipeline.processes.commands import CommandFailed, capture
+from pipeline.processes.commands import CommandFailed
+from pipeline.processes.git import git
 from pipeline.sweeps.plans import Point, write_changes
 from reprise.artifacts.layout import METRICS, TABLE
 from reprise.config.errors import SweepError
@@ -35,7 +36,7 @@ SWEEPS = STATE / "sweeps"
 SOURCE_LOCK = "source.lock.json"
 COPIED_FILES = (LOCK_FILE, str(METRICS), SOURCE_LOCK)  # written by Reprise, not by people, so they need no commit
 _SHARED_FOLDERS = (STATE / "decoded",)  # safe to share: keyed by content and built under a lock
-_GIT = ("git", "-c", "core.hooksPath=/dev/null")
+_NO_HOOKS = ("-c", "core.hooksPath=/dev/null")
 _END_SECONDS = 60.0  # for the processes of a killed sweep; a stage may take 45 to save its work
 # Command lines of the processes that a killed sweep may leave; a person's shell in the folder is not ended.
 _STAGE_COMMANDS = re.compile(r"dvc|stages|parent_death\.py")
@@ -64,9 +65,7 @@ class Base:
 
     def experiment(self, name: str) -> str | None:
         """Return the commit of an experiment on this base, or None if there is no such experiment."""
-        with suppress(CommandFailed):
-            return capture(["git", "rev-parse", "--verify", "--quiet", self.ref(name)], cwd=self.root).strip() or None
-        return None
+        return git("rev-parse", "--verify", "--quiet", self.ref(name), cwd=self.root).strip() or None
 
 
 def find_base(root: Path) -> Base:
@@ -74,19 +73,19 @@ def find_base(root: Path) -> Base:
 
     Raises:
         SweepError: there is no commit, or files that affect the results differ from it.
+        GitError: git is missing or fails.
     """
     root = root.resolve()
-    try:
-        commit = capture(["git", "rev-parse", "--verify", "--quiet", "HEAD^{commit}"], cwd=root).strip()
-        prefix = capture(["git", "rev-parse", "--show-prefix"], cwd=root).strip()
-        status = capture(["git", "status", "--porcelain", "-z", "--no-renames", "--", "."], cwd=root)
-    except CommandFailed as error:
+    commit = git("rev-parse", "--verify", "--quiet", "HEAD^{commit}", cwd=root).strip()
+    if not commit:
         raise SweepError(
             "a sweep needs a git commit to start from",
             where=root,
-            found=" ".join(error.lines) or "no commit",
+            found="a repository without any commit",
             fix="Commit the project: `git add --all && git commit`.",
-        ) from error
+        )
+    prefix = git("rev-parse", "--show-prefix", cwd=root).removesuffix("\n")
+    status = git("status", "--porcelain", "-z", "--no-renames", "--", ".", cwd=root)
     states = {entry[3:].removeprefix(prefix): entry[:2] for entry in status.split("\0") if entry}
     unsaved = [path for path, state in states.items() if state != "??" and path not in COPIED_FILES]
     unsaved += [path for path, state in states.items() if state == "??" and path.startswith("stages/")]
@@ -141,15 +140,16 @@ class PointClone:
 
         Raises:
             SweepError: a parameter has no place in params.yaml, or processes of an earlier attempt do not end.
-            CommandFailed: git cannot clone.
+            GitError: git cannot clone.
         """
         end_processes_in(self.clone)
         shutil.rmtree(self.clone, ignore_errors=True)
         work = self.folder / "work"
         work.mkdir(parents=True, exist_ok=True)
-        top = capture(["git", "rev-parse", "--show-toplevel"], cwd=self.base.root).rstrip("\n")
-        capture([*_GIT, "clone", "--quiet", "--shared", "--no-checkout", "--", top, str(self.clone)])
-        capture([*_GIT, "checkout", "--quiet", "--detach", self.base.commit], cwd=self.clone)
+        top = git("rev-parse", "--show-toplevel", cwd=self.base.root).removesuffix("\n")
+        clone = ("clone", "--quiet", "--shared", "--no-checkout", "--", top, str(self.clone))
+        git(*_NO_HOOKS, *clone, cwd=self.base.root)
+        git(*_NO_HOOKS, "checkout", "--quiet", "--detach", self.base.commit, cwd=self.clone)
         for name in COPIED_FILES:
             if (self.base.root / name).is_file():
                 shutil.copyfile(self.base.root / name, self.project / name)
@@ -209,15 +209,14 @@ class PointClone:
             The commit of the experiment.
 
         Raises:
-            CommandFailed: DVC or git failed.
+            CommandFailed: DVC failed.
+            GitError: git failed.
         """
         name, ref = self.point.name, self.base.ref(self.point.name)
         dvc.save_experiment(name, self.project)
         with _fetch_lock:
-            capture(
-                [*_GIT, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", str(self.clone), f"+{ref}:{ref}"],
-                cwd=self.base.root,
-            )
+            fetch = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", str(self.clone), f"+{ref}:{ref}")
+            git(*_NO_HOOKS, *fetch, cwd=self.base.root)
         commit = self.base.experiment(name)
         if commit is None:
             raise CommandFailed(["git", "fetch"], 1, [f"the experiment {name} did not arrive"])

@@ -20,8 +20,9 @@ from types import FrameType
 from pipeline.compare.runs import read_family
 from pipeline.graph import dvc
 from pipeline.graph.workspace import Say, exclusive
-from pipeline.processes.commands import CommandFailed, capture
+from pipeline.processes.commands import CommandFailed
 from pipeline.processes.failure import failure_message
+from pipeline.processes.git import git
 from pipeline.processes.redaction import make_redactor
 from pipeline.processes.signals import STOP_SIGNALS, handling
 from pipeline.sweeps.clone import SWEEPS, Base, PointClone, find_base, load_table
@@ -174,7 +175,7 @@ def forget(plan: SweepPlan, root: Path = Path()) -> list[str]:
                 removed.append(point.name)
             clone.clear(everything=True)
             if base.experiment(point.name):
-                capture(["git", "update-ref", "-d", base.ref(point.name)], cwd=root)
+                git("update-ref", "-d", base.ref(point.name), cwd=root)
     return removed
 
 

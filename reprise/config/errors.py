@@ -137,6 +137,10 @@ class GraphError(RepriseError):
     """DVC or the graph's own files (dvc.yaml, dvc.lock) cannot be used."""
 
 
+class GitError(RepriseError):
+    """Git is missing, or refuses what it was asked for."""
+
+
 class RemoteError(RepriseError):
     """A transfer to or from a DVC remote failed.
 

@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from reprise.config.errors import printable
 from reprise.storage.atomic import write_json
 
 FOLDER = Path(".reprise/provenance")
@@ -80,18 +81,17 @@ def _installed(packages: tuple[str, ...]) -> dict[str, str]:
 
 
 def revision() -> str:
-    """Return the git commit of the code, with "+changes" if the tree differs from it; "unknown" outside git."""
+    """Return the git commit of the code, with "+changes" if the tree differs; or "unknown", and why git does not say."""
     try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-        dirty = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=30,
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return commit + ("+changes" if dirty else "")
+        commit = _git("rev-parse", "HEAD", seconds=10)
+        return commit + ("+changes" if _git("status", "--porcelain", "--untracked-files=no", seconds=30) else "")
+    except subprocess.CalledProcessError as error:
+        text = error.stderr.decode("utf-8", "replace").strip().splitlines()
+        return f"unknown ({printable(text[0], 200)})" if text else "unknown"
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"unknown ({printable(error, 200)})"
+
+
+def _git(*arguments: str, seconds: float) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, check=True, timeout=seconds)
+    return done.stdout.decode("utf-8", "replace").strip()

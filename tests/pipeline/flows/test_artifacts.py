@@ -41,7 +41,7 @@ def test_figures_are_remembered_as_they_were(tmp_path: Path) -> None:
 def test_lineage_names_every_input_and_stage(tmp_path: Path) -> None:
     (tmp_path / "dvc.lock").write_text("x")
     page = artifacts.lineage_markdown(tmp_path, [StageLine("pretrain a", "ran", 3.25, 12_345_678, "why | not")])
-    assert "not under git" in page
+    assert "unknown: this folder is not in a git repository" in page
     assert "sha256 2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881" in page
     assert "| params.yaml | absent |" in page
     assert "| pretrain a | ran | 3.2 | 12.3 MB | why \\| not |" in page

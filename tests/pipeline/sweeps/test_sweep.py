@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.processes.git import git
 from pipeline.sweeps.runner import run_sweep
-from reprise.config.errors import ResultError, SweepError
+from reprise.config.errors import GitError, ResultError, SweepError
 from tests.pipeline.dvc_project import Project
 from tests.pipeline.sweeps.conftest import file_hashes, log, plan
 
@@ -135,6 +136,9 @@ def test_uncommitted_changes_are_refused_but_not_those_of_results(fresh: Project
 
 
 def test_no_commit_to_start_from(tmp_path: Path) -> None:
+    with pytest.raises(GitError, match="not in a git repository"):
+        run_sweep(plan(points=[{}]), root=tmp_path, say=lambda line: None)
+    git("init", "--quiet", cwd=tmp_path)
     with pytest.raises(SweepError, match="needs a git commit"):
         run_sweep(plan(points=[{}]), root=tmp_path, say=lambda line: None)
 
