@@ -21,6 +21,8 @@ from pipeline.graph.definition import load_graph
 from pipeline.processes.commands import CommandFailed
 from pipeline.processes.redaction import make_redactor
 from reprise.config.errors import RepriseError
+from reprise.runtime.encoding import use_utf8
+from reprise.storage.system_errors import refusal
 
 app = typer.Typer(
     add_completion=False,
@@ -44,12 +46,14 @@ Wait = Annotated[bool, typer.Option("--wait", help="Wait for another run in this
 
 def main() -> None:
     """Run the command line; REPRISE_TRACEBACK=1 shows the tracebacks of expected errors as well."""
+    use_utf8()
     try:
         app()
-    except (RepriseError, CommandFailed) as error:
-        if os.environ.get("REPRISE_TRACEBACK") == "1":
+    except (RepriseError, CommandFailed, OSError) as error:
+        expected = refusal(error) if isinstance(error, OSError) else error
+        if os.environ.get("REPRISE_TRACEBACK") == "1" or expected is None:
             raise
-        sys.exit(print_error(error))
+        sys.exit(print_error(expected))
     except KeyboardInterrupt:
         print("interrupted: `reprise repro` continues from here", file=sys.stderr)
         sys.exit(130)

@@ -22,7 +22,15 @@ def enter_project() -> None:
     Raises:
         GraphError: neither the current folder nor one above it is a project.
     """
-    folder = find_project()
+    try:
+        folder = find_project()
+    except FileNotFoundError as error:  # of the current folder itself
+        raise GraphError(
+            "the current folder does not exist any more",
+            where=os.environ.get("PWD", "the current folder"),
+            found=error.strerror,
+            fix="Change to the folder of your clone.",
+        ) from error
     if folder is None:
         raise GraphError(
             "this is not a Reprise project",

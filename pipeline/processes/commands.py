@@ -21,6 +21,7 @@ import psutil
 
 from pipeline.processes.signals import STOP_SIGNALS, handling
 from reprise.config import telemetry
+from reprise.runtime.encoding import child_encoding
 
 GRACE_SECONDS = 45.0  # a stage needs time to save its work; torchrun alone gives its workers 30 seconds
 PARENT_DEATH = Path(__file__).with_name("parent_death.py")
@@ -43,14 +44,15 @@ class CommandFailed(Exception):
 
 
 def environment() -> dict[str, str]:
-    """Return the environment for commands: this Python first on PATH, no telemetry, and a plain shell for DVC.
+    """Return the environment for commands: this Python first on PATH, UTF-8, no telemetry, and a plain shell for DVC.
 
     PYTHONUNBUFFERED lets lines arrive as they are written, with an error after the output that led to it.
     """
     python_folder = str(Path(sys.executable).parent)
     path = os.environ.get("PATH", os.defpath)
     parts = [python_folder, *(part for part in path.split(os.pathsep) if part != python_folder)]
-    return {**os.environ, **telemetry.OFF, "PATH": os.pathsep.join(parts), "SHELL": "/bin/sh", "PYTHONUNBUFFERED": "1"}
+    settings = {"PATH": os.pathsep.join(parts), "SHELL": "/bin/sh", "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, **telemetry.OFF, **child_encoding(dict(os.environ)), **settings}
 
 
 def run(
@@ -127,11 +129,12 @@ def capture(command: Sequence[str], *, cwd: Path | None = None) -> str:
         CommandFailed: the command ended with an error; `lines` holds its error output.
     """
     done = subprocess.run(
-        list(command), cwd=cwd, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        list(command), cwd=cwd, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
+    output, errors = (stream.decode("utf-8", "surrogateescape") for stream in (done.stdout, done.stderr))
     if done.returncode:
-        raise CommandFailed(command, done.returncode, (done.stderr or done.stdout).strip().splitlines())
-    return done.stdout
+        raise CommandFailed(command, done.returncode, (errors or output).strip().splitlines())
+    return output
 
 
 def is_running(pid: int, word: str = "") -> bool:

@@ -279,7 +279,9 @@ def read_yaml(path: str | Path = PARAMS_FILE, *, now: bool = False) -> dict[str,
             "cannot read the parameters",
             where=path,
             found=error.strerror,
-            fix="Run in the folder that holds params.yaml.",
+            fix="Run in the folder that holds params.yaml."
+            if isinstance(error, FileNotFoundError)
+            else "Make the file readable for yourself: `ls -l` shows its owner and its permissions.",
         ) from error
     if len(data) > _LARGEST_FILE:
         raise ParameterError(

@@ -19,8 +19,9 @@ from pathlib import Path
 from reprise.config import telemetry
 from reprise.config.errors import RepriseError
 from reprise.runtime.declared_inputs import take_inputs
+from reprise.runtime.encoding import use_utf8
 from reprise.runtime.watchdog import watch_parents
-from reprise.storage.atomic import NO_ROOM, storage_error
+from reprise.storage.system_errors import refusal
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's mallopt(3)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -115,6 +116,7 @@ def run_stage(main: Callable[[list[str]], None]) -> None:
 
     REPRISE_TRACEBACK=1 shows the traceback of expected errors as well.
     """
+    use_utf8()
     prepare_process()
     faulthandler.enable(2)  # a crash in a library prints where it happened, not only "exited with -11"
     signal.signal(signal.SIGTERM, _terminated)
@@ -126,10 +128,9 @@ def run_stage(main: Callable[[list[str]], None]) -> None:
             inputs.finish()
             _end_at_once()
     except (RepriseError, OSError) as error:
-        no_room = isinstance(error, OSError) and error.errno in NO_ROOM
-        if os.environ.get("REPRISE_TRACEBACK") == "1" or not (no_room or isinstance(error, RepriseError)):
+        message = refusal(error) if isinstance(error, OSError) else error
+        if os.environ.get("REPRISE_TRACEBACK") == "1" or message is None:
             raise
-        message = storage_error(error, error.filename or Path.cwd()) if isinstance(error, OSError) else error
         print(f"error: {message}", file=sys.stderr, flush=True)
         raise SystemExit(EXIT_EXPECTED) from None
     except KeyboardInterrupt:

@@ -29,9 +29,6 @@ _FIXES = {
     errno.ENOTDIR: "There is a file where a folder is needed: move it away.",
 }
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # never the fault of the code that wrote
-
-
 _before_publishing: list[Callable[[Path], None]] = []
 
 

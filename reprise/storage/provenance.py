@@ -81,7 +81,7 @@ def _installed(packages: tuple[str, ...]) -> dict[str, str]:
 
 
 def revision() -> str:
-    """Return the git commit of the code, with "+changes" if the tree differs; or "unknown", and why git does not say."""
+    """Return the git commit of the code, with "+changes" if the tree differs; or "unknown", and why."""
     try:
         commit = _git("rev-parse", "HEAD", seconds=10)
         return commit + ("+changes" if _git("status", "--porcelain", "--untracked-files=no", seconds=30) else "")

@@ -76,6 +76,40 @@ def test_an_expected_error_is_a_sentence_and_a_defect_keeps_its_traceback(reposi
     assert "ZeroDivisionError" in defect.stderr
 
 
+_ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize("more", [{}, {"PYTHONIOENCODING": "ascii"}], ids=["locale", "output"])
+def test_an_ascii_locale_hides_no_file_and_breaks_no_output(repository, tmp_path, more):
+    (tmp_path / "é 東.txt").write_text("text")
+    body = (
+        "import pathlib, sys\n"
+        "def main(argv):\n"
+        f"    folder = pathlib.Path({str(tmp_path)!r})\n"
+        "    (path,) = folder.iterdir()\n"
+        "    assert path.name == '\\u00e9 \\u6771.txt' and path.read_text() == 'text', path\n"
+        "    print(path.name)\n"
+        "    print(path.name, file=sys.stderr)\n"
+        "run_stage(main)"
+    )
+    done = run(repository, body, **_ASCII, **more)
+    assert done.returncode == 0, done.stderr
+    shown = r"\xe9 \u6771.txt" if more else "é 東.txt"
+    assert (done.stdout, done.stderr) == (f"{shown}\n", f"{shown}\n")
+
+
+def test_what_the_system_refuses_is_a_sentence_and_a_missing_file_may_be_a_defect(repository, tmp_path):
+    def raising(code: str) -> subprocess.CompletedProcess[str]:
+        return run(repository, f"def main(argv): raise OSError({code}, 'x', 'a/file')\nrun_stage(main)")
+
+    refused = raising("13")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(
+        "error: this process has no permission (a/file). Found: x. Give yourself permission"
+    )
+    assert "Traceback" in raising("2").stderr
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
 def test_a_stage_dies_with_its_parent(repository):
     sleeping = "run_stage(lambda argv: (print(os.getpid(), flush=True), time.sleep(60)))"
