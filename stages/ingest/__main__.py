@@ -32,9 +32,9 @@ def main(argv: list[str]) -> None:
         refuse_changes(source, before)
     found, refused = card["found"], card["quarantined"]
     record("ingest", began, {"images": found, "images_per_second": round(found / (time.monotonic() - began), 1)})
-    print(f"ingest: {found:,} found, {card['kept']:,} kept, {refused:,} in quarantine; {card['counts']}")
     for sentence in (*card["understood"], *card["notes"]):
-        print(f"  {printable(sentence)}")
+        print(f"ingest: {printable(sentence)}")
+    print(f"ingest: {found:,} found, {card['kept']:,} kept, {refused:,} in quarantine; {card['counts']}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +50,9 @@ class Plan:
     name: str
     rows: list[dict[str, Any]]
     bytes: int
+
+
+Task = tuple[Plan, ShardParams, Path, bool]  # the arguments of `write_shard`
 
 
 def write_shards(manifest: pa.Table, params: ShardParams, output: Path, workers: int, work: Path | None = None) -> int:
@@ -134,33 +136,37 @@ def _write_all(
     plans: list[Plan], params: ShardParams, output: Path, workers: int, resumable: bool
 ) -> Iterator[Columns]:
     """Write tars side by side, or in this process where that is as fast or no other can be started."""
-    write, done = partial(write_shard, params=params, output=output, resumable=resumable), 0
+    tasks, done = [(p, params, output, resumable) for p in plans], 0
     if workers > 1 and len(plans) > 1 and sum(p.bytes for p in plans) >= _WORTH_PROCESSES:
         try:
-            with Workers(write, _prepare_worker, min(workers, len(plans))) as pool:
-                for planned, columns in zip(plans, pool.run(plans, _TAR_SECONDS), strict=True):
-                    yield _write_alone(pool, planned, columns) if isinstance(columns, Lost) else columns
+            with Workers(_write_task, _prepare_worker, min(workers, len(tasks))) as pool:
+                for task, columns in zip(tasks, pool.run(tasks, _TAR_SECONDS), strict=True):
+                    yield _write_alone(pool, task, columns) if isinstance(columns, Lost) else columns
                     done += 1
             return
         except NoProcessError as error:
             print(f"warning: {error} Until then, shards are written by one process.", file=sys.stderr, flush=True)
-    yield from map(write, plans[done:])
+    yield from map(_write_task, tasks[done:])
 
 
-def _write_alone(pool: Workers, planned: Plan, lost: Lost) -> Columns:
+def _write_task(task: Task) -> Columns:
+    return write_shard(*task)
+
+
+def _write_alone(pool: Workers, task: Task, lost: Lost) -> Columns:
     """Write a tar again whose process ended.
 
     Raises:
         MachineError: it ends again and again. Every image was decoded by ingest, so no image is to blame.
     """
     for _ in range(_ATTEMPTS):
-        columns: Columns | Lost = pool.alone(planned, _TAR_SECONDS, fresh=True)
+        columns: Columns | Lost = pool.alone(task, _TAR_SECONDS, fresh=True)
         if not isinstance(columns, Lost):
             return columns
         lost = columns
     raise MachineError(
         "processes that write shards end before they are done",
-        where=planned.name,
+        where=task[0].name,
         found=f"{_ATTEMPTS + 1} ends in a row; of the last, {lost}",
         fix="Look for what ends them (`dmesg` shows the out-of-memory killer; a batch system has limits).",
     )

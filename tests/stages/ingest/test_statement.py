@@ -139,6 +139,6 @@ def test_the_stage_prints_what_it_understood(
     Path("params.yaml").write_text(json.dumps({"source": {"name": "folder", "root": "pictures"}}))
     main([])
     printed = capsys.readouterr().out
-    assert "  Classes: 2 (a\\x1b[31m 1, b 1).\n" in printed
-    assert "  Left out: 1 hidden.\n" in printed
+    assert "ingest: Classes: 2 (a\\x1b[31m 1, b 1).\n" in printed
+    assert "ingest: Left out: 1 hidden.\n" in printed
     assert "\x1b" not in printed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import warnings
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +19,9 @@ import pytest
 
 from reprise.artifacts.manifest import read_manifest, write_manifest
 from reprise.artifacts.shards import Shards
-from reprise.config.errors import ShardError
+from reprise.config.errors import MachineError, ShardError
 from reprise.media.image.decode import decode
+from reprise.runtime.workers import Lost
 from stages.ingest.ingest import ingest
 from stages.ingest.params import SourceParams
 from stages.ingest.sources.folder import Folder
@@ -266,3 +269,37 @@ def test_the_upper_bound_holds_for_groups_of_any_letters() -> None:
     row = {"plain": True, "width": 8, "height": 8, "channels": 1, "bytes": 0, "key": "0" * 24, "split": "train"}
     row["group"] = "\N{GRINNING FACE}" * 300
     assert write._upper_bound(row, 64) >= 512 + len(write.ustar.member("x.json", write._json(row)))
+
+
+class Ends:
+    """Stands in for the workers: the first processes end, the next one writes."""
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+
+    def alone(self, task: write.Task, seconds: float, fresh: bool) -> object:
+        assert fresh
+        self.left -= 1
+        return Lost(-9) if self.left >= 0 else write.write_shard(*task)
+
+
+def test_a_killed_writer_is_started_again_and_named_when_it_never_ends_well(manifest: pa.Table, tmp_path: Path) -> None:
+    task = (plan(manifest, SMALL)[0], SMALL, tmp_path, False)
+    columns = write._write_alone(Ends(3), task, Lost(-9))
+    assert columns["key"] == [row["key"] for row in task[0].rows]
+    with pytest.raises(MachineError, match=r"5 ends in a row; of the last, its process was ended by SIGKILL"):
+        write._write_alone(Ends(4), task, Lost(-9))
+
+
+def test_shards_are_written_where_no_process_can_be_started(
+    manifest: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(_: SpawnProcess) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    shard(manifest, tmp_path / "a")
+    monkeypatch.setattr(write, "_WORTH_PROCESSES", 0)
+    monkeypatch.setattr(SpawnProcess, "start", refused)
+    shard(manifest, tmp_path / "b", workers=3)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    assert "Resource temporarily unavailable" in capsys.readouterr().err
