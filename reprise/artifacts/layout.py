@@ -16,6 +16,7 @@ INGEST = DATA / "ingest"
 MANIFEST = INGEST / "manifest.parquet"
 QUARANTINE = INGEST / "quarantine.parquet"
 LEFT_OUT = INGEST / "left_out.parquet"  # what nobody means as an image
+NOTES = INGEST / "notes.parquet"  # what was changed in the images on the way in
 DATASET = INGEST / "dataset.json"
 VIEWS = INGEST / "views.json"  # augmentation that suits the source
 VALIDATION = DATA / "validate"

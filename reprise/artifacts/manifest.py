@@ -1,11 +1,14 @@
-"""The manifest, with a row for each image, sorted by key; the quarantine, with a row for each refused file; and the
-table of what was left out: hidden files, files of the system, files that are no pictures and have no picture's name.
+"""What ingest writes: manifest, quarantine, the table of what was left out, and notes.
+
+The manifest has a row for each image, sorted by key; the quarantine a row for each refused file; the table of what was
+left out one for each hidden file, file of the system, or file that is no picture and has no picture's name; the notes
+one for each thing that was changed in an image on the way in.
 
 `key` is the first 24 hexadecimal digits of the SHA-256 of the file's bytes, so it depends on neither names nor the
 order of a listing. `path`, `offset` and `bytes` locate the encoded image: a file of its own (offset 0), or a member of
 a plain tar that ingest wrote.
 
-From `width` to `pixels` the columns are those of the modality (reprise/media/image/fields.py); a test compares the two.
+From `width` to `high` the columns are those of the modality (reprise/media/image/fields.py); a test compares the two.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from reprise.artifacts.layout import LEFT_OUT, MANIFEST, QUARANTINE
+from reprise.artifacts.layout import LEFT_OUT, MANIFEST, NOTES, QUARANTINE
 from reprise.artifacts.tables import read_table, write_table
 from reprise.config.errors import ManifestError
 
@@ -34,11 +37,16 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("label", pa.string(), nullable=True),
         pa.field("width", pa.int32(), nullable=False),
         pa.field("height", pa.int32(), nullable=False),
-        pa.field("channels", pa.int8(), nullable=False),
-        pa.field("format", pa.string(), nullable=False),  # JPEG, PNG, WEBP, BMP, TIFF, GIF
+        pa.field("channels", pa.int8(), nullable=False),  # bands
+        pa.field("format", pa.string(), nullable=False),  # JPEG, PNG, WEBP, BMP, TIFF, GIF, AVIF, HEIC
         pa.field("plain", pa.bool_(), nullable=False),  # any decoder shows the same pixels
         pa.field("pixels", pa.string(), nullable=False),  # SHA-256 of the decoded pixels, by which copies are found
-        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("page", pa.int32(), nullable=True),  # which page or frame, from 1; null where the file has one
+        pa.field("bands", pa.string(), nullable=True),  # which bands, from 1 ("4,3,2"); null for all
+        pa.field("sample", pa.string(), nullable=True),  # type of the values, such as uint16; null for 8 bits
+        pa.field("low", pa.float64(), nullable=True),  # the value that becomes black; null for 8 bits
+        pa.field("high", pa.float64(), nullable=True),  # the value that becomes white
+        pa.field("sha256", pa.string(), nullable=False),  # of the file
         pa.field("group", pa.string(), nullable=True),  # of the data: a patient, a video
     ]
 )
@@ -57,6 +65,14 @@ LEFT_OUT_SCHEMA = pa.schema(
         pa.field("detail", pa.string(), nullable=False),
     ]
 )
+NOTES_SCHEMA = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),  # of the manifest
+        pa.field("path", pa.string(), nullable=False),  # as the source names it
+        pa.field("note", pa.string(), nullable=False),  # a short code: turned, transparency, range, clipped, page, ...
+        pa.field("detail", pa.string(), nullable=False),  # what was changed, as a clause
+    ]
+)
 _FIX = "Run `dvc repro ingest` to write it again."
 
 
@@ -71,11 +87,14 @@ def scored_split(splits: Iterable[str]) -> str:
 
 
 def write_manifest(path: str | Path, table: pa.Table) -> None:
-    """Write rows sorted by key.
+    """Write rows sorted by key. Columns that may be empty may be left out.
 
     Raises:
         ManifestError: repeated keys, or a split that is not train, val or test.
     """
+    for column in MANIFEST_SCHEMA:
+        if column.nullable and column.name not in table.column_names:
+            table = table.append_column(column, pa.nulls(table.num_rows, column.type))
     table = table.select(MANIFEST_SCHEMA.names).cast(MANIFEST_SCHEMA).sort_by("key")
     _check(table, path)
     write_table(path, table)
@@ -114,6 +133,16 @@ def write_left_out(path: str | Path, table: pa.Table) -> None:
 def read_left_out(path: str | Path = LEFT_OUT) -> pa.Table:
     """Read and check the table of what was left out."""
     return read_table(path, LEFT_OUT_SCHEMA, ManifestError, _FIX)
+
+
+def write_notes(path: str | Path, table: pa.Table) -> None:
+    """Write what was changed on the way in, sorted by note and key."""
+    write_table(path, table.cast(NOTES_SCHEMA).sort_by([("note", "ascending"), ("key", "ascending")]))
+
+
+def read_notes(path: str | Path = NOTES) -> pa.Table:
+    """Read and check a table of notes."""
+    return read_table(path, NOTES_SCHEMA, ManifestError, _FIX)
 
 
 def _check(table: pa.Table, path: str | Path) -> None:

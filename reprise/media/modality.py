@@ -6,8 +6,8 @@ one task, from untrusted bytes to the picture in the report.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,21 +16,59 @@ Facts = Mapping[str, Any]  # values of a modality's columns of the manifest, by 
 
 
 @dataclass(frozen=True)
+class Choices:
+    """What a person chooses about files that hold more than a picture of 8 bits in grey or colour.
+
+    Attributes:
+        pages: first, middle or all.
+        bands: numbers from 1 in the order wanted; empty for all.
+        range: the rule that says which values become black and white (image/scale.py).
+        percentiles: lower and upper one, for the rule `percentiles`.
+        given: black and white, for the rule `given`.
+    """
+
+    pages: str = "first"
+    bands: tuple[int, ...] = ()
+    range: str = "auto"
+    percentiles: tuple[float, float] = (0.1, 99.9)
+    given: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
 class Limits:
-    """What a file may hold at most, and at least.
+    """What a file may hold at most, and at least, and what is taken of it.
 
     Attributes:
         max_pixels: largest width x height.
         min_side: smallest side in pixels.
+        choices: pages, bands and range of values.
     """
 
     max_pixels: int
     min_side: int
+    choices: Choices = field(default_factory=Choices)
 
     @property
     def max_bytes(self) -> int:
         """No permitted file is larger: eight bytes a pixel, and a megabyte of metadata."""
         return 8 * self.max_pixels + (1 << 20)
+
+
+@dataclass(frozen=True)
+class Examined:
+    """One sample of a file.
+
+    Attributes:
+        facts: values of the modality's columns, by name; `complete` adds those that depend on the whole data set.
+        part: name of the sample within its file, such as its page; empty where the file is one sample.
+        observed: what `complete` needs to know.
+        changes: code -> sentence, for each thing that was changed on the way in.
+    """
+
+    facts: dict[str, Any]
+    part: str = ""
+    observed: Any = None
+    changes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,16 +99,31 @@ class Modality(Protocol):
     def columns(self) -> Mapping[str, str]:
         """The columns that it fills in the manifest: name -> Arrow type."""
 
-    def inspect(self, data: bytes, where: str, limits: Limits) -> dict[str, Any]:
-        """Decode untrusted bytes completely and return the values of `columns`.
+    def inspect(self, data: bytes, where: str, limits: Limits) -> list[Examined]:
+        """Decode untrusted bytes completely and describe each sample in them: one, or one a page.
 
         Args:
             data: the encoded file.
             where: its name, for messages.
-            limits: files beyond them are refused.
+            limits: files beyond them are refused, and only what they choose is taken.
 
         Raises:
             ImageRefused: with a reason of the quarantine.
+        """
+
+    def complete(self, samples: Sequence[Examined], trained: Sequence[bool], choices: Choices) -> list[Examined]:
+        """Fill in what depends on the whole data set, such as one range of values for all samples of a type.
+
+        Args:
+            samples: all that are kept.
+            trained: whether each belongs to the training images, from which choices are made.
+            choices: as in `Limits`.
+
+        Returns:
+            the samples with all columns and with the changes that follow.
+
+        Raises:
+            SourceError: the choices do not suit the samples.
         """
 
     def extension(self, facts: Facts) -> str:
@@ -96,7 +149,7 @@ class Modality(Protocol):
         """Decode the stored form: (height, width, channels) uint8.
 
         Raises:
-            ImageRefused: the bytes cannot be decoded.
+            ImageRefused: the bytes cannot be decoded, or have other bands than wanted.
         """
 
     def resize_to_square(self, pixels: np.ndarray, size: int, **preparation: Any) -> np.ndarray:
@@ -110,6 +163,8 @@ class Modality(Protocol):
 
     def thumbnail(self, data: bytes, where: str, side: int) -> np.ndarray:
         """Return a picture whose longer side has at most `side` pixels: (h, w, 3) uint8 RGB.
+
+        Of more than three bands it shows the first three as red, green and blue; of two, the first as grey.
 
         Raises:
             ImageRefused: the bytes cannot be decoded.

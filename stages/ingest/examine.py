@@ -15,11 +15,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from reprise.config.errors import ImageRefused, MachineError, printable
 from reprise.media.lookup import modality
-from reprise.media.modality import Limits
+from reprise.media.modality import Examined, Limits
 from reprise.runtime.workers import Lost, NoProcessError, Workers
 from reprise.storage.listing import read_regular, sha256_of
 
@@ -28,7 +27,7 @@ _CHUNK_SECONDS, _IMAGE_SECONDS = 900.0, 120.0  # a decoder that takes longer han
 _CRASHES, _KILLS = 2, 5  # so many ends of a worker, alone with an image, are the image's fault; kills may have others
 _PAUSE, _LONGEST_IDLE = 0.2, 5.0  # seconds
 _NO_MEMORY = "out_of_memory"
-_BYTES_A_PIXEL = 16  # no permitted image needs more memory to decode
+_BYTES_A_PIXEL = 40  # no permitted image needs more memory to decode: five copies of samples of eight bytes
 Item = tuple[str, str | bytes]  # name, and a path or the encoded bytes
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
@@ -40,14 +39,14 @@ class Finding:
     Attributes:
         sha256: of the bytes, whenever they were read.
         bytes: length of the file; 0 when it was not read.
-        facts: the modality's columns of the manifest, or None where the candidate is refused.
+        samples: what was found in it, one for each image; empty where the candidate is refused.
         reason: why it is refused, a code of docs/reference/data-rules.md.
         detail: the same as a sentence.
     """
 
     sha256: str | None
     bytes: int
-    facts: dict[str, Any] | None
+    samples: tuple[Examined, ...]
     reason: str = ""
     detail: str = ""
 
@@ -72,18 +71,18 @@ def examine(name: str, reference: str | bytes, limits: Limits) -> Finding:
                 sha256, size = sha256_of(str(reference))
             raise
         sha256, size = hashlib.sha256(data).hexdigest(), len(data)
-        return Finding(sha256, size, modality().inspect(data, name, limits))
+        return Finding(sha256, size, tuple(modality().inspect(data, name, limits)))
     except ImageRefused as refusal:
         return Finding(
             sha256,
             size,
-            None,
+            (),
             refusal.what,
             _ADDRESS.sub("", printable(f"{refusal.found}. {refusal.fix}", 300)).replace("\n", " "),
         )
     except MemoryError:
         return Finding(
-            sha256, size, None, "out_of_memory", "Decoding it takes more memory than any permitted image needs."
+            sha256, size, (), "out_of_memory", "Decoding it takes more memory than any permitted image needs."
         )
 
 
@@ -173,7 +172,7 @@ def has_memory(limits: Limits) -> bool:
     """Return whether this process can have as much memory as the largest permitted image may need."""
     try:
         bytearray(_BYTES_A_PIXEL * limits.max_pixels)
-    except MemoryError:
+    except (MemoryError, OverflowError):
         return False
     return True
 
@@ -199,8 +198,8 @@ def _refused_for_crashing(reference: str | bytes, losses: list[Lost]) -> Finding
             else sha256_of(reference)
         )
     except ImageRefused:
-        return Finding(None, 0, None, "crashed_decoder", detail)
-    return Finding(sha256, size, None, "crashed_decoder", detail)
+        return Finding(None, 0, (), "crashed_decoder", detail)
+    return Finding(sha256, size, (), "crashed_decoder", detail)
 
 
 def _prepare_worker() -> None:

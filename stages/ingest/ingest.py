@@ -1,4 +1,4 @@
-"""From a source to manifest, quarantine, data set card and suggested views, and a tar of images that are not files.
+"""From a source to manifest, quarantine, notes, data set card, suggested views, and a tar of images that are not files.
 
 kept + quarantined = found: every file that may be an image ends in one of these two tables. What nobody means as an
 image is counted apart and ends in a third table.
@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from reprise.artifacts.layout import LEFT_OUT, MANIFEST, QUARANTINE
+from reprise.artifacts.layout import LEFT_OUT, MANIFEST, NOTES, QUARANTINE
 from reprise.artifacts.manifest import (
     LEFT_OUT_SCHEMA,
     MANIFEST_SCHEMA,
@@ -21,6 +21,7 @@ from reprise.artifacts.manifest import (
     SPLITS,
     write_left_out,
     write_manifest,
+    write_notes,
     write_quarantine,
 )
 from reprise.config.errors import SourceError
@@ -32,6 +33,7 @@ from reprise.storage.atomic import write_json
 from stages.ingest.examine import examine_all
 from stages.ingest.groups import check_splits_of_groups
 from stages.ingest.names import claims_picture
+from stages.ingest.notes import completed, images_in, notes_table, summary
 from stages.ingest.params import SourceParams
 from stages.ingest.select import Image, assign_splits, resolve_duplicates
 from stages.ingest.source import Candidate, LeftOut, Refused, Source
@@ -71,7 +73,7 @@ def ingest(
             where=source.root,
             found=by_reason((*refused, *left_out)),
             fix=" ".join(source.notes())
-            or "Set source.root in params.yaml to a folder with images (JPEG, PNG, WebP, BMP, TIFF, GIF).",
+            or "Set source.root in params.yaml to a folder with images (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, HEIC).",
         )
     check_splits_of_groups(candidates, source.root)
     images, bad, others = _examine(candidates, params, workers)
@@ -79,11 +81,15 @@ def ingest(
     rows = sorted(assign_splits(kept, params.val_fraction, params.test_fraction), key=lambda image: image.key)
     quarantined, left_out = refused + bad + copies, left_out + others
     _require_images(rows, [*quarantined, *left_out], source)
+    rows = completed(rows, params.choices)
     offsets = _write_tar(rows, output / IMAGES)
     write_manifest(output / MANIFEST.name, _manifest(rows, offsets, published / IMAGES))
     write_quarantine(output / QUARANTINE.name, _quarantine(quarantined))
     write_left_out(output / LEFT_OUT.name, _left_out(left_out))
+    notes = notes_table(rows)
+    write_notes(output / NOTES.name, notes)
     card = _card(source, params, rows, quarantined, left_out)
+    card["understood"] += summary(notes)
     write_json(output / "dataset.json", card)
     write_json(output / VIEWS, source.views)
     return card
@@ -113,14 +119,17 @@ def _examine(
     made_here = len(candidates) <= _IN_PROCESS and all(isinstance(c.reference, bytes) for c in candidates)
     findings = examine_all(
         [(c.name, c.reference) for c in candidates],
-        Limits(params.max_pixels, params.min_side),
+        Limits(params.max_pixels, params.min_side, params.choices),
         0 if made_here else workers,
     )
-    images, refused, left_out = [], [], []
+    images: list[Image] = []
+    refused: list[Refused] = []
+    left_out: list[LeftOut] = []
     for candidate, finding in zip(candidates, track(findings, "ingest", len(candidates)), strict=True):
-        if finding.facts is not None and finding.sha256 is not None:
-            images.append(Image(candidate, finding.sha256, finding.bytes, finding.facts))
-        elif finding.reason in _NO_IMAGE and not claims_picture(candidate.name):
+        images += images_in(candidate, finding)
+        if finding.samples:
+            continue
+        if finding.reason in _NO_IMAGE and not claims_picture(candidate.name):
             left_out.append(
                 LeftOut(candidate.name, "other_file", f"it is no image and has no image's name: {finding.detail}")
             )

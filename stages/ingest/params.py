@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from reprise.config.params import StrictModel, meaning, plug_in_name, spelled
+from reprise.config.params import StrictModel, meaning, plug_in_name, spelled, wrong_value
+
+if TYPE_CHECKING:
+    from reprise.media.modality import Choices
 
 SECTION = "source"
 _PILLOW_LIMIT = 178_956_970  # pixels; Pillow refuses larger images itself
@@ -38,6 +41,51 @@ class SourceParams(StrictModel):
         ),
     ] = 50_000_000
     min_side: Annotated[int, Field(ge=1, le=4096), meaning("Images with a shorter side are refused.", "pixels")] = 4
+    pages: Annotated[
+        Literal["first", "middle", "all"],
+        meaning(
+            "Of files with several pages or frames, this one is taken; with `all` each is an image, and those of one "
+            "file are a group."
+        ),
+    ] = "first"
+    bands: Annotated[
+        Annotated[list[Annotated[int, Field(ge=1, le=64)]], Field(min_length=1, max_length=64)] | None,
+        meaning("These bands of each image are taken, counted from 1, in this order; null takes all."),
+    ] = None
+    range: Annotated[
+        Literal["auto", "declared", "observed", "percentiles", "given"],
+        meaning(
+            "This rule says which values of more than 8 bits become black and white, for all images of one type alike."
+        ),
+    ] = "auto"
+    range_percentiles: Annotated[
+        list[Annotated[float, Field(ge=0, le=100)]],
+        Field(min_length=2, max_length=2),
+        meaning("With the range `percentiles`, these count in each image in place of its extremes.", "percent"),
+    ] = Field(default_factory=lambda: [0.1, 99.9])
+    range_given: Annotated[
+        Annotated[list[float], Field(min_length=2, max_length=2)] | None,
+        meaning("With the range `given`, these values become black and white."),
+    ] = None
     options: Annotated[
         dict[str, Any], Field(default_factory=dict), meaning("The parameters of the source itself stand in this block.")
     ]
+
+    @model_validator(mode="after")
+    def _range_fits(self) -> Self:
+        if (self.range == "given") != (self.range_given is not None):
+            raise wrong_value("range_given belongs to `range: given`: set both or neither")
+        for name in ("range_percentiles", "range_given"):
+            pair = getattr(self, name)
+            if pair is not None and pair[0] >= pair[1]:
+                raise wrong_value(f"the first number of {name} is the lower one")
+        return self
+
+    @property
+    def choices(self) -> Choices:
+        """What is taken of files that hold more than a picture of 8 bits."""
+        from reprise.media.modality import Choices
+
+        low, high = self.range_percentiles
+        given = (self.range_given[0], self.range_given[1]) if self.range_given else None
+        return Choices(self.pages, tuple(self.bands or ()), self.range, (low, high), given)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from reprise.artifacts.manifest import KEY_DIGITS
-from reprise.media.modality import Facts
+from reprise.media.modality import Examined, Facts
 from stages.ingest.source import Candidate, Refused
 
 _PRECEDENCE = ("test", "val", "train", None)  # which split keeps an image that several hold
@@ -20,17 +20,32 @@ _PRECEDENCE = ("test", "val", "train", None)  # which split keeps an image that 
 
 @dataclass(frozen=True)
 class Image:
-    """A candidate that decodes, with its hash, its length and its modality's columns of the manifest."""
+    """A candidate that decodes, or a page of one.
+
+    Attributes:
+        candidate: where it comes from.
+        sha256: of the file.
+        bytes: length of the file.
+        facts: its modality's columns of the manifest.
+        page: what examining it showed besides; its `part` names it where the file holds several images.
+    """
 
     candidate: Candidate
     sha256: str
     bytes: int
     facts: Facts
+    page: Examined = field(default_factory=lambda: Examined({}))
 
     @property
     def key(self) -> str:
-        """The key of the manifest: the first digits of the hash."""
-        return self.sha256[:KEY_DIGITS]
+        """The key of the manifest: the first digits of the hash of the file, or of that hash and the page."""
+        return self.content[:KEY_DIGITS]
+
+    @property
+    def content(self) -> str:
+        """What tells the image from all others: the hash of the file, or of that hash and the page."""
+        part = self.page.part
+        return hashlib.sha256(f"{self.sha256} {part}".encode()).hexdigest() if part else self.sha256
 
     @property
     def pixels(self) -> str:
@@ -116,7 +131,7 @@ def assign_splits(images: list[Image], val_fraction: float, test_fraction: float
 
 
 def _unit(image: Image) -> str:
-    return image.sha256 if image.candidate.group is None else f"group {image.candidate.group}"
+    return image.content if image.candidate.group is None else f"group {image.candidate.group}"
 
 
 def _position(split: str, unit: str) -> float:

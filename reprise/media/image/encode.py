@@ -1,8 +1,9 @@
-"""Pixels -> bytes. Four encoders, because each place needs another property, and their bytes are keys or outputs.
+"""Pixels -> bytes. An encoder for each place, because each needs another property; their bytes are keys or outputs.
 
 - `uncompressed_png`: sources that make files from arrays; the keys are hashes of these bytes, so no library may change
   them.
-- `lossless_png`: the shards, where images are stored that cannot stay as they are.
+- `lossless_png`: the shards, where images are stored that cannot stay as they are; `deep_png` for 16 bits. What PNG
+  does not hold is written by tiff/write.py.
 - `sheet_png`: contact sheets beside label sets.
 - `smallest`: pictures inside the report's page, where bytes count.
 """
@@ -15,7 +16,8 @@ import zlib
 
 import numpy as np
 
-from reprise.media.image.decode import PNG_SIGNATURE
+from reprise.media.image.pillow_file import RANGE_KEYWORD
+from reprise.media.image.refusal import PNG_SIGNATURE
 
 _LARGEST_BLOCK = 65535  # bytes of one stored block of deflate (RFC 1951, 3.2.4)
 
@@ -45,11 +47,23 @@ def uncompressed_png(pixels: np.ndarray) -> bytes:
 
 
 def lossless_png(pixels: np.ndarray) -> bytes:
-    """Compress (h, w, 1) or (h, w, 3) uint8 as PNG, as shards store what they cannot keep."""
+    """Compress (h, w, 1) or (h, w, 3) uint8 or uint16 as PNG, as shards store what they cannot keep."""
     import cv2
 
     shown = pixels[:, :, 0] if pixels.shape[2] == 1 else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     return cv2.imencode(".png", shown, [cv2.IMWRITE_PNG_COMPRESSION, 6])[1].tobytes()
+
+
+def deep_png(values: np.ndarray, black_and_white: tuple[float, float]) -> bytes:
+    """Compress (h, w, 1) or (h, w, 3) uint16 as PNG, with a text that says which values are black and white.
+
+    Readers that do not know the text see the values as they are.
+    """
+    png = lossless_png(values)
+    text = "{} {!r} {!r}".format(RANGE_KEYWORD, *black_and_white).replace(" ", "\0", 1).encode("ascii")
+    chunk = struct.pack(">I", len(text)) + b"tEXt" + text + struct.pack(">I", zlib.crc32(b"tEXt" + text))
+    after_header = png.index(b"IHDR") + 4 + 13 + 4  # its name, data and checksum
+    return png[:after_header] + chunk + png[after_header:]
 
 
 def sheet_png(pixels: np.ndarray) -> bytes:

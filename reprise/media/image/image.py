@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from reprise.media.image import fields, stored, thumbnail, transform
-from reprise.media.image.decode import decode, limit_threads
-from reprise.media.image.inspect import inspect
-from reprise.media.modality import Limits, Stored
+from reprise.media.image.decode import decode
+from reprise.media.image.inspect import inspect_pages
+from reprise.media.image.opencv import limit_threads
+from reprise.media.image.ranges import with_ranges
+from reprise.media.modality import Choices, Examined, Limits, Stored
 
 
 class Image:
@@ -20,16 +21,30 @@ class Image:
     name = "image"
     columns = fields.COLUMNS
 
-    def inspect(self, data: bytes, where: str, limits: Limits) -> dict[str, Any]:
-        """Decode an image completely and describe it (inspect.py)."""
-        return asdict(inspect(data, where, limits.max_pixels, limits.min_side))
+    def inspect(self, data: bytes, where: str, limits: Limits) -> list[Examined]:
+        """Decode the pages that were chosen completely and describe each (inspect.py)."""
+        found = inspect_pages(data, where, limits)
+        several = len(found) > 1
+        return [
+            Examined(
+                {name: getattr(page, name, None) for name in fields.COLUMNS},
+                f"page {page.page}" if several else "",
+                page.observed,
+                page.changes,
+            )
+            for page in found
+        ]
+
+    def complete(self, samples: Sequence[Examined], trained: Sequence[bool], choices: Choices) -> list[Examined]:
+        """Give all images of one type of sample the same range of values (ranges.py)."""
+        return with_ranges(samples, trained, choices)
 
     def extension(self, facts: Mapping[str, Any]) -> str:
         """Return the extension of the format that was found in the file."""
         return fields.EXTENSIONS[facts["format"]]
 
     def stored_form(self, data: bytes, where: str, facts: Mapping[str, Any], max_side: int) -> Stored:
-        """Keep plain bytes, store anything else as PNG (stored.py)."""
+        """Keep plain bytes, store anything else without loss (stored.py)."""
         return stored.stored_form(data, where, facts, max_side)
 
     def largest_stored_bytes(self, facts: Mapping[str, Any], max_side: int) -> int:
@@ -37,7 +52,7 @@ class Image:
         return stored.largest_stored_bytes(facts, max_side)
 
     def decode(self, data: bytes, where: str, channels: int) -> np.ndarray:
-        """Decode the stored form, which is always plain (decode.py)."""
+        """Decode the stored form (decode.py)."""
         return decode(data, where, channels, plain=True)
 
     def resize_to_square(self, pixels: np.ndarray, size: int, **preparation: Any) -> np.ndarray:

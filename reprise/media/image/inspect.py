@@ -1,38 +1,44 @@
-"""Untrusted bytes -> what they are, or the reason why they are refused."""
+"""Untrusted bytes -> what they are, page by page, or the reason why they are refused."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from reprise.config.errors import ImageRefused
-from reprise.media.image.decode import (
-    MAX_PIXELS,
-    UPRIGHT,
-    decode_by_rules,
-    decode_plain,
-    open_image,
-    orientation,
-)
+from reprise.media.image.decode import MAX_PIXELS
+from reprise.media.image.files import check_size, open_file, read_page
+from reprise.media.image.opencv import decode_plain
+from reprise.media.image.pillow_file import UPRIGHT, PillowFile, orientation
+from reprise.media.image.raster import PROFILE, Opened, Raster
 from reprise.media.image.refusal import decoder_errors
+from reprise.media.image.scale import Observed, min_is_black, observe
+from reprise.media.modality import Choices, Limits
 
 PLAIN_FORMATS = ("JPEG", "PNG", "WEBP")
+_STACK = 20  # times source.max_pixels: the most that all pages of a file may hold together
+# Codes of what was changed (docs/reference/data-rules.md), besides those of the readers.
+PAGE, BANDS, INCOMPLETE, NO_DATA = "page", "bands", "not_finite", "no_data"
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What decoding the whole file showed; the fields are the manifest's columns (fields.py).
+    """What decoding a whole page showed; up to `sample` the fields are columns of the manifest (fields.py).
 
     Attributes:
         width: pixels, after the image is turned upright.
         height: pixels, likewise.
-        channels: 1 (grey) or 3 (colour), after the rules.
-        format: one of decode.FORMATS, by content and not by name.
+        channels: bands: 1 (grey), 3 (colour), or as many as there are, after the rules.
+        format: one of files.FORMATS, by content and not by name.
         plain: whether the bytes need none of the rules, so that any decoder shows the same pixels.
         pixels: digest of the decoded pixels; see `pixel_digest`.
+        page: which page or frame, from 1; None where the file has one.
+        bands: which bands, from 1; None for all.
+        sample: the type of the values; None for 8 bits.
+        observed: what the values say about their range; None for 8 bits.
+        changes: code -> sentence, for each thing that was changed.
     """
 
     width: int
@@ -41,10 +47,15 @@ class Inspection:
     format: str
     plain: bool
     pixels: str
+    page: int | None = None
+    bands: str | None = None
+    sample: str | None = None
+    observed: Observed | None = None
+    changes: dict[str, str] = field(default_factory=dict)
 
 
 def inspect(data: bytes, where: str, max_pixels: int = MAX_PIXELS, min_side: int = 1) -> Inspection:
-    """Decode an image completely and describe it.
+    """Decode the first page of an image completely and describe it.
 
     Args:
         data: the encoded file.
@@ -53,29 +64,118 @@ def inspect(data: bytes, where: str, max_pixels: int = MAX_PIXELS, min_side: int
         min_side: smallest side in pixels.
 
     Raises:
-        ImageRefused: its `what` is the quarantine's reason code: empty, not_an_image, truncated, undecodable,
-            too_many_pixels, too_small or unsupported_depth.
+        ImageRefused: as `inspect_pages`.
     """
-    image = open_image(data, where, max_pixels)
-    # MPO is a JPEG with further pictures behind the first: phones write it, and only the first counts here.
-    file_format = "JPEG" if image.format == "MPO" else str(image.format)
-    with decoder_errors(where, file_format, data):
-        frames = int(getattr(image, "n_frames", 1))
-        pixels = decode_by_rules(image, where)
-    height, width = pixels.shape[:2]
-    if min(height, width) < min_side:
+    return inspect_pages(data, where, Limits(max_pixels, min_side))[0]
+
+
+def inspect_pages(data: bytes, where: str, limits: Limits) -> list[Inspection]:
+    """Decode the pages that were chosen completely and describe each of them.
+
+    Args:
+        data: the encoded file.
+        where: its name, for messages.
+        limits: files beyond them are refused, and only what they choose is taken.
+
+    Raises:
+        ImageRefused: its `what` is the quarantine's reason code: empty, not_an_image, truncated, undecodable,
+            too_many_pixels, too_small, missing_bands or unsupported_depth. A file with a damaged page is refused whole.
+    """
+    opened, choices = open_file(data, where, limits.max_pixels), limits.choices
+    count = opened.pages
+    pages = {"first": [0], "middle": [(count - 1) // 2], "all": list(range(count))}[choices.pages]
+    if len(pages) > 1:
+        with decoder_errors(where, opened.format, data):
+            _check_stack(opened, pages, where, limits)
+    found = []
+    for page in pages:
+        name = where if count == 1 else f"{where} (page {page + 1})"
+        size = check_size(opened, page, name, limits.max_pixels, data)
+        if size > limits.max_bytes:
+            raise ImageRefused(
+                "too_many_pixels",
+                where=name,
+                found=f"{size:,} bytes of samples",
+                fix=f"The limit is {limits.max_bytes:,}, eight for each of source.max_pixels: scale it down.",
+            )
+        raster = read_page(opened, page, name, data)
+        height, width = raster.values.shape[:2]
+        if min(height, width) < limits.min_side:
+            raise ImageRefused(
+                "too_small",
+                where=name,
+                found=f"{width} x {height} pixels",
+                fix=f"Images need at least {limits.min_side} pixels a side (source.min_side).",
+            )
+        inspection = _describe(raster, opened.format, name, choices)
+        if count > 1:
+            taken = f"page {page + 1} of {count}" if len(pages) == 1 else f"page {page + 1} of {count}, each an image"
+            inspection = replace(inspection, page=page + 1, changes=inspection.changes | {PAGE: f"{taken} was taken"})
+        elif set(inspection.changes) <= {PROFILE} and isinstance(opened, PillowFile):
+            inspection = replace(inspection, plain=_is_plain(opened, data, raster.values))
+        found.append(inspection)
+    return found
+
+
+def chosen_bands(values: np.ndarray, bands: str | None, where: str) -> np.ndarray:
+    """Select bands of (h, w) or (h, w, c) values.
+
+    Args:
+        values: as a file holds them.
+        bands: numbers from 1, with commas; None takes all.
+        where: name of the file, for messages.
+
+    Raises:
+        ImageRefused: a band that the image does not have.
+    """
+    if bands is None:
+        return values
+    wanted = [int(number) - 1 for number in bands.split(",")]
+    present = 1 if values.ndim == 2 else values.shape[2]
+    if max(wanted) >= present:
         raise ImageRefused(
-            "too_small",
+            "missing_bands",
             where=where,
-            found=f"{width} x {height} pixels",
-            fix=f"Images need at least {min_side} pixels a side (source.min_side).",
+            found=f"{present} of the bands {bands}",
+            fix="Choose others with source.bands in params.yaml.",
         )
-    plain = file_format in PLAIN_FORMATS and image.format != "MPO" and frames == 1 and _needs_no_rule(image, data)
-    if plain:
-        # The header promises that both decoders agree; the pixels are what counts.
-        fast = decode_plain(data)
-        plain = fast is not None and fast.shape == pixels.shape and bool(np.array_equal(fast, pixels))
-    return Inspection(width, height, 1 if pixels.ndim == 2 else 3, file_format, plain, pixel_digest(pixels))
+    layers = values.reshape(*values.shape[:2], present)[:, :, wanted]
+    return layers[:, :, 0] if len(wanted) == 1 else layers
+
+
+def _check_stack(opened: Opened, pages: list[int], where: str, limits: Limits) -> None:
+    """Refuse a file whose pages together would keep a decoder busy for minutes."""
+    total = 0
+    for page in pages:
+        width, height, _ = opened.size(page)
+        total += width * height
+    if total > _STACK * limits.max_pixels:
+        raise ImageRefused(
+            "too_many_pixels",
+            where=where,
+            found=f"{len(pages):,} pages with {total:,} pixels",
+            fix=f"The limit for all pages is {_STACK} times source.max_pixels; set source.pages to first or middle.",
+        )
+
+
+def _describe(raster: Raster, file_format: str, where: str, choices: Choices) -> Inspection:
+    """Choose the bands of a decoded page and describe it; whether it is plain is not known yet."""
+    values, changes, bands = raster.values, dict(raster.changes), None
+    present = raster.channels
+    if choices.bands and list(choices.bands) != list(range(1, present + 1)):
+        bands = ",".join(map(str, choices.bands))
+        values = chosen_bands(values, bands, where)
+        changes[BANDS] = f"bands {bands} of {present} were taken"
+    height, width = values.shape[:2]
+    channels = 1 if values.ndim == 2 else values.shape[2]
+    observed = observe(replace(raster, values=values), choices)
+    if observed is not None and observed.incomplete:
+        changes[INCOMPLETE] = "infinite values, or values that are no number, become black or white"
+    if observed is not None and raster.missing is not None:
+        changes[NO_DATA] = f"the value {raster.missing:g}, which the file calls 'no data', was left out of the range"
+    sample = None if raster.eight_bits else values.dtype.name
+    digest = pixel_digest(min_is_black(values, (0, 0))[0] if raster.inverted else values)
+    return Inspection(width, height, channels, file_format, False, digest, None, bands, sample, observed, changes)
 
 
 def pixel_digest(pixels: np.ndarray) -> str:
@@ -85,17 +185,20 @@ def pixel_digest(pixels: np.ndarray) -> str:
     metadata. Grey that is stored as equal colours counts as grey.
 
     Args:
-        pixels: (h, w) grey or (h, w, c).
+        pixels: (h, w) grey or (h, w, c), of any type.
     """
-    if pixels.ndim == 3 and bool((pixels == pixels[:, :, :1]).all()):
+    if pixels.ndim == 3 and pixels.shape[2] == 3 and bool((pixels == pixels[:, :, :1]).all()):
         pixels = pixels[:, :, 0]
     digest = hashlib.sha256(f"{pixels.dtype.str} {pixels.shape}\n".encode())
     digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()
 
 
-def _needs_no_rule(image: Any, data: bytes) -> bool:
-    # Byte 24 of a PNG is its bit depth: Pillow reports 16-bit colour as RGB after it has dropped the lower bits.
-    eight_bits = image.format != "PNG" or data[24:25] == b"\x08"
-    upright = orientation(image) == UPRIGHT
-    return upright and eight_bits and image.mode in ("L", "RGB") and "transparency" not in image.info
+def _is_plain(opened: PillowFile, data: bytes, pixels: np.ndarray) -> bool:
+    """Return whether any decoder shows these pixels. The header promises it; the pixels are what counts."""
+    image = opened.image
+    promised = opened.format in PLAIN_FORMATS and image.format != "MPO" and opened.bits == 8
+    if not promised or orientation(image) != UPRIGHT or image.mode not in ("L", "RGB"):
+        return False
+    fast = decode_plain(data)
+    return fast is not None and fast.shape == pixels.shape and bool(np.array_equal(fast, pixels))

@@ -13,9 +13,19 @@ from contextlib import contextmanager
 
 from reprise.config.errors import ImageRefused
 
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+FIX_KIND = "Convert it to grey or RGB of 8 or 16 bits, or to a TIFF of bands."
 FIX_FILE = "Repair or remove the file, then run again."
-_TRUNCATION_WORDS = ("truncated", "not enough image data", "unexpected end", "incomplete")  # in decoders' messages
-_SIGNATURES = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG", "PNG"), (b"GIF8", "GIF"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"))
+_TRUNCATION_WORDS = (  # in decoders' messages
+    "truncated",
+    "not enough image data",
+    "unexpected end",
+    "incomplete",
+    "outside of file bounds",
+    "beyond the end",
+    "ends too early",
+)
+_SIGNATURES = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG", "PNG"), (b"GIF8", "GIF"))
 _OTHER_SIGNATURES = (  # in lower case, as `looks_like` compares them
     (b"<svg", "an SVG drawing"),
     (b"<!doctype html", "an HTML page"),
@@ -34,6 +44,14 @@ _OTHER_SIGNATURES = (  # in lower case, as `looks_like` compares them
 )
 
 
+class Truncated(ValueError):
+    """A file ends before what it announces."""
+
+
+class Unsupported(ValueError):
+    """A sound file of a kind that is not read here."""
+
+
 @contextmanager
 def decoder_errors(where: str, file_format: str, data: bytes) -> Iterator[None]:
     """Turn whatever a decoder raises inside the `with` block into ImageRefused, and silence its warnings.
@@ -47,13 +65,21 @@ def decoder_errors(where: str, file_format: str, data: bytes) -> Iterator[None]:
         warnings.simplefilter("ignore")
         try:
             yield
-        except ImageRefused:
+        except ImageRefused as refusal:
+            if refusal.where:
+                raise
+            # Readers do not know the name of the file.
+            raise ImageRefused(refusal.what, where=where, found=refusal.found, fix=refusal.fix) from refusal
+        except MemoryError:  # of the machine, not of the file
             raise
         except Exception as error:
             message = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ImageRefused(
-                damage(message, data), where=where, found=f"{file_format}: {message}", fix=FIX_FILE
-            ) from error
+            if isinstance(error, Unsupported):
+                raise ImageRefused(
+                    "unsupported_depth", where=where, found=f"{file_format}: {message}", fix=FIX_KIND
+                ) from error
+            reason = "truncated" if isinstance(error, Truncated) else damage(message, data)
+            raise ImageRefused(reason, where=where, found=f"{file_format}: {message}", fix=FIX_FILE) from error
 
 
 def damage(message: str, data: bytes) -> str:
@@ -71,6 +97,8 @@ def damage(message: str, data: bytes) -> str:
 def unidentified(data: bytes, where: str) -> ImageRefused:
     """Describe bytes in which Pillow recognises no image: a damaged header, or another kind of file."""
     file_format = next((name for signature, name in _SIGNATURES if data.startswith(signature)), None)
+    if data[4:12] in (b"ftypavif", b"ftypavis"):
+        file_format = "AVIF"
     if file_format is None:
         return ImageRefused("not_an_image", where=where, found=looks_like(data), fix=FIX_FILE)
     return ImageRefused(damage("", data), where=where, found=f"{file_format}: its header is damaged", fix=FIX_FILE)
@@ -83,5 +111,5 @@ def looks_like(data: bytes) -> str:
         if start.startswith(signature):
             return "an SVG drawing" if b"<svg" in start else name
     if data[4:8] == b"ftyp":
-        return "an HEIC, AVIF or video file"
+        return "a video file, or a picture of no known brand"
     return "bytes of no known image format" if b"\0" in data[:512] else "text or other data"

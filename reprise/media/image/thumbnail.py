@@ -17,7 +17,21 @@ def thumbnail(data: bytes, where: str, side: int) -> np.ndarray:
     Raises:
         ImageRefused: the bytes cannot be decoded.
     """
-    return shrink(decode(data, where, channels=3), side)
+    return shrink(in_colour(data, where), side)
+
+
+def in_colour(data: bytes, where: str) -> np.ndarray:
+    """Decode an image for the eye: (h, w, 3) uint8 RGB.
+
+    Of more than three bands, the first three are shown as red, green and blue; of two, the first is shown as grey.
+
+    Raises:
+        ImageRefused: the bytes cannot be decoded.
+    """
+    pixels = decode(data, where, None, plain=True)
+    if pixels.shape[2] == 3:
+        return pixels
+    return np.ascontiguousarray(pixels[:, :, :3] if pixels.shape[2] > 3 else np.repeat(pixels[:, :, :1], 3, axis=2))
 
 
 def shrink(pixels: np.ndarray, side: int) -> np.ndarray:
@@ -51,6 +65,6 @@ def contact_sheet(rows: Sequence[Sequence[tuple[bytes, str]]], columns: int, sid
     sheet = np.full((len(rows) * step, columns * step, 3), 255, dtype=np.uint8)
     for line, images in enumerate(rows):
         for column, (data, where) in enumerate(images):
-            square = resize_to_square(decode(data, where, 3), side)
+            square = resize_to_square(in_colour(data, where), side)
             sheet[line * step : line * step + side, column * step : column * step + side] = square
     return sheet_png(sheet)

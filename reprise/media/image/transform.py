@@ -1,4 +1,4 @@
-"""Pixels -> pixels: channels, scale, crop, rotation, blur. Shapes: (h, w, c) uint8 in and out, c = 1 or 3."""
+"""Pixels -> pixels: channels, scale, crop, rotation, blur. Shapes: (h, w, c) uint8, any number of bands c."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ _LONGEST = 32  # times the shorter side; `resize_to_square` cuts off what lies b
 
 
 def as_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
-    """Bring grey (h, w) or RGB (h, w, 3) uint8 to (h, w, channels) uint8.
+    """Bring grey (h, w) or bands (h, w, c) uint8 to (h, w, channels) uint8.
 
     Args:
         pixels: decoded image.
-        channels: 1 takes the luma of RGB, 3 repeats grey.
+        channels: 1 takes the luma of RGB, 3 repeats grey; all else is the number of bands that the image has.
     """
     import cv2
 
-    if channels == 1:
-        return (pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))[:, :, None]
-    return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
+    if pixels.ndim == 2:
+        return np.repeat(pixels[:, :, None], channels, axis=2)
+    return cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[:, :, None] if channels == 1 != pixels.shape[2] else pixels
 
 
 def resize_to_square(
@@ -62,7 +62,8 @@ def resize(pixels: np.ndarray, width: int, height: int, interpolation: str = TRI
     was trained on. Pillow's convolution is used: it rounds to whole numbers after each of its two passes.
 
     Args:
-        pixels: (h, w, c) uint8, c of any number; bands are scaled each on its own.
+        pixels: (h, w, c), c of any number; bands are scaled each on its own. Types other than uint8 are scaled as
+            float32, and rounded at the end where they are integers.
         width, height: of the result in pixels.
         interpolation: a key of INTERPOLATIONS.
     """
@@ -71,10 +72,16 @@ def resize(pixels: np.ndarray, width: int, height: int, interpolation: str = TRI
     if pixels.shape[:2] == (height, width):
         return pixels
     kernel = Image.Resampling[INTERPOLATIONS[interpolation]]
-    if pixels.shape[2] == 3:
+    if pixels.shape[2] == 3 and pixels.dtype == np.uint8:
         return np.asarray(Image.fromarray(pixels).resize((width, height), kernel))
-    bands = [Image.fromarray(pixels[:, :, band]).resize((width, height), kernel) for band in range(pixels.shape[2])]
-    return np.stack([np.asarray(band) for band in bands], axis=2)
+    kind = pixels.dtype
+    numbers = pixels if kind == np.uint8 else pixels.astype(np.float32)
+    layers = (Image.fromarray(numbers[:, :, band]).resize((width, height), kernel) for band in range(pixels.shape[2]))
+    scaled = np.stack([np.asarray(layer) for layer in layers], axis=2)
+    if kind.kind in "ui" and kind != np.uint8:
+        limits = np.iinfo(kind)
+        scaled = np.clip(np.floor(scaled.astype(np.float64) + 0.5), limits.min, limits.max)
+    return scaled.astype(kind, copy=False)
 
 
 def crop_centre(pixels: np.ndarray, size: int) -> np.ndarray:

@@ -34,7 +34,8 @@ def test_the_manifest_has_the_common_columns_and_those_of_the_modalities() -> No
 
 def test_an_image_passes_from_untrusted_bytes_to_a_thumbnail() -> None:
     media = modality(IMAGE)
-    facts = media.inspect(JPEG, "x", Limits(10**6, 4))
+    (found,) = media.inspect(JPEG, "x", Limits(10**6, 4))
+    facts = found.facts
     assert list(facts) == list(media.columns)
     assert media.extension(facts) == "jpg"
     stored = media.stored_form(JPEG, "x", facts, 512)

@@ -32,17 +32,17 @@ def test_the_upper_bound_holds_for_noise() -> None:
 def test_plain_bytes_are_kept_and_others_become_plain() -> None:
     media = modality()
     limits = Limits(10**6, 1)
-    facts = media.inspect(PNG, "x", limits)
+    facts = media.inspect(PNG, "x", limits)[0].facts
     assert stored_form(PNG, "x", facts, 512).data is PNG
     turned = rotated(6, seed=7)
-    stored = stored_form(turned, "x", media.inspect(turned, "x", limits), 512)
+    stored = stored_form(turned, "x", media.inspect(turned, "x", limits)[0].facts, 512)
     assert stored.extension == "png"
     assert np.array_equal(decode(stored.data, "x", 3, plain=True), decode(turned, "x", 3))
-    assert media.inspect(stored.data, "x", limits)["plain"]
+    assert media.inspect(stored.data, "x", limits)[0].facts["plain"]
 
 
 def test_what_is_too_large_is_scaled_before_it_is_stored() -> None:
     data = encoded(photo(8, 60, 30), "PNG")
-    stored = stored_form(data, "x", modality().inspect(data, "x", Limits(10**6, 1)), 20)
+    stored = stored_form(data, "x", modality().inspect(data, "x", Limits(10**6, 1))[0].facts, 20)
     assert (stored.width, stored.height) == (10, 20)
     assert np.abs(decode(stored.data, "x", 3) - triangle(photo(8, 60, 30), 10, 20)).max() <= 1

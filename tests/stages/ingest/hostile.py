@@ -95,10 +95,8 @@ FILES: dict[str, tuple[bytes, str | None]] = {
     "drawing.svg": (b"<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'/>", "not_an_image"),
     "page.jpg": (b"<!DOCTYPE html><html><body>404 Not Found</body></html>", "not_an_image"),
     "notes.txt": (b"these are notes", "other_file"),
-    "float.tif": (
-        encoded(Image.fromarray(np.linspace(0, 1, 24 * 32, dtype=np.float32).reshape(24, 32)), "TIFF"),
-        "unsupported_depth",
-    ),
+    "float.tif": (encoded(Image.fromarray(np.linspace(0, 1, 24 * 32, dtype=np.float32).reshape(24, 32)), "TIFF"), None),
+    "lab.tif": (encoded(Image.new("LAB", (32, 24)), "TIFF"), "unsupported_depth"),
     ".hidden.png": (encoded(photo(26), "PNG"), "hidden"),
 }
 

@@ -6,6 +6,8 @@ import ast
 import re
 from pathlib import Path
 
+from reprise.media.image import inspect, ranges, raster
+
 ROOT = Path(__file__).parents[3]
 FILES = [
     *(ROOT / "reprise/media").rglob("*.py"),
@@ -46,6 +48,18 @@ def reasons_in_code() -> set[str]:
             ):
                 found |= {v.elts[0].value for v in node.value.values if isinstance(v, ast.Tuple)}
     return {reason for reason in found if isinstance(reason, str) and CODE.match(reason)}
+
+
+def test_every_note_is_explained_and_every_explanation_has_a_note() -> None:
+    codes = {
+        value
+        for module in (raster, inspect, ranges)
+        for name, value in vars(module).items()
+        if name.isupper() and isinstance(value, str) and CODE.match(value)
+    }
+    text = (ROOT / "docs/reference/data-rules.md").read_text(encoding="utf-8")
+    table = text[text.index("| property | note | rule |") :].split("\n\n")[0].splitlines()[2:]
+    assert codes == {match[1] for row in table if (match := re.match(r"\| [^|]+ \| `([a-z_]+)` \|", row))}
 
 
 def test_every_reason_is_explained_and_every_explanation_has_a_reason() -> None:

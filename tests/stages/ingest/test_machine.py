@@ -67,7 +67,7 @@ def test_an_image_that_ends_its_processes_alone_is_refused_and_the_sentence_says
     ends: list[Any], times: int, last: str
 ) -> None:
     finding = examining._examine_alone(Script(list(ends)), ITEM)
-    assert (finding.reason, finding.facts) == ("crashed_decoder", None)
+    assert (finding.reason, finding.samples) == ("crashed_decoder", ())
     assert finding.sha256 is not None
     assert finding.detail.startswith(f"It ended its decoding process {times} times, alone in a fresh one each time")
     assert last in finding.detail
@@ -124,7 +124,7 @@ def test_a_fault_of_the_machine_while_a_file_is_opened_is_borne_or_stops(
     path = tmp_path / "a.png"
     path.write_bytes(hostile.PNG)
     monkeypatch.setattr(os, "open", failing(os.open, number, 2, "a.png"))
-    assert examine("a.png", str(path), LIMITS).facts is not None  # it passed
+    assert examine("a.png", str(path), LIMITS).samples  # it passed
     monkeypatch.setattr(os, "open", failing(os.open, number, 99, "a.png"))
     with pytest.raises(MachineError, match="because of the machine, not of the file"):
         examine("a.png", str(path), LIMITS)

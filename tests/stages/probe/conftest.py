@@ -13,7 +13,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from reprise.artifacts.embeddings import write_embeddings
-from reprise.artifacts.manifest import MANIFEST_SCHEMA, write_manifest
+from reprise.artifacts.manifest import write_manifest
 from stages.probe.data import ProbeData
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
             "group": [groups(i) if groups else None for i in range(n)],
         }
         folder = tmp_path / "data"
-        write_manifest(folder / "manifest.parquet", pa.table(columns, MANIFEST_SCHEMA))
+        write_manifest(folder / "manifest.parquet", pa.table(columns))
         write_embeddings(folder / "embeddings.parquet", keys, splits, found)
         return ProbeData(folder / "embeddings.parquet", folder / "manifest.parquet", **options)
 

@@ -1,0 +1,1 @@
+"""TIFF, read and written by its own rules: every sample type, any number of bands, no damage accepted. No policy."""
