@@ -90,7 +90,8 @@ def main() -> None:
         "without a server": seconds(lambda: quiet_call(run), options.repeats),
     }
     with tempfile.TemporaryFile() as log:
-        port = str(server.find_free_port())
+        with server.listening(server.LOOPBACK, 0) as listener:
+            port = str(listener.getsockname()[1])
         process = subprocess.Popen(
             [*REPRISE, "flows", "serve"], env={**environment(), "PREFECT_SERVER_API_PORT": port}, stdout=log, stderr=log
         )
@@ -100,6 +101,7 @@ def main() -> None:
             if address is None:
                 log.seek(0)
                 sys.exit(log.read().decode())
+            os.environ.update(server.client_variables(Path()))
             times["with a server"] = seconds(lambda: quiet_call(run), options.repeats)
             quiet_call([*REPRISE, "flows", "deploy"])
             times["on a worker, from asking to the end"] = seconds(

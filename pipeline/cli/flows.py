@@ -14,6 +14,7 @@ import typer
 from pipeline.cli.output import say, say_aside
 from pipeline.cli.project import enter_project
 from pipeline.flows import dead_runs, server, service
+from pipeline.flows.api_client import check_access
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run and schedule the graph with Prefect.")
 run_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run a flow now, with or without a server.")
@@ -64,7 +65,8 @@ def serve(
 ) -> None:
     """Run Prefect's server and worker until Ctrl-C.
 
-    They serve this folder: its state is in .reprise/prefect, and the worker takes runs of the work pool `reprise`.
+    They serve this folder: its state is in .reprise/prefect, and the worker takes runs of the work pool `reprise`. The
+    server's page asks for a password, which is the text in .reprise/prefect/password while it runs.
     """
     enter_project()
     service.serve(Path(), say, queue or [])
@@ -92,11 +94,13 @@ def close_dead_runs(
     this folder are closed.
     """
     enter_project()
-    address = os.environ.get("PREFECT_API_URL") or server.find_running_server(Path())
-    if address is None:
-        say("no Prefect server runs for this folder; the next run closes dead runs")
-        return
-    closed = dead_runs.close_dead_runs(address, Path(), stuck_seconds=stuck_seconds)
+    with server.with_variables(server.client_variables(Path())):
+        address = os.environ.get("PREFECT_API_URL")
+        if not address:
+            say("no Prefect server runs for this folder; the next run closes dead runs")
+            return
+        check_access(address)
+        closed = dead_runs.close_dead_runs(address, Path(), stuck_seconds=stuck_seconds)
     for line in [str(run) for run in closed] or ["there are no dead runs"]:
         say(line)
 

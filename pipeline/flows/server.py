@@ -2,7 +2,8 @@
 
 This module does not import Prefect: a temporary server takes four seconds to start, and Prefect is imported meanwhile.
 All state is kept in .reprise/prefect, so runs that had a temporary server are shown by a later server as well.
-PREFECT_API_URL and PREFECT_HOME take precedence when set.
+PREFECT_API_URL and PREFECT_HOME take precedence when set. Every server that is started here asks for a random password
+(`pipeline.flows.credentials`) and refuses requests of foreign web pages (`pipeline.flows.guarded_server`).
 """
 
 from __future__ import annotations
@@ -13,21 +14,31 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.graph.workspace import STATE
+import psutil
+
+from pipeline.flows.api_client import check_access, why_unreachable
+from pipeline.flows.credentials import (
+    CLIENT_VARIABLE,
+    HOME,
+    PASSWORD,
+    SERVER_VARIABLE,
+    make_password,
+    make_private_folder,
+    read_secret,
+)
+from pipeline.flows.guarded_server import HOSTS_VARIABLE, ORIGINS_VARIABLE
+from pipeline.flows.own_pages import OwnNames
 from pipeline.processes.commands import PARENT_DEATH, environment
 from reprise.artifacts.layout import REPORT
 from reprise.config.errors import GraphError
-from reprise.storage.atomic import explained_storage
+from reprise.storage.atomic import explained_storage, write_json
 
-HOME = STATE / "prefect"
-NOTE = HOME / "server.json"  # the addresses of the server of `make serve`
+NOTE = HOME / "server.json"  # the addresses of the server of `make serve`, and its process
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 180.0  # the first start creates the database
 
@@ -60,55 +71,125 @@ class Api:
 
 @contextmanager
 def connect(root: Path) -> Iterator[Api]:
-    """Set PREFECT_API_URL to an API for this process. Enter this before Prefect is imported.
+    """Give this process the address and the password of an API. Enter this before Prefect is imported.
 
     If no server runs, a temporary one starts in the background: import Prefect, then call `wait()`.
 
     Raises:
-        GraphError: PREFECT_API_URL names a server that does not answer.
+        GraphError: PREFECT_API_URL names a server that does not answer, or that refuses the password.
     """
     os.environ.update(prefect_settings(root))
-    configured = os.environ.get("PREFECT_API_URL")
-    if configured and not is_healthy(configured, 5.0):
-        raise GraphError(
-            "Prefect's server does not answer",
-            where="PREFECT_API_URL",
-            found=configured,
-            fix="Start the server, or unset the variable.",
-        )
-    running = configured or find_running_server(root)
-    if running:
-        os.environ["PREFECT_API_URL"] = running
-        yield Api(running, lambda: None)
-        return
-    with temporary_server(root) as started:
-        os.environ["PREFECT_API_URL"] = started.address
-        try:
+    with with_variables(client_variables(root)):
+        address = os.environ.get("PREFECT_API_URL")
+        if address:
+            check_access(address)
+            yield Api(address, lambda: None)
+            return
+        with temporary_server(root) as (started, password), with_variables(api_variables(started.address, password)):
             yield started
-        finally:
-            del os.environ["PREFECT_API_URL"]
+
+
+def client_variables(root: Path) -> dict[str, str]:
+    """Return the environment variables that lead clients to the server that is in use; none if there is no server.
+
+    The server is the one that PREFECT_API_URL names, else the one that `make serve` runs for this folder. Its password
+    is known if it is the one of this folder, and nobody else gets this password.
+    """
+    address = os.environ.get("PREFECT_API_URL")
+    running = find_running_server(root)
+    if running is None or (address and address.rstrip("/") != running):
+        return {}
+    if _read_note(root).get("password") == SERVER_VARIABLE:  # chosen by the user, who gives it to clients as well
+        return api_variables(running, os.environ.get(CLIENT_VARIABLE) or os.environ.get(SERVER_VARIABLE))
+    with suppress(FileNotFoundError):
+        return api_variables(running, read_secret(root / PASSWORD))
+    return api_variables(running, None)  # the server has just ended
+
+
+def api_variables(address: str, password: str | None) -> dict[str, str]:
+    """Return the environment variables with which Prefect's clients reach a server of this machine.
+
+    No proxy may stand between them: it would get the password.
+    """
+    host = address.split("://", 1)[1].rsplit(":", 1)[0].strip("[]")
+    known = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    direct = known if host in known.split(",") else ",".join(filter(None, [known, host]))
+    variables = {"PREFECT_API_URL": address, "NO_PROXY": direct, "no_proxy": direct}
+    return {**variables, CLIENT_VARIABLE: password} if password else variables
 
 
 @contextmanager
-def temporary_server(root: Path) -> Iterator[Api]:
-    """Run a server without a user interface inside the `with` block; it also ends when this process does."""
-    port = find_free_port()
-    address = f"http://{LOOPBACK}:{port}/api"
+def with_variables(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables of this process inside the `with` block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def temporary_server(root: Path) -> Iterator[tuple[Api, str]]:
+    """Run a server without a user interface inside the `with` block; it also ends when this process does.
+
+    Yields:
+        The API and its password.
+    """
+    password = make_password()
     variables = {
-        **prefect_settings(root),
-        "PREFECT_UI_ENABLED": "false",
+        "PREFECT_SERVER_UI_ENABLED": "false",
         "PREFECT__SERVER_EPHEMERAL": "1",  # leave out the services that schedule and clean up
-        "PREFECT__SERVER_FINAL": "1",
         "PREFECT_LOGGING_LEVEL": "CRITICAL",
     }
-    command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
-    options = ["--host", LOOPBACK, "--port", str(port), "--log-level", "error", "--lifespan", "on"]
-    with server_log(root) as log:
-        process = start_child([*command, *options], root, variables, log)
+    with listening(LOOPBACK, 0) as socket_:
+        address = f"http://{LOOPBACK}:{socket_.getsockname()[1]}/api"
+        process = start_server(root, socket_, password, OwnNames(), variables, level="error")
     try:
-        yield Api(address, lambda: await_health(address, process), temporary=True)
+        yield Api(address, lambda: await_health(address, process), temporary=True), password
     finally:
         stop_process(process)
+
+
+def start_server(
+    root: Path,
+    listener: socket.socket,
+    password: str,
+    names: OwnNames,
+    variables: Mapping[str, str],
+    *,
+    level: str = "warning",
+) -> subprocess.Popen[bytes]:
+    """Start Prefect's server behind its guard.
+
+    Args:
+        root: the project folder.
+        listener: a listening socket, which the server takes over.
+        password: what clients must send, in the form name:password.
+        names: what the server is called.
+        variables: further settings of Prefect.
+        level: level of the log.
+    """
+    host, port = listener.getsockname()[:2]
+    all_variables = {
+        **prefect_settings(root),
+        SERVER_VARIABLE: password,
+        HOSTS_VARIABLE: ",".join(sorted(names.hosts)),
+        ORIGINS_VARIABLE: ",".join(sorted(names.origins)),
+        # Pages of Prefect's user interface have the server's own origin, so no other origin needs to be named.
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": ",".join(sorted(names.origins)) or url(host, port),
+        "PREFECT_SERVER_API_HOST": host,
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT__SERVER_FINAL": "1",
+        **variables,
+    }
+    command = [sys.executable, "-m", "pipeline.flows.guarded_server", str(listener.fileno()), level]
+    with server_log(root) as log:
+        return start_child(command, root, all_variables, log, keep=(listener.fileno(),))
 
 
 def stop_process(process: subprocess.Popen[bytes], seconds: float = 10.0) -> None:
@@ -130,8 +211,7 @@ def server_log(root: Path, name: str = "server.log") -> Iterator[int]:
     """
     path = root / HOME / name
     with explained_storage(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.parent.chmod(0o700)
+        make_private_folder(path.parent)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         yield descriptor
@@ -140,9 +220,21 @@ def server_log(root: Path, name: str = "server.log") -> Iterator[int]:
 
 
 def start_child(
-    command: list[str], root: Path, variables: Mapping[str, str], output: int | None = None
+    command: list[str],
+    root: Path,
+    variables: Mapping[str, str],
+    output: int | None = None,
+    keep: tuple[int, ...] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start a process in a session of its own, out of reach of Ctrl-C; it ends when this process ends."""
+    """Start a process in a session of its own, out of reach of Ctrl-C; it ends when this process ends.
+
+    Args:
+        command: the program and its arguments.
+        root: the folder to run in.
+        variables: environment variables, besides those of this process.
+        output: descriptor that the process writes to; by default, the output of this process.
+        keep: further descriptors that the process takes over.
+    """
     return subprocess.Popen(
         [sys.executable, "-I", "-S", str(PARENT_DEATH), str(os.getpid()), *command],
         cwd=root,
@@ -151,16 +243,24 @@ def start_child(
         stdout=output,
         stderr=output,
         start_new_session=True,
+        pass_fds=keep,
     )
+
+
+def write_note(root: Path, address: str, report: str, *, chosen_password: bool) -> None:
+    """Write down where the server of this process is found."""
+    started = psutil.Process().create_time()
+    source = SERVER_VARIABLE if chosen_password else PASSWORD.name
+    note = {"api": address, "report": report, "process": os.getpid(), "started": started, "password": source}
+    write_json(root / NOTE, note)
 
 
 def find_running_server(root: Path) -> str | None:
     """Return the URL of the API that `make serve` runs for this folder, or None if it does not answer."""
-    try:
-        address = str(json.loads((root / NOTE).read_text(encoding="utf-8"))["api"])
-    except (OSError, ValueError, KeyError, TypeError):
+    address = _read_note(root).get("api")
+    if not isinstance(address, str):
         return None
-    return address if is_healthy(address, 5.0) else None  # a dead server refuses at once, a busy one takes a while
+    return address if why_unreachable(address) is None else None
 
 
 def report_address(root: Path) -> str | None:
@@ -168,18 +268,21 @@ def report_address(root: Path) -> str | None:
     page = root / REPORT
     if not page.is_file():
         return None
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return str(json.loads((root / NOTE).read_text(encoding="utf-8"))["report"])
-    return page.resolve().as_uri()
+    address = _read_note(root).get("report")
+    return address if isinstance(address, str) else page.resolve().as_uri()
 
 
-def is_healthy(address: str, seconds: float = 1.0) -> bool:
-    """Return whether a Prefect API answers at an address."""
+def _read_note(root: Path) -> Mapping[str, object]:
+    """Return the note of the server that runs for this folder; it is empty if none runs.
+
+    A note whose process has ended is not believed: another user's program may listen on that port by now.
+    """
     try:
-        with urllib.request.urlopen(f"{address}/health", timeout=seconds) as answer:  # noqa: S310 (our own address)
-            return answer.status == 200
-    except (urllib.error.URLError, OSError, ValueError):
-        return False
+        note = json.loads((root / NOTE).read_text(encoding="utf-8"))
+        process = psutil.Process(int(note["process"]))
+        return note if process.create_time() == note["started"] else {}
+    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+        return {}
 
 
 def await_health(address: str, process: subprocess.Popen[bytes], seconds: float = START_SECONDS) -> None:
@@ -190,7 +293,7 @@ def await_health(address: str, process: subprocess.Popen[bytes], seconds: float 
     """
     end = time.monotonic() + seconds
     while process.poll() is None and time.monotonic() < end:
-        if is_healthy(address):
+        if why_unreachable(address, 1.0) is None:
             return
         time.sleep(0.05)
     found = "no answer" if process.poll() is None else f"it ended with status {process.returncode}"
@@ -199,8 +302,43 @@ def await_health(address: str, process: subprocess.Popen[bytes], seconds: float 
     )
 
 
-def find_free_port() -> int:
-    """Return a TCP port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+def url(host: str, port: int) -> str:
+    """Return the start of a URL; an IPv6 address stands in brackets there."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """Yield a socket that listens, and close this process's hold on it at the end of the `with` block.
+
+    A socket that listens keeps its port: no program of another user can take it before the server answers there.
+
+    Args:
+        host: name or address of this machine.
+        port: 0 takes a free port.
+
+    Raises:
+        GraphError: the name cannot be resolved, the address is none of this machine, or the port is taken.
+    """
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError) as error:
+        raise GraphError(
+            "the name of the host on which Prefect's server is to listen cannot be resolved",
+            where="PREFECT_SERVER_API_HOST",
+            found=f"{host}: {error}",
+            fix=f"Name an address of this machine, or unset the variable: the server then listens on {LOOPBACK}.",
+        ) from error
+    with socket.socket(family, kind, protocol) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(place)
+            listener.listen(2048)
+        except OSError as error:
+            raise GraphError(
+                "Prefect's server cannot listen on its port",
+                where=f"{host}:{port}",
+                found=error.strerror or error,
+                fix="Stop what uses the port, or choose another one: PREFECT_SERVER_API_PORT=4300 make serve.",
+            ) from error
+        yield listener

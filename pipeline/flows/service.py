@@ -1,14 +1,13 @@
 """Run `make serve`: Prefect's server, a work pool and a worker for this folder, until Ctrl-C stops all of them.
 
 A worker that dies is started again, and dead runs are closed once a minute. The server keeps its state in
-.reprise/prefect and listens on 127.0.0.1 unless PREFECT_SERVER_API_HOST says otherwise.
+.reprise/prefect and listens on 127.0.0.1 unless PREFECT_SERVER_API_HOST says otherwise. It asks for a password that is
+made anew at each start: whoever listens on its port after its end learns nothing that opens the next server.
 """
 
 from __future__ import annotations
 
 import fcntl
-import functools
-import http.server
 import os
 import socket
 import subprocess
@@ -16,25 +15,29 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
 import psutil
 
-from pipeline.flows import dead_runs, server
-from pipeline.flows.api_client import call
+from pipeline.flows import credentials, dead_runs, server
+from pipeline.flows.api_client import call, check_access
+from pipeline.flows.guarded_server import PAGES_API_VARIABLE
+from pipeline.flows.own_pages import LOOPBACK_NAMES, OwnNames, host_name
+from pipeline.flows.report_page import serve_report
 from pipeline.graph.workspace import Say
 from pipeline.processes.commands import GRACE_SECONDS
 from pipeline.processes.signals import STOP_SIGNALS, handling
-from reprise.artifacts.layout import REPORT
 from reprise.config.errors import GraphError, ParameterError, RepriseError, WorkspaceBusyError
-from reprise.storage.atomic import write_json
 
 POOL = "reprise"
 CLOSE_DEAD_RUNS_SECONDS = 60.0
 _RESTART_SECONDS = 2.0
 _DEFAULT_PORT = "4200"
+_ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 (chosen by the user)
+_ORIGIN_VARIABLES = ("PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS", "PREFECT_SERVER_CORS_ALLOWED_ORIGINS")
+_PAGES_API_VARIABLES = (PAGES_API_VARIABLE, "PREFECT_UI_API_URL")
 
 
 def serve(root: Path, say: Say, queues: Sequence[str] = ()) -> None:
@@ -48,32 +51,70 @@ def serve(root: Path, say: Say, queues: Sequence[str] = ()) -> None:
     Raises:
         WorkspaceBusyError: Prefect is being served for this folder already.
         GraphError: the port is taken, or the server does not start or has ended.
+        ParameterError: a variable for the server cannot be used.
     """
     host = os.environ.get("PREFECT_SERVER_API_HOST") or server.LOOPBACK
     port = _port()
-    local_host = server.LOOPBACK if host in ("0.0.0.0", "::") else host  # noqa: S104 (chosen by the user)
-    address = f"http://{local_host}:{port}/api"
-    with _hold_serve_lock(root), _stop_on_signals() as stop:
-        if not _is_free(host, port):
-            raise GraphError(
-                "another program listens on the server's port",
-                where=f"{host}:{port}",
-                found="the port is taken",
-                fix="Stop that program, or choose another port: PREFECT_SERVER_API_PORT=4300 make serve.",
-            )
-        say("starting Prefect's server (the first start takes half a minute) ...")
-        process = _start_server(root, host, port)
+    local_host = server.LOOPBACK if host in _ALL_ADDRESSES else host
+    names = own_names(host)
+    chosen = credentials.configured_password()
+    password = chosen or credentials.make_password()
+    base = server.url(local_host, port)
+    with ExitStack() as stack:
+        stack.enter_context(_hold_serve_lock(root))
+        stop = stack.enter_context(_stop_on_signals())
+        stack.enter_context(server.with_variables(server.api_variables(f"{base}/api", password)))
+        with server.listening(host, port) as listener:
+            say("starting Prefect's server (the first start takes half a minute) ...")
+            process = server.start_server(root, listener, password, names, _server_settings())
         try:
-            server.await_health(address, process)
-            ensure_pool(address)
-            with _serve_report(root, local_host, port + 1) as report:
-                write_json(root / server.NOTE, {"api": address, "report": report, "process": os.getpid()})
-                say(f"Prefect: {address.removesuffix('/api')}   (work pool '{POOL}', state in {server.HOME})")
-                say("`make deploy` registers the schedules; Ctrl-C stops everything")
-                _supervise(root, address, process, stop, say, queues)
+            server.await_health(f"{base}/api", process)
+            ensure_pool(f"{base}/api")
+            report = stack.enter_context(_report(root, local_host, port + 1, names))
+            if chosen is None:
+                credentials.write_secret(root / credentials.PASSWORD, password)
+            server.write_note(root, f"{base}/api", report, chosen_password=chosen is not None)
+            say(f"Prefect: {base}   (work pool '{POOL}', state in {server.HOME})")
+            _explain_access(say, host, chosen is not None)
+            say("`make deploy` registers the schedules; Ctrl-C stops everything")
+            _supervise(root, f"{base}/api", process, stop, say, queues)
         finally:
-            (root / server.NOTE).unlink(missing_ok=True)
+            for path in (server.NOTE, credentials.PASSWORD):
+                (root / path).unlink(missing_ok=True)
             server.stop_process(process)
+
+
+def own_names(host: str) -> OwnNames:
+    """Return the names under which browsers and clients may reach the server.
+
+    Args:
+        host: the name or address on which the server listens.
+
+    Raises:
+        ParameterError: PREFECT_SERVER_CORS_ALLOWED_ORIGINS, where the user names further origins, names no origins.
+    """
+    hosts = {*LOOPBACK_NAMES, host.lower()} - set(_ALL_ADDRESSES)
+    if host in _ALL_ADDRESSES:
+        addresses = [address for each in psutil.net_if_addrs().values() for address in each]
+        hosts |= {
+            a.address.partition("%")[0].lower() for a in addresses if a.family in (socket.AF_INET, socket.AF_INET6)
+        }
+        hosts |= {socket.gethostname().lower(), socket.getfqdn().lower()}
+    origins = set()
+    for variable in _ORIGIN_VARIABLES:
+        for origin in filter(None, (word.strip().rstrip("/") for word in os.environ.get(variable, "").split(","))):
+            scheme, _, place = origin.partition("://")
+            name = host_name(place)
+            if scheme not in ("http", "https") or name is None:
+                raise ParameterError(
+                    "the server answers only pages of origins that are named one by one",
+                    where=variable,
+                    found=origin,
+                    fix="Name what the browser shows, such as https://prefect.example.org, or unset the variable.",
+                )
+            origins.add(origin.lower())
+            hosts.add(name)
+    return OwnNames(frozenset(hosts), frozenset(origins))
 
 
 def ensure_pool(address: str) -> None:
@@ -92,43 +133,47 @@ def deploy(root: Path) -> int:
     Raises:
         GraphError: no server runs.
     """
-    address = os.environ.get("PREFECT_API_URL") or server.find_running_server(root)
-    if address is None:
-        raise GraphError(
-            "no Prefect server runs for this folder",
-            where=root / server.NOTE,
-            found="no address of a server",
-            fix="Run `make serve` in another terminal and wait until it prints its address.",
-        )
-    ensure_pool(address)
-    variables = {**server.prefect_settings(root), "PREFECT_API_URL": address, "PWD": str(root.resolve())}
-    process = server.start_child([sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"], root, variables)
-    return process.wait()
+    with server.with_variables(server.client_variables(root)):
+        address = os.environ.get("PREFECT_API_URL")
+        if not address:
+            raise GraphError(
+                "no Prefect server runs for this folder",
+                where=root / server.NOTE,
+                found="no address of a server",
+                fix="Run `make serve` in another terminal and wait until it prints its address.",
+            )
+        check_access(address)
+        ensure_pool(address)
+        variables = {**server.prefect_settings(root), "PWD": str(root.resolve())}
+        command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+        return server.start_child(command, root, variables).wait()
 
 
-def _start_server(root: Path, host: str, port: int) -> subprocess.Popen[bytes]:
-    variables = {
-        **server.prefect_settings(root),
-        "PREFECT_SERVER_API_HOST": host,
-        "PREFECT_SERVER_API_PORT": str(port),
-        "PREFECT__SERVER_FINAL": "1",
+def _server_settings() -> dict[str, str]:
+    """Return settings of the server that a temporary one does not need."""
+    return {
+        # The pages send their requests to where they come from, whatever name or tunnel leads there.
+        PAGES_API_VARIABLE: next(filter(None, map(os.environ.get, _PAGES_API_VARIABLES)), "/api"),
         # Leases kept in memory would be lost with the server, and their concurrency slots would stay occupied.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     }
-    command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", "--host", host]
-    with server.server_log(root) as log:
-        return server.start_child([*command, "--port", str(port), "--log-level", "warning"], root, variables, log)
 
 
-def _start_worker(root: Path, address: str, queues: Sequence[str]) -> subprocess.Popen[bytes]:
+def _explain_access(say: Say, host: str, chosen_password: bool) -> None:
+    """Say how to log in, without the password: what the terminal shows may be kept in a log."""
+    where = f"the text of {credentials.SERVER_VARIABLE}" if chosen_password else f"the text in {credentials.PASSWORD}"
+    say(f"its page asks for a password: {where}" + ("" if chosen_password else f" (`cat {credentials.PASSWORD}`)"))
+    if host not in LOOPBACK_NAMES:
+        say("other machines can reach this server, and the password travels to it unencrypted")
+
+
+def _start_worker(root: Path, queues: Sequence[str]) -> subprocess.Popen[bytes]:
     name = f"{POOL}-{socket.gethostname()}"
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", name]
     command += [word for queue in queues for word in ("--work-queue", queue)]
     variables = {"PREFECT_WORKER_QUERY_SECONDS": os.environ.get("PREFECT_WORKER_QUERY_SECONDS", "3")}
     with server.server_log(root, "worker.log") as log:
-        return server.start_child(
-            command, root, {**server.prefect_settings(root), "PREFECT_API_URL": address, **variables}, log
-        )
+        return server.start_child(command, root, {**server.prefect_settings(root), **variables}, log)
 
 
 def _supervise(
@@ -144,7 +189,7 @@ def _supervise(
     Raises:
         GraphError: the server has ended.
     """
-    worker = _start_worker(root, address, queues)
+    worker = _start_worker(root, queues)
     next_closing = 0.0
     try:
         while not stop.wait(0.5):
@@ -158,7 +203,7 @@ def _supervise(
             if worker.poll() is not None:
                 say(f"the worker ended with status {worker.returncode}; starting another one")
                 stop.wait(_RESTART_SECONDS)
-                worker = _start_worker(root, address, queues)
+                worker = _start_worker(root, queues)
                 next_closing = 0.0
             if time.monotonic() > next_closing:
                 next_closing = time.monotonic() + CLOSE_DEAD_RUNS_SECONDS
@@ -225,22 +270,15 @@ def _stop_on_signals() -> Iterator[threading.Event]:
 
 
 @contextmanager
-def _serve_report(root: Path, host: str, port: int) -> Iterator[str]:
-    """Serve the report's folder and nothing else, so that the page of a run can link to it; yield the URL."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 (named by the base class)
-            return
-
-    folder = root / REPORT.parent
-    handler = functools.partial(Quiet, directory=str(folder.resolve()))
-    page = http.server.ThreadingHTTPServer((host, port if _is_free(host, port) else 0), handler)
-    threading.Thread(target=page.serve_forever, name="report", daemon=True).start()
-    try:
-        yield f"http://{host}:{page.server_address[1]}/{REPORT.name}"
-    finally:
-        page.shutdown()
-        page.server_close()
+def _report(root: Path, host: str, port: int, names: OwnNames) -> Iterator[str]:
+    """Serve the report on this port, or on a free one if it is taken; yield the URL of its page."""
+    with ExitStack() as stack:
+        try:
+            listener = stack.enter_context(server.listening(host, port if port < 65536 else 0))
+        except GraphError:
+            listener = stack.enter_context(server.listening(host, 0))
+        path = stack.enter_context(serve_report(root, listener, names, credentials.report_token(root)))
+        yield f"{server.url(host, listener.getsockname()[1])}{path}"
 
 
 def _port() -> int:
@@ -253,13 +291,3 @@ def _port() -> int:
             fix=f"Set it to {_DEFAULT_PORT}, for example.",
         )
     return int(port)
-
-
-def _is_free(host: str, port: int) -> bool:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-        return True

@@ -45,7 +45,13 @@ def toy(tmp_path: Path, repository: Path) -> Iterator[Project]:
 @pytest.fixture
 def unused_port() -> int:
     """A port that nothing listens on."""
-    return server.find_free_port()
+    return find_free_port()
+
+
+def find_free_port() -> int:
+    """Return a port that nothing listens on."""
+    with server.listening(server.LOOPBACK, 0) as listener:
+        return int(listener.getsockname()[1])
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +60,7 @@ def serving(
 ) -> Iterator[tuple[Project, subprocess.Popen[bytes]]]:
     """`reprise flows serve` in a toy of its own."""
     project = toy_project(tmp_path_factory.mktemp("serving") / "served", repository)
-    variables = {**environment(), **QUICK, "PREFECT_SERVER_API_PORT": str(server.find_free_port())}
+    variables = {**environment(), **QUICK, "PREFECT_SERVER_API_PORT": str(find_free_port())}
     log = (project.root / "serve.log").open("wb")
     process = subprocess.Popen(
         [*REPRISE, "flows", "serve"], cwd=project.root, env=variables, stdout=log, stderr=log, start_new_session=True
@@ -74,11 +80,12 @@ def serving(
 
 @pytest.fixture
 def prefect(serving: tuple[Project, subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch) -> Prefect:
-    """The session's server, which PREFECT_API_URL names for everything that a test starts."""
+    """The session's server, whose address and password are in the environment of everything that a test starts."""
     project, process = serving
     assert process.poll() is None, (project.root / "serve.log").read_text()
     address = server.find_running_server(project.root)
     assert address
-    monkeypatch.setenv("PREFECT_API_URL", address)
+    for name, value in server.client_variables(project.root).items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("PREFECT_HOME", str(project.root / server.HOME))
     return Prefect(address)

@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from pipeline.flows import dead_runs
+from pipeline.flows import credentials, dead_runs
 from pipeline.flows.api_client import call
 from tests.faults.killing import family, held_locks, start
 from tests.pipeline.dvc_project import REPRISE, Project, wait_for
@@ -131,7 +131,9 @@ def test_what_may_pass_is_tried_again_and_secrets_stay_out(
     assert "CANARY_SECRET=***" in reported
     assert "Traceback" not in reported
     assert "https://***@example.org/x" in reported
-    for secret in (canary, credential):
+    password = credentials.read_secret(serving[0].root / credentials.PASSWORD)
+    assert f"{credentials.CLIENT_VARIABLE}=***" in reported
+    for secret in (canary, credential, password):
         assert secret not in reported
         for path in (serving[0].root / ".reprise/prefect").glob("*.log"):
             assert secret not in path.read_text(errors="replace")
