@@ -8,6 +8,7 @@ PREFECT_API_URL and PREFECT_HOME take precedence when set. Every server that is 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -41,6 +42,11 @@ from reprise.storage.atomic import explained_storage, write_json
 NOTE = HOME / "server.json"  # the addresses of the server of `make serve`, and its process
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 180.0  # the first start creates the database
+_LISTEN_FIXES = {
+    errno.EADDRINUSE: "Stop what uses the port, or choose another one: PREFECT_SERVER_API_PORT=4300 make serve.",
+    errno.EADDRNOTAVAIL: "Set PREFECT_SERVER_API_HOST to an address of this machine, or unset it.",
+    errno.EACCES: "Choose a port from 1024: PREFECT_SERVER_API_PORT=4300 make serve.",
+}
 
 
 def prefect_settings(root: Path) -> dict[str, str]:
@@ -339,6 +345,6 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
                 "Prefect's server cannot listen on its port",
                 where=f"{host}:{port}",
                 found=error.strerror or error,
-                fix="Stop what uses the port, or choose another one: PREFECT_SERVER_API_PORT=4300 make serve.",
+                fix=_LISTEN_FIXES.get(error.errno or 0, _LISTEN_FIXES[errno.EADDRINUSE]),
             ) from error
         yield listener

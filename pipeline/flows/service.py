@@ -93,7 +93,7 @@ def own_names(host: str) -> OwnNames:
     Raises:
         ParameterError: PREFECT_SERVER_CORS_ALLOWED_ORIGINS, where the user names further origins, names no origins.
     """
-    hosts = {*LOOPBACK_NAMES, host.lower()} - set(_ALL_ADDRESSES)
+    hosts = {*LOOPBACK_NAMES, host_name(f"[{host}]" if ":" in host else host) or host} - set(_ALL_ADDRESSES)
     if host in _ALL_ADDRESSES:
         addresses = [address for each in psutil.net_if_addrs().values() for address in each]
         hosts |= {
