@@ -152,9 +152,9 @@ def temporary_server(root: Path) -> Iterator[tuple[Api, str]]:
         "PREFECT__SERVER_EPHEMERAL": "1",  # leave out the services that schedule and clean up
         "PREFECT_LOGGING_LEVEL": "CRITICAL",
     }
-    with listening(LOOPBACK, 0) as socket_:
-        address = f"http://{LOOPBACK}:{socket_.getsockname()[1]}/api"
-        process = start_server(root, socket_, password, OwnNames(), variables, level="error")
+    with listening(LOOPBACK, 0) as listener:
+        address = f"http://{LOOPBACK}:{listener.getsockname()[1]}/api"
+        process = start_server(root, listener, password, OwnNames(), variables, level="error")
     try:
         yield Api(address, lambda: await_health(address, process), temporary=True), password
     finally:
@@ -193,7 +193,7 @@ def start_server(
         "PREFECT__SERVER_FINAL": "1",
         **variables,
     }
-    command = [sys.executable, "-m", "pipeline.flows.guarded_server", str(listener.fileno()), level]
+    command = [sys.executable, "-P", "-m", "pipeline.flows.guarded_server", str(listener.fileno()), level]
     with server_log(root) as log:
         return start_child(command, root, all_variables, log, keep=(listener.fileno(),))
 
@@ -266,7 +266,8 @@ def find_running_server(root: Path) -> str | None:
     address = _read_note(root).get("api")
     if not isinstance(address, str):
         return None
-    return address if why_unreachable(address) is None else None
+    with with_variables(api_variables(address, None)):  # no proxy
+        return address if why_unreachable(address) is None else None
 
 
 def report_address(root: Path) -> str | None:

@@ -145,7 +145,7 @@ def deploy(root: Path) -> int:
         check_access(address)
         ensure_pool(address)
         variables = {**server.prefect_settings(root), "PWD": str(root.resolve())}
-        command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+        command = [sys.executable, "-P", "-m", "prefect", "--no-prompt", "deploy", "--all"]
         return server.start_child(command, root, variables).wait()
 
 
@@ -169,7 +169,8 @@ def _explain_access(say: Say, host: str, chosen_password: bool) -> None:
 
 def _start_worker(root: Path, queues: Sequence[str]) -> subprocess.Popen[bytes]:
     name = f"{POOL}-{socket.gethostname()}"
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", name]
+    command = [sys.executable, "-P", "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
+    command += ["--name", name]
     command += [word for queue in queues for word in ("--work-queue", queue)]
     variables = {"PREFECT_WORKER_QUERY_SECONDS": os.environ.get("PREFECT_WORKER_QUERY_SECONDS", "3")}
     with server.server_log(root, "worker.log") as log:
