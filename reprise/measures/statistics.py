@@ -1,7 +1,8 @@
 """Intervals and tests, by the rules of docs/explanation/statistics.md. They need numpy and scipy, never torch.
 
-- Over examples: a Wilson interval for a share, a bootstrap for other figures. Whole groups (videos, scenes) are drawn
-  where groups exist, since the images of one group are not independent. It says how sure the figure of *this model* is.
+- Over examples: a Wilson interval for a share, a bootstrap for other figures. Where groups (videos, patients) exist,
+  the images of one group are not independent: a share gets the interval of Korn and Graubard, and the bootstrap draws
+  whole groups. Under FEWEST_UNITS groups there is none. It says how sure the figure of *this model* is.
 - Over seeds: a paired t test. It says whether one *method* is above the other.
 - One seed allows a sentence about two models and none about methods; two seeds allow no sentence; three or more
   allow one about methods. Holm over the stated family of pairs in every case.
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 SEEDS_FOR_METHODS = 3
+FEWEST_UNITS = 5  # groups, or images of a class: intervals over two or three hold the truth half of the time
 _CELLS = 1 << 22  # numbers held at once while resampling
 
 
@@ -57,6 +59,42 @@ def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> Interval:
     return Interval(float(low), float(high))
 
 
+def korn_graubard(correct: np.ndarray, groups: np.ndarray, confidence: float = CONFIDENCE) -> Interval:
+    """Return the interval of a share of examples that come in groups (Korn and Graubard 1998, with exact limits).
+
+    The n examples count as n_eff independent ones: as many as would give the share the variance that it has between
+    groups, less what the few degrees of freedom of that variance cost. The limits are those of Clopper and Pearson at
+    n_eff. Where groups do not differ at all, each counts as one example.
+
+    Args:
+        correct: (n,) booleans.
+        groups: (n,) integers.
+        confidence: of the interval.
+
+    Returns:
+        The interval; none with fewer than FEWEST_UNITS groups.
+    """
+    from scipy import special
+
+    names, unit = np.unique(np.asarray(groups), return_inverse=True)
+    g, n = len(names), len(correct)
+    if g < FEWEST_UNITS:
+        return NO_INTERVAL
+    values = np.asarray(correct, dtype=np.float64)
+    share = float(values.mean())
+    sizes = np.bincount(unit, minlength=g)
+    residuals = np.bincount(unit, weights=values, minlength=g) - share * sizes
+    variance = g / (g - 1) * float((residuals**2).sum()) / n**2  # of the ratio estimator, linearised
+    effective = share * (1 - share) / variance if variance > 1e-12 and 0 < share < 1 else float(g)
+    tail = (1 + confidence) / 2
+    effective *= float(special.stdtrit(n - 1, tail) / special.stdtrit(g - 1, tail)) ** 2
+    effective = min(float(n), effective)
+    x = share * effective
+    low = 0.0 if x <= 0 else float(special.betaincinv(x, effective - x + 1, 1 - tail))
+    high = 1.0 if share == 1 else float(special.betaincinv(x + 1, effective - x, tail))
+    return Interval(low, high)
+
+
 def bootstrap(
     statistic: Callable[[np.ndarray], np.ndarray],
     n: int,
@@ -79,7 +117,8 @@ def bootstrap(
             answer): the same distribution at a fraction of the cost. Only without groups.
 
     Returns:
-        The interval; none with fewer than two units (examples or groups), or when over half the draws are undefined.
+        The interval; none with fewer than FEWEST_UNITS groups, with fewer than two examples, or when over half the
+        draws are undefined.
     """
     from scipy import special
 
@@ -91,7 +130,7 @@ def bootstrap(
         copies = np.ones(n, dtype=np.int64) if copies is None else copies
         units, unit = int(copies.sum()), np.arange(n)
         chances = copies / units
-    if units < 2:
+    if units < (2 if groups is None else FEWEST_UNITS):
         return NO_INTERVAL
     rng = np.random.default_rng(seed)
     values = []
@@ -129,10 +168,10 @@ def bootstrap_mean(
 
 
 def share(correct: np.ndarray, groups: np.ndarray | None = None, confidence: float = CONFIDENCE) -> Interval:
-    """Return the interval of the share of True in (n,) booleans: Wilson, or the bootstrap over groups."""
+    """Return the interval of the share of True in (n,) booleans: Wilson, or Korn and Graubard over groups."""
     if groups is None:
         return wilson(int(np.sum(correct)), len(correct), confidence)
-    return bootstrap_mean(correct, groups, confidence)
+    return korn_graubard(correct, groups, confidence)
 
 
 def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> float:

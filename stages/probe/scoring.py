@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from reprise.artifacts.results import PREDICTIONS_SCHEMA
 from reprise.config.errors import printable
-from reprise.measures.statistics import bootstrap, share
+from reprise.measures.statistics import FEWEST_UNITS, NO_INTERVAL, bootstrap, share
 from stages.probe.data import Part
 from stages.probe.probe import Figure
 
@@ -26,14 +26,17 @@ def labelled(data: ProbeData, split: str, tap: str) -> tuple[Part, np.ndarray]:
 
 
 def top1(part: Part, predicted: np.ndarray, confidence: float) -> Figure:
-    """Return the share of right answers; Wilson interval, or the bootstrap over groups where groups exist."""
+    """Return the share of right answers with its interval: Wilson, or Korn and Graubard where groups exist."""
     correct = predicted == part.labels
     low, high = share(correct, part.groups, confidence)
     return Figure(float(correct.mean()), low, high, len(part))
 
 
 def balanced_accuracy(part: Part, predicted: np.ndarray, confidence: float) -> Figure:
-    """Return the share of right answers in a class, averaged over the classes that occur; bootstrap interval."""
+    """Return the share of right answers in a class, averaged over the classes that occur; bootstrap interval.
+
+    There is no interval where a class has fewer than FEWEST_UNITS images: the spread of its recall cannot be seen.
+    """
     _, index = np.unique(part.labels, return_inverse=True)
     c, correct = int(index.max()) + 1, predicted == part.labels
     copies = None
@@ -48,7 +51,9 @@ def balanced_accuracy(part: Part, predicted: np.ndarray, confidence: float) -> F
         recall = np.where(drawn > 0, right / np.maximum(drawn, 1), np.nan)
         return np.nanmean(recall, axis=1)
 
-    low, high = bootstrap(mean_recall, len(index), part.groups, confidence, copies=copies)
+    low, high = NO_INTERVAL
+    if np.bincount(np.unique(part.labels, return_inverse=True)[1]).min() >= FEWEST_UNITS:
+        low, high = bootstrap(mean_recall, len(index), part.groups, confidence, copies=copies)
     whole = np.ones(len(index)) if copies is None else copies.astype(np.float64)
     return Figure(float(mean_recall(whole[None])[0]), low, high, len(part))
 
@@ -136,10 +141,17 @@ def counts_note(data: ProbeData) -> dict[str, str]:
         note["classes absent from train"] = f"{len(test - train)} ({names}): every such test image counts as an error"
     if len(train) == 1:
         note["single class"] = "train has one class: it is always the answer"
-    note["interval"] = (
-        "bootstrap over groups" if data.part(data.test).groups is not None else "Wilson for shares, bootstrap otherwise"
-    )
+    note["interval"] = _interval_note(data.part(data.test))
     return note
+
+
+def _interval_note(part: Part) -> str:
+    if part.groups is None:
+        return f"Wilson for shares, bootstrap otherwise; none for means over classes of under {FEWEST_UNITS} images"
+    count = len(np.unique(part.groups))
+    if count < FEWEST_UNITS:
+        return f"none: the images come from {count} groups, and an interval needs {FEWEST_UNITS}"
+    return "Korn and Graubard for shares, bootstrap over groups otherwise"
 
 
 def targets_note(data: ProbeData, names: list[str]) -> dict[str, str]:

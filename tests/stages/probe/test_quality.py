@@ -143,11 +143,11 @@ def test_k_beyond_the_bank_is_all_of_it(make) -> None:
 @BOTH
 def test_groups_widen_the_interval(make, kind) -> None:
     plain = run(kind, make(spread=0.5)).metrics["top1"]
-    data = make(spread=0.5, groups=lambda i: f"scene {i // 20}")
+    data = make(spread=0.5, groups=lambda i: f"scene {i // 5}")
     grouped = run(kind, data)
     assert grouped.metrics["top1"].value == plain.value
     assert (grouped.metrics["top1"].low, grouped.metrics["top1"].high) != (plain.low, plain.high)
-    assert grouped.protocol["interval"] == "bootstrap over groups"
+    assert grouped.protocol["interval"] == "Korn and Graubard for shares, bootstrap over groups otherwise"
     assert grouped.predictions["group"].null_count == 0
 
 
