@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.graph.code_changes import changed_code
 from pipeline.graph.definition import Graph, load_graph
+from pipeline.graph.dvc_output import (
+    ADVICE,
+    ADVICE_TO_UNLOCK,
+    Outcome,
+    explain_failure,
+    known_failure,
+    last_lines,
+    parse_outcome,
+    with_sentence,
+)
 from pipeline.graph.lock_file import LOCK_FILE, fit_lock, read_lock
 from pipeline.graph.prune import Pruned, prune
 from pipeline.graph.records import truthful_records
@@ -28,19 +36,6 @@ from reprise.storage.atomic import atomic_file
 from reprise.storage.fingerprint import digest_of_project
 
 _DVC = (sys.executable, "-P", "-m", "dvc")
-# Advice that DVC prints after each stage. It is left out, because it would hide the output of the stages in a log.
-_ADVICE = re.compile(
-    r"^\s*$|^To (track the changes with git|enable auto staging), run:$|^\tgit add |^\tdvc config core\.autostage"
-    r"|^Use `dvc push` to send"
-)
-
-
-class Outcome(Enum):
-    """What DVC did with a stage."""
-
-    RAN = "ran"
-    RESTORED = "restored from the cache"
-    CACHED = "up to date"
 
 
 def repro(
@@ -63,13 +58,14 @@ def repro(
         graph = prepare(root, say)
         names = graph.find(targets)
         command = [*_DVC, "--wait-for-lock", "repro", *(["--force"] if force else []), *names]
+        lines: list[str] = []
         with truthful_records(root, cache_folder):
             try:
-                code = run_shown(command, root)
+                code = run_shown(command, root, skip=ADVICE_TO_UNLOCK.match, keep=lines)
             finally:
                 sort_lock(graph, root)
         if code:
-            raise CommandFailed(command, code)
+            raise known_failure(lines, root) or CommandFailed(command, code)
 
 
 def sort_lock(graph: Graph, root: Path) -> None:
@@ -131,7 +127,7 @@ def repro_stage(
     with truthful_records(root, cache_folder):
         status = _run_dvc(command, lines, root, on_line, cancelled)
     if status:
-        raise CommandFailed([*_DVC, *command], status, last_lines(lines))
+        raise CommandFailed([*_DVC, *command], status, with_sentence(last_lines(lines), root))
     return parse_outcome(name, lines)
 
 
@@ -156,24 +152,7 @@ def repro_all(
         finally:
             sort_lock(graph, root)
     if status:
-        raise CommandFailed([*_DVC, "repro"], status, last_lines(lines, 200))
-
-
-def last_lines(lines: Sequence[str], count: int = 40) -> list[str]:
-    """Return the last lines of a failed command, preceded by its last five earlier error messages.
-
-    Lines that the command wrote to its other stream may follow an error message, however many they are.
-    """
-    return [*[line for line in lines[:-count] if line.startswith("error: ")][-5:], *lines[-count:]]
-
-
-def parse_outcome(name: str, lines: Sequence[str]) -> Outcome:
-    """Read from DVC's output what it did with a stage."""
-    if any(line.startswith(f"Stage '{name}' is cached") for line in lines):
-        return Outcome.RESTORED
-    if any(line.startswith(f"Running stage '{name}'") for line in lines):
-        return Outcome.RAN
-    return Outcome.CACHED
+        raise CommandFailed([*_DVC, "repro"], status, with_sentence(last_lines(lines, 200), root))
 
 
 def check(root: Path = Path(), *, on_line: Callable[[str], None] | None = None, again: bool = False) -> None:
@@ -230,13 +209,8 @@ def status(root: Path = Path(), graph: Graph | None = None) -> dict[str, Any]:
     try:
         changed = json.loads(capture([*_DVC, "--wait-for-lock", "status", "--json"], cwd=root))
     except (CommandFailed, ValueError) as error:
-        found = " ".join(error.lines) if isinstance(error, CommandFailed) else str(error)
-        raise GraphError(
-            "DVC cannot report what changed",
-            where=root / "dvc.yaml",
-            found=found,
-            fix="Run `reprise repro`; if that fails too, `dvc doctor` shows what is installed.",
-        ) from error
+        lines = error.lines if isinstance(error, CommandFailed) else [str(error)]
+        raise explain_failure(lines, root, "DVC cannot report what changed") from error
     for stage, files in (changed_code(graph, root) if graph else {}).items():
         listed = changed.setdefault(stage, [])
         if not any(isinstance(item, dict) and files.keys() & item.get("changed deps", {}).keys() for item in listed):
@@ -325,16 +299,33 @@ def fetch_at(revision: str, path: str, target: Path, root: Path = Path()) -> boo
 
 
 def setting(name: str, root: Path = Path()) -> str | None:
-    """Return the value of a setting of DVC ("core.remote"), or None if it is not set."""
+    """Return the value of a setting of DVC ("core.remote"), or None if it is not set.
+
+    Raises:
+        GraphError: DVC cannot read its settings.
+    """
     try:
-        return capture([*_DVC, "config", name], cwd=root).strip() or None
-    except CommandFailed:  # DVC fails if the setting is not set
-        return None
+        return _ask(["config", name], root) or None
+    except CommandFailed as error:
+        if any("doesn't exist" in line for line in error.lines):
+            return None
+        raise
 
 
 def cache_folder(root: Path = Path()) -> Path:
-    """Return the folder of DVC's cache."""
-    return Path(capture([*_DVC, "cache", "dir"], cwd=root).strip()).resolve()
+    """Return the folder of DVC's cache.
+
+    Raises:
+        GraphError: DVC cannot read its settings.
+    """
+    return Path(_ask(["cache", "dir"], root)).resolve()
+
+
+def _ask(arguments: Sequence[str], root: Path) -> str:
+    try:
+        return capture([*_DVC, *arguments], cwd=root).strip()
+    except CommandFailed as error:
+        raise known_failure(error.lines, root) or error from error
 
 
 def transfer(
@@ -379,7 +370,7 @@ def _run_dvc(
 
     def keep(line: str) -> None:
         lines.append(line)
-        if not _ADVICE.match(line):
+        if not ADVICE.match(line):
             on_line(line)
 
     return run([*_DVC, "--wait-for-lock", *arguments], cwd=root, on_line=keep, cancelled=cancelled)

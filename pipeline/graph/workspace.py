@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -146,7 +146,11 @@ def read_digest(path: Path) -> Any:
 
 
 def repair_workspace(root: Path, say: Say) -> None:
-    """Repair what a kill may have left: an unreadable dvc.lock, and DVC's notes about dead processes."""
+    """Repair what a kill may have left: an unreadable dvc.lock, and DVC's notes about dead processes.
+
+    Raises:
+        WorkspaceBusyError: a DVC that somebody else started works on files of this folder.
+    """
     with hold_dvc_lock(root):
         aside = set_aside_unreadable_lock(root)
         if aside:
@@ -170,6 +174,7 @@ def _clear_dead_owners(path: Path, say: Say) -> None:
         say(f"DVC's {path.name} was unreadable after a kill and has been removed")
         return
     if alive == pids:
+        _refuse_living(path, writers, readers)
         return
     kept_writers = {name: owner for name, owner in writers.items() if owner["pid"] in alive}
     kept_readers = {name: [o for o in each if o["pid"] in alive] for name, each in readers.items()}
@@ -177,3 +182,20 @@ def _clear_dead_owners(path: Path, say: Say) -> None:
         json.dump({"write": kept_writers, "read": {k: v for k, v in kept_readers.items() if v}}, file)
     dead = ", ".join(str(pid) for pid in sorted(pids - alive))
     say(f"removed stale locks of processes that have ended ({dead})")
+    _refuse_living(path, kept_writers, kept_readers)
+
+
+def _refuse_living(path: Path, writers: Mapping[str, Any], readers: Mapping[str, list[Any]]) -> None:
+    """Stop before DVC does, which would tell people to remove its lock by hand.
+
+    Raises:
+        WorkspaceBusyError: a DVC works on files of this folder.
+    """
+    owners = {owner["pid"]: owner for owner in [*writers.values(), *(o for each in readers.values() for o in each)]}
+    if owners:
+        raise WorkspaceBusyError(
+            "another DVC works in this folder",
+            where=path,
+            found=", ".join(f"process {pid}: {owner.get('cmd', 'dvc')}" for pid, owner in sorted(owners.items())),
+            fix="Wait until it ends, and run again.",
+        )

@@ -17,7 +17,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
@@ -35,6 +35,7 @@ MIN_DIGITS = 8  # losses and counts are printed with six digits
 _WORD = re.compile(r"[A-Za-z]+(?:_[A-Za-z]+)*")
 _PACKAGES = ("pipeline", "reprise", "stages")
 _LONGEST_WORD = 24
+_KEPT_LINES = 200
 _WORDS_OF_OTHERS = """
     basic beginning cached changeme completed computing created critical custom default digest development disabled
     enabled everything failed fetched finished generating localhost message module modified password preparing private
@@ -70,10 +71,25 @@ def make_redactor(root: Path, environment: Mapping[str, str] | None = None) -> H
     return hide
 
 
-def run_shown(command: list[str] | tuple[str, ...], root: Path) -> int:
+def run_shown(
+    command: Sequence[str],
+    root: Path,
+    *,
+    skip: Callable[[str], object] = lambda line: False,
+    keep: list[str] | None = None,
+) -> int:
     """Run a command that writes to the output of this process, without the secrets in it.
 
-    A stream that is a terminal is left to the command, which shows its progress there. Returns the exit status.
+    A stream that is a terminal is left to the command, which shows its progress there.
+
+    Args:
+        command: the program and its arguments.
+        root: the folder to run in.
+        skip: tells for a line whether it is left out.
+        keep: gets the last lines that were written elsewhere than to a terminal.
+
+    Returns:
+        The exit status.
     """
     if sys.stdout.isatty() and sys.stderr.isatty():
         return run(command, cwd=root)
@@ -82,7 +98,16 @@ def run_shown(command: list[str] | tuple[str, ...], root: Path) -> int:
     def writer(stream: TextIO) -> Callable[[str], None] | None:
         if stream.isatty():
             return None
-        return lambda line: print(hide(line), file=stream, flush=True)
+
+        def write(line: str) -> None:
+            hidden = hide(line)
+            if keep is not None:
+                keep.append(hidden)
+                del keep[:-_KEPT_LINES]
+            if not skip(hidden):
+                print(hidden, file=stream, flush=True)
+
+        return write
 
     if _same_file(sys.stdout, sys.stderr):  # one pipe, so that the lines keep their order
         return run(command, cwd=root, on_line=writer(sys.stdout))
