@@ -21,6 +21,7 @@ from prefect.states import Cancelled, Failed
 from pydantic import Field
 
 from pipeline.flows import dead_runs, liveness
+from pipeline.flows.plain_call import callable_flow
 from pipeline.flows.reproduce import GraphRun
 from pipeline.flows.tasks import Tasks
 from pipeline.graph.workspace import exclusive
@@ -34,6 +35,7 @@ Retries = Annotated[int, Field(ge=0, le=10)]
 Delay = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 
 
+@callable_flow
 @flow(name="reproduce", validate_parameters=True)
 def reproduce(
     targets: list[str] | None = None, busy: Busy = "wait", retries: Retries = 2, retry_delay_seconds: Delay = 10.0
@@ -54,6 +56,7 @@ def reproduce(
     return _run_as_flow(work, retries, retry_delay_seconds)
 
 
+@callable_flow
 @flow(name="refresh", validate_parameters=True)
 def refresh(busy: Busy = "drop", retries: Retries = 2, retry_delay_seconds: Delay = 10.0) -> State:
     """Scan the source of images, and bring the graph up to date if it changed since the last completed run.
@@ -71,6 +74,7 @@ def refresh(busy: Busy = "drop", retries: Retries = 2, retry_delay_seconds: Dela
     return _run_as_flow(work, retries, retry_delay_seconds)
 
 
+@callable_flow
 @flow(name="sweep", validate_parameters=True)
 def sweep(plan: str, busy: Busy = "wait") -> State:
     """Run the points of a plan as DVC experiments in clones of this folder, and compare them.
@@ -144,7 +148,15 @@ def _api_address() -> str:
     PREFECT_API_URL does not name it when a flow is called as a plain function: Prefect then starts a temporary server,
     whose URL only its client knows.
     """
-    return str(get_client(sync_client=True).api_url).rstrip("/")
+    address = str(get_client(sync_client=True).api_url).rstrip("/")
+    if not address.startswith(("http://", "https://")):
+        raise GraphError(
+            "dead runs were not looked for, because Prefect names no address of its API",
+            where="Prefect's client",
+            found=address,
+            fix="Run the flow with `reprise flows run`, or set PREFECT_API_URL.",
+        )
+    return address
 
 
 def _hide_in_logs(hide: Callable[[str], str]) -> None:

@@ -64,11 +64,33 @@ def ask(toy: Project, query: str) -> list[tuple[str, ...]]:
 
 
 def test_a_flow_called_as_a_function_uses_the_server_that_prefect_starts(toy: Project, tmp_path: Path) -> None:
-    settings = {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300"}
+    settings = {"PREFECT_HOME": str(tmp_path / "prefect")}
     done = toy.call(sys.executable, "-c", _PLAIN_CALL, **settings)
     assert "STATE COMPLETED 2 ran in" in done.stdout
+    assert "telemetry" not in done.stdout + done.stderr
     assert "Prefect's server" not in done.stdout + done.stderr  # dead runs were looked for without an error
     assert family(toy.root) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("setting", "what"),
+    [
+        ({"PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false"}, "this flow has no Prefect API that could record the run"),
+        ({"PREFECT_API_URL": "http://127.0.0.1:9/api"}, "Prefect's API cannot be used in PREFECT_API_URL=http://127"),
+        ({"PREFECT_API_URL": "http://me:canary@127.0.0.1:9/api"}, "PREFECT_API_URL=http://***@127.0.0.1:9/api"),
+    ],
+    ids=["none", "silent", "password"],
+)
+def test_a_flow_called_as_a_function_without_an_api_is_a_sentence(
+    toy: Project, tmp_path: Path, setting: dict[str, str], what: str
+) -> None:
+    done = toy.call(sys.executable, "-c", _PLAIN_CALL, check=False, PREFECT_HOME=str(tmp_path / "prefect"), **setting)
+    assert done.returncode == 1
+    message = done.stderr.rpartition("GraphError: ")[2]
+    assert what in message
+    assert "canary" not in message
+    assert toy.ran() == []
 
 
 def test_a_server_that_is_named_but_does_not_answer_is_reported(toy: Project, unused_port: int) -> None:
