@@ -16,18 +16,17 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from reprise.config.errors import ParameterError, listed, printable
+from reprise.config.plain_yaml import content_of, plain_data
 from reprise.config.registry import names
 from reprise.config.suggest import nearest
 
 PARAMS_FILE = Path("params.yaml")
 _SHORT = reprlib.Repr()  # what was found, but never the whole of an alias bomb
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlist, _SHORT.maxdict = 3, 160, 160, 12, 12
-_LARGEST_FILE = 1 << 20  # bytes; a parameter file beyond a megabyte is a mistake or an attack (alias bombs)
 
+_FEW = 5  # problems that fit a line
 _LONGEST_NAME = 48  # characters; names become folders
 _NAME = re.compile(rf"[a-z][a-z0-9_]{{0,{_LONGEST_NAME - 1}}}")
 _NAME_RULE = (
@@ -235,8 +234,16 @@ class Problem:
     found: object
     hint: str = ""
 
+    @property
+    def shown(self) -> str:
+        """The value as text, in bounded time and length."""
+        try:
+            return printable(_SHORT.repr(self.found), 200)
+        except ValueError:  # Python writes no number of more than some thousand digits
+            return "a number of thousands of digits"
+
     def __str__(self) -> str:
-        return f"{printable(self.path)}: {self.rule}. Found: {printable(_SHORT.repr(self.found), 200)}.{self.hint}"
+        return f"{printable(self.path)}: {self.rule}. Found: {self.shown}.{self.hint}"
 
 
 def parameter_error(problems: Iterable[Problem]) -> ParameterError:
@@ -251,13 +258,19 @@ def parameter_error(problems: Iterable[Problem]) -> ParameterError:
     )
 
 
+def in_one_line(problems: list[Problem]) -> str:
+    """Say what is wrong with a file other than params.yaml, for the argument `found` of its error."""
+    first = "; ".join(f"{printable(p.path)}: {p.rule} (found {p.shown})" for p in problems[:_FEW])
+    return first if len(problems) <= _FEW else f"{first}; and {len(problems) - _FEW} more"
+
+
 _kept: dict[Path, bytes] = {}  # files that this process reads as they were, whatever becomes of them
 
 
 def keep_content(path: Path) -> dict[str, Any]:
     """Let every later `read_yaml` of this process see the file as it is now; return its content."""
     with suppress(OSError):  # read_yaml explains it
-        _kept[path] = path.read_bytes()
+        _kept[path] = content_of(path)
     return read_yaml(path)
 
 
@@ -273,7 +286,7 @@ def read_yaml(path: str | Path = PARAMS_FILE, *, now: bool = False) -> dict[str,
     """
     path = Path(path)
     try:
-        data = path.read_bytes() if now or path not in _kept else _kept[path]
+        data = content_of(path) if now or path not in _kept else _kept[path]
     except OSError as error:
         raise ParameterError(
             "cannot read the parameters",
@@ -283,22 +296,7 @@ def read_yaml(path: str | Path = PARAMS_FILE, *, now: bool = False) -> dict[str,
             if isinstance(error, FileNotFoundError)
             else "Make the file readable for yourself: `ls -l` shows its owner and its permissions.",
         ) from error
-    if len(data) > _LARGEST_FILE:
-        raise ParameterError(
-            "the parameter file is too large", where=path, found=f"{len(data)} bytes", fix="Keep it below 1 MiB."
-        )
-    try:
-        value = YAML(typ="safe", pure=True).load(data.decode("utf-8"))
-    except (YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
-        line = f":{mark.line + 1}" if mark else ""
-        found = getattr(error, "problem", None) or str(error)
-        raise ParameterError(
-            "the file is not plain YAML",
-            where=f"{path}{line}",
-            found=found,
-            fix="Correct that line; tags such as !!python are not allowed.",
-        ) from error
+    value = plain_data(data, path)
     if not isinstance(value, dict):
         raise ParameterError(
             "the parameters are not a mapping",

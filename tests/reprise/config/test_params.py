@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,7 @@ from reprise.config.params import (
     spelled,
     tables,
 )
+from tests.limits import at_most
 
 ROOT = Path(__file__).parents[3]
 
@@ -124,10 +126,36 @@ def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
         read_yaml(tmp_path / "none.yaml")
 
 
-def test_alias_bombs_do_not_explode(tmp_path: Path) -> None:
-    value = read_yaml(write(tmp_path, BOMB))
-    with pytest.raises(ParameterError):
-        section(value, "i", Outer)
+MERGES = "m0: &m0 {x: 1}\n" + "\n".join(f"m{i}: &m{i}\n  <<: [{','.join([f'*m{i - 1}'] * 9)}]" for i in range(1, 12))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param(BOMB, "stand for more than", id="laughs"),
+        pytest.param(MERGES, "stand for more than", id="merges"),
+        pytest.param(f"s: &s {'x' * 100_000}\na: [{','.join(['*s'] * 30_000)}]", "stand for more", id="long texts"),
+        pytest.param("a: &a [*a]", "stands inside of what it stands for", id="a circle"),
+        pytest.param("a: &a {b: {c: *a}}", "stands inside of what it stands for", id="a wider circle"),
+        pytest.param(f"epochs: 0x{'F' * 5000}", "more than 300 digits", id="digits"),
+        pytest.param("? [[1]]\n: 1", "unhashable", id="a list as a key"),
+    ],
+)
+def test_bombs_are_refused_before_they_go_off(tmp_path: Path, text: str, words: str) -> None:
+    path = write(tmp_path, text)
+    with at_most(megabytes=200, seconds=5), pytest.raises(ParameterError, match=words):
+        read_yaml(path)
+
+
+def test_aliases_that_stand_for_little_are_read(tmp_path: Path) -> None:
+    found = read_yaml(write(tmp_path, "a: &a {b: 1}\nc: *a\nd: {<<: *a, e: 2}"))
+    assert found == {"a": {"b": 1}, "c": {"b": 1}, "d": {"b": 1, "e": 2}}
+
+
+def test_a_fifo_is_a_sentence_and_not_a_wait(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "params.yaml")
+    with pytest.raises(ParameterError, match="not a file"):
+        read_yaml(tmp_path / "params.yaml")
 
 
 @given(st.text(max_size=60))
