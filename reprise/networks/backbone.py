@@ -7,17 +7,19 @@ looked up in timm (`backbones/timm.py`).
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from reprise.config.errors import BackboneError
-from reprise.config.params import StrictModel, parse
+from reprise.config.params import Problem, StrictModel, parse, problems_of
 from reprise.config.registry import load_class
 from reprise.media.image.transform import CROP_MODES, INTERPOLATIONS, TRIANGLE
 
 if TYPE_CHECKING:
     from torch import nn
 
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 SMALL_SIDE = 64  # pixels: up to this side a 7x7 stride-2 stem with pooling would throw most of the image away
 
 
@@ -79,8 +81,24 @@ def backbone_named(name: str, options: dict[str, Any] | None = None) -> Backbone
         BackboneError: timm does not know the name either.
         ParameterError: wrong options, or a plug-in that cannot be imported.
     """
-    backbone_class = load_class("backbones", name, Backbone, "train.backbone")  # type: ignore[type-abstract]
+    backbone_class = _class_named(name)
     return backbone_class(name, parse(backbone_class.Params, options or {}, f"options of the backbone {name}"))
+
+
+def option_problems(name: str, options: dict[str, Any]) -> list[Problem]:
+    """Find what is wrong with the options of a backbone that did not come from params.yaml; see `backbone_named`."""
+    return problems_of(_class_named(name).Params, options, "options")
+
+
+def _class_named(name: str) -> type[Backbone]:
+    if not re.fullmatch(_NAME, name) or ".." in name:
+        raise BackboneError(
+            "unknown backbone",
+            where="train.backbone",
+            found=name,
+            fix="Name a plug-in or a network of timm, such as resnet18; paths and addresses are never opened.",
+        )
+    return load_class("backbones", name, Backbone, "train.backbone")  # type: ignore[type-abstract]
 
 
 def published_preparation(stated: dict[str, Any], name: str) -> dict[str, Any]:
@@ -94,14 +112,15 @@ def published_preparation(stated: dict[str, Any], name: str) -> dict[str, Any]:
         BackboneError: the weights ask for a way that is not built.
     """
     interpolation, mode = stated.get("interpolation") or TRIANGLE, stated.get("crop_mode") or "center"
-    if interpolation not in INTERPOLATIONS or mode not in CROP_MODES:
+    share = float(stated.get("crop_pct") or 1.0)
+    if interpolation not in INTERPOLATIONS or mode not in CROP_MODES or share > 1:
         raise BackboneError(
             "the published weights ask for images that are prepared in a way that is not built",
             where=name,
-            found=f"interpolation '{interpolation}', crop mode '{mode}'",
-            fix=f"Choose a backbone with one of {', '.join(INTERPOLATIONS)}, and {' or '.join(CROP_MODES)}.",
+            found=f"interpolation '{interpolation}', crop mode '{mode}', crop_pct {share:g}",
+            fix=f"Choose a backbone with one of {', '.join(INTERPOLATIONS)}, {' or '.join(CROP_MODES)}, and at most 1.",
         )
-    return {"crop_pct": float(stated.get("crop_pct") or 1.0), "interpolation": interpolation, "crop_mode": mode}
+    return {"crop_pct": share, "interpolation": interpolation, "crop_mode": mode}
 
 
 def build_backbone(

@@ -38,7 +38,7 @@ class PatchDictionary(nn.Module):
         size = patch_size * patch_size * channels
         self.patch_size, self.num_features = patch_size, 4 * patches
         self.register_buffer("whitening_mean", torch.zeros(size))
-        self.register_buffer("whitening", torch.eye(size))
+        self.register_buffer("whitening", torch.zeros(size, size).fill_diagonal_(1.0))
         self.register_buffer("centroids", torch.zeros(patches, size))
         self.register_buffer("input_mean", torch.zeros(channels))
         self.register_buffer("input_std", torch.ones(channels))

@@ -28,7 +28,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--backbone", required=True, help="a run's folder, a .safetensors file, or timm:NAME")
     parser.add_argument("--architecture", help="of a .safetensors file without a run's config.json beside it")
     parser.add_argument("--stem", default="imagenet", choices=("imagenet", "small", "auto"), help="of ResNets")
-    parser.add_argument("--size", type=int, help="image side in pixels; by default that of the architecture")
+    parser.add_argument("--size", type=_side, help="image side in pixels; by default that of the architecture")
     parser.add_argument("--channels", type=int, default=3, choices=(1, 3))
     parser.add_argument("--pretrained", action="store_true", help="timm:NAME with its published weights")
     parser.add_argument("--out", required=True, type=Path, help="the folder to write")
@@ -51,6 +51,14 @@ def _preparation_in_words(config: dict[str, Any]) -> str:
     scaled = f"{sides} scaled to {int(side / share)} pixels ({config.get('interpolation', TRIANGLE)})"
     cut = f", and the central {side} are kept (crop_pct {share:g})" if share != 1.0 else ""
     return f"images: {scaled}{cut}"
+
+
+def _side(text: str) -> int:
+    from reprise.artifacts.backbones import LARGEST_SIDE, SMALLEST_SIDE
+
+    if not text.isascii() or not text.isdecimal() or not SMALLEST_SIDE <= int(text[:9]) <= LARGEST_SIDE:
+        raise argparse.ArgumentTypeError(f"a whole number of pixels from {SMALLEST_SIDE} to {LARGEST_SIDE}")
+    return int(text)
 
 
 def _adopted(arguments: argparse.Namespace) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
@@ -77,12 +85,16 @@ def _adopted(arguments: argparse.Namespace) -> tuple[dict[str, np.ndarray], dict
 
 
 def _from_run(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
-    from reprise.artifacts.backbones import read_config, read_weights
-    from reprise.networks.assemble import assemble
+    from reprise.artifacts.backbones import open_weights, read_config, read_weights
+    from reprise.networks.assemble import Mismatch, assemble, feature_width
 
-    config, (weights, heads) = read_config(folder), read_weights(folder)
-    assemble(config, weights, heads, where=str(folder))  # raises here, not in the stage that reads the folder
-    return weights, heads, config
+    config = read_config(folder)
+    # What is wrong is found here, and not in the stage that reads the folder.
+    network = assemble(config, *open_weights(folder), where=str(folder))
+    fix = "Take the folder from whoever trained the backbone."
+    mismatch = Mismatch("the backbone does not return one feature vector for each image", str(folder), fix)
+    feature_width(network.backbone, config["channels"], config["input_size"], mismatch)
+    return *read_weights(folder), config
 
 
 def _from_timm(
@@ -91,6 +103,7 @@ def _from_timm(
     import torch
 
     from reprise.networks.backbone import build_backbone
+    from reprise.networks.published import published_file
     from reprise.networks.state import arrays_of
 
     torch.manual_seed(0)  # untrained, but the same every time
@@ -99,37 +112,15 @@ def _from_timm(
         network = build_backbone(name, arguments.channels, made_for.size, arguments.stem)
         return arrays_of(network.state_dict()), {}, _config(arguments, name, made_for)
     arguments.stem = "imagenet"
-    return _from_file(arguments, _published(name), name)
-
-
-def _published(name: str) -> Path:
-    """Fetch the safetensors file that timm's authors publish for an architecture, from the hub or its local cache.
-
-    timm's own loader is not used: where the hub has no safetensors, it falls back to a pickle.
-    """
-    from reprise.networks.backbone import backbone_named
-
-    repository = backbone_named(name).made_for().get("hf_hub_id")
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    try:
-        return Path(hf_hub_download(str(repository), "model.safetensors"))
-    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
-        raise BackboneError(
-            "the published weights cannot be fetched",
-            where=f"{TIMM}{name}",
-            found=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}",
-            fix="Run where the Hugging Face hub can be reached or its cache holds them, or leave out --pretrained for "
-            "an untrained network.",
-        ) from error
+    return _from_file(arguments, published_file(name).path, name)
 
 
 def _from_file(
     arguments: argparse.Namespace, path: Path, architecture: str | None
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
+    from reprise.artifacts.tensors import TensorFile
+    from reprise.networks.assemble import Mismatch, check_fit
+    from reprise.networks.backbone import build_backbone
 
     if not path.is_file():
         raise BackboneError(
@@ -138,15 +129,11 @@ def _from_file(
             found="no such file",
             fix="Name a .safetensors file, the folder of a run, or timm:NAME.",
         )
-    try:
-        weights = load(path.read_bytes())
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
-        raise BackboneError(
-            "the weights are not in safetensors, the only format read here: a pickled checkpoint can run code",
-            where=path,
-            found=error,
-            fix="Convert them where you trust them: safetensors.torch.save_file(model.state_dict(), FILE).",
-        ) from error
+    file = TensorFile.open(
+        path,
+        "Convert them where you trust them: safetensors.torch.save_file(model.state_dict(), FILE).",
+        "the weights are not in safetensors, the only format read here: a pickled checkpoint can run code",
+    )
     if architecture is None:
         raise BackboneError(
             "the architecture of these weights is unknown",
@@ -155,34 +142,15 @@ def _from_file(
             fix="Name it: --architecture resnet18, or any other name of timm.",
         )
     made_for = _made_for(architecture, arguments.size)
-    kept = {k: v for k, v in weights.items() if not any(k.startswith(f"{name}.") for name in made_for.classifier)}
-    return _fitted(arguments, architecture, made_for, kept, str(path))
-
-
-def _fitted(
-    arguments: argparse.Namespace,
-    name: str,
-    made_for: MadeFor,
-    weights: dict[str, np.ndarray],
-    where: str,
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
-    """Check that `weights` fit an architecture in every key and shape; return them with its configuration."""
-    from reprise.networks.backbone import build_backbone
-
-    network = build_backbone(name, arguments.channels, made_for.size, arguments.stem)
-    expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    found = {key: value.shape for key, value in weights.items()}
-    wrong = [f"{key} is missing" for key in expected if key not in found]
-    wrong += [f"{key} is unknown" for key in found if key not in expected]
-    wrong += [f"{k} is {found[k]}, not {shape}" for k, shape in expected.items() if k in found and found[k] != shape]
-    if wrong:
-        raise BackboneError(
-            f"the weights do not fit {name}",
-            where=where,
-            found=f"{'; '.join(wrong[:5])}{f' and {len(wrong) - 5} more' if len(wrong) > 5 else ''}",
-            fix="Name the right --architecture, and --stem small for a ResNet whose first convolution is 3x3.",
-        )
-    return weights, {}, _config(arguments, name, made_for)
+    kept = {k: v for k, v in file.tensors.items() if not any(k.startswith(f"{name}.") for name in made_for.classifier)}
+    mismatch = Mismatch(
+        f"the weights do not fit {architecture}",
+        str(path),
+        "Name the right --architecture, and --stem small for a ResNet whose first convolution is 3x3.",
+    )
+    check_fit(lambda: build_backbone(architecture, arguments.channels, made_for.size, arguments.stem), kept, mismatch)
+    weights = file.read()
+    return {k: weights[k] for k in kept}, {}, _config(arguments, architecture, made_for)
 
 
 @dataclass(frozen=True)
@@ -217,20 +185,12 @@ def _made_for(name: str, size: int | None) -> MadeFor:
 
 def _config(arguments: argparse.Namespace, name: str, made_for: MadeFor) -> dict[str, Any]:
     """Make a config.json like that of pretrain, as far as it is known; the width is measured on one image of zeros."""
-    import torch
-
+    from reprise.networks.assemble import Mismatch, feature_width
     from reprise.networks.backbone import build_backbone
 
-    network = build_backbone(name, arguments.channels, made_for.size, arguments.stem).eval()
-    with torch.inference_mode():
-        features = network(torch.zeros(1, arguments.channels, made_for.size, made_for.size))
-    if features.ndim != 2:
-        raise BackboneError(
-            "this architecture does not return one feature vector for each image",
-            where=name,
-            found=f"an output of shape {tuple(features.shape)}",
-            fix="Choose another architecture of timm.",
-        )
+    network = build_backbone(name, arguments.channels, made_for.size, arguments.stem)
+    fix = "Choose another architecture of timm, or another --size."
+    mismatch = Mismatch("this architecture does not return one feature vector for each image", name, fix)
     grey = arguments.channels == 1
     return {
         "architecture": name,
@@ -241,7 +201,7 @@ def _config(arguments: argparse.Namespace, name: str, made_for: MadeFor) -> dict
         "mean": [sum(made_for.mean) / 3] if grey else made_for.mean,
         "std": [sum(made_for.std) / 3] if grey else made_for.std,
         **made_for.preparation,
-        "num_features": int(features.shape[1]),
+        "num_features": feature_width(network, arguments.channels, made_for.size, mismatch),
         "heads": {},
         "method": "adopted",
         "source": arguments.backbone if arguments.backbone.startswith(TIMM) else Path(arguments.backbone).name,

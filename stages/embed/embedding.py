@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from reprise.artifacts import layout
-from reprise.artifacts.backbones import preparation_of, read_config, read_weights
+from reprise.artifacts.backbones import open_weights, preparation_of, read_config
 from reprise.artifacts.checkpoints import latest_checkpoint, save_checkpoint
 from reprise.artifacts.embeddings import FILE, write_embeddings
 from reprise.artifacts.shards import Shards
@@ -48,7 +48,7 @@ def embed(run: str, seed: int, params: EmbedParams, out: Path, restart: bool = F
     compute = resolve_compute(params.device, "fp32")
     folder = layout.run(run, seed)
     config = read_config(folder)
-    network = assemble(config, *read_weights(folder), where=str(folder)).to(compute.device)
+    network = assemble(config, *open_weights(folder), where=str(folder)).to(compute.device)
     shards = Shards.open()
     inputs = {
         "run": file_digest(folder),

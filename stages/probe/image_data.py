@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from reprise.artifacts.backbones import preparation_of, read_config, read_weights
+from reprise.artifacts.backbones import open_weights, preparation_of, read_config
 from reprise.artifacts.layout import SHARDS
 from reprise.artifacts.shards import Shards
 from reprise.config.registry import module_of
@@ -47,7 +47,7 @@ class ImageData(ProbeData):
 
     def network(self) -> nn.Module:
         """Return a new copy of the backbone from disk, in evaluation mode, with every parameter trainable."""
-        network = assemble(self.config, *read_weights(self._folder), where=str(self._folder)).backbone
+        network = assemble(self.config, *open_weights(self._folder), where=str(self._folder)).backbone
         return network.requires_grad_(True).to(self.device)
 
     def pixels(self, keys: np.ndarray) -> Tensor:

@@ -7,13 +7,13 @@ Only this file imports timm, and only when such a name is used: the import takes
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict
+from pydantic import Field
 from torch import nn
 
 from reprise.config.errors import BackboneError
-from reprise.config.params import StrictModel
+from reprise.config.params import StrictModel, meaning
 from reprise.config.registry import names
 from reprise.config.suggest import closest
 from reprise.networks.backbone import Backbone, resolve_stem
@@ -22,11 +22,60 @@ from reprise.networks.torchvision_schemas import ensure_torchvision_imports
 # Families whose networks are built for one image side, which timm's `create_model` takes as `img_size`.
 _SIDED = ("vit", "deit", "beit", "eva", "swin", "mixer")
 
+# The options that each family of networks takes, besides those that all take.
+_OF_ALL = ("drop_rate", "drop_path_rate", "global_pool")
+_OF_TRANSFORMERS = (
+    *("patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio", "init_values"),
+    *("qkv_bias", "class_token", "reg_tokens"),
+)
+_OF_CONVOLUTIONS = ("output_stride",)
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
 
 class TimmParams(StrictModel):
-    """Further keyword arguments of timm's `create_model`; timm checks them."""
+    """Options that timm's `create_model` passes on to a network; null leaves the network's own value.
 
-    model_config = ConfigDict(extra="allow")
+    This list is all that a foreign config.json may ask for. What names files, addresses, weights or code
+    (`checkpoint_path`, `pretrained_cfg`, `cache_dir`, `act_layer`) is not in it and must never be.
+    """
+
+    drop_rate: Annotated[Share | None, meaning("Dropout before the classifier sets this share of features to 0.")] = (
+        None
+    )
+    drop_path_rate: Annotated[Share | None, meaning("Training leaves out this share of the residual branches.")] = None
+    global_pool: Annotated[
+        Literal["avg", "max", "avgmax", "catavgmax", "token", "map"] | None,
+        meaning("Features of places become one vector an image in this way."),
+    ] = None
+    output_stride: Annotated[
+        Literal[8, 16, 32] | None,
+        meaning("A convolutional network shrinks its images by this factor, with dilation in place of strides."),
+    ] = None
+    patch_size: Annotated[
+        Annotated[int, Field(ge=1, le=256)] | None,
+        meaning("A transformer's patches are squares of this side.", "pixels"),
+    ] = None
+    embed_dim: Annotated[
+        Annotated[int, Field(ge=1, le=16384)] | None, meaning("A transformer's tokens have this width.")
+    ] = None
+    depth: Annotated[Annotated[int, Field(ge=1, le=256)] | None, meaning("A transformer has this many blocks.")] = None
+    num_heads: Annotated[
+        Annotated[int, Field(ge=1, le=256)] | None, meaning("A transformer's blocks attend with this many heads.")
+    ] = None
+    mlp_ratio: Annotated[
+        Annotated[float, Field(gt=0, le=16)] | None,
+        meaning("The layer inside a transformer's block is wider than its tokens by this factor."),
+    ] = None
+    init_values: Annotated[
+        Annotated[float, Field(gt=0, le=10)] | None,
+        meaning("The scale of a transformer's branches begins at this value."),
+    ] = None
+    qkv_bias: Annotated[bool | None, meaning("A transformer's queries, keys and values have a bias.")] = None
+    class_token: Annotated[bool | None, meaning("A transformer has a class token.")] = None
+    reg_tokens: Annotated[
+        Annotated[int, Field(ge=0, le=256)] | None, meaning("A transformer has this many register tokens.")
+    ] = None
 
 
 class Timm(Backbone):
@@ -36,10 +85,11 @@ class Timm(Backbone):
 
     def __init__(self, name: str, params: TimmParams) -> None:
         super().__init__(name, params)
+        self._sided = any(family in name for family in _SIDED)
         ensure_torchvision_imports()
         import timm
 
-        if not timm.is_model(name):
+        if not _is_known(name):
             own = [known for known in names("backbones") if known != "timm"]
             close = closest(name, [*own, *timm.list_models()], 3)
             raise BackboneError(
@@ -53,13 +103,43 @@ class Timm(Backbone):
         """Build the network without weights of timm's: (B, C, S, S) -> (B, num_features)."""
         import timm
 
-        sided: dict[str, Any] = {"img_size": size} if any(family in self.name for family in _SIDED) else {}
-        network = timm.create_model(
-            self.name, pretrained=False, num_classes=0, in_chans=channels, **sided, **self.params.model_dump()
-        )
+        sided: dict[str, Any] = {"img_size": size} if self._sided else {}
+        options = self._options()
+        try:
+            network = timm.create_model(
+                self.name, pretrained=False, num_classes=0, in_chans=channels, **sided, **options
+            )
+        except MemoryError:
+            raise
+        except Exception as error:  # a thousand networks, each with its own complaints about sizes and options
+            raise BackboneError(
+                "timm cannot build this network",
+                where=self.name,
+                found=f"{type(error).__name__}: {' '.join(str(error).split())}",
+                fix=f"Change the images' side ({size}), their channels ({channels}) or the options "
+                f"({', '.join(options) or 'none'}), or choose another network.",
+            ) from error
         if stem == "small" or (resolve_stem(stem, size) == "small" and _has_resnet_stem(network)):
             _replace_stem(network, self.name, channels)
         return network
+
+    def _options(self) -> dict[str, Any]:
+        """Return the options that are set.
+
+        Raises:
+            BackboneError: one of them is for networks of another family.
+        """
+        taken = (*_OF_ALL, *(_OF_TRANSFORMERS if self._sided else _OF_CONVOLUTIONS))
+        options = self.params.model_dump(exclude_none=True)
+        other = sorted(options.keys() - set(taken))
+        if other:
+            raise BackboneError(
+                "this network takes other options",
+                where=self.name,
+                found=", ".join(other),
+                fix=f"Networks of this family take {', '.join(taken)}.",
+            )
+        return options
 
     def made_for(self) -> dict[str, Any]:
         """Return what timm states for the published weights of that name."""
@@ -67,6 +147,17 @@ class Timm(Backbone):
 
         stated = timm.get_pretrained_cfg(self.name)
         return stated.to_dict() if stated else {}
+
+
+def _is_known(name: str) -> bool:
+    """Return whether timm has a network of this name and, behind a dot, weights of this tag."""
+    import timm
+
+    try:
+        timm.get_pretrained_cfg(name)  # raises where the tag is unknown
+        return bool(timm.is_model(name))
+    except (RuntimeError, ValueError):  # no such tag; a path or an address
+        return False
 
 
 def _alternatives(words: list[str]) -> str:

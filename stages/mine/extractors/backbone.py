@@ -6,7 +6,8 @@
 - a folder with `backbone.safetensors` and `config.json`, as every run leaves in data/runs/<run>/<seed>; the folder says
   its architecture, input size and normalisation, `architecture` must be left out;
 - a `.safetensors` file with timm's key names, of the `architecture` named;
-- `pretrained`: timm's weights for the `architecture`, taken from its cache or downloaded.
+- `pretrained`: the weights that timm's authors publish for the `architecture`, taken from the Hugging Face cache or
+  downloaded; as safetensors only, for a pickle is never opened.
 
 DVC does not watch a file outside of the graph: name its `sha256`, and an exchanged file is an error instead of a stale
 result. Runs of the same graph need none of this: `on: embed/<run>` in `mines` takes their features and declares it.
@@ -20,7 +21,6 @@ Legend: n images, S their side, C channels, d dimensions.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -28,16 +28,19 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 
-from reprise.artifacts.backbones import CONFIG, WEIGHTS, preparation_of, read_config, read_weights
-from reprise.config.errors import BackboneError
-from reprise.config.params import StrictModel, meaning, spelled
+from reprise.artifacts.backbones import CONFIG, WEIGHTS, open_weights, preparation_of, read_config
+from reprise.artifacts.tensors import TensorFile
+from reprise.config.errors import BackboneError, ImageRefused
+from reprise.config.params import BackboneName, StrictModel, meaning, spelled
 from reprise.config.registry import module_of
 from reprise.media.lookup import modality
+from reprise.networks.assemble import Mismatch, assemble, load_bare
 from reprise.networks.backbone import build_backbone, published_preparation
-from reprise.networks.torchvision_schemas import ensure_torchvision_imports
+from reprise.networks.published import published_network
 from reprise.runtime.device import Compute
 from reprise.runtime.progress import Progress
 from reprise.runtime.seeds import seed_torch
+from reprise.storage.listing import sha256_of
 from stages.mine.extractor import Extractor
 
 
@@ -52,7 +55,8 @@ class BackboneParams(StrictModel):
         ),
     ] = "random"
     architecture: Annotated[
-        str | None, meaning("The network is this backbone or timm model; null where the folder of `weights` names it.")
+        BackboneName | None,
+        meaning("The network is this backbone or timm model; null where the folder of `weights` names it."),
     ] = None
     stem: Annotated[
         Literal["auto", "small", "imagenet"],
@@ -141,54 +145,33 @@ class BackboneFeatures(Extractor):
                     found=f"{config['channels']} channels, image.channels {channels}",
                     fix="Set image.channels to the same, or name another backbone.",
                 )
-            size = params.size or config["input_size"]
-            network = build_backbone(
-                config["architecture"], channels, config["input_size"], config["stem"], config["options"]
-            )
-            loaded_into(network, read_weights(path)[0], path)
-            return network, size, config["mean"], config["std"], preparation_of(config)
+            network = assemble(config, *open_weights(path), where=str(path)).backbone
+            side = params.size or config["input_size"]
+            return network, side, config["mean"], config["std"], preparation_of(config)
         mean, std = statistics_of(images)
         if params.weights == "pretrained":
-            network, mean, std = pretrained(params.architecture, channels, size)
+            network, mean, std = published_network(params.architecture, channels)
             return network, size, mean, std, published_preparation(network.pretrained_cfg, params.architecture)
         seed_torch(self.seed, "random backbone")
-        network = build_backbone(params.architecture, channels, size, params.stem)
-        if params.weights != "random":
-            from safetensors import SafetensorError
-            from safetensors.numpy import load
-
-            check_digest(path, params.sha256)
-            try:
-                arrays = load(path.read_bytes())
-            except (OSError, SafetensorError, ValueError) as error:
-                raise BackboneError(
-                    "the weights cannot be read", where=path, found=error, fix="Name a .safetensors file."
-                ) from error
-            loaded_into(network, arrays, path)
-        return network, size, mean, std, {}
+        if params.weights == "random":
+            return build_backbone(params.architecture, channels, size, params.stem), size, mean, std, {}
+        check_digest(path, params.sha256)
+        return bare_network(path, params.architecture, channels, size, params.stem), size, mean, std, {}
 
 
-def pretrained(architecture: str, channels: int, size: int) -> tuple[torch.nn.Module, Any, Any]:
-    """Load timm's network and weights, with the mean and standard deviation per channel that they were trained with.
+def bare_network(path: Path, architecture: str, channels: int, size: int, stem: str) -> torch.nn.Module:
+    """Load a .safetensors file without a configuration.
 
     Raises:
-        BackboneError: timm does not know the architecture, has no weights for it, or cannot get them.
+        BackboneError: it cannot be read, or does not fit the architecture.
     """
-    build_backbone(architecture, channels, size, "imagenet")  # refuses names that timm does not know
-    ensure_torchvision_imports()
-    import timm
-
-    try:
-        network = timm.create_model(architecture, pretrained=True, num_classes=0, in_chans=channels)
-    except Exception as error:  # whatever the hub's client raises without a network; the message names the cause
-        raise BackboneError(
-            "the pretrained weights cannot be had",
-            where=architecture,
-            found=" ".join(str(error).split())[:300] or type(error).__name__,
-            fix="Download them once where there is a network, and set weights to the .safetensors file.",
-        ) from error
-    mean, std = network.pretrained_cfg["mean"], network.pretrained_cfg["std"]
-    return (network, mean, std) if channels == 3 else (network, [float(np.mean(mean))], [float(np.mean(std))])
+    mismatch = Mismatch(
+        "the weights do not fit the architecture",
+        str(path),
+        "Name the architecture, stem and image.channels that they were trained with.",
+    )
+    file = TensorFile.open(path, "Name a .safetensors file.")
+    return load_bare(file, lambda: build_backbone(architecture, channels, size, stem), mismatch)
 
 
 def statistics_of(images: np.ndarray) -> tuple[list[float], list[float]]:
@@ -205,7 +188,12 @@ def check_digest(path: Path, wanted: str | None) -> None:
     """
     if not path.is_file():
         raise BackboneError("the weights are not there", where=path, found="no file", fix="Correct weights.")
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        found, _ = sha256_of(path)
+    except ImageRefused as refusal:
+        raise BackboneError(
+            "the weights cannot be read", where=path, found=refusal.found, fix="Correct weights."
+        ) from refusal
     if wanted is not None and found != wanted:
         raise BackboneError(
             "the weights are not those that are named",
@@ -213,20 +201,3 @@ def check_digest(path: Path, wanted: str | None) -> None:
             found=f"sha256 {found}",
             fix="Restore the file, or write this sha256 into extractors.*.sha256.",
         )
-
-
-def loaded_into(network: torch.nn.Module, arrays: dict[str, np.ndarray], where: Path) -> None:
-    """Load arrays strictly.
-
-    Raises:
-        BackboneError: keys or shapes do not fit.
-    """
-    try:
-        network.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in arrays.items()}, strict=True)
-    except RuntimeError as error:
-        raise BackboneError(
-            "the weights do not fit the architecture",
-            where=where,
-            found=" ".join(str(error).split())[:600],
-            fix="Name the architecture, stem and image.channels that they were trained with.",
-        ) from error

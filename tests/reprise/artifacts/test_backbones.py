@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 
 import numpy as np
 import pytest
 import torch
 
-from reprise.artifacts.backbones import CONFIG, HEADS, WEIGHTS, read_config, read_weights, write_backbone
+from reprise.artifacts.backbones import CONFIG, HEADS, WEIGHTS, open_weights, read_config, read_weights, write_backbone
 from reprise.config.errors import BackboneError
 from reprise.networks.assemble import assemble
 from reprise.networks.backbone import build_backbone
@@ -38,7 +39,7 @@ def saved(tmp_path):
 
 def test_what_was_saved_answers_the_same_at_every_tap(saved):
     folder, backbone, projector = saved
-    network = assemble(read_config(folder), *read_weights(folder), where=str(folder))
+    network = assemble(read_config(folder), *open_weights(folder), where="here")
     x = torch.randn(3, 3, 32, 32)
     with torch.no_grad():
         got, h = network(x), backbone(x)
@@ -71,9 +72,9 @@ def test_foreign_weights_are_refused_with_a_sentence(saved, name, damage):
 
 
 def test_weights_of_another_architecture_are_refused(saved):
-    config = read_config(saved[0]) | {"architecture": "resnet20"}
+    (saved[0] / CONFIG).write_text(json.dumps(CONFIGURATION | {"architecture": "resnet20"}))
     with pytest.raises(BackboneError, match="do not fit their configuration"):
-        assemble(config, *read_weights(saved[0]), where="here")
+        assemble(read_config(saved[0]), *open_weights(saved[0]), where="here")
     (saved[0] / CONFIG).write_text('{"architecture": "resnet18"}')
     with pytest.raises(BackboneError, match="incomplete.*no options, stem"):
         read_config(saved[0])

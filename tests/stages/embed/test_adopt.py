@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from safetensors.numpy import save_file
 
-from reprise.artifacts.backbones import read_config, read_weights
+from reprise.artifacts.backbones import open_weights, read_config, read_weights
 from reprise.artifacts.embeddings import read_embeddings
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import BackboneError
@@ -113,14 +113,14 @@ def test_what_is_refused(weights, words: tuple[str, ...], message: str) -> None:
 def test_published_weights_come_from_the_hub_as_safetensors_or_not_at_all(weights, monkeypatch) -> None:
     asked = []
 
-    def download(repository: str, file: str) -> str:
+    def download(repository: str, file: str, revision: str | None) -> str:
         asked.append((repository, file))
         if not Path("hub.safetensors").exists():
             raise huggingface_hub.errors.LocalEntryNotFoundError("no network")
         return "hub.safetensors"
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    with pytest.raises(BackboneError, match=r"published weights cannot be fetched.*no network.*leave out --pretrained"):
+    with pytest.raises(BackboneError, match=r"published weights cannot be fetched.*no network.*hub can be reached"):
         adopt("timm:resnet10t", "--pretrained")
     save_file(weights, "hub.safetensors")
     config = adopt("timm:resnet10t", "--pretrained")
@@ -169,7 +169,7 @@ def test_preparation_is_written_down_said_and_used(run: Path, weights, capsys: p
     keys, _, cut = read_embeddings("cut/embeddings.parquet", "backbone")
     whole = read_embeddings("whole/embeddings.parquet", "backbone")[2]
     assert not np.allclose(cut, whole, atol=1e-3)
-    network = assemble(config, *read_weights(OUT), "x")
+    network = assemble(config, *open_weights(OUT), "x")
     shards = Shards.open()
     pixels = resize_to_square(decode(shards.read(0), "x", 3), 32, 0.875, "bicubic") / 255
     x = (pixels - np.array(config["mean"])) / np.array(config["std"])

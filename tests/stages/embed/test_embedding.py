@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from reprise.artifacts.backbones import read_config, read_weights
+from reprise.artifacts.backbones import open_weights, read_config
 from reprise.artifacts.embeddings import read_embeddings, taps_in
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import BackboneError
@@ -33,7 +33,7 @@ def test_every_image_at_every_tap_joined_by_key(run):
     keys, splits, values = read_embeddings(path)
     shards = Shards.open()
     assert dict(zip(keys, splits, strict=True)) == dict(zip(shards.keys, shards.splits, strict=True))
-    network = assemble(read_config(run), *read_weights(run), where="run")
+    network = assemble(read_config(run), *open_weights(run), where="run")
     for row in (0, 31, 59):
         pixels = resize_to_square(decode(shards.read(row), "x", 3), 16).astype(np.float32) / 255
         x = torch.from_numpy((pixels - np.float32(0.3)) / np.float32(0.4)).permute(2, 0, 1)[None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -13,7 +14,9 @@ from safetensors.numpy import save
 from reprise.artifacts.backbones import write_backbone
 from reprise.config.errors import BackboneError, MiningError
 from reprise.config.registry import load_class
-from reprise.networks.backbone import build_backbone
+from reprise.media.image.transform import resize_to_square
+from reprise.networks.backbone import build_backbone, published_preparation
+from reprise.networks.backbones.timm import Timm, TimmParams
 from reprise.networks.state import arrays_of
 from reprise.runtime.device import Compute
 from stages.mine.extractor import Extractor
@@ -118,13 +121,32 @@ def test_only_random_weights_depend_on_the_seed_and_files_count_as_inputs(tmp_pa
     assert [path.name for path in run.files()] == ["backbone.safetensors", "config.json"]
 
 
-def test_pretrained_weights_that_cannot_be_had_are_named(images, monkeypatch):
-    import timm
+def test_pretrained_weights_are_read_as_safetensors_or_not_at_all(images, tmp_path, monkeypatch):
+    def refused(repository: str, name: str, revision: str | None) -> str:
+        raise OSError(f"no route to the hub for {name}")
 
-    def refused(name: str, **options: object) -> object:
-        raise OSError("no route to the hub")
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refused)
+    with pytest.raises(BackboneError, match=r"cannot be fetched \(timm:resnet10t\).*no route .*for model\.safe"):
+        features("backbone", images, weights="pretrained", architecture="resnet10t")
+    torch.manual_seed(5)
+    network = build_backbone("resnet10t", 3, 16, "imagenet").eval()
+    path = tmp_path / "model.safetensors"
+    classifier = {"fc.weight": np.zeros((1000, 512), np.float32), "fc.bias": np.zeros(1000, np.float32)}
+    path.write_bytes(save(arrays_of(network.state_dict()) | classifier))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: str(path))
+    monkeypatch.setattr(torch, "load", refused)
+    preparation = published_preparation(Timm("resnet10t", TimmParams()).made_for(), "resnet10t")
+    squares = np.stack([resize_to_square(image, 16, **preparation) for image in images])
+    x = torch.from_numpy(squares).permute(0, 3, 1, 2).float() / 255
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    with torch.inference_mode():
+        want = network((x - mean) / std).numpy()
+    got = features("backbone", images, weights="pretrained", architecture="resnet10t")
+    np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-4)
 
-    real = timm.create_model
-    monkeypatch.setattr(timm, "create_model", lambda n, **o: refused(n) if o.get("pretrained") else real(n, **o))
-    with pytest.raises(BackboneError, match=r"cannot be had \(resnet10t\).*no route to the hub"):
+
+@pytest.mark.parametrize("stated", [{}, {"hf_hub_id": "them/theirs", "hf_hub_filename": "weights.pt"}])
+def test_networks_that_are_not_published_as_safetensors_are_refused(images, stated, monkeypatch):
+    monkeypatch.setattr(Timm, "made_for", lambda self: stated)
+    with pytest.raises(BackboneError, match="in safetensors, the only format read here"):
         features("backbone", images, weights="pretrained", architecture="resnet10t")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
-from reprise.artifacts.backbones import read_config, read_weights
+from reprise.artifacts.backbones import open_weights, read_config
 from reprise.artifacts.manifest import read_manifest
 from reprise.artifacts.shards import Shards
 from reprise.networks.assemble import assemble
@@ -25,7 +25,7 @@ BUDGET = TINY.model_copy(update={"epochs": 20, "batch_size": 128, "warmup_epochs
 def knn_accuracy(folder: Path) -> float:
     """Of 449 test digits, by the 20 nearest of 899 for training, cosine."""
     shards, config = Shards.open(), read_config(folder)
-    network = assemble(config, *read_weights(folder), str(folder))
+    network = assemble(config, *open_weights(folder), str(folder))
     labels = {row["key"]: row["label"] for row in read_manifest().to_pylist()}
     mean, std = (torch.tensor(config[name]).view(1, -1, 1, 1) for name in ("mean", "std"))
     known = {}
