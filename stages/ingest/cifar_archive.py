@@ -1,7 +1,7 @@
-"""Read the CIFAR archives (Krizhevsky 2009): find or fetch them, verify them, unpickle them without running code.
+"""Read the CIFAR archives (Krizhevsky 2009): find or fetch them, verify them, read their batches without running code.
 
-The batches are Python pickles. They are read with an unpickler that knows five names, all of them harmless stand-ins,
-and refuses every other, so an archive cannot execute code, whatever it holds; nothing is ever extracted to disk.
+Archives and batches are read by readers of our own (tar_stream.py, batch_reader.py), which know what such an archive
+consists of and refuse everything else, in bounded memory and time; nothing is ever extracted to disk.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ import gzip
 import hashlib
 import http.client
 import io
-import pickle
-import pickletools
-import tarfile
+import os
 import urllib.error
 import urllib.request
 import zlib
@@ -25,15 +23,18 @@ from reprise.config.params import StrictModel, meaning, spelled
 from reprise.runtime.progress import Progress
 from reprise.storage.atomic import atomic_file
 from reprise.storage.listing import open_regular, sha256_of
+from stages.ingest.batch_reader import VALUES, Array, read_batch
 from stages.ingest.source import Candidate, Extent, Source
+from stages.ingest.tar_stream import TarStream
 
 _BASE = "https://www.cs.toronto.edu/~kriz/"
 _SIDE = 32
-_VALUES = 3 * _SIDE * _SIDE
 _MAX_BATCH = 256 << 20  # bytes of one unpacked batch; the largest official one has 155 MB
 _MAX_UNPACKED = 1 << 30
+_SMALL_UNPACKED = 64 << 20  # bytes; an archive that unpacks to more may not unpack to more than this many times
+_MAX_RATIO = 100  # its own length: photographs hardly shrink, and zeros shrink a thousand times
 _MAX_MEMBERS = 1000
-_MAX_OPERATIONS = 5_000_000  # of one pickle; the largest official one has some 600,000
+_LONGEST_NAME = 255  # bytes of a class's name, as of a folder's
 Md5 = Annotated[str, spelled("[0-9a-f]{32}", "an MD5 has 32 lower-case hexadecimal digits")]
 
 
@@ -94,7 +95,7 @@ class CifarArchive:
         The expected checksum is the same before and after the archive is fetched, so fetching it reruns nothing.
         """
         if self.md5 is not None:
-            if not self.root.exists() and not self.download:
+            if not os.path.exists(self.root) and not self.download:
                 self._missing()
             return Extent(1, 0, hashlib.sha256(f"md5:{self.md5}".encode()).hexdigest())
         try:
@@ -104,7 +105,7 @@ class CifarArchive:
         return Extent(1, size, sha256)
 
     def members(self, wanted: tuple[str, ...]) -> dict[str, dict[bytes, Any]]:
-        """Unpickle the named batches.
+        """Read the named batches.
 
         Args:
             wanted: full member names, in the order in which they are returned.
@@ -118,20 +119,18 @@ class CifarArchive:
         try:
             with open_regular(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
                 self._verify(path, file)
-                with tarfile.open(fileobj=_Bounded(gzip.GzipFile(fileobj=file)), mode="r|") as archive:
-                    for number, member in enumerate(archive):
-                        if number >= _MAX_MEMBERS:
-                            raise ValueError(f"more than {_MAX_MEMBERS} members")
-                        name = member.name.removeprefix("./")
-                        if name not in wanted or name in found or not member.isreg():
-                            continue
-                        if member.size > _MAX_BATCH:
-                            raise ValueError(f"batch {name} of {member.size} bytes")
-                        stream = archive.extractfile(member)
-                        found[name] = self._unpickle(stream.read() if stream else b"", name)
+                size = os.fstat(descriptor).st_size
+                archive = TarStream(_Bounded(gzip.GzipFile(fileobj=file), size), _MAX_MEMBERS)
+                for member in archive:
+                    name = member.name.removeprefix("./")
+                    if name not in wanted or name in found or not member.regular:
+                        continue
+                    if member.size > _MAX_BATCH:
+                        raise ValueError(f"batch {name} of {member.size} bytes")
+                    found[name] = self._read(archive.read(), name)
         except ImageRefused as refusal:
             raise self._unreadable(refusal.found) from refusal
-        except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
+        except (OSError, EOFError, ValueError, zlib.error) as error:
             raise self._unreadable(str(error) or type(error).__name__) from error
         absent = [name for name in wanted if name not in found]
         if absent:
@@ -144,7 +143,7 @@ class CifarArchive:
         """Yield the images of a batch.
 
         Args:
-            batch: as unpickled.
+            batch: as `members` returns it.
             member: its name, for messages and for the names of the images.
             split: train or test.
             labels: key of the list of labels.
@@ -155,10 +154,10 @@ class CifarArchive:
         from reprise.media.image.encode import uncompressed_png
 
         array, numbers = batch.get(b"data"), batch.get(labels)
-        if not isinstance(array, _Array) or not isinstance(numbers, list):
+        if not isinstance(array, Array) or not isinstance(numbers, list):
             raise self._unreadable(f"{member} lacks data or {labels.decode()}")
         try:
-            values = array.values().reshape(-1, _VALUES)
+            values = array.values().reshape(-1, VALUES)
         except ValueError as error:
             raise self._unreadable(f"{member}: {error}") from error
         if len(values) != len(numbers) or not all(type(n) is int and 0 <= n < len(classes) for n in numbers):
@@ -174,17 +173,19 @@ class CifarArchive:
         names = meta.get(key)
         if not isinstance(names, list) or not names or not all(isinstance(n, bytes) for n in names):
             raise self._unreadable(f"no list of names under {key.decode()}")
+        if max(map(len, names)) > _LONGEST_NAME:
+            raise self._unreadable(f"a name of more than {_LONGEST_NAME} bytes under {key.decode()}")
         if len(set(names)) < len(names):
             raise self._unreadable(f"two classes of one name under {key.decode()}")
         return [n.decode("utf-8", "backslashreplace") for n in names]
 
     def _path(self) -> Path:
-        return self.root / self.name if self.root.is_dir() else self.root
+        return self.root / self.name if os.path.isdir(self.root) else self.root
 
     def _fetched(self) -> Path:
-        if self.root.exists():
+        if os.path.exists(self.root):
             path = self._path()
-            if not path.exists():
+            if not os.path.exists(path):
                 raise SourceError(
                     "the folder does not hold the archive",
                     where=self.root,
@@ -219,21 +220,19 @@ class CifarArchive:
         if self.md5 is None:
             return
         digest = hashlib.md5(usedforsecurity=False)
-        while block := file.read(1 << 20):
+        left = os.fstat(file.fileno()).st_size  # no more than that of a file that grows
+        while left > 0 and (block := file.read(1 << 20)):
             digest.update(block)
+            left -= len(block)
         if digest.hexdigest() != self.md5:
             raise self._other_checksum(path, digest.hexdigest())
         file.seek(0)
 
-    def _unpickle(self, data: bytes, name: str) -> dict[bytes, Any]:
+    def _read(self, data: bytes, name: str) -> dict[Any, Any]:
         try:
-            _check_operations(data)
-            value = _Unpickler(io.BytesIO(data), encoding="bytes").load()
-        except (Exception, MemoryError) as error:  # hostile pickles raise anything
-            raise self._unreadable(f"{name}: {error or type(error).__name__}") from error
-        if not isinstance(value, dict):
-            raise self._unreadable(f"{name} holds a {type(value).__name__}, not a dict")
-        return value
+            return read_batch(data)
+        except (Exception, MemoryError) as error:  # `pickletools` raises anything on hostile operations
+            raise self._unreadable(f"{name}: {str(error) or type(error).__name__}") from error
 
     def _missing(self) -> NoReturn:
         raise SourceError(
@@ -258,98 +257,15 @@ class CifarArchive:
 
 
 class _Bounded(io.RawIOBase):
-    """A stream that refuses to unpack more than any CIFAR archive holds, against compression bombs."""
+    """A stream that refuses to unpack more than a CIFAR archive of this length can hold, against compression bombs."""
 
-    def __init__(self, stream: gzip.GzipFile) -> None:
-        self._stream, self._left = stream, _MAX_UNPACKED
+    def __init__(self, stream: gzip.GzipFile, size: int) -> None:
+        self._limit = min(_MAX_UNPACKED, max(_SMALL_UNPACKED, _MAX_RATIO * size))
+        self._stream, self._left = stream, self._limit
 
     def read(self, size: int = -1) -> bytes:
         data = self._stream.read(min(size, 1 << 20) if size >= 0 else 1 << 20)
         self._left -= len(data)
         if self._left < 0:
-            raise ValueError(f"it unpacks to more than {_MAX_UNPACKED} bytes")
+            raise ValueError(f"it unpacks to more than {self._limit} bytes")
         return data
-
-
-def _check_operations(data: bytes) -> None:
-    """Refuse pickles that ask for far more memory than their length explains.
-
-    The unpickler allocates its memo, a table of objects, up to the largest index that a PUT operation names; five bytes
-    of pickle could claim gigabytes.
-
-    Raises:
-        ValueError: the pickle is damaged, has more operations than any batch, or names an index beyond the number of
-            objects that it can have stored.
-    """
-    for number, (operation, argument, _) in enumerate(pickletools.genops(data)):
-        if number >= _MAX_OPERATIONS:
-            raise ValueError(f"more than {_MAX_OPERATIONS} operations")
-        if operation.name.endswith("PUT") and not (isinstance(argument, int) and 0 <= argument <= number):
-            raise ValueError(f"it stores object {argument} after {number} operations")
-
-
-class _Dtype:
-    """Stand-in for numpy.dtype: keeps the type's code."""
-
-    def __init__(self, code: object = None, *_: object) -> None:
-        self.code = code.decode("ascii", "replace") if isinstance(code, bytes) else code
-
-    def __setstate__(self, state: object) -> None:
-        """Ignore byte order and the like, which mean nothing for single bytes."""
-
-
-class _Array:
-    """Stand-in for numpy.ndarray: keeps shape, type and raw bytes."""
-
-    def __init__(self, *_: object) -> None:
-        self.state: tuple[Any, ...] = ()
-
-    def __setstate__(self, state: object) -> None:
-        self.state = state if isinstance(state, tuple) else ()
-
-    def values(self) -> Any:
-        """Return the array, (n, 3072) uint8.
-
-        Raises:
-            ValueError: it does not hold unsigned bytes in C order, or their number does not fit its shape.
-        """
-        import numpy as np
-
-        if len(self.state) != 5:
-            raise ValueError("an array without content")
-        _, shape, dtype, fortran, raw = self.state
-        if not isinstance(dtype, _Dtype) or dtype.code != "u1" or fortran or not isinstance(raw, bytes):
-            raise ValueError("an array that is not of bytes in C order")
-        if not isinstance(shape, tuple) or len(shape) != 2 or shape[1] != _VALUES or shape[0] * _VALUES != len(raw):
-            raise ValueError(f"an array of shape {shape} with {len(raw)} bytes")
-        return np.frombuffer(raw, np.uint8).reshape(shape)
-
-
-def _reconstruct(*_: object) -> _Array:
-    return _Array()
-
-
-def _latin1(text: object, encoding: object = "latin1") -> bytes:
-    """Stand-in for _codecs.encode, by which Python 3 pickles bytes for old protocols."""
-    if isinstance(text, bytes):
-        text = text.decode("utf-8")
-    if not isinstance(text, str) or encoding not in ("latin1", b"latin1"):
-        raise pickle.UnpicklingError("an encoding other than latin1")
-    return text.encode("latin1")
-
-
-class _Unpickler(pickle.Unpickler):
-    """An unpickler of plain containers and the stand-ins, which refuses every other name."""
-
-    _KNOWN = {  # noqa: RUF012
-        ("numpy", "ndarray"): _Array,
-        ("numpy", "dtype"): _Dtype,
-        ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-        ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-        ("_codecs", "encode"): _latin1,
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._KNOWN:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which no CIFAR batch needs")
-        return self._KNOWN[module, name]

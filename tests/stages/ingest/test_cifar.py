@@ -17,7 +17,8 @@ import pytest
 
 from reprise.config.errors import SourceError
 from reprise.media.image.decode import decode
-from stages.ingest import cifar_archive
+from stages.ingest import batch_reader, cifar_archive
+from stages.ingest.batch_reader import Array, Dtype
 from stages.ingest.ingest import ingest
 from stages.ingest.params import SourceParams
 from stages.ingest.source import Candidate
@@ -139,10 +140,8 @@ def test_nothing_but_the_stand_ins_is_named(
     assert not (tmp_path / "pwned").exists()
 
 
-def state(shape: object, raw: object, dtype: str = "u1", fortran: bool = False) -> cifar_archive._Array:
-    array = cifar_archive._Array()
-    array.__setstate__((1, shape, cifar_archive._Dtype(dtype), fortran, raw))
-    return array
+def state(shape: object, raw: object, dtype: str = "u1", fortran: object = False) -> Array:
+    return Array((1, shape, Dtype(dtype), fortran, raw))
 
 
 @pytest.mark.parametrize(
@@ -155,11 +154,14 @@ def state(shape: object, raw: object, dtype: str = "u1", fortran: bool = False) 
         state((1, 3072), "text"),
         state((-1, 3072), b""),
         state((3072,), b"\0" * 3072),
+        state((1, 3072), b"\0" * 3072, fortran=None),
+        state(("1", 3072), b"\0" * 3072),
         state("shape", b""),
-        cifar_archive._Array(),
+        Array((1, (1, 3072), "u1", False, b"\0" * 3072)),
+        Array(),
     ],
 )
-def test_arrays_that_do_not_add_up_are_refused(array: cifar_archive._Array) -> None:
+def test_arrays_that_do_not_add_up_are_refused(array: Array) -> None:
     with pytest.raises(ValueError, match="an array"):
         array.values()
 
@@ -193,7 +195,7 @@ def test_archives_that_do_not_hold_cifar_are_a_sentence(tmp_path: Path, members:
 
 def test_a_pickle_of_more_operations_than_any_batch_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each opening of a list is a byte in the archive and dozens in memory."""
-    monkeypatch.setattr(cifar_archive, "_MAX_OPERATIONS", 1000)
+    monkeypatch.setattr(batch_reader, "MOST_OPERATIONS", 1000)
     path = archive(tmp_path / "mine.tar.gz", cifar10(data_batch_3=b"(" * 2000))
     with pytest.raises(SourceError, match="more than 1000 operations"):
         list(source(path).candidates())
