@@ -20,6 +20,7 @@ from pathlib import Path
 from reprise.config.errors import ImageRefused
 from reprise.storage.atomic import atomic_file
 from reprise.storage.machine import FAULTS, machine_error, patiently
+from reprise.storage.pseudo_files import pseudo_devices
 from reprise.storage.walk import list_entries, name_text
 
 LOCK_FILE = Path("source.lock.json")
@@ -59,8 +60,9 @@ def open_regular(path: bytes | str | Path) -> Iterator[int]:
         ) from error
     try:
         before = os.fstat(descriptor)
-        if not stat.S_ISREG(before.st_mode):
-            raise ImageRefused("not_a_file", where=where, found="a device, a FIFO or a folder", fix="Remove it.")
+        if not stat.S_ISREG(before.st_mode) or before.st_dev in pseudo_devices():
+            found = "a device, a FIFO, a folder, or a file of the system such as those in /proc"
+            raise ImageRefused("not_a_file", where=where, found=found, fix="Remove it.")
         try:
             yield descriptor
         except OSError as error:
@@ -131,7 +133,9 @@ def sha256_of(path: bytes | str | Path) -> tuple[str, int]:
 def _hash_once(path: bytes | str | Path) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
     with open_regular(path) as descriptor:
-        while piece := os.read(descriptor, _BLOCK):
+        length = os.fstat(descriptor).st_size
+        # Beyond its length, `open_regular` refuses it: a file that grows as fast as it is read would never end.
+        while size <= length and (piece := os.read(descriptor, _BLOCK)):
             digest.update(piece)
             size += len(piece)
     return digest.hexdigest(), size
@@ -209,6 +213,6 @@ def _load(store: Path) -> dict[str, list[object]]:
     """Read the cache; a damaged one is an empty one."""
     try:
         value = json.loads(store.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) and all(isinstance(v, list) for v in value.values()) else {}

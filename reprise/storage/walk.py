@@ -13,11 +13,15 @@ import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from reprise.config.errors import SourceError
 from reprise.storage.machine import FAULTS, machine_error
+from reprise.storage.pseudo_files import is_pseudo
 
+MOST_ENTRIES = 20_000_000  # at any depth; the largest public data set has 14 million images
+_MADE_UP = "the kernel makes up what lies there, as in /proc, /sys and /dev"
 LEFT_OUT = ("hidden", "system_file")  # reasons of entries that nobody means as images
 _SYSTEM_FILES = {
     *(b"thumbs.db", b"ehthumbs.db", b"ehthumbs_vista.db", b"desktop.ini", b"icon\r"),  # Windows, macOS
@@ -30,7 +34,7 @@ _SYSTEM_FOLDERS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One entry of a folder, at any depth.
 
@@ -69,12 +73,15 @@ def list_entries(root: str | Path, link_roots: Sequence[str | Path] = ()) -> lis
         link_roots: folders into which links may lead.
 
     Raises:
-        SourceError: the root is missing, is not a folder or cannot be read; or a folder of `link_roots` is missing.
+        SourceError: the root is missing, is not a folder, belongs to the system, cannot be read, or holds more than
+            MOST_ENTRIES; or a folder of `link_roots` is missing.
         MachineError: the machine is the reason that a folder cannot be listed.
     """
     top = os.fsencode(root)
     try:
         real_top = os.path.realpath(top, strict=True)
+        if is_pseudo(real_top, os.stat(real_top).st_dev):
+            raise _system_root(root)
         with os.scandir(real_top):
             pass
     except OSError as error:
@@ -113,8 +120,11 @@ class _Walk:
                     self.entries.append(_listed_elsewhere(folder, real, place))
                     continue
             try:
+                if is_pseudo(real, os.stat(real).st_dev):
+                    self.entries.append(Entry(folder, real, "kernel_folder", _MADE_UP))
+                    continue
                 with os.scandir(real) as listing:
-                    found = list(listing)
+                    found = list(islice(listing, MOST_ENTRIES))
             except OSError as error:
                 if error.errno in FAULTS:
                     raise machine_error(name_text(real), error) from error
@@ -130,6 +140,8 @@ class _Walk:
                     pending.append((name, item.path))
                 else:
                     self._add(name, item)
+            if len(self.entries) + len(pending) >= MOST_ENTRIES:
+                raise _too_many(self._top)
 
     def _add(self, name: bytes, item: os.DirEntry[bytes]) -> None:
         """Add an entry that is not a folder to enter; the first rule that applies gives the reason."""
@@ -230,6 +242,24 @@ def _real_link_root(folder: str | Path) -> bytes:
             fix="Correct source.options.link_roots in params.yaml.",
         ) from error
     return real
+
+
+def _system_root(root: str | Path) -> SourceError:
+    return SourceError(
+        "the root of the source is a folder of the system, which holds no images",
+        where=root,
+        found=_MADE_UP,
+        fix="Set source.root in params.yaml to the folder that holds your images.",
+    )
+
+
+def _too_many(top: bytes) -> SourceError:
+    return SourceError(
+        "the root of the source holds more than memory can list",
+        where=name_text(top),
+        found=f"{MOST_ENTRIES:,} files and folders or more",
+        fix="Set source.root in params.yaml to a folder of images alone.",
+    )
 
 
 def root_error(root: str | Path, error: OSError) -> SourceError:
