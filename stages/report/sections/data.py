@@ -30,6 +30,7 @@ REASONS = {  # code in the quarantine (docs/reference/data-rules.md) -> words
     "duplicate_across_splits": "copy of an image in another split",
     "empty": "empty file",
     "hidden": "hidden file or folder",
+    "kernel_folder": "folder that the kernel makes up",
     "label_conflict": "copies with different labels",
     "link_loop": "link that leads back to itself",
     "link_to_folder": "link to a folder",
