@@ -8,12 +8,14 @@ PREFECT_API_URL and PREFECT_HOME take precedence when set. Every server that is 
 
 from __future__ import annotations
 
+import atexit
 import errno
 import json
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -35,12 +37,14 @@ from pipeline.flows.credentials import (
 from pipeline.flows.guarded_server import HOSTS_VARIABLE, ORIGINS_VARIABLE
 from pipeline.flows.own_pages import OwnNames
 from pipeline.processes.commands import PARENT_DEATH, environment
+from pipeline.processes.redaction import make_redactor
 from reprise.artifacts.layout import REPORT
 from reprise.config.errors import GraphError
 from reprise.storage.atomic import explained_storage, write_json
 
 NOTE = HOME / "server.json"  # the addresses of the server of `make serve`, and its process
 LOOPBACK = "127.0.0.1"
+_LOG_SECONDS = 2.0
 START_SECONDS = 180.0  # the first start creates the database
 _LISTEN_FIXES = {
     errno.EADDRINUSE: "Stop what uses the port, or choose another one: PREFECT_SERVER_API_PORT=4300 make serve.",
@@ -211,18 +215,30 @@ def stop_process(process: subprocess.Popen[bytes], seconds: float = 10.0) -> Non
 
 @contextmanager
 def server_log(root: Path, name: str = "server.log") -> Iterator[int]:
-    """Open a file in the server's folder for appending.
+    """Yield a descriptor whose lines are added to a file in the server's folder, without the secrets in them.
 
-    Only the owner may read the folder, because the server's database in it holds Prefect's Secret blocks.
+    Only the owner may read the folder, because the server's database in it holds Prefect's Secret blocks. The lines
+    pass through a thread of this process until every process that holds the descriptor has ended.
     """
     path = root / HOME / name
     with explained_storage(path):
         make_private_folder(path.parent)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    reader, writer = os.pipe()
+    copier = threading.Thread(target=_copy_hidden, args=(reader, log, make_redactor(root)), name=name, daemon=True)
+    copier.start()
+    atexit.register(copier.join, _LOG_SECONDS)  # the last lines say why a server ended
     try:
-        yield descriptor
+        yield writer
     finally:
-        os.close(descriptor)
+        os.close(writer)
+
+
+def _copy_hidden(reader: int, log: int, hide: Callable[[str], str]) -> None:
+    with open(reader, "rb") as lines, open(log, "ab", buffering=0) as file:
+        for line in lines:
+            with suppress(OSError):  # a full disk must not stop the server, which would wait for a reader
+                file.write(hide(line.decode("utf-8", "replace")).encode())
 
 
 def start_child(

@@ -7,7 +7,6 @@ made anew at each start: whoever listens on its port after its end learns nothin
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import subprocess
@@ -30,6 +29,7 @@ from pipeline.graph.workspace import Say
 from pipeline.processes.commands import GRACE_SECONDS
 from pipeline.processes.signals import STOP_SIGNALS, handling
 from reprise.config.errors import GraphError, ParameterError, RepriseError, WorkspaceBusyError
+from reprise.storage.locks import FileLock
 
 POOL = "reprise"
 CLOSE_DEAD_RUNS_SECONDS = 60.0
@@ -245,17 +245,19 @@ def _hold_serve_lock(root: Path) -> Iterator[None]:
     Raises:
         WorkspaceBusyError: another one runs.
     """
-    with server.server_log(root, "serve.lock") as descriptor:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+    credentials.make_private_folder(root / server.HOME)
+    lock = FileLock(root / server.HOME / "serve.lock")
+    try:
+        if not lock.take():
             raise WorkspaceBusyError(
                 "Prefect is being served for this folder already",
                 where=root / server.HOME,
-                found=server.find_running_server(root) or "a server that is starting",
+                found=server.find_running_server(root) or f"a server that is starting: {lock.holder()}",
                 fix="Use that server, or stop it with Ctrl-C.",
-            ) from error
+            )
         yield
+    finally:
+        lock.release()
 
 
 @contextmanager
