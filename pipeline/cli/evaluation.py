@@ -40,7 +40,10 @@ Size = Annotated[
     int | None, typer.Option(min=8, max=1024, help="Image side in pixels; by default what the architecture expects.")
 ]
 Channels = Annotated[
-    int, typer.Option(min=1, max=3, help="Image channels, 1 or 3; ignored for a run, which has its own.")
+    int,
+    typer.Option(
+        min=1, max=64, help="Image channels: 1, 3, or the bands of the images; ignored for a run, which has its own."
+    ),
 ]
 Pretrained = Annotated[bool, typer.Option("--pretrained", help="Load the published weights of timm:NAME.")]
 Work = Annotated[Path | None, typer.Option(help="Keep all intermediate files in this folder.")]

@@ -13,7 +13,7 @@ from safetensors.numpy import save
 
 from reprise.artifacts.tensors import TensorFile
 from reprise.config.errors import BackboneError, ImageRefused
-from reprise.config.params import BackboneName, StrictModel, in_one_line, problems_of, spelled
+from reprise.config.params import MOST_BANDS, BackboneName, StrictModel, in_one_line, problems_of, spelled
 from reprise.storage.atomic import atomic_file, write_json
 from reprise.storage.listing import read_regular
 
@@ -42,7 +42,7 @@ class BackboneConfig(StrictModel):
         options: of the architecture; `reprise.networks.backbone.backbone_named` holds them against its own list.
         stem: see `resolve_stem`.
         input_size: side of the images in pixels.
-        channels: 1 or 3.
+        channels: bands of the images.
         mean, std: of each channel on the 0..1 scale.
         num_features: width of the features.
         heads: the widths of the layers of each head.
@@ -55,7 +55,7 @@ class BackboneConfig(StrictModel):
     options: Annotated[dict[_Name, Any], Field(max_length=64)]
     stem: Literal["auto", "small", "imagenet"]
     input_size: Annotated[int, Field(ge=SMALLEST_SIDE, le=LARGEST_SIDE)]
-    channels: Literal[1, 3]
+    channels: Annotated[int, Field(ge=1, le=MOST_BANDS)]
     mean: list[_Channel]
     std: list[_Spread]
     num_features: Annotated[int, Field(ge=1, le=1 << 22)]
@@ -69,7 +69,7 @@ class BackboneConfig(StrictModel):
     def _a_number(cls, value: object) -> object:
         """Refuse `true` and 3.0, which equal a number of channels in Python."""
         if type(value) is not int:
-            raise ValueError("input should be 1 or 3")
+            raise ValueError("input should be a whole number")
         return value
 
     @field_validator("options")

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
@@ -113,6 +113,7 @@ BackboneName = Annotated[
     Field(max_length=100),
     spelled(r"[A-Za-z0-9][A-Za-z0-9_.-]*", "the name of a backbone consists of letters, digits, underscores and dots"),
 ]
+MOST_BANDS = 64  # of an image
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
@@ -129,14 +130,21 @@ class ImageParams(StrictModel):
     """The images as every network sees them; features, pretrain and embed share this section."""
 
     size: Annotated[int, Field(ge=8, le=1024), meaning("Every network sees square images of this side.", "pixels")]
-    channels: Annotated[Literal[1, 3], meaning("Networks see images in colour (3) or in shades of grey (1).")]
+    channels: Annotated[
+        int,
+        Field(ge=1, le=MOST_BANDS),
+        meaning(
+            "Networks see images in colour (3), in shades of grey (1), or with all bands of images that have so many.",
+            "bands",
+        ),
+    ]
 
     @field_validator("channels", mode="before")
     @classmethod
     def _a_number(cls, value: object) -> object:
         """Refuse `true`, which equals 1 in Python."""
         if isinstance(value, bool):
-            raise ValueError("input should be 1 or 3")
+            raise ValueError("input should be a whole number")
         return value
 
 

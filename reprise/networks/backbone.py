@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from reprise.config.errors import BackboneError
@@ -48,7 +49,7 @@ class Backbone(ABC):
         """Build the untrained network; initial weights come from torch's global generator.
 
         Args:
-            channels: C, 1 or 3.
+            channels: C, bands of the images.
             size: S, the side of the images in pixels.
             stem: `small`, `imagenet` or `auto`; see `resolve_stem`. Networks with one stem only ignore it.
 
@@ -123,6 +124,18 @@ def published_preparation(stated: dict[str, Any], name: str) -> dict[str, Any]:
     return {"crop_pct": share, "interpolation": interpolation, "crop_mode": mode}
 
 
+def for_bands(values: Sequence[float], channels: int) -> list[float]:
+    """Bring numbers for red, green and blue to other bands, as timm does it with the weights of the first layer.
+
+    Args:
+        values: three numbers.
+        channels: C; grey gets their mean, and more bands repeat them in turn.
+    """
+    if channels == 1:
+        return [float(sum(values) / len(values))]
+    return [float(values[band % len(values)]) for band in range(channels)]
+
+
 def build_backbone(
     architecture: str, channels: int, size: int, stem: str = "auto", options: dict[str, Any] | None = None
 ) -> nn.Module:
@@ -130,7 +143,7 @@ def build_backbone(
 
     Args:
         architecture: a plug-in's name ("resnet_tiny") or timm's ("resnet50").
-        channels: C, 1 or 3.
+        channels: C, bands of the images.
         size: S, the side of the images in pixels.
         stem: see `resolve_stem`.
         options: the values of the backbone's `Params`.

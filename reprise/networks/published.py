@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from reprise.artifacts.hub import fetch_weights
 from reprise.artifacts.tensors import TensorFile
 from reprise.config.errors import BackboneError
-from reprise.networks.backbone import backbone_named
+from reprise.networks.backbone import backbone_named, for_bands
 from reprise.networks.torchvision_schemas import ensure_torchvision_imports
 
 _SAFE_NAMES = {  # timm's names -> the file beside it that holds no pickle
@@ -62,4 +61,4 @@ def published_network(architecture: str, channels: int) -> tuple[nn.Module, list
             fix="Choose another network, or a .safetensors file.",
         ) from error
     mean, std = (list(network.pretrained_cfg[name]) for name in ("mean", "std"))
-    return (network, mean, std) if channels == 3 else (network, [float(np.mean(mean))], [float(np.mean(std))])
+    return network, for_bands(mean, channels), for_bands(std, channels)

@@ -78,7 +78,7 @@ class SmallViT(nn.Module):
     """Vision transformer for small images.
 
     Args:
-        channels: C, 1 or 3.
+        channels: C, bands of the images.
         size: S at which positions are learned, in pixels; other sides interpolate them.
         patch_size: P in pixels, which must divide every side.
         width: D.

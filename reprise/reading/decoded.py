@@ -43,7 +43,7 @@ class _Layout:
 
     Attributes:
         sizes: (n, 2) int64, height and width of each image in pixels.
-        channels: 1 or 3.
+        channels: bands; 1 and 3 suit grey and colour alike.
     """
 
     sizes: np.ndarray
@@ -143,7 +143,7 @@ def open_decoded(
     Args:
         shards: the shards to read.
         rows: (n,) row numbers of the shards.
-        channels: 1 or 3.
+        channels: bands; 1 and 3 suit grey and colour alike.
         size: None keeps the size of each image; a number makes all of them (size, size), as `Decoded.resized` does.
         max_bytes: the cache folder stays below this; older entries make room, and a larger entry is not cached.
         threads: images decoded at the same time; the result does not depend on it.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from reprise.artifacts.backbones import CONFIG, WEIGHTS
 from reprise.config.errors import BackboneError
+from reprise.config.params import MOST_BANDS
 from reprise.media.image.transform import TRIANGLE
 from reprise.runtime.entry import run_stage
 
@@ -29,7 +30,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--architecture", help="of a .safetensors file without a run's config.json beside it")
     parser.add_argument("--stem", default="imagenet", choices=("imagenet", "small", "auto"), help="of ResNets")
     parser.add_argument("--size", type=_side, help="image side in pixels; by default that of the architecture")
-    parser.add_argument("--channels", type=int, default=3, choices=(1, 3))
+    parser.add_argument("--channels", type=int, default=3, choices=range(1, MOST_BANDS + 1), metavar="1..64")
     parser.add_argument("--pretrained", action="store_true", help="timm:NAME with its published weights")
     parser.add_argument("--out", required=True, type=Path, help="the folder to write")
     arguments = parser.parse_args(argv)
@@ -186,20 +187,19 @@ def _made_for(name: str, size: int | None) -> MadeFor:
 def _config(arguments: argparse.Namespace, name: str, made_for: MadeFor) -> dict[str, Any]:
     """Make a config.json like that of pretrain, as far as it is known; the width is measured on one image of zeros."""
     from reprise.networks.assemble import Mismatch, feature_width
-    from reprise.networks.backbone import build_backbone
+    from reprise.networks.backbone import build_backbone, for_bands
 
     network = build_backbone(name, arguments.channels, made_for.size, arguments.stem)
     fix = "Choose another architecture of timm, or another --size."
     mismatch = Mismatch("this architecture does not return one feature vector for each image", name, fix)
-    grey = arguments.channels == 1
     return {
         "architecture": name,
         "options": {},
         "stem": arguments.stem,
         "input_size": made_for.size,
         "channels": arguments.channels,
-        "mean": [sum(made_for.mean) / 3] if grey else made_for.mean,
-        "std": [sum(made_for.std) / 3] if grey else made_for.std,
+        "mean": for_bands(made_for.mean, arguments.channels),
+        "std": for_bands(made_for.std, arguments.channels),
         **made_for.preparation,
         "num_features": feature_width(network, arguments.channels, made_for.size, mismatch),
         "heads": {},

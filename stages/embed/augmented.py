@@ -58,17 +58,21 @@ def rotate(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def colour(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Change brightness, then contrast, then saturation, each by a factor in [0.6, 1.4]."""
+    """Change brightness, then contrast, then saturation (of RGB), each by a factor in [0.6, 1.4]."""
     brightness, contrast, saturation = rng.uniform(1 - COLOUR, 1 + COLOUR, 3)
     x = _clipped(pixels * brightness).astype(np.float64)
     level = _luma(x).mean()
     x = _clipped(level + contrast * (x - level)).astype(np.float64)
+    if pixels.shape[2] != 3:
+        return x.astype(np.uint8)
     luma = _luma(x)[:, :, None]
-    return _clipped(luma + saturation * (x - luma)) if pixels.shape[2] == 3 else x.astype(np.uint8)
+    return _clipped(luma + saturation * (x - luma))
 
 
 def grey(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Put the luma into every channel."""
+    """Put the luma into every channel; other bands than RGB have none and stay as they are."""
+    if pixels.shape[2] != 3:
+        return pixels
     return np.repeat(_clipped(_luma(pixels.astype(np.float64)))[:, :, None], pixels.shape[2], axis=2)
 
 
@@ -132,7 +136,7 @@ def chosen_rows(keys: np.ndarray, splits: np.ndarray, count: int) -> np.ndarray:
 
 
 def _luma(x: np.ndarray) -> np.ndarray:
-    return x @ np.array(LUMA) if x.shape[2] == 3 else x[:, :, 0]
+    return x @ np.array(LUMA) if x.shape[2] == 3 else x.mean(axis=2)
 
 
 def _clipped(x: np.ndarray) -> np.ndarray:

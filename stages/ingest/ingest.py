@@ -89,7 +89,7 @@ def ingest(
     notes = notes_table(rows)
     write_notes(output / NOTES.name, notes)
     card = _card(source, params, rows, quarantined, left_out)
-    card["understood"] += summary(notes)
+    card["changed"] = summary(notes)
     write_json(output / "dataset.json", card)
     write_json(output / VIEWS, source.views)
     return card

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from reprise.config.params import StrictModel, meaning, plug_in_name, spelled, wrong_value
+from reprise.config.params import MOST_BANDS, StrictModel, meaning, plug_in_name, spelled, wrong_value
 
 if TYPE_CHECKING:
     from reprise.media.modality import Choices
@@ -43,13 +43,10 @@ class SourceParams(StrictModel):
     min_side: Annotated[int, Field(ge=1, le=4096), meaning("Images with a shorter side are refused.", "pixels")] = 4
     pages: Annotated[
         Literal["first", "middle", "all"],
-        meaning(
-            "Of files with several pages or frames, this one is taken; with `all` each is an image, and those of one "
-            "file are a group."
-        ),
+        meaning("This page or frame of each file is taken, or all of them, each an image and a file's images a group."),
     ] = "first"
     bands: Annotated[
-        Annotated[list[Annotated[int, Field(ge=1, le=64)]], Field(min_length=1, max_length=64)] | None,
+        Annotated[list[Annotated[int, Field(ge=1, le=MOST_BANDS)]], Field(min_length=1, max_length=MOST_BANDS)] | None,
         meaning("These bands of each image are taken, counted from 1, in this order; null takes all."),
     ] = None
     range: Annotated[

@@ -62,7 +62,7 @@ class Context:
         clusters: number of clusters, 0 without labels.
         steps: of the whole training.
         size: side of the input in pixels.
-        channels: of the input, 1 or 3.
+        channels: of the input.
         mean, std: the normalisation of the input, per channel, on the 0..1 scale.
         seed: of the run, for gradient-free fits.
     """

@@ -67,6 +67,8 @@ def pretrain(
     labels = layout.label_set(row.labels, seed) / FILE
     inputs = read_inputs(labels, setup)
     refuse_images(setup, method_class, inputs)
+    if image.channels not in (1, 3):
+        print(f"views of {image.channels} bands change in brightness and contrast, not in saturation, hue or grey")
     method = build_method(method_class, setup, inputs)
     refuse_batches(row, method, len(inputs.decoded), train.batch_size)
     epochs = epochs_of(setup, method, inputs)

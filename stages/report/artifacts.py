@@ -9,7 +9,16 @@ from reprise.artifacts.shards import INDEX, Shards
 from stages.report.drawing.thumbnails import Album
 from stages.report.params import ReportParams
 from stages.report.readers.comparison import Comparison, read_comparison
-from stages.report.readers.ingest import Dataset, Images, Refusal, read_dataset, read_images, read_refusals
+from stages.report.readers.ingest import (
+    Change,
+    Dataset,
+    Images,
+    Refusal,
+    read_changes,
+    read_dataset,
+    read_images,
+    read_refusals,
+)
 from stages.report.readers.inputs import Input, read_inputs
 from stages.report.readers.label_sets import LabelSet, read_label_sets
 from stages.report.readers.representations import Representations, read_representations
@@ -25,6 +34,7 @@ class Artifacts:
         dataset: the description of the data set, from ingest.
         images: the images of the manifest, with their splits and labels.
         refusals: refused files by reason.
+        changes: what was changed in images before networks see them, by kind.
         checks: the expectations of validate and their results.
         album: the pixels of the images, read from the shards as they are asked for.
         label_sets: label sets by name and seed, from mine.
@@ -38,6 +48,7 @@ class Artifacts:
     dataset: Dataset | None
     images: Images | None
     refusals: tuple[Refusal, ...] | None
+    changes: tuple[Change, ...] | None
     checks: tuple[Check, ...] | None
     album: Album
     label_sets: tuple[LabelSet, ...]
@@ -61,6 +72,7 @@ def gather(params: ReportParams) -> Artifacts:
         dataset=dataset,
         images=read_images(dataset.classes if dataset else ()),
         refusals=read_refusals(),
+        changes=read_changes(shards),
         checks=read_checks(),
         album=Album(shards),
         label_sets=read_label_sets(),

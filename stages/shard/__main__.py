@@ -22,7 +22,7 @@ def main(argv: list[str]) -> None:
     from reprise.storage.atomic import atomic_directory
     from reprise.storage.provenance import record
     from reprise.storage.work_folder import file_digest, work_folder
-    from stages.shard.write import write_shards
+    from stages.shard.write import scaled_down, write_shards
 
     began = time.monotonic()
     manifest = read_manifest()
@@ -35,6 +35,10 @@ def main(argv: list[str]) -> None:
         {"images": manifest.num_rows, "images_per_second": round(manifest.num_rows / (time.monotonic() - began), 1)},
     )
     print(f"shard: {manifest.num_rows:,} images in {shards} tars")
+    if smaller := scaled_down(manifest, params.max_side):
+        print(
+            f"  {smaller:,} images are stored scaled down to a longer side of {params.max_side} pixels (shard.max_side)"
+        )
 
 
 if __name__ == "__main__":

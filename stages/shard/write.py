@@ -1,7 +1,7 @@
 """Write shards: plan which image goes into which tar, then write the tars side by side. Same manifest, same bytes.
 
-Plain bytes are kept; anything else is decoded by the rules of reprise/media and stored as PNG. Every file is compared
-with its hash in the manifest, so a file that changed since ingest is an error.
+Plain bytes are kept; anything else is decoded by the rules of reprise/media and stored without loss. Every file is
+compared with its hash in the manifest, so a file that changed since ingest is an error.
 """
 
 from __future__ import annotations
@@ -105,6 +105,12 @@ def _end(columns: Columns) -> int:
     last = {name: values[-1] for name, values in columns.items()}
     after = last["offset"] - ustar.BLOCK + ustar.member_size(last["bytes"]) + ustar.member_size(len(_json(last)))
     return int(after) + len(ustar.END)
+
+
+def scaled_down(manifest: pa.Table, max_side: int) -> int:
+    """Count the images that are stored smaller than they are."""
+    longer = pc.max_element_wise(manifest["width"], manifest["height"])
+    return int(pc.sum(pc.greater(longer, max_side)).as_py() or 0)
 
 
 def plan(manifest: pa.Table, params: ShardParams) -> list[Plan]:

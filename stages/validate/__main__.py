@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 
-from reprise.config.params import read_yaml, section
+from reprise.config.params import ImageParams, read_yaml, section
 from reprise.runtime.entry import run_stage
 from stages.validate.params import SECTION, ValidateParams
 
@@ -17,17 +17,21 @@ def main(argv: list[str]) -> None:
     argparse.ArgumentParser(
         prog="python -m stages.validate", description="Check the manifest against the expectations."
     ).parse_args(argv)
-    params = section(read_yaml(), SECTION, ValidateParams)
+    raw = read_yaml()
+    params, image = section(raw, SECTION, ValidateParams), section(raw, "image", ImageParams)
 
     from reprise.artifacts.layout import VALIDATION, VALIDATION_DOCS
     from reprise.artifacts.manifest import read_manifest, read_quarantine
     from reprise.storage.atomic import atomic_directory, write_json
     from reprise.storage.provenance import record
+    from stages.validate.bands import require_bands
     from stages.validate.check import FAILED, PASSED, VERDICT, check, require
     from stages.validate.facts import gather
 
     began = time.monotonic()
-    facts = gather(read_manifest(), read_quarantine())
+    manifest = read_manifest()
+    require_bands(manifest, image.channels)
+    facts = gather(manifest, read_quarantine())
     shutil.rmtree(VALIDATION_DOCS, ignore_errors=True)
     verdicts = check(facts, params, VALIDATION_DOCS)
     warnings = [v for v in verdicts if v["severity"] == "warning" and not v["success"]]

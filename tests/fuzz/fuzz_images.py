@@ -16,21 +16,29 @@ import sys
 import tarfile
 import tempfile
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
+import pillow_heif
+from PIL import Image
 
 from reprise.config.errors import ImageRefused, SourceError
 from reprise.media.image.decode import decode
 from reprise.media.image.inspect import inspect
+from reprise.media.lookup import modality
+from reprise.media.modality import Choices
 from stages.ingest.examine import Finding, Limits, examine_all
 from stages.ingest.source import Candidate
 from stages.ingest.sources.cifar10 import Cifar10
+from tests.reprise.media import tiff_files as t
 from tests.stages.ingest import hostile
 
 LIMITS = Limits(max_pixels=200_000, min_side=2)
+EVERY_PAGE = Limits(max_pixels=200_000, min_side=2, choices=Choices(pages="all"))
 SLOW = 5.0  # seconds for one image or archive; the seeds take milliseconds
 ARCHIVE_SHARE = 0.1
 REASONS = {"empty", "not_an_image", "truncated", "undecodable", "too_many_pixels", "too_small", "unsupported_depth"}
@@ -46,7 +54,39 @@ def image_seeds() -> list[bytes]:
         if c != "group4"
     ]
     progressive = hostile.encoded(hostile.photo(41), "JPEG", progressive=True)
-    return [*pictures, *more, progressive, hostile.rotated(8, 42, "TIFF")]
+    return [*pictures, *more, progressive, hostile.rotated(8, 42, "TIFF"), *deep_seeds()]
+
+
+def deep_seeds() -> list[bytes]:
+    """Files of more than 8 bits, more than three bands and several pages."""
+    rng = np.random.default_rng(43)
+    wide = rng.integers(0, 4096, (20, 24, 5), dtype=np.uint16)
+    grey = wide[:, :, 0]
+    smooth = np.cumsum(grey % 7, axis=1, dtype=np.uint16)
+    tags = t.page_tags(grey)
+    twelve = t.tiff([(t.page_tags(grey) | {t.BITS: 12}, [t.packed_bits(grey, 12)])], order=">")
+    lzw = t.tiff([(tags | {t.COMPRESSION: 5, t.ROWS: 10}, [t.lzw(smooth[i : i + 10].tobytes()) for i in (0, 10)])])
+    planes = [wide[:, :, band].tobytes() for band in range(5)]
+    tiles = [np.pad(grey, ((0, 12), (0, 8)))[y : y + 16, x : x + 16].tobytes() for y in (0, 16) for x in (0, 16)]
+    heic = io.BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(hostile.photo(44))).save(heic, quality=60)
+    avif = [cv2.IMWRITE_AVIF_DEPTH, 10]
+    return [
+        t.simple(grey),
+        t.simple(grey, {t.PHOTOMETRIC: 0}, ">"),
+        t.simple(wide.astype(np.float32) / 7),
+        t.simple(grey.astype(np.int16) - 2000, {t.NO_DATA: b"-1999\0"}),
+        twelve,
+        lzw,
+        t.tiff([(t.page_tags(wide) | {t.PLANAR: 2}, planes)], big=True),
+        t.tiff([(tags | {t.TILE_WIDTH: 16, t.TILE_HEIGHT: 16}, tiles)]),
+        t.tiff([(tags | {t.PREDICTOR: 2, t.COMPRESSION: 8}, [zlib.compress(smooth.tobytes())])]),
+        t.tiff([t.deflated(grey + level) for level in range(4)]),
+        cv2.imencode(".png", wide[:, :, :3])[1].tobytes(),
+        cv2.imencode(".avif", wide[:, :, :3] >> 2, avif)[1].tobytes(),
+        hostile.encoded(hostile.photo(45), "AVIF"),
+        heic.getvalue(),
+    ]
 
 
 def archive_seed() -> bytes:
@@ -127,6 +167,8 @@ def check_image(data: bytes) -> str:
         fate = "taken in"
         if pixels.shape != (found.height, found.width, found.channels) or pixels.dtype != np.uint8:
             fate = f"!{pixels.shape} is not what was announced: {found}"
+        elif wrong := _wrong_in_shards(data):
+            fate = f"!{wrong}"
         elif found.plain and not np.array_equal(decode(data, "fuzz", found.channels, plain=True), pixels):
             fate = "!plain, but the decoders differ"
     except ImageRefused as refusal:
@@ -134,6 +176,23 @@ def check_image(data: bytes) -> str:
     except BaseException as error:  # noqa: BLE001
         fate = f"!{type(error).__name__}: {error}"
     return f"!{time.perf_counter() - began:.1f} s: {fate}" if time.perf_counter() - began > SLOW else fate
+
+
+def _wrong_in_shards(data: bytes) -> str:
+    """What is wrong with the stored form of any page; empty where nothing is. A damaged page refuses the file."""
+    media = modality()
+    samples = media.inspect(data, "fuzz", EVERY_PAGE)
+    for sample in media.complete(samples, [True] * len(samples), EVERY_PAGE.choices):
+        facts = sample.facts | {"bytes": len(data)}
+        stored = media.stored_form(data, "fuzz", facts, 64)
+        if len(stored.data) > media.largest_stored_bytes(facts, 64):
+            return f"{len(stored.data)} bytes are stored, more than planned: {facts}"
+        shape = media.decode(stored.data, "fuzz", facts["channels"]).shape
+        if shape != (stored.height, stored.width, facts["channels"]):
+            return f"{shape} is stored: {facts}"
+        if media.thumbnail(stored.data, "fuzz", 8).shape[2] != 3:
+            return "a thumbnail without colours"
+    return ""
 
 
 def check_archive(data: bytes, folder: Path) -> str:
@@ -153,8 +212,8 @@ def check_archive(data: bytes, folder: Path) -> str:
     return f"!{time.perf_counter() - began:.1f} s: {fate}" if time.perf_counter() - began > SLOW else fate
 
 
-def _check_chunk(chunk: list[tuple[str, bytes]], _: Limits) -> list[Finding]:
-    return [Finding(None, 0, None, check_image(data)) for _, data in chunk]
+def _check_chunk(chunk: list[tuple[str, bytes]], limits: Limits) -> list[Finding]:
+    return [Finding(None, 0, (), check_image(data)) for _, data in chunk]
 
 
 def run(mutations: int, seed: int, workers: int = 2) -> dict[str, object]:

@@ -131,6 +131,8 @@ def resized_crops(x: Tensor, boxes: Tensor, size: int, mirrored: Tensor | None =
 def colour_jitter(x: Tensor, strength: float, rng: torch.Generator) -> Tensor:
     """Apply SimCLR's colour distortion in place: four changes, in an order of each image's own, clipped after each.
 
+    Grey images and those of other bands than RGB change in brightness and contrast only.
+
     Args:
         x: (B, C, S, S) in [0, 1].
         strength: s of ViewSettings.
@@ -140,7 +142,7 @@ def colour_jitter(x: Tensor, strength: float, rng: torch.Generator) -> Tensor:
         `x`.
     """
     count = len(x)
-    kinds = 4 if x.shape[1] == 3 else 2  # grey images have neither saturation nor hue
+    kinds = 4 if x.shape[1] == 3 else 2  # only colours have saturation and hue, not grey or other bands
     low, high = max(0.0, 1.0 - 0.8 * strength), 1.0 + 0.8 * strength
     factor = torch.empty(count, 4).uniform_(low, high, generator=rng)
     factor[:, 3] = torch.empty(count).uniform_(-0.2 * strength, 0.2 * strength, generator=rng).clamp(-0.5, 0.5)
@@ -157,8 +159,8 @@ def colour_jitter(x: Tensor, strength: float, rng: torch.Generator) -> Tensor:
 
 
 def _luma(x: Tensor) -> Tensor:
-    if x.shape[1] == 1:
-        return x.clone()
+    if x.shape[1] != 3:
+        return x.mean(dim=1, keepdim=True)
     return (x * torch.tensor(_LUMA).to(x.device, non_blocking=True).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
 
 

@@ -51,6 +51,39 @@ class PerImageViews:
         return np.stack([v if v.ndim == 3 else v[..., None] for v in views])
 
 
+def band_jitter(span: tuple[float, float]):
+    """Build the step that changes brightness and contrast of any number of bands, in random order.
+
+    albumentations does so for grey and RGB only. The mean about which contrast changes is that of all bands.
+
+    Args:
+        span: smallest and largest factor of both.
+    """
+    import albumentations as A
+
+    class BandJitter(A.ImageOnlyTransform):
+        """Brightness and contrast of (H, W, C) uint8."""
+
+        def get_params(self) -> dict[str, Any]:
+            """Draw the two factors, and which change comes first."""
+            draw = self.py_random
+            return {"factors": (draw.uniform(*span), draw.uniform(*span)), "bright_first": draw.random() < 0.5}
+
+        def apply(self, img: np.ndarray, factors: tuple[float, float], bright_first: bool, **params: Any) -> np.ndarray:
+            """Change one image; after each change, values are cut off at black and white."""
+            x = img.astype(np.float32)
+            for brightens in (bright_first, not bright_first):
+                if brightens:
+                    x *= factors[0]
+                else:
+                    level = x.mean()
+                    x = (x - level) * factors[1] + level
+                x = np.clip(x, 0.0, 255.0)
+            return np.floor(x + 0.5).astype(np.uint8)
+
+    return BandJitter(p=JITTER_PROBABILITY)
+
+
 def build_transform(settings: ViewSettings):
     """Build the albumentations pipeline of one view: (H, W, C) uint8 -> (S, S, C) uint8."""
     import albumentations as A
@@ -72,14 +105,11 @@ def build_transform(settings: ViewSettings):
         span = (max(0.0, 1.0 - 0.8 * strength), 1.0 + 0.8 * strength)
         turn = min(0.5, 0.2 * strength)
         coloured = settings.channels == 3
+        saturation, hue = (span, (-turn, turn)) if coloured else ((1.0, 1.0), (0.0, 0.0))
         steps.append(
-            A.ColorJitter(
-                span,
-                span,
-                span if coloured else (1.0, 1.0),
-                (-turn, turn) if coloured else (0.0, 0.0),
-                p=JITTER_PROBABILITY,
-            )
+            A.ColorJitter(span, span, saturation, hue, p=JITTER_PROBABILITY)
+            if settings.channels in (1, 3)
+            else band_jitter(span)
         )
     if settings.grey > 0 and settings.channels == 3:
         steps.append(A.ToGray(p=settings.grey))

@@ -21,12 +21,13 @@ class ViewSettings:
 
     Attributes:
         size: side of the output in pixels.
-        channels: 1 or 3.
+        channels: bands of the input.
         crop_scale_min, crop_scale_max: smallest and largest crop, as shares of the image's area.
         flip: mirror with probability 0.5.
         jitter: strength s of SimCLR's colour distortion; brightness, contrast and saturation change by factors in
-            [1 - 0.8 s, 1 + 0.8 s], hue by [-0.2 s, 0.2 s] turns, in random order, with probability 0.8.
-        grey, blur, solarize: probabilities.
+            [1 - 0.8 s, 1 + 0.8 s], hue by [-0.2 s, 0.2 s] turns, in random order, with probability 0.8. Other bands
+            than RGB have neither saturation nor hue.
+        grey, blur, solarize: probabilities; grey is made of RGB only.
         mean, std: per channel, on the 0..1 scale.
     """
 
@@ -61,9 +62,10 @@ def resolve_views(
 
     Raises:
         ManifestError: the suggestions lack a value that the user left open.
+        TrainingError: grey views of images with other bands than RGB are asked for.
     """
     from reprise.artifacts.results import read_json
-    from reprise.config.errors import ManifestError
+    from reprise.config.errors import ManifestError, TrainingError
     from reprise.training.params import ViewParams
 
     defaults = read_json(suggested, fix="Run `dvc repro ingest` to write it again.")
@@ -78,4 +80,13 @@ def resolve_views(
                 fix="Run `dvc repro ingest` to write it again.",
             )
         values[name] = defaults[name] if value is None else value
+    if image.channels not in (1, 3):
+        if params.grey:
+            raise TrainingError(
+                "views in grey are made of red, green and blue",
+                where="train.views.grey",
+                found=f"{params.grey:g}, image.channels {image.channels}",
+                fix="Set it to 0 or null.",
+            )
+        values["grey"] = 0.0  # the source's suggestion is meant for RGB
     return ViewSettings(size=image.size, channels=image.channels, mean=mean, std=std, **values)

@@ -6,15 +6,17 @@ A missing artifact gives None (the page says so in a sentence); a damaged one ra
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from reprise.artifacts.layout import DATASET, MANIFEST, QUARANTINE
-from reprise.artifacts.manifest import SPLITS, read_manifest, read_quarantine
+from reprise.artifacts.layout import DATASET, MANIFEST, NOTES, QUARANTINE
+from reprise.artifacts.manifest import SPLITS, read_manifest, read_notes, read_quarantine
+from reprise.artifacts.shards import Shards
 from stages.report.readers.shape import expected_shape, read_object
 
+STORED_SMALLER = "stored_smaller"
 _EXAMPLES = 3
 
 
@@ -34,6 +36,21 @@ class Refusal:
 
 
 @dataclass(frozen=True)
+class Change:
+    """Images that were changed in one way before any network sees them.
+
+    Args:
+        note: the code in the table of notes ("turned"), or STORED_SMALLER.
+        count: number of images.
+        examples: the first few as (path, what was done).
+    """
+
+    note: str
+    count: int
+    examples: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Images:
     """The images of the manifest.
 
@@ -45,6 +62,7 @@ class Images:
         keys: split -> keys, sorted.
         sides: smallest and largest width, smallest and largest height, in pixels.
         groups: number of groups (of one patient, say) among the images.
+        bands: number of images by their number of bands.
     """
 
     counts: dict[str, int]
@@ -54,6 +72,7 @@ class Images:
     keys: dict[str, tuple[str, ...]]
     sides: tuple[int, int, int, int]
     groups: int
+    bands: dict[int, int] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -122,6 +141,39 @@ def read_refusals() -> tuple[Refusal, ...] | None:
     return count_refusals(read_quarantine()) if QUARANTINE.exists() else None
 
 
+def read_changes(shards: Shards | None) -> tuple[Change, ...] | None:
+    """Read the table of notes and count it; images that the shards hold in a smaller size are one kind of change.
+
+    Raises:
+        ManifestError: a file is damaged.
+    """
+    if not NOTES.exists():
+        return None
+    notes = read_notes()
+    rows: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for note, path, detail in zip(*(notes[name].to_pylist() for name in ("note", "path", "detail")), strict=True):
+        rows[note].append((path, detail))
+    if shards is not None and MANIFEST.exists():
+        rows[STORED_SMALLER] = _stored_smaller(shards)
+    ordered = sorted((note for note in rows if rows[note]), key=lambda note: (-len(rows[note]), note))
+    return tuple(Change(note, len(rows[note]), tuple(rows[note][:_EXAMPLES])) for note in ordered)
+
+
+def _stored_smaller(shards: Shards) -> list[tuple[str, str]]:
+    """List (path, what was done) of images that the shards hold scaled down."""
+    stored = zip(shards.widths.tolist(), shards.heights.tolist(), strict=True)
+    sizes = dict(zip(shards.keys.tolist(), stored, strict=True))
+    manifest = read_manifest(columns=["key", "path", "width", "height"])
+    return [
+        (
+            row["path"],
+            f"{row['width']} x {row['height']} pixels become {' x '.join(map(str, sizes[row['key']]))}",
+        )
+        for row in manifest.to_pylist()
+        if row["key"] in sizes and sizes[row["key"]] != (row["width"], row["height"])
+    ]
+
+
 def summarize(manifest: pa.Table, class_order: tuple[str, ...]) -> Images:
     """Count a manifest's rows by split and class."""
     keys, splits, labels = (manifest[name].to_pylist() for name in ("key", "split", "label"))
@@ -142,6 +194,7 @@ def summarize(manifest: pa.Table, class_order: tuple[str, ...]) -> Images:
         keys={split: tuple(sorted(by_split[split])) for split in by_split},
         sides=tuple(extreme[end] or 0 for extreme in extremes for end in ("min", "max")),  # type: ignore[arg-type]
         groups=len(set(manifest["group"].drop_null().to_pylist())),
+        bands=dict(sorted(Counter(manifest["channels"].to_pylist()).items())),
     )
 
 

@@ -12,13 +12,13 @@ from reprise.artifacts.manifest import SPLITS
 from stages.report.drawing.charts import bar_chart
 from stages.report.drawing.thumbnails import Album, Picture
 from stages.report.params import ReportParams
-from stages.report.readers.ingest import Dataset, Images, Refusal
+from stages.report.readers.ingest import Change, Dataset, Images, Refusal
 from stages.report.readers.validation import Check
 from stages.report.text import share
 
 TITLE = "Data"
 ORDER = 10
-READS = ("dataset", "images", "refusals", "checks", "album", "params")
+READS = ("dataset", "images", "refusals", "changes", "checks", "album", "params")
 
 MOST_BARS = 24
 SAMPLE_BUDGET = 1_600_000  # bytes of page
@@ -34,6 +34,7 @@ REASONS = {  # code in the quarantine (docs/reference/data-rules.md) -> words
     "label_conflict": "copies with different labels",
     "link_loop": "link that leads back to itself",
     "link_to_folder": "link to a folder",
+    "missing_bands": "fewer bands than asked for",
     "name_not_utf8": "name that is not UTF-8",
     "not_a_file": "device, pipe or socket",
     "not_an_image": "not an image",
@@ -49,6 +50,22 @@ REASONS = {  # code in the quarantine (docs/reference/data-rules.md) -> words
     "undecodable": "damaged",
     "unreadable": "cannot be read",
     "unsupported_depth": "pixel depth that is not supported",
+}
+
+CHANGES = {  # code in the table of notes (docs/reference/data-rules.md) -> words
+    "bands": "some of the bands were taken",
+    "clipped": "values beyond the range were cut off",
+    "converted": "colours were converted to RGB",
+    "depth_reduced": "reduced to 8 bits by the decoder",
+    "inverted": "min-is-white was inverted",
+    "no_data": "a value for 'no data' was left out of the range",
+    "not_finite": "values that are no number, or infinite",
+    "page": "pages of a file with several",
+    "profile": "a colour profile was not applied",
+    "range": "a range of values becomes 0 to 255",
+    "stored_smaller": "stored scaled down (shard.max_side)",
+    "transparency": "transparency was laid over white",
+    "turned": "turned upright",
 }
 
 
@@ -85,6 +102,7 @@ def show(
     dataset: Dataset | None,
     images: Images | None,
     refusals: tuple[Refusal, ...] | None,
+    changes: tuple[Change, ...] | None,
     checks: tuple[Check, ...] | None,
     album: Album,
     params: ReportParams,
@@ -94,6 +112,9 @@ def show(
         "dataset": dataset,
         "images": images,
         "refusals": refusals,
+        "changes": changes,
+        "change_words": change_words,
+        "bands_words": bands_words(images),
         "checks": checks,
         "reason_words": reason_words,
         "size_words": size_words(images),
@@ -118,6 +139,20 @@ def size_words(images: Images | None) -> str:
 def reason_words(code: str) -> str:
     """Put a reason of the quarantine into words; an unknown code is shown with spaces for underscores."""
     return REASONS.get(code, code.replace("_", " "))
+
+
+def change_words(code: str) -> str:
+    """Put a note into words; an unknown code is shown with spaces for underscores."""
+    return CHANGES.get(code, code.replace("_", " "))
+
+
+def bands_words(images: Images | None) -> str:
+    """State which images have other bands than grey or colour, and how pictures show them; empty without any."""
+    if images is None or not (others := {bands: n for bands, n in images.bands.items() if bands not in (1, 3)}):
+        return ""
+    counts = ", ".join(f"{count:,} have {bands} bands" for bands, count in others.items())
+    shown = "the first three as red, green and blue (of two, the first as grey)"
+    return f"Of the images, {counts}; pictures on this page show {shown}."
 
 
 def refused_share(dataset: Dataset | None, refusals: tuple[Refusal, ...] | None) -> str:

@@ -17,8 +17,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 from reprise.artifacts.label_sets import write_pseudo_labels
-from reprise.artifacts.layout import MANIFEST, QUARANTINE, SHARDS
-from reprise.artifacts.manifest import QUARANTINE_SCHEMA, write_manifest, write_quarantine
+from reprise.artifacts.layout import MANIFEST, NOTES, QUARANTINE, SHARDS
+from reprise.artifacts.manifest import NOTES_SCHEMA, QUARANTINE_SCHEMA, write_manifest, write_notes, write_quarantine
 from reprise.artifacts.results import write_metrics, write_predictions
 from reprise.artifacts.shards import INDEX, write_index
 from reprise.artifacts.tables import write_table
@@ -108,6 +108,14 @@ class Tree:
             pa.Table.from_pylist(
                 [dict(zip(QUARANTINE_SCHEMA.names, r, strict=True)) for r in refused], QUARANTINE_SCHEMA
             ),
+        )
+        noted = [
+            (self.keys[0], "digits/0.png", "turned", "turned upright"),
+            (self.keys[1], "digits/1.png", "turned", "turned upright"),
+            (self.keys[1], "digits/1.png", "range", "uint16: <b>values</b>"),
+        ]
+        write_notes(
+            NOTES, pa.Table.from_pylist([dict(zip(NOTES_SCHEMA.names, r, strict=True)) for r in noted], NOTES_SCHEMA)
         )
         write_json(
             "data/ingest/dataset.json",

@@ -15,8 +15,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from reprise.artifacts.layout import MANIFEST
+from reprise.artifacts.manifest import read_manifest, write_manifest
 from reprise.config.errors import ManifestError, ResultError, ShardError
 from stages.report.__main__ import main
 from tests.stages.report.conftest import Build, rendered
@@ -288,14 +291,28 @@ def test_an_empty_project_has_a_page(build: Build) -> None:
         assert words in text
 
 
-def test_without_a_test_split_the_page_says_that_figures_are_optimistic(build: Build) -> None:
-    import pyarrow.parquet as pq
-
-    from reprise.artifacts.layout import MANIFEST
-    from reprise.artifacts.manifest import write_manifest
-
+def test_what_was_changed_in_images_is_a_table(build: Build) -> None:
+    """Two kinds from the notes, and the image that the shards hold smaller than the manifest says."""
     build()
-    table = pq.read_table(MANIFEST)
+    manifest = read_manifest()
+    keys, place = manifest["key"].to_pylist(), manifest.schema.get_field_index("width")
+    widths = pa.array([16 if key == keys[0] else 8 for key in keys], pa.int32())
+    write_manifest(MANIFEST, manifest.set_column(place, manifest.schema.field(place), widths))
+    page = rendered().decode("utf-8")
+    (table,) = re.findall(r"<caption>What was done to images.*?</table>", page, re.DOTALL)
+    rows = [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in table.split("<tr>")[2:]]
+    assert [row.split(" digits/")[0] for row in rows] == [
+        "turned upright 2",
+        "a range of values becomes 0 to 255 1",
+        "stored scaled down (shard.max_side) 1",
+    ]
+    assert "16 x 8 pixels become 8 x 8" in rows[2]
+    assert "&lt;b&gt;values" in table
+
+
+def test_without_a_test_split_the_page_says_that_figures_are_optimistic(build: Build) -> None:
+    build()
+    table = read_manifest()
     place = table.column_names.index("split")
     for splits, words in (
         (["train", "val"], "scored on val, on which choices are made too"),

@@ -14,7 +14,7 @@ from stages.report.readers.runs import Figure, Run, SeedRun
 from stages.report.sections.batches import batches_of
 from stages.report.sections.clusters import clusters_of
 from stages.report.sections.curves import MOST_POINTS, curves_of
-from stages.report.sections.data import REASONS, reason_words, sample_keys
+from stages.report.sections.data import CHANGES, REASONS, reason_words, sample_keys
 from stages.report.sections.neighbours import MOST_QUERIES, queries_of
 from stages.report.sections.parameters import flatten
 from stages.report.sections.runs import metric_names, table
@@ -89,6 +89,13 @@ def test_every_reason_of_the_quarantine_has_words(repository: Path) -> None:
     assert {code[1] for code in codes} == set(REASONS)
     assert reason_words("unsupported_depth") == "pixel depth that is not supported"
     assert reason_words("<some_new_reason>") == "<some new reason>"
+
+
+def test_every_note_has_words(repository: Path) -> None:
+    text = (repository / "docs/reference/data-rules.md").read_text(encoding="utf-8")
+    rows = text[text.index("| property | note |") :].split("\n\n")[0].splitlines()
+    codes = {code[1] for row in rows if (code := re.match(r"\| [^|]+ \| `(\w+)` \|", row))}
+    assert codes | {"stored_smaller"} == set(CHANGES)
 
 
 def test_best_marks_accuracies_only() -> None:

@@ -44,7 +44,7 @@ _NO_PICTURE = 1 | 4  # bits of _SUBFILE: a smaller version of another page, a ma
 _BY_PILLOW = (2, 3, 4, 6, 7)  # compressions: three kinds of fax, two of JPEG
 _YCBCR, _CMYK, _PALETTE = 6, 5, 3
 _COLOURS = {0: 1, 1: 1, 2: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3}  # photometric interpretation -> samples of a colour
-MOST_BANDS = 64
+MOST_BANDS = 64  # as in reprise/config/params.py, which is too heavy for here
 
 
 class TiffFile:
