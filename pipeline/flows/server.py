@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -39,12 +40,14 @@ from pipeline.flows.own_pages import OwnNames
 from pipeline.processes.commands import PARENT_DEATH, environment
 from pipeline.processes.redaction import make_redactor
 from reprise.artifacts.layout import REPORT
-from reprise.config.errors import GraphError
+from reprise.config.errors import GraphError, listed
 from reprise.storage.atomic import explained_storage, write_json
 
 NOTE = HOME / "server.json"  # the addresses of the server of `make serve`, and its process
 LOOPBACK = "127.0.0.1"
 _LOG_SECONDS = 2.0
+_POLL_SECONDS = 0.3
+_last_lines: dict[str, deque[str]] = {}  # of each log, for the message of a server that ends
 START_SECONDS = 180.0  # the first start creates the database
 _LISTEN_FIXES = {
     errno.EADDRINUSE: "Stop what uses the port, or choose another one: PREFECT_SERVER_API_PORT=4300 make serve.",
@@ -225,7 +228,10 @@ def server_log(root: Path, name: str = "server.log") -> Iterator[int]:
         make_private_folder(path.parent)
         log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     reader, writer = os.pipe()
-    copier = threading.Thread(target=_copy_hidden, args=(reader, log, make_redactor(root)), name=name, daemon=True)
+    last = _last_lines[name] = deque(maxlen=8)
+    copier = threading.Thread(
+        target=_copy_hidden, args=(reader, log, make_redactor(root), last), name=name, daemon=True
+    )
     copier.start()
     atexit.register(copier.join, _LOG_SECONDS)  # the last lines say why a server ended
     try:
@@ -234,11 +240,13 @@ def server_log(root: Path, name: str = "server.log") -> Iterator[int]:
         os.close(writer)
 
 
-def _copy_hidden(reader: int, log: int, hide: Callable[[str], str]) -> None:
+def _copy_hidden(reader: int, log: int, hide: Callable[[str], str], last: deque[str]) -> None:
     with open(reader, "rb") as lines, open(log, "ab", buffering=0) as file:
         for line in lines:
+            hidden = hide(line.decode("utf-8", "replace"))
+            last.append(hidden.rstrip())
             with suppress(OSError):  # a full disk must not stop the server, which would wait for a reader
-                file.write(hide(line.decode("utf-8", "replace")).encode())
+                file.write(hidden.encode())
 
 
 def start_child(
@@ -319,9 +327,14 @@ def await_health(address: str, process: subprocess.Popen[bytes], seconds: float 
         if why_unreachable(address, 1.0) is None:
             return
         time.sleep(0.05)
-    found = "no answer" if process.poll() is None else f"it ended with status {process.returncode}"
+    status = process.poll()
+    time.sleep(0 if status is None else _POLL_SECONDS)  # for its last lines
+    ended = "no answer" if status is None else f"it ended with status {status}"
     raise GraphError(
-        "Prefect's server did not start", where=address, found=found, fix="Read .reprise/prefect/server.log."
+        "Prefect's server did not start",
+        where=address,
+        found=listed([ended, *(f"| {line}" for line in _last_lines.get("server.log", ()) if line)]),
+        fix="Mend what Prefect's text names; .reprise/prefect/server.log holds the rest of it.",
     )
 
 
