@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,6 +46,14 @@ Channels = Annotated[
     ),
 ]
 Pretrained = Annotated[bool, typer.Option("--pretrained", help="Load the published weights of timm:NAME.")]
+Reading = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--reading",
+        metavar="NAME=VALUE",
+        help="An option of the source (source.options of params.yaml), such as labels=none. May be repeated.",
+    ),
+]
 Work = Annotated[Path | None, typer.Option(help="Keep all intermediate files in this folder.")]
 
 
@@ -59,12 +67,13 @@ def embed(
     size: Size = None,
     channels: Channels = 3,
     pretrained: Pretrained = False,
+    reading: Reading = None,
     work: Work = None,
 ) -> None:
     """Embed a folder of images with any backbone."""
     chosen = _backbone(backbone, architecture, stem, size, channels, pretrained)
     with _work_folder(work) as folder:
-        prepare_work_folder(folder, data, _params_file(), augmented=False)
+        prepare_work_folder(folder, data, _params_file(), augmented=False, reading=_reading(reading))
         embed_images(folder, chosen, say_aside)
         _report_refused(count_refused(folder), work)
         for path in copy_embeddings(folder, out):
@@ -81,6 +90,7 @@ def probe(
     channels: Channels = 3,
     pretrained: Pretrained = False,
     json: Annotated[Path | None, typer.Option(help="Also write metrics and protocols to this file.")] = None,
+    reading: Reading = None,
     work: Work = None,
 ) -> None:
     """Evaluate any backbone on a folder of images.
@@ -89,7 +99,7 @@ def probe(
     """
     chosen = _backbone(backbone, architecture, stem, size, channels, pretrained)
     with _work_folder(work) as folder:
-        prepare_work_folder(folder, data, _params_file(), augmented=True)
+        prepare_work_folder(folder, data, _params_file(), augmented=True, reading=_reading(reading))
         embed_images(folder, chosen, say_aside)
         result = probe_embeddings(folder, say_aside)
         _report_refused(result.refused, work)
@@ -140,6 +150,24 @@ def _backbone(
     options = [word for key, value in values.items() if value is not None for word in (key, str(value))]
     options += ["--channels", str(channels)] if channels != 3 else []
     return Backbone(name, (*options, "--pretrained") if pretrained else tuple(options))
+
+
+def _reading(options: list[str] | None) -> dict[str, Any]:
+    """Parse options of the folder source; their values are YAML."""
+    from ruamel.yaml import YAML, YAMLError
+
+    found: dict[str, Any] = {}
+    for option in options or []:
+        name, equals, value = option.partition("=")
+        try:
+            found[name] = YAML(typ="safe", pure=True).load(value)
+        except YAMLError:
+            equals = ""
+        if not name or not equals:
+            raise typer.BadParameter(
+                f"write NAME=VALUE, for example labels=none, not {option!r}", param_hint="--reading"
+            )
+    return found
 
 
 def _params_file() -> Path:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,9 @@ class EvaluationResult:
         return [f"{probe}: {entries['note']}" for probe, entries in sorted(self.protocol.items()) if "note" in entries]
 
 
-def prepare_work_folder(work: Path, data: Path, params_file: Path, augmented: bool) -> None:
+def prepare_work_folder(
+    work: Path, data: Path, params_file: Path, augmented: bool, reading: Mapping[str, Any] | None = None
+) -> None:
     """Create a working folder, with a params.yaml for one run on the images in `data`.
 
     Args:
@@ -86,6 +88,7 @@ def prepare_work_folder(work: Path, data: Path, params_file: Path, augmented: bo
         data: the folder of images.
         params_file: the params.yaml whose probes and rules for images are used.
         augmented: whether augmented copies of the images are embedded too, which only some probes need.
+        reading: options of the folder source (what its folders mean, groups, links); by default what the names say.
 
     Raises:
         SourceError: there is no such folder of images.
@@ -110,7 +113,7 @@ def prepare_work_folder(work: Path, data: Path, params_file: Path, augmented: bo
     params = {name: raw[name] for name in _COPIED_SECTIONS if name in raw}
     params |= {
         "seeds": [SEED],
-        "source": {"name": "folder", "root": str(data.absolute()), **source},
+        "source": {"name": "folder", "root": str(data.absolute()), **source, "options": dict(reading or {})},
         "features": [],
         "mines": [],
         "runs": [{"name": RUN, "method": "random", "labels": "none"}],

@@ -13,8 +13,10 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 from safetensors.numpy import save_file
+from typer import BadParameter
 
 from pipeline.cli import main
+from pipeline.cli.evaluation import _reading
 from pipeline.compare import evaluation, representations
 from pipeline.compare.evaluation import Backbone, EvaluationResult, prepare_work_folder
 from reprise.config.errors import ResultError, SourceError, StorageError
@@ -78,6 +80,16 @@ def test_a_folder_with_other_things_is_left_alone(project: Path) -> None:
     with pytest.raises(SourceError, match="no such folder"):
         prepare_work_folder(project / "work", Path("absent"), Path("params.yaml"), augmented=True)
     assert not (project / "work").exists()
+
+
+def test_how_folders_are_read_can_be_said_on_the_command_line(project: Path) -> None:
+    reading = _reading(["labels=none", "splits={training_set: train}", "group_pattern=a=b"])
+    assert reading == {"labels": "none", "splits": {"training_set": "train"}, "group_pattern": "a=b"}
+    prepare_work_folder(project / "work", Path("images"), Path("params.yaml"), augmented=False, reading=reading)
+    assert read_yaml(project / "work/params.yaml")["source"]["options"] == reading
+    for wrong in ("labels", "=none", "splits={a"):
+        with pytest.raises(BadParameter, match="write NAME=VALUE"):
+            _reading([wrong])
 
 
 def test_paths_are_absolute_and_timm_names_are_not() -> None:
