@@ -68,7 +68,7 @@ def read_json(path: str | Path, fix: str = _FIX) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ResultError("the file is missing", where=path, found=error.strerror, fix=fix) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ResultError("the file is not JSON", where=path, found=error, fix=fix) from error
 
 

@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 from reprise.config.errors import RepriseError
 from reprise.storage.atomic import atomic_file
 
+_ROWS_A_BYTE = 4  # more than any table of ours: keys do not compress, while a run of one value takes no room at all
+
 
 class _WithoutPandas(MetaPathFinder):
     """Lets an import of pandas fail."""
@@ -67,9 +69,10 @@ def read_table(
     path = Path(path)
     try:
         found = pq.read_schema(path)
-    except (OSError, pa.ArrowException) as problem:
+        _ = found.names  # decodes them
+    except (OSError, ValueError, pa.ArrowException) as problem:
         what = "the file is missing" if not path.exists() else "the file is not readable Parquet"
-        raise error(what, where=path, found=str(problem).splitlines()[0], fix=fix) from problem
+        raise error(what, where=path, found=_first_line(problem), fix=fix) from problem
     for field in schema:
         if field.name not in found.names:
             raise error(
@@ -87,9 +90,13 @@ def read_table(
         raise error(f"unexpected column '{extra[0]}'", where=path, found=f"columns {', '.join(found.names)}", fix=fix)
     try:
         with pq.ParquetFile(path) as file:  # pq.read_table imports pandas
+            if file.metadata.num_rows > (most := _ROWS_A_BYTE * path.stat().st_size):
+                rows = f"{file.metadata.num_rows} rows, and a file of this length can hold {most}"
+                raise error("the file is damaged", where=path, found=rows, fix=fix)
             table = file.read(columns=columns)
-    except (OSError, pa.ArrowException) as problem:
-        raise error("the file is damaged", where=path, found=str(problem).splitlines()[0], fix=fix) from problem
+        table.validate(full=True)  # offsets that lead elsewhere, text that is no text
+    except (OSError, ValueError, pa.ArrowException, MemoryError) as problem:
+        raise error("the file is damaged", where=path, found=_first_line(problem), fix=fix) from problem
     for field in schema:
         if not field.nullable and field.name in table.column_names and table[field.name].null_count:
             raise error(
@@ -99,3 +106,7 @@ def read_table(
                 fix=fix,
             )
     return table
+
+
+def _first_line(problem: BaseException) -> str:
+    return (str(problem).splitlines() or [type(problem).__name__])[0]

@@ -14,24 +14,29 @@ column that holds only 0 and 1 is an attribute (an image may have several of the
 from __future__ import annotations
 
 import csv
+import io
 import math
 import re
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
 from reprise.artifacts.image_names import ImageNames
-from reprise.config.errors import ManifestError
+from reprise.config.errors import ImageRefused, ManifestError
+from reprise.storage.listing import open_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 TARGETS = Path("targets.csv")
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,47}$")
 _BY = ("key", "image")
 _EXAMPLES = 3
+_LONGEST_ROW = 1 << 20  # characters
+_MOST_TARGETS = 1000
 
 
 @dataclass(frozen=True)
@@ -75,38 +80,27 @@ def read_targets(keys: Sequence[str], paths: Sequence[str], path: str | Path = T
     path = Path(path)
     if not path.exists():
         return Targets({}, 0)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = [line for line in csv.reader(file, strict=True) if line]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise _wrong("the file is not CSV", path, error, "Save it as comma-separated UTF-8 text.") from error
-    if len(lines) < 2:
+    rows = _rows(path)
+    head, first = next(rows, None), next(rows, None)
+    if head is None or first is None:
         return Targets({}, 0)
-    head, *rows = lines
     by, *names = head
-    if by not in _BY:
-        raise _wrong("the first column must be `image` or `key`", path, by, "Name the columns in the first line.")
-    for name in names:
-        if not _NAME.match(name) or names.count(name) > 1:
-            raise _wrong(
-                "each column needs its own name, of lower-case letters, digits and underscores",
-                path,
-                name,
-                "Rename the column; its metrics are named after it.",
-            )
+    _check_head(by, names, path)
     index = {key: i for i, key in enumerate(keys)}
     find = ImageNames(paths).find if by == "image" else lambda name: index.get(name.strip())
     values = {name: np.full(len(keys), np.nan) for name in names}
-    unmatched: list[str] = []
+    unmatched = 0
+    examples: list[str] = []
     line_of: dict[int, int] = {}  # row of the manifest -> line of the file that names it
-    for number, row in enumerate(rows, 2):
+    for number, row in enumerate(chain([first], rows), 2):
         if len(row) != len(head):
             raise _wrong(
                 f"line {number} must have {len(head)} fields", path, len(row), "Quote fields that contain commas."
             )
         i = find(row[0])
         if i is None:
-            unmatched.append(row[0])
+            unmatched += 1
+            examples += [row[0]] if len(examples) < _EXAMPLES else []
             continue
         if i < 0 or i in line_of:
             what = "the end of several paths" if i < 0 else f"already named in line {line_of[i]}"
@@ -120,10 +114,66 @@ def read_targets(keys: Sequence[str], paths: Sequence[str], path: str | Path = T
         raise _wrong(
             "no row names an image of the manifest",
             path,
-            f"for instance {rows[0][0]}",
+            f"for instance {first[0]}",
             "Write the end of the image's path, or use a column `key` (data/ingest/manifest.parquet has both).",
         )
-    return Targets(values, len(unmatched), tuple(unmatched[:_EXAMPLES]))
+    return Targets(values, unmatched, tuple(examples))
+
+
+class _Lines:
+    """The lines of a file, with a limit on those of one row: a quoted field may hold line breaks."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file, self._left = file, _LONGEST_ROW
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._file.readline(self._left + 1)
+        if not line:
+            raise StopIteration
+        self._left -= len(line)
+        if self._left < 0:
+            raise csv.Error(f"a row of more than {_LONGEST_ROW} characters")
+        return line
+
+    def next_row(self) -> None:
+        """Begin another row."""
+        self._left = _LONGEST_ROW
+
+
+def _rows(path: Path) -> Iterator[list[str]]:
+    """Yield the rows that are not empty, the head first, without keeping them.
+
+    Raises:
+        ManifestError: the file is not CSV, or no regular file.
+    """
+    try:
+        with open_regular(path) as descriptor, open(descriptor, "rb", closefd=False) as raw:
+            lines = _Lines(io.TextIOWrapper(raw, encoding="utf-8-sig", newline=""))
+            for row in csv.reader(lines, strict=True):
+                lines.next_row()
+                if row:
+                    yield row
+    except (ImageRefused, UnicodeDecodeError, csv.Error) as error:
+        found = error.found if isinstance(error, ImageRefused) else error
+        raise _wrong("the file is not CSV", path, found, "Save it as comma-separated UTF-8 text.") from error
+
+
+def _check_head(by: str, names: list[str], path: Path) -> None:
+    if by not in _BY:
+        raise _wrong("the first column must be `image` or `key`", path, by, "Name the columns in the first line.")
+    if len(names) > _MOST_TARGETS:
+        raise _wrong(f"there can be {_MOST_TARGETS} targets", path, f"{len(names)} columns", "Keep those to be probed.")
+    for name in names:
+        if not _NAME.match(name) or names.count(name) > 1:
+            raise _wrong(
+                "each column needs its own name, of lower-case letters, digits and underscores",
+                path,
+                name,
+                "Rename the column; its metrics are named after it.",
+            )
 
 
 def _number(text: str, where: str, path: Path) -> float:

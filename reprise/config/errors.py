@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from reprise.config.credentials import hide_credentials
 
+_BEGINNING = 4  # times the length that is shown: the part of a text that is looked at
 _LONGEST_LIST = 8000  # characters of all findings together
 
 
@@ -31,11 +32,10 @@ class RepriseError(Exception):
         super().__init__(what, self.where, self.found, fix)
 
     def __str__(self) -> str:
-        what, where, found, fix = map(hide_credentials, (self.what, self.where, self.found, self.fix))
-        what, where, fix = printable(what), printable(where), printable(fix)
-        if found.startswith("\n"):
-            return f"{what} in {where}:{printable(found, _LONGEST_LIST)}\n{fix}"
-        return f"{what} ({where}). Found: {printable(found)}. {fix}"
+        what, where, fix = _shown(self.what), _shown(self.where), _shown(self.fix)
+        if self.found.startswith("\n"):
+            return f"{what} in {where}:{_shown(self.found, _LONGEST_LIST)}\n{fix}"
+        return f"{what} ({where}). Found: {_shown(self.found)}. {fix}"
 
     def __reduce__(self):  # crosses process pools whole: keyword-only arguments do not pickle by default
         return (_rebuild, (type(self), self.what, self.where, self.found, self.fix))
@@ -53,12 +53,25 @@ def listed(lines: Iterable[object]) -> str:
 
 
 def printable(text: object, limit: int = 2000) -> str:
-    """Make text from outside safe for a terminal: escape control and surrogate characters, and bound the length."""
+    """Make text from outside safe for a terminal: escape control and surrogate characters, and bound the length.
+
+    Of a text of megabytes only the beginning is looked at; of what follows, the characters are counted as they are.
+    """
+    whole = str(text)
     shown = "".join(
         c if c.isprintable() or c == "\n" else c.encode("unicode_escape", "backslashreplace").decode("ascii")
-        for c in str(text)
+        for c in whole[: _BEGINNING * limit]
     )
-    return shown if len(shown) <= limit else f"{shown[:limit]}... ({len(shown) - limit} more characters)"
+    if len(shown) <= limit:
+        return shown
+    more = len(shown) - limit + max(0, len(whole) - _BEGINNING * limit)
+    return f"{shown[:limit]}... ({more} more characters)"
+
+
+def _shown(text: str, limit: int = 2000) -> str:
+    """Hide credentials in the beginning of a text, and make it printable."""
+    beginning, rest = text[: _BEGINNING * limit], text[_BEGINNING * limit :]
+    return printable(hide_credentials(beginning) + rest, limit)
 
 
 class ParameterError(RepriseError):

@@ -44,6 +44,13 @@ class TappedBackbone(nn.Module):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Compute the features at every tap of (B, C, S, S) normalised images."""
         h = self.backbone(x)
+        if h.ndim != 2:  # of a few networks of timm: an embedding has one vector for an image
+            raise BackboneError(
+                "the backbone does not return one feature vector for each image",
+                where=type(self.backbone).__name__,
+                found=f"an output of shape {tuple(h.shape)}",
+                fix="Choose another architecture.",
+            )
         return {"backbone": h, **(self.projector.taps(h) if self.projector is not None else {})}
 
 

@@ -30,7 +30,10 @@ Prepare = Callable[[], None]
 
 READY_SECONDS = 300.0  # imports from a slow shared disk take minutes
 _AHEAD = 16  # tasks per worker that may be done before an earlier one is
-_CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS}
+_CRASHES = {
+    *(signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS),
+    *(signal.SIGPROF, signal.SIGXCPU),  # limits that a process has set on its own time
+}
 _STARTS_CRASHED, _STARTS_KILLED = 3, 12  # attempts to start a worker that ends by itself, or by another's signal
 _PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds between attempts; the pause grows
 

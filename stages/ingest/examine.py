@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -24,10 +25,13 @@ from reprise.storage.listing import read_regular, sha256_of
 
 _CHUNK = 64
 _CHUNK_SECONDS, _IMAGE_SECONDS = 900.0, 120.0  # a decoder that takes longer hangs
+_CPU_SECONDS = 60.0  # for one image; the largest permitted ones take three
 _CRASHES, _KILLS = 2, 5  # so many ends of a worker, alone with an image, are the image's fault; kills may have others
 _PAUSE, _LONGEST_IDLE = 0.2, 5.0  # seconds
 _NO_MEMORY = "out_of_memory"
 _BYTES_A_PIXEL = 40  # no permitted image needs more memory to decode: five copies of samples of eight bytes
+_PERMITTED_COPIES = 2  # an image that needs all of that, and as much again for what fragments memory
+_LIBRARIES = 8 << 30  # bytes of address space that the decoders' libraries may take, most of it never touched
 Item = tuple[str, str | bytes]  # name, and a path or the encoded bytes
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
@@ -101,7 +105,7 @@ def examine_all(items: Sequence[Item], limits: Limits, workers: int) -> Iterator
     if workers:
         chunks = [items[i : i + _CHUNK] for i in range(0, len(items), _CHUNK)]
         try:
-            with Workers(partial(_examine_chunk, limits=limits), _prepare_worker, workers) as pool:
+            with Workers(partial(_examine_chunk, limits=limits), partial(_prepare_worker, limits), workers) as pool:
                 for chunk, found in zip(chunks, pool.run(chunks, _CHUNK_SECONDS), strict=True):
                     lost = lost or isinstance(found, Lost)
                     findings = (_examine_alone(pool, item) for item in chunk) if isinstance(found, Lost) else found
@@ -202,10 +206,11 @@ def _refused_for_crashing(reference: str | bytes, losses: list[Lost]) -> Finding
     return Finding(sha256, size, (), "crashed_decoder", detail)
 
 
-def _prepare_worker() -> None:
+def _prepare_worker(limits: Limits) -> None:
     """Prepare a worker: end with the parent, use one thread, write no core files and nothing to stderr.
 
-    C libraries print their complaints there; the quarantine states them.
+    C libraries print their complaints there; the quarantine states them. The memory of a worker is bounded by what a
+    permitted image may need, so that a decoder that asks for more gets none, and the machine is not brought down.
     """
     import resource
 
@@ -218,7 +223,16 @@ def _prepare_worker() -> None:
     os.close(null)
 
     modality().limit_threads()
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = _LIBRARIES + _PERMITTED_COPIES * _BYTES_A_PIXEL * limits.max_pixels
+    resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 def _examine_chunk(chunk: Sequence[Item], limits: Limits) -> list[Finding]:
-    return [examine(name, reference, limits) for name, reference in chunk]
+    """Examine images one after the other; one that takes too long on the processor ends this process."""
+    findings = []
+    for name, reference in chunk:
+        signal.setitimer(signal.ITIMER_PROF, _CPU_SECONDS)
+        findings.append(examine(name, reference, limits))
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    return findings

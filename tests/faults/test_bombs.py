@@ -5,23 +5,30 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import signal
 import socket
 import struct
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from reprise.config.errors import ImageRefused, SourceError
+from reprise.media.modality import Limits
+from reprise.runtime.workers import Lost
 from reprise.storage import listing, pseudo_files, walk
 from reprise.storage.listing import read_regular, sha256_of
 from reprise.storage.walk import list_entries
+from stages.ingest import examine as examining
 from stages.ingest.batch_reader import read_batch
 from stages.ingest.sources.cifar10 import Cifar10
 from stages.ingest.sources.folder import Folder
 from stages.ingest.tar_stream import TarStream
 from tests.limits import at_most
+from tests.stages.ingest import hostile
+from tests.stages.ingest.hostile import encoded
 from tests.stages.ingest.test_cifar import archive, cifar10
 
 NESTED = b"(" * 50 + b"t" * 50  # tuples in tuples
@@ -218,6 +225,45 @@ def test_files_of_the_system_are_never_read(path: str) -> None:
     with at_most(megabytes=100, seconds=5), pytest.raises(ImageRefused) as told:
         sha256_of(path)
     assert told.value.what in ("not_a_file", "unreadable")
+
+
+def in_a_fork(attempt: Callable[[], object]) -> int:
+    """Do something in a copy of this process; its exit status, or minus the number of the signal that ended it."""
+    child = os.fork()
+    if child == 0:
+        try:
+            attempt()
+        except MemoryError:
+            os._exit(3)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def scans(count: int, side: int) -> bytes:
+    """A progressive JPEG that refines its pixels again and again; each scan takes bytes and goes over all of them."""
+    data = encoded(np.zeros((side, side), np.uint8), "JPEG", progressive=True)
+    return data[:-2] + data[data.rindex(b"\xff\xda") : -2] * count + data[-2:]
+
+
+def test_an_image_that_keeps_the_decoder_busy_ends_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examining, "_CPU_SECONDS", 0.2)
+    limits = Limits(50_000_000, 4)
+    assert in_a_fork(lambda: examining._examine_chunk([("fine", hostile.PNG)] * 3, limits)) == 0
+    busy = in_a_fork(lambda: examining._examine_chunk([("busy", scans(400, 3000))], limits))
+    assert busy == -signal.SIGPROF
+    assert not Lost(busy).killed
+
+
+def test_a_decoder_gets_the_memory_of_permitted_images_and_no_more() -> None:
+    def ask() -> None:
+        examining._prepare_worker(Limits(1_000_000, 4))
+        try:
+            bytearray(1 << 30)
+        except MemoryError:
+            os._exit(4)
+        bytearray(12 << 30)
+
+    assert in_a_fork(ask) == 3
 
 
 def _socket(path: Path) -> None:

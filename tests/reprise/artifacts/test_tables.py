@@ -25,9 +25,11 @@ from reprise.artifacts.manifest import (
     write_quarantine,
 )
 from reprise.artifacts.results import PREDICTIONS_SCHEMA, read_json, read_predictions, write_metrics, write_predictions
+from reprise.artifacts.tables import write_table
 from reprise.config.errors import EmbeddingError, ManifestError, ParameterError, PseudoLabelError, ResultError
 from reprise.config.registry import load_class, names, subclass_in
 from stages.ingest.source import Source
+from tests.limits import at_most
 
 
 def manifest(n: int = 4, **changes: Any) -> pa.Table:
@@ -223,3 +225,32 @@ def test_pyarrow_leaves_pandas_alone_and_people_can_still_use_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_table_of_more_rows_than_its_length_can_hold_is_damaged(tmp_path: Path) -> None:
+    """A run of one value takes a few bytes on disk, and as many rows in memory as its author likes."""
+    rows = 2_000_000
+    run = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), pa.array(["x"])).cast(pa.string())
+    bomb = pa.table([run, run, run, run], schema=QUARANTINE_SCHEMA)
+    write_table(tmp_path / "bomb.parquet", bomb)
+    assert (tmp_path / "bomb.parquet").stat().st_size < 50_000
+    with (
+        at_most(megabytes=100, seconds=5),
+        pytest.raises(ManifestError, match="2000000 rows, and a file of this length"),
+    ):
+        read_quarantine(tmp_path / "bomb.parquet")
+
+
+def test_a_mutated_table_is_read_or_refused_with_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.parquet"
+    write_manifest(path, manifest(40))
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(150):
+        data = bytearray(whole)
+        for _ in range(rng.integers(1, 4)):
+            data[rng.integers(len(data) - len(data) // 3, len(data))] = rng.integers(256)  # the footer is at the end
+        path.write_bytes(bytes(data))
+        try:
+            read_manifest(path)
+        except ManifestError as error:
+            assert len(str(error)) < 5000  # noqa: PT017

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from reprise.artifacts.targets import read_targets
 from reprise.config.errors import ManifestError
+from tests.limits import at_most
 
 KEYS = ["aa", "bb", "cc"]
 PATHS = ["data/cats/1.jpg", "data/dogs/1.jpg", "data/dogs/2.jpg"]
@@ -63,6 +65,10 @@ def test_no_file_and_no_rows_are_no_targets(tmp_path: Path) -> None:
         ("image,age\n2.jpg,1\ndogs/2.jpg,2\n", "already named in line 2"),
         ("image,age\ngone.jpg,1\n", "no row names an image"),
         ('image,age\n2.jpg,"1\n', "not CSV"),
+        (f"image,{'a' * 2_000_000}\n2.jpg,1\n", "not CSV.*a row of more than 1048576 characters"),
+        (f"image,age\n2.jpg,{'1' * 200_000}\n", "not CSV.*field larger than field limit"),
+        ("image,age\n2.jpg," + ",".join('"1\n"' for _ in range(300_000)), "not CSV.*a row of more than 1048576"),
+        ("image," + ",".join(f"t{i}" for i in range(1001)) + "\n2.jpg,1\n", "there can be 1000 targets"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path: Path, text: str, message: str) -> None:
@@ -113,3 +119,19 @@ def test_rows_that_name_nothing_are_counted_with_examples(tmp_path: Path) -> Non
 def test_two_ways_to_write_one_image_are_two_rows_for_it(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="already named in line 2"):
         read(tmp_path, "image,age\ndogs/2.jpg,1\n.\\dogs\\2.jpg,1\n")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir], ids=["fifo", "folder"])
+def test_what_is_no_file_is_a_sentence_and_not_a_wait(tmp_path: Path, make) -> None:
+    make(tmp_path / "targets.csv")
+    with pytest.raises(ManifestError, match="not CSV"):
+        read_targets(KEYS, PATHS, tmp_path / "targets.csv")
+
+
+def test_rows_of_no_image_take_no_memory(tmp_path: Path) -> None:
+    """A file of any length is read row by row."""
+    file = tmp_path / "targets.csv"
+    file.write_text("image,age\n2.jpg,1\n" + f"{'x' * 1000},1\n" * 50_000, encoding="utf-8")
+    with at_most(megabytes=40, seconds=20):
+        found = read_targets(KEYS, PATHS, file)
+    assert (found.unmatched, len(found.examples)) == (50_000, 3)

@@ -11,6 +11,7 @@ import pytest
 
 from reprise.config import errors
 from reprise.config.errors import RepriseError, listed, printable
+from tests.limits import at_most
 
 ROOT = Path(__file__).resolve().parents[3]
 CLASSES = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, RepriseError)]
@@ -91,3 +92,13 @@ def test_control_characters_and_surrogates_are_shown_as_text() -> None:
 
 def test_long_text_is_cut() -> None:
     assert printable("x" * 30, limit=10) == "x" * 10 + "... (20 more characters)"
+
+
+def test_a_text_of_megabytes_costs_no_more_than_its_beginning() -> None:
+    """Whatever is put into a message: a name, a value, an exception's text."""
+    with at_most(megabytes=200, seconds=2):
+        found = "a:" * 5_000_000 + "\x1b" * 10_000_000
+        error = RepriseError("wrong", where="x" * 10_000_000, found=found, fix="Do this.")
+        said = str(error)
+    assert len(said) < 5000
+    assert "(9998000 more characters)" in said
