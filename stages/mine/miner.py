@@ -108,6 +108,22 @@ class Miner:
     def __init__(self, params: StrictModel, seed: int, images: Images | None = None) -> None:
         self.params, self.seed, self.images = params, seed, images
 
+    @classmethod
+    def refuse_images(cls, params: StrictModel, images: int, where: str = "mining.*") -> None:
+        """Refuse fewer images than the parameters ask for; `reprise check` calls it before anything runs.
+
+        Args:
+            params: of the miner.
+            images: training images.
+            where: the miner's block in params.yaml, for the message.
+
+        Raises:
+            MiningError: there are fewer images than clusters.
+        """
+        clusters = getattr(params, "clusters", None)
+        if isinstance(clusters, int):
+            refuse_fewer(images, clusters, f"{where}.clusters")
+
     def visible_labels(self, keys: np.ndarray, truth: list[str | None]) -> np.ndarray:
         """Choose the labels that a miner with `uses_truth` gets; the others are hidden before it mines.
 
@@ -165,11 +181,20 @@ def check_clusters(features: np.ndarray, clusters: int, where: str) -> None:
     Raises:
         MiningError: saying which.
     """
-    if clusters > len(features):
+    refuse_fewer(len(features), clusters, where)
+    check_features(features, where)
+
+
+def refuse_fewer(images: int, clusters: int, where: str) -> None:
+    """Refuse more clusters than images.
+
+    Raises:
+        MiningError: there are fewer images.
+    """
+    if clusters > images:
         raise MiningError(
             "there are fewer images than clusters",
             where=where,
-            found=f"{len(features)} images, {clusters} clusters",
-            fix=f"Set it to at most {len(features)}.",
+            found=f"{images} images, {clusters} clusters",
+            fix=f"Set it to at most {images}.",
         )
-    check_features(features, where)

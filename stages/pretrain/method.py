@@ -111,6 +111,18 @@ class Method(nn.Module):
         """Architecture and options of a backbone that belongs to the method itself; None: train.backbone."""
         return None
 
+    @classmethod
+    def refuse_size(cls, params: MethodParams, size: int) -> None:
+        """Refuse parameters that do not fit images of this side; `reprise check` calls it before anything runs.
+
+        Args:
+            params: of the run.
+            size: image.size, in pixels.
+
+        Raises:
+            TrainingError: saying what does not fit; none here.
+        """
+
     @property
     def sampling(self) -> Sampling:
         """How batches are drawn: `random`, `guided` (clusters kept apart) or `rank` (G-SimCLR as published)."""

@@ -119,6 +119,7 @@ class Timm(Backbone):
                 fix=f"Change the images' side ({size}), their channels ({channels}) or the options "
                 f"({', '.join(options) or 'none'}), or choose another network.",
             ) from error
+        _require_whole_patches(network, self.name, size)
         if stem == "small" or (resolve_stem(stem, size) == "small" and _has_resnet_stem(network)):
             _replace_stem(network, self.name, channels)
         return network
@@ -163,6 +164,20 @@ def _is_known(name: str) -> bool:
 def _alternatives(words: list[str]) -> str:
     quoted = [f"'{word}'" for word in words]
     return " or ".join([", ".join(quoted[:-1]), quoted[-1]]) if len(quoted) > 1 else quoted[0]
+
+
+def _require_whole_patches(network: nn.Module, architecture: str, size: int) -> None:
+    """Refuse a side that patches do not fill: timm would leave out the pixels at the right and at the bottom."""
+    embed = getattr(network, "patch_embed", None)
+    patch = getattr(embed, "patch_size", None)
+    if not isinstance(patch, tuple) or getattr(embed, "dynamic_img_pad", False) or all(size % p == 0 for p in patch):
+        return
+    raise BackboneError(
+        "the patches of this transformer do not fill the image",
+        where="image.size, train.backbone",
+        found=f"images of {size} pixels with patches of {patch[0]} in {architecture}",
+        fix=f"Set image.size to a multiple of {patch[0]}, or choose a network with other patches.",
+    )
 
 
 def _has_resnet_stem(network: nn.Module) -> bool:

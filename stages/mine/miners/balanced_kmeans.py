@@ -25,10 +25,10 @@ from reprise.clustering.blocks import each_block
 from reprise.clustering.centres import distance_confidence, means, renumbered
 from reprise.clustering.merging import merging_kmeans
 from reprise.config.errors import MiningError
-from reprise.config.params import meaning
+from reprise.config.params import StrictModel, meaning
 from reprise.runtime.progress import Progress
 from reprise.runtime.seeds import numpy_rng
-from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters
+from stages.mine.miner import ClusterParams, Mined, Miner, check_features
 
 LARGEST = 2**29  # entries of the n x K table of distances: 2 GiB of float32
 SHARPNESS = (0.1, 0.03, 0.01, 0.003)  # temperatures of the transport, in mean squared distances
@@ -56,6 +56,23 @@ class BalancedKMeans(Miner):
     Params = BalancedParams
     params: BalancedParams
 
+    @classmethod
+    def refuse_images(cls, params: StrictModel, images: int, where: str = "mining.*") -> None:
+        """Refuse fewer images than clusters, and a table of images by clusters that is too large.
+
+        Raises:
+            MiningError: saying which.
+        """
+        super().refuse_images(params, images, where)
+        clusters = params.clusters  # type: ignore[attr-defined]
+        if images * clusters > LARGEST:
+            raise MiningError(
+                "the table of images by clusters is too large",
+                where=f"{where}.clusters",
+                found=f"{images} x {clusters}",
+                fix="Use `kmeans` with K of three to four times the batch, or fewer clusters.",
+            )
+
     def mine(self, features: np.ndarray, truth: list[str | None] | None, work: Path) -> Mined:
         """Cluster (n, d) features.
 
@@ -63,14 +80,8 @@ class BalancedKMeans(Miner):
             MiningError: more clusters than images, constant features, a table too large for memory.
         """
         K = self.params.clusters
-        check_clusters(features, K, "mining.*.clusters")
-        if len(features) * K > LARGEST:
-            raise MiningError(
-                "the table of images by clusters is too large",
-                where="mining.*.clusters",
-                found=f"{len(features)} x {K}",
-                fix="Use `kmeans` with K of three to four times the batch, or fewer clusters.",
-            )
+        self.refuse_images(self.params, len(features))
+        check_features(features, "mining")
         features = np.ascontiguousarray(features, dtype=np.float32)
         centres = merging_kmeans(features, K, self.params.iterations, 1, numpy_rng(self.seed, "balanced"))
         clusters, price = np.full(len(features), -1, dtype=np.int64), None

@@ -43,6 +43,22 @@ class DenseRegions(Miner):
     Params = HDBSCANParams
     params: HDBSCANParams
 
+    @classmethod
+    def refuse_images(cls, params: HDBSCANParams, images: int, where: str = "mining.*") -> None:  # type: ignore[override]
+        """Refuse fewer images than a cluster must have.
+
+        Raises:
+            MiningError: there are fewer.
+        """
+        needed = max(params.smallest, params.samples or 0)
+        if needed > images:
+            raise MiningError(
+                "there are fewer images than a cluster must have",
+                where=f"{where}.smallest",
+                found=f"{images} images, {needed} needed",
+                fix="Lower smallest and samples.",
+            )
+
     def mine(self, features: np.ndarray, truth: list[str | None] | None, work: Path) -> Mined:
         """Cluster (n, d) features.
 
@@ -52,14 +68,7 @@ class DenseRegions(Miner):
         from sklearn.cluster import HDBSCAN
 
         check_features(features, "mining")
-        needed = max(self.params.smallest, self.params.samples or 0)
-        if needed > len(features):
-            raise MiningError(
-                "there are fewer images than a cluster must have",
-                where="mining.*.smallest",
-                found=f"{len(features)} images, {needed} needed",
-                fix="Lower smallest and samples.",
-            )
+        self.refuse_images(self.params, len(features))
         found = HDBSCAN(
             min_cluster_size=self.params.smallest,
             min_samples=self.params.samples,

@@ -24,7 +24,7 @@ from reprise.clustering.centres import means, renumbered
 from reprise.clustering.neighbour_graph import mutual, neighbours
 from reprise.config.params import meaning
 from reprise.measures.unit_vectors import unit
-from stages.mine.miner import ClusterParams, Mined, Miner, Pairs, check_clusters
+from stages.mine.miner import ClusterParams, Mined, Miner, Pairs, check_features, refuse_fewer
 
 
 class MutualParams(ClusterParams):
@@ -49,6 +49,15 @@ class MutualNeighbours(Miner):
     Params = MutualParams
     params: MutualParams
 
+    @classmethod
+    def refuse_images(cls, params: MutualParams, images: int, where: str = "mining.*") -> None:  # type: ignore[override]
+        """Refuse fewer images than an image has neighbours, besides itself.
+
+        Raises:
+            MiningError: there are fewer.
+        """
+        refuse_fewer(images, params.neighbours + 1, f"{where}.neighbours + 1")
+
     def mine(self, features: np.ndarray, truth: list[str | None] | None, work: Path) -> Mined:
         """Link (n, d) features.
 
@@ -56,7 +65,8 @@ class MutualNeighbours(Miner):
             MiningError: not more images than neighbours, constant features.
         """
         n, k = len(features), self.params.neighbours
-        check_clusters(features, k + 1, "mining.*.neighbours + 1")
+        self.refuse_images(self.params, n)
+        check_features(features, "mining")
         x = unit(features, np.float32)
         edges, similarity = mutual(*neighbours(x, k))
         kept = similarity >= self.params.threshold

@@ -28,7 +28,7 @@ from reprise.clustering.neighbour_graph import mutual, neighbours
 from reprise.config.params import StrictModel, meaning
 from reprise.measures.unit_vectors import unit
 from stages.mine.frames import FRAME, frames_of
-from stages.mine.miner import Mined, Miner, Pairs, check_clusters, check_features
+from stages.mine.miner import Mined, Miner, Pairs, check_features, refuse_fewer
 
 
 class TransitiveParams(StrictModel):
@@ -57,6 +57,15 @@ class TransitivePairs(Miner):
     Params = TransitiveParams
     params: TransitiveParams
 
+    @classmethod
+    def refuse_images(cls, params: TransitiveParams, images: int, where: str = "mining.*") -> None:  # type: ignore[override]
+        """Refuse fewer images than an image has neighbours, besides itself.
+
+        Raises:
+            MiningError: there are fewer.
+        """
+        refuse_fewer(images, params.neighbours + 1, f"{where}.neighbours + 1")
+
     def mine(self, features: np.ndarray, truth: list[str | None] | None, work: Path) -> Mined:
         """Link (n, d) features.
 
@@ -77,7 +86,8 @@ class TransitivePairs(Miner):
             if len(frames) > 1:
                 partner[first], partner[last] = last, first
         ends = np.flatnonzero(takes_part)
-        check_clusters(features[ends], self.params.neighbours + 1, "mining.*.neighbours + 1")
+        self.refuse_images(self.params, len(ends))
+        check_features(features[ends], "mining.*.neighbours + 1")
         edges, similarity = mutual(*neighbours(unit(features[ends], np.float32), self.params.neighbours))
         edges = ends[edges]
         kept = (similarity >= self.params.threshold) & (track[edges[:, 0]] != track[edges[:, 1]])

@@ -57,20 +57,18 @@ class PatchKMeans(Method):
         """Return an empty patch dictionary of the size that the parameters state."""
         return "patch_dictionary", {"patches": params.patches, "patch_size": params.patch_size}
 
-    def fit(self, images: np.ndarray) -> None:
-        """Learn whitening and centroids from random patches of (n, S, S, C) uint8 images.
+    @classmethod
+    def refuse_size(cls, params: PatchKMeansParams, size: int) -> None:  # type: ignore[override]
+        """Refuse patches that are larger than the images, and more centroids than patches.
 
         Raises:
-            TrainingError: images smaller than a patch, or fewer patches than centroids.
+            TrainingError: saying which.
         """
-        from reprise.clustering.dictionary import learn_dictionary
-
-        params, side = self.params, min(images.shape[1:3])
-        if side < params.patch_size:
+        if size < params.patch_size:
             raise TrainingError(
                 "images are smaller than a patch",
                 where="methods.*.patch_size",
-                found=f"{images.shape[2]}x{images.shape[1]} for patches of {params.patch_size}",
+                found=f"{size}x{size} for patches of {params.patch_size}",
                 fix="Lower patch_size or raise image.size.",
             )
         if params.samples < params.patches:
@@ -80,6 +78,17 @@ class PatchKMeans(Method):
                 found=f"{params.samples} for {params.patches}",
                 fix="Raise samples or lower patches.",
             )
+
+    def fit(self, images: np.ndarray) -> None:
+        """Learn whitening and centroids from random patches of (n, S, S, C) uint8 images.
+
+        Raises:
+            TrainingError: images smaller than a patch, or fewer patches than centroids.
+        """
+        from reprise.clustering.dictionary import learn_dictionary
+
+        params = self.params
+        self.refuse_size(params, min(images.shape[1:3]))
         network: PatchDictionary = self.backbone
         network.input_mean.copy_(torch.tensor(self.context.mean))
         network.input_std.copy_(torch.tensor(self.context.std))
