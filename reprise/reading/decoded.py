@@ -30,7 +30,7 @@ from reprise.storage.locks import waiting_for
 
 CACHE = Path(".reprise/decoded")
 MAX_BYTES = 4 << 30
-_IN_MEMORY_BYTES = 512 << 20  # larger entries are mapped
+IN_MEMORY_BYTES = 512 << 20  # larger entries are mapped
 _VERSION = 2  # of the file's form and the decode rules; raising it makes every entry new
 _CHUNK = 256  # images a task of a thread
 
@@ -200,7 +200,7 @@ def _load(folder: Path, total: int) -> np.ndarray | None:
         if path.stat().st_size != total:
             return None
         os.utime(folder)  # the time of last use, by which `_make_room` chooses
-        if total > _IN_MEMORY_BYTES:
+        if total > IN_MEMORY_BYTES:
             return np.memmap(path, np.uint8, "r", shape=(total,))
         pixels = np.fromfile(path, np.uint8)
     except FileNotFoundError:

@@ -10,6 +10,8 @@ import torch
 from reprise.config.errors import ParameterError
 from reprise.runtime.entry import threads
 
+NO_CUDA = "no CUDA device is visible"
+
 
 @dataclass(frozen=True)
 class Compute:
@@ -45,7 +47,7 @@ def resolve_compute(device: str, precision: str) -> Compute:
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise ParameterError(
-            "no CUDA device is visible",
+            NO_CUDA,
             where="train.device",
             found="cuda",
             fix="Set train.device to auto or cpu, or check `nvidia-smi`.",

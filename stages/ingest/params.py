@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from reprise.config.params import MOST_BANDS, StrictModel, meaning, plug_in_name, spelled, wrong_value
 
@@ -15,7 +16,26 @@ SECTION = "source"
 _PILLOW_LIMIT = 178_956_970  # pixels; Pillow refuses larger images itself
 
 
-Root = Annotated[str, Field(max_length=4096), spelled(r"[^\x00]+", "a path has at least one character, and no NUL")]
+_TO_EXPAND = re.compile(r"~|.*\$(\{[A-Za-z_]\w*\}|[A-Za-z_]\w*)|.*%[A-Za-z_]\w*%")
+
+
+def _written_out(value: str) -> str:
+    """Refuse a path that only a shell would expand: the same text would mean another folder for each user."""
+    if _TO_EXPAND.match(value) and not value.startswith("./"):
+        raise wrong_value(
+            "`~` and environment variables are not expanded in params.yaml: they differ from machine to machine",
+            " Write the path itself, or link it: `ln -s TARGET data/images`. If the name really has this sign, begin "
+            "the path with `./`.",
+        )
+    return value
+
+
+Root = Annotated[
+    str,
+    Field(max_length=4096),
+    spelled(r"[^\x00]+", "a path has at least one character, and no NUL"),
+    AfterValidator(_written_out),
+]
 
 
 class SourceParams(StrictModel):

@@ -88,6 +88,7 @@ class Source(ABC):
     Attributes:
         title, citation, licence: shown in the report.
         views: augmentations that suit the images (data/ingest/views.json).
+        reads_root: whether the images lie at source.root; a source inside an installed package has none.
     """
 
     class Params(StrictModel):
@@ -97,6 +98,7 @@ class Source(ABC):
     citation: ClassVar[str]
     licence: ClassVar[str]
     views: ClassVar[dict[str, Any]]
+    reads_root: ClassVar[bool] = True
 
     def __init__(self, root: Path, options: Any) -> None:
         self.root, self.options = root, options

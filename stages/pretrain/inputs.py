@@ -11,10 +11,13 @@ import numpy as np
 from reprise.artifacts.label_sets import clusters_for, confidences_for, read_pseudo_labels
 from reprise.artifacts.layout import VIEWS
 from reprise.artifacts.shards import Shards
-from reprise.config.errors import TrainingError
+from reprise.config.errors import MachineError, TrainingError
 from reprise.config.params import ImageParams, RunRow
+from reprise.networks.footprint import numbers
 from reprise.reading.decoded import Decoded, open_decoded
 from reprise.reading.order import batch_count
+from reprise.runtime.memory import gibibytes
+from reprise.training.memory import training_memory
 from stages.pretrain.method import Field, Method
 from stages.pretrain.setup import Setup
 from stages.pretrain.views.settings import ViewSettings, resolve_views
@@ -77,20 +80,28 @@ def refuse_images(setup: Setup, method_class: type[Method], inputs: Inputs) -> N
     Raises:
         TrainingError: fewer images than a batch holds, or no labels where the method needs them.
     """
-    n, size = len(inputs.decoded), setup.train.batch_size
+    refuse_few(method_class, len(inputs.decoded), setup.train.batch_size)
+    if "clusters" in method_class.needs and not (inputs.clusters >= 0).any():
+        raise without_labels(setup.row)
+
+
+def refuse_few(method_class: type[Method], n: int, size: int) -> None:
+    """Refuse fewer training images than a batch holds, unless the method sees no batches.
+
+    Args:
+        method_class: of the run.
+        n: training images.
+        size: images in a batch.
+
+    Raises:
+        TrainingError: there are fewer.
+    """
     if n < size and not method_class.gradient_free:
         raise TrainingError(
             "there are fewer training images than a batch holds",
             where="train.batch_size",
             found=f"{n} images, batch {size}",
             fix=f"Set train.batch_size to at most {n}, or add images.",
-        )
-    if "clusters" in method_class.needs and not (inputs.clusters >= 0).any():
-        raise TrainingError(
-            f"method '{setup.row.method}' needs a label set with labels",
-            where=f"runs: {setup.row.name}: labels",
-            found=f"'{setup.row.labels}', which labels no image",
-            fix="Name a mined label set, or `truth` if the images have labels.",
         )
 
 
@@ -116,6 +127,50 @@ def refuse_batches(row: RunRow, method: Method, n: int, size: int) -> None:
         )
 
 
+def refuse_memory(setup: Setup, method: Method, limit: int | None) -> None:
+    """Refuse a network whose weights, gradients and optimiser alone do not fit into memory; a GPU has its own.
+
+    Args:
+        setup: of the run.
+        method: as built.
+        limit: bytes of this machine, or of a stricter control group; None where it is not known.
+
+    Raises:
+        MachineError: they do not fit.
+    """
+    if limit is None or method.gradient_free or setup.compute.device != "cpu":
+        return
+    trained = sum(weight.numel() for weight in method.parameters() if weight.requires_grad)
+    least = training_memory(numbers(method), trained, 0, 0, 0, setup.train.optimizer, 0).least
+    if least > limit:
+        raise MachineError(
+            "weights, gradients and the optimiser's state do not fit into the memory of this machine",
+            where=f"runs: {setup.row.name}",
+            found=f"{gibibytes(least)} needed at least, {gibibytes(limit)} there",
+            fix="Choose a smaller train.backbone, or run on a machine with more memory.",
+        )
+
+
+def without_labels(row: RunRow) -> TrainingError:
+    """Make the error of a run whose method needs labels and whose label set labels no image."""
+    return TrainingError(
+        f"method '{row.method}' needs a label set with labels",
+        where=f"runs: {row.name}: labels",
+        found=f"'{row.labels}', which labels no image",
+        fix="Name a mined label set, or `truth` if the images have labels.",
+    )
+
+
+def without_confidences(row: RunRow) -> TrainingError:
+    """Make the error of a run that weighs by confidence and whose label set has none."""
+    return TrainingError(
+        "weighing by confidence needs a label set that says how sure it is",
+        where=f"methods.{row.name}.weigh_by_confidence",
+        found=f"'{row.labels}', which has no confidences",
+        fix="Set it to false, or name a label set whose miner gives confidences, or one with resamples.",
+    )
+
+
 def fields_for(setup: Setup, needs: Sequence[Field], inputs: Inputs) -> dict[Field, np.ndarray]:
     """Select the fields that a method declares, and no others: labels never reach a method that does without.
 
@@ -126,11 +181,6 @@ def fields_for(setup: Setup, needs: Sequence[Field], inputs: Inputs) -> dict[Fie
         TrainingError: the label set does not state a field.
     """
     if "confidences" in needs and inputs.confidences is None:
-        raise TrainingError(
-            "weighing by confidence needs a label set that says how sure it is",
-            where=f"methods.{setup.row.name}.weigh_by_confidence",
-            found=f"'{setup.row.labels}', which has no confidences",
-            fix="Set it to false, or name a label set whose miner gives confidences, or one with resamples.",
-        )
+        raise without_confidences(setup.row)
     known: dict[Field, np.ndarray | None] = {"clusters": inputs.clusters, "confidences": inputs.confidences}
     return {name: value for name, value in known.items() if name in needs and value is not None}

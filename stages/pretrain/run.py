@@ -17,6 +17,7 @@ from reprise.config.registry import load_class, module_of
 from reprise.networks.backbone import build_backbone
 from reprise.networks.state import arrays_of
 from reprise.runtime.device import resolve_compute
+from reprise.runtime.memory import memory_limit
 from reprise.runtime.seeds import seed_torch
 from reprise.storage.atomic import atomic_directory
 from reprise.storage.provenance import record
@@ -26,7 +27,15 @@ from reprise.training.optimizers import build_optimizer
 from reprise.training.params import TrainParams
 from stages.pretrain.describe import describe, write_history
 from stages.pretrain.epochs import PretrainingEpochs
-from stages.pretrain.inputs import VIEWS, Inputs, fields_for, read_inputs, refuse_batches, refuse_images
+from stages.pretrain.inputs import (
+    VIEWS,
+    Inputs,
+    fields_for,
+    read_inputs,
+    refuse_batches,
+    refuse_images,
+    refuse_memory,
+)
 from stages.pretrain.live import LiveLog
 from stages.pretrain.method import Context, Method
 from stages.pretrain.params import MethodParams
@@ -70,6 +79,7 @@ def pretrain(
     if image.channels not in (1, 3):
         print(f"views of {image.channels} bands change in brightness and contrast, not in saturation, hue or grey")
     method = build_method(method_class, setup, inputs)
+    refuse_memory(setup, method, memory_limit())
     refuse_batches(row, method, len(inputs.decoded), train.batch_size)
     epochs = epochs_of(setup, method, inputs)
 

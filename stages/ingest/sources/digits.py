@@ -21,6 +21,7 @@ class Digits(Source):
         "doi:10.24432/C50P49"
     )
     licence: ClassVar[str] = "CC BY 4.0"
+    reads_root: ClassVar[bool] = False
     views: ClassVar[dict[str, Any]] = {
         "crop_scale_min": 0.3,
         "flip": False,

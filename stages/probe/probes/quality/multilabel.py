@@ -42,6 +42,7 @@ class Multilabel(Probe):
     """Metrics: `map` (mean over attributes), `map_val`, `ap_<attribute>`."""
 
     needs_labels: ClassVar[bool] = False  # it has labels of its own
+    needs_targets: ClassVar[bool] = True
 
     class Params(PenaltyParams):
         """As all linear probes; penalty is taken when fewer than 20 val images have attributes."""

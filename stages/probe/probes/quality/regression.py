@@ -57,6 +57,7 @@ class Regression(Probe):
     """Metrics: `r2_<quantity>`, `mae_<quantity>` (mean absolute error, in its unit), `r2` (mean over quantities)."""
 
     needs_labels: ClassVar[bool] = False  # it has targets of its own
+    needs_targets: ClassVar[bool] = True
 
     class Params(PenaltyParams):
         """As all linear probes; penalty is taken for quantities that fewer than 20 val images have."""
