@@ -18,6 +18,7 @@ from pipeline.cli.output import print_table, say, say_aside
 from pipeline.cli.project import enter_project
 from pipeline.graph import dvc
 from pipeline.graph.definition import load_graph
+from pipeline.graph.ingested import data_option
 from pipeline.processes.commands import CommandFailed
 from pipeline.processes.redaction import make_redactor
 from reprise.config.errors import RepriseError
@@ -94,10 +95,14 @@ def why(targets: Targets = None) -> None:
 
 @app.command()
 def check() -> None:
-    """Check all parameters and report every problem."""
+    """Check all parameters and report every problem.
+
+    They are held against each other, against the images where ingest has taken them in, and against this machine. What
+    cannot run on this machine only is a warning, since the graph may run on another.
+    """
     enter_project()
-    dvc.check(again=True)
-    say("params.yaml: every parameter is valid")
+    dvc.check(again=True, machine=True)
+    say("params.yaml: every parameter is valid" + ("" if data_option(Path()) else "; no images were looked at"))
 
 
 @app.command()
@@ -146,10 +151,11 @@ def plug_ins(
 @app.command()
 def params(
     name: Annotated[
-        str | None, typer.Argument(help="Section of params.yaml, plug-in (simclr, methods/simclr), or kind.")
+        str | None,
+        typer.Argument(help="Section of params.yaml, plug-in (methods/simclr), kind, or parameter (train.epochs)."),
     ] = None,
 ) -> None:
-    """Show the parameters of a section or plug-in."""
+    """Show the parameters of a section or plug-in, or one parameter by its dotted name."""
     enter_project()
     dvc.describe_parameters(name)
 

@@ -22,6 +22,7 @@ from pipeline.graph.dvc_output import (
     parse_outcome,
     with_sentence,
 )
+from pipeline.graph.ingested import check_images, data_option
 from pipeline.graph.lock_file import LOCK_FILE, fit_lock, read_lock
 from pipeline.graph.prune import Pruned, prune
 from pipeline.graph.records import truthful_records
@@ -77,6 +78,8 @@ def sort_lock(graph: Graph, root: Path) -> None:
 def prepare(root: Path, say: Say, on_line: Callable[[str], None] | None = None) -> Graph:
     """Prepare a run: check the parameters, scan the source, repair what a kill left, remove results of deleted rows.
 
+    Parameters that do not fit the images stop it. What does not fit this machine is a warning.
+
     The caller must hold `exclusive`.
 
     Args:
@@ -90,9 +93,10 @@ def prepare(root: Path, say: Say, on_line: Callable[[str], None] | None = None) 
     Raises:
         CommandFailed: the check or the scan ended with an error, which it has explained.
     """
-    check(root, on_line=on_line)
+    check(root, on_line=on_line, machine=True)
     scan(root, on_line=on_line)
     repair_workspace(root, say)
+    check_images(root, lambda: _run_module("stages.check", ["--no-output", "--data"], root, on_line))
     graph = load_graph(root)
     for line in prune(graph, root).lines():
         say(line)
@@ -155,7 +159,9 @@ def repro_all(
         raise CommandFailed([*_DVC, "repro"], status, with_sentence(last_lines(lines, 200), root))
 
 
-def check(root: Path = Path(), *, on_line: Callable[[str], None] | None = None, again: bool = False) -> None:
+def check(
+    root: Path = Path(), *, on_line: Callable[[str], None] | None = None, again: bool = False, machine: bool = False
+) -> None:
     """Check all parameters in a separate process, unless neither they nor the code changed since the last check.
 
     The process also records what it checked, and the fingerprints of the current code for `why`.
@@ -163,13 +169,15 @@ def check(root: Path = Path(), *, on_line: Callable[[str], None] | None = None, 
     Args:
         root: the project folder.
         on_line: called with each line of output.
-        again: whether to check even if nothing changed.
+        again: whether to check even if nothing changed, and against the images, where data/ holds those of the source.
+        machine: whether to warn of what does not fit this machine.
 
     Raises:
         CommandFailed: a parameter is wrong; the process has explained it.
     """
     if again or read_digest(root / CHECKED) != digest_of_project(root):
-        _run_module("stages.check", ["--no-output"], root, on_line)
+        around = [*(["--machine"] if machine else []), *(data_option(root) if again else [])]
+        _run_module("stages.check", ["--no-output", *around], root, on_line)
 
 
 def describe_parameters(name: str | None = None, root: Path = Path()) -> None:

@@ -1,5 +1,7 @@
 """`python -m stages.check.describe [NAME]`: the parameters of a section or plug-in, in words; all names without NAME.
 
+A dotted NAME, such as train.epochs, is one parameter.
+
 With --reference it writes the same for everything that is part of Reprise as a page of the documentation.
 """
 
@@ -14,7 +16,7 @@ from reprise.config.errors import printable
 from reprise.config.registry import noun
 from reprise.runtime.entry import run_stage
 from reprise.storage.atomic import atomic_file
-from stages.check.parameter_list import SECTION, Parameter, Subject, describe, find, kinds_meant, subjects
+from stages.check.parameter_list import SECTION, Parameter, Subject, kinds_meant, subject_named, subjects
 from stages.check.reference import page
 
 WIDTH = 100  # columns of a terminal
@@ -23,7 +25,7 @@ WIDTH = 100  # columns of a terminal
 def main(argv: list[str]) -> None:
     """Parse the command line and print, or write the page."""
     parser = argparse.ArgumentParser(prog="python -m stages.check.describe", description=__doc__)
-    parser.add_argument("name", nargs="?", help="a section of params.yaml, a plug-in, or a kind of plug-in")
+    parser.add_argument("name", nargs="?", help="a section, a plug-in, a kind of plug-in, or a parameter")
     parser.add_argument("--reference", type=Path, metavar="FILE", help="write the page of the documentation")
     options = parser.parse_args(argv)
     if options.reference:
@@ -31,7 +33,7 @@ def main(argv: list[str]) -> None:
             file.write(page().encode())
         return
     whole = list(subjects()) if options.name is None else kinds_meant(options.name)
-    lines = listing(whole) if whole else text(describe(*find(options.name)))
+    lines = listing(whole) if whole else text(subject_named(options.name))
     print("\n".join(map(printable, lines)))
 
 

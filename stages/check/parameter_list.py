@@ -12,8 +12,8 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
-from reprise.config.errors import ParameterError
-from reprise.config.params import StrictModel, Tables
+from reprise.config.errors import ParameterError, printable
+from reprise.config.params import StrictModel, Tables, read_yaml
 from reprise.config.registry import kinds, kinds_named, location, names, origin
 from reprise.config.suggest import nearest
 from stages.check.parameters import known_sections
@@ -34,6 +34,8 @@ _BLOCKS = {
     **{f"probes/{suite}": f"image_probes.{suite}.{{name}}" for suite in ON_IMAGES},
     "probes": "{kind}.{name}",
 }
+# The section with a block per row -> its table, and the field that names the plug-in.
+_TABLES = {"extractors": ("features", "extractor"), "mining": ("mines", "miner"), "methods": ("runs", "method")}
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,68 @@ def find(word: str) -> tuple[str, str]:
         found=word,
         fix=f"`reprise params` lists all names.{nearest(word, [*(name for _, name in known), *full])}",
     )
+
+
+def subject_named(word: str) -> Subject:
+    """Describe what a word means; of a dotted name, the one parameter, with those of the block that it holds.
+
+    The row of a table may be named, or written as `<name>`: "methods.simclr.temperature" is a parameter of the method
+    that the row `simclr` of params.yaml uses, or of the plug-in `simclr` where there is no such row.
+
+    Raises:
+        ParameterError: nothing has that name, or the plug-in cannot be imported.
+    """
+    if "." not in word or "/" in word:
+        return describe(*find(word))
+    owner = _owner(word.split("."))
+    if owner is None:
+        return describe(*find(word))
+    subject, prefix, rest = owner
+    known = {p.name: p for p in subject.parameters}
+    wanted = f"{prefix}.{rest}" if rest else prefix
+    chosen = tuple(p for name, p in known.items() if name == wanted or name.startswith((f"{wanted}.", f"{wanted}[]")))
+    if not chosen:
+        raise ParameterError(
+            f"{printable(subject.name)} has no such parameter",
+            where="reprise params",
+            found=word,
+            fix=f"`reprise params {subject.kind}/{subject.name}` lists what it has.{nearest(wanted, list(known))}",
+        )
+    return replace(subject, parameters=chosen)
+
+
+def _owner(parts: list[str]) -> tuple[Subject, str, str] | None:
+    """Find the section or plug-in that a dotted name begins with.
+
+    Returns:
+        It, the prefix of its parameters' names, and the rest of the dotted name; None where no section is meant.
+    """
+    first, rest = parts[0], parts[1:]
+    if first in known_sections() and not (first == "source" and rest[:1] == ["options"]):
+        return describe(SECTION, first), first, ".".join(rest)
+    for kind, block in _BLOCKS.items():
+        head, marker, _ = block.partition(".<name>")
+        if marker and head == first and len(rest) > 1:
+            plug_in = _plug_in_of_row(kind, first, rest[0])
+            return (describe(kind, plug_in), block, ".".join(rest[1:])) if plug_in in names(kind) else None
+    if first in ("probes", "image_probes") and len(rest) > 2 and f"probes/{rest[0]}" in kinds():
+        kind, name = f"probes/{rest[0]}", rest[1]
+        prefix = ".".join([first, *rest[:2]])
+        return (describe(kind, name), prefix, ".".join(rest[2:])) if name in names(kind) else None
+    return None
+
+
+def _plug_in_of_row(kind: str, section: str, row: str) -> str:
+    """Return the plug-in that a row of params.yaml uses; the name itself where there is no such row."""
+    table, field = _TABLES[section]
+    try:
+        rows = read_yaml().get(table)
+    except ParameterError:
+        return row
+    for listed in rows if isinstance(rows, list) else ():
+        if isinstance(listed, dict) and listed.get("name") == row and listed.get(field) in names(kind):
+            return str(listed[field])
+    return row
 
 
 def kinds_meant(word: str) -> list[str]:

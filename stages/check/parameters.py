@@ -34,6 +34,7 @@ from reprise.config.params import (
 from reprise.config.registry import names, noun, suites
 from reprise.config.suggest import nearest
 from stages.check.plug_ins import COMPARISON, ON_IMAGES, base_class, plug_in_class
+from stages.check.relations import relation_problems
 
 # Table: its row class, the field that names a plug-in, the section with one block per row, the kind of plug-in.
 _PLUGGED: dict[str, tuple[type[StrictModel], str, str, str]] = {
@@ -67,7 +68,7 @@ def problems(raw: dict[str, Any]) -> list[Problem]:
         found += _block_problems(raw, table, classes)
     found += _probe_problems(raw)
     found += _comparison_problems(raw.get(COMPARISON))
-    return found + _fit_problems(raw, classes)
+    return found + _fit_problems(raw, classes) + relation_problems(raw)
 
 
 def known_sections() -> dict[str, type[StrictModel]]:

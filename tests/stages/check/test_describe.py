@@ -14,7 +14,7 @@ from pydantic import Field
 from reprise.config.errors import ParameterError
 from reprise.config.params import Name, StrictModel, meaning, plug_in_name, spelled
 from stages.check.describe import text
-from stages.check.parameter_list import describe, find, kinds_meant
+from stages.check.parameter_list import describe, find, kinds_meant, subject_named
 from stages.check.reference import COMMAND, page
 from stages.check.value_words import allowed_values, default_of
 from stages.pretrain.params import MethodParams
@@ -211,3 +211,34 @@ def test_the_command_prints_or_says_why_not(repository: Path, arguments: list[st
     assert done.returncode == status, done.stderr
     assert expected in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("word", "first"),
+    [
+        ("train.schedule", "train.schedule"),
+        ("train.views.blur", "train.views.blur"),
+        ("methods.simclr.temperature", "methods.<name>.temperature"),
+        ("methods.<name>.temperature", None),
+        ("mining.dae_kmeans.clusters", "mining.<name>.clusters"),  # a row of params.yaml, which uses kmeans
+        ("extractors.dae.noise", "extractors.<name>.noise"),
+        ("probes.quality.few_shot.shots", "probes.quality.few_shot.shots"),
+        ("summary.family", "summary.family"),
+    ],
+)
+def test_a_dotted_name_is_one_parameter(
+    word: str, first: str | None, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository)
+    if first is None:
+        with pytest.raises(ParameterError, match="neither a section"):
+            subject_named(word)
+        return
+    found = subject_named(word).parameters
+    assert found[0].name == first
+    assert all(p.name == first or p.name.startswith(f"{first}.") for p in found)
+
+
+def test_a_dotted_name_of_nothing_names_the_nearest() -> None:
+    with pytest.raises(ParameterError, match=r"train has no such parameter .* Did you mean 'train.epochs'\?"):
+        subject_named("train.epoch")

@@ -1,0 +1,116 @@
+"""Values of params.yaml against this machine. All of them are warnings.
+
+The same graph may be finished elsewhere, its results may come from a cache, and the graph may be run for its first
+stages only. A stage that cannot run here refuses at its own start.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from reprise.config.errors import RepriseError
+from reprise.config.params import Problem
+from reprise.runtime.entry import threads
+from reprise.runtime.memory import gibibytes, memory_limit
+from stages.check.parameters import known_sections
+from stages.check.plug_ins import plug_in_class
+from stages.check.sketches import Sketch, sketch_runs
+
+_DEVICES = ("train", "embed")  # sections that choose a device
+
+
+def machine_warnings(raw: dict[str, Any], train_images: int | None = None, root: Path = Path()) -> list[Problem]:
+    """Find values with which the graph cannot be run whole on this machine.
+
+    Args:
+        raw: the content of params.yaml.
+        train_images: where they are known.
+        root: the project's folder.
+    """
+    found = [*_device_warnings(raw), *_source_warnings(raw, root), *_thread_warnings()]
+    limit = memory_limit()
+    if limit is not None:
+        found += memory_warnings(sketch_runs(raw)[0], limit, train_images)
+    return found
+
+
+def _device_warnings(raw: dict[str, Any]) -> Iterator[Problem]:
+    import torch
+
+    from reprise.runtime.device import NO_CUDA
+
+    for section in _DEVICES:
+        block = raw.get(section)
+        if isinstance(block, dict) and block.get("device") == "cuda" and not torch.cuda.is_available():
+            hint = f" Set {section}.device to auto or cpu, check `nvidia-smi`, or run the graph on another machine."
+            yield Problem(f"{section}.device", NO_CUDA, "cuda", hint)
+
+
+def _source_warnings(raw: dict[str, Any], root: Path) -> Iterator[Problem]:
+    try:
+        params: Any = known_sections()["source"].model_validate(raw.get("source"))
+        source: Any = plug_in_class("sources", params.name)
+    except (ValidationError, RepriseError):
+        return
+    if source.reads_root and not os.path.lexists(root / params.root):
+        hint = f" Put the images there, or set source.root. The path is taken from {(root or Path()).resolve()}."
+        yield Problem("source.root", "there is no such folder or archive on this machine", params.root, hint)
+
+
+def _thread_warnings() -> Iterator[Problem]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if threads() > cores:
+        rule = "more threads than cores wait for each other"
+        yield Problem("REPRISE_THREADS", rule, f"{threads()}, with {cores} cores", f" Set it to at most {cores}.")
+
+
+def memory_warnings(sketches: list[Sketch], limit: int, train_images: int | None = None) -> list[Problem]:
+    """Compare each run's estimated peak on the CPU with the memory that there is.
+
+    Args:
+        sketches: of the runs.
+        limit: bytes of the machine, or of a stricter control group.
+        train_images: where they are known; decoded images count only then, and at image.size.
+    """
+    from reprise.reading.decoded import IN_MEMORY_BYTES
+
+    found = []
+    for sketch in sketches:
+        if sketch.footprint is None or sketch.train.device == "cuda":
+            continue
+        context = sketch.method.context
+        pixels = min((train_images or 0) * context.size**2 * context.channels, IN_MEMORY_BYTES)
+        needed = estimate(sketch, pixels).peak
+        if needed > limit:
+            found.append(
+                Problem(
+                    f"runs: {sketch.row.name}",
+                    f"training takes about {gibibytes(needed)} of memory, and there are {gibibytes(limit)}",
+                    f"train.batch_size {sketch.train.batch_size}, image.size {context.size}",
+                    " Lower train.batch_size or image.size, or choose a smaller backbone.",
+                )
+            )
+    return found
+
+
+def estimate(sketch: Sketch, pixels: int) -> Any:
+    """Estimate the memory of a run; see reprise/training/memory.py for the formula.
+
+    Args:
+        sketch: of the run, which has a footprint.
+        pixels: bytes of decoded images that are held in memory.
+    """
+    from reprise.networks.footprint import numbers
+    from reprise.training.memory import training_memory
+
+    assert sketch.footprint is not None
+    trained = sum(weight.numel() for weight in sketch.method.parameters() if weight.requires_grad)
+    views = sum((side / sketch.method.context.size) ** 2 for side in sketch.sides)
+    train = sketch.train
+    weights, kept = numbers(sketch.method), sketch.footprint.kept
+    return training_memory(weights, trained, kept, views, train.batch_size, train.optimizer, pixels)

@@ -1,0 +1,146 @@
+"""Values of params.yaml against each other. Rules that a stage has at its start are the stage's own, called earlier.
+
+A rule is a problem where a stage would refuse to start, whatever the images; it is a warning where the graph runs and
+does something else than the words of params.yaml say. Both are pure functions of params.yaml and code.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import ValidationError
+
+from reprise.config.errors import RepriseError
+from reprise.config.params import NONE, TRUTH, Problem
+from reprise.config.registry import suites
+from stages.check.plug_ins import plug_in_class
+from stages.check.sketches import Sketch, problem_of, sketch_runs
+
+
+def relation_problems(raw: dict[str, Any]) -> list[Problem]:
+    """Find values that do not fit each other, so that a stage would refuse them."""
+    sketches, found = sketch_runs(raw)
+    for sketch in sketches:
+        found += _run_problems(sketch)
+    return found
+
+
+def _run_problems(sketch: Sketch) -> Iterator[Problem]:
+    """Hold a run against its label set and its batches."""
+    inputs = importlib.import_module("stages.pretrain.inputs")
+    row, size = sketch.row, sketch.train.batch_size
+    if "confidences" in sketch.method.needs and row.labels in (NONE, TRUTH):
+        yield problem_of(inputs.without_confidences(row), row.name)
+    try:
+        inputs.refuse_batches(row, sketch.method, size, size)
+    except RepriseError as error:
+        yield problem_of(error, row.name)
+
+
+def relation_warnings(raw: dict[str, Any]) -> list[Problem]:
+    """Find values that work, but not together as their words say."""
+    by_runs = [problem for sketch in sketch_runs(raw)[0] for problem in _run_warnings(sketch)]
+    found = list({(problem.path, problem.rule): problem for problem in by_runs}.values())
+    found += _image_warnings(raw)
+    chosen = list(chosen_probes(raw))
+    for where, probe_class, _ in chosen:
+        if getattr(probe_class, "needs_augmented", False) and _value(raw, "embed", "augmented") == 0:
+            rule = "this probe needs embeddings of changed images, and there will be none: it is left out"
+            found.append(Problem(where, rule, "embed.augmented: 0", " Set embed.augmented to 256, for example."))
+    family = _value(raw, "summary", "family")
+    known = {where.rsplit(".", 1)[-1] for where, _, _ in chosen}
+    if isinstance(family, str) and family.partition(".")[0] not in known:
+        rule = "no suite has this probe, so no difference between runs is tested"
+        found.append(Problem("summary.family", rule, family, f" Known: {', '.join(sorted(known)) or 'none'}."))
+    return found
+
+
+def _run_warnings(sketch: Sketch) -> Iterator[Problem]:
+    train, where = sketch.train, f"methods.{sketch.row.name}"
+    if sketch.method.gradient_free:
+        return
+    if train.warmup_epochs >= train.epochs:
+        yield Problem(
+            _place(sketch, "warmup_epochs"),
+            "the warm-up takes the whole training, so the schedule after it never begins",
+            f"{train.warmup_epochs} of {train.epochs} epochs",
+            " Lower warmup_epochs, or raise train.epochs.",
+        )
+    decay = getattr(train.schedule, "decay", None)
+    if isinstance(decay, float) and train.warmup_epochs < train.epochs < decay * train.epochs + train.warmup_epochs:
+        yield Problem(
+            _place(sketch, "schedule"),
+            "the warm-up and the decay together are longer than the training, so the decay is shortened",
+            f"{train.warmup_epochs} epochs of warm-up and {decay:g} of {train.epochs} epochs",
+            " Lower one of them.",
+        )
+    queue = getattr(sketch.params, "queue", None)
+    if isinstance(queue, int) and 0 < queue < train.batch_size:
+        yield Problem(
+            f"{where}.queue",
+            "the queue holds less than one batch, so the rest of every batch is never in it",
+            f"{queue} places, train.batch_size {train.batch_size}",
+            f" Set it to at least {train.batch_size}.",
+        )
+    patch = _patch_of(sketch)
+    if patch is not None and patch >= sketch.method.context.size:
+        yield Problem(
+            "image.size",
+            "the whole image is one patch of the transformer, which has nothing to attend to",
+            f"images of {sketch.method.context.size} pixels, patches of {patch} in run {sketch.row.name}",
+            " Raise image.size, or choose smaller patches.",
+        )
+
+
+def _place(sketch: Sketch, name: str) -> str:
+    """Name the parameter that decides a value of `train` for a run: the run's own, or the shared one."""
+    return f"methods.{sketch.row.name}.{name}" if name in sketch.params.overrides() else f"train.{name}"
+
+
+def _patch_of(sketch: Sketch) -> int | None:
+    """Return the side of a transformer's patches, None for other networks."""
+    backbone = sketch.method.backbone
+    patch = getattr(getattr(backbone, "patch_embed", None), "patch_size", getattr(backbone, "patch_size", None))
+    if not hasattr(backbone, "patch_embed"):
+        return None
+    return patch if isinstance(patch, int) else patch[0] if isinstance(patch, tuple) else None
+
+
+def _image_warnings(raw: dict[str, Any]) -> Iterator[Problem]:
+    size, side = _value(raw, "image", "size"), _value(raw, "shard", "max_side")
+    if isinstance(size, int) and isinstance(side, int) and size > side:
+        yield Problem(
+            "shard.max_side",
+            "images are stored smaller than networks see them, and scaled up again",
+            f"{side} pixels, image.size {size}",
+            f" Set it to at least {size}.",
+        )
+
+
+def chosen_probes(raw: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield dotted name, class and typed parameters of each probe that params.yaml chooses and that is well formed."""
+    for section, table in (("probes", "suites"), ("image_probes", "image_suites")):
+        rows = raw.get(table)
+        listed = {row.get("name") for row in rows if isinstance(row, dict)} if isinstance(rows, list) else set()
+        blocks = raw.get(section)
+        for suite, probes in blocks.items() if isinstance(blocks, dict) else ():
+            if suite not in listed or suite not in suites() or not isinstance(probes, dict):
+                continue
+            for name, block in probes.items():
+                try:
+                    probe_class: Any = plug_in_class(f"probes/{suite}", name)
+                    yield f"{section}.{suite}.{name}", probe_class, probe_class.Params.model_validate(block)
+                except (ValidationError, RepriseError):
+                    continue
+
+
+def _value(raw: dict[str, Any], section: str, name: str) -> Any:
+    """Return a value of a section as params.yaml or its class gives it; None where the section is wrong."""
+    from stages.check.parameters import known_sections
+
+    try:
+        return getattr(known_sections()[section].model_validate(raw.get(section)), name)
+    except ValidationError:
+        return None
