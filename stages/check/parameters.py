@@ -68,7 +68,9 @@ def problems(raw: dict[str, Any]) -> list[Problem]:
         found += _block_problems(raw, table, classes)
     found += _probe_problems(raw)
     found += _comparison_problems(raw.get(COMPARISON))
-    return found + _fit_problems(raw, classes) + relation_problems(raw)
+    found += _fit_problems(raw, classes)
+    known_places = {(problem.path, problem.rule) for problem in found}
+    return found + [problem for problem in relation_problems(raw) if (problem.path, problem.rule) not in known_places]
 
 
 def known_sections() -> dict[str, type[StrictModel]]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from reprise.config.errors import RepriseError
+from reprise.config.errors import ParameterError, RepriseError
 from reprise.config.params import ImageParams, Problem, RunRow
 from reprise.training.params import TrainParams
 from stages.check.plug_ins import plug_in_class
@@ -67,6 +67,9 @@ def sketch_runs(raw: dict[str, Any], images: int = _MANY) -> tuple[list[Sketch],
     for row, method_class, params in well_formed_runs(raw):
         try:
             train = params.applied_to(shared)
+        except ParameterError:
+            continue  # a wrong recipe, which is reported with the block
+        try:
             method_class.refuse_size(params, image.size)
             sketches.append(_sketch(row, method_class, params, train, image, images))
         except RepriseError as error:
