@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.compare.revisions import WORKSPACE, resolve
-from pipeline.graph import dvc
+from pipeline.graph.revision_outputs import fetch_at
 from pipeline.processes.commands import CommandFailed, run
 from reprise.artifacts.embeddings import FILE
 from reprise.artifacts.layout import EMBEDDINGS
@@ -42,7 +42,7 @@ def fetch_embeddings(
         for name in runs or [""]:
             target = parent / name / str(seed) if name else parent
             target.parent.mkdir(parents=True, exist_ok=True)
-            dvc.fetch_at(commit, str(EMBEDDINGS / name / str(seed)) if name else str(EMBEDDINGS), target, root)
+            fetch_at(commit, str(EMBEDDINGS / name / str(seed)) if name else str(EMBEDDINGS), target, root)
     files = {path.parts[-3]: path for path in sorted(parent.glob(f"*/{seed}/{FILE}"))}
     missing = [name for name in runs if name not in files]
     if missing or not files:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.graph import dvc
+from pipeline.graph.revision_outputs import fetch_at
 from pipeline.processes.git import git
 from reprise.artifacts.layout import METRICS, PROBES, TABLE
 from reprise.artifacts.results import read_predictions
@@ -99,8 +99,8 @@ def read_measurements(revision: str, root: Path = Path(), *, answers: bool = Fal
         ) from error
     with tempfile.TemporaryDirectory() as folder:
         table_file, probes = Path(folder) / "table.csv", Path(folder) / "probe"
-        table = table_file.read_bytes() if dvc.fetch_at(commit, str(TABLE), table_file, root) else None
-        fetched = answers and dvc.fetch_at(commit, str(PROBES), probes, root)
+        table = table_file.read_bytes() if fetch_at(commit, str(TABLE), table_file, root) else None
+        fetched = answers and fetch_at(commit, str(PROBES), probes, root)
         by_probe = _read_answers(probes) if fetched else {}
     return Measurements(revision, _means(text, f"{revision}:{METRICS}"), per_seed(table), by_probe)
 

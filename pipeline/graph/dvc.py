@@ -36,7 +36,8 @@ from reprise.config.params import read_yaml
 from reprise.storage.atomic import atomic_file
 from reprise.storage.fingerprint import digest_of_project
 
-_DVC = (sys.executable, "-P", "-m", "dvc")
+_DVC = (sys.executable, "-P", "-m", "dvc")  # for what reads no object
+_CHECKED_DVC = (sys.executable, "-P", "-m", "pipeline.graph.in_dvc")  # DVC, with each object checked before its use
 
 
 def repro(
@@ -58,7 +59,7 @@ def repro(
     with exclusive(root, wait=wait, say=say):
         graph = prepare(root, say)
         names = graph.find(targets)
-        command = [*_DVC, "--wait-for-lock", "repro", *(["--force"] if force else []), *names]
+        command = [*_CHECKED_DVC, "--wait-for-lock", "repro", *(["--force"] if force else []), *names]
         lines: list[str] = []
         with truthful_records(root, cache_folder):
             try:
@@ -131,7 +132,7 @@ def repro_stage(
     with truthful_records(root, cache_folder):
         status = _run_dvc(command, lines, root, on_line, cancelled)
     if status:
-        raise CommandFailed([*_DVC, *command], status, with_sentence(last_lines(lines), root))
+        raise CommandFailed([*_CHECKED_DVC, *command], status, with_sentence(last_lines(lines), root))
     return parse_outcome(name, lines)
 
 
@@ -156,7 +157,7 @@ def repro_all(
         finally:
             sort_lock(graph, root)
     if status:
-        raise CommandFailed([*_DVC, "repro"], status, with_sentence(last_lines(lines, 200), root))
+        raise CommandFailed([*_CHECKED_DVC, "repro"], status, with_sentence(last_lines(lines, 200), root))
 
 
 def check(
@@ -215,7 +216,7 @@ def status(root: Path = Path(), graph: Graph | None = None) -> dict[str, Any]:
         GraphError: DVC cannot report the changes.
     """
     try:
-        changed = json.loads(capture([*_DVC, "--wait-for-lock", "status", "--json"], cwd=root))
+        changed = json.loads(capture([*_CHECKED_DVC, "--wait-for-lock", "status", "--json"], cwd=root))
     except (CommandFailed, ValueError) as error:
         lines = error.lines if isinstance(error, CommandFailed) else [str(error)]
         raise explain_failure(lines, root, "DVC cannot report what changed") from error
@@ -287,23 +288,19 @@ def prune_workspace(root: Path = Path(), *, wait: bool = False, say: Say = print
         return prune(load_graph(root), root)
 
 
-def fetch_at(revision: str, path: str, target: Path, root: Path = Path()) -> bool:
-    """Copy an output file or folder of a git revision from DVC's cache or remote.
+def copy_output(outs: Sequence[tuple[str, str]], path: str, target: Path, root: Path = Path()) -> None:
+    """Copy outputs from DVC's cache or remote, and check every file of the copy.
 
     Args:
-        revision: git revision.
-        path: path of the output in the project.
-        target: where to put the copy.
+        outs: path and object of each output that overlaps `path`.
+        path: the file or folder to copy.
+        target: where to put the copy; it must not exist.
         root: the project folder.
 
-    Returns:
-        Whether the cache or the remote held the output.
+    Raises:
+        CommandFailed: something is missing, or was refused; `lines` holds the reasons (pipeline.graph.refused).
     """
-    try:
-        capture([*_DVC, "get", "--quiet", "--rev", revision, "--out", str(target.resolve()), str(root.resolve()), path])
-    except CommandFailed:
-        return False
-    return target.exists()
+    capture([*_CHECKED_DVC, "get-output", json.dumps(outs), path, str(target.resolve())], cwd=root)
 
 
 def setting(name: str, root: Path = Path()) -> str | None:
@@ -331,13 +328,13 @@ def cache_folder(root: Path = Path()) -> Path:
 
 def _ask(arguments: Sequence[str], root: Path) -> str:
     try:
-        return capture([*_DVC, *arguments], cwd=root).strip()
+        return capture([*_CHECKED_DVC, *arguments], cwd=root).strip()
     except CommandFailed as error:
         raise known_failure(error.lines, root) or error from error
 
 
 def transfer(
-    verb: Literal["fetch", "pull", "push"],
+    verb: Literal["fetch", "checkout", "push"],
     *,
     root: Path = Path(),
     on_line: Callable[[str], None],
@@ -346,7 +343,7 @@ def transfer(
     """Transfer results and the run cache to or from the default remote; `pipeline.graph.remote` interprets the output.
 
     Args:
-        verb: DVC's command.
+        verb: DVC's command; "checkout" puts what was fetched into the folder.
         root: the project folder.
         on_line: called with each line of output.
         cancelled: ends the transfer when another thread sets it.
@@ -354,8 +351,7 @@ def transfer(
     Returns:
         DVC's exit status, which is 0 even if the run cache could not be sent.
     """
-    extra = ["--allow-missing"] if verb == "pull" else []
-    return _run_dvc([verb, "--run-cache", *extra], [], root, on_line, cancelled)
+    return _run_dvc([verb, "--allow-missing" if verb == "checkout" else "--run-cache"], [], root, on_line, cancelled)
 
 
 def save_experiment(name: str, root: Path) -> None:
@@ -364,7 +360,7 @@ def save_experiment(name: str, root: Path) -> None:
     Raises:
         CommandFailed: DVC failed.
     """
-    capture([*_DVC, "--wait-for-lock", "exp", "save", "--force", "--name", name], cwd=root)
+    capture([*_CHECKED_DVC, "--wait-for-lock", "exp", "save", "--force", "--name", name], cwd=root)
 
 
 def _run_dvc(
@@ -381,7 +377,7 @@ def _run_dvc(
         if not ADVICE.match(line):
             on_line(line)
 
-    return run([*_DVC, "--wait-for-lock", *arguments], cwd=root, on_line=keep, cancelled=cancelled)
+    return run([*_CHECKED_DVC, "--wait-for-lock", *arguments], cwd=root, on_line=keep, cancelled=cancelled)
 
 
 def _run_module(module: str, arguments: list[str], root: Path, on_line: Callable[[str], None] | None) -> None:

@@ -19,6 +19,7 @@ from reprise.config.errors import GraphError
 from reprise.storage.atomic import atomic_file
 
 LOCK_FILE = "dvc.lock"
+REFUSED = "refused: "  # begins each line in which DVC's process (pipeline/graph/in_dvc) names an object that it refused
 
 
 def read_lock(root: Path = Path()) -> dict[str, Any]:
@@ -31,6 +32,20 @@ def read_lock(root: Path = Path()) -> dict[str, Any]:
     if not path.exists():
         return {}
     return _entries(path, YAML(typ="safe"))["stages"]
+
+
+def parse_lock(text: str, where: object) -> dict[str, Any]:
+    """Return the entries of a lock file that is given as text, by stage name.
+
+    Raises:
+        GraphError: the text is no readable DVC lock file.
+    """
+    return _checked(text, YAML(typ="safe"), where)["stages"]
+
+
+def outputs_of(entries: dict[str, Any]) -> dict[str, str]:
+    """Return the path of each output in entries of dvc.lock, with the name of its object in the cache."""
+    return {out["path"]: out["md5"] for entry in entries.values() for out in entry.get("outs", [])}
 
 
 def set_aside_unreadable_lock(root: Path = Path()) -> Path | None:
@@ -127,8 +142,16 @@ def _current_names(graph: Graph, entries: dict[str, Any]) -> dict[str, str]:
 
 def _entries(path: Path, yaml: YAML) -> Any:
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError, ValueError) as error:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise _unreadable(path, error) from error
+    return _checked(text, yaml, path)
+
+
+def _checked(text: str, yaml: YAML, path: object) -> Any:
+    try:
+        document = yaml.load(text)
+    except (YAMLError, ValueError) as error:
         raise _unreadable(path, str(error).splitlines()[0]) from error
     stages = document.get("stages") if isinstance(document, dict) else None
     if not isinstance(stages, dict) or "schema" not in document:
@@ -147,7 +170,7 @@ def _has_hash(file: dict[str, Any]) -> bool:
     return isinstance(file.get("path"), str) and isinstance(file.get("md5"), str)
 
 
-def _unreadable(path: Path, found: str) -> GraphError:
+def _unreadable(path: object, found: object) -> GraphError:
     return GraphError(
         "dvc.lock cannot be read; DVC may have been killed while it wrote the file",
         where=path,

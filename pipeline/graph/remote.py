@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pipeline.graph import dvc
+from pipeline.graph.refused import refusals, refused_objects
 from pipeline.processes.redaction import make_redactor
+from pipeline.processes.signals import signal_name
 from reprise.config.errors import RemoteError
 
 OnLine = Callable[[str], None]
@@ -139,20 +141,28 @@ def pull(
 ) -> Transfer:
     """Fetch the results that dvc.lock names and the whole run cache into DVC's cache; the next run restores from it.
 
+    What is fetched is checked first: each object against its name, each name in a listing against its folder, and each
+    entry of the run cache against its form.
+
     Files missing from the remote are not an error: they are counted and recomputed. Outputs that only the run cache
     knows are fetched stage by stage while the graph runs (`pipeline.graph.dvc.repro_stage(..., pull=True)`).
 
     Args:
         root: the project folder.
         on_line: called with each line of output.
-        checkout: whether to put the results into the folder as well, as `dvc pull` does; the caller must then hold
-            `exclusive`.
+        checkout: whether to put the results into the folder as well, once all of them have been checked; the caller
+            must then hold `exclusive`.
         cancelled: ends the transfer when another thread sets it.
 
     Raises:
         RemoteError: the transfer failed; `transient` tells whether a retry may help.
+        ObjectError: the remote holds other bytes than dvc.lock says, or a listing that leads out of its folder. The
+            folder is left as it is.
     """
-    return _transfer(root, "pull" if checkout else "fetch", on_line, cancelled)
+    fetched = _transfer(root, "fetch", on_line, cancelled)
+    if checkout:
+        _transfer(root, "checkout", on_line, cancelled)
+    return fetched
 
 
 def push(root: Path = Path(), on_line: OnLine | None = None, *, cancelled: threading.Event | None = None) -> Transfer:
@@ -170,7 +180,7 @@ def push(root: Path = Path(), on_line: OnLine | None = None, *, cancelled: threa
 
 
 def _transfer(
-    root: Path, verb: Literal["fetch", "pull", "push"], on_line: OnLine | None, cancelled: threading.Event | None
+    root: Path, verb: Literal["fetch", "checkout", "push"], on_line: OnLine | None, cancelled: threading.Event | None
 ) -> Transfer:
     name = default_remote(root)
     if name is None:
@@ -192,6 +202,17 @@ def _transfer(
     began = time.monotonic()
     status = dvc.transfer(verb, root=root, on_line=keep, cancelled=cancelled)
     seconds = time.monotonic() - began
+    if (killer := signal_name(status)) is not None:
+        raise RemoteError(
+            f"the transfer was killed (dvc {verb})",
+            where=f"remote '{name}'",
+            found=f"signal {killer}",
+            fix="Nothing is lost: what has arrived stays, and the same command transfers the rest. If nobody sent the "
+            "signal, the machine may have run out of memory (`dmesg` says so).",
+        )
+    refused = refusals(lines)
+    if status and refused:
+        raise refused_objects(refused, f"remote '{name}'")
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     if status or errors:  # DVC reports a run cache that could not be sent as an ERROR line, with status 0
         raise _remote_error(name, verb, status, errors, lines)

@@ -22,3 +22,11 @@ def handling(numbers: Iterable[int], handler: Callable[[int, FrameType | None], 
     finally:
         for number, action in before.items():
             signal.signal(number, action)
+
+
+def signal_name(status: int) -> str | None:
+    """Return the name of the signal that ended a command, given its exit status (128 + n), or None."""
+    try:
+        return signal.Signals(status - 128).name
+    except ValueError:
+        return None

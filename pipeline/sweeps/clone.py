@@ -23,6 +23,7 @@ from pipeline.graph import dvc
 from pipeline.graph.definition import load_graph
 from pipeline.graph.lock_file import LOCK_FILE
 from pipeline.graph.prune import prune
+from pipeline.graph.revision_outputs import fetch_at
 from pipeline.graph.workspace import STATE
 from pipeline.processes.commands import CommandFailed
 from pipeline.processes.git import git
@@ -246,7 +247,7 @@ def load_table(root: Path, commit: str) -> bytes | None:
     fetched = path.with_suffix(".fetched")
     path.parent.mkdir(parents=True, exist_ok=True)
     fetched.unlink(missing_ok=True)
-    if not dvc.fetch_at(commit, str(TABLE), fetched, root):
+    if not fetch_at(commit, str(TABLE), fetched, root):
         return None
     store_table(root, commit, fetched)
     fetched.unlink()

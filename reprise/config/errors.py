@@ -174,5 +174,9 @@ def _rebuild_remote(what: str, where: str, found: str, fix: str, transient: bool
     return RemoteError(what, where=where, found=found, fix=fix, transient=transient)
 
 
+class ObjectError(RepriseError):
+    """An object of DVC's cache or remote, or an output in the folder, is not what dvc.lock or its name says."""
+
+
 class SweepError(RepriseError):
     """A plan of experiments cannot be read, or the folder is in no state to start them."""

@@ -173,7 +173,7 @@ def test_embeddings_of_a_revision_are_fetched_or_named_as_missing(project: Path,
             (target / "embeddings.parquet").write_bytes(b"")
         return True
 
-    monkeypatch.setattr(representations.dvc, "fetch_at", fetch)
+    monkeypatch.setattr(representations, "fetch_at", fetch)
     monkeypatch.setattr(representations, "resolve", lambda revision, root: f"commit of {revision}")
     files = representations.fetch_embeddings("v1", ["simclr"], 0, project / "scratch")
     assert requested == [("commit of v1", "data/embed/simclr/0")]

@@ -210,6 +210,19 @@ def test_messages_become_causes(monkeypatch: pytest.MonkeyPatch, message: str, w
     assert json.dumps(message.split(" - ")[-1])[1:-1] in json.dumps(refused.value.found)
 
 
+@pytest.mark.parametrize(("status", "name"), [(137, "SIGKILL"), (143, "SIGTERM")])
+def test_a_killed_transfer_says_that_it_was_killed(monkeypatch: pytest.MonkeyPatch, status: int, name: str) -> None:
+    def transfer(verb: str, *, on_line: object, **_: object) -> int:
+        on_line("2 files pushed")  # type: ignore[operator]
+        return status
+
+    monkeypatch.setattr(dvc, "transfer", transfer)
+    monkeypatch.setattr(remote, "default_remote", lambda root: "store")
+    with pytest.raises(RemoteError, match=rf"the transfer was killed \(dvc push\) .* signal {name}") as killed:
+        remote.push()
+    assert not killed.value.transient
+
+
 def test_a_run_cache_that_could_not_be_sent_is_an_error_although_dvc_exits_with_0(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
