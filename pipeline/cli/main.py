@@ -21,6 +21,7 @@ from pipeline.graph.definition import load_graph
 from pipeline.graph.ingested import data_option
 from pipeline.processes.commands import CommandFailed
 from pipeline.processes.redaction import make_redactor
+from pipeline.processes.signals import signal_name
 from reprise.config.errors import RepriseError
 from reprise.runtime.encoding import use_utf8
 from reprise.storage.system_errors import refusal
@@ -56,8 +57,12 @@ def main() -> None:
             raise
         sys.exit(print_error(expected))
     except KeyboardInterrupt:
-        print("interrupted: `reprise repro` continues from here", file=sys.stderr)
+        print("interrupted: the same command continues from here", file=sys.stderr)
         sys.exit(130)
+    except SystemExit as ended:
+        if isinstance(ended.code, int):
+            _say_killed(ended.code)
+        raise
 
 
 def print_error(error: RepriseError | CommandFailed) -> int:
@@ -68,7 +73,14 @@ def print_error(error: RepriseError | CommandFailed) -> int:
         return 1
     for line in error.lines:
         say_aside(hide(line))
+    _say_killed(error.status)
     return error.status
+
+
+def _say_killed(status: int) -> None:
+    name = signal_name(status)
+    if name is not None:
+        print(f"killed by {name}: the same command continues from here", file=sys.stderr)
 
 
 @app.command()

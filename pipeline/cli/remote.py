@@ -1,4 +1,4 @@
-"""`reprise pull` and `reprise push`: bring results from the DVC remote, and send them there."""
+"""`reprise pull`, `push`, `verify` and `get`: move results to and from the DVC remote, and check them."""
 
 from __future__ import annotations
 
@@ -7,21 +7,18 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.output import say
+from pipeline.cli.output import say, say_aside
 from pipeline.cli.project import enter_project
 
 app = typer.Typer(rich_markup_mode=None)
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for another run in this folder, instead of giving up.")]
 
 
 @app.command()
-def pull(
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Wait for another run in this folder, instead of giving up.")
-    ] = False,
-) -> None:
+def pull(wait: Wait = False) -> None:
     """Fetch results from the DVC remote.
 
-    The run cache is fetched as well, and the results of dvc.lock are put into the folder.
+    The run cache is fetched as well. Everything is checked before the results of dvc.lock are put into the folder.
     """
     from pipeline.graph import remote
     from pipeline.graph.workspace import exclusive
@@ -41,3 +38,39 @@ def push() -> None:
 
     enter_project()
     say(remote.push(on_line=say).note)
+
+
+@app.command()
+def verify(wait: Wait = False) -> None:
+    """Compare every byte of the results with dvc.lock.
+
+    All outputs in the folder and their objects in DVC's cache are hashed. The exit status is 1 if anything differs.
+    """
+    from pipeline.graph.verification import verify as verify_folder
+    from pipeline.graph.workspace import exclusive
+
+    enter_project()
+    with exclusive(Path(), wait=wait, say=say):
+        result = verify_folder(say=say_aside)
+    for line in result.lines():
+        say(line)
+    if not result.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def get(
+    what: Annotated[str, typer.Argument(help="A name under `artifacts:` in dvc.yaml (simclr), or a path in data/.")],
+    out: Annotated[Path, typer.Option("--out", help="Where to put the copy; it must not exist.")],
+    revision: Annotated[str, typer.Option("--rev", help="A git revision or tag.")] = "HEAD",
+) -> None:
+    """Copy a result of any revision.
+
+    It comes from DVC's cache or remote, and every file is compared with dvc.lock of that revision.
+    """
+    from pipeline.graph.revision_outputs import copy_at
+
+    target = out.absolute()
+    enter_project()
+    copy_at(revision, what, target)
+    say(f"{what} of {revision} is in {out}")
