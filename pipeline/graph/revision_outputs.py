@@ -9,10 +9,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pipeline.graph import dvc
-from pipeline.graph.definition import GRAPH_FILE, overlaps
 from pipeline.graph.lock_file import LOCK_FILE, outputs_of, parse_lock
 from pipeline.graph.refused import refusals, refused_objects
 from pipeline.processes.commands import CommandFailed, capture
+from reprise.config.dvc_file import GRAPH_FILE, overlaps
 from reprise.config.errors import GraphError
 
 

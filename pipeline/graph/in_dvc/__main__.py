@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,13 @@ def _install() -> None:
     class CheckedRemote(dvc.data_cloud.Remote):
         def __init__(self, name: str, path: str, fs: Any, *, index: Any = None, **config: Any) -> None:
             super().__init__(name, path, fs, index=index, **{**config, "verify": True})
+
+        @cached_property
+        def odb(self) -> Any:
+            plain = super().odb
+            if not isinstance(self.fs, LocalFileSystem):
+                return plain
+            return cache.FolderRemote(self.fs, plain.path, hash_name=plain.hash_name, **self.config)
 
     replacements: list[tuple[Any, str, Callable[[Any], Any]]] = [
         (dvc.cachemgr, "get_odb", lambda plain: checked_odb),

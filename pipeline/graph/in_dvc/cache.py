@@ -144,6 +144,23 @@ class CheckedCache(LocalHashFileDB):
         return None
 
 
+class FolderRemote(LocalHashFileDB):
+    """A remote in a folder. What lies there is not read before it is fetched, and never removed, as DVC would do."""
+
+    def check(self, oid: str, check_hash: bool = True, _info: dict[str, Any] | None = None) -> Meta:
+        """Return what the file system says of an object.
+
+        Raises:
+            FileNotFoundError: the object is missing or is no regular file.
+        """
+        path = self.oid_to_path(oid)
+        info = _info or _localfs_info(path)
+        if not os.path.isfile(path):
+            REFUSALS.say(f"the remote's object {REFUSALS.owner(oid)} is no regular file", foreign=True)
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return Meta.from_info(info)
+
+
 def _listing_of(folder: str) -> bytes:
     """Return the listing of a folder as it is."""
     files = {
