@@ -1,0 +1,56 @@
+"""Replace the parts of DVC that use objects by such as check them first.
+
+DVC has no setting for this: its `verify` holds fetched files against their names, but neither listings, nor names, nor
+the run cache, nor what lies in the cache already. So eight functions and classes of DVC are replaced, of the version
+that requirements.lock pins; the tests in tests/pipeline/remotes/test_hostile.py fail if a replacement has no effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import dvc.cachemgr
+import dvc.data_cloud
+import dvc_data.hashfile.transfer
+import dvc_data.index.checkout
+from dvc.output import Output
+from dvc.stage.cache import StageCache
+from dvc_data.hashfile.tree import Tree
+from dvc_objects.fs.local import LocalFileSystem
+
+from pipeline.graph.in_dvc import cache, folder, run_cache
+
+
+def install() -> None:
+    """Replace what DVC uses by what checks."""
+    plain_odb = dvc.cachemgr.get_odb
+
+    def checked_odb(fs: Any, path: str, **config: Any) -> Any:
+        local = isinstance(fs, LocalFileSystem) and config.get("hash_name", "md5") == "md5"
+        return cache.CheckedCache(fs, path, **config) if local else plain_odb(fs, path, **config)
+
+    class CheckedRemote(dvc.data_cloud.Remote):
+        def __init__(self, name: str, path: str, fs: Any, *, index: Any = None, **config: Any) -> None:
+            super().__init__(name, path, fs, index=index, **{**config, "verify": True})
+
+        @cached_property
+        def odb(self) -> Any:
+            plain = super().odb
+            if not isinstance(self.fs, LocalFileSystem):
+                return plain
+            return cache.FolderRemote(self.fs, plain.path, hash_name=plain.hash_name, **self.config)
+
+    replacements: list[tuple[Any, str, Callable[[Any], Any]]] = [
+        (dvc.cachemgr, "get_odb", lambda plain: checked_odb),
+        (dvc.data_cloud, "Remote", lambda plain: CheckedRemote),
+        (Tree, "load", lambda plain: classmethod(cache.load_listing)),
+        (dvc_data.hashfile.transfer, "find_tree_by_obj_id", cache.find_listing),
+        (StageCache, "pull", lambda plain: run_cache.fetch_entries),
+        (StageCache, "_load_cache", lambda plain: run_cache.load_entry),
+        (Output, "_checkout", folder.check_before_checkout),
+        (dvc_data.index.checkout, "_create_files", folder.check_before_creation),
+    ]
+    for owner, name, replace in replacements:
+        setattr(owner, name, replace(getattr(owner, name)))  # a DVC without the attribute fails here
