@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class Refusals:
         self.paths: dict[str, list[str]] = {}
         self.sizes: dict[str, int] = {}
         self._said: set[str] = set()
+        self._lock = threading.Lock()
         with suppress(RepriseError, OSError, RecursionError):  # whoever reads dvc.lock for its own sake explains it
             self._note_outputs()
 
@@ -61,10 +63,11 @@ class Refusals:
             what: the sentence, without a full stop.
             foreign: whether the bytes came from a remote.
         """
-        self.foreign |= foreign
-        if what not in self._said:
-            self._said.add(what)
-            print(f"{REFUSED}{printable(what)}", file=sys.stderr, flush=True)
+        with self._lock:  # lines of several threads must not mix
+            self.foreign |= foreign
+            if what not in self._said:
+                self._said.add(what)
+                print(f"{REFUSED}{printable(what)}", file=sys.stderr, flush=True)
 
     def owner(self, name: str) -> str:
         """Name the files for which an object stands: "3f... of data/runs/simclr/0/backbone.safetensors"."""

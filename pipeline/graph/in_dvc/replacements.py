@@ -1,7 +1,7 @@
 """Replace the parts of DVC that use objects by such as check them first.
 
 DVC has no setting for this: its `verify` holds fetched files against their names, but neither listings, nor names, nor
-the run cache, nor what lies in the cache already. So eight functions and classes of DVC are replaced, of the version
+the run cache, nor what lies in the cache already. So nine functions and classes of DVC are replaced, of the version
 that requirements.lock pins; the tests in tests/pipeline/remotes/test_hostile.py fail if a replacement has no effect.
 """
 
@@ -49,6 +49,7 @@ def install() -> None:
         (dvc_data.hashfile.transfer, "find_tree_by_obj_id", cache.find_listing),
         (StageCache, "pull", lambda plain: run_cache.fetch_entries),
         (StageCache, "_load_cache", lambda plain: run_cache.load_entry),
+        (StageCache, "_load", lambda plain: run_cache.load_newest),
         (Output, "_checkout", folder.check_before_checkout),
         (dvc_data.index.checkout, "_create_files", folder.check_before_creation),
     ]

@@ -17,7 +17,7 @@ from typing import Any
 from dvc.config import RemoteConfigError
 from dvc.fs import HTTPFileSystem
 from dvc.schema import COMPILED_LOCK_FILE_STAGE_SCHEMA
-from dvc.stage.cache import RunCacheNotSupported, StageCache, _get_cache_hash
+from dvc.stage.cache import RunCacheNotSupported, StageCache, _get_cache_hash, _get_stage_hash
 from dvc_objects.fs.local import LocalFileSystem
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -117,6 +117,15 @@ def load_entry(self: StageCache, key: str, value: str) -> dict[str, Any] | None:
         became = set_aside(path, value)
         REFUSALS.say(f"the entry {path} of DVC's run cache is refused: {error}; it is {became}")
         return None
+
+
+def load_newest(self: StageCache, stage: Any) -> dict[str, Any] | None:
+    """Return the newest entry for a stage, in place of `StageCache._load`, which stops at a bad one."""
+    key = _get_stage_hash(stage)
+    folder = Path(self._get_cache_dir(key))
+    files = sorted(folder.iterdir(), key=lambda file: file.lstat().st_mtime, reverse=True) if folder.is_dir() else []
+    entries = (load_entry(self, key, file.name) for file in files if not file.name.endswith(".tmp"))
+    return next((entry for entry in entries if entry is not None), None)
 
 
 def _read(fs: Any, path: str) -> bytes:
