@@ -328,7 +328,7 @@ def cache_folder(root: Path = Path()) -> Path:
 
 def _ask(arguments: Sequence[str], root: Path) -> str:
     try:
-        return capture([*_CHECKED_DVC, *arguments], cwd=root).strip()
+        return capture([*_DVC, *arguments], cwd=root).strip()
     except CommandFailed as error:
         raise known_failure(error.lines, root) or error from error
 

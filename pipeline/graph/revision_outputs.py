@@ -11,9 +11,10 @@ from ruamel.yaml.error import YAMLError
 from pipeline.graph import dvc
 from pipeline.graph.lock_file import LOCK_FILE, outputs_of, parse_lock
 from pipeline.graph.refused import refusals, refused_objects
-from pipeline.processes.commands import CommandFailed, capture
+from pipeline.processes.commands import CommandFailed
+from pipeline.processes.git import git
 from reprise.config.dvc_file import GRAPH_FILE, overlaps
-from reprise.config.errors import GraphError
+from reprise.config.errors import GitError, GraphError
 
 
 def fetch_at(revision: str, path: str, target: Path, root: Path = Path()) -> bool:
@@ -34,7 +35,7 @@ def fetch_at(revision: str, path: str, target: Path, root: Path = Path()) -> boo
     try:
         outs = outputs_at(revision, root)
         dvc.copy_output([(out, md5) for out, md5 in outs.items() if overlaps(out, path)], path, target, root)
-    except GraphError:
+    except (GraphError, GitError):
         return False
     except CommandFailed as error:
         if refused := refusals(error.lines):
@@ -63,11 +64,11 @@ def copy_at(revision: str, what: str, target: Path, root: Path = Path()) -> None
     try:
         outs = outputs_at(revision, root)
         path = _artifacts_at(revision, root).get(what, what.strip("/"))
-    except CommandFailed as error:
+    except GitError as error:
         raise GraphError(
             "git cannot read this revision",
             where=revision,
-            found=" ".join(error.lines),
+            found=error.found,
             fix="Name a revision that holds dvc.lock and dvc.yaml; `git log --oneline` lists them.",
         ) from error
     if not any(overlaps(out, path) for out in outs):
@@ -89,9 +90,7 @@ def copy_at(revision: str, what: str, target: Path, root: Path = Path()) -> None
 def _artifacts_at(revision: str, root: Path) -> dict[str, str]:
     """Return the path of each artifact that dvc.yaml of a revision names."""
     try:
-        document = YAML(typ="safe").load(
-            capture(["git", "show", "--end-of-options", f"{revision}:./{GRAPH_FILE}"], cwd=root)
-        )
+        document = YAML(typ="safe").load(git("show", "--end-of-options", f"{revision}:./{GRAPH_FILE}", cwd=root))
         return {str(name): str(artifact["path"]) for name, artifact in (document.get("artifacts") or {}).items()}
     except (YAMLError, ValueError, AttributeError, TypeError, KeyError):
         return {}
@@ -101,8 +100,8 @@ def outputs_at(revision: str, root: Path = Path()) -> dict[str, str]:
     """Return the path of each output that dvc.lock of a git revision records, with the name of its object.
 
     Raises:
-        CommandFailed: git does not know the revision, or it holds no dvc.lock.
+        GitError: git does not know the revision, or it holds no dvc.lock.
         GraphError: that dvc.lock cannot be read.
     """
-    text = capture(["git", "show", "--end-of-options", f"{revision}:./{LOCK_FILE}"], cwd=root)
+    text = git("show", "--end-of-options", f"{revision}:./{LOCK_FILE}", cwd=root)
     return outputs_of(parse_lock(text, f"{revision}:{LOCK_FILE}"))

@@ -17,8 +17,9 @@ from pathlib import Path
 from pipeline.graph import dvc
 from pipeline.graph.listings import DIR, LARGEST_LISTING, BadListing, Member, md5_of_members, read_listing
 from pipeline.graph.lock_file import outputs_of, read_lock
-from pipeline.processes.commands import CommandFailed, capture
+from pipeline.processes.git import git
 from reprise.artifacts.layout import DATA
+from reprise.config.errors import GitError
 from reprise.storage.content_hashes import ContentHashes, IrregularFile, read_regular
 
 _SHOWN = 10  # files named for one output
@@ -226,8 +227,8 @@ def _unlisted_files(root: Path, outs: dict[str, str]) -> dict[str, int]:
     files = [file.relative_to(root).as_posix() for file in _walk(root / DATA)] if (root / DATA).is_dir() else []
     files = [file for file in files if file not in outs and not file.startswith(inside)]
     try:
-        tracked = set(capture(["git", "ls-files", "-z", "--", str(DATA)], cwd=root).split("\0")) if files else set()
-    except CommandFailed:
+        tracked = set(git("ls-files", "-z", "--", str(DATA), cwd=root).split("\0")) if files else set()
+    except GitError:
         tracked = set()
     counts: dict[str, int] = {}
     for file in files:

@@ -26,8 +26,8 @@ from dvc_objects.fs.utils import tmp_fname
 
 from pipeline.graph.in_dvc.refusals import Refusals, set_aside
 from pipeline.graph.listings import DIR, LARGEST_LISTING, BadListing, is_object_name, listing_bytes, read_listing
-from reprise.storage.atomic import NO_ROOM
 from reprise.storage.content_hashes import ContentHashes, IrregularFile, md5_of_file, read_regular
+from reprise.storage.system_errors import refusal
 
 HASHES = ContentHashes()
 REFUSALS = Refusals()
@@ -172,11 +172,9 @@ def _listing_of(folder: str) -> bytes:
 
 def _not_stored(cache: str, name: str, error: BaseException) -> str:
     """Say why an output could not be stored."""
-    if isinstance(error, OSError) and error.errno in NO_ROOM:
-        return (
-            f"the outputs cannot be stored in DVC's cache ({cache}). Found: {error.strerror}. Free some space there "
-            "(`dvc gc --workspace` drops old entries) and run again."
-        )
+    known = refusal(error) if isinstance(error, OSError) else None
+    if known:
+        return f"outputs cannot be stored in DVC's cache ({cache}). Found: {known.what} ({known.found}). {known.fix}"
     reason = "it changed while it was stored" if isinstance(error, ObjectFormatError) else str(error)
     return f"an output cannot be stored in DVC's cache as {name}: {reason}. Nothing is recorded; run again."
 

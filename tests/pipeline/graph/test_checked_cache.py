@@ -116,7 +116,7 @@ def test_a_full_disk_of_the_cache_is_an_error(cache: Any, tmp_path: Path, monkey
 
     monkeypatch.setattr(generic, "transfer", full)
     (tmp_path / "source").write_bytes(b"right")
-    with pytest.raises(DvcException, match=r"cannot be stored in DVC's cache .* No space left .* Free some space"):
+    with pytest.raises(DvcException, match=r"cannot be stored in DVC's cache .* disk is full .* Free some space"):
         stored(cache, tmp_path / "source", MD5, verify=False)
 
 
