@@ -10,10 +10,11 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-DIR = ".dir"  # how the name of a listing ends
+from reprise.storage.content_hashes import DIR
+
 LARGEST_LISTING = 128 << 20  # bytes; about a million names
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _LONGEST_NAME, _LONGEST_PATH = 255, 4096  # bytes, as Linux has it
@@ -131,21 +132,3 @@ def check_names(names: Iterable[str]) -> None:
 
 def _folded(name: str) -> str:
     return unicodedata.normalize("NFKC", name).casefold()
-
-
-def listing_bytes(members: Mapping[str, str]) -> bytes:
-    """Return the listing that DVC would write for a folder.
-
-    Args:
-        members: name of each file below the folder -> its MD5.
-    """
-    return json.dumps([{"md5": members[name], "relpath": name} for name in sorted(members)], sort_keys=True).encode()
-
-
-def md5_of_members(members: Mapping[str, str]) -> str:
-    """Return the name of the listing that DVC would write for a folder.
-
-    Args:
-        members: name of each file below the folder -> its MD5.
-    """
-    return hashlib.md5(listing_bytes(members), usedforsecurity=False).hexdigest() + DIR

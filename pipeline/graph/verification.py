@@ -15,12 +15,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from pipeline.graph import dvc
-from pipeline.graph.listings import DIR, LARGEST_LISTING, BadListing, Member, md5_of_members, read_listing
+from pipeline.graph.listings import LARGEST_LISTING, BadListing, Member, read_listing
 from pipeline.graph.lock_file import outputs_of, read_lock
 from pipeline.processes.git import git
 from reprise.artifacts.layout import DATA
 from reprise.config.errors import GitError
-from reprise.storage.content_hashes import ContentHashes, IrregularFile, read_regular
+from reprise.storage.content_hashes import DIR, ContentHashes, IrregularFile, md5_of_members, read_regular
 
 _SHOWN = 10  # files named for one output
 _SAY_SECONDS = 2.0

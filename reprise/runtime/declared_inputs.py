@@ -28,6 +28,7 @@ from reprise.artifacts.layout import CODE
 from reprise.config.dvc_file import GRAPH_FILE, Stage, overlaps, stages_of
 from reprise.config.errors import InputsChanged, RepriseError, listed
 from reprise.config.params import PARAMS_FILE, keep_content, read_yaml
+from reprise.runtime.earlier_outputs import refuse_altered_outputs
 from reprise.runtime.used_inputs import dvc_process, md5_of, refuse_wrong_records, write_note
 from reprise.storage import atomic
 from reprise.storage.fingerprint import (
@@ -169,6 +170,7 @@ def take_inputs(argv: Sequence[str]) -> DeclaredInputs | None:
 
     Raises:
         InputsChanged: dvc.yaml, params.yaml or the code is no longer what DVC and `check` read.
+        ObjectError: an output of an earlier stage is not what dvc.lock records.
         ParameterError, GraphError: params.yaml or dvc.yaml cannot be read.
     """
     name = os.environ.get("DVC_STAGE", "").rpartition(":")[2]
@@ -185,6 +187,7 @@ def take_inputs(argv: Sequence[str]) -> DeclaredInputs | None:
             fix="Run `reprise repro` (or `dvc repro`) again: it begins with the present dvc.yaml and params.yaml.",
         )
     refuse_wrong_records(dvc_process())
+    refuse_altered_outputs(stage, stages)
     inputs = DeclaredInputs(stage, raw)
     atomic.before_publishing(lambda path: inputs.refuse_changes() if inputs.publishes(path) else None)
     sys.meta_path.insert(0, _ModuleGuard(inputs))

@@ -115,7 +115,7 @@ def wrong_records(dvc: str | None = None, since: float = 0.0, root: Path = Path(
     text = lock.read_text(encoding="utf-8") if mine and lock.is_file() else ""
     wrong = {}
     for note in mine:
-        entry = _entry(text, note["stage"])
+        entry = lock_entry(text, note["stage"])
         if entry is None or entry.get("cmd") != note["cmd"]:
             continue  # DVC recorded nothing, or has not done so yet
         differences = contradictions(note, entry)
@@ -142,8 +142,13 @@ def refuse_wrong_records(dvc: str) -> None:
         )
 
 
-def _entry(text: str, name: str) -> dict[str, Any] | None:
-    """Return the entry of one stage of dvc.lock. Reading the whole file would take longer than many a stage."""
+def lock_entry(text: str, name: str) -> dict[str, Any] | None:
+    """Return the entry of one stage of dvc.lock. Reading the whole file would take longer than many a stage.
+
+    Args:
+        text: the content of dvc.lock.
+        name: DVC's name of the stage.
+    """
     match = re.search(rf"^  {re.escape(name)}:\n((?: {{4}}.*\n)+)", text, flags=re.MULTILINE)
     if match is None:
         return None

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import sqlite3
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, suppress
 from pathlib import Path
 
+DIR = ".dir"  # how DVC ends the name of a folder: the MD5 of the listing of its files
 REMEMBERED = Path(".reprise/hashes.sqlite")
 _BLOCK = 1 << 20  # bytes that a thread holds at a time
 _RACY_NS = 1_000_000_000  # nanoseconds; a file as young as this may change again under the same times
@@ -91,6 +93,24 @@ def md5_of_file(path: str | Path, *, follow: bool = True, on_bytes: OnBytes = la
             total.update(block)
             on_bytes(len(block))
     return total.hexdigest()
+
+
+def listing_bytes(members: Mapping[str, str]) -> bytes:
+    """Return the listing that DVC would write for a folder.
+
+    Args:
+        members: name of each file below the folder -> its MD5.
+    """
+    return json.dumps([{"md5": members[name], "relpath": name} for name in sorted(members)], sort_keys=True).encode()
+
+
+def md5_of_members(members: Mapping[str, str]) -> str:
+    """Return the name of the listing that DVC would write for a folder.
+
+    Args:
+        members: name of each file below the folder -> its MD5.
+    """
+    return hashlib.md5(listing_bytes(members), usedforsecurity=False).hexdigest() + DIR
 
 
 def _stamp(status: os.stat_result) -> str:

@@ -12,9 +12,8 @@ from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.tree import Tree
 
 from pipeline.graph.in_dvc.cache import REFUSALS, CheckedCache
-from pipeline.graph.listings import DIR
 from reprise.storage.atomic import atomic_directory, atomic_file
-from reprise.storage.content_hashes import md5_of_file
+from reprise.storage.content_hashes import DIR, md5_of_file
 
 DONE, REFUSED_STATUS, MISSING_STATUS = 0, 1, 3
 

@@ -8,15 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.graph.listings import (
-    LARGEST_LISTING,
-    BadListing,
-    Member,
-    is_object_name,
-    md5_of_members,
-    problem_of_name,
-    read_listing,
-)
+from pipeline.graph.listings import LARGEST_LISTING, BadListing, Member, is_object_name, problem_of_name, read_listing
+from reprise.storage.content_hashes import md5_of_members
 
 MD5 = hashlib.md5(b"").hexdigest()
 
