@@ -35,6 +35,7 @@ class Verification:
         outputs: number of outputs that dvc.lock records.
         size: bytes that were read.
         problems: output -> what differs in the folder, in words.
+        missing: outputs that are not in the folder.
         cache: output -> what differs in DVC's cache.
         uncached: outputs of which DVC's cache lacks objects, as after `dvc gc`; that is no difference.
         unlisted: files and folders of data/ that are neither in an output nor in git, with their numbers of files.
@@ -44,24 +45,27 @@ class Verification:
     size: int = 0
     problems: dict[str, list[str]] = field(default_factory=dict)
     cache: dict[str, list[str]] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
     uncached: list[str] = field(default_factory=list)
     unlisted: dict[str, int] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
         """Whether everything is what dvc.lock says."""
-        return not self.problems and not self.cache
+        return not (self.problems or self.missing or self.cache)
 
     def lines(self) -> list[str]:
         """Return a line for each output that differs, and one that sums up."""
         lines = [f"{path}: {_first(found)}" for path, found in self.problems.items()]
         lines += [f"{path} in DVC's cache: {_first(found)}" for path, found in self.cache.items()]
+        if self.missing:
+            lines.append(f"missing, until `reprise pull` or `reprise repro` brings it back: {_first(self.missing)}")
         if self.uncached:
             lines.append(f"not or not wholly in DVC's cache, so not compared there: {_first(self.uncached)}")
         if self.unlisted:
             found = [f"{path} ({count} files)" if count > 1 else path for path, count in self.unlisted.items()]
             lines.append(f"in no output, so compared with nothing: {_first(found)}")
-        differ = len(self.problems.keys() | self.cache.keys())
+        differ = len({*self.problems, *self.missing, *self.cache})
         verdict = "nothing differs from dvc.lock" if self.passed else f"{differ} differ from dvc.lock"
         return [*lines, f"{self.outputs} outputs, {self.size / 1e6:.1f} MB read: {verdict}"]
 
@@ -179,7 +183,7 @@ def _compare_output(
 ) -> None:
     """Say what differs between an output in the folder and dvc.lock."""
     if not files and not place.is_dir():
-        result.problems[path] = ["is missing; `reprise pull` or `reprise repro` brings it back"]
+        result.missing.append(path)
         return
     found = {below: hashes[str(file)] for below, file in files.items()}
     unreadable = {below: error for below, error in found.items() if isinstance(error, OSError)}
