@@ -32,6 +32,7 @@ from reprise.artifacts.layout import METRICS, TABLE
 from reprise.config.errors import SweepError
 from reprise.config.params import read_yaml
 from reprise.storage.atomic import atomic_file
+from reprise.storage.content_hashes import REMEMBERED
 
 SWEEPS = STATE / "sweeps"
 SOURCE_LOCK = "source.lock.json"
@@ -157,6 +158,7 @@ class PointClone:
         self._configure()
         (self.project / STATE).mkdir(exist_ok=True)
         (self.project / STATE / "work").symlink_to(work.resolve(), target_is_directory=True)
+        (self.project / REMEMBERED).symlink_to((self.base.root / REMEMBERED).resolve())  # one cache, hashed once
         for shared in _SHARED_FOLDERS:
             (self.base.root / shared).mkdir(parents=True, exist_ok=True)
             (self.project / shared).symlink_to((self.base.root / shared).resolve(), target_is_directory=True)

@@ -56,7 +56,7 @@ def churn(name: str, seed: int, keys: np.ndarray, clusters: np.ndarray) -> dict[
             "the label set of the round before is not there",
             where=path,
             found="no file",
-            fix=f"Run `dvc checkout {label_set(name, seed)}` (or `dvc pull`), or `dvc repro mine`.",
+            fix="Run `reprise pull`, or `reprise repro mine`.",
         )
     table = read_pseudo_labels(path)
     known = set(table["key"].to_pylist())

@@ -150,7 +150,7 @@ def test_churn_says_how_much_a_round_changed(features):
     assert set(read_pseudo_labels(f"data/mine/two/0/{FILE}")["round"].to_pylist()) == {1}
     write_given([0])
     assert label_set("kmeans", "data/mine/four/0", number=1, before="none", clusters=4)["churn"] is None
-    with pytest.raises(MiningError, match="round before is not there.*dvc checkout data/mine/gone/0"):
+    with pytest.raises(MiningError, match="round before is not there.*reprise pull"):
         label_set("kmeans", "out", number=1, before="gone", clusters=4)
 
 
