@@ -75,15 +75,20 @@ def check_size(opened: Opened, page: int, where: str, max_pixels: int, data: byt
     with decoder_errors(where, opened.format, data):
         width, height, size = opened.size(page)
     if width * height > max_pixels:
-        raise ImageRefused(
-            "too_many_pixels",
-            where=where,
-            found=f"{width} x {height} pixels",
-            fix=f"The limit is {max_pixels} pixels (source.max_pixels).",
-        )
+        raise too_many_pixels(width, height, where, max_pixels)
     if width < 1 or height < 1:
         raise ImageRefused("undecodable", where=where, found=f"{width} x {height} pixels", fix=FIX_FILE)
     return size
+
+
+def too_many_pixels(width: int, height: int, where: str, max_pixels: int) -> ImageRefused:
+    """Make the refusal of an image that is too large."""
+    return ImageRefused(
+        "too_many_pixels",
+        where=where,
+        found=f"{width} x {height} pixels",
+        fix=f"The limit is {max_pixels} pixels (source.max_pixels).",
+    )
 
 
 def _open_with_pillow(data: bytes, where: str) -> Opened:

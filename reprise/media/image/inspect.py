@@ -9,7 +9,7 @@ import numpy as np
 
 from reprise.config.errors import ImageRefused
 from reprise.media.image.decode import MAX_PIXELS
-from reprise.media.image.files import check_size, open_file, read_page
+from reprise.media.image.files import check_size, open_file, read_page, too_many_pixels
 from reprise.media.image.opencv import decode_plain
 from reprise.media.image.pillow_file import UPRIGHT, PillowFile, orientation
 from reprise.media.image.raster import PROFILE, Opened, Raster
@@ -90,23 +90,7 @@ def inspect_pages(data: bytes, where: str, limits: Limits) -> list[Inspection]:
     found = []
     for page in pages:
         name = where if count == 1 else f"{where} (page {page + 1})"
-        size = check_size(opened, page, name, limits.max_pixels, data)
-        if size > limits.max_bytes:
-            raise ImageRefused(
-                "too_many_pixels",
-                where=name,
-                found=f"{size:,} bytes of samples",
-                fix=f"The limit is {limits.max_bytes:,}, eight for each of source.max_pixels: scale it down.",
-            )
-        raster = read_page(opened, page, name, data)
-        height, width = raster.values.shape[:2]
-        if min(height, width) < limits.min_side:
-            raise ImageRefused(
-                "too_small",
-                where=name,
-                found=f"{width} x {height} pixels",
-                fix=f"Images need at least {limits.min_side} pixels a side (source.min_side).",
-            )
+        raster = _read_within(limits, opened, page, name, data)
         inspection = _describe(raster, opened.format, name, choices)
         if count > 1:
             taken = f"page {page + 1} of {count}" if len(pages) == 1 else f"page {page + 1} of {count}, each an image"
@@ -115,6 +99,34 @@ def inspect_pages(data: bytes, where: str, limits: Limits) -> list[Inspection]:
             inspection = replace(inspection, plain=_is_plain(opened, data, raster.values))
         found.append(inspection)
     return found
+
+
+def _read_within(limits: Limits, opened: Opened, page: int, where: str, data: bytes) -> Raster:
+    """Decode a page that the limits permit.
+
+    Raises:
+        ImageRefused: too_many_pixels, too_small, or a page that cannot be decoded.
+    """
+    size = check_size(opened, page, where, limits.max_pixels, data)
+    if size > limits.max_bytes:
+        raise ImageRefused(
+            "too_many_pixels",
+            where=where,
+            found=f"{size:,} bytes of samples",
+            fix=f"The limit is {limits.max_bytes:,}, eight for each of source.max_pixels: scale it down.",
+        )
+    raster = read_page(opened, page, where, data)
+    height, width = raster.values.shape[:2]
+    if height * width > limits.max_pixels:  # libheif may find out only now
+        raise too_many_pixels(width, height, where, limits.max_pixels)
+    if min(height, width) < limits.min_side:
+        raise ImageRefused(
+            "too_small",
+            where=where,
+            found=f"{width} x {height} pixels",
+            fix=f"Images need at least {limits.min_side} pixels a side (source.min_side).",
+        )
+    return raster
 
 
 def chosen_bands(values: np.ndarray, bands: str | None, where: str) -> np.ndarray:
@@ -136,7 +148,7 @@ def chosen_bands(values: np.ndarray, bands: str | None, where: str) -> np.ndarra
         raise ImageRefused(
             "missing_bands",
             where=where,
-            found=f"{present} of the bands {bands}",
+            found=f"{present} band{'s' if present > 1 else ''}, and {bands} are wanted",
             fix="Choose others with source.bands in params.yaml.",
         )
     layers = values.reshape(*values.shape[:2], present)[:, :, wanted]

@@ -149,7 +149,7 @@ def test_bands_that_some_images_lack_are_refused_by_name(tmp_path: Path) -> None
     assert read_manifest(tmp_path / "out/manifest.parquet")["channels"].to_pylist() == [4] * 3
     refused = pq.read_table(tmp_path / "out/quarantine.parquet").to_pylist()
     assert refused[0]["reason"] == "missing_bands"
-    assert "3 of the bands 5,1,2,4" in refused[0]["detail"]
+    assert "3 bands, and 5,1,2,4 are wanted" in refused[0]["detail"]
 
 
 def test_a_range_that_nobody_declares_stops_with_a_sentence(tmp_path: Path) -> None:
