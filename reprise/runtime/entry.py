@@ -111,12 +111,19 @@ def arguments_of(
     return arguments
 
 
-def run_stage(main: Callable[[list[str]], None]) -> None:
+def run_stage(main: Callable[[list[str]], None], algebra: bool = True) -> None:
     """Run a stage's `main(argv)` and exit with 0, 1 for an expected error (a sentence on stderr), or 130 for Ctrl-C.
 
     REPRISE_TRACEBACK=1 shows the traceback of expected errors as well.
+
+    Args:
+        main: of the stage.
+        algebra: whether the stage computes with matrices. Otherwise the libraries for that get no threads: OpenBLAS
+            starts them when numpy is imported, and ends the process with SIGINT where the system has none left.
     """
     use_utf8()
+    if not algebra:
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     prepare_process()
     faulthandler.enable(2)  # a crash in a library prints where it happened, not only "exited with -11"
     signal.signal(signal.SIGTERM, _terminated)

@@ -94,7 +94,7 @@ class Worker:
                 "no worker process can be started",
                 where="this machine",
                 found=error.strerror or error,
-                fix="Free processes, memory or open files (`ulimit -a` shows the limits), or set REPRISE_THREADS=1.",
+                fix="Free processes, memory or open files (`ulimit -a` shows the limits).",
             ) from error
         theirs.close()
         self.connection = mine

@@ -18,6 +18,7 @@ from reprise.media.image.scale import Observed, min_is_black, observe
 from reprise.media.modality import Choices, Limits
 
 PLAIN_FORMATS = ("JPEG", "PNG", "WEBP")
+_STRETCHED = 257  # 65535 / 255: what one of 8 bits becomes in 16
 _STACK = 20  # times source.max_pixels: the most that all pages of a file may hold together
 # Codes of what was changed (docs/reference/data-rules.md), besides those of the readers.
 PAGE, BANDS, INCOMPLETE, NO_DATA = "page", "bands", "not_finite", "no_data"
@@ -193,14 +194,17 @@ def _describe(raster: Raster, file_format: str, where: str, choices: Choices) ->
 def pixel_digest(pixels: np.ndarray) -> str:
     """Compute the SHA-256 of decoded pixels and their shape, in hexadecimal.
 
-    It is the same for every file that shows the same picture, whatever its format, compression, orientation or
-    metadata. Grey that is stored as equal colours counts as grey.
+    It is the same for every file that shows the same picture, whatever its format, compression, orientation, byte order
+    or metadata. Grey that is stored as equal colours counts as grey, and 8 bits stretched to 16 count as 8.
 
     Args:
         pixels: (h, w) grey or (h, w, c), of any type.
     """
     if pixels.ndim == 3 and pixels.shape[2] == 3 and bool((pixels == pixels[:, :, :1]).all()):
         pixels = pixels[:, :, 0]
+    if pixels.dtype.newbyteorder("=") == np.uint16 and not (pixels % _STRETCHED).any():
+        pixels = (pixels // _STRETCHED).astype(np.uint8)
+    pixels = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
     digest = hashlib.sha256(f"{pixels.dtype.str} {pixels.shape}\n".encode())
     digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()

@@ -22,12 +22,18 @@ def decode_plain(data: bytes) -> np.ndarray | None:
 
 
 def decode_unchanged(data: bytes) -> np.ndarray | None:
-    """Decode as stored: (h, w), (h, w, 3) RGB or (h, w, 4) RGBA of 8 or 16 bits, not turned; None without success."""
+    """Decode as stored: (h, w), (h, w, 3) RGB or (h, w, 4) RGBA of 8 or 16 bits, not turned; None without success.
+
+    Raises:
+        MemoryError: there is too little memory, which says nothing about the file.
+    """
     import cv2
 
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:  # of the machine, not of the file
+            raise MemoryError from error
         return None
     if pixels is None or pixels.ndim == 2:
         return pixels

@@ -16,6 +16,7 @@ from reprise.config.errors import ImageRefused
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 FIX_KIND = "Convert it to grey or RGB of 8 or 16 bits, or to a TIFF of bands."
 FIX_FILE = "Repair or remove the file, then run again."
+_NO_MEMORY = "out of memory"
 _TRUNCATION_WORDS = (  # in decoders' messages
     "truncated",
     "not enough image data",
@@ -74,6 +75,8 @@ def decoder_errors(where: str, file_format: str, data: bytes) -> Iterator[None]:
             raise
         except Exception as error:
             message = str(error).splitlines()[0] if str(error) else type(error).__name__
+            if message.startswith(_NO_MEMORY):  # likewise, as Pillow says it
+                raise MemoryError from error
             if isinstance(error, Unsupported):
                 raise ImageRefused(
                     "unsupported_depth", where=where, found=f"{file_format}: {message}", fix=FIX_KIND

@@ -8,10 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from reprise.runtime.entry import container_cores, threads
+
+ROOT = Path(__file__).parents[3]
 
 
 def run(repository, body: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -133,3 +136,15 @@ def alive(pid: int) -> bool:
             return file.read().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_a_stage_without_algebra_gives_its_libraries_no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where processes are limited, OpenBLAS ends with SIGINT a process whose threads it cannot start."""
+    code = (
+        "import os, sys\n"
+        "from reprise.runtime.entry import THREAD_VARIABLES, run_stage\n"
+        "run_stage(lambda _: print(*(os.environ[name] for name in THREAD_VARIABLES)), algebra=False)\n"
+    )
+    monkeypatch.setenv("REPRISE_THREADS", "3")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.split() == ["1", "1", "1", "1"]

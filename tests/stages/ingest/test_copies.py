@@ -51,6 +51,10 @@ PAIRS = {
     "WebP": (encoded(PICTURE, "PNG"), encoded(PICTURE, "WEBP", lossless=True)),
     "a JPEG saved as PNG": (JPEG, as_jpeg_shows(JPEG)),
     "orientation": (encoded(PICTURE, "PNG"), lying_on_its_side(PICTURE)),
+    "8 bits stretched to 16": (
+        encoded(GREY[:, :, 0], "PNG"),
+        encoded(Image.fromarray(GREY[:, :, 0].astype(np.uint16) * 257), "PNG"),
+    ),
     "a palette": (encoded(FEW, "PNG"), encoded(Image.fromarray(PICTURE).quantize(16), "PNG")),
     "grey stored as colour": (encoded(GREY, "PNG"), encoded(GREY[:, :, 0], "PNG")),
     "an opaque alpha channel": (encoded(PICTURE, "PNG"), encoded(Image.fromarray(PICTURE).convert("RGBA"), "PNG")),
@@ -69,6 +73,8 @@ def test_a_changed_pixel_another_shape_or_another_depth_changes_the_digest() -> 
     changed[3, 4, 1] ^= 1
     others = [changed, PICTURE.transpose(1, 0, 2), PICTURE[:, :, 0], PICTURE.astype(np.uint16)]
     assert len({pixel_digest(pixels) for pixels in (PICTURE, *others)}) == 5
+    deep = PICTURE.astype(np.uint16) * 16
+    assert pixel_digest(deep) == pixel_digest(deep.astype(">u2"))
     assert pixel_digest(np.zeros((2, 6), np.uint8)) != pixel_digest(np.zeros((3, 4), np.uint8))
 
 

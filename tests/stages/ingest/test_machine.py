@@ -163,3 +163,23 @@ def test_permission_is_no_damage_and_no_fault_of_the_machine(tmp_path: Path, mon
     finding = examine("a.png", str(path), LIMITS)
     assert finding.reason == "unreadable"
     assert finding.detail == "Permission denied. Give yourself read permission on it."
+
+
+def test_decoders_without_memory_say_nothing_about_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    import cv2
+    from PIL import ImageFile
+
+    def no_memory(*_: object) -> None:
+        error = cv2.error("Insufficient memory")
+        error.code = cv2.Error.StsNoMem
+        raise error
+
+    monkeypatch.setattr(cv2, "imdecode", no_memory)
+    assert examine("a.png", hostile.PNG, LIMITS).reason == "out_of_memory"
+    monkeypatch.undo()
+
+    def failed(_: object) -> None:
+        raise OSError("out of memory when reading image file")  # PIL.ImageFile._get_oserror(-9)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", failed)
+    assert examine("a.jpg", hostile.JPEG, LIMITS).reason == "out_of_memory"
