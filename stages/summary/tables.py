@@ -6,6 +6,8 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any
 
+from reprise.artifacts.spreadsheet import safe
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -59,7 +61,8 @@ def curves_csv(results: Results) -> str:
 def confusion_csv(results: Results, probe: str | None) -> str:
     """Write a row for each run and test image, from the first seed: run, actual, predicted.
 
-    `dvc plots` makes a confusion matrix of these columns.
+    `dvc plots` makes a confusion matrix of these columns. Names of classes that a spreadsheet would compute begin with
+    an apostrophe; see reprise/artifacts/spreadsheet.py.
 
     Args:
         results: all results.
@@ -78,5 +81,5 @@ def _csv(names: list[str], rows: Iterable[list[Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)
-    writer.writerows(["" if value is None else value for value in row] for row in rows)
+    writer.writerows(["" if value is None else safe(value) for value in row] for row in rows)
     return text.getvalue()
