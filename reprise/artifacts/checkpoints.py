@@ -52,6 +52,11 @@ def latest_checkpoint(folder: Path) -> dict[str, Any] | None:
     return None
 
 
+def newest_checkpoint(folder: Path) -> Path | None:
+    """Return the file of the newest checkpoint, or None; it is not read."""
+    return next(reversed(_found(folder)), None)
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read one checkpoint.
 

@@ -17,6 +17,26 @@ from torch import Tensor, nn
 from reprise.config.errors import BackboneError
 
 
+def refuse_one_patch(size: int, patch_size: int, where: str) -> None:
+    """Refuse a transformer whose patch is the whole image: it has nothing to attend to, to hide or to leave out.
+
+    Args:
+        size: side of the image in pixels.
+        patch_size: side of a patch in pixels.
+        where: the parameters that decide on it.
+
+    Raises:
+        BackboneError: there is one patch only.
+    """
+    if patch_size >= size:
+        raise BackboneError(
+            "a transformer's patch is the whole image",
+            where=f"image.size, {where}",
+            found=f"images of {size} pixels, patches of {patch_size}",
+            fix=f"Choose patches of at most {size // 2} pixels, or larger images.",
+        )
+
+
 class Attention(nn.Module):
     """Multi-head self-attention."""
 
@@ -87,7 +107,7 @@ class SmallViT(nn.Module):
         pool: `token` (the class token) or `avg` (the mean of the patches), after the last normalisation.
 
     Raises:
-        BackboneError: the patch does not divide the side, or the heads not the width.
+        BackboneError: the patch does not divide the side, or is the whole image; or the heads do not divide the width.
     """
 
     def __init__(
@@ -108,6 +128,7 @@ class SmallViT(nn.Module):
                 found=f"images of {size} with patches of {patch_size}, width {width} with {heads} heads",
                 fix="Choose a patch size that divides image.size and a width that is a multiple of heads.",
             )
+        refuse_one_patch(size, patch_size, "patch_size")
         self.num_features, self.patch_size, self.pool = width, patch_size, pool
         self.patch_embed = PatchEmbed(channels, patch_size, width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))

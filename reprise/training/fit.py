@@ -51,7 +51,14 @@ class Checkpoints:
 
 
 class Observer:
-    """Looks at the last batch of each epoch. It never changes the training. This one does nothing."""
+    """Looks at the last batch of each epoch. It never changes the weights. This one does nothing.
+
+    Attributes:
+        state: what it must remember across an interruption; plain values, kept in checkpoints.
+    """
+
+    def __init__(self) -> None:
+        self.state: dict[str, Any] = {}
 
     def inspect(self, batch: Any, logs: dict[str, Tensor]) -> tuple[dict[str, float], dict[str, float]]:
         """Return figures that go into the history, and figures that are only shown."""
@@ -59,6 +66,25 @@ class Observer:
 
     def log(self, epoch: int, figures: dict[str, float]) -> None:
         """Take the figures of an epoch, counted from 1, for a live display."""
+
+    def begin(self, logs: dict[str, Tensor]) -> None:
+        """Take the figures of the first batch, before the first step."""
+
+    def may_save(self, logs: dict[str, Tensor], step: int, steps: int) -> bool:
+        """Judge a step before it is taken, where a checkpoint is due or an epoch ends.
+
+        Args:
+            logs: the figures of its batch.
+            step: counted from 0.
+            steps: of the whole training.
+
+        Returns:
+            Whether a checkpoint may be written after it.
+
+        Raises:
+            TrainingError: the training must not go on.
+        """
+        return True
 
 
 @dataclass
@@ -126,7 +152,7 @@ def fit(
     # ------------------------------------------------------------------ resume
     done = Trained()
     if checkpoints is not None and (state := latest_checkpoint(checkpoints.folder)) is not None:
-        done = restore(state, model, optimizer)
+        done = restore(state, model, optimizer, observer)
     unread: list[Tensor] = []  # losses that are still on the device
     shown: dict[str, float] = {}  # on the progress line: the last loss read, and the observer's last figures
 
@@ -154,6 +180,9 @@ def fit(
                         check_finite(losses, done.step, label, f"of {steps}, learning rate {rate:.4g}", advice)
                     done.losses += losses
                     unread, shown = [], shown | {"loss": losses[-1]}
+                if done.step == 0:
+                    observer.begin(logs)
+                saves = saves and observer.may_save(logs, done.step, steps)
 
                 # ------------------------------------------------ backward, update
                 optimizer.zero_grad(set_to_none=True)
@@ -174,7 +203,7 @@ def fit(
                     observer.log(number + 1, row | passing)
                     shown |= passing
                 if checkpoints is not None and saves and done.step < steps:
-                    save_checkpoint(checkpoints.folder, done.step, snapshot(model, optimizer, done))
+                    save_checkpoint(checkpoints.folder, done.step, snapshot(model, optimizer, done, observer))
     return done
 
 
@@ -196,7 +225,7 @@ def check_finite(losses: list[float], step: int, label: str, details: str, advic
             raise TrainingError("the loss is not finite", where=where, found=value, fix=advice)
 
 
-def snapshot(model: nn.Module, optimizer: torch.optim.Optimizer, done: Trained) -> dict[str, Any]:
+def snapshot(model: nn.Module, optimizer: torch.optim.Optimizer, done: Trained, observer: Observer) -> dict[str, Any]:
     """Return the whole state between two steps, as arrays and plain values.
 
     Random generators have no place in it, because they are reseeded at each step.
@@ -205,13 +234,15 @@ def snapshot(model: nn.Module, optimizer: torch.optim.Optimizer, done: Trained) 
         "step": done.step,
         "history": done.history,
         "losses": done.losses,
+        "observer": observer.state,
         "model": arrays_of(model.state_dict()),
         "optimizer": arrays_of(optimizer.state_dict()),
     }
 
 
-def restore(state: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer) -> Trained:
-    """Load a `snapshot` into model and optimiser, and return how far it had come."""
+def restore(state: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer, observer: Observer) -> Trained:
+    """Load a `snapshot` into model, optimiser and observer, and return how far it had come."""
+    observer.state = state["observer"]
     model.load_state_dict(tensors_of(state["model"]), strict=True)
     load_optimizer(optimizer, state["optimizer"])
     return Trained(state["step"], state["history"], state["losses"])

@@ -4,12 +4,35 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from reprise.config.params import BackboneName, Probability, StrictModel, meaning
 from reprise.training.schedule import DEFAULT, ScheduleBlock, typed_block
 
 REFERENCE_BATCH = 256  # learning rates are stated for this global batch and scaled linearly (Goyal et al. 2017)
+OptimizerName = Literal["sgd", "adamw", "adam", "lars"]
+
+
+# One probability for all views of an image, or one for each view; the last one holds for all further views.
+ByView = Probability | Annotated[list[Probability], Field(min_length=1, max_length=64)]
+
+
+class LarsParams(StrictModel):
+    """The forms of LARS in which the authors of methods differ; the defaults are those of SimCLR, BYOL and VICReg."""
+
+    trust: Annotated[
+        float, Field(gt=0, le=1), meaning("A step at learning rate 1 moves a weight by this share of its length.")
+    ] = 0.001
+    clip: Annotated[
+        bool, meaning("The adapted step is never longer than a plain one at the same rate (LARC's clipping).")
+    ] = False
+    adapt_vectors: Annotated[
+        bool, meaning("Biases and the parameters of normalisation are adapted too, as matrices always are.")
+    ] = False
+    separate_norms: Annotated[
+        bool,
+        meaning("The lengths of gradient and decay are added, instead of taking the length of their sum."),
+    ] = False
 
 
 class ViewParams(StrictModel):
@@ -19,15 +42,33 @@ class ViewParams(StrictModel):
         Annotated[float, Field(gt=0, le=1)] | None,
         meaning("The smallest random crop covers this share of the image's area."),
     ] = None
+    crop_aspect: Annotated[
+        Annotated[float, Field(ge=1, le=10)] | None,
+        meaning("Crops are at most this many times as wide as high, or as high as wide; null takes 4 / 3."),
+    ] = None
     flip: Annotated[bool | None, meaning("Images are mirrored left to right with probability 0.5.")] = None
     jitter: Annotated[
         Annotated[float, Field(ge=0, le=2)] | None,
-        meaning("Brightness, contrast and saturation change by up to 0.8 times this, the hue by 0.2 times; 0 is off."),
+        meaning("Brightness and contrast change by up to 0.8 times this; 0 switches all changes of colour off."),
+    ] = None
+    saturation: Annotated[
+        Annotated[float, Field(ge=0, le=2)] | None,
+        meaning("The saturation changes by up to this share; null takes 0.8 times `jitter`."),
+    ] = None
+    hue: Annotated[
+        Annotated[float, Field(ge=0, le=0.5)] | None,
+        meaning("The hue turns by up to this share of a circle; null takes 0.2 times `jitter`."),
     ] = None
     grey: Annotated[Probability | None, meaning("An image loses its colours with this probability.")] = None
-    blur: Annotated[Probability | None, meaning("An image is blurred with this probability.")] = None
+    blur: Annotated[
+        ByView | None,
+        meaning(
+            "A view is blurred with this probability; a list has one for each view, the last also for further ones."
+        ),
+    ] = None
     solarize: Annotated[
-        Probability | None, meaning("The bright pixels of an image are inverted with this probability.")
+        ByView | None,
+        meaning("The bright pixels of a view are inverted with this probability; a list is read as in `blur`."),
     ] = None
 
 
@@ -51,24 +92,50 @@ class TrainParams(StrictModel):
         Field(ge=2, le=1_000_000),
         meaning("Each step sees this many images, over all processes together.", "images"),
     ]
-    optimizer: Annotated[Literal["sgd", "adamw", "lars"], meaning("This optimiser updates the weights.")]
-    learning_rate: Annotated[
-        float,
-        Field(gt=0),
-        meaning("This is the highest learning rate at a batch of 256 images; it is scaled linearly with the batch."),
-    ]
+    optimizer: Annotated[OptimizerName, meaning("This optimiser updates the weights.")]
+    learning_rate: Annotated[float, Field(gt=0), meaning("This is the highest learning rate at a batch of 256 images.")]
+    learning_rate_scaling: Annotated[
+        Literal["linear", "none"],
+        meaning("The learning rate grows in proportion to the images that a batch really holds, or stays as it is."),
+    ] = "linear"
     momentum: Annotated[
-        float, Field(ge=0, lt=1), meaning("SGD and LARS average gradients with this momentum; AdamW has its own.")
+        float, Field(ge=0, lt=1), meaning("SGD and LARS average gradients with this momentum; Adam has its own.")
     ] = 0.9
-    weight_decay: Annotated[
-        float, Field(ge=0), meaning("Weights decay at this rate; biases and the parameters of normalisation do not.")
-    ]
+    nesterov: Annotated[
+        bool, meaning("SGD and LARS look one step ahead along their momentum, as Nesterov's does; Adam never does.")
+    ] = False
+    weight_decay: Annotated[float, Field(ge=0), meaning("Weights decay at this rate.")]
+    weight_decay_end: Annotated[
+        Annotated[float, Field(ge=0)] | None,
+        meaning("Weight decay moves to this value by a cosine over the training; null leaves it as it is."),
+    ] = None
+    decay_vectors: Annotated[
+        bool, meaning("Biases and the parameters of normalisation decay too, as matrices always do.")
+    ] = False
+    clip_norm: Annotated[
+        float, Field(ge=0), meaning("The gradient of all weights together is cut to this length; 0 for no limit.")
+    ] = 0.0
+    lars: Annotated[LarsParams, meaning("LARS takes this form.")] = LarsParams()
     warmup_epochs: Annotated[
-        int, Field(ge=0, le=100_000), meaning("The learning rate rises linearly over this many epochs.", "epochs")
+        int,
+        Field(ge=0, le=100_000),
+        meaning("The learning rate rises linearly over this many epochs, even where there are fewer.", "epochs"),
     ]
+    warmup_start: Annotated[
+        float, Field(ge=0, lt=1), meaning("The warm-up rises from this share of the highest learning rate.")
+    ] = 0.0
     schedule: Annotated[ScheduleBlock, meaning("The learning rate follows this schedule after the warm-up.")] = Field(
         default_factory=lambda: typed_block({"name": DEFAULT})
     )
+    schedule_stretch: Annotated[
+        float,
+        Field(ge=1, le=10),
+        meaning("Learning rate and weight decay follow schedules for this many times the training, which ends before."),
+    ] = 1.0
+    on_collapse: Annotated[
+        Literal["stop", "warn"],
+        meaning("A training whose features collapse stops with its last good checkpoint, or goes on with a warning."),
+    ] = "stop"
     precision: Annotated[
         Literal["auto", "fp32", "bf16"],
         meaning("Networks compute in this number format; `auto` takes bf16 where the GPU has it."),
@@ -84,3 +151,10 @@ class TrainParams(StrictModel):
     views: Annotated[
         ViewParams, meaning("Images are changed at random in these ways; null takes what suits the source.")
     ] = ViewParams()
+
+    @field_validator("nesterov")
+    @classmethod
+    def _needs_momentum(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("momentum") == 0:
+            raise ValueError("looks ahead along the momentum: set momentum above 0, or nesterov to false")
+        return value

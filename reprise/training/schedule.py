@@ -59,18 +59,23 @@ class Rates:
     Attributes:
         schedule: what follows the warm-up.
         steps: of the whole training.
-        warmup: steps of the warm-up, less than `steps`.
-        peak: the highest rate, already scaled with the batch.
+        warmup: steps of the warm-up. With `steps` or more the training ends before the schedule begins.
+        peak: the rate at the end of the warm-up, already scaled with the batch.
+        start: share of the peak from which the warm-up rises.
+        stretch: the schedule is laid out for this many times `steps`, and the training ends before its end.
     """
 
     schedule: Schedule
     steps: int
     warmup: int
     peak: float
+    start: float = 0.0
+    stretch: float = 1.0
 
     def at(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""
-        return learning_rate_at(self.schedule, step, self.steps, self.warmup, self.peak)
+        laid_out = round(self.steps * self.stretch)
+        return learning_rate_at(self.schedule, step, laid_out, self.warmup, self.peak, self.start)
 
 
 def load_schedule(params: ScheduleParams) -> Schedule:
@@ -82,18 +87,21 @@ def load_schedule(params: ScheduleParams) -> Schedule:
     return load_class("schedules", params.name, Schedule, "train.schedule.name")(params)  # type: ignore[type-abstract]
 
 
-def learning_rate_at(schedule: Schedule, step: int, steps: int, warmup: int, peak: float) -> float:
-    """Return the learning rate of a step: a linear warm-up from peak / warmup to peak, then the schedule.
+def learning_rate_at(schedule: Schedule, step: int, steps: int, warmup: int, peak: float, start: float = 0.0) -> float:
+    """Return the learning rate of a step: a linear warm-up to the peak, then the schedule.
+
+    Without `start` the first step is taken at peak / warmup, and the last one of the warm-up at the peak.
 
     Args:
         schedule: what follows the warm-up.
         step: counted from 0.
-        steps: of the whole training.
-        warmup: steps of the warm-up, less than `steps`.
-        peak: the highest rate, already scaled with the batch.
+        steps: for which the schedule is laid out.
+        warmup: steps of the warm-up.
+        peak: the rate at the end of the warm-up, already scaled with the batch.
+        start: share of the peak from which the warm-up rises.
     """
     if step < warmup:
-        return peak * (step + 1) / warmup
+        return peak * start + peak * (1.0 - start) * (step + 1) / warmup
     return peak * schedule.share(step, steps, warmup)
 
 

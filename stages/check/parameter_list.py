@@ -225,10 +225,10 @@ def _section(name: str) -> Subject:
     title = " ".join((model.__doc__ or "").split("\n\n")[0].split())
     found = tuple(_parameters(model, name))
     if name == "train":
-        replaceable = [f"train.{field}" for field in _replaceable()]
+        replaced_by = {f"train.{in_train}": field for field, in_train in _replaceable().items()}
         found = tuple(
-            replace(p, note=f"A run may replace it by `methods.<name>.{p.name.partition('.')[2]}`.")
-            if p.name in replaceable
+            replace(p, note=f"A run may replace it by `methods.<name>.{replaced_by[p.name]}`.")
+            if p.name in replaced_by
             else p
             for p in found
         )
@@ -256,17 +256,18 @@ def _blocks_in(annotation: Any, in_list: bool = False) -> Iterator[tuple[type[Ba
         yield from _blocks_in(part, in_list or get_origin(annotation) is list)
 
 
-def _replaceable() -> list[str]:
-    """List the fields of `train` that a run may replace."""
-    return list(importlib.import_module("stages.pretrain.params").MethodParams.model_fields)
+def _replaceable() -> dict[str, str]:
+    """Map the parameters by which a run replaces fields of `train` to the names of these fields."""
+    module = importlib.import_module("stages.pretrain.params")
+    return {field: module.NAMES_IN_TRAIN.get(field, field) for field in module.MethodParams.model_fields}
 
 
 def _as_train_says(parameter: Parameter) -> Parameter:
     """Say of a method's parameter that replaces one of `train` that `train` has the default."""
-    field = parameter.name.partition(">.")[2]
-    if field not in _replaceable() or parameter.default != "null":
+    in_train = _replaceable().get(parameter.name.partition(">.")[2])
+    if in_train is None or parameter.default != "null":
         return parameter
-    return replace(parameter, default=f"train.{field}")
+    return replace(parameter, default=f"train.{in_train}")
 
 
 def _needs(kind: str, plug_in: type | None) -> Iterator[str]:
@@ -302,6 +303,12 @@ def _overrides(plug_in: type, kind: str, name: str) -> bool:
 
 
 def _recipe(model: type[StrictModel] | None) -> Iterator[str]:
+    """Say what the recipe of a method's paper sets."""
     paper = getattr(model, "PAPER", None)
-    if paper:
-        yield "With `recipe: paper` the paper's values replace those of train: " + yaml_text(paper)[1:-1] + "."
+    if model is None or not paper:
+        return
+    name = get_args(model.model_fields["recipe"].annotation)[1]  # `paper`, or `paper_optimizer`
+    yield f"With `recipe: {name}` a run takes, wherever it sets nothing itself: {yaml_text(paper)[1:-1]}."
+    if large := getattr(model, "PAPER_LARGE_BATCH", None):
+        batch = importlib.import_module("stages.pretrain.params").LARGE_BATCH
+        yield f"From batches of {batch} images on it takes: {yaml_text(large)[1:-1]}."

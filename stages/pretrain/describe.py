@@ -15,17 +15,19 @@ from reprise.networks.backbone import backbone_named
 from reprise.reading.order import conflicts
 from reprise.storage.atomic import atomic_file
 from reprise.training.fit import Trained
+from reprise.training.schedule import Rates
 from stages.pretrain.epochs import PretrainingEpochs
 from stages.pretrain.inputs import Inputs
 from stages.pretrain.method import Method
 from stages.pretrain.setup import Setup
+from stages.pretrain.views.settings import described
 
 HISTORY = ("epoch", "step", "loss", "learning_rate", "feature_std", "rankme")
 
 
 def describe(setup: Setup, method: Method, inputs: Inputs, epochs: PretrainingEpochs, done: Trained) -> dict[str, Any]:
     """Compose config.json: how to rebuild the network, what it saw, and under which budget."""
-    image, train = setup.image, setup.train
+    image, train, n = setup.image, setup.train, len(inputs.decoded)
     architecture, options = method.own_backbone(setup.method) or (train.backbone, {})
     finished = len(done.history)
     return {
@@ -46,17 +48,31 @@ def describe(setup: Setup, method: Method, inputs: Inputs, epochs: PretrainingEp
         "heads": {name: head.widths for name, head in method.heads().items()},
         "epochs": finished,
         "steps": done.step,
-        "images_seen": finished * len(inputs.decoded),
-        "crops_seen": finished * len(inputs.decoded) * len(method.view_plan(inputs.views)),
+        "images_seen": finished * n,
+        "crops_seen": finished * n * len(method.view_plan(inputs.views)),
         "flops_per_image": flops_per_image(method, setup),
         "precision": setup.compute.precision,
         "device": setup.compute.device,
         "threads": setup.compute.threads,
+        "batch_size_used": setup.batch_size(n) if finished else None,
         "learning_rate_base": train.learning_rate,
-        "learning_rate_scaled": setup.peak,
+        "learning_rate_scaled": setup.peak(n),
+        "learning_rates": learning_rates(setup.rates(n)) if finished else None,
         "sampling": sampled(inputs, epochs) if finished else None,
         "views": asdict(inputs.views),
+        "view_plan": described(method.view_plan(inputs.views)),
         "parameters": {"train": train.model_dump(), "method": setup.method.model_dump()},
+    }
+
+
+def learning_rates(rates: Rates) -> dict[str, float]:
+    """State the learning rates that were really trained with, and how many steps warmed up."""
+    return {
+        "first": rates.at(0),
+        "highest": max(rates.at(max(0, min(rates.warmup, rates.steps) - 1)), rates.at(rates.steps - 1)),
+        "last": rates.at(rates.steps - 1),
+        "warmup_steps": min(rates.warmup, rates.steps),
+        "steps": rates.steps,
     }
 
 

@@ -89,6 +89,7 @@ class Method(nn.Module):
         architecture: the backbone that this method brings itself, or None for train.backbone.
         weights: which weights become the backbone (`student`, `teacher`).
         smallest_batch: images that every batch must hold; a smaller one is refused before the first step.
+        notes: sentences about what the method does otherwise than its parameters say; its constructor adds to them.
     """
 
     Params: ClassVar[type[MethodParams]] = MethodParams
@@ -105,6 +106,7 @@ class Method(nn.Module):
         super().__init__()
         self.backbone, self.params, self.context = backbone, params, context
         self.projector = None
+        self.notes: list[str] = []
 
     @classmethod
     def own_backbone(cls, params: MethodParams) -> tuple[str, dict[str, int]] | None:
@@ -140,14 +142,31 @@ class Method(nn.Module):
 
         Each group names `params`, and may set `weight_decay`, `weight_decay_end` (reached by a cosine at the last
         step), `constant_rate` (True: the scaled learning rate without warm-up and decay) and `rate_factor` (times the
-        learning rate).
+        learning rate). Without `weight_decay` its matrices and vectors decay as `train` says.
         """
         return []
+
+    def limited(self, name: str, asked: int, most: int, why: str) -> int:
+        """Return `asked`, or `most` with a note where it is more than that.
+
+        Args:
+            name: of the parameter.
+            asked: its value.
+            most: the largest value that makes sense here.
+            why: what the limit is, a clause ("the number of training images").
+        """
+        if asked > most:
+            self.notes.append(f"`{name}` is {most} instead of {asked}: {why}.")
+        return min(asked, most)
+
+    def clipped_parameters(self) -> list[nn.Parameter]:
+        """Parameters whose gradient is cut to train.clip_norm, taken together: all that learn."""
+        return [p for p in self.parameters() if p.requires_grad]
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss (a scalar to differentiate) and figures for the log.
 
-        `features` (B, d) among the figures feeds the collapse checks.
+        `features` (B, d) and `projections` (B, d), of the same view of each image, feed the collapse checks.
         """
         raise TypeError(f"{type(self).__name__} is gradient-free and has no step")
 

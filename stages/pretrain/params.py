@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
 from reprise.config.params import Problem, StrictModel, meaning, parse, problems_of
-from reprise.training.params import TrainParams
+from reprise.training.params import REFERENCE_BATCH, LarsParams, OptimizerName, TrainParams, ViewParams
 from reprise.training.schedule import OptionalScheduleBlock
 
 SECTION = "train"
@@ -27,30 +27,71 @@ Heads = Annotated[
 ]
 
 
+NAMES_IN_TRAIN = {"optimizer_momentum": "momentum"}  # `momentum` of a method is that of its teacher
+LARGE_BATCH = 1024  # images: from here on a recipe is the one that authors state for large batches, if they state two
+
+
 class MethodParams(StrictModel):
     """Base of every method's parameters: whatever of `train` a run may set for itself; None takes `train`'s value."""
 
-    optimizer: Annotated[
-        Literal["sgd", "adamw", "lars"] | None, meaning("This run uses this optimiser instead of train.optimizer.")
-    ] = None
+    optimizer: Annotated[OptimizerName | None, meaning("This run uses this optimiser instead of train.optimizer.")] = (
+        None
+    )
     learning_rate: Annotated[
         Annotated[float, Field(gt=0)] | None,
         meaning("This run uses this peak learning rate, at a batch of 256 images, instead of train.learning_rate."),
     ] = None
+    learning_rate_scaling: Annotated[
+        Literal["linear", "none"] | None,
+        meaning("This run's learning rate follows the batch in this way instead of train.learning_rate_scaling."),
+    ] = None
+    optimizer_momentum: Annotated[
+        Annotated[float, Field(ge=0, lt=1)] | None,
+        meaning("This run's optimiser averages gradients with this momentum instead of train.momentum."),
+    ] = None
+    nesterov: Annotated[bool | None, meaning("This run looks ahead, or not, instead of train.nesterov.")] = None
     weight_decay: Annotated[
         Annotated[float, Field(ge=0)] | None, meaning("This run uses this weight decay instead of train.weight_decay.")
     ] = None
+    weight_decay_end: Annotated[
+        Annotated[float, Field(ge=0)] | None,
+        meaning("This run's weight decay moves to this value by a cosine, instead of to train.weight_decay_end."),
+    ] = None
+    decay_vectors: Annotated[
+        bool | None, meaning("This run's biases and normalisations decay, or not, instead of train.decay_vectors.")
+    ] = None
+    clip_norm: Annotated[
+        Annotated[float, Field(ge=0)] | None,
+        meaning("This run cuts its gradient to this length instead of train.clip_norm; 0 for no limit."),
+    ] = None
+    lars: Annotated[LarsParams | None, meaning("This run's LARS takes this form instead of that of train.lars.")] = None
     warmup_epochs: Annotated[
         Annotated[int, Field(ge=0, le=100_000)] | None,
         meaning("This run warms up for this long instead of train.warmup_epochs.", "epochs"),
     ] = None
+    warmup_start: Annotated[
+        Annotated[float, Field(ge=0, lt=1)] | None,
+        meaning("This run's warm-up rises from this share of the peak instead of train.warmup_start."),
+    ] = None
     schedule: Annotated[OptionalScheduleBlock, meaning("This run follows this schedule instead of train.schedule.")] = (
         None
     )
+    schedule_stretch: Annotated[
+        Annotated[float, Field(ge=1, le=10)] | None,
+        meaning("This run's schedules are laid out for so many trainings instead of train.schedule_stretch."),
+    ] = None
+    views: Annotated[
+        ViewParams | None, meaning("This run changes images in these ways where they are set, else as train.views.")
+    ] = None
 
-    def overrides(self) -> dict[str, Any]:
-        """Return the values of `train` that this run replaces, by name."""
-        return {name: value for name in MethodParams.model_fields if (value := getattr(self, name)) is not None}
+    def overrides(self, batch_size: int = REFERENCE_BATCH) -> dict[str, Any]:
+        """Return the values of `train` that this run replaces, by their names in `train`.
+
+        Args:
+            batch_size: of the training, on which a recipe may depend.
+        """
+        set_here = {name: value for name in MethodParams.model_fields if (value := getattr(self, name)) is not None}
+        return _named_as_in_train(set_here)
 
     def applied_to(self, train: TrainParams) -> TrainParams:
         """Return `train` with what this run replaces.
@@ -58,7 +99,12 @@ class MethodParams(StrictModel):
         Raises:
             ParameterError: a value that replaces another is none that `train` may have.
         """
-        return parse(TrainParams, {**dict(train), **self.overrides()}, "train")
+        values = {**dict(train), **self.overrides(train.batch_size)}
+        return parse(TrainParams, {**values, "views": {**dict(train.views), **_set_in(values["views"])}}, "train")
+
+    def with_recipe(self, batch_size: int) -> Self:
+        """Return these parameters with those of the method that a recipe sets and the run does not; none here."""
+        return self
 
     @classmethod
     def recipe_problems(cls, block: dict[str, Any], where: str) -> list[Problem]:
@@ -67,32 +113,89 @@ class MethodParams(StrictModel):
 
 
 class RecipeParams(MethodParams):
-    """A method whose paper states an optimisation recipe.
+    """A method whose paper states a whole recipe: optimiser, schedules, and the views of each branch.
 
-    Learning rates are base rates at batch 256; config.json holds the base and the scaled one.
+    Learning rates are base rates at batch 256; config.json holds the base and the scaled one. Shares of a rate (`end`
+    of the schedule, `warmup_start`) are those at the authors' batch. Widths of heads are no part of a recipe.
 
     Attributes:
-        PAPER: the paper's values of what a run may replace of `train`.
+        PAPER: the paper's values, by the names of this class's fields: of what a run may replace of `train`, and of the
+            method's own parameters.
+        PAPER_LARGE_BATCH: the values for batches of LARGE_BATCH images and more, where the authors publish two recipes
+            that linear scaling does not join; else empty.
     """
 
     PAPER: ClassVar[dict[str, Any]] = {}
+    PAPER_LARGE_BATCH: ClassVar[dict[str, Any]] = {}
     recipe: Annotated[
         Literal["train", "paper"],
-        meaning("With `paper` the paper's values replace those of `train` wherever the run sets none itself."),
+        meaning(
+            "With `paper` the paper's optimiser, schedules and views replace those of `train` wherever the run sets "
+            "none itself."
+        ),
     ] = "train"
 
-    def overrides(self) -> dict[str, Any]:
+    def stated(self, batch_size: int) -> dict[str, Any]:
+        """Return what the chosen recipe states for batches of this size; nothing for `recipe: train`."""
+        if self.recipe == "train":
+            return {}
+        return self.PAPER_LARGE_BATCH if self.PAPER_LARGE_BATCH and batch_size >= LARGE_BATCH else self.PAPER
+
+    def overrides(self, batch_size: int = REFERENCE_BATCH) -> dict[str, Any]:
         """Return the paper's values where they are asked for, below this run's own."""
-        return {**(self.PAPER if self.recipe == "paper" else {}), **super().overrides()}
+        own = set(type(self).model_fields) - set(MethodParams.model_fields)
+        stated = {name: value for name, value in self.stated(batch_size).items() if name not in own}
+        below, above = _named_as_in_train(stated), super().overrides(batch_size)
+        if "views" in below:
+            above["views"] = {**_set_in(below["views"]), **_set_in(above.get("views", {}))}
+        return {**below, **above}
+
+    def with_recipe(self, batch_size: int) -> Self:
+        """Return these parameters with the recipe's values of the method's own, where the run sets none itself.
+
+        Raises:
+            ParameterError: the recipe's values are none that the method may have.
+        """
+        own = set(type(self).model_fields) - set(MethodParams.model_fields)
+        taken = {n: v for n, v in self.stated(batch_size).items() if n in own and n not in self.model_fields_set}
+        return parse(type(self), {**self.model_dump(exclude_unset=True), **taken}, "methods") if taken else self
 
     @classmethod
     def recipe_problems(cls, block: dict[str, Any], where: str) -> list[Problem]:
-        """Check the paper's values like a block of params.yaml: they may replace what a run may, and nothing else."""
-        if block.get("recipe") != "paper":
+        """Check the paper's values like a block of params.yaml: they may set what a run may, and nothing else."""
+        if block.get("recipe", "train") == "train":
             return []
-        origin = f"the value comes from PAPER in {cls.__module__}, because of `recipe: paper`"
-        taken = {name: value for name, value in cls.PAPER.items() if block.get(name) is None}
-        return [
-            replace(problem, rule=f"{problem.rule} ({origin})", hint=problem.hint or " Correct it there.")
-            for problem in problems_of(MethodParams, taken, where)
-        ]
+        found = []
+        for name, recipe in (("PAPER", cls.PAPER), ("PAPER_LARGE_BATCH", cls.PAPER_LARGE_BATCH)):
+            origin = f"the value comes from {name} in {cls.__module__}, because of `recipe: {block['recipe']}`"
+            taken = {key: value for key, value in recipe.items() if block.get(key) is None}
+            found += [
+                replace(problem, rule=f"{problem.rule} ({origin})", hint=problem.hint or " Correct it there.")
+                for problem in problems_of(cls, taken, where)
+            ]
+        return found
+
+
+class OptimizerRecipeParams(RecipeParams):
+    """A method of whose paper only the optimiser and its schedules are taken.
+
+    Its views cannot be stated here, or could not be checked against the authors' code.
+    """
+
+    recipe: Annotated[
+        Literal["train", "paper_optimizer"],
+        meaning(
+            "With `paper_optimizer` the paper's optimiser and schedules replace those of `train` wherever the run sets "
+            "none itself; the views stay the run's, because the paper's cannot be stated here or are not known."
+        ),
+    ] = "train"  # type: ignore[assignment]
+
+
+def _named_as_in_train(values: dict[str, Any]) -> dict[str, Any]:
+    """Rename what has another name in `train`."""
+    return {NAMES_IN_TRAIN.get(name, name): value for name, value in values.items()}
+
+
+def _set_in(views: Any) -> dict[str, Any]:
+    """Return the ways of changing images that are set, by name."""
+    return {name: value for name, value in dict(views).items() if value is not None}

@@ -38,6 +38,7 @@ from stages.pretrain.inputs import (
 )
 from stages.pretrain.live import LiveLog
 from stages.pretrain.method import Context, Method
+from stages.pretrain.notes import notes_on, show
 from stages.pretrain.params import MethodParams
 from stages.pretrain.setup import Setup
 from stages.pretrain.views.make import view_maker
@@ -69,6 +70,7 @@ def pretrain(
     """
     began = time.monotonic()
     method_class = load_class("methods", row.method, Method, f"runs.{row.name}.method")
+    method_params = method_params.with_recipe(train_params.batch_size)
     train = method_params.applied_to(train_params)
     compute = resolve_compute(train.device, train.precision)
     setup = Setup(row, seed, image, train, method_params, compute)
@@ -82,12 +84,14 @@ def pretrain(
     refuse_memory(setup, method, memory_limit())
     refuse_batches(row, method, len(inputs.decoded), train.batch_size)
     epochs = epochs_of(setup, method, inputs)
+    notes = notes_on(setup, method, len(inputs.decoded))
+    show(notes, f"pretrain {row.name} seed {seed}")
 
     with work_folder(
         f"pretrain/{setup.name}", work_inputs(setup, labels, inputs), code_of(setup, method_class), restart
     ) as work:
-        done = learn(setup, method, inputs, epochs, work)
-        config = describe(setup, method, inputs, epochs, done)
+        done, collapse = learn(setup, method, inputs, epochs, work)
+        config = describe(setup, method, inputs, epochs, done) | {"notes": notes, "collapse": collapse}
         with atomic_directory(out) as folder:
             write_backbone(folder, arrays_of(method.trained_backbone().state_dict()), head_arrays(method), config)
             write_history(folder / "history.csv", done.history)
@@ -135,7 +139,7 @@ def work_inputs(setup: Setup, labels: Path, inputs: Inputs) -> dict[str, Any]:
         "run": setup.row.model_dump(),
         "seed": setup.seed,
         "image": setup.image.model_dump(),
-        "train": setup.train.model_dump(),
+        "train": setup.train.model_dump(exclude={"on_collapse"}),  # the steps are the same, whatever it says
         "method": setup.method.model_dump(),
         "compute": asdict(setup.compute),
         "shards": inputs.shards.fingerprint,
@@ -152,26 +156,41 @@ def code_of(setup: Setup, method_class: type[Method]) -> list[str]:
     return [__name__, method_class.__module__, *plug_ins]
 
 
-def learn(setup: Setup, method: Method, inputs: Inputs, epochs: PretrainingEpochs, work: Path) -> Trained:
-    """Fit the method in place, by the loop or, for gradient-free methods, by its own `fit`."""
+def learn(
+    setup: Setup, method: Method, inputs: Inputs, epochs: PretrainingEpochs, work: Path
+) -> tuple[Trained, dict[str, Any] | None]:
+    """Fit the method in place, by the loop or, for gradient-free methods, by its own `fit`.
+
+    Returns:
+        How far it came, and where it collapsed if it did and the user wanted it to go on.
+    """
     if method.gradient_free:
         method.fit(inputs.decoded.resized(setup.image.size))
-        return Trained()
+        return Trained(), None
     method.to(device=epochs.device, memory_format=torch.channels_last)
-    return fit(
+    label, images = f"pretrain {setup.row.name} seed {setup.seed}", epochs.samples
+    watch = Watch(method, setup.compute, LiveLog(setup.name), label, setup.train.on_collapse, work)
+
+    def after_backward(progress: float) -> None:
+        method.after_backward(progress)
+        if setup.train.clip_norm:
+            torch.nn.utils.clip_grad_norm_(method.clipped_parameters(), setup.train.clip_norm)
+
+    done = fit(
         method,
         method.step,
         epochs,
-        build_optimizer(method, setup.train, method.parameter_groups()),
+        build_optimizer(method, setup.train, method.parameter_groups(), setup.batch_size(images)),
         setup.compute,
-        f"pretrain {setup.row.name} seed {setup.seed}",
-        rates=setup.rates(epochs.samples),
+        label,
+        rates=setup.rates(images),
         seed=setup.seed,
-        after_backward=method.after_backward,
+        after_backward=after_backward,
         after_step=method.after_step,
         checkpoints=Checkpoints(work, setup.train.checkpoint_steps),
-        observer=Watch(method.backbone, setup.compute, LiveLog(setup.name)),
+        observer=watch,
     )
+    return done, watch.state["collapse"]
 
 
 def head_arrays(method: Method) -> dict[str, Any]:

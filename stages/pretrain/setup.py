@@ -38,16 +38,30 @@ class Setup:
         """The run and its seed, as in paths and messages: `simclr/0`."""
         return f"{self.row.name}/{self.seed}"
 
-    @property
-    def peak(self) -> float:
-        """The highest learning rate, scaled with the batch."""
-        return scaled_learning_rate(self.train.learning_rate, self.train.batch_size)
+    def batch_size(self, images: int) -> int:
+        """Return the images of the largest batch that is really trained on.
+
+        An epoch is cut into ceil(images / train.batch_size) batches whose sizes differ by at most one, so 257 images
+        in batches of at most 256 make batches of 129 and 128.
+        """
+        return -(-images // batch_count(images, self.train.batch_size))
+
+    def peak(self, images: int) -> float:
+        """Return the learning rate at the end of the warm-up, scaled with the batch that is really trained on."""
+        train = self.train
+        return scaled_learning_rate(train.learning_rate, self.batch_size(images), train.learning_rate_scaling)
 
     def rates(self, images: int) -> Rates:
         """Return the learning rate of every step of a training on so many images.
 
-        Warm-up leaves at least one epoch for the schedule, or the peak would never be reached.
+        A warm-up that is longer than the training is taken at its word: the rate rises to the end.
         """
-        batches = batch_count(images, self.train.batch_size)
-        warmup = min(self.train.warmup_epochs, self.train.epochs - 1)
-        return Rates(load_schedule(self.train.schedule), self.train.epochs * batches, warmup * batches, self.peak)
+        train, batches = self.train, batch_count(images, self.train.batch_size)
+        return Rates(
+            load_schedule(train.schedule),
+            train.epochs * batches,
+            train.warmup_epochs * batches,
+            self.peak(images),
+            train.warmup_start,
+            train.schedule_stretch,
+        )

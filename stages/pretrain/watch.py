@@ -1,55 +1,102 @@
 """What is looked at when an epoch ends: spread and rank of the features, and whether images find their own view.
 
-Features that shrink to a point, or to a line, tell of collapse while it happens. Nothing here changes the training.
+Features that shrink to a point, or to a line, tell of collapse while it happens; collapse.py states the rule that stops
+a training. Nothing here changes the weights.
 
 Shape legend: B batch, d features.
 """
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reprise.artifacts.checkpoints import newest_checkpoint
+from reprise.config.errors import TrainingError
 from reprise.measures.spectrum import feature_std, rankme
 from reprise.runtime.device import Compute
 from reprise.training.fit import Observer
+from stages.pretrain.collapse import BEGIN, FIRST_STEP, IN_A_ROW, failure, judged
 from stages.pretrain.live import LiveLog
-from stages.pretrain.method import Batch
+from stages.pretrain.method import Batch, Method
 
 WATCHED = 64  # images that are embedded once more at the end of an epoch
-COLLAPSE = ("feature_std", "rankme")
+SHOWN = ("feature_std", "rankme")  # on the progress line
+PREFIXES = {"features": ("feature_std", "rankme"), "projections": ("projection_std", "projection_rankme")}
 
 
 class Watch(Observer):
-    """Figures of the last batch of each epoch, for the history, the progress line and the live log.
+    """Figures of the last batch of each epoch, for the history, the progress line and the live log; and collapse.
 
     Args:
-        backbone: the network in training.
+        method: in training.
         compute: device and precision.
         live: takes a row an epoch.
+        label: names the training in messages.
+        on_collapse: `stop` or `warn`.
+        work: the folder of the checkpoints, for the message.
     """
 
-    def __init__(self, backbone: nn.Module, compute: Compute, live: LiveLog) -> None:
-        self.backbone, self.compute, self.live = backbone, compute, live
+    def __init__(
+        self, method: Method, compute: Compute, live: LiveLog, label: str, on_collapse: str, work: Path
+    ) -> None:
+        super().__init__()
+        self.method, self.compute, self.live, self.label = method, compute, live, label
+        self.on_collapse, self.work = on_collapse, work
+        self.state = {"start": {}, "failed": 0, "collapse": None}
 
     def inspect(self, batch: Batch, logs: dict[str, Tensor]) -> tuple[dict[str, float], dict[str, float]]:
         """Compute the figures of one batch; its own-view share is shown and not kept."""
         kept = figures(logs)
-        own = own_view_found(self.backbone, batch.views, self.compute)
-        return kept, own | {name: kept[name] for name in COLLAPSE if name in kept}
+        own = own_view_found(self.method.backbone, batch.views, self.compute)
+        return kept, own | {name: kept[name] for name in SHOWN if name in kept}
 
     def log(self, epoch: int, figures: dict[str, float]) -> None:
         """Hand the figures to the live log."""
         self.live(epoch, figures)
 
+    def begin(self, logs: dict[str, Tensor]) -> None:
+        """Remember the figures of the untrained network, with which later ones are compared."""
+        self.state["start"] = judged(logs, "clusters" in self.method.needs)
+
+    def may_save(self, logs: dict[str, Tensor], step: int, steps: int) -> bool:
+        """Judge a batch by the rule of collapse.py; a state whose check fails is not saved, unless the user wants it.
+
+        Raises:
+            TrainingError: the training has collapsed, and `on_collapse` is `stop`.
+        """
+        if self.state["collapse"] is not None:
+            return True
+        found = failure(judged(logs, "clusters" in self.method.needs), self.state["start"])
+        judges = step + 1 >= max(FIRST_STEP, BEGIN * steps)
+        self.state["failed"] = self.state["failed"] + 1 if found and judges else 0
+        if not (self.state["failed"] >= IN_A_ROW or (self.state["failed"] and step + 1 == steps)):
+            return found is None or self.on_collapse == "warn"
+        where = f"{self.label}, step {step} of {steps}"
+        if self.on_collapse == "stop":
+            raise TrainingError("the training has collapsed", where=where, found=found, fix=self._advice())
+        self.state["collapse"] = {"step": step, "found": found}
+        print(f"warning: the training has collapsed ({where}): {found}. It goes on.", file=sys.stderr, flush=True)
+        return True
+
+    def _advice(self) -> str:
+        """Say what to do about a collapse, and where the last good checkpoint is."""
+        newest = newest_checkpoint(self.work)
+        good = f"The last good checkpoint is {newest}." if newest else "There is no checkpoint from before."
+        return f"Change the method's parameters, or set train.on_collapse to warn to go on all the same. {good}"
+
 
 def figures(logs: dict[str, Tensor]) -> dict[str, float]:
-    """Turn a method's logs into numbers; `features` (B, d) become their standard deviation and effective rank."""
-    found = {name: float(value.detach()) for name, value in logs.items() if name != "features"}
-    if "features" in logs:
-        features_Bd = logs["features"].detach().float().cpu()
-        found |= {"feature_std": feature_std(features_Bd), "rankme": rankme(features_Bd)}
+    """Turn a method's logs into numbers; vectors (B, d) become their standard deviation and effective rank."""
+    found = {name: float(value.detach()) for name, value in logs.items() if name not in PREFIXES}
+    for name, (spread, rank) in PREFIXES.items():
+        if name in logs:
+            vectors_Bd = logs[name].detach().float().cpu()
+            found |= {spread: feature_std(vectors_Bd), rank: rankme(vectors_Bd)}
     return found
 
 

@@ -17,6 +17,7 @@ from reprise.config.params import StrictModel, meaning
 from reprise.config.registry import names
 from reprise.config.suggest import closest
 from reprise.networks.backbone import Backbone, resolve_stem
+from reprise.networks.small_vit import refuse_one_patch
 from reprise.networks.torchvision_schemas import ensure_torchvision_imports
 
 # Families whose networks are built for one image side, which timm's `create_model` takes as `img_size`.
@@ -119,7 +120,7 @@ class Timm(Backbone):
                 fix=f"Change the images' side ({size}), their channels ({channels}) or the options "
                 f"({', '.join(options) or 'none'}), or choose another network.",
             ) from error
-        _require_whole_patches(network, self.name, size)
+        _refuse_patches(network, self.name, size)
         if stem == "small" or (resolve_stem(stem, size) == "small" and _has_resnet_stem(network)):
             _replace_stem(network, self.name, channels)
         return network
@@ -161,23 +162,33 @@ def _is_known(name: str) -> bool:
         return False
 
 
+def _refuse_patches(network: nn.Module, name: str, size: int) -> None:
+    """Refuse images that a network's patches do not fill, or of which one patch is the whole.
+
+    timm rounds the number of patches down, and leaves out the pixels that remain at the right and below.
+
+    Raises:
+        BackboneError: naming sides that fit.
+    """
+    from timm.layers import PatchEmbed
+
+    embedding = getattr(network, "patch_embed", None)
+    if not isinstance(embedding, PatchEmbed) or embedding.dynamic_img_pad:
+        return
+    patch = max(embedding.patch_size)
+    refuse_one_patch(size, patch, f"the patches of {name}")
+    if any(size % side for side in embedding.patch_size):
+        raise BackboneError(
+            "a transformer's patches must fill the image",
+            where=f"image.size, the patches of {name}",
+            found=f"images of {size} pixels, patches of {patch}; {size % patch} pixels would be left out",
+            fix=f"Set image.size to {size - size % patch} or {size - size % patch + patch}.",
+        )
+
+
 def _alternatives(words: list[str]) -> str:
     quoted = [f"'{word}'" for word in words]
     return " or ".join([", ".join(quoted[:-1]), quoted[-1]]) if len(quoted) > 1 else quoted[0]
-
-
-def _require_whole_patches(network: nn.Module, architecture: str, size: int) -> None:
-    """Refuse a side that patches do not fill: timm would leave out the pixels at the right and at the bottom."""
-    embed = getattr(network, "patch_embed", None)
-    patch = getattr(embed, "patch_size", None)
-    if not isinstance(patch, tuple) or getattr(embed, "dynamic_img_pad", False) or all(size % p == 0 for p in patch):
-        return
-    raise BackboneError(
-        "the patches of this transformer do not fill the image",
-        where="image.size, train.backbone",
-        found=f"images of {size} pixels with patches of {patch[0]} in {architecture}",
-        fix=f"Set image.size to a multiple of {patch[0]}, or choose a network with other patches.",
-    )
 
 
 def _has_resnet_stem(network: nn.Module) -> bool:

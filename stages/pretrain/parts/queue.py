@@ -9,6 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from stages.pretrain.method import Method
+
+
+def queue_length(method: Method, asked: int) -> int:
+    """Return the length of a method's queue: no more than there are training images, with a note where that is less."""
+    images = method.context.images
+    return method.limited("queue", asked, images, "no more vectors differ than there are training images")
+
 
 class Queue(nn.Module):
     """At most `length` vectors of `width` numbers, the newest ones."""

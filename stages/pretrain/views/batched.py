@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.pretrain.views.settings import BLUR_SIGMA, JITTER_PROBABILITY, RATIO, ViewSettings
+from stages.pretrain.views.settings import BLUR_SIGMA, JITTER_PROBABILITY, ViewSettings
 
 CROP_TRIES = 10  # as in torchvision: candidates before falling back to the whole image
 _LUMA = (0.299, 0.587, 0.114)
@@ -35,20 +35,20 @@ def batched_view(images: Tensor, settings: ViewSettings, rng: torch.Generator, d
         (B, C, S, S) float32, normalised.
     """
     x = images.to(device, non_blocking=True).float().div_(255.0)
-    boxes = draw_crops(
-        len(x), images.shape[1], images.shape[2], settings.crop_scale_min, rng, settings.crop_scale_max
-    ).to(device, non_blocking=True)
+    scale = (settings.crop_scale_min, settings.crop_scale_max)
+    boxes = draw_crops(len(x), images.shape[1], images.shape[2], scale, settings.ratio, rng)
+    boxes = boxes.to(device, non_blocking=True)
     mirrored = (torch.rand(len(x), generator=rng) < 0.5).to(device, non_blocking=True) if settings.flip else None
     x = resized_crops(x, boxes, settings.size, mirrored)
     if settings.jitter > 0:
-        x = colour_jitter(x, settings.jitter, rng)
+        x = colour_jitter(x, *settings.factors, settings.turn, rng)
     if settings.grey > 0 and settings.channels == 3:
         chosen = (torch.rand(len(x), generator=rng) < settings.grey).to(device, non_blocking=True)
         x = torch.where(chosen.view(-1, 1, 1, 1), _luma(x).expand_as(x), x)
-    if settings.blur > 0:
-        x = gaussian_blur(x, settings.blur, settings.blur_kernel, rng)
-    if settings.solarize > 0:
-        chosen = (torch.rand(len(x), generator=rng) < settings.solarize).to(device, non_blocking=True)
+    if settings.blur_probability > 0:
+        x = gaussian_blur(x, settings.blur_probability, settings.blur_kernel, rng)
+    if settings.solarize_probability > 0:
+        chosen = (torch.rand(len(x), generator=rng) < settings.solarize_probability).to(device, non_blocking=True)
         x = torch.where(chosen.view(-1, 1, 1, 1) & (x >= 0.5), 1.0 - x, x)
     return normalise(x, settings)
 
@@ -61,22 +61,29 @@ def normalise(x: Tensor, settings: ViewSettings) -> Tensor:
 
 
 def draw_crops(
-    count: int, height: int, width: int, scale_min: float, rng: torch.Generator, scale_max: float = 1.0
+    count: int,
+    height: int,
+    width: int,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+    rng: torch.Generator,
 ) -> Tensor:
     """Draw random resized crops as torchvision does: area uniform, aspect log-uniform, whole pixels.
 
     Args:
         count: crops.
         height, width: of the images, in pixels.
-        scale_min, scale_max: limits of the crop's area, as shares of the image's.
+        scale: limits of the crop's area, as shares of the image's.
+        ratio: limits of the crop's width divided by its height.
         rng: a CPU generator.
 
     Returns:
         (count, 4) float: top, left, height, width in pixels.
     """
-    area = height * width * torch.empty(count, CROP_TRIES).uniform_(scale_min, scale_max, generator=rng)
-    ratio = torch.exp(torch.empty(count, CROP_TRIES).uniform_(math.log(RATIO[0]), math.log(RATIO[1]), generator=rng))
-    w, h = torch.round(torch.sqrt(area * ratio)), torch.round(torch.sqrt(area / ratio))
+    area = height * width * torch.empty(count, CROP_TRIES).uniform_(*scale, generator=rng)
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    aspect = torch.exp(torch.empty(count, CROP_TRIES).uniform_(low, high, generator=rng))
+    w, h = torch.round(torch.sqrt(area * aspect)), torch.round(torch.sqrt(area / aspect))
     fits = (w >= 1) & (h >= 1) & (w <= width) & (h <= height)
     first = torch.where(fits.any(1), fits.float().argmax(1), 0)  # the first candidate that fits; else the whole image
     w = torch.where(fits.any(1), w.gather(1, first[:, None])[:, 0], float(width))
@@ -128,14 +135,18 @@ def resized_crops(x: Tensor, boxes: Tensor, size: int, mirrored: Tensor | None =
     return torch.bmm(across.reshape(count, -1, width), columns.transpose(1, 2)).view(count, channels, size, size)
 
 
-def colour_jitter(x: Tensor, strength: float, rng: torch.Generator) -> Tensor:
+def colour_jitter(
+    x: Tensor, factors: tuple[float, float], saturation: tuple[float, float], hue: float, rng: torch.Generator
+) -> Tensor:
     """Apply SimCLR's colour distortion in place: four changes, in an order of each image's own, clipped after each.
 
     Grey images and those of other bands than RGB change in brightness and contrast only.
 
     Args:
         x: (B, C, S, S) in [0, 1].
-        strength: s of ViewSettings.
+        factors: limits of the factors of brightness and contrast.
+        saturation: limits of the factor of saturation.
+        hue: it turns by up to this share of a circle.
         rng: a CPU generator.
 
     Returns:
@@ -143,9 +154,11 @@ def colour_jitter(x: Tensor, strength: float, rng: torch.Generator) -> Tensor:
     """
     count = len(x)
     kinds = 4 if x.shape[1] == 3 else 2  # only colours have saturation and hue, not grey or other bands
-    low, high = max(0.0, 1.0 - 0.8 * strength), 1.0 + 0.8 * strength
-    factor = torch.empty(count, 4).uniform_(low, high, generator=rng)
-    factor[:, 3] = torch.empty(count).uniform_(-0.2 * strength, 0.2 * strength, generator=rng).clamp(-0.5, 0.5)
+    factor = torch.empty(count, 4).uniform_(*factors, generator=rng)
+    if saturation != factors:  # the same draws, at their own limits
+        share = (factor[:, 2] - factors[0]) / (factors[1] - factors[0])
+        factor[:, 2] = saturation[0] + share * (saturation[1] - saturation[0])
+    factor[:, 3] = torch.empty(count).uniform_(-hue, hue, generator=rng)
     order = torch.rand(count, kinds, generator=rng).argsort(1)
     applied = torch.rand(count, generator=rng) < JITTER_PROBABILITY
     for turn in range(kinds):

@@ -14,7 +14,7 @@ from reprise.runtime.device import Compute
 from reprise.runtime.seeds import torch_rng
 from stages.pretrain.views.batched import batched_view
 from stages.pretrain.views.per_image import PerImageViews
-from stages.pretrain.views.settings import ViewSettings
+from stages.pretrain.views.settings import ViewSettings, by_view
 
 BATCHED_SIDE = 64  # pixels: up to here images of one size take the batched path
 RESIDENT_SHARE = 0.25  # of a GPU's free memory, for the training images; the rest is the network's
@@ -30,7 +30,7 @@ def view_maker(decoded: Decoded, plan: list[ViewSettings], seed: int, compute: C
         seed: of the run; view v of a batch is a pure function of (seed, epoch, batch, v).
         compute: where views are made, and by how many threads.
     """
-    images = decoded.images
+    plan, images = by_view(plan), decoded.images
     if images is not None and max(images.shape[1:3]) <= BATCHED_SIDE:
         return BatchedViews(images, plan, seed, compute.device)
     return SingleViews(decoded, plan, seed, compute.threads)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from reprise.media.image.transform import resize
 from reprise.runtime.seeds import mix
-from stages.pretrain.views.settings import BLUR_SIGMA, JITTER_PROBABILITY, RATIO, ViewSettings
+from stages.pretrain.views.settings import BLUR_SIGMA, JITTER_PROBABILITY, ViewSettings
 
 CHUNK = 16  # images that share a seed
 
@@ -96,16 +96,16 @@ def build_transform(settings: ViewSettings):
             cut = np.ascontiguousarray(img[top:bottom, left:right])
             return resize(cut if cut.ndim == 3 else cut[:, :, None], settings.size, settings.size)
 
-    side, strength = settings.size, settings.jitter
+    side = settings.size
     scale = (settings.crop_scale_min, settings.crop_scale_max)
-    steps: list[A.BasicTransform] = [AntialiasedCrop((side, side), scale=scale, ratio=RATIO)]
+    steps: list[A.BasicTransform] = [AntialiasedCrop((side, side), scale=scale, ratio=settings.ratio)]
     if settings.flip:
         steps.append(A.HorizontalFlip(p=0.5))
-    if strength > 0:
-        span = (max(0.0, 1.0 - 0.8 * strength), 1.0 + 0.8 * strength)
-        turn = min(0.5, 0.2 * strength)
-        coloured = settings.channels == 3
-        saturation, hue = (span, (-turn, turn)) if coloured else ((1.0, 1.0), (0.0, 0.0))
+    if settings.jitter > 0:
+        span, saturation = settings.factors
+        hue = (-settings.turn, settings.turn)
+        if settings.channels != 3:
+            saturation, hue = (1.0, 1.0), (0.0, 0.0)
         steps.append(
             A.ColorJitter(span, span, saturation, hue, p=JITTER_PROBABILITY)
             if settings.channels in (1, 3)
@@ -113,12 +113,14 @@ def build_transform(settings: ViewSettings):
         )
     if settings.grey > 0 and settings.channels == 3:
         steps.append(A.ToGray(p=settings.grey))
-    if settings.blur > 0:
+    if settings.blur_probability > 0:
         steps.append(
             A.GaussianBlur(
-                blur_limit=(settings.blur_kernel, settings.blur_kernel), sigma_limit=BLUR_SIGMA, p=settings.blur
+                blur_limit=(settings.blur_kernel, settings.blur_kernel),
+                sigma_limit=BLUR_SIGMA,
+                p=settings.blur_probability,
             )
         )
-    if settings.solarize > 0:
-        steps.append(A.Solarize(threshold_range=(0.5, 0.5), p=settings.solarize))
+    if settings.solarize_probability > 0:
+        steps.append(A.Solarize(threshold_range=(0.5, 0.5), p=settings.solarize_probability))
     return A.Compose(steps)

@@ -75,6 +75,15 @@ class Budget:
     features: str
 
 
+@dataclass(frozen=True)
+class Note:
+    """A sentence of config.json about one training."""
+
+    run: str
+    seed: int
+    words: str
+
+
 def show(
     label_sets: tuple[LabelSet, ...], runs: tuple[Run, ...], comparison: Comparison | None
 ) -> dict[str, Any] | Absent:
@@ -95,7 +104,21 @@ def show(
         "how_tested": how_tested(comparison),
         "verdicts": [verdict_row(verdict) for verdict in comparison.verdicts] if comparison else [],
         "budgets": [_budget(run.name, run.first.config) for run in runs],
+        "notes": notes_of(runs),
     }
+
+
+def notes_of(runs: Sequence[Run]) -> list[Note]:
+    """List what config.json says of each training that went on otherwise than its parameters say, and of collapse."""
+    found = []
+    for run in runs:
+        for seed in run.seeds:
+            notes, collapse = seed.config.get("notes"), seed.config.get("collapse")
+            sentences = [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
+            if isinstance(collapse, Mapping):
+                sentences.append(f"it collapsed at step {collapse.get('step')}: {collapse.get('found')}.")
+            found += [Note(run.name, seed.seed, sentence) for sentence in sentences]
+    return found
 
 
 def metric_names(runs: Sequence[Run], family: str) -> tuple[str, ...]:

@@ -8,13 +8,14 @@ import sys
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from reprise.config.errors import BackboneError, ParameterError
 from reprise.config.registry import names
 from reprise.networks.autoencoder import DenoisingAutoencoder
 from reprise.networks.backbone import backbone_named, build_backbone, resolve_stem
-from reprise.networks.heads import Projector
+from reprise.networks.heads import Projector, Prototypes
 from reprise.networks.patch_dictionary import NORMALISE_EPSILON, PatchDictionary
 from reprise.networks.small_resnet import BasicBlock
 
@@ -158,3 +159,38 @@ def test_patch_features_equal_a_loop():
             codes[top, left] = np.maximum(0, distance.mean() - distance)
     want = np.stack([codes[r : r + 3, c : c + 3].mean((0, 1)) for r in (0, 3) for c in (0, 3)], axis=1).reshape(-1)
     np.testing.assert_allclose(network(x)[0].numpy(), want, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "size", "options", "found"),
+    [
+        ("vit_mini", 8, {"patch_size": 8}, "images of 8 pixels, patches of 8. Choose patches of at most 4 pixels"),
+        ("vit_tiny_patch16_224", 16, {}, "images of 16 pixels, patches of 16"),
+        ("vit_tiny_patch16_224", 12, {}, "images of 12 pixels, patches of 16"),
+    ],
+)
+def test_a_patch_that_is_the_whole_image_is_refused(architecture, size, options, found):
+    with pytest.raises(BackboneError, match=f"patch is the whole image.*{found}"):
+        build_backbone(architecture, 3, size, options=options)
+
+
+def test_pixels_that_no_patch_would_see_are_refused():
+    with pytest.raises(BackboneError, match=r"40 pixels, patches of 16; 8 pixels would be left out.*to 32 or 48"):
+        build_backbone("vit_tiny_patch16_224", 3, 40)
+
+
+def test_scores_of_prototypes_are_float32_under_bf16():
+    """A bfloat16 product is off by 0.003 or so."""
+    torch.manual_seed(0)
+    prototypes, z = Prototypes(64, 300).requires_grad_(False), torch.randn(200, 64)
+    exact = F.normalize(z.double(), dim=1) @ F.normalize(prototypes.weight.double(), dim=1).T
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        scores = prototypes(z)
+        coarse = F.linear(F.normalize(z, dim=1), F.normalize(prototypes.weight, dim=1))
+    assert scores.dtype == torch.float32
+    assert float((scores - exact).abs().max()) < 1e-6
+    assert coarse.dtype == torch.bfloat16
+    assert float((coarse - exact).abs().max()) > 1e-3
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert prototypes(z.to(torch.bfloat16)).dtype == torch.float32
+    assert prototypes.double()(z.double()).dtype == torch.float64

@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from reprise.config.registry import load_class
 from reprise.networks.state import arrays_of, load_optimizer
 from reprise.training.lars import LARS, TRUST
 from reprise.training.optimizers import build_optimizer
+from stages.pretrain.method import Method
 from tests.stages.pretrain.conftest import TINY
 
 
@@ -86,3 +88,61 @@ def test_a_run_asks_for_it_by_name():
         (1, 0.5, TINY.momentum),
         (3, 0.0, TINY.momentum),
     ]
+
+
+def stepped_as(shape: tuple[int, ...], decay: float, lr: float, **form) -> np.ndarray:
+    w = nn.Parameter(torch.from_numpy(np.random.default_rng(1).normal(size=shape)))
+    optimizer = LARS([{"params": [w], "weight_decay": decay}], lr=lr, momentum=0.9, **form)
+    for g in gradients(shape):
+        w.grad = torch.from_numpy(g.copy())
+        optimizer.step()
+    return w.detach().numpy()
+
+
+def larc(shape: tuple[int, ...], decay: float, lr: float, trust: float, clip: bool, nesterov: bool) -> np.ndarray:
+    """Restate LARC around torch's SGD: the gradient is replaced, and SGD knows of no decay."""
+    w = nn.Parameter(torch.from_numpy(np.random.default_rng(1).normal(size=shape)))
+    sgd = torch.optim.SGD([w], lr=lr, momentum=0.9, nesterov=nesterov)
+    for g in gradients(shape):
+        values = w.detach().numpy()
+        rate = trust * np.sqrt((values**2).sum()) / (np.sqrt((g**2).sum()) + decay * np.sqrt((values**2).sum()))
+        if clip:
+            rate = min(rate / lr, 1.0)
+        w.grad = torch.from_numpy(rate * (g + decay * values))
+        sgd.step()
+    return w.detach().numpy()
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (5,), (2, 3, 3, 3)])
+@pytest.mark.parametrize(("lr", "clip"), [(0.3, False), (0.3, True), (1e-4, True)])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_larc_is_sgd_on_an_adapted_gradient(shape, lr, clip, nesterov):
+    """With lr 0.3 the adapted rate is the smaller one, with 0.0001 the clipping holds; on matrices and on vectors."""
+    form = {"trust": 0.005, "clip": clip, "separate_norms": True, "nesterov": nesterov}
+    found = stepped_as(shape, 0.1, lr, adapt_vectors=True, decay_vectors=True, **form)
+    np.testing.assert_allclose(found, larc(shape, 0.1, lr, 0.005, clip, nesterov), atol=1e-12)
+
+
+def test_vectors_decay_without_being_adapted_where_asked_for():
+    found = stepped_as((5,), 0.1, 0.3, decay_vectors=True)
+    w, buffer = np.random.default_rng(1).normal(size=5), np.zeros(5)
+    for g in gradients((5,)):
+        buffer = 0.9 * buffer + g + 0.1 * w
+        w = w - 0.3 * buffer
+    np.testing.assert_allclose(found, w, atol=1e-12)
+
+
+def test_the_first_step_of_emp_ssl_is_that_of_its_authors():
+    """Trust 0.005 with clipping at a rate of 0.3 and Nesterov's momentum: 81 times what LARS alone would do."""
+    w, g = np.random.default_rng(1).normal(size=(3, 4)), gradients((3, 4))[0]
+    factor = min(0.005 * np.linalg.norm(w) / (np.linalg.norm(g) + 1e-4 * np.linalg.norm(w)) / 0.3, 1.0)
+    want = 0.3 * 1.9 * factor * (g + 1e-4 * w)
+    parameter = nn.Parameter(torch.from_numpy(w.copy()))
+    layer = nn.Linear(4, 3, bias=False, dtype=torch.float64)
+    layer.weight = parameter
+    params = load_class("methods", "emp_ssl", Method, "").Params(recipe="paper")
+    train = params.applied_to(TINY.model_copy(update={"batch_size": 100}))
+    optimizer = build_optimizer(layer, train)
+    parameter.grad = torch.from_numpy(g.copy())
+    optimizer.step()
+    np.testing.assert_allclose(w - parameter.detach().numpy(), want, atol=1e-15)

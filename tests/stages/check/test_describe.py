@@ -17,7 +17,7 @@ from stages.check.describe import text
 from stages.check.parameter_list import describe, find, kinds_meant, subject_named
 from stages.check.reference import COMMAND, page
 from stages.check.value_words import allowed_values, default_of
-from stages.pretrain.params import MethodParams
+from stages.pretrain.params import NAMES_IN_TRAIN, MethodParams
 
 MINE = '''"""`kmeans`: a method that shares its name with a miner."""
 
@@ -27,7 +27,7 @@ from pydantic import Field
 
 from reprise.config.params import meaning
 from stages.pretrain.method import Method
-from stages.pretrain.params import MethodParams
+from stages.pretrain.params import NAMES_IN_TRAIN, MethodParams
 
 
 class MineParams(MethodParams):
@@ -168,7 +168,7 @@ def test_a_users_plug_in_is_described() -> None:
 def test_what_a_run_may_replace_of_train_is_said_on_both_sides() -> None:
     train = describe("params", "train")
     noted = {p.name.removeprefix("train.") for p in train.parameters if p.note}
-    assert noted == set(MethodParams.model_fields)
+    assert noted == {NAMES_IN_TRAIN.get(field, field) for field in MethodParams.model_fields}
     method = {p.name: p for p in describe("methods", "simclr").parameters}
     assert method["methods.<name>.learning_rate"].default == "train.learning_rate"
     assert method["methods.<name>.temperature"].default == "0.2"

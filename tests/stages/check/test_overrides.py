@@ -60,7 +60,7 @@ def test_a_wrong_recipe_is_reported_with_its_keys_and_where_they_come_from(lamb:
     for problem in found.values():
         assert "(the value comes from PAPER in plugins.methods.lamb, because of `recipe: paper`)" in problem.rule
     optimizer = found["methods.mine.optimizer"]
-    assert optimizer.rule.startswith("input should be 'sgd', 'adamw' or 'lars'")
+    assert optimizer.rule.startswith("input should be 'sgd', 'adamw', 'adam' or 'lars'")
     assert (optimizer.found, optimizer.hint) == ("lamb", " Correct it there.")
     assert found["methods.mine.learning_rat"].hint == " Did you mean 'learning_rate'?"
     assert found["methods.mine.epochs"].rule.startswith("unknown parameter")  # one budget for all runs

@@ -17,12 +17,13 @@ from scipy import stats
 
 from stages.pretrain.views import batched
 from stages.pretrain.views.per_image import PerImageViews, build_transform
-from stages.pretrain.views.settings import BLUR_SIGMA, JITTER_PROBABILITY, RATIO, ViewSettings
+from stages.pretrain.views.settings import BLUR_SIGMA, JITTER_PROBABILITY, ViewSettings, by_view
 from tests.stages.pretrain.conftest import PLAIN
 
 N = 1500
 FARTHEST = 2.23 * np.sqrt(2 / N)  # two samples of N lie farther apart (Kolmogorov-Smirnov) once in 10,000 times
 SIDE, STRENGTH = 16, 0.25
+RATIO = (3 / 4, 4 / 3)
 WHOLE = replace(PLAIN, size=SIDE, crop_scale_min=1.0)
 COLOUR = (150, 110, 70)
 
@@ -115,8 +116,7 @@ def test_brightness_changes_alike():
     same(applied, uniform(0.2, 1.8))
 
 
-@pytest.fixture(scope="module")
-def jittered() -> dict[str, np.ndarray]:
+def measured(**change: object) -> dict[str, np.ndarray]:
     """(n, 4) brightness times contrast, contrast, saturation, turn of the hue of the views that were jittered.
 
     Two grey stripes and a coloured one. Their distance grows by brightness and contrast, the spread of the colour's
@@ -125,14 +125,20 @@ def jittered() -> dict[str, np.ndarray]:
     picture = np.empty((SIDE, SIDE, 3), dtype=np.uint8)
     picture[:5], picture[5:10], picture[10:] = 70, 150, COLOUR
     found = {}
-    for name, views in views_of(picture, jitter=STRENGTH).items():
+    for name, views in views_of(picture, **change).items():
         views = views * 255
         both = (views[:, 7, 0] - views[:, 2, 0]).mean(axis=1) / 80
         spread = np.ptp(views[:, 13, 0], axis=1) / np.ptp(COLOUR)
         turn = np.array([hue(pixel) - hue(np.array(COLOUR, dtype=float)) for pixel in views[:, 13, 0]])
-        measured = np.stack([both, spread / both, (turn + 0.5) % 1 - 0.5], axis=1)
-        found[name] = measured[np.abs(views[:, 13, 0] - COLOUR).max(axis=1) > 0.6]
+        figures = np.stack([both, spread / both, (turn + 0.5) % 1 - 0.5], axis=1)
+        found[name] = figures[np.abs(views[:, 13, 0] - COLOUR).max(axis=1) > 0.6]
     return found
+
+
+@pytest.fixture(scope="module")
+def jittered() -> dict[str, np.ndarray]:
+    """The views of one strength for all changes."""
+    return measured(jitter=STRENGTH)
 
 
 def hue(pixel: np.ndarray) -> float:
@@ -154,6 +160,49 @@ def test_saturation_and_hue_change_alike(jittered):
     same({name: f[:, 2] for name, f in jittered.items()}, uniform(-0.2 * STRENGTH, 0.2 * STRENGTH))
 
 
+def test_saturation_and_hue_have_limits_of_their_own():
+    """As in BYOL: brightness and contrast keep theirs."""
+    found = measured(jitter=STRENGTH, saturation=0.1, hue=0.15)
+    same({name: f[:, 1] for name, f in found.items()}, uniform(0.9, 1.1))
+    same({name: f[:, 2] for name, f in found.items()}, uniform(-0.15, 0.15))
+    for name, both in {name: f[:, 0] for name, f in found.items()}.items():
+        assert both.min() < 0.75, name  # 0.64 at least: brightness and contrast still change by a fifth each
+        assert both.max() > 1.3, name
+
+
+def test_crops_have_the_aspect_that_is_asked_for():
+    """Squares of a quarter of the area (EMP-SSL), by both paths: a ramp tells the width, its transpose the height."""
+    ramp = np.tile(np.arange(64, dtype=np.uint8)[None, :, None] * 4, (64, 1, 3))
+    settings = replace(WHOLE, crop_scale_min=0.25, crop_scale_max=0.25, crop_aspect=1.0)
+    for path in PATHS.values():
+        for picture in (ramp, ramp.transpose(1, 0, 2)):
+            views = path(np.ascontiguousarray(picture), settings)[..., 0] * 255 / 4
+            side = np.ptp(views.reshape(N, -1), axis=1) * SIDE / (SIDE - 1)
+            assert np.abs(side - 32).max() < 1.5
+
+
+def test_each_view_has_its_own_blur_and_solarizing():
+    """Lists count by view, and their last entry holds for all further ones; a number holds for all."""
+    settings = replace(WHOLE, blur=(1.0, 0.1, 0.5), solarize=(0.0, 0.2))
+    plan = by_view([settings] * 5)
+    assert [(s.blur, s.solarize) for s in plan] == [(1.0, 0.0), (0.1, 0.2), (0.5, 0.2), (0.5, 0.2), (0.5, 0.2)]
+    assert by_view([replace(settings, blur=0.3, solarize=0.0)] * 2) == [replace(settings, blur=0.3, solarize=0.0)] * 2
+    picture = np.zeros((SIDE, SIDE, 3), dtype=np.uint8)
+    picture[:, SIDE // 2] = 255
+    for number, (blur, solarize) in enumerate([(1.0, 0.0), (0.1, 0.2)]):
+        for name, path in PATHS.items():
+            views = path(picture, plan[number])
+            line = views[:, 8, SIDE // 2, 0] * 255
+            blurred = (line > 1) & (line < 254.5)  # less than half of what sigma = 0.1 leaves is told apart
+            inverted = line < 1
+            if blur == 1.0:
+                assert blurred.mean() > 0.8, name
+                assert not inverted.any(), name
+            else:
+                assert 0.03 < blurred.mean() < 0.12, name
+                assert abs(inverted.mean() - solarize) < 0.05, name
+
+
 def test_every_order_of_the_four_changes_is_as_likely(monkeypatch):
     orders = {"batched": Counter(), "per image": Counter()}
     names = ("_brightness", "_contrast", "_saturation", "_hue")
@@ -164,7 +213,7 @@ def test_every_order_of_the_four_changes_is_as_likely(monkeypatch):
     rng = torch.Generator().manual_seed(0)
     for _ in range(960):
         taken.clear()
-        batched.colour_jitter(torch.zeros(1, 3, 1, 1), 0.5, rng)
+        batched.colour_jitter(torch.zeros(1, 3, 1, 1), (0.6, 1.4), (0.6, 1.4), 0.1, rng)
         orders["batched"][tuple(taken)] += 1
     jitter = next(t for t in build_transform(replace(WHOLE, jitter=0.5)).transforms if isinstance(t, A.ColorJitter))
     jitter.set_random_seed(0)

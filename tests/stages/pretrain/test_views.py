@@ -13,10 +13,10 @@ from PIL import Image
 from reprise.media.image.transform import resize_to_square
 from stages.pretrain.views import batched
 from stages.pretrain.views.per_image import PerImageViews
-from stages.pretrain.views.settings import RATIO
 from tests.reprise.media.test_transform import PICTURES, triangle
 from tests.stages.pretrain.conftest import PLAIN
 
+RATIO = (3 / 4, 4 / 3)
 FULL = replace(PLAIN, flip=True, jitter=0.5, grey=0.2, blur=0.5, solarize=0.2)
 
 
@@ -39,7 +39,7 @@ def test_crops_resize_as_pillow_does(photos, box):
 
 
 def test_drawn_crops_have_the_stated_distribution():
-    boxes = batched.draw_crops(20_000, 32, 32, 0.2, torch.Generator().manual_seed(0))
+    boxes = batched.draw_crops(20_000, 32, 32, (0.2, 1.0), RATIO, torch.Generator().manual_seed(0))
     top, left, height, width = boxes.T
     assert (top >= 0).all()
     assert (left >= 0).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -57,6 +58,22 @@ def test_many_pairs_are_listed_whole_only_on_demand(build: Build) -> None:
         < page.index("<summary>All pairs</summary>")
         < page.index("no difference shown")
     )
+
+
+def test_what_a_run_did_otherwise_than_asked_is_on_the_page(build: Build) -> None:
+    build()
+    assert "What runs did otherwise than asked" not in rendered(1).decode()
+    path = next(Path("data/runs").glob("*/0/config.json"))
+    config = json.loads(path.read_text(encoding="utf-8"))
+    notes = {
+        "notes": ["a batch holds 215 images <b>instead</b> of 256."],
+        "collapse": {"step": 12, "found": "too flat"},
+    }
+    path.write_text(json.dumps(config | notes), encoding="utf-8")
+    page = rendered(1).decode()
+    assert "What runs did otherwise than asked" in page
+    assert "a batch holds 215 images &lt;b&gt;instead&lt;/b&gt; of 256." in page
+    assert "it collapsed at step 12: too flat." in page
 
 
 def images(labels: dict[str, str], keys: list[str]) -> Images:

@@ -9,9 +9,10 @@ classifier's fixed weights, centroids; several clusterings of one memory are sev
 of the centroids, clusters need not be matched between epochs.
 
 Deviations: the first epoch fills the memory while nothing is learned from it (loss 0; the authors make an extra pass);
-there is one memory, of the first large crop (the authors take turns between two); a cluster without members takes
-the image farthest from its own centroid (the authors leave it where it was). The optimiser is `train`'s unless
-`recipe: paper` asks for LARS. Paper: three heads of 3000 prototypes, projector 2048-128, multi-crop as in `swav`.
+there is one memory, of the first large crop (the authors take turns between two); a cluster without members takes the
+image farthest from its own centroid (the authors leave it where it was). Optimiser and views are `train`'s unless
+`recipe: paper` asks for the authors'. Paper: three heads of 3000 prototypes, projector 2048-128, multi-crop as in
+`swav`.
 
 Shape legend: B batch, V crops, K prototypes, n images.
 """
@@ -31,6 +32,7 @@ from reprise.objectives.precision import full_precision
 from reprise.runtime.seeds import numpy_rng
 from stages.pretrain.method import Batch, Context, Method
 from stages.pretrain.params import HiddenWidth, OutputWidth, RecipeParams, Temperature
+from stages.pretrain.parts import paper_views
 from stages.pretrain.parts.memory import Memory, nearest_centroids, spherical_kmeans
 from stages.pretrain.parts.multi_crop import MultiCropParams, embed_crops, multi_crop_plan
 from stages.pretrain.views.settings import ViewSettings
@@ -39,7 +41,14 @@ from stages.pretrain.views.settings import ViewSettings
 class DeepClusterV2Params(MultiCropParams, RecipeParams):
     """Parameters of `deepcluster_v2`."""
 
-    PAPER: ClassVar = {"optimizer": "lars", "learning_rate": 0.6, "weight_decay": 1e-6, "warmup_epochs": 0}
+    PAPER: ClassVar = {  # the release's scripts: 4.8 at a batch of 4096; LARC around SGD, on all parameters
+        "optimizer": "lars", "optimizer_momentum": 0.9, "nesterov": False,
+        "lars": {"trust": 0.001, "adapt_vectors": True, "separate_norms": True},
+        "learning_rate": 0.3, "learning_rate_scaling": "linear", "warmup_epochs": 10, "warmup_start": 0.0625,
+        "schedule": {"name": "cosine", "end": 0.001}, "schedule_stretch": 1.0, "clip_norm": 0.0,
+        "weight_decay": 1e-6, "decay_vectors": True, "views": paper_views.SIMCLR,
+        "scale_split": 0.14, "small_scale_min": 0.05,
+    }  # fmt: skip
     temperature: Temperature = 0.1
     prototypes: Annotated[
         int,
@@ -82,7 +91,8 @@ class DeepClusterV2(Method):
         super().__init__(backbone, params, context)
         self.projector = Projector([backbone.num_features, params.hidden, params.output])
         self.memory = Memory(context.images, params.output)
-        clusters = min(params.prototypes, context.images)
+        why = "there are no more training images"
+        clusters = self.limited("prototypes", params.prototypes, context.images, why)
         self.register_buffer("centroids", torch.zeros(params.clusterings, clusters, params.output))
         self.register_buffer("labels", torch.zeros(params.clusterings, context.images, dtype=torch.int64))
 
@@ -99,7 +109,7 @@ class DeepClusterV2(Method):
         else:
             loss = assignment_loss(z, self.centroids, self.labels[:, batch.rows], self.params.temperature)
         self.memory.write(batch.rows, z[0])
-        return loss, {"features": features[: len(batch.rows)]}
+        return loss, {"features": features[: len(batch.rows)], "projections": z[0]}
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:

@@ -11,7 +11,8 @@ and labels never jump.
 Deviations (ODC-like): the first epoch fills the memory (loss 0), spherical k-means gives the first labels (the authors
 cluster features of the untrained network beforehand); members of a dissolved cluster go to their nearest other
 centroid; the largest cluster is split by one round of 2-means from a random halving. Paper: 10000 clusters of at least
-20, hidden 512, output 256, one view.
+20, hidden 512, output 256, one view. `recipe: paper_optimizer` has no views: the authors turn images by up to two
+degrees and change the colours of all of them, which cannot be stated here.
 
 Shape legend: B batch, K clusters, n images, d projection.
 """
@@ -30,14 +31,19 @@ from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
 from reprise.runtime.seeds import numpy_rng, torch_rng
 from stages.pretrain.method import Batch, Context, Method, embed_views
-from stages.pretrain.params import HiddenWidth, OutputWidth, RecipeParams
+from stages.pretrain.params import HiddenWidth, OptimizerRecipeParams, OutputWidth
 from stages.pretrain.parts.memory import Memory, nearest_centroids, spherical_kmeans
 
 
-class ODCParams(RecipeParams):
+class ODCParams(OptimizerRecipeParams):
     """Parameters of `odc`."""
 
-    PAPER: ClassVar = {"optimizer": "sgd", "learning_rate": 0.03, "weight_decay": 1e-5, "warmup_epochs": 0}
+    PAPER: ClassVar = {  # mmselfsup: 0.06 at a batch of 512, times 0.4 after 400 of 440 epochs
+        "optimizer": "sgd", "optimizer_momentum": 0.9, "nesterov": False,
+        "learning_rate": 0.03, "learning_rate_scaling": "linear", "warmup_epochs": 0, "warmup_start": 0.0,
+        "schedule": {"name": "step", "milestones": [400 / 440], "factor": 0.4}, "schedule_stretch": 1.0,
+        "clip_norm": 0.0, "weight_decay": 1e-5, "decay_vectors": True,
+    }  # fmt: skip
     clusters: Annotated[
         int,
         Field(ge=2, le=1_000_000),
@@ -65,14 +71,16 @@ class ODCParams(RecipeParams):
 
 @full_precision
 def weighted_cross_entropy(logits: Tensor, labels: Tensor, members: Tensor, reweight: bool) -> Tensor:
-    """Cross entropy of (B, K) logits; weights 1 / sqrt(members + 1) of each class, scaled to mean 1 over the classes.
+    """Average the cross entropy of (B, K) logits, weighted by 1 / sqrt(members + 1) of each image's class.
+
+    It is divided by the sum of the batch's weights, as in the authors' code, so that a batch whose images all lie in
+    large clusters moves the network as far as any other.
 
     Args:
         labels: (B,) int64. members: (K,) images of each cluster.
     """
-    weight = (members.to(logits.dtype) + 1.0).rsqrt() if reweight else torch.ones_like(members, dtype=logits.dtype)
-    each = F.cross_entropy(logits, labels, reduction="none")
-    return ((weight / weight.mean())[labels] * each).mean()
+    weight = (members.to(logits.dtype) + 1.0).rsqrt() if reweight else None
+    return F.cross_entropy(logits, labels, weight)
 
 
 @torch.no_grad()
@@ -126,8 +134,10 @@ class ODC(Method):
     def __init__(self, backbone: nn.Module, params: ODCParams, context: Context) -> None:
         super().__init__(backbone, params, context)
         self.projector = Projector([backbone.num_features, params.hidden, params.output])
-        clusters = min(params.clusters, max(2, context.images // 2))
-        self.smallest = min(params.smallest, max(1, context.images // clusters // 4))
+        most, why = max(2, context.images // 2), "that is half of the training images"
+        clusters = self.limited("clusters", params.clusters, most, why)
+        most, why = max(1, context.images // clusters // 4), "that is a quarter of the mean size of a cluster"
+        self.smallest = self.limited("smallest", params.smallest, most, why)
         self.classifier = nn.Linear(params.output, clusters)
         self.memory = Memory(context.images, params.output, params.momentum)
         self.register_buffer("centroids", torch.zeros(clusters, params.output))
@@ -153,7 +163,7 @@ class ODC(Method):
         self.memory.write(batch.rows, z)
         if had_labels:
             self.labels[batch.rows] = nearest_centroids(self.memory.vectors[batch.rows], self.centroids)
-        return loss, {"features": features}
+        return loss, {"features": features, "projections": z}
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:

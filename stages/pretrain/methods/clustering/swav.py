@@ -8,8 +8,9 @@ from the two large crops and are predicted from all other crops. A queue of earl
 smaller than the number of prototypes; it is compared with the prototypes anew in each step.
 
 Deviations: prototypes are normalised within the forward pass, not after each step. The queue starts after a share of
-the training, not at epoch 15. The optimiser is `train`'s unless `recipe: paper` asks for LARS (the rate is that of the
-authors' batch of 256). Paper: 3000 prototypes, projector 2048-128, queue 3840.
+the training, not at epoch 15. Optimiser and views are `train`'s unless `recipe: paper` asks for the authors', who
+publish scripts for batches of 256 and of 4096; the nearer one is taken. Paper: 3000 prototypes, projector 2048-128,
+queue 3840.
 
 Shape legend: B batch, V crops, K prototypes, Q queue.
 """
@@ -29,15 +30,26 @@ from reprise.objectives.precision import full_precision
 from reprise.objectives.sinkhorn import sinkhorn
 from stages.pretrain.method import Batch, Context, Method
 from stages.pretrain.params import HiddenWidth, OutputWidth, RecipeParams, Temperature
+from stages.pretrain.parts import paper_views
 from stages.pretrain.parts.multi_crop import LARGE, MultiCropParams, embed_crops, multi_crop_plan
-from stages.pretrain.parts.queue import Queue
+from stages.pretrain.parts.queue import Queue, queue_length
 from stages.pretrain.views.settings import ViewSettings
 
 
 class SwAVParams(MultiCropParams, RecipeParams):
     """Parameters of `swav`."""
 
-    PAPER: ClassVar = {"optimizer": "lars", "learning_rate": 0.6, "weight_decay": 1e-6, "warmup_epochs": 0}
+    PAPER: ClassVar = {  # the release's scripts for batches of 256: LARC around SGD, on all parameters
+        "optimizer": "lars", "optimizer_momentum": 0.9, "nesterov": False,
+        "lars": {"trust": 0.001, "adapt_vectors": True, "separate_norms": True},
+        "learning_rate": 0.6, "learning_rate_scaling": "linear", "warmup_epochs": 0, "warmup_start": 0.0,
+        "schedule": {"name": "cosine", "end": 0.001}, "schedule_stretch": 1.0, "clip_norm": 0.0,
+        "weight_decay": 1e-6, "decay_vectors": True, "views": paper_views.SIMCLR, "queue": 3840,
+        "scale_split": 0.14, "small_scale_min": 0.05,
+    }  # fmt: skip
+    PAPER_LARGE_BATCH: ClassVar = {  # its scripts for batches of 4096: 4.8, which is not 16 times 0.6, and no queue
+        **PAPER, "learning_rate": 0.3, "warmup_epochs": 10, "warmup_start": 0.0625, "queue": 0,
+    }  # fmt: skip
     temperature: Temperature = 0.1
     epsilon: Annotated[float, Field(gt=0, le=10), meaning("Sinkhorn's assignments have this temperature.")] = 0.05
     iterations: Annotated[int, Field(ge=1, le=1000), meaning("Sinkhorn takes this many iterations.", "iterations")] = 3
@@ -95,7 +107,7 @@ class SwAV(Method):
         super().__init__(backbone, params, context)
         self.projector = Projector([backbone.num_features, params.hidden, params.output])
         self.prototypes = Prototypes(params.output, params.prototypes)
-        length = min(params.queue, context.images)
+        length = queue_length(self, params.queue)
         self.queues = nn.ModuleList(Queue(length, params.output) for _ in range(LARGE if length else 0))
         self.register_buffer("progress", torch.zeros((), dtype=torch.float64))
 
@@ -112,7 +124,8 @@ class SwAV(Method):
         for queue, z in zip(self.queues, projections.chunk(len(batch.views)), strict=False):
             queue.push(z)
         loss = swapped_prediction(scores, assignments, self.params.temperature)
-        return loss, {"features": features[: len(batch.rows)]}
+        first = slice(len(batch.rows))
+        return loss, {"features": features[first], "projections": projections[first]}
 
     @torch.no_grad()
     def _assigned(self, scores: Tensor, crop: int) -> Tensor:

@@ -7,7 +7,8 @@ Idea: in NT-Xent an easy positive shrinks the gradient of all negatives. Taking 
 coupling, so that small batches and few epochs suffice. The weighted form (DCLW) gives far positives more weight by a
 von Mises-Fisher factor 2 - exp(z1 . z2 / sigma) / mean of these, which gets no gradient here (the paper does not say).
 
-Deviations: none known in the loss. Widths of the paper: those of SimCLR.
+Deviations: none known in the loss. `recipe: paper_optimizer` has no views: the paper's were not checked against code of
+its authors. Widths of the paper: those of SimCLR.
 
 Shape legend: B batch, d projection.
 """
@@ -25,13 +26,17 @@ from reprise.config.params import meaning
 from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method, embed_views
-from stages.pretrain.params import HiddenWidth, Layers, OutputWidth, RecipeParams, Temperature
+from stages.pretrain.params import HiddenWidth, Layers, OptimizerRecipeParams, OutputWidth, Temperature
 
 
-class DCLParams(RecipeParams):
+class DCLParams(OptimizerRecipeParams):
     """Parameters of `dcl`."""
 
-    PAPER: ClassVar = {"optimizer": "sgd", "learning_rate": 0.03, "weight_decay": 1e-4, "warmup_epochs": 0}
+    PAPER: ClassVar = {
+        "optimizer": "sgd", "optimizer_momentum": 0.9, "nesterov": False,
+        "learning_rate": 0.03, "learning_rate_scaling": "linear", "warmup_epochs": 0, "warmup_start": 0.0,
+        "schedule": {"name": "cosine", "end": 0.0}, "schedule_stretch": 1.0, "clip_norm": 0.0, "weight_decay": 1e-4,
+    }  # fmt: skip
     temperature: Temperature = 0.1
     weighted: Annotated[bool, meaning("Positives that lie far apart weigh more (DCLW).")] = False
     sigma: Annotated[float, Field(gt=0, le=10), meaning("The weights of DCLW have this temperature.")] = 0.5
@@ -82,4 +87,5 @@ class DCL(Method):
         features_2Bd = embed_views(self.backbone, batch.views)
         first, second = self.projector(features_2Bd).chunk(2)
         sigma = self.params.sigma if self.params.weighted else None
-        return decoupled_loss(first, second, self.params.temperature, sigma), {"features": features_2Bd[: len(first)]}
+        loss = decoupled_loss(first, second, self.params.temperature, sigma)
+        return loss, {"features": features_2Bd[: len(first)], "projections": first}

@@ -82,4 +82,4 @@ class GSimCLR(Method):
         clusters = batch.clusters if self.params.mask_negatives else None
         confidences = batch.confidences if self.params.weigh_by_confidence else None
         loss = nt_xent(first_Bz, second_Bz, self.params.temperature, clusters, confidences)
-        return loss, {"features": features_2Bd[: len(first_Bz)]}
+        return loss, {"features": features_2Bd[: len(first_Bz)], "projections": first_Bz}

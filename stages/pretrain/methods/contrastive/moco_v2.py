@@ -9,7 +9,7 @@ slowly moving average of the encoder, so that those in the queue stay comparable
 
 Deviations: no shuffled batch normalisation (it needs several devices); the queue holds no more keys than there are
 training images, and only keys, no random vectors before it is full (the first step has no negatives and loss 0).
-The paper's queue is 65536, its head 2048-128.
+The paper's queue is 65536, its head 2048-128. The release's learning rate falls once an epoch, here with every step.
 
 Shape legend: B batch, d features.
 """
@@ -27,7 +27,8 @@ from reprise.networks.heads import PlainHead
 from reprise.objectives.info_nce import info_nce
 from stages.pretrain.method import Batch, Context
 from stages.pretrain.params import HiddenWidth, OutputWidth, Temperature
-from stages.pretrain.parts.queue import Queue
+from stages.pretrain.parts import paper_views
+from stages.pretrain.parts.queue import Queue, queue_length
 from stages.pretrain.parts.teacher import LastMomentum, Momentum, TeacherMethod, TeacherParams
 
 
@@ -37,7 +38,13 @@ class MoCoV2Params(TeacherParams):
     Momentum is constant in the paper: 0.999 for 200 epochs of 5,000 steps; a run of a few hundred steps needs less.
     """
 
-    PAPER: ClassVar = {"optimizer": "sgd", "learning_rate": 0.03, "weight_decay": 1e-4, "warmup_epochs": 0}
+    PAPER: ClassVar = {  # the release with --mlp --moco-t 0.2 --aug-plus --cos
+        "optimizer": "sgd", "optimizer_momentum": 0.9, "nesterov": False,
+        "learning_rate": 0.03, "learning_rate_scaling": "linear", "warmup_epochs": 0, "warmup_start": 0.0,
+        "schedule": {"name": "cosine", "end": 0.0}, "schedule_stretch": 1.0, "clip_norm": 0.0,
+        "weight_decay": 1e-4, "decay_vectors": True, "views": paper_views.MOCO_V2,
+        "momentum": 0.999, "momentum_end": 0.999,
+    }  # fmt: skip
     temperature: Temperature = 0.2
     queue: Annotated[
         int, Field(ge=1, le=10_000_000), meaning("This many keys of earlier batches serve as negatives.", "keys")
@@ -57,13 +64,14 @@ class MoCoV2(TeacherMethod):
     def __init__(self, backbone: nn.Module, params: MoCoV2Params, context: Context) -> None:
         super().__init__(backbone, params, context)
         self.head = PlainHead([backbone.num_features, params.hidden, params.output])
-        self.queue = Queue(min(params.queue, context.images), params.output)
+        self.queue = Queue(queue_length(self, params.queue), params.output)
         self.add_teacher("backbone", "head")
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Compare queries with keys; the keys enter the queue after they have served as positives."""
         features_Bd = self.backbone(batch.views[0])
         keys = self.taught(batch.views[1])
-        loss = info_nce(self.head(features_Bd), keys, self.queue.stored(), self.params.temperature)
+        queries = self.head(features_Bd)
+        loss = info_nce(queries, keys, self.queue.stored(), self.params.temperature)
         self.queue.push(F.normalize(keys.float(), dim=1))
-        return loss, {"features": features_Bd}
+        return loss, {"features": features_Bd, "projections": queries}

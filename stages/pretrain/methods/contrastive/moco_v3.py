@@ -8,8 +8,9 @@ predictor that the key does not. A transformer's patch projection is left at its
 the loss unstable (section 4.2).
 
 Deviations: `recipe: paper` is that of transformers; for ResNets the authors take LARS (base rate 0.6, decay 1.5e-6),
-two projector layers, no normalisation after the predictor and temperature 1.0. Widths of the paper: 4096 hidden, 256
-out, three projector layers.
+two projector layers, crops from 0.2, no normalisation after the predictor and temperature 1.0. The release's
+transformers have fixed sine-cosine positions, `vit_mini` learns them. Widths of the paper: 4096 hidden, 256 out, three
+projector layers.
 
 Shape legend: B batch, d features.
 """
@@ -25,6 +26,7 @@ from reprise.networks.heads import Projector
 from reprise.objectives.info_nce import in_batch_info_nce
 from stages.pretrain.method import Batch, Context
 from stages.pretrain.params import HiddenWidth, Layers, OutputWidth, Temperature
+from stages.pretrain.parts import paper_views
 from stages.pretrain.parts.batch_norm import OutputNorm
 from stages.pretrain.parts.teacher import Momentum, TeacherMethod, TeacherParams
 
@@ -32,7 +34,12 @@ from stages.pretrain.parts.teacher import Momentum, TeacherMethod, TeacherParams
 class MoCoV3Params(TeacherParams):
     """Parameters of `moco_v3`."""
 
-    PAPER: ClassVar = {"optimizer": "adamw", "learning_rate": 1.5e-4, "weight_decay": 0.1, "warmup_epochs": 40}
+    PAPER: ClassVar = {  # the release's command for ViT-Small; its optimisers get all parameters in one group
+        "optimizer": "adamw", "learning_rate": 1.5e-4, "learning_rate_scaling": "linear",
+        "warmup_epochs": 40, "warmup_start": 0.0, "schedule": {"name": "cosine", "end": 0.0}, "schedule_stretch": 1.0,
+        "clip_norm": 0.0, "weight_decay": 0.1, "decay_vectors": True, "views": paper_views.BYOL,
+        "momentum": 0.99, "momentum_end": 1.0, "momentum_schedule": "cosine",
+    }  # fmt: skip
     temperature: Temperature = 0.2
     momentum: Momentum = 0.99
     hidden: HiddenWidth = 256
@@ -68,6 +75,8 @@ class MoCoV3(TeacherMethod):
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Compare each view's query with the teacher's key of the other; each has its own batch statistics."""
         features = [self.backbone(view) for view in batch.views]
-        q1, q2 = (self.predictor_norm(self.predictor(self.norm(self.projector(h)))) for h in features)
+        z1, z2 = (self.norm(self.projector(h)) for h in features)
+        q1, q2 = (self.predictor_norm(self.predictor(z)) for z in (z1, z2))
         k1, k2 = (self.taught(view) for view in batch.views)
-        return moco_v3_loss((q1, k1), (q2, k2), self.params.temperature), {"features": features[0]}
+        loss = moco_v3_loss((q1, k1), (q2, k2), self.params.temperature)
+        return loss, {"features": features[0], "projections": z1}

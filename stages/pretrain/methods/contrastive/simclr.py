@@ -13,9 +13,10 @@ takes the loss; the backbone before it is what one keeps. Algorithm 1 of the pap
 p is the other view of the same image, t the temperature. Every other image of the batch is a negative: large batches
 have more of them, and a small t lets the most similar ones count most.
 
-Deviations: no blur on small images, as in the paper's CIFAR-10 experiments (appendix B.9); three projector layers as in
-the authors' second version (two in the first). The optimiser is `train`'s unless `recipe: paper` asks for LARS, which
-pays from batches of thousands on. Widths of the paper: 2048-128.
+Deviations: `cifar10` and `digits` suggest no blur, as in the paper's CIFAR-10 experiments (appendix B.9), a folder of
+images suggests it at any size; three projector layers as in the authors' second version (two in the first), without the
+batch normalisation that the release has on the last one and the paper has not. Optimiser and views are `train`'s unless
+`recipe: paper` asks for the paper's: LARS, which pays from batches of thousands on. Widths of the paper: 2048-128.
 
 Shape legend: B batch, d features, z projection.
 """
@@ -30,12 +31,18 @@ from reprise.networks.heads import Projector
 from reprise.objectives.nt_xent import nt_xent
 from stages.pretrain.method import Batch, Context, Method, embed_views
 from stages.pretrain.params import HiddenWidth, Layers, OutputWidth, RecipeParams, Temperature
+from stages.pretrain.parts import paper_views
 
 
 class SimCLRParams(RecipeParams):
     """Parameters of `simclr`, and its optimiser in the paper."""
 
-    PAPER: ClassVar = {"optimizer": "lars", "learning_rate": 0.3, "weight_decay": 1e-6, "warmup_epochs": 10}
+    PAPER: ClassVar = {  # appendix B.6; the release's optimiser
+        "optimizer": "lars", "optimizer_momentum": 0.9, "nesterov": False, "lars": {"trust": 0.001},
+        "learning_rate": 0.3, "learning_rate_scaling": "linear", "warmup_epochs": 10, "warmup_start": 0.0,
+        "schedule": {"name": "cosine", "end": 0.0}, "schedule_stretch": 1.0, "clip_norm": 0.0,
+        "weight_decay": 1e-6, "decay_vectors": False, "views": paper_views.SIMCLR,
+    }  # fmt: skip
     temperature: Temperature = 0.2  # paper: 0.1 on ImageNet, 0.5 on CIFAR-10
     hidden: HiddenWidth = 128
     output: OutputWidth = 64
@@ -58,4 +65,4 @@ class SimCLR(Method):
         features_2Bd = embed_views(self.backbone, batch.views)
         first_Bz, second_Bz = self.projector(features_2Bd).chunk(2)
         loss = nt_xent(first_Bz, second_Bz, self.params.temperature)
-        return loss, {"features": features_2Bd[: len(first_Bz)]}
+        return loss, {"features": features_2Bd[: len(first_Bz)], "projections": first_Bz}

@@ -7,7 +7,8 @@ logarithm) is the one that the paper recommends; equation 3 (`in`) is there to c
 
 Deviations: images without a label are positives of their own other view only, which makes the loss NT-Xent on an
 unlabelled batch. The release multiplies by temperature / base temperature (1 at 0.07, later 0.1), here 1: as in the
-equations. Widths of the paper: 2048-128, two layers.
+equations. `recipe: paper` is that of an author's PyTorch code (HobbitLong/SupContrast), where a warm-up ends on the
+cosine and not at the peak. Widths of the paper: 2048-128, two layers.
 
 Shape legend: B batch, d projection.
 """
@@ -25,12 +26,18 @@ from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method, embed_views
 from stages.pretrain.params import HiddenWidth, Layers, OutputWidth, RecipeParams, Temperature
+from stages.pretrain.parts import paper_views
 
 
 class SupConParams(RecipeParams):
     """Parameters of `supcon`."""
 
-    PAPER: ClassVar = {"optimizer": "sgd", "learning_rate": 0.05, "weight_decay": 1e-4, "warmup_epochs": 10}
+    PAPER: ClassVar = {  # an author's code, HobbitLong/SupContrast, with its cosine schedule
+        "optimizer": "sgd", "optimizer_momentum": 0.9, "nesterov": False,
+        "learning_rate": 0.05, "learning_rate_scaling": "linear", "warmup_epochs": 10, "warmup_start": 0.2,
+        "schedule": {"name": "cosine", "end": 0.001}, "schedule_stretch": 1.0, "clip_norm": 0.0,
+        "weight_decay": 1e-4, "decay_vectors": True, "views": {**paper_views.MOCO_V2, "blur": 0.0},
+    }  # fmt: skip
     temperature: Temperature = 0.1
     mean: Annotated[
         Literal["out", "in"], meaning("The positives' mean is taken outside (`out`) or inside (`in`) the logarithm.")
@@ -83,4 +90,4 @@ class SupCon(Method):
         features_2Bd = embed_views(self.backbone, batch.views)
         first, second = self.projector(features_2Bd).chunk(2)
         loss = supcon_loss(first, second, batch.clusters, self.params.temperature, self.params.mean)
-        return loss, {"features": features_2Bd[: len(first)]}
+        return loss, {"features": features_2Bd[: len(first)], "projections": first}

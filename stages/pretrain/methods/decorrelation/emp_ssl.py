@@ -7,9 +7,9 @@ Idea: each image gives many patches of a fixed size. The coding rate of each pat
 so that representations take up volume; each patch's representation is drawn to the mean over the image's patches.
 
 Deviations: patches are `views` of the run's own augmentation within a fixed range of areas (0.25 as in the authors'
-code; the aspect varies as in all views). The sign matters: one public implementation adds the coding rate to what is
-minimised, which rewards collapse. `recipe: paper` is LARS, here with a trust of 0.001, in the authors' code 0.005.
-Paper: 20 to 200 patches, weight 200, projector 4096-512 on top of a 4096 wide layer.
+code; the aspect varies as in all views, unless `recipe: paper` asks for squares). The sign matters: one public
+implementation adds the coding rate to what is minimised, which rewards collapse. Paper: 20 to 200 patches, weight 200,
+projector 4096-512 on top of a 4096 wide layer.
 
 Shape legend: V patches an image, B batch, d projection.
 """
@@ -30,13 +30,22 @@ from reprise.objectives.coding_rate import coding_rate
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method, embed_views
 from stages.pretrain.params import HiddenWidth, Layers, OutputWidth, RecipeParams
+from stages.pretrain.parts import paper_views
 from stages.pretrain.views.settings import ViewSettings
 
 
 class EMPSSLParams(RecipeParams):
     """Parameters of `emp_ssl`."""
 
-    PAPER: ClassVar = {"optimizer": "lars", "learning_rate": 0.3, "weight_decay": 1e-4, "warmup_epochs": 0}
+    PAPER: ClassVar = {  # the release: LARC around SGD, and a rate that does not follow the batch (100 there)
+        "optimizer": "lars", "optimizer_momentum": 0.9, "nesterov": True,
+        "lars": {"trust": 0.005, "clip": True, "separate_norms": True},
+        "learning_rate": 0.3, "learning_rate_scaling": "none", "warmup_epochs": 0, "warmup_start": 0.0,
+        "schedule": {"name": "cosine", "end": 0.0}, "schedule_stretch": 1.0, "clip_norm": 0.0,
+        "weight_decay": 1e-4, "decay_vectors": False,
+        "views": {**paper_views.MOCO_V2, "crop_aspect": 1.0, "hue": 0.2, "blur": 0.1, "solarize": 0.1},
+        "scale_min": 0.25, "scale_max": 0.25,
+    }  # fmt: skip
     patches: Annotated[int, Field(ge=2, le=256), meaning("Each image gives this many patches (V).", "patches")] = 20
     scale_min: Annotated[
         float, Field(gt=0, le=1), meaning("The smallest patches cover this share of the image's area.")
@@ -93,4 +102,5 @@ class EMPSSL(Method):
         features = embed_views(self.backbone, batch.views)
         z = self.projector(features).view(len(batch.views), len(batch.rows), -1)
         loss, rate, agreement = emp_ssl_loss(z, self.params.invariance, self.params.precision)
-        return loss, {"features": features[: len(batch.rows)], "coding_rate": rate, "agreement": agreement}
+        shown = {"features": features[: len(batch.rows)], "projections": z[0]}
+        return loss, shown | {"coding_rate": rate, "agreement": agreement}

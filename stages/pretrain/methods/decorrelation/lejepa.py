@@ -9,7 +9,8 @@ teachers, stopped gradients and schedules.
 
 Deviations: all views have the run's size (the authors add small crops); the directions are drawn anew in each step.
 What could not be checked against the paper, only against codes, is a parameter: some integrate over [0, 3] and double
-it, some over [-5, 5] (`limit`); some take 256 directions, some 1024 (`slices`); the weight is 0.02 or 0.05.
+it, some over [-5, 5] (`limit`); some take 256 directions, some 1024 (`slices`); the weight is 0.02 or 0.05. `recipe:
+paper` is the authors' minimal example, since the paper searches over rates and decays.
 
 Shape legend: V views, B batch, d projection, A directions, T knots.
 """
@@ -28,13 +29,19 @@ from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method, embed_views
 from stages.pretrain.params import HiddenWidth, Layers, OutputWidth, RecipeParams
+from stages.pretrain.parts import paper_views
 from stages.pretrain.views.settings import ViewSettings
 
 
 class LeJEPAParams(RecipeParams):
     """Parameters of `lejepa`."""
 
-    PAPER: ClassVar = {"optimizer": "adamw", "learning_rate": 5e-4, "weight_decay": 0.05, "warmup_epochs": 1}
+    PAPER: ClassVar = {  # the authors' minimal example (MINIMAL.md), which decays all parameters and ends at 0.001
+        "optimizer": "adamw", "learning_rate": 2e-3, "learning_rate_scaling": "linear",
+        "warmup_epochs": 1, "warmup_start": 0.01, "schedule": {"name": "cosine", "end": 0.5}, "schedule_stretch": 1.0,
+        "clip_norm": 0.0, "weight_decay": 0.05, "decay_vectors": True, "views": {**paper_views.SIMCLR, "solarize": 0.2},
+        "weight": 0.02, "crops": 4,
+    }  # fmt: skip
     crops: Annotated[int, Field(ge=2, le=64), meaning("Each image gives this many crops (V).", "crops")] = 4
     weight: Annotated[float, Field(gt=0, lt=1), meaning("SIGReg has this share of the loss (lambda).")] = 0.05
     slices: Annotated[
@@ -110,4 +117,5 @@ class LeJEPA(Method):
         z = self.projector(features).view(len(batch.views), len(batch.rows), -1).float()
         directions = F.normalize(torch.randn(z.shape[2], self.params.slices), dim=0).to(z.device)
         loss, distance, normality = lejepa_loss(z, directions, self.params.weight, self.params.knots, self.params.limit)
-        return loss, {"features": features[: len(batch.rows)], "distance": distance, "normality": normality}
+        shown = {"features": features[: len(batch.rows)], "projections": z[0]}
+        return loss, shown | {"distance": distance, "normality": normality}

@@ -8,8 +8,9 @@ at standard deviation 1), dimensions do not repeat each other (covariance).
 
 Deviations: text and code differ twice. Equation 5 sums the squared distance over dimensions, the pseudo-code and the
 release average it; the release also halves the variance term of algorithm 1. Here: `distance` chooses (mean, with which
-the weights 25, 25, 1 were found), and the variance is algorithm 1's; `variance: 12.5` is the release's. The optimiser
-is `train`'s unless `recipe: paper` asks for LARS. Widths of the paper: 8192 in all three layers.
+the weights 25, 25, 1 were found), and the variance is algorithm 1's; `variance: 12.5` is the release's. Optimiser and
+views are `train`'s, both views drawn alike, unless `recipe: paper` asks for the release's. Widths of the paper: 8192 in
+all three layers.
 
 Shape legend: B batch, d embedding.
 """
@@ -27,6 +28,7 @@ from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method
 from stages.pretrain.params import HiddenWidth, Layers, OutputWidth, RecipeParams
+from stages.pretrain.parts import paper_views
 
 EPSILON = 1e-4  # under the root of the standard deviation (equation 2)
 
@@ -34,7 +36,12 @@ EPSILON = 1e-4  # under the root of the standard deviation (equation 2)
 class VICRegParams(RecipeParams):
     """Parameters of `vicreg`."""
 
-    PAPER: ClassVar = {"optimizer": "lars", "learning_rate": 0.2, "weight_decay": 1e-6, "warmup_epochs": 10}
+    PAPER: ClassVar = {  # the release's defaults
+        "optimizer": "lars", "optimizer_momentum": 0.9, "nesterov": False, "lars": {"trust": 0.001},
+        "learning_rate": 0.2, "learning_rate_scaling": "linear", "warmup_epochs": 10, "warmup_start": 0.0,
+        "schedule": {"name": "cosine", "end": 0.001}, "schedule_stretch": 1.0, "clip_norm": 0.0,
+        "weight_decay": 1e-6, "decay_vectors": False, "views": paper_views.BYOL,
+    }  # fmt: skip
     invariance: Annotated[
         float, Field(ge=0), meaning("The distance between the views has this weight in the loss.")
     ] = 25.0
@@ -95,4 +102,4 @@ class VICReg(Method):
             self.params.invariance * invariance + self.params.variance * variance + self.params.covariance * covariance
         )
         terms = {"invariance": invariance, "variance": variance, "covariance": covariance}
-        return loss, {"features": features[0], **terms}
+        return loss, {"features": features[0], "projections": first, **terms}

@@ -7,9 +7,11 @@ Idea: all projections of a batch are whitened to the identity covariance, then t
 together. Whitened vectors cannot all be equal, so neither negatives nor asymmetry are needed. The batch is cut at
 random into sub-batches, several times, since small ones whiten unstably and one large one every time alike.
 
-Deviations: each view is whitened apart within a sub-batch (as the authors' code seemed to do, which could not be
-checked against the text; `together` whitens both as one set). Adam in the paper, SGD or AdamW here. A singular
-covariance has no whitening: `shrinkage` mixes in the identity (the code's `eps`, 0 there).
+Each view is whitened apart within a sub-batch, as in the authors' code; `together` whitens both as one set.
+
+Deviations: the authors run the two views through the network apart, here they go together. Their warm-up takes 500
+steps, five epochs of CIFAR-10; `recipe: paper` has the five epochs. A singular covariance has no whitening: `shrinkage`
+mixes in the identity (the code's `eps`, 0 there).
 
 Shape legend: B batch, d projection, W sub-batch.
 """
@@ -28,12 +30,19 @@ from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method, embed_views
 from stages.pretrain.params import HiddenWidth, OutputWidth, RecipeParams
+from stages.pretrain.parts import paper_views
 
 
 class WMSEParams(RecipeParams):
     """Parameters of `w_mse`."""
 
-    PAPER: ClassVar = {"optimizer": "adamw", "learning_rate": 0.0015, "weight_decay": 1e-6, "warmup_epochs": 2}
+    PAPER: ClassVar = {  # CIFAR-10 with batches of 512: 0.003, a fifth of it 50 and 25 epochs before the end of 1000
+        "optimizer": "adam", "learning_rate": 0.0015, "learning_rate_scaling": "linear",
+        "warmup_epochs": 5, "warmup_start": 0.0,
+        "schedule": {"name": "step", "milestones": [0.95, 0.975], "factor": 0.2}, "schedule_stretch": 1.0,
+        "clip_norm": 0.0, "weight_decay": 1e-6, "decay_vectors": True,
+        "views": {**paper_views.MOCO_V2, "grey": 0.1, "blur": 0.0},
+    }  # fmt: skip
     sub_batch: Annotated[
         int,
         Field(ge=3, le=65536),
@@ -109,4 +118,4 @@ class WMSE(Method):
         size = max(self.params.sub_batch, self.smallest_batch)
         parts = [rows.to(first.device) for rows in sub_batches(len(first), size, self.params.rounds)]
         loss = w_mse_loss(first, second, parts, self.params.shrinkage, self.params.together)
-        return loss, {"features": features_2Bd[: len(first)]}
+        return loss, {"features": features_2Bd[: len(first)], "projections": first}

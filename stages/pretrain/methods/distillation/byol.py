@@ -6,9 +6,8 @@ code: google-deepmind/deepmind-research, byol.
 Idea: an online network predicts, from one view, the projection that a target network gives the other view; the target
 is a moving average of the online network. The predictor and the average keep it from collapsing.
 
-Deviations: both views are drawn alike, where the paper blurs one always and solarises the other sometimes. The
-optimiser is `train`'s unless `recipe: paper` asks for the paper's (LARS, batch 4096). Widths of the paper: 4096 hidden,
-256 out.
+Deviations: optimiser and views are `train`'s, both views drawn alike, unless `recipe: paper` asks for the paper's:
+LARS, batch 4096; one view always blurred, the other solarised at times. Widths of the paper: 4096 hidden, 256 out.
 
 Shape legend: B batch, d features.
 """
@@ -25,6 +24,7 @@ from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context
 from stages.pretrain.params import HiddenWidth, OutputWidth
+from stages.pretrain.parts import paper_views
 from stages.pretrain.parts.teacher import TeacherMethod, TeacherParams
 
 
@@ -34,7 +34,13 @@ class BYOLParams(TeacherParams):
     The paper's momentum starts at 0.996 for 1000 epochs, at 0.99 for 300 and at 0.97 for shorter trainings (appendix).
     """
 
-    PAPER: ClassVar = {"optimizer": "lars", "learning_rate": 0.2, "weight_decay": 1.5e-6, "warmup_epochs": 10}
+    PAPER: ClassVar = {  # appendix, for 1000 epochs
+        "optimizer": "lars", "optimizer_momentum": 0.9, "nesterov": False, "lars": {"trust": 0.001},
+        "learning_rate": 0.2, "learning_rate_scaling": "linear", "warmup_epochs": 10, "warmup_start": 0.0,
+        "schedule": {"name": "cosine", "end": 0.0}, "schedule_stretch": 1.0, "clip_norm": 0.0,
+        "weight_decay": 1.5e-6, "decay_vectors": False, "views": paper_views.BYOL,
+        "momentum": 0.996, "momentum_end": 1.0, "momentum_schedule": "cosine", "decay_predictor": True,
+    }  # fmt: skip
     hidden: HiddenWidth = 256
     output: OutputWidth = 128
     decay_predictor: Annotated[bool, meaning("Weight decay reaches the predictor.")] = True
@@ -67,6 +73,7 @@ class BYOL(TeacherMethod):
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Add the losses of both directions (equation 3); each view has its own batch statistics, as in the paper."""
         features = [self.backbone(view) for view in batch.views]
-        p1, p2 = (self.predictor(self.projector(h)) for h in features)
+        projected = [self.projector(h) for h in features]
+        p1, p2 = (self.predictor(z) for z in projected)
         z1, z2 = (self.taught(view) for view in batch.views)
-        return byol_loss(p1, z2) + byol_loss(p2, z1), {"features": features[0]}
+        return byol_loss(p1, z2) + byol_loss(p2, z1), {"features": features[0], "projections": projected[0]}

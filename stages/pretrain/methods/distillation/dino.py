@@ -7,10 +7,10 @@ Idea: the teacher, an average of the student, sees the large crops, the student 
 each teacher output of another crop. Centring alone would end in equal outputs and sharpening alone in one winner:
 together they balance.
 
-Deviations: weight decay is constant unless `weight_decay_end` says otherwise (paper: 0.04 to 0.4); the head's last
-layer is frozen for a share of the training, not for the first epoch. The areas of large and small crops meet at 0.4,
-the authors' default. Paper: 65536 outputs, head 2048-2048-256, teacher temperature 0.04, rising to 0.07 over 30 epochs
-in its longer runs (`teacher_temperature_end`, `temperature_warmup`).
+Deviations: the head's last layer is frozen for a share of the training, not for the first epoch. Optimiser and views
+are `train`'s unless `recipe: paper` asks for the paper's. The areas of large and small crops meet at 0.4, the authors'
+default. Paper: 65536 outputs, head 2048-2048-256, teacher temperature 0.04, rising to 0.07 over 30 epochs in its longer
+runs (`teacher_temperature_end`, `temperature_warmup`).
 
 Shape legend: B batch, V crops, K outputs.
 """
@@ -30,15 +30,23 @@ from reprise.objectives.centring import Centre
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context
 from stages.pretrain.params import HiddenWidth
+from stages.pretrain.parts import paper_views
 from stages.pretrain.parts.multi_crop import LARGE, MultiCropParams, ScaleSplit, embed_crops, multi_crop_plan
-from stages.pretrain.parts.teacher import DecayingTeacherMethod, DecayingTeacherParams, Kept
+from stages.pretrain.parts.teacher import Kept, TeacherMethod, TeacherParams
 from stages.pretrain.views.settings import ViewSettings
 
 
-class DINOParams(MultiCropParams, DecayingTeacherParams):
+class DINOParams(MultiCropParams, TeacherParams):
     """Parameters of `dino`."""
 
-    PAPER: ClassVar = {"optimizer": "adamw", "learning_rate": 5e-4, "weight_decay": 0.04, "warmup_epochs": 10}
+    PAPER: ClassVar = {  # the release's defaults; its rate ends at 1e-6, of 0.002 at the paper's batch of 1024
+        "optimizer": "adamw", "learning_rate": 5e-4, "learning_rate_scaling": "linear",
+        "warmup_epochs": 10, "warmup_start": 0.0, "schedule": {"name": "cosine", "end": 5e-4}, "schedule_stretch": 1.0,
+        "clip_norm": 0.0, "weight_decay": 0.04, "weight_decay_end": 0.4, "decay_vectors": False,
+        "views": {**paper_views.BYOL, "blur": [1.0, 0.1, 0.5], "solarize": [0.0, 0.2, 0.0]},
+        "momentum": 0.996, "momentum_end": 1.0, "momentum_schedule": "cosine", "clip": 3.0, "scale_split": 0.4,
+        "small_scale_min": 0.05,
+    }  # fmt: skip
     keep: Kept = "teacher"
     outputs: Annotated[int, Field(ge=2, le=1_000_000), meaning("The head has this many outputs (K).", "outputs")] = 1024
     hidden: HiddenWidth = 256
@@ -90,7 +98,7 @@ def dino_loss(
     return total / pairs
 
 
-class DINO(DecayingTeacherMethod):
+class DINO(TeacherMethod):
     """Head without batch normalisation, prototypes of length one, a centred teacher."""
 
     Params = DINOParams
@@ -118,7 +126,8 @@ class DINO(DecayingTeacherMethod):
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Compute the loss; the centre takes in this batch afterwards, as in algorithm 1."""
         features = embed_crops(self.backbone, batch.views)
-        student = self.prototypes(self.head(features)).chunk(len(batch.views))
+        projections = self.head(features)
+        student = self.prototypes(projections).chunk(len(batch.views))
         teacher = self.taught(torch.cat(batch.views[:LARGE]))
         loss = dino_loss(
             list(student),
@@ -128,7 +137,8 @@ class DINO(DecayingTeacherMethod):
             self.temperature,
         )
         self.centre.update(teacher.float())
-        return loss, {"features": features[: len(batch.rows)]}
+        first = slice(len(batch.rows))
+        return loss, {"features": features[first], "projections": projections[first]}
 
     def after_backward(self, progress: float) -> None:
         """Clip each parameter's gradient by its norm; freeze the last layer at first."""

@@ -6,8 +6,9 @@ facebookresearch/simsiam.
 Idea: BYOL works without its moving average as long as the target branch gets no gradient. The predictor learns at a
 constant rate: its decay makes it lag behind (section 4.2 and appendix).
 
-Deviations: none known in the method. Widths of the paper: 2048 throughout with a predictor of 512 hidden; three
-projector layers (two for its CIFAR-10 experiment, whose base rate is 0.03 and decay 5e-4).
+Deviations: none known in the method; the release's learning rate falls once an epoch, here with every step. Widths of
+the paper: 2048 throughout with a predictor of 512 hidden; three projector layers (two for its CIFAR-10 experiment,
+whose base rate is 0.03 and decay 5e-4).
 
 Shape legend: B batch, d features.
 """
@@ -25,13 +26,19 @@ from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method
 from stages.pretrain.params import HiddenWidth, Layers, OutputWidth, RecipeParams
+from stages.pretrain.parts import paper_views
 from stages.pretrain.parts.batch_norm import OutputNorm
 
 
 class SimSiamParams(RecipeParams):
     """Parameters of `simsiam`."""
 
-    PAPER: ClassVar = {"optimizer": "sgd", "learning_rate": 0.05, "weight_decay": 1e-4, "warmup_epochs": 0}
+    PAPER: ClassVar = {  # section 4 and the release, whose optimiser decays all parameters
+        "optimizer": "sgd", "optimizer_momentum": 0.9, "nesterov": False,
+        "learning_rate": 0.05, "learning_rate_scaling": "linear", "warmup_epochs": 0, "warmup_start": 0.0,
+        "schedule": {"name": "cosine", "end": 0.0}, "schedule_stretch": 1.0, "clip_norm": 0.0,
+        "weight_decay": 1e-4, "decay_vectors": True, "views": paper_views.MOCO_V2, "constant_predictor_rate": True,
+    }  # fmt: skip
     hidden: HiddenWidth = 256
     output: OutputWidth = 256
     layers: Layers = 3
@@ -68,17 +75,13 @@ class SimSiam(Method):
         self.predictor = Projector([params.output, params.bottleneck, params.output])
 
     def parameter_groups(self) -> list[dict]:
-        """Keep the predictor's learning rate constant; decay reaches its matrices like all others."""
-        if not self.params.constant_predictor_rate:
-            return []
-        parameters = list(self.predictor.parameters())
-        return [
-            {"params": [p for p in parameters if p.ndim > 1], "constant_rate": True},
-            {"params": [p for p in parameters if p.ndim <= 1], "constant_rate": True, "weight_decay": 0.0},
-        ]
+        """Keep the predictor's learning rate constant; its weights decay like all others."""
+        constant = {"params": list(self.predictor.parameters()), "constant_rate": True}
+        return [constant] if self.params.constant_predictor_rate else []
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Embed the views separately, as in the paper, so that each has its own batch statistics."""
         features = [self.backbone(view) for view in batch.views]
         z1, z2 = (self.norm(self.projector(h)) for h in features)
-        return simsiam_loss(self.predictor(z1), self.predictor(z2), z1, z2), {"features": features[0]}
+        loss = simsiam_loss(self.predictor(z1), self.predictor(z2), z1, z2)
+        return loss, {"features": features[0], "projections": z1}

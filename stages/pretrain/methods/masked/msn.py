@@ -14,10 +14,10 @@ sharpened it is sure of that prototype, so the loss is (1 - a) (log((1 - a) / a)
 Telling the B images of a batch apart, a prototype each, gives -log B: -4.16 at 64. Training found the former.
 
 Deviations: the projector has two layers with ReLU (authors: three with GELU) and sees all anchors together (authors:
-one size at a time); a small transformer of its own (`vit_mini`) whatever train.backbone says; weight decay is constant
-unless `weight_decay_end` says otherwise (paper: 0.04 to 0.4). Small crops are not masked, as in the authors' code.
-Paper: 1024 prototypes of 256, head 2048-2048-256, 10 small crops, masks of 15 to 70 % by the size of the model, target
-temperature 0.025 = 0.25 times the anchors' 0.1.
+one size at a time); a small transformer of its own (`vit_mini`) whatever train.backbone says; masks are drawn for each
+image (authors: one for the batch). Optimiser and views are `train`'s unless `recipe: paper` asks for the authors'.
+Small crops are not masked, as in the authors' code. Paper: 1024 prototypes of 256, head 2048-2048-256, 10 small crops,
+masks of 15 to 70 % by the size of the model, target temperature 0.025 = 0.25 times the anchors' 0.1.
 
 Shape legend: B batch, A anchors an image, K prototypes.
 """
@@ -38,16 +38,24 @@ from reprise.objectives.precision import full_precision
 from reprise.objectives.sinkhorn import sinkhorn
 from stages.pretrain.method import Batch, Context
 from stages.pretrain.params import Depth, Heads, HiddenWidth, OutputWidth, PatchSize, Temperature, Width
+from stages.pretrain.parts import paper_views
 from stages.pretrain.parts.masking import random_mask, visible
 from stages.pretrain.parts.multi_crop import MultiCropParams, ScaleSplit, multi_crop_plan
-from stages.pretrain.parts.teacher import DecayingTeacherMethod, DecayingTeacherParams, Kept
+from stages.pretrain.parts.teacher import Kept, TeacherMethod, TeacherParams
 from stages.pretrain.views.settings import ViewSettings
 
 
-class MSNParams(MultiCropParams, DecayingTeacherParams):
+class MSNParams(MultiCropParams, TeacherParams):
     """Parameters of `msn`."""
 
-    PAPER: ClassVar = {"optimizer": "adamw", "learning_rate": 2.5e-4, "weight_decay": 0.04, "warmup_epochs": 15}
+    PAPER: ClassVar = {  # the release's configuration of ViT-S/16: 0.001 at a batch of 1024, schedules for 1.25 runs
+        "optimizer": "adamw", "learning_rate": 2.5e-4, "learning_rate_scaling": "linear",
+        "warmup_epochs": 15, "warmup_start": 0.2, "schedule": {"name": "cosine", "end": 0.001},
+        "schedule_stretch": 1.25, "clip_norm": 3.0, "weight_decay": 0.04, "weight_decay_end": 0.4,
+        "decay_vectors": False, "views": {**paper_views.MOCO_V2, "crop_scale_min": 0.3}, "decay_prototypes": False,
+        "momentum": 0.996, "momentum_end": 0.9992, "momentum_schedule": "linear",
+        "scale_split": 0.3, "small_scale_min": 0.05,
+    }  # fmt: skip
     keep: Kept = "teacher"
     prototypes: Annotated[
         int, Field(ge=2, le=1_000_000), meaning("Images are told apart by this many prototypes (K).", "prototypes")
@@ -65,6 +73,7 @@ class MSNParams(MultiCropParams, DecayingTeacherParams):
         float, Field(ge=0), meaning("The regulariser, the entropy of the mean prediction, has this weight in the loss.")
     ] = 1.0
     mask: Annotated[float, Field(gt=0, lt=1), meaning("The large anchor lacks this share of its patches.")] = 0.15
+    decay_prototypes: Annotated[bool, meaning("Weight decay reaches the prototypes.")] = True
     scale_split: ScaleSplit = 0.3
     hidden: HiddenWidth = 256
     output: OutputWidth = 64
@@ -93,7 +102,7 @@ def msn_loss(
     return -(target * log_p).sum(dim=2).mean() - entropy * spread, spread
 
 
-class MSN(DecayingTeacherMethod):
+class MSN(TeacherMethod):
     """View 0 is the target, view 1 the masked anchor, the small crops further anchors."""
 
     Params = MSNParams
@@ -107,6 +116,14 @@ class MSN(DecayingTeacherMethod):
         self.projector = Projector([params.width, params.hidden, params.output])
         self.prototypes = Prototypes(params.output, params.prototypes)
         self.add_teacher("backbone", "projector")
+
+    def parameter_groups(self) -> list[dict]:
+        """Give the prototypes a group of their own where decay should not reach them."""
+        return [] if self.params.decay_prototypes else [{"params": [self.prototypes.weight], "weight_decay": 0.0}]
+
+    def clipped_parameters(self) -> list[nn.Parameter]:
+        """Leave the prototypes out, as the authors do."""
+        return [p for p in super().clipped_parameters() if p is not self.prototypes.weight]
 
     @classmethod
     def own_backbone(cls, params: MSNParams) -> tuple[str, dict]:  # type: ignore[override]
@@ -125,7 +142,8 @@ class MSN(DecayingTeacherMethod):
         features = [self.backbone.pooled(self.backbone.encode(visible(large, hidden)))]
         if len(batch.views) > 2:
             features.append(self.backbone(torch.cat(batch.views[2:])))
-        anchors = self.prototypes(self.projector(torch.cat(features)))
+        projections = self.projector(torch.cat(features))
+        anchors = self.prototypes(projections)
         with torch.no_grad():
             targets = self.prototypes(self.taught(batch.views[0]))
         loss, spread = msn_loss(
@@ -136,4 +154,5 @@ class MSN(DecayingTeacherMethod):
             self.params.entropy,
             self.params.sinkhorn,
         )
-        return loss, {"features": features[0], "entropy": spread}
+        shown = {"features": features[0], "projections": projections[: len(batch.rows)]}
+        return loss, shown | {"entropy": spread}

@@ -7,8 +7,9 @@ Idea: a random share of the patches is replaced by a learned token; one linear l
 pixels, and the l1 distance counts on hidden patches only. No views to compare, so no augmentation but crop and flip.
 
 Deviations: a small transformer of its own (`vit_mini`) whatever train.backbone says, so it is compared with other
-networks than the rest of a table; masks in units of one patch (paper: 32 pixels of 192). The features are the mean of
-the patches: the class token has no loss of its own.
+networks than the rest of a table; masks in units of one patch (paper: 32 pixels of 192), and their number is rounded
+(the release rounds up: 38 of 64 patches are hidden here, 39 there). The release's cosine begins under the warm-up, here
+after it. The features are the mean of the patches: the class token has no loss of its own.
 
 Shape legend: B batch, N patches, P patch side, p = P * P * C pixels, D width.
 """
@@ -35,7 +36,12 @@ from stages.pretrain.views.settings import ViewSettings
 class SimMIMParams(RecipeParams):
     """Parameters of `simmim`."""
 
-    PAPER: ClassVar = {"optimizer": "adamw", "learning_rate": 1e-4, "weight_decay": 0.05, "warmup_epochs": 10}
+    PAPER: ClassVar = {  # the release's configuration of Swin-B for 100 epochs: 8e-4 at a batch of 2048
+        "optimizer": "adamw", "learning_rate": 1e-4, "learning_rate_scaling": "linear",
+        "warmup_epochs": 10, "warmup_start": 0.005, "schedule": {"name": "cosine", "end": 0.05},
+        "schedule_stretch": 1.0, "clip_norm": 5.0, "weight_decay": 0.05, "decay_vectors": False,
+        "views": {"crop_aspect": 4 / 3, "flip": True}, "scale_min": 0.67, "mask": 0.6,
+    }  # fmt: skip
     mask: Annotated[float, Field(gt=0, lt=1), meaning("This share of the patches is hidden.")] = 0.6
     scale_min: Annotated[
         float, Field(gt=0, le=1), meaning("The smallest random crop covers this share of the image's area.")

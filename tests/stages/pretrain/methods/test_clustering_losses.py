@@ -41,10 +41,18 @@ def test_weighted_cross_entropy(rng, reweight):
     logits = torch.randn(4, 3, generator=rng, dtype=torch.float64)
     labels, members = [0, 2, 2, 1], [8, 0, 3]
     weights = [1 / math.sqrt(m + 1) if reweight else 1.0 for m in members]
-    mean = sum(weights) / 3
-    want = sum(weights[y] / mean * cross_entropy(row, y) for row, y in zip(logits, labels, strict=True)) / 4
+    batch = sum(weights[y] for y in labels)  # of the batch, as in the authors' code, and not of the classes
+    want = sum(weights[y] * cross_entropy(row, y) for row, y in zip(logits, labels, strict=True)) / batch
     got = weighted_cross_entropy(logits, torch.tensor(labels), torch.tensor(members), reweight)
     assert float(got) == pytest.approx(want, abs=1e-9)
+
+
+@pytest.mark.parametrize("members", [[1000, 1], [1, 1000], [5, 5]])
+def test_how_large_the_clusters_of_a_batch_are_does_not_change_the_size_of_its_loss(members):
+    """All images of the batch lie in one cluster: the weights cancel, however large or small that cluster is."""
+    logits = torch.tensor([[2.0, 0.0], [0.5, 0.0]])
+    got = weighted_cross_entropy(logits, torch.tensor([0, 0]), torch.tensor(members), reweight=True)
+    torch.testing.assert_close(got, F.cross_entropy(logits, torch.tensor([0, 0])))
 
 
 def test_a_memory_mixes_and_stays_on_the_sphere():

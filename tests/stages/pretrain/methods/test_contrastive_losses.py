@@ -13,6 +13,7 @@ from stages.pretrain.methods.contrastive.dcl import decoupled_loss
 from stages.pretrain.methods.contrastive.moco_v3 import moco_v3_loss
 from stages.pretrain.methods.contrastive.nnclr import nearest
 from stages.pretrain.methods.contrastive.supcon import supcon_loss
+from tests.stages.pretrain.methods.conftest import build, random_batch
 
 T = 0.2
 
@@ -131,3 +132,16 @@ def test_supervised_contrast_without_labels_is_nt_xent(pair):
 def test_the_mean_outside_is_the_larger_one(pair):
     labels = torch.tensor([0, 0, 0, 1, 1, 1])
     assert supcon_loss(*pair, labels, T, "out") > supcon_loss(*pair, labels, T, "in")  # Jensen (section 3.2.1)
+
+
+def test_nnclr_s_projections_are_normalised_over_the_batch():
+    """Mean 0 and deviation 1 of every dimension, before the support set, the neighbours and the predictor see them."""
+    method, seen = build("nnclr", queue=64), []
+    method.predictor.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach()))
+    method.step(random_batch(method, 32))
+    assert len(seen) == 2
+    for z in seen:
+        torch.testing.assert_close(z.mean(0), torch.zeros(8), atol=1e-5, rtol=0)
+        torch.testing.assert_close(z.std(0, correction=0), torch.ones(8), atol=1e-2, rtol=0)
+    torch.testing.assert_close(method.queue.stored(), torch.nn.functional.normalize(seen[0], dim=1))
+    assert method.norm.weight.requires_grad  # an ordinary normalisation, with scale and shift

@@ -63,7 +63,7 @@ def test_weight_decay_rises_by_a_cosine_where_asked_for(digits, monkeypatch):
     assert 0 < resumed < 8
     for k, decays in list(enumerate(seen[:8])) + list(enumerate(seen[8:], start=resumed)):
         want = 0.4 - 0.36 * (math.cos(math.pi * k / 15) + 1) / 2
-        assert decays == [0.04, 0.0, pytest.approx(want)]
+        assert decays == [pytest.approx(want), 0.0]
 
 
 @pytest.mark.parametrize("keep", ["student", "teacher"])
@@ -98,6 +98,9 @@ def test_the_papers_recipe_is_written_down(digits):
     assert config["learning_rate_scaled"] == pytest.approx(1.5e-4 * 16 / 256)
     assert config["parameters"]["train"]["optimizer"] == "adamw"
     assert config["parameters"]["train"]["weight_decay"] == 0.2
+    assert config["parameters"]["method"]["momentum_schedule"] == "cosine"
+    branches = [(view["views"], view["blur"], view["solarize"], view["saturation"]) for view in config["view_plan"]]
+    assert branches == [(1, 1.0, 0.0, pytest.approx(0.2)), (1, 0.1, 0.2, pytest.approx(0.2))]
 
 
 @pytest.mark.parametrize("method", ["dino", "w_mse"])
