@@ -89,7 +89,7 @@ def test_a_name_that_holds_the_sign_is_taken_when_it_is_written_as_a_path(raw: d
         (
             "vit_tiny_patch16_224",
             24,
-            "image.size, train.backbone: the patches of this transformer do not fill the image",
+            "image.size, the patches of vit_tiny_patch16_224: a transformer's patches must fill the image",
         ),
         ("vgg11", 16, "image.size: vgg11 cannot take images of 16 pixels"),
     ],
