@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from reprise.artifacts.backbones import read_config, read_weights
+from reprise.artifacts.backbones import open_weights, read_config, read_weights
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import ParameterError, PseudoLabelError, TrainingError, WorkspaceBusyError
 from reprise.config.params import RunRow
@@ -66,7 +66,7 @@ def test_every_method_runs_repeats_itself_and_loads_strictly(digits, method):
     assert file_digest(first) == file_digest(again)
     other = run(method, "c", seed=0, train=TINY.model_copy(update={"epochs": 2}))
     config = read_config(first)
-    network = assemble(config, *read_weights(first), where="a")
+    network = assemble(config, *open_weights(first), where="a")
     taps = network(torch.zeros(2, 3, 16, 16))
     assert taps["backbone"].shape == (2, config["num_features"])
     assert config["images_seen"] == config["epochs"] * 80
