@@ -84,28 +84,11 @@ def _run_warnings(sketch: Sketch) -> Iterator[Problem]:
             f"{queue} places, train.batch_size {train.batch_size}",
             f" Set it to at least {train.batch_size}.",
         )
-    patch = _patch_of(sketch)
-    if patch is not None and patch >= sketch.method.context.size:
-        yield Problem(
-            "image.size",
-            "the whole image is one patch of the transformer, which has nothing to attend to",
-            f"images of {sketch.method.context.size} pixels, patches of {patch} in run {sketch.row.name}",
-            " Raise image.size, or choose smaller patches.",
-        )
 
 
 def _place(sketch: Sketch, name: str) -> str:
     """Name the parameter that decides a value of `train` for a run: the run's own, or the shared one."""
     return f"methods.{sketch.row.name}.{name}" if name in sketch.params.overrides() else f"train.{name}"
-
-
-def _patch_of(sketch: Sketch) -> int | None:
-    """Return the side of a transformer's patches, None for other networks."""
-    backbone = sketch.method.backbone
-    patch = getattr(getattr(backbone, "patch_embed", None), "patch_size", getattr(backbone, "patch_size", None))
-    if not hasattr(backbone, "patch_embed"):
-        return None
-    return patch if isinstance(patch, int) else patch[0] if isinstance(patch, tuple) else None
 
 
 def _image_warnings(raw: dict[str, Any]) -> Iterator[Problem]:

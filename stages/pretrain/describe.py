@@ -11,6 +11,7 @@ import pyarrow.csv
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from reprise.media.image.transform import TRIANGLE
 from reprise.networks.backbone import backbone_named
 from reprise.reading.order import conflicts
 from reprise.storage.atomic import atomic_file
@@ -42,6 +43,9 @@ def describe(setup: Setup, method: Method, inputs: Inputs, epochs: PretrainingEp
         "channels": image.channels,
         "mean": list(inputs.views.mean),
         "std": list(inputs.views.std),
+        "crop_pct": 1.0,  # evaluation sees the whole of the shorter side, scaled as the views were
+        "interpolation": TRIANGLE,
+        "crop_mode": "center",
         "pooling": backbone_named(architecture, options).pooling,
         "num_features": int(method.backbone.num_features),
         "weights": method.weights,

@@ -125,7 +125,8 @@ def test_both_paths_change_brightness_and_contrast_alike() -> None:
     transform.set_random_seed(0)
     one = np.stack([transform(image=image)["image"] for _ in range(count)]) / 255.0
     batch = torch.from_numpy(np.repeat(image[None], count, axis=0)).permute(0, 3, 1, 2).float() / 255.0
-    other = colour_jitter(batch, 0.5, torch.Generator().manual_seed(0)).permute(0, 2, 3, 1).numpy()
+    rng = torch.Generator().manual_seed(0)
+    other = colour_jitter(batch, (0.6, 1.4), (0.6, 1.4), 0.1, rng).permute(0, 2, 3, 1).numpy()
     levels = [0.1, 0.3, 0.5, 0.7, 0.9]
     for figure in (np.mean, np.std):
         quantiles = [np.quantile(figure(views, axis=(1, 2, 3)), levels) for views in (one, other)]

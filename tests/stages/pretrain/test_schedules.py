@@ -41,7 +41,11 @@ def test_a_schedule_is_added_in_one_file_and_trains(digits: Path, monkeypatch: p
         return real(self, *arguments, **keywords)
 
     monkeypatch.setattr(torch.optim.SGD, "step", step)
-    train = parse(TrainParams, TINY.model_dump() | {"epochs": 1, "schedule": {"name": "halves", "base": 4.0}}, "train")
+    train = parse(
+        TrainParams,
+        TINY.model_dump() | {"epochs": 1, "warmup_epochs": 0, "schedule": {"name": "halves", "base": 4.0}},
+        "train",
+    )
     out = run("simclr", "out", train=train)
     peak = TINY.learning_rate * TINY.batch_size / 256
     assert seen == [peak / 4**k for k in range(5)]
