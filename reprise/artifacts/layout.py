@@ -17,6 +17,7 @@ MANIFEST = INGEST / "manifest.parquet"
 QUARANTINE = INGEST / "quarantine.parquet"
 LEFT_OUT = INGEST / "left_out.parquet"  # what nobody means as an image
 NOTES = INGEST / "notes.parquet"  # what was changed in the images on the way in
+NEAR_COPIES = INGEST / "near_copies.parquet"  # images that show the same picture in other pixels
 DATASET = INGEST / "dataset.json"
 VIEWS = INGEST / "views.json"  # augmentation that suits the source
 VALIDATION = DATA / "validate"

@@ -63,12 +63,14 @@ class Examined:
         part: name of the sample within its file, such as its page; empty where the file is one sample.
         observed: what `complete` needs to know.
         changes: code -> sentence, for each thing that was changed on the way in.
+        sketch: a small picture by which near-copies are found (image/sketch.py); empty where there is none.
     """
 
     facts: dict[str, Any]
     part: str = ""
     observed: Any = None
     changes: Mapping[str, str] = field(default_factory=dict)
+    sketch: bytes = b""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def main(argv: list[str]) -> None:
         refuse_changes(source, before)
     found, refused = card["found"], card["quarantined"]
     record("ingest", began, {"images": found, "images_per_second": round(found / (time.monotonic() - began), 1)})
-    for sentence in (*card["understood"], *card["changed"], *card["notes"]):
+    for sentence in (*card["understood"], *card["near_copies"]["said"], *card["changed"], *card["notes"]):
         print(f"ingest: {printable(sentence)}")
     print(f"ingest: {found:,} found, {card['kept']:,} kept, {refused:,} in quarantine; {card['counts']}")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from reprise.artifacts.layout import LEFT_OUT, MANIFEST, NOTES, QUARANTINE
+from reprise.artifacts.layout import LEFT_OUT, MANIFEST, NEAR_COPIES, NOTES, QUARANTINE
 from reprise.artifacts.manifest import (
     LEFT_OUT_SCHEMA,
     MANIFEST_SCHEMA,
@@ -24,6 +24,7 @@ from reprise.artifacts.manifest import (
     write_notes,
     write_quarantine,
 )
+from reprise.artifacts.near_copies import write_near_copies
 from reprise.config.errors import SourceError
 from reprise.media.lookup import modality
 from reprise.media.modality import Limits
@@ -33,6 +34,9 @@ from reprise.storage.atomic import write_json
 from stages.ingest.examine import examine_all
 from stages.ingest.groups import check_splits_of_groups
 from stages.ingest.names import claims_picture
+from stages.ingest.near.policy import settle
+from stages.ingest.near.record import near_copies_card, near_copies_table
+from stages.ingest.near.sketches import SketchFile
 from stages.ingest.notes import completed, images_in, notes_table, summary
 from stages.ingest.params import SourceParams
 from stages.ingest.select import Image, assign_splits, resolve_duplicates
@@ -76,10 +80,12 @@ def ingest(
             or "Set source.root in params.yaml to a folder with images (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, HEIC).",
         )
     check_splits_of_groups(candidates, source.root)
-    images, bad, others = _examine(candidates, params, workers)
-    kept, copies = resolve_duplicates(images)
-    rows = sorted(assign_splits(kept, params.val_fraction, params.test_fraction), key=lambda image: image.key)
-    quarantined, left_out = refused + bad + copies, left_out + others
+    with SketchFile(output) as sketches:
+        images, bad, others = _examine(candidates, params, workers, sketches)
+        distinct, copies = resolve_duplicates(images)
+        near = settle(distinct, sketches, params.near_copies)
+    rows = assign_splits(near.kept, params.val_fraction, params.test_fraction, near.units)
+    quarantined, left_out = [*refused, *bad, *copies, *near.refused], left_out + others
     _require_images(rows, [*quarantined, *left_out], source)
     rows = completed(rows, params.choices)
     offsets = _write_tar(rows, output / IMAGES)
@@ -88,7 +94,10 @@ def ingest(
     write_left_out(output / LEFT_OUT.name, _left_out(left_out))
     notes = notes_table(rows)
     write_notes(output / NOTES.name, notes)
+    near_copies = near_copies_table(near, {row.key: row for row in rows})
+    write_near_copies(output / NEAR_COPIES.name, near_copies)
     card = _card(source, params, rows, quarantined, left_out)
+    card["near_copies"] = near_copies_card(near, near_copies)
     card["changed"] = summary(notes)
     write_json(output / "dataset.json", card)
     write_json(output / VIEWS, source.views)
@@ -114,7 +123,7 @@ def _require_images(rows: list[Image], others: list[Refused | LeftOut], source: 
 
 
 def _examine(
-    candidates: list[Candidate], params: SourceParams, workers: int
+    candidates: list[Candidate], params: SourceParams, workers: int, sketches: SketchFile
 ) -> tuple[list[Image], list[Refused], list[LeftOut]]:
     made_here = len(candidates) <= _IN_PROCESS and all(isinstance(c.reference, bytes) for c in candidates)
     findings = examine_all(
@@ -126,7 +135,7 @@ def _examine(
     refused: list[Refused] = []
     left_out: list[LeftOut] = []
     for candidate, finding in zip(candidates, track(findings, "ingest", len(candidates)), strict=True):
-        images += images_in(candidate, finding)
+        images += images_in(candidate, finding, sketches)
         if finding.samples:
             continue
         if finding.reason in _NO_IMAGE and not claims_picture(candidate.name):

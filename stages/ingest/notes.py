@@ -12,19 +12,24 @@ from reprise.config.errors import printable
 from reprise.media.lookup import modality
 from reprise.media.modality import Choices
 from stages.ingest.examine import Finding
+from stages.ingest.near.sketches import SketchFile
 from stages.ingest.select import Image
 from stages.ingest.source import Candidate
 
 
-def images_in(candidate: Candidate, finding: Finding) -> Iterator[Image]:
-    """Yield the images of a file: one, or one a page. Pages of a file that belongs to no group become a group."""
+def images_in(candidate: Candidate, finding: Finding, sketches: SketchFile) -> Iterator[Image]:
+    """Yield the images of a file: one, or one a page. Pages of a file that belongs to no group become a group.
+
+    Their sketches go to `sketches`.
+    """
     for page in finding.samples:
         assert finding.sha256 is not None
         source = candidate
         if page.part:
             group = candidate.group if candidate.group is not None else finding.sha256[:KEY_DIGITS]
             source = replace(candidate, name=f"{candidate.name} ({page.part})", group=group)
-        yield Image(source, finding.sha256, finding.bytes, page.facts, page)
+        number = sketches.add(page.sketch)
+        yield Image(source, finding.sha256, finding.bytes, page.facts, replace(page, sketch=b""), number)
 
 
 def completed(rows: list[Image], choices: Choices) -> list[Image]:

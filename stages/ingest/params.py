@@ -84,6 +84,13 @@ class SourceParams(StrictModel):
         Annotated[list[float], Field(min_length=2, max_length=2)] | None,
         meaning("With the range `given`, these values become black and white."),
     ] = None
+    near_copies: Annotated[
+        Literal["same_split", "keep_one", "report"],
+        meaning(
+            "Images that are nearly the same picture go into one split where the source gives none (`same_split`), or "
+            "all but one of them are refused (`keep_one`), or they are only stated (`report`)."
+        ),
+    ] = "same_split"
     options: Annotated[
         dict[str, Any], Field(default_factory=dict), meaning("The parameters of the source itself stand in this block.")
     ]

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from reprise.artifacts.manifest import KEY_DIGITS
 from reprise.media.modality import Examined, Facts
 from stages.ingest.source import Candidate, Refused
 
-_PRECEDENCE = ("test", "val", "train", None)  # which split keeps an image that several hold
+PRECEDENCE = ("test", "val", "train", None)  # which split keeps an image that several hold
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Image:
         bytes: length of the file.
         facts: its modality's columns of the manifest.
         page: what examining it showed besides; its `part` names it where the file holds several images.
+        sketch: number of its sketch, by which near-copies are found.
     """
 
     candidate: Candidate
@@ -35,6 +36,7 @@ class Image:
     bytes: int
     facts: Facts
     page: Examined = field(default_factory=lambda: Examined({}))
+    sketch: int = 0
 
     @property
     def key(self) -> str:
@@ -71,7 +73,7 @@ def resolve_duplicates(images: Iterable[Image]) -> tuple[list[Image], list[Refus
     for copies in by_pixels.values():
         copies.sort(key=lambda image: (image.candidate.label is None, image.candidate.name))
         stays: Image | None = None
-        for split in _PRECEDENCE:
+        for split in PRECEDENCE:
             in_split = [image for image in copies if image.candidate.split == split]
             labels = sorted({image.candidate.label for image in in_split if image.candidate.label is not None})
             if len(labels) > 1:
@@ -110,27 +112,37 @@ def _refuse(image: Image, reason: str, detail: str) -> Refused:
     return Refused(image.candidate.name, reason, detail, image.sha256)
 
 
-def assign_splits(images: list[Image], val_fraction: float, test_fraction: float) -> list[Image]:
+def assign_splits(
+    images: Iterable[Image], val_fraction: float, test_fraction: float, joined: Mapping[str, str] | None = None
+) -> list[Image]:
     """Give every image a split.
 
     Images without one belong to train. Where the source has no test split, `test_fraction` of train becomes test; where
     it has no validation split, `val_fraction` of the remaining train becomes val. The hash of the content decides (that
     of the group, where there is one), so adding images moves none of the others. A split that would stay empty gets one
     image or group.
+
+    Args:
+        images: without exact copies.
+        val_fraction, test_fraction: shares of val and test.
+        joined: key -> the unit that stays in one split, for images that share one with their near-copies.
     """
+    units = {image.key: unit_of(image) for image in images} | dict(joined or {})
     rows = [image if image.candidate.split else _moved(image, "train") for image in images]
     for split, fraction in (("test", test_fraction), ("val", val_fraction)):
         if fraction == 0 or any(image.candidate.split == split for image in rows):
             continue
-        units = {_unit(image): _position(split, _unit(image)) for image in rows if image.candidate.split == "train"}
-        chosen = {unit for unit, position in units.items() if position < fraction}
-        if not chosen and len(units) > 1:
-            chosen = {min(units, key=lambda unit: (units[unit], unit))}
-        rows = [_moved(i, split) if i.candidate.split == "train" and _unit(i) in chosen else i for i in rows]
+        train = {units[image.key] for image in rows if image.candidate.split == "train"}
+        positions = {unit: _position(split, unit) for unit in train}
+        chosen = {unit for unit, position in positions.items() if position < fraction}
+        if not chosen and len(positions) > 1:
+            chosen = {min(positions, key=lambda unit: (positions[unit], unit))}
+        rows = [_moved(i, split) if i.candidate.split == "train" and units[i.key] in chosen else i for i in rows]
     return rows
 
 
-def _unit(image: Image) -> str:
+def unit_of(image: Image) -> str:
+    """Return what decides about the split of an image by itself: its content, or its group."""
     return image.content if image.candidate.group is None else f"group {image.candidate.group}"
 
 

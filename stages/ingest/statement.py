@@ -18,7 +18,7 @@ _WORDS = {
     "system_file": "of the system (Thumbs.db, desktop.ini, __MACOSX and the like)",
     "other_file": "no images and not named as such",
 }
-_COPIES = ("duplicate", "duplicate_across_splits", "label_conflict")
+_COPIES = ("duplicate", "duplicate_across_splits", "label_conflict", "near_duplicate", "near_duplicate_across_splits")
 
 
 def reasons(items: Iterable[Refused | LeftOut]) -> dict[str, int]:

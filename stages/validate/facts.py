@@ -8,7 +8,8 @@ import pandas as pd
 import pyarrow as pa
 
 EXAMPLES = 5
-COPIES = ("duplicate", "duplicate_across_splits")  # their pictures are in the manifest: nothing is lost with them
+# Their pictures are in the manifest: nothing is lost with them.
+COPIES = ("duplicate", "duplicate_across_splits", "near_duplicate", "near_duplicate_across_splits")
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ class Image:
                 f"page {page.page}" if several else "",
                 page.observed,
                 page.changes,
+                page.sketch,
             )
             for page in found
         ]

@@ -15,6 +15,7 @@ from reprise.media.image.pillow_file import UPRIGHT, PillowFile, orientation
 from reprise.media.image.raster import PROFILE, Opened, Raster
 from reprise.media.image.refusal import decoder_errors
 from reprise.media.image.scale import Observed, min_is_black, observe
+from reprise.media.image.sketch import sketch
 from reprise.media.modality import Choices, Limits
 
 PLAIN_FORMATS = ("JPEG", "PNG", "WEBP")
@@ -40,6 +41,7 @@ class Inspection:
         sample: the type of the values; None for 8 bits.
         observed: what the values say about their range; None for 8 bits.
         changes: code -> sentence, for each thing that was changed.
+        sketch: a small picture by which near-copies are found; see sketch.py.
     """
 
     width: int
@@ -53,6 +55,7 @@ class Inspection:
     sample: str | None = None
     observed: Observed | None = None
     changes: dict[str, str] = field(default_factory=dict)
+    sketch: bytes = b""
 
 
 def inspect(data: bytes, where: str, max_pixels: int = MAX_PIXELS, min_side: int = 1) -> Inspection:
@@ -186,9 +189,13 @@ def _describe(raster: Raster, file_format: str, where: str, choices: Choices) ->
         changes[INCOMPLETE] = "infinite values, or values that are no number, become black or white"
     if observed is not None and raster.missing is not None:
         changes[NO_DATA] = f"the value {raster.missing:g}, which the file calls 'no data', was left out of the range"
-    sample = None if raster.eight_bits else values.dtype.name
+    sample_type = None if raster.eight_bits else values.dtype.name
     digest = pixel_digest(min_is_black(values, (0, 0))[0] if raster.inverted else values)
-    return Inspection(width, height, channels, file_format, False, digest, None, bands, sample, observed, changes)
+    extremes = (0.0, 255.0) if observed is None else (observed.lowest, observed.highest)
+    small = sketch(values, extremes, raster.inverted)
+    return Inspection(
+        width, height, channels, file_format, False, digest, None, bands, sample_type, observed, changes, small
+    )
 
 
 def pixel_digest(pixels: np.ndarray) -> str:

@@ -35,6 +35,8 @@ REASONS = {  # code in the quarantine (docs/reference/data-rules.md) -> words
     "link_loop": "link that leads back to itself",
     "link_to_folder": "link to a folder",
     "missing_bands": "fewer bands than asked for",
+    "near_duplicate": "nearly the same picture as another image",
+    "near_duplicate_across_splits": "nearly the same picture as an image in another split",
     "name_not_utf8": "name that is not UTF-8",
     "not_a_file": "device, pipe or socket",
     "not_an_image": "not an image",
