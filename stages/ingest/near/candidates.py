@@ -28,7 +28,7 @@ _UNCERTAIN = 10  # bits of a signature that may be taken to be otherwise
 _FLIPPED = 3  # of them at most in one bucket's bits
 _DIFFERENT = 8  # bits in which candidates may differ; unlike images differ in about 26
 _CROWD = 32  # images of one bucket that are looked at
-_MOST = 16  # candidates of an image
+_MOST = 4  # candidates of an image that differ from it in the same number of bits
 _BLOCK = 8192  # images at a time
 _ALL = np.uint64((1 << COEFFICIENTS) - 1)
 # Neighbouring frequencies lie far apart in the signature, so that each bucket's bits are a mixture.
@@ -51,7 +51,7 @@ def candidate_pairs(sketches: Sketches, rows: np.ndarray, groups: np.ndarray) ->
         return np.empty((0, 2), np.int64)
     signatures, uncertain = _signatures(sketches, rows)
     bits = int(np.clip(n.bit_length() + 2, 10, 22))
-    kept = np.empty((0, 3), np.int64)  # lower image, upper image, bits in which their signatures differ
+    kept = np.empty((0, 3), np.int64)  # image, candidate, bits in which their signatures differ
     for turn in range(_TURNS):
         by = round(turn * COEFFICIENTS / _TURNS)
         buckets = _Buckets(_turned(signatures[:, 0], by), bits)
@@ -67,11 +67,9 @@ def candidate_pairs(sketches: Sketches, rows: np.ndarray, groups: np.ndarray) ->
                     different = np.bitwise_count(signatures[i, shift] ^ signatures[j, 0])
                     alike = (different <= _DIFFERENT) & (i != j) & ((groups[i] < 0) | (groups[i] != groups[j]))
                     met.append(np.stack([i[alike], j[alike], different[alike]], axis=1))
-            pairs = _nearest(np.concatenate(met), _MOST)
-            pairs[:, :2].sort(axis=1)
-            found.append(pairs)
-        kept = _nearest(np.concatenate(found), 2 * _MOST)
-    return rows[kept[:, :2]]
+            found.append(_nearest(np.concatenate(met), n))
+        kept = _nearest(np.concatenate(found), n)
+    return rows[np.unique(np.sort(kept[:, :2], axis=1), axis=0)]
 
 
 def _signatures(sketches: Sketches, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -147,21 +145,22 @@ class _Buckets:
         return places, self._images[start[places] + within]
 
 
-def _nearest(pairs: np.ndarray, most: int) -> np.ndarray:
-    """Keep each pair once, and of each first image the pairs that differ least; ties by the second image.
+def _nearest(pairs: np.ndarray, n: int) -> np.ndarray:
+    """Keep of each image each candidate once, and _MOST at most of those that differ in the same number of bits.
+
+    Of more, the next in the order of the images count. So many images of one picture are linked with each other: not
+    all choose the same few, and not all of an image's candidates have its own signature.
 
     Args:
-        pairs: (pairs, 3) of two images and the bits in which they differ.
-        most: pairs of one first image.
-
-    Returns:
-        the pairs kept, sorted by their images.
+        pairs: (pairs, 3) of an image, a candidate, and the bits in which they differ.
+        n: number of images.
     """
-    pairs = pairs[np.lexsort((pairs[:, 2], pairs[:, 1], pairs[:, 0]))]
-    repeated = np.zeros(len(pairs), bool)
-    repeated[1:] = (pairs[1:, :2] == pairs[:-1, :2]).all(axis=1)
-    pairs = pairs[~repeated]
-    by_difference = np.lexsort((pairs[:, 1], pairs[:, 2], pairs[:, 0]))
-    image = pairs[by_difference, 0]
-    first = np.searchsorted(image, image)
-    return pairs[np.sort(by_difference[np.arange(len(image)) - first < most])]
+    ahead = (pairs[:, 1] - pairs[:, 0]) % n
+    pairs = pairs[np.lexsort((pairs[:, 2], ahead, pairs[:, 0]))]
+    first = np.ones(len(pairs), bool)
+    first[1:] = (pairs[1:, :2] != pairs[:-1, :2]).any(axis=1)
+    pairs = pairs[first]
+    pairs = pairs[np.lexsort(((pairs[:, 1] - pairs[:, 0]) % n, pairs[:, 2], pairs[:, 0]))]
+    level = pairs[:, 0] * (_DIFFERENT + 1) + pairs[:, 2]
+    rank = np.arange(len(pairs)) - np.searchsorted(level, level)
+    return pairs[rank < _MOST]

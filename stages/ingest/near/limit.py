@@ -17,7 +17,7 @@ import numpy as np
 
 from stages.ingest.near.spectrum import HALF_STEPS, WEIGHTS, coefficients
 
-COPY = 0.03  # compression at quality 50, half the size and back, a pixel's shift lie below; other photographs above
+COPY = 0.04  # compression at quality 50, half the size and back, a pixel's shift lie below; other photographs above
 _EXPECTED = 1e-3  # images with a lookalike within the limit, as a share of all
 _QUERIES, _DRAWN = 400, 2000
 _NEAR, _FAR = 0.01, 0.05  # quantiles of the distances from one image

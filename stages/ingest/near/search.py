@@ -12,7 +12,7 @@ from stages.ingest.near.spectrum import HALF_STEPS, closest, coefficients, detai
 
 _FAINT = 500.0  # strength below which noise and compression could make the picture
 _PLAIN = 3.0  # richness below which there are only edges and gradients, which any picture may have
-_RICH = 6.0  # richness from which the limit holds in full
+_RICH = 8.0  # richness from which the limit holds in full
 _ASPECT = 0.08  # by which the aspects of copies may differ
 _SMALLEST = 8  # pixels of the shorter side
 _ROUGH = 0.1  # distance at whole pixels beyond which half pixels do not help
@@ -53,8 +53,8 @@ def find_near_copies(sketches: Sketches, sizes: np.ndarray, groups: np.ndarray) 
     pairs = candidate_pairs(sketches, rows, groups[rows])
     pairs = pairs[_same_aspect(sizes[pairs[:, 0]], sizes[pairs[:, 1]])]
     distances = _closest(sketches, pairs)
-    sparing = np.minimum(1.0, richness[pairs].min(axis=1, initial=_RICH) / _RICH)  # of little, more must agree
-    near, alike = distances <= limit * sparing, distances <= COPY * sparing
+    strict = COPY * np.minimum(1.0, richness[pairs].min(axis=1, initial=_RICH) / _RICH)  # of little, more must agree
+    near, alike = distances <= np.minimum(limit, strict), distances <= strict
     return Found(pairs[near], distances[near], limit, int((alike & ~near).sum()), len(sizes) - len(rows))
 
 

@@ -65,6 +65,8 @@ def test_digits_are_the_digits(workspace: Path) -> None:
         assert exact[pixels.tobytes()] == row["label"]
     card = json.loads(Path("data/ingest/dataset.json").read_text())
     assert card["counts"] == {"train": 1286, "val": 138, "test": 373}  # golden: splits hang on content hashes
+    assert card["near_copies"]["pairs"] == 0  # many digits are as alike as copies are
+    assert card["near_copies"]["alike"] > 0
     assert json.loads(Path("data/ingest/views.json").read_text())["flip"] is False
 
 
