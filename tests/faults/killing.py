@@ -30,6 +30,7 @@ TARGETS = ("dvc", "stage", "group")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 REPRISE = (sys.executable, "-c", "from pipeline.cli.main import main; main()", "repro")
 RUN = "stages/run.py"  # starts every stage
+IN_DVC = "pipeline.graph.in_dvc"  # DVC with our checks, as `reprise` starts it
 DVC = (sys.executable, "-m", "dvc", "--wait-for-lock", "repro")
 SETTLE_SECONDS = 10.0  # a process that was told to end may be in a long call; what stays longer is an orphan
 
@@ -60,7 +61,7 @@ def role(process: psutil.Process) -> str:
     line = words(process)
     if line[:1] == [RUN] and line[1:2] and line[1].startswith("stages."):
         return "stage"
-    return "dvc" if line[:2] == ["-m", "dvc"] and "repro" in line else "other"
+    return "dvc" if line[:1] == ["-m"] and line[1:2] in (["dvc"], [IN_DVC]) and "repro" in line else "other"
 
 
 def start(root: Path, command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:

@@ -292,7 +292,7 @@ def test_a_large_cache_that_shrinks_under_a_reader_ends_it_and_not_the_next(shar
     """The kernel ends whoever reads a memory map beyond its file's end; nothing wrong is ever computed."""
     code = (
         "import os, sys, pathlib\nfrom reprise.reading import decoded\nfrom reprise.artifacts.shards import Shards\n"
-        "from reprise.runtime.entry import run_stage\ndecoded._IN_MEMORY_BYTES = 1000\n"
+        "from reprise.runtime.entry import run_stage\ndecoded.IN_MEMORY_BYTES = 1000\n"
         "def main(argv):\n    s = Shards.open()\n    d = decoded.open_decoded(s, s.rows('train'), 3)\n"
         "    if argv: os.truncate(next(pathlib.Path('.reprise/decoded').rglob('pixels.bin')), 100)\n"
         "    print(d.images.sum())\nrun_stage(main)"
