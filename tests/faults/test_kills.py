@@ -105,6 +105,7 @@ def checkpoints(root: Path) -> set[str]:
     return {path.name for path in (root / ".reprise/work/pretrain").rglob("step-*.safetensors")}
 
 
+@pytest.mark.slow
 def test_three_kills_while_training_and_a_second_run_beside_the_last(
     trained: tuple[Path, bytes], tmp_path: Path
 ) -> None:

@@ -63,6 +63,7 @@ def ask(toy: Project, query: str) -> list[tuple[str, ...]]:
         return database.execute(query).fetchall()
 
 
+@pytest.mark.slow
 def test_a_flow_called_as_a_function_uses_the_server_that_prefect_starts(toy: Project, tmp_path: Path) -> None:
     settings = {"PREFECT_HOME": str(tmp_path / "prefect")}
     done = toy.call(sys.executable, "-c", _PLAIN_CALL, **settings)

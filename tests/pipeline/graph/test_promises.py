@@ -191,7 +191,7 @@ def test_with_only_its_declared_dependencies_a_stage_writes_the_same_bytes(
         for file in (source / package).rglob("__init__.py"):
             _copy(file, tmp_path / file.relative_to(source))
     code = [json.loads((source / dep).read_text()) for dep in stage.deps if dep.startswith("data/code/")]
-    for dep in (*stage.deps, *(file for files in code for file in files), "params.yaml"):
+    for dep in (*stage.deps, *(file for files in code for file in files), "params.yaml", "stages/run.py"):
         _copy(source / dep, tmp_path / dep)
     lines: list[str] = []
     monkeypatch.delenv("PYTHONPATH")

@@ -20,6 +20,7 @@ from tests.pipeline.sweeps.conftest import file_hashes, log, plan
 HANG = plan(points=[{}, {"methods.simclr.temperature": "hang"}])
 
 
+@pytest.mark.slow
 def test_sigkill_in_the_middle_leaves_no_process_and_the_next_sweep_continues(fresh: Project) -> None:
     fresh.write("../plan.yaml", "name: warmer\npoints:" + "".join(f"\n- {p}" for p in HANG.points or []) + "\n")
     before = file_hashes(fresh)
@@ -71,6 +72,7 @@ def test_a_cancelled_sweep_stops_soon_and_continues_later(fresh: Project) -> Non
     assert "resumed simclr 0" in log(fresh)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_sweep_with_its_status(fresh: Project) -> None:
     fresh.write("../plan.yaml", "name: warmer\npoints: [{methods.simclr.temperature: hang}]\n")
     command = [*REPRISE, "sweep", "../plan.yaml"]
