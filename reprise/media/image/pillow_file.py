@@ -107,7 +107,10 @@ def shown(image: Any) -> Raster:
         return Raster(upright(np.asarray(image).astype(np.uint16), turn), changes=changes)
     if mode not in (*_GREY, *_GREY_ALPHA, *_COLOUR, *_COLOUR_ALPHA):
         raise ImageRefused(
-            "unsupported_depth", where="", found=f"pixel type {mode}", fix="Convert it to 8 or 16 bits a channel."
+            "unsupported_depth",
+            where="the image",
+            found=f"pixel type {mode}",
+            fix="Convert it to 8 or 16 bits a channel.",
         )
     grey = mode in (*_GREY, *_GREY_ALPHA)
     if mode in (*_GREY_ALPHA, *_COLOUR_ALPHA) or "transparency" in image.info:

@@ -63,7 +63,7 @@ class TiffFile:
         if not directories or _is_preview(directories[0]):
             raise ImageRefused(
                 "not_an_image",
-                where="",
+                where="the image",
                 found="a camera's raw file, or a TIFF that begins with a small version of its image",
                 fix="Convert it to JPEG, PNG or TIFF.",
             )
