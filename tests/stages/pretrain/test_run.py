@@ -44,9 +44,11 @@ CROPS = {
     "lejepa": 4,
 }
 LEARNING = [m for m in METHODS if not load_class("methods", m, Method, "").gradient_free]
-# Kills at every point of the loop for those that it was built with; one in the middle of an epoch for the others.
+# SimCLR is killed at four points of the loop; methods with a queue, a teacher, clusters, prototypes or masks once, in
+# the middle of an epoch. All others are slow tests.
+KILLED_ONCE = ("moco_v2", "byol", "dino", "odc", "deepcluster_v2", "swav", "msn", "nnclr")
 KILLS = [
-    pytest.param(m, k, marks=() if m in ("simclr", "gsimclr", "supervised") or k == 7 else pytest.mark.slow)
+    pytest.param(m, k, marks=() if m == "simclr" or (m in KILLED_ONCE and k == 7) else pytest.mark.slow)
     for m in LEARNING
     for k in (1, 4, 7, 13)
 ]
