@@ -40,6 +40,7 @@ def training(trained: tuple[Path, bytes], tmp_path: Path) -> Iterator[Project]:
 
 
 @pytest.mark.parametrize("victim", ["flow", pytest.param("worker", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_killed_while_pretraining_then_the_same_hashes(
     prefect: Prefect, training: Project, trained: tuple[Path, bytes], victim: str
 ) -> None:

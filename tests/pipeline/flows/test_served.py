@@ -108,6 +108,7 @@ def test_a_failed_stage_fails_with_its_own_words_and_leaves_the_others_results(p
     assert toy.ran() == ["pretrain@run0", "report", "summary"]
 
 
+@pytest.mark.slow
 def test_what_may_pass_is_tried_again_and_secrets_stay_out(
     prefect: Prefect, toy: Project, monkeypatch: pytest.MonkeyPatch, serving: tuple[Project, object]
 ) -> None:
@@ -155,6 +156,7 @@ def test_cancelling_ends_the_stage_and_its_children(prefect: Prefect, toy: Proje
 
 
 @pytest.mark.parametrize("victim", [pytest.param("flow", marks=pytest.mark.slow), "worker"])
+@pytest.mark.slow
 def test_sigkill_leaves_no_orphan_and_the_run_is_closed(prefect: Prefect, toy: Project, victim: str) -> None:
     toy.write("methods/left.txt", "sleep")
     prefect.deploy(toy, targets=["pretrain/left"])
@@ -197,6 +199,7 @@ def test_a_run_that_never_started_is_closed_and_frees_its_slot(prefect: Prefect,
     assert slots(prefect, toy.root.name) == 0
 
 
+@pytest.mark.slow
 def test_one_run_makes_up_for_those_that_were_missed(prefect: Prefect, toy: Project) -> None:
     """As after a night without a server: three runs are overdue when the worker looks."""
     prefect.deploy(toy, targets=["shard"])

@@ -137,6 +137,7 @@ def test_a_new_run_and_a_new_seed_touch_only_themselves(real: Project) -> None:
     assert all("seed 1" in title for title in new)
 
 
+@pytest.mark.slow
 def test_a_method_s_parameter_reruns_its_run_and_a_removed_run_leaves_nothing(real: Project) -> None:
     """2 and 8, for real."""
     random = (real.root / "data/embed/random/0/embeddings.parquet").read_bytes()

@@ -147,6 +147,7 @@ def test_the_run_cache_through_s3_and_a_bucket_that_is_not_there(
         pytest.param("500-internalerror", "the remote's server fails or is busy", True, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_a_server_that_refuses_and_one_that_fails(
     origin: Project, refusing: str, credentials: None, bucket: str, what: str, transient: bool
 ) -> None:

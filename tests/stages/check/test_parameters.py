@@ -174,6 +174,7 @@ def test_the_command_lists_the_problems_a_line_each(tmp_path: Path, repository: 
     ]
 
 
+@pytest.mark.slow
 def test_a_number_in_the_parameters_changes_no_fingerprint(tmp_path: Path, repository: Path) -> None:
     text = (repository / "params.yaml").read_text(encoding="utf-8")
     written = []

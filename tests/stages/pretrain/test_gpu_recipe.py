@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 BLOCKED = (
     "albumentations",
     "cv2",
@@ -22,6 +24,8 @@ BLOCKED = (
 )
 SCRIPT = f"""
 import sys
+
+import pytest
 sys.modules.update(dict.fromkeys({BLOCKED}))
 from benchmarks.gpu_cifar10 import main
 from reprise.networks.backbone import build_backbone
@@ -30,6 +34,7 @@ assert build_backbone("resnet18", 3, 32, "small").num_features == 512
 """
 
 
+@pytest.mark.slow
 def test_the_toy_recipe_learns_with_few_packages(repository, tmp_path):
     out = tmp_path / "found.json"
     done = subprocess.run(
