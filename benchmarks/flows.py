@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.flows import server
 from pipeline.flows.api_client import call
+from pipeline.flows.serving import server
 from pipeline.processes.commands import environment
 from reprise.storage.provenance import machine
 

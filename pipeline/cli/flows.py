@@ -13,8 +13,9 @@ import typer
 
 from pipeline.cli.output import say, say_aside
 from pipeline.cli.project import enter_project
-from pipeline.flows import dead_runs, server, service
+from pipeline.flows import dead_runs
 from pipeline.flows.api_client import check_access
+from pipeline.flows.serving import server, service
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run and schedule the graph with Prefect.")
 run_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run a flow now, with or without a server.")

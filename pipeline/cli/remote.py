@@ -20,7 +20,7 @@ def pull(wait: Wait = False) -> None:
 
     The run cache is fetched as well. Everything is checked before the results of dvc.lock are put into the folder.
     """
-    from pipeline.graph import remote
+    from pipeline.graph.remotes import remote
     from pipeline.graph.workspace import exclusive
 
     enter_project()
@@ -34,7 +34,7 @@ def push() -> None:
 
     The run cache is sent as well.
     """
-    from pipeline.graph import remote
+    from pipeline.graph.remotes import remote
 
     enter_project()
     say(remote.push(on_line=say).note)
@@ -46,7 +46,7 @@ def verify(wait: Wait = False) -> None:
 
     All outputs in the folder and their objects in DVC's cache are hashed. The exit status is 1 if anything differs.
     """
-    from pipeline.graph.verification import verify as verify_folder
+    from pipeline.graph.remotes.verification import verify as verify_folder
     from pipeline.graph.workspace import exclusive
 
     enter_project()
@@ -68,7 +68,7 @@ def get(
 
     It comes from DVC's cache or remote, and every file is compared with dvc.lock of that revision.
     """
-    from pipeline.graph.revision_outputs import copy_at
+    from pipeline.graph.remotes.revision_outputs import copy_at
 
     target = out.absolute()
     enter_project()

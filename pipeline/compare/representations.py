@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.compare.revisions import WORKSPACE, resolve
-from pipeline.graph.revision_outputs import fetch_at
+from pipeline.graph.remotes.revision_outputs import fetch_at
 from pipeline.processes.commands import CommandFailed, run
 from reprise.artifacts.embeddings import FILE
 from reprise.artifacts.layout import EMBEDDINGS

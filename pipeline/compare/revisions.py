@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.graph.revision_outputs import fetch_at
+from pipeline.graph.remotes.revision_outputs import fetch_at
 from pipeline.processes.git import git
 from reprise.artifacts.layout import METRICS, PROBES, TABLE
 from reprise.artifacts.results import read_predictions

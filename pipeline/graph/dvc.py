@@ -298,7 +298,7 @@ def copy_output(outs: Sequence[tuple[str, str]], path: str, target: Path, root: 
         root: the project folder.
 
     Raises:
-        CommandFailed: something is missing, or was refused; `lines` holds the reasons (pipeline.graph.refused).
+        CommandFailed: something is missing, or was refused; `lines` holds the reasons (pipeline.graph.remotes.refused).
     """
     capture([*_CHECKED_DVC, "get-output", json.dumps(outs), path, str(target.resolve())], cwd=root)
 
@@ -340,7 +340,7 @@ def transfer(
     on_line: Callable[[str], None],
     cancelled: threading.Event | None = None,
 ) -> int:
-    """Transfer results and the run cache to or from the default remote; `pipeline.graph.remote` interprets the output.
+    """Transfer results and the run cache to or from the default remote; `remotes/remote.py` interprets the output.
 
     Args:
         verb: DVC's command; "checkout" puts what was fetched into the folder.

@@ -1,6 +1,6 @@
 """Read DVC's output: what it did, which lines to leave out, and why it failed, in a sentence above DVC's own text.
 
-A stage that fails explains itself, and failures of remotes are explained in `pipeline.graph.remote`. This module is for
+A stage that fails explains itself, and failures of remotes are explained in `remotes/remote.py`. This module is for
 the others: locks, settings, permissions, the repository.
 """
 

@@ -23,7 +23,7 @@ from pipeline.graph import dvc
 from pipeline.graph.definition import load_graph
 from pipeline.graph.lock_file import LOCK_FILE
 from pipeline.graph.prune import prune
-from pipeline.graph.revision_outputs import fetch_at
+from pipeline.graph.remotes.revision_outputs import fetch_at
 from pipeline.graph.workspace import STATE
 from pipeline.processes.commands import CommandFailed
 from pipeline.processes.git import git

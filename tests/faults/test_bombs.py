@@ -22,10 +22,10 @@ from reprise.storage import listing, pseudo_files, walk
 from reprise.storage.listing import read_regular, sha256_of
 from reprise.storage.walk import list_entries
 from stages.ingest import examine as examining
-from stages.ingest.batch_reader import read_batch
+from stages.ingest.archives.batch_reader import read_batch
+from stages.ingest.archives.tar_stream import TarStream
 from stages.ingest.sources.cifar10 import Cifar10
 from stages.ingest.sources.folder import Folder
-from stages.ingest.tar_stream import TarStream
 from tests.limits import at_most
 from tests.stages.ingest import hostile
 from tests.stages.ingest.hostile import encoded

@@ -2,7 +2,7 @@
 
 DVC has no setting for this: its `verify` holds fetched files against their names, but neither listings, nor names, nor
 the run cache, nor what lies in the cache already. So nine functions and classes of DVC are replaced, of the version
-that requirements.lock pins; the tests in tests/pipeline/remotes/test_hostile.py fail if a replacement has no effect.
+that requirements.lock pins; tests/pipeline/graph/remotes/test_hostile.py fails if a replacement has no effect.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from voluptuous import Invalid
 
 from pipeline.graph.in_dvc.cache import REFUSALS
 from pipeline.graph.in_dvc.refusals import set_aside
-from pipeline.graph.listings import is_object_name
+from pipeline.graph.remotes.listings import is_object_name
 from reprise.storage.atomic import atomic_file
 from reprise.storage.content_hashes import IrregularFile, read_regular
 

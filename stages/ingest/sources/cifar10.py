@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Annotated, ClassVar
 
 from reprise.config.params import meaning
-from stages.ingest.cifar_archive import ArchiveParams, CifarSource, Md5
+from stages.ingest.archives.cifar_archive import ArchiveParams, CifarSource, Md5
 from stages.ingest.source import Candidate, Refused
 
 _FOLDER = "cifar-10-batches-py"

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.flows import server
+from pipeline.flows.serving import server
 from pipeline.processes.commands import environment
 from tests.faults.killing import family
 from tests.pipeline.dvc_project import REPRISE, Project, wait_for

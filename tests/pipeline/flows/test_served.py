@@ -9,8 +9,9 @@ import time
 import psutil
 import pytest
 
-from pipeline.flows import credentials, dead_runs
+from pipeline.flows import dead_runs
 from pipeline.flows.api_client import call
+from pipeline.flows.serving import credentials
 from tests.faults.killing import family, held_locks, start
 from tests.pipeline.dvc_project import REPRISE, Project, wait_for
 from tests.pipeline.flows.toy import Prefect, deploy_as

@@ -17,8 +17,8 @@ import pytest
 
 from reprise.config.errors import SourceError
 from reprise.media.image.decode import decode
-from stages.ingest import batch_reader, cifar_archive
-from stages.ingest.batch_reader import Array, Dtype
+from stages.ingest.archives import batch_reader, cifar_archive
+from stages.ingest.archives.batch_reader import Array, Dtype
 from stages.ingest.ingest import ingest
 from stages.ingest.params import SourceParams
 from stages.ingest.source import Candidate

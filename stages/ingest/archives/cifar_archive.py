@@ -23,9 +23,9 @@ from reprise.config.params import StrictModel, meaning, spelled
 from reprise.runtime.progress import Progress
 from reprise.storage.atomic import atomic_file
 from reprise.storage.listing import open_regular, sha256_of
-from stages.ingest.batch_reader import VALUES, Array, read_batch
+from stages.ingest.archives.batch_reader import VALUES, Array, read_batch
+from stages.ingest.archives.tar_stream import TarStream
 from stages.ingest.source import Candidate, Extent, Source
-from stages.ingest.tar_stream import TarStream
 
 _BASE = "https://www.cs.toronto.edu/~kriz/"
 _SIDE = 32

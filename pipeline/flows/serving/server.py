@@ -3,7 +3,7 @@
 This module does not import Prefect: a temporary server takes four seconds to start, and Prefect is imported meanwhile.
 All state is kept in .reprise/prefect, so runs that had a temporary server are shown by a later server as well.
 PREFECT_API_URL and PREFECT_HOME take precedence when set. Every server that is started here asks for a random password
-(`pipeline.flows.credentials`) and refuses requests of foreign web pages (`pipeline.flows.guarded_server`).
+(`credentials.py`) and refuses requests of foreign web pages (`guarded_server.py`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 import psutil
 
 from pipeline.flows.api_client import check_access, why_unreachable
-from pipeline.flows.credentials import (
+from pipeline.flows.serving.credentials import (
     CLIENT_VARIABLE,
     HOME,
     PASSWORD,
@@ -35,8 +35,8 @@ from pipeline.flows.credentials import (
     make_private_folder,
     read_secret,
 )
-from pipeline.flows.guarded_server import HOSTS_VARIABLE, ORIGINS_VARIABLE
-from pipeline.flows.own_pages import OwnNames
+from pipeline.flows.serving.guarded_server import HOSTS_VARIABLE, ORIGINS_VARIABLE
+from pipeline.flows.serving.own_pages import OwnNames
 from pipeline.processes.commands import PARENT_DEATH, environment
 from pipeline.processes.redaction import make_redactor
 from reprise.artifacts.layout import REPORT
@@ -200,7 +200,7 @@ def start_server(
         "PREFECT__SERVER_FINAL": "1",
         **variables,
     }
-    command = [sys.executable, "-P", "-m", "pipeline.flows.guarded_server", str(listener.fileno()), level]
+    command = [sys.executable, "-P", "-m", "pipeline.flows.serving.guarded_server", str(listener.fileno()), level]
     with server_log(root) as log:
         return start_child(command, root, all_variables, log, keep=(listener.fileno(),))
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.flows import server
-from pipeline.flows.own_pages import OwnNames
-from pipeline.flows.report_page import serve_report
+from pipeline.flows.serving import server
+from pipeline.flows.serving.own_pages import OwnNames
+from pipeline.flows.serving.report_page import serve_report
 from reprise.artifacts.layout import REPORT, REPORT_PROVENANCE
 
 TOKEN = "t0ken"

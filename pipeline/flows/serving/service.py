@@ -20,11 +20,12 @@ from types import FrameType
 
 import psutil
 
-from pipeline.flows import credentials, dead_runs, server
+from pipeline.flows import dead_runs
 from pipeline.flows.api_client import call, check_access
-from pipeline.flows.guarded_server import PAGES_API_VARIABLE
-from pipeline.flows.own_pages import LOOPBACK_NAMES, OwnNames, host_name
-from pipeline.flows.report_page import serve_report
+from pipeline.flows.serving import credentials, server
+from pipeline.flows.serving.guarded_server import PAGES_API_VARIABLE
+from pipeline.flows.serving.own_pages import LOOPBACK_NAMES, OwnNames, host_name
+from pipeline.flows.serving.report_page import serve_report
 from pipeline.graph.workspace import Say
 from pipeline.processes.commands import GRACE_SECONDS
 from pipeline.processes.signals import STOP_SIGNALS, handling

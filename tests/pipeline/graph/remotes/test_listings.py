@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from pipeline.graph.listings import LARGEST_LISTING, BadListing, Member, is_object_name, problem_of_name, read_listing
+from pipeline.graph.remotes.listings import (
+    LARGEST_LISTING,
+    BadListing,
+    Member,
+    is_object_name,
+    problem_of_name,
+    read_listing,
+)
 from reprise.storage.content_hashes import md5_of_members
 
 MD5 = hashlib.md5(b"").hexdigest()

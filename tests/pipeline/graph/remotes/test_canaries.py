@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.pipeline.flows.toy import toy_project
-from tests.pipeline.remotes.conftest import KEY, SECRET
+from tests.pipeline.graph.remotes.conftest import KEY, SECRET
 
 pytestmark = pytest.mark.slow
 

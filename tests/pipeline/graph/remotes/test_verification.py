@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.graph import dvc
-from pipeline.graph.verification import Verification, verify
+from pipeline.graph.remotes.verification import Verification, verify
 
 
 class Folder:
@@ -119,7 +119,7 @@ def test_files_of_no_output_are_counted(folder: Folder) -> None:
 
 
 def test_progress_is_said(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.graph.verification._SAY_SECONDS", 0.0)
+    monkeypatch.setattr("pipeline.graph.remotes.verification._SAY_SECONDS", 0.0)
     lines: list[str] = []
     verify(folder.root, lines.append)
     assert lines[-1] == "read 0.01 of 0.01 GB"

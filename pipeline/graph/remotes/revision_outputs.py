@@ -10,7 +10,7 @@ from ruamel.yaml.error import YAMLError
 
 from pipeline.graph import dvc
 from pipeline.graph.lock_file import LOCK_FILE, outputs_of, parse_lock
-from pipeline.graph.refused import refusals, refused_objects
+from pipeline.graph.remotes.refused import refusals, refused_objects
 from pipeline.processes.commands import CommandFailed
 from pipeline.processes.git import git
 from reprise.config.dvc_file import GRAPH_FILE, overlaps

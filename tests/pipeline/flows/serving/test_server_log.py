@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.flows import server
+from pipeline.flows.serving import server
 from reprise.config.errors import GraphError
 from tests.pipeline.dvc_project import wait_for
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.flows.guarded_server import Guard
-from pipeline.flows.own_pages import OwnNames, host_name
+from pipeline.flows.serving.guarded_server import Guard
+from pipeline.flows.serving.own_pages import OwnNames, host_name
 
 NAMES = OwnNames(
     frozenset({"127.0.0.1", "::1", "localhost", "prefect.example.org"}), frozenset({"https://prefect.example.org"})

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.graph import remote
 from pipeline.graph.dvc import Outcome
+from pipeline.graph.remotes import remote
 from reprise.config.errors import ObjectError
 from tests.pipeline.dvc_project import Project
-from tests.pipeline.remotes.conftest import clone, ran
-from tests.pipeline.remotes.test_remote import restored
+from tests.pipeline.graph.remotes.conftest import clone, ran
+from tests.pipeline.graph.remotes.test_remote import restored
 
 PLANTED = b"import os\nos.system('touch PWNED')\n"
 

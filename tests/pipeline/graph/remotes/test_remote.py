@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.graph import dvc, remote
+from pipeline.graph import dvc
 from pipeline.graph.dvc import Outcome
+from pipeline.graph.remotes import remote
 from reprise.config.errors import RemoteError
 from tests.pipeline.dvc_project import Project
-from tests.pipeline.remotes.conftest import KEY, SECRET, clone, ran
+from tests.pipeline.graph.remotes.conftest import KEY, SECRET, clone, ran
 
 
 def use_s3(project: Project, address: str, url: str) -> None:

@@ -1,4 +1,4 @@
-"""Start Prefect's server behind a guard: `python -m pipeline.flows.guarded_server DESCRIPTOR LEVEL`.
+"""Start Prefect's server behind a guard: `python -m pipeline.flows.serving.guarded_server DESCRIPTOR LEVEL`.
 
 The server asks for a password by Prefect's own means. The guard refuses requests that come from foreign web pages or
 name a foreign host, those for websockets included, before Prefect sees them.
@@ -15,8 +15,8 @@ import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from pipeline.flows.credentials import SERVER_VARIABLE
-from pipeline.flows.own_pages import HEADERS, OwnNames
+from pipeline.flows.serving.credentials import SERVER_VARIABLE
+from pipeline.flows.serving.own_pages import HEADERS, OwnNames
 
 HOSTS_VARIABLE, ORIGINS_VARIABLE = "REPRISE_SERVER_HOSTS", "REPRISE_SERVER_ORIGINS"  # comma-separated
 PAGES_API_VARIABLE = "PREFECT_SERVER_UI_API_URL"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pipeline.graph import dvc
-from pipeline.graph.refused import refusals, refused_objects
+from pipeline.graph.remotes.refused import refusals, refused_objects
 from pipeline.processes.redaction import make_redactor
 from pipeline.processes.signals import signal_name
 from reprise.config.errors import RemoteError

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.flows import credentials, server, service
 from pipeline.flows.api_client import call, check_access, why_unreachable
+from pipeline.flows.serving import credentials, server, service
 from reprise.config.errors import GraphError, ParameterError
 
 

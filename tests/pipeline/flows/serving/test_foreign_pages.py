@@ -22,8 +22,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import connect
 
-from pipeline.flows import credentials, server
 from pipeline.flows.api_client import call
+from pipeline.flows.serving import credentials, server
 from tests.pipeline.dvc_project import Project
 from tests.pipeline.flows.toy import Prefect
 

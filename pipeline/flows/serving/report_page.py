@@ -19,7 +19,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from pipeline.flows.own_pages import HEADERS, OwnNames
+from pipeline.flows.serving.own_pages import HEADERS, OwnNames
 from reprise.artifacts.layout import REPORT, REPORT_PROVENANCE
 
 FILES = {REPORT: "text/html; charset=utf-8", REPORT_PROVENANCE: "text/javascript; charset=utf-8"}

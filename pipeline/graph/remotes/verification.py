@@ -15,8 +15,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from pipeline.graph import dvc
-from pipeline.graph.listings import LARGEST_LISTING, BadListing, Member, read_listing
 from pipeline.graph.lock_file import outputs_of, read_lock
+from pipeline.graph.remotes.listings import LARGEST_LISTING, BadListing, Member, read_listing
 from pipeline.processes.git import git
 from reprise.artifacts.layout import DATA
 from reprise.config.errors import GitError

@@ -1,0 +1,1 @@
+"""Read data sets that come as archives, whatever their headers say and without running code."""
