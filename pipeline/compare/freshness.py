@@ -17,7 +17,7 @@ from pipeline.graph.lock_file import read_lock
 from reprise.artifacts.layout import CODE, PRESENT_CODE
 from reprise.config.dvc_file import Stage, overlaps
 from reprise.config.errors import ResultError, listed
-from reprise.runtime.used_inputs import md5_of
+from reprise.storage.content_hashes import md5_of_small_file
 from reprise.storage.listing import LOCK_FILE as SOURCE_LOCK
 
 _SHOWN = 8
@@ -96,7 +96,7 @@ def _changed(graph: Graph, root: Path) -> dict[str, list[str]]:
             f"the code of {stage.title} changed"
             for dep in stage.deps
             if Path(dep).is_relative_to(CODE)
-            and md5_of(root / PRESENT_CODE / Path(dep).relative_to(CODE)) != recorded.get(dep)
+            and md5_of_small_file(root / PRESENT_CODE / Path(dep).relative_to(CODE)) != recorded.get(dep)
         ]
         if lines:
             changed[stage.name] = list(dict.fromkeys(lines))

@@ -18,6 +18,7 @@ from reprise.artifacts.targets import TARGETS
 from reprise.config.errors import GraphError, ParameterError
 from reprise.config.params import read_yaml
 from reprise.storage.atomic import write_json
+from reprise.storage.content_hashes import md5_of_small_file
 from reprise.storage.fingerprint import digest_of_project
 
 CHECKED_WITH_DATA = Path(".reprise/checked_with_data.json")
@@ -63,13 +64,6 @@ def _entry(root: Path) -> dict[str, Any] | None:
     code = CODE / "ingest.json"
     present = {code.as_posix(): root / PRESENT_CODE / code.relative_to(CODE)}
     deps = entry.get("deps") or []
-    same = all(dep.get("md5") == _md5(present.get(dep["path"], root / dep["path"])) for dep in deps)
+    same = all(dep.get("md5") == md5_of_small_file(present.get(dep["path"], root / dep["path"])) for dep in deps)
     made = [out["path"] for out in entry.get("outs") or []]
     return entry if deps and same and recorded.get("source") == source and INGEST.as_posix() in made else None
-
-
-def _md5(path: Path) -> str | None:
-    try:
-        return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-    except OSError:
-        return None

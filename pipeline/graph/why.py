@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.graph.definition import Graph
 from reprise.config.dvc_file import Stage, overlaps
+from reprise.runtime.declared_inputs import value_at
 
 _MISSING = object()
 _MAX_VALUE_LENGTH = 60  # characters
@@ -146,18 +147,9 @@ def _describe(how: object) -> str:
 def _parameter_changes(how: Mapping[str, Any], recorded: Mapping[str, Any], params: Mapping[str, Any]) -> list[str]:
     lines = []
     for key in how:
-        old, new = recorded.get(key, _MISSING), _look_up(params, key)
+        old, new = recorded.get(key, _MISSING), value_at(params, key, _MISSING)
         lines += _difference(key, old, new) or [f"parameter {key} changed"]
     return lines
-
-
-def _look_up(params: Mapping[str, Any], key: str) -> Any:
-    value: Any = params
-    for part in key.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            return _MISSING
-        value = value[part]
-    return value
 
 
 def _difference(key: str, old: Any, new: Any) -> list[str]:

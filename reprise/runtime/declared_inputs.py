@@ -20,7 +20,7 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,9 @@ from reprise.config.dvc_file import GRAPH_FILE, Stage, overlaps, stages_of
 from reprise.config.errors import InputsChanged, RepriseError, listed
 from reprise.config.params import PARAMS_FILE, keep_content, read_yaml
 from reprise.runtime.earlier_outputs import refuse_altered_outputs
-from reprise.runtime.used_inputs import dvc_process, md5_of, refuse_wrong_records, write_note
+from reprise.runtime.used_inputs import dvc_process, refuse_wrong_records, write_note
 from reprise.storage import atomic
+from reprise.storage.content_hashes import md5_of_small_file
 from reprise.storage.fingerprint import (
     Fingerprint,
     changed_definitions,
@@ -38,7 +39,7 @@ from reprise.storage.fingerprint import (
     present_definitions,
     source_file,
 )
-from reprise.storage.signatures import changed_files, signature_of, signatures
+from reprise.storage.signatures import Signature, changed_files, signature_of, signatures
 from reprise.storage.work_folder import difference
 
 _LOOK_SECONDS = 2.0  # between two looks at the inputs while a stage works
@@ -67,9 +68,9 @@ class DeclaredInputs:
         self.stage = stage
         self.params = {key: value_at(raw, key) for key in stage.params}
         self._files = signatures(stage.deps)
-        self._used = {dep: md5_of(dep) for dep in stage.deps}
+        self._used = {dep: md5_of_small_file(dep) for dep in stage.deps}
         self._code = _recorded_code(stage)
-        self._sources = {path: signature_of(path) for path in self._paths()}
+        self._sources = self._source_signatures()
         changed = changed_definitions(self._code, present_definitions(self._code))
         if changed:
             raise InputsChanged(
@@ -89,9 +90,17 @@ class DeclaredInputs:
         except RepriseError as error:
             lines = [str(error)]
         lines += changed_files(self._files, signatures(self.stage.deps))
-        if any(signature_of(path) != signature for path, signature in self._sources.items()):
+        if self._source_signatures() != self._sources:
             lines += changed_definitions(self._code, present_definitions(self._code))
         return lines
+
+    def glance(self) -> tuple[object, ...]:
+        """Return what the file system says of all inputs: as long as it stays equal, nothing was edited.
+
+        It takes a fraction of a millisecond, whereas `changes` reads params.yaml and dvc.yaml.
+        """
+        graph = signature_of(PARAMS_FILE), signature_of(GRAPH_FILE)
+        return *graph, signatures(self.stage.deps), self._source_signatures()
 
     def refuse_changes(self) -> None:
         """Stop the stage if an input differs.
@@ -156,8 +165,8 @@ class DeclaredInputs:
             return []
         return [f"{GRAPH_FILE} or a table in {PARAMS_FILE}: the entry of {self.stage.title}"]
 
-    def _paths(self) -> list[Path]:
-        return [source_file(file) for file in self._code]
+    def _source_signatures(self) -> dict[Path, Signature | None]:
+        return {path: signature_of(path) for path in map(source_file, self._code)}
 
 
 def take_inputs(argv: Sequence[str]) -> DeclaredInputs | None:
@@ -208,9 +217,13 @@ class _ModuleGuard(importlib.abc.MetaPathFinder):
 def _warn_of_changes(inputs: DeclaredInputs) -> None:
     """Tell the person at once, and once for each change: at the end of a long training it is late to learn of it."""
     said: list[str] = []
+    seen: tuple[object, ...] = ()
     while True:
         time.sleep(_LOOK_SECONDS)
-        changed = inputs.changes()
+        now = inputs.glance()
+        if now == seen:
+            continue
+        seen, changed = now, inputs.changes()
         if changed and changed != said:
             print(
                 f"warning: inputs of {inputs.stage.title} changed while it runs: {'; '.join(changed[:3])}. It works on "
@@ -221,12 +234,12 @@ def _warn_of_changes(inputs: DeclaredInputs) -> None:
         said = changed
 
 
-def value_at(raw: dict[str, Any], key: str) -> Any:
-    """Return the value of a dotted parameter, or None where it is missing."""
+def value_at(raw: Mapping[str, Any], key: str, missing: Any = None) -> Any:
+    """Return the value of a dotted parameter, or `missing` where there is none."""
     value: Any = raw
     for part in key.split("."):
-        if not isinstance(value, dict) or part not in value:
-            return None
+        if not isinstance(value, Mapping) or part not in value:
+            return missing
         value = value[part]
     return value
 

@@ -8,7 +8,6 @@ the end (pipeline/graph/records.py).
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import textwrap
@@ -28,15 +27,6 @@ from reprise.storage.work_folder import difference
 
 NOTES = Path(".reprise/used")
 LOCK_FILE = Path("dvc.lock")
-_LARGEST = 8 << 20  # bytes of a file that is hashed here; larger ones are results of other stages
-
-
-def md5_of(path: str | Path) -> str | None:
-    """Return the MD5 by which DVC records a small file, or None for folders and large files."""
-    file = Path(path)
-    if not file.is_file() or file.stat().st_size > _LARGEST:
-        return None
-    return hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 def dvc_process() -> str:

@@ -24,6 +24,7 @@ DIR = ".dir"  # how DVC ends the name of a folder: the MD5 of the listing of its
 REMEMBERED = Path(".reprise/hashes.sqlite")
 _BLOCK = 1 << 20  # bytes that a thread holds at a time
 _RACY_NS = 1_000_000_000  # nanoseconds; a file as young as this may change again under the same times
+_SMALL = 8 << 20  # bytes
 _THREADS = 8
 _AHEAD = 256  # files handed to the threads at a time
 OnBytes = Callable[[int], None]
@@ -93,6 +94,19 @@ def md5_of_file(path: str | Path, *, follow: bool = True, on_bytes: OnBytes = la
             total.update(block)
             on_bytes(len(block))
     return total.hexdigest()
+
+
+def md5_of_small_file(path: str | Path) -> str | None:
+    """Return the MD5 of a file of at most 8 MiB: no result of a stage, but what people and `check` write.
+
+    Returns:
+        None for folders, for larger files, and where nothing can be read.
+    """
+    file = Path(path)
+    try:
+        return md5_of_file(file) if file.is_file() and file.stat().st_size <= _SMALL else None
+    except OSError:
+        return None
 
 
 def listing_bytes(members: Mapping[str, str]) -> bytes:

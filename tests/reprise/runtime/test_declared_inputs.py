@@ -15,7 +15,7 @@ from reprise.config.errors import InputsChanged
 from reprise.config.params import read_yaml
 from reprise.runtime import declared_inputs, used_inputs
 from reprise.runtime.declared_inputs import DeclaredInputs, take_inputs
-from reprise.storage import atomic, fingerprint
+from reprise.storage import atomic, content_hashes, fingerprint
 from reprise.storage.atomic import atomic_directory, write_json
 from reprise.storage.fingerprint import fingerprint as fingerprint_of
 
@@ -211,10 +211,25 @@ def test_a_person_is_told_while_the_stage_still_runs(project: Path, capsys: pyte
             raise answer
         return answer
 
+    glances = iter(["as begun", "edited", "edited", "edited", "other file", "back", "again", "again", "end"])
+    stage.glance = lambda: (next(glances),)  # type: ignore[method-assign]
     stage.changes = changes  # type: ignore[method-assign]
     with pytest.raises(KeyError):
         declared_inputs._warn_of_changes(stage)
     assert capsys.readouterr().err.count("train.rate: 1 -> 2") == 1
+    assert list(glances) == ["again", "end"], "params.yaml is read only where the file system shows a change"
+
+
+def test_a_glance_shows_each_edit(project: Path) -> None:
+    inputs = take_inputs(ARGV)
+    assert inputs is not None
+    before = inputs.glance()
+    assert inputs.glance() == before
+    for file in ("params.yaml", "dvc.yaml", "targets.csv"):
+        content = Path(file).read_bytes()
+        Path(file).write_bytes(content + b"\n")
+        assert inputs.glance() != before
+        before = inputs.glance()
 
 
 # ---- the moment between the stage's end and DVC's record -------------------------------------------------------------
@@ -264,8 +279,8 @@ def test_a_record_of_what_was_not_used_is_found(project: Path, changed: dict[str
     inputs.finish()
     right = {
         "rate": "0.1",
-        "targets": used_inputs.md5_of("targets.csv"),
-        "code": used_inputs.md5_of("data/code/train.json"),
+        "targets": content_hashes.md5_of_small_file("targets.csv"),
+        "code": content_hashes.md5_of_small_file("data/code/train.json"),
     }
     Path("dvc.lock").write_text(LOCK.format(**right | changed))
     wrong = used_inputs.wrong_records()
