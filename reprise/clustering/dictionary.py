@@ -50,7 +50,12 @@ def sample_patches(images: np.ndarray, side: int, samples: int, rng: np.random.G
     n, height, width, _ = images.shape
     which, top, left = (rng.integers(0, limit, samples) for limit in (n, height - side + 1, width - side + 1))
     steps = np.arange(side)
-    patches = images[which[:, None, None], top[:, None, None] + steps[:, None], left[:, None, None] + steps]
+    patches = np.empty((samples, side, side, images.shape[3]), np.uint8)
+    # Image by image, each read once: the images may lie on disk.
+    by_image = np.argsort(which, kind="stable")
+    for chosen in np.split(by_image, np.flatnonzero(np.diff(which[by_image])) + 1):
+        rows, columns = top[chosen, None, None] + steps[:, None], left[chosen, None, None] + steps
+        patches[chosen] = images[int(which[chosen[0]])][rows, columns]
     # the order (channel, row, column) of torch's unfold, by which the network cuts
     flat = patches.transpose(0, 3, 1, 2).reshape(samples, -1).astype(np.float32)
     flat -= flat.mean(axis=1, keepdims=True)

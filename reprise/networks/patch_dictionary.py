@@ -2,7 +2,8 @@
 
 Source: Coates, Ng, Lee, "An Analysis of Single-Layer Networks in Unsupervised Feature Learning" (AISTATS
 2011), sections 3 and 4; receptive field 6, stride 1. The dictionary and the whitening matrix are buffers: the
-method `patch_kmeans` fills them by k-means, without gradients.
+method `patch_kmeans` fills them by k-means, without gradients. An image of 224 pixels would have 47,961 patches, each
+compared with every centroid, so images above a stated side are scaled down to it first.
 
 Shape legend: B images, C channels, S side, P patch side, K dictionary size, p = P * P * C.
 """
@@ -23,6 +24,7 @@ class PatchDictionary(nn.Module):
         patches: K, the number of centroids; the features have 4 K dimensions.
         patch_size: P, in pixels.
         channels: C.
+        side: larger images are scaled down to it, with the antialiased triangle of all views; None keeps them.
 
     Buffers `input_mean` and `input_std` (per channel) undo the input's normalisation, back to the 0..255 scale.
     """
@@ -33,10 +35,10 @@ class PatchDictionary(nn.Module):
     input_mean: Tensor
     input_std: Tensor
 
-    def __init__(self, patches: int = 256, patch_size: int = 6, channels: int = 3) -> None:
+    def __init__(self, patches: int = 256, patch_size: int = 6, channels: int = 3, side: int | None = None) -> None:
         super().__init__()
         size = patch_size * patch_size * channels
-        self.patch_size, self.num_features = patch_size, 4 * patches
+        self.patch_size, self.num_features, self.side = patch_size, 4 * patches, side
         self.register_buffer("whitening_mean", torch.zeros(size))
         self.register_buffer("whitening", torch.zeros(size, size).fill_diagonal_(1.0))
         self.register_buffer("centroids", torch.zeros(patches, size))
@@ -53,6 +55,8 @@ class PatchDictionary(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Average triangle activations over the four quadrants: (B, C, S, S) normalised images -> (B, 4 K)."""
         with torch.autocast(x.device.type, enabled=False):
+            if self.side is not None and min(x.shape[-2:]) > self.side:
+                x = F.interpolate(x.float(), (self.side, self.side), mode="bilinear", antialias=True)
             white = (self.patches(x) - self.whitening_mean) @ self.whitening
             distance = torch.cdist(white, self.centroids.expand(len(x), -1, -1))
             code = F.relu(distance.mean(dim=2, keepdim=True) - distance)  # triangle: max(0, mean distance - distance)

@@ -24,6 +24,10 @@ class PatchDictionaryParams(StrictModel):
         meaning("The dictionary has this many patches, K; features have 4 K numbers.", "patches"),
     ] = 256
     patch_size: Annotated[int, Field(ge=1, le=256), meaning("Patches are squares of this side, P.", "pixels")] = 6
+    side: Annotated[
+        Annotated[int, Field(ge=1, le=1024)] | None,
+        meaning("Larger images are scaled down to this side first; null keeps them.", "pixels"),
+    ] = None
 
 
 class PatchDictionaryBackbone(Backbone):
@@ -34,4 +38,4 @@ class PatchDictionaryBackbone(Backbone):
 
     def build(self, channels: int, size: int, stem: str) -> nn.Module:
         """Build the network with an empty dictionary: (B, C, S, S) -> (B, 4 K) for any side of P or more."""
-        return PatchDictionary(self.params.patches, self.params.patch_size, channels)
+        return PatchDictionary(self.params.patches, self.params.patch_size, channels, self.params.side)

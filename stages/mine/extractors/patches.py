@@ -4,6 +4,7 @@ Source: Coates, Ng, Lee, "An Analysis of Single-Layer Networks in Unsupervised F
 and dictionary are those of the method `patch_kmeans`: contrast normalisation, ZCA whitening, k-means
 (reprise/clustering/dictionary.py), max(0, mean distance - distance), averaged over the four quadrants
 (reprise/networks/patch_dictionary.py). Then principal components, since 4 K correlated dimensions drown distances.
+Images larger than `side` are scaled down to it first.
 
 Legend: n images, S their side, C channels, K centroids, d dimensions.
 """
@@ -20,12 +21,14 @@ from pydantic import Field
 from reprise.clustering.dictionary import learn_dictionary
 from reprise.config.errors import MiningError
 from reprise.config.params import StrictModel, meaning
+from reprise.measures.principal import EXACT, Rows, principal_basis, with_fixed_signs
 from reprise.networks.patch_dictionary import PatchDictionary
+from reprise.reading.reduced import REDUCED_SIDE, reduced
 from reprise.runtime.progress import Progress
 from reprise.runtime.seeds import numpy_rng
 from stages.mine.extractor import Extractor
 
-CHUNK = 256  # images described together
+CHUNK = 256  # images of 32 pixels described together, and fewer of larger ones
 
 
 class PatchParams(StrictModel):
@@ -46,6 +49,9 @@ class PatchParams(StrictModel):
         Field(ge=1, le=4096),
         meaning("This many principal components of the features are kept, if there are as many.", "components"),
     ] = 128
+    side: Annotated[
+        int, Field(ge=2, le=1024), meaning("Larger images are scaled down to this side first.", "pixels")
+    ] = REDUCED_SIDE
 
 
 class Patches(Extractor):
@@ -61,20 +67,21 @@ class Patches(Extractor):
             MiningError: images smaller than a patch, or fewer sampled patches than centroids.
         """
         params = self.params
+        images = reduced(images, params.side, self.compute.threads)
         if images.shape[1] < params.patch_size or params.samples < params.patches:
             raise MiningError(
                 "the dictionary cannot be learned",
                 where="extractors.*",
                 found=f"images of {images.shape[1]} pixels, patches of {params.patch_size}; {params.samples} samples",
-                fix="Lower patch_size or patches, or raise image.size or samples.",
+                fix="Lower patch_size or patches, or raise image.size, side or samples.",
             )
         network = PatchDictionary(params.patches, params.patch_size, images.shape[3]).eval()  # of pixels from 0 to 1
         learn_dictionary(network, images, params.samples, params.iterations, numpy_rng(self.seed, "patches"))
         network.to(self.compute.device)
-        found = []
+        found, chunk = [], max(1, CHUNK * REDUCED_SIDE**2 // max(REDUCED_SIDE, images.shape[1]) ** 2)
         with torch.inference_mode(), Progress("patch features", len(images)) as progress:
-            for start in range(0, len(images), CHUNK):
-                block = torch.from_numpy(np.ascontiguousarray(images[start : start + CHUNK]))
+            for start in range(0, len(images), chunk):
+                block = torch.from_numpy(np.ascontiguousarray(images[start : start + chunk]))
                 x = block.to(self.compute.device).permute(0, 3, 1, 2).float().div_(255.0)
                 found.append(network(x).cpu().numpy())
                 progress.advance(len(block))
@@ -83,6 +90,9 @@ class Patches(Extractor):
 
 def principal(features: np.ndarray, components: int) -> np.ndarray:
     """Project on the leading principal components, the largest loading positive: (n, min(components, d)) float32."""
-    x = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
-    basis = np.linalg.eigh(x.T @ x)[1][:, ::-1][:, :components]
-    return (x @ (basis * np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(basis.shape[1])]))).astype(np.float32)
+    mean, dimensions = features.mean(axis=0, dtype=np.float64), features.shape[1]
+    if dimensions <= EXACT:
+        x = features.astype(np.float64) - mean
+        return (x @ with_fixed_signs(np.linalg.eigh(x.T @ x)[1][:, ::-1][:, :components])).astype(np.float32)
+    rows = Rows(features)
+    return rows.projected(principal_basis(rows, components))

@@ -136,6 +136,17 @@ def test_autoencoder_restores_any_side(side):
     assert network(x).max() <= 1
 
 
+def test_a_patch_dictionary_sees_large_images_at_its_side():
+    torch.manual_seed(0)
+    network, whole = PatchDictionary(5, 3, 2, side=12), PatchDictionary(5, 3, 2)
+    network.centroids.normal_()
+    whole.load_state_dict(network.state_dict())
+    large, small = torch.rand(2, 2, 40, 40), torch.rand(2, 2, 12, 12)
+    halved = F.interpolate(large, (12, 12), mode="bilinear", antialias=True)
+    torch.testing.assert_close(network(large), whole(halved))
+    assert torch.equal(network(small), whole(small))
+
+
 def test_patch_features_equal_a_loop():
     torch.manual_seed(0)
     network = PatchDictionary(patches=5, patch_size=3, channels=2)

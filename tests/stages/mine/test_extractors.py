@@ -64,6 +64,26 @@ def test_principal_components_keep_distances_when_all_are_kept():
     assert (np.diff(got.var(axis=0)) <= 0).all()
 
 
+@pytest.mark.parametrize("name", ["pixels", "dae", "patches"])
+def test_large_images_are_described_at_the_stated_side(name, images, tmp_path):
+    options = {"dae": {"epochs": 1}, "patches": {"patches": 8, "samples": 500}}.get(name, {})
+    kind = load_class("extractors", name, Extractor, "")
+    large = np.kron(images[:20], np.ones((1, 14, 14, 1), np.uint8))  # 224 pixels
+    small = np.stack([resize_to_square(image, 24) for image in large])
+    found = []
+    for number, shown in enumerate((large, small)):
+        (work := tmp_path / str(number)).mkdir()
+        found.append(kind(kind.Params(side=24, **options), 0, CPU).features(shown, work))
+    np.testing.assert_allclose(np.abs(found[0][:, :8]), np.abs(found[1][:, :8]), rtol=1e-3, atol=1e-4)
+
+
+def test_pixel_features_of_images_that_are_not_larger_are_those_of_the_covariance(images):
+    flat = images.reshape(60, -1) / 255
+    expected = np.linalg.svd(flat - flat.mean(0), full_matrices=False)
+    got = features("pixels", images, components=5)
+    np.testing.assert_allclose(np.abs(got), np.abs(expected[0][:, :5] * expected[1][:5]), atol=1e-4)
+
+
 def test_random_backbones_come_from_the_seed(images):
     first, again, other = (features("backbone", images, seed, architecture="resnet_tiny") for seed in (0, 0, 1))
     assert (first == again).all()

@@ -7,7 +7,8 @@ table carries it. Steps: random patches, contrast normalisation, ZCA whitening, 
 (reprise/clustering/dictionary.py); features are max(0, mean distance - distance) to every centroid, averaged over the
 four quadrants (reprise/networks/patch_dictionary.py).
 
-Deviations: quadrant means instead of sums (a constant factor); k-means starts from k-means++ patches.
+Deviations: images larger than `side` are scaled down to it; quadrant means instead of sums (a constant factor); k-means
+starts from k-means++ patches.
 
 Shape legend: n images, S their side, C channels, K centroids.
 """
@@ -22,6 +23,7 @@ from pydantic import Field
 
 from reprise.config.errors import TrainingError
 from reprise.config.params import meaning
+from reprise.reading.reduced import REDUCED_SIDE, reduced
 from reprise.runtime.seeds import numpy_rng
 from stages.pretrain.method import Method
 from stages.pretrain.params import MethodParams
@@ -43,6 +45,9 @@ class PatchKMeansParams(MethodParams):
     iterations: Annotated[
         int, Field(ge=1, le=1000), meaning("K-means takes at most this many iterations.", "iterations")
     ] = 30
+    side: Annotated[
+        int, Field(ge=2, le=1024), meaning("Larger images are scaled down to this side first.", "pixels")
+    ] = REDUCED_SIDE
 
 
 class PatchKMeans(Method):
@@ -55,7 +60,7 @@ class PatchKMeans(Method):
     @classmethod
     def own_backbone(cls, params: PatchKMeansParams) -> tuple[str, dict[str, int]]:  # type: ignore[override]
         """Return an empty patch dictionary of the size that the parameters state."""
-        return "patch_dictionary", {"patches": params.patches, "patch_size": params.patch_size}
+        return "patch_dictionary", {"patches": params.patches, "patch_size": params.patch_size, "side": params.side}
 
     @classmethod
     def refuse_size(cls, params: PatchKMeansParams, size: int) -> None:  # type: ignore[override]
@@ -64,12 +69,12 @@ class PatchKMeans(Method):
         Raises:
             TrainingError: saying which.
         """
-        if size < params.patch_size:
+        if min(size, params.side) < params.patch_size:
             raise TrainingError(
                 "images are smaller than a patch",
                 where="methods.*.patch_size",
-                found=f"{size}x{size} for patches of {params.patch_size}",
-                fix="Lower patch_size or raise image.size.",
+                found=f"{min(size, params.side)} pixels for patches of {params.patch_size}",
+                fix="Lower patch_size, or raise image.size or side.",
             )
         if params.samples < params.patches:
             raise TrainingError(
@@ -92,4 +97,5 @@ class PatchKMeans(Method):
         network: PatchDictionary = self.backbone
         network.input_mean.copy_(torch.tensor(self.context.mean))
         network.input_std.copy_(torch.tensor(self.context.std))
+        images = reduced(images, params.side)
         learn_dictionary(network, images, params.samples, params.iterations, numpy_rng(self.context.seed, "patches"))
