@@ -1,9 +1,9 @@
 """Principal components in bounded memory: by the covariance, by the thin side, or randomised.
 
-The covariance of d dimensions takes 8 d^2 bytes and its eigenvectors some d^3 operations: at 150,528 dimensions, a photo
-of 224 pixels in colour, that would be 181 GB. Where there are fewer rows than dimensions, the products of the rows with
-each other (n x n, the thin side) have the same components. Where both are many, randomised subspace iteration finds the
-leading ones (Halko, Martinsson and Tropp 2011, "Finding structure with randomness", algorithm 4.4): it holds
+The covariance of d dimensions takes 8 d^2 bytes and its eigenvectors some d^3 operations: an image of 224 pixels in
+colour has 150,528 dimensions, so that would be 181 GB. Where there are fewer rows than dimensions, the products of the
+rows with each other (n x n, the thin side) have the same components. Where both are many, randomised subspace iteration
+finds the leading ones (Halko, Martinsson and Tropp 2011, "Finding structure with randomness", algorithm 4.4): it holds
 d x (k + 10) numbers and reads the rows nine times. In a flat spectrum it finds directions of nearly the same variance
 instead of the same directions.
 
