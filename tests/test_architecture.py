@@ -21,7 +21,7 @@ from stages.check.code import modules_by_file
 from stages.check.parameters import known_sections
 
 ROOT = Path(__file__).resolve().parents[1]
-FLOORS = (  # lowest first: a floor imports itself and those before it
+SHARED = (  # packages of reprise, lowest first: each imports itself and those before it
     "config",
     "storage",
     "artifacts",
@@ -34,7 +34,7 @@ FLOORS = (  # lowest first: a floor imports itself and those before it
     "measures",
     "clustering",
 )
-ROOMS = ("processes", "graph", "compare", "sweeps", "flows", "cli")  # of pipeline, likewise
+RUNNING = ("processes", "graph", "compare", "sweeps", "flows", "cli")  # packages of pipeline, likewise
 STAGES = sorted(p.name for p in (ROOT / "stages").iterdir() if p.is_dir() and p.name != "__pycache__")
 PLUGIN_FOLDERS = (
     "reprise/networks/backbones",
@@ -98,7 +98,7 @@ def top(module: str) -> str:
 
 
 def part(module: str, package: str) -> str | None:
-    """The floor, room or stage that a module of `package` belongs to."""
+    """The subpackage that a module of `package` belongs to."""
     parts = module.split(".")
     return parts[1] if parts[0] == package and len(parts) > 1 else None
 
@@ -116,8 +116,8 @@ def heavy_files(modules: list[str], heavy: set[str]) -> list[str]:
     return [file for file in closure if any(top(module) in heavy for module, _ in imports(ROOT / file))]
 
 
-def test_every_folder_has_its_place_in_the_house() -> None:
-    for package, parts in (("reprise", FLOORS), ("pipeline", ROOMS)):
+def test_every_folder_is_a_known_package() -> None:
+    for package, parts in (("reprise", SHARED), ("pipeline", RUNNING)):
         folders = {p.name for p in (ROOT / package).iterdir() if p.is_dir() and p.name != "__pycache__"}
         assert folders == set(parts), package
         assert [p.name for p in (ROOT / package).glob("*.py")] == ["__init__.py"], package
@@ -178,14 +178,14 @@ def test_torch_distributed_stays_in_the_world() -> None:
     assert [line for line in found if not line.startswith("reprise/runtime/world")] == []
 
 
-@pytest.mark.parametrize("floor", FLOORS)
-def test_floors_rest_on_what_is_below(floor: str) -> None:
-    assert crossing("reprise", floor, set(FLOORS[: FLOORS.index(floor) + 1])) == []
+@pytest.mark.parametrize("package", SHARED)
+def test_shared_packages_import_only_lower_ones(package: str) -> None:
+    assert crossing("reprise", package, set(SHARED[: SHARED.index(package) + 1])) == []
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_rooms_rest_on_what_is_below(room: str) -> None:
-    assert crossing("pipeline", room, set(ROOMS[: ROOMS.index(room) + 1])) == []
+@pytest.mark.parametrize("package", RUNNING)
+def test_packages_of_pipeline_import_only_lower_ones(package: str) -> None:
+    assert crossing("pipeline", package, set(RUNNING[: RUNNING.index(package) + 1])) == []
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -13,7 +13,7 @@ from safetensors.numpy import save
 
 from reprise.artifacts.tensors import TensorFile
 from reprise.config.errors import BackboneError, ImageRefused
-from reprise.config.params import MOST_BANDS, BackboneName, StrictModel, in_one_line, problems_of, spelled
+from reprise.config.params import MOST_BANDS, BackboneName, StrictModel, in_one_line, problems_of, with_pattern
 from reprise.storage.atomic import atomic_file, write_json
 from reprise.storage.listing import read_regular
 
@@ -25,7 +25,7 @@ _LONGEST_OPTION, _LARGEST_OPTION = 100, 2**31  # characters of a text; a whole n
 _DEEPEST = 32  # levels of lists and objects in config.json
 _FIX = "Run `dvc repro pretrain` to write it again, or `dvc checkout` to restore it."
 
-_Name = Annotated[str, spelled("[A-Za-z_][A-Za-z0-9_]{0,63}", "a name has up to 64 letters, digits and underscores")]
+_Name = Annotated[str, with_pattern("[A-Za-z_][A-Za-z0-9_]{0,63}", "a name has up to 64 letters, digits, underscores")]
 _Width = Annotated[int, Field(ge=1, le=1 << 22)]
 _Channel = Annotated[float, Field(ge=-1e6, le=1e6)]
 _Spread = Annotated[float, Field(ge=1e-6, le=1e6)]

@@ -30,7 +30,7 @@ SAMPLE = 4096  # rows that decide on the step
 ROOM = 1.25  # for entries larger than any of the sample; what is larger still is cut off
 
 
-def pays(n: int, d: int, K: int, device: str) -> bool:
+def is_faster(n: int, d: int, K: int, device: str) -> bool:
     """Tell whether this processor multiplies 8-bit integers natively and the work is large enough."""
     return device == "cpu" and multiplies_bytes() and n * d * K >= LEAST_WORK and K >= 64 and 32 <= d <= 1 << 14
 

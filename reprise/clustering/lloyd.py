@@ -58,7 +58,7 @@ def lloyd(
     (n, d), K = features.shape, clusters or len(centres)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     early = iterations - EXACT_MOVES if final else iterations
-    rough = coarse.CoarseRows(features) if early > 0 and coarse.pays(n, d, K, device) else None
+    rough = coarse.CoarseRows(features) if early > 0 and coarse.is_faster(n, d, K, device) else None
     if rough is not None and _loss(rough, features, centres) > LARGEST_LOSS:
         rough = None
     middle = features.mean(axis=0, dtype=np.float64).astype(np.float32)

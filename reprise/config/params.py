@@ -89,7 +89,7 @@ def plug_in_name(kind: str) -> AfterValidator:
     return AfterValidator(TextForm(_NAME_RULE, _NAME.pattern, kind))
 
 
-def spelled(pattern: str, rule: str) -> AfterValidator:
+def with_pattern(pattern: str, rule: str) -> AfterValidator:
     """Annotate a text field with its form; see `TextForm`."""
     return AfterValidator(TextForm(rule, pattern))
 
@@ -100,18 +100,18 @@ Name = Annotated[
 ]
 FeaturesName = Annotated[
     str,
-    spelled(
+    with_pattern(
         rf"(features|embed)/{_NAME.pattern}",
         "write features/<name> for a row of 'features', or embed/<name> for a row of 'runs'",
     ),
 ]
 MetricName = Annotated[
-    str, spelled(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*", "write <probe>.<metric>, for example knn.top1")
+    str, with_pattern(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*", "write <probe>.<metric>, for example knn.top1")
 ]
 BackboneName = Annotated[
     str,
     Field(max_length=100),
-    spelled(r"[A-Za-z0-9][A-Za-z0-9_.-]*", "the name of a backbone consists of letters, digits, underscores and dots"),
+    with_pattern(r"[A-Za-z0-9][A-Za-z0-9_.-]*", "the name of a backbone has letters, digits, underscores and dots"),
 ]
 MOST_BANDS = 64  # of an image
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -351,7 +351,7 @@ def _problem(model: type[BaseModel], item: Any, where: str) -> Problem:
         return Problem(path, "missing parameter", None, " Add it.")
     if item["type"] == "wrong_value":
         return Problem(path, item["ctx"]["rule"], item["input"], item["ctx"]["hint"])
-    if item["type"] == "string_pattern_mismatch":  # of a plug-in that does not use `spelled`
+    if item["type"] == "string_pattern_mismatch":  # of a plug-in that does not use `with_pattern`
         return Problem(path, "the text does not have the form that this parameter needs", item["input"])
     rule = item["msg"].removeprefix("Value error, ")
     return Problem(path, rule[:1].lower() + rule[1:], item["input"])

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from threadpoolctl import threadpool_limits
 
-from reprise.measures.shortlist import Shortlist, pays
+from reprise.measures.shortlist import Shortlist, is_faster
 
 BLOCK_CELLS = 1 << 24  # similarities held at once: 64 MiB of float32
 SPARE = 16  # candidates beyond k
@@ -95,7 +95,7 @@ class _Search:
         # |float32 dot - exact dot| of unit vectors, 8 sqrt(d) units of rounding: roundings cancel as a random walk
         # does, and 8 is beyond what is ever seen (Higham and Mary 2019, theorem 2.4); the worst case is d units
         self.error = 4 * (d + 4) ** 0.5 * float(np.finfo(np.float32).eps)
-        listed = bank64.device.type == "cpu" and pays(queries, n, d, self.wanted)
+        listed = bank64.device.type == "cpu" and is_faster(queries, n, d, self.wanted)
         self.shortlist = Shortlist(self.bank32, self.wanted) if listed else None
 
     def nearest(self, block: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -30,7 +30,7 @@ def multiplies_bytes() -> bool:
     return torch.cpu._is_vnni_supported()  # noqa: SLF001 - no public name before 2.13
 
 
-def pays(q: int, n: int, d: int, wanted: int) -> bool:
+def is_faster(q: int, n: int, d: int, wanted: int) -> bool:
     """Whether this machine multiplies 8-bit integers natively and the search is large enough."""
     return multiplies_bytes() and q * n * d >= _LEAST_WORK and q >= 2 * d >= 2 * _LEAST_DIMENSIONS and n >= 64 * wanted
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from reprise.config.params import MOST_BANDS, StrictModel, meaning, plug_in_name, spelled, wrong_value
+from reprise.config.params import MOST_BANDS, StrictModel, meaning, plug_in_name, with_pattern, wrong_value
 
 if TYPE_CHECKING:
     from reprise.media.modality import Choices
@@ -33,7 +33,7 @@ def _written_out(value: str) -> str:
 Root = Annotated[
     str,
     Field(max_length=4096),
-    spelled(r"[^\x00]+", "a path has at least one character, and no NUL"),
+    with_pattern(r"[^\x00]+", "a path has at least one character, and no NUL"),
     AfterValidator(_written_out),
 ]
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, NoReturn
 
 from reprise.config.errors import ImageRefused, SourceError
-from reprise.config.params import StrictModel, meaning, spelled
+from reprise.config.params import StrictModel, meaning, with_pattern
 from reprise.runtime.progress import Progress
 from reprise.storage.atomic import atomic_file
 from reprise.storage.listing import open_regular, sha256_of
@@ -35,7 +35,7 @@ _SMALL_UNPACKED = 64 << 20  # bytes; an archive that unpacks to more may not unp
 _MAX_RATIO = 100  # its own length: photographs hardly shrink, and zeros shrink a thousand times
 _MAX_MEMBERS = 1000
 _LONGEST_NAME = 255  # bytes of a class's name, as of a folder's
-Md5 = Annotated[str, spelled("[0-9a-f]{32}", "an MD5 has 32 lower-case hexadecimal digits")]
+Md5 = Annotated[str, with_pattern("[0-9a-f]{32}", "an MD5 has 32 lower-case hexadecimal digits")]
 
 
 class ArchiveParams(StrictModel):

@@ -31,7 +31,7 @@ from pydantic import Field, model_validator
 from reprise.artifacts.backbones import CONFIG, WEIGHTS, open_weights, preparation_of, read_config
 from reprise.artifacts.tensors import TensorFile
 from reprise.config.errors import BackboneError, ImageRefused
-from reprise.config.params import BackboneName, StrictModel, meaning, spelled
+from reprise.config.params import BackboneName, StrictModel, meaning, with_pattern
 from reprise.config.registry import module_of
 from reprise.media.lookup import modality
 from reprise.networks.assemble import Mismatch, assemble, load_bare
@@ -72,7 +72,7 @@ class BackboneParams(StrictModel):
         int, Field(ge=1, le=65536), meaning("The network sees this many images at a time.", "images")
     ] = 256
     sha256: Annotated[
-        Annotated[str, spelled("[0-9a-f]{64}", "a SHA-256 has 64 lower-case hexadecimal digits")] | None,
+        Annotated[str, with_pattern("[0-9a-f]{64}", "a SHA-256 has 64 lower-case hexadecimal digits")] | None,
         meaning("The file of the weights has this checksum; null accepts any content."),
     ] = None
 

@@ -56,7 +56,7 @@ def test_early_moves_end_as_good_as_exact_ones(monkeypatch):
     used = []
     real = coarse.CoarseRows.nearest
     monkeypatch.setattr(coarse.CoarseRows, "nearest", lambda *a: (used.append(1), real(*a))[1])
-    monkeypatch.setattr(coarse, "pays", lambda *_: True)
+    monkeypatch.setattr(coarse, "is_faster", lambda *_: True)
     early, told = lloyd(x, start, 8)
     assert len(used) == 1 + 6  # the check of a sample, and all moves but two
     assert spread_about(x, early) <= 1.003 * spread_about(x, exact)
@@ -72,7 +72,7 @@ def test_data_finer_than_8_bits_are_moved_exactly(monkeypatch):
     x = (groups[np.arange(2000) % 80] + rng.normal(size=(2000, 64)) * 0.005).astype(np.float32)
     start = x[:80]
     exact, _ = lloyd(x, start, 10)
-    monkeypatch.setattr(coarse, "pays", lambda *_: True)
+    monkeypatch.setattr(coarse, "is_faster", lambda *_: True)
     early, _ = lloyd(x, start, 10)
     assert (early == exact).all()
     # and where a sample of rows does not tell at the start, a centre that nothing is near to does
@@ -97,14 +97,14 @@ def test_the_objective_is_that_of_the_centres_also_far_from_zero():
 
 def test_where_8_bits_pay_is_where_the_processor_multiplies_them():
     native = torch.cpu._is_vnni_supported()
-    assert coarse.pays(50_000, 128, 1000, "cpu") == native
-    assert not coarse.pays(50_000, 128, 1000, "cuda")
-    assert not coarse.pays(50_000, 16, 100_000, "cpu")
-    assert not coarse.pays(1000, 128, 100, "cpu")
+    assert coarse.is_faster(50_000, 128, 1000, "cpu") == native
+    assert not coarse.is_faster(50_000, 128, 1000, "cuda")
+    assert not coarse.is_faster(50_000, 16, 100_000, "cpu")
+    assert not coarse.is_faster(1000, 128, 100, "cpu")
 
 
 def test_copies_of_few_rows_stay_together(monkeypatch):
-    monkeypatch.setattr(coarse, "pays", lambda *_: True)
+    monkeypatch.setattr(coarse, "is_faster", lambda *_: True)
     x = np.repeat(noisy(4), 50, axis=0)
     centres, objective = lloyd(x, plus_plus(x, 64, np.random.default_rng(0)), 10)
     assert np.isfinite(centres).all()

@@ -21,8 +21,8 @@ from reprise.config.params import (
     read_yaml,
     row,
     section,
-    spelled,
     tables,
+    with_pattern,
 )
 from tests.limits import at_most
 
@@ -209,7 +209,7 @@ def test_a_name_with_other_characters_gets_a_suggestion(table: str, field: str, 
 
 class Patterned(StrictModel):
     code: Annotated[str, Field(pattern=r"^x+$")] = "x"
-    digest: Annotated[str, spelled("[0-9a-f]{4}", "a digest has four hexadecimal digits")] = "00ff"
+    digest: Annotated[str, with_pattern("[0-9a-f]{4}", "a digest has four hexadecimal digits")] = "00ff"
 
 
 def test_no_message_shows_a_regular_expression() -> None:

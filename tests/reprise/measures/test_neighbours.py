@@ -73,7 +73,7 @@ def test_the_shortlist_of_8_bit_products_finds_the_same_rows(
     bank, queries = base + width * rng.normal(size=(n, d)), base + 0.3 * rng.normal(size=(25, d))
     bank[3] = 0.0
     expected = neighbours.top_k(queries, bank, k)[1]
-    monkeypatch.setattr(neighbours, "pays", lambda *_: True)
+    monkeypatch.setattr(neighbours, "is_faster", lambda *_: True)
     assert (neighbours.top_k(queries, bank, k)[1] == expected).all()
 
 

@@ -12,7 +12,7 @@ import pytest
 from pydantic import Field
 
 from reprise.config.errors import ParameterError
-from reprise.config.params import Name, StrictModel, meaning, plug_in_name, spelled
+from reprise.config.params import Name, StrictModel, meaning, plug_in_name, with_pattern
 from stages.check.describe import text
 from stages.check.parameter_list import describe, find, kinds_meant, subject_named
 from stages.check.reference import COMMAND, page
@@ -61,7 +61,7 @@ class Words(StrictModel):
     f: Literal[1, 3] = 3
     g: bool = True
     h: Annotated[list[Annotated[int, Field(lt=5)]], Field(min_length=1, max_length=9)] = Field(default_factory=list)
-    i: Annotated[str, spelled("x+", "some letters x")] = "xx"
+    i: Annotated[str, with_pattern("x+", "some letters x")] = "xx"
     j: Annotated[str, plug_in_name("extractors")] = "dae"
     k: Name = "k"
     p: Inner = Inner()
