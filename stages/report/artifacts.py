@@ -21,6 +21,7 @@ from stages.report.readers.ingest import (
 )
 from stages.report.readers.inputs import Input, read_inputs
 from stages.report.readers.label_sets import LabelSet, read_label_sets
+from stages.report.readers.near_copies import NearCopies, read_copies
 from stages.report.readers.representations import Representations, read_representations
 from stages.report.readers.runs import Run, read_runs
 from stages.report.readers.validation import Check, read_checks
@@ -35,6 +36,7 @@ class Artifacts:
         images: the images of the manifest, with their splits and labels.
         refusals: refused files by reason.
         changes: what was changed in images before networks see them, by kind.
+        near_copies: images that show the same picture in other pixels.
         checks: the expectations of validate and their results.
         album: the pixels of the images, read from the shards as they are asked for.
         label_sets: label sets by name and seed, from mine.
@@ -49,6 +51,7 @@ class Artifacts:
     images: Images | None
     refusals: tuple[Refusal, ...] | None
     changes: tuple[Change, ...] | None
+    near_copies: NearCopies | None
     checks: tuple[Check, ...] | None
     album: Album
     label_sets: tuple[LabelSet, ...]
@@ -73,6 +76,7 @@ def gather(params: ReportParams) -> Artifacts:
         images=read_images(dataset.classes if dataset else ()),
         refusals=read_refusals(),
         changes=read_changes(shards),
+        near_copies=read_copies(),
         checks=read_checks(),
         album=Album(shards),
         label_sets=read_label_sets(),

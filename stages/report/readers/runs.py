@@ -29,6 +29,7 @@ NEIGHBOUR_SCHEMA = pa.schema(
         pa.field("similarity", pa.float32()),
     ]
 )
+LOOKALIKE_SCHEMA = pa.schema([NEIGHBOUR_SCHEMA.field(name) for name in ("key", "neighbour_key", "similarity")])
 CLASSIFIERS = ("linear", "knn")  # whose predictions make the confusion matrix, preferred first
 
 
@@ -61,6 +62,7 @@ class SeedRun:
         protocol: probe -> the choices that it made.
         map: (key, x, y) of every image in the embedding map.
         neighbours: query -> (neighbour, similarity) by rank.
+        lookalikes: (test, train) images that its network hardly tells apart, nearest first; None where nobody looked.
         predictions: the probe, the true classes, and the classes that it predicted.
     """
 
@@ -73,6 +75,7 @@ class SeedRun:
     map: tuple[tuple[str, float, float], ...]
     neighbours: dict[str, tuple[tuple[str, float], ...]]
     predictions: tuple[str, tuple[str, ...], tuple[str, ...]] | None
+    lookalikes: tuple[tuple[str, str], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ def _seed_run(run: str, seed: int, folder: Path) -> SeedRun:
         map=_map(places.get("map.parquet")),
         neighbours=_neighbours(places.get("neighbours.parquet")),
         predictions=_predictions(places),
+        lookalikes=_lookalikes(places.get("lookalikes.parquet")),
     )
 
 
@@ -171,6 +175,10 @@ def _neighbours(path: Path | None) -> dict[str, tuple[tuple[str, float], ...]]:
     for key, rank, neighbour, similarity in _rows(path, NEIGHBOUR_SCHEMA) if path else ():
         by_query.setdefault(key, []).append((rank, neighbour, similarity))
     return {key: tuple((n, s) for _, n, s in sorted(rows)) for key, rows in sorted(by_query.items())}
+
+
+def _lookalikes(path: Path | None) -> tuple[tuple[str, str], ...] | None:
+    return tuple((key, other) for key, other, _ in _rows(path, LOOKALIKE_SCHEMA)) if path else None
 
 
 def _predictions(places: dict[str, Path]) -> tuple[str, tuple[str, ...], tuple[str, ...]] | None:

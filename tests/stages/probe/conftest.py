@@ -48,6 +48,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
         groups: Callable[[int], str | None] | None = None,
         taps: dict[str, int] | None = None,
         seed: int = 0,
+        change: Callable[[np.ndarray], None] = lambda x: None,
         **options: float,
     ) -> ProbeData:
         rng = np.random.default_rng(seed)
@@ -56,6 +57,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
         y = rng.integers(0, classes, n)
         keys = np.array([hashlib.sha256(f"{seed} {i}".encode()).hexdigest()[:24] for i in range(n)], dtype=object)
         x = rng.normal(size=(n, d)) + spread * np.eye(classes, d)[y]
+        change(x)  # rows of train, then val, then test
         found = {"backbone": x.astype(np.float32)}
         found |= {name: rng.normal(size=(n, size)).astype(np.float32) for name, size in (taps or {}).items()}
         names = [f"class {c}" for c in y]

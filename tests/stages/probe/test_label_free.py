@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from reprise.measures import spectrum
 from stages.probe.probes.label_free import map as map_probe
+from stages.probe.probes.label_free.lookalikes import Lookalikes
 from stages.probe.probes.label_free.map import Map
 from stages.probe.probes.label_free.neighbours import Neighbours
 from stages.probe.probes.label_free.spectrum import Spectrum
@@ -56,6 +57,41 @@ def test_without_other_splits_a_query_is_not_its_own_neighbour(make) -> None:
 
 def test_few_images_give_few_neighbours(make) -> None:
     assert run(Neighbours, make(train=3, val=0, test=2)).table.num_rows == 6
+
+
+def test_lookalikes_are_test_images_that_nearly_coincide_with_a_training_image(make) -> None:
+    def copy(x: np.ndarray) -> None:
+        x[[263, 300, 330]] = x[[11, 5, 11]] * [[1], [2], [1]]
+        x[[263, 300, 330], 0] += [0.01, 0.04, 0.05]
+
+    data = make(**UNLABELLED, change=copy)
+    keys, bank = data.part("test").keys, data.part("train").keys
+    y, x = (f.astype(np.float64) for f in (data.features("test"), data.features("train")))
+    apart = 1 - (y / np.linalg.norm(y, axis=1, keepdims=True)) @ (x / np.linalg.norm(x, axis=1, keepdims=True)).T
+    nearest = apart.min(axis=1)
+    expected = [q for q in np.argsort(nearest) if nearest[q] * 10 <= np.median(nearest)]
+    assert 3 <= len(expected) < 10
+    result = run(Lookalikes, data)
+    rows = result.table.to_pylist()
+    assert [(r["key"], r["neighbour_key"]) for r in rows] == [(keys[q], bank[apart[q].argmin()]) for q in expected]
+    assert [r["similarity"] for r in rows] == pytest.approx(1 - nearest[expected], abs=1e-6)
+    assert result.metrics == {}
+
+
+def test_lookalikes_that_are_not_listed_are_counted(make) -> None:
+    result = run(Lookalikes, make(**UNLABELLED), pairs=2, times=1)
+    assert result.table.num_rows == 2
+    assert result.protocol["listed"].startswith("2 of 40 test images that lie at least 1 times nearer")
+
+
+def test_lookalikes_are_not_looked_for_where_they_would_mean_nothing(make) -> None:
+    assert "no training images beside" in run(Lookalikes, make(train=30, val=0, test=0)).protocol["note"]
+
+    def collapse(x: np.ndarray) -> None:
+        x *= 1e-6
+        x += 1
+
+    assert "hardly any images apart" in run(Lookalikes, make(**UNLABELLED, change=collapse)).protocol["note"]
 
 
 def test_map_keeps_classes_together(make) -> None:

@@ -17,8 +17,9 @@ import pytest
 from sklearn.datasets import load_digits
 
 from reprise.artifacts.label_sets import write_pseudo_labels
-from reprise.artifacts.layout import MANIFEST, NOTES, QUARANTINE, SHARDS
+from reprise.artifacts.layout import MANIFEST, NEAR_COPIES, NOTES, QUARANTINE, SHARDS
 from reprise.artifacts.manifest import NOTES_SCHEMA, QUARANTINE_SCHEMA, write_manifest, write_notes, write_quarantine
+from reprise.artifacts.near_copies import NEAR_COPIES_SCHEMA, write_near_copies
 from reprise.artifacts.results import write_metrics, write_predictions
 from reprise.artifacts.shards import INDEX, write_index
 from reprise.artifacts.tables import write_table
@@ -117,6 +118,7 @@ class Tree:
         write_notes(
             NOTES, pa.Table.from_pylist([dict(zip(NOTES_SCHEMA.names, r, strict=True)) for r in noted], NOTES_SCHEMA)
         )
+        self.near_copies()
         write_json(
             "data/ingest/dataset.json",
             {
@@ -131,6 +133,7 @@ class Tree:
                 "classes": self.names if self.labelled else [],
                 "uniform": [8, 8],
                 "notes": ["A note."],
+                "near_copies": {"said": ["Near-copies: 3 pairs among 5 images."]},
             },
         )
         check = {
@@ -302,7 +305,9 @@ class Tree:
             free / "metrics.json",
             {"spectrum": {"rankme": {"value": 12.5 + place, "low": None, "high": None, "n": len(test)}}},
         )
-        write_json(free / "protocol.json", {"spectrum": {"tap": "backbone"}, "map": {"layout": f"t-SNE of {run}"}})
+        looked = {"listed": "2 of 7 test images that lie at least 10 times nearer to a training image than usual"}
+        protocol = {"spectrum": {"tap": "backbone"}, "map": {"layout": f"t-SNE of {run}"}, "lookalikes": looked}
+        write_json(free / "protocol.json", protocol)
         xy = rng.normal(size=(len(test), 2)).astype(np.float32)
         write_table(free / "map.parquet", pa.table({"key": [self.keys[i] for i in test], "x": xy[:, 0], "y": xy[:, 1]}))
         near = [
@@ -313,10 +318,31 @@ class Tree:
         columns = zip(*near, strict=True)
         kinds = (pa.string(), pa.int32(), pa.string(), pa.float32())
         arrays = [pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
+        suspected = [(self.keys[test[0]], self.keys[train[0]], 0.999), (self.keys[test[1]], self.keys[train[5]], 0.99)]
+        arrays_of_pairs = [
+            pa.array(column, kind)
+            for column, kind in zip(zip(*suspected, strict=True), (kinds[0], *kinds[2:]), strict=True)
+        ]
+        write_table(
+            free / "lookalikes.parquet",
+            pa.table(dict(zip(("key", "neighbour_key", "similarity"), arrays_of_pairs, strict=True))),
+        )
         write_table(
             free / "neighbours.parquet",
             pa.table(dict(zip(("key", "rank", "neighbour_key", "similarity"), arrays, strict=True))),
         )
+
+    def near_copies(self) -> None:
+        """Three pairs: in two splits, in one split with different labels, and with one that was refused."""
+        test, (first, second, third) = self.of("test")[0], self.of("train")[:3]
+        pairs = [
+            (self.keys[test], "x.png", "test", self.keys[first], "y.png", "train", False, "in_two_splits"),
+            (self.keys[second], "a.png", "train", self.keys[third], "b.png", "train", True, "kept_together"),
+            (self.keys[second], "a.png", "train", "f" * 24, "<i>.png", None, False, "one_refused"),
+        ]
+        names = ("key", "path", "split", "other_key", "other_path", "other_split", "labels_differ", "done")
+        rows = [dict(zip(names, pair, strict=True)) | {"distance": 0.01} for pair in pairs]
+        write_near_copies(NEAR_COPIES, pa.Table.from_pylist(rows, NEAR_COPIES_SCHEMA))
 
     def summary(self) -> None:
         """data/summary/comparison.json, as the summary stage makes it."""

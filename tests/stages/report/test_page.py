@@ -20,8 +20,10 @@ import pytest
 
 from reprise.artifacts.layout import MANIFEST
 from reprise.artifacts.manifest import read_manifest, write_manifest
+from reprise.artifacts.near_copies import NEAR_COPIES_SCHEMA
 from reprise.config.errors import ManifestError, ResultError, ShardError
 from stages.report.__main__ import main
+from stages.report.readers.near_copies import NearCopies
 from tests.stages.report.conftest import Build, rendered
 
 CANARY = "<script>alert(1)</script>"
@@ -257,6 +259,7 @@ def test_the_page_can_be_read_without_eyes_or_mouse(build: Build) -> None:
         ("data/ingest/dataset.json", "Unnamed data set"),
         ("data/ingest/manifest.parquet", "There is no manifest"),
         ("data/ingest/quarantine.parquet", "There is no quarantine table"),
+        ("data/ingest/near_copies.parquet", "There is no table of near-copies"),
         ("data/ingest", "There is no manifest"),
         ("data/validate", "There is no verdict"),
         ("data/shards", "There are no images to show"),
@@ -267,6 +270,7 @@ def test_the_page_can_be_read_without_eyes_or_mouse(build: Build) -> None:
         ("data/runs/simclr/0/config.json", "gsimclr"),
         ("data/runs/simclr/0/history.csv", "random , simclr"),
         ("data/probe", "No run has a map"),
+        ("data/probe", "No run was looked at"),
         ("data/probe/simclr", "No difference was shown"),
         ("data/summary", "There are no verdicts"),
     ],
@@ -308,6 +312,38 @@ def test_what_was_changed_in_images_is_a_table(build: Build) -> None:
     ]
     assert "16 x 8 pixels become 8 x 8" in rows[2]
     assert "&lt;b&gt;values" in table
+
+
+def test_near_copies_and_other_lookalikes_are_shown_in_pairs(build: Build) -> None:
+    build()
+    page = rendered(1).decode("utf-8")
+    section = page[page.index('id="copies"') :]
+    section = section[: section.index("</section>")]
+    copies, others = section.split("<h3>Images that networks hardly tell apart</h3>")
+    assert "Near-copies: 3 pairs among 5 images." in copies
+    assert copies.count("<li><span>") == 2  # not the pair of which an image was refused
+    assert "1 in two splits, 1 kept in one split, 1 one or both refused" in copies
+    assert copies.index("in two splits, distance 0.010") < copies.index("kept in one split, distance 0.010, labels")
+    assert "2 of the 3 pairs" in copies
+    assert others.count("<li><span>") == 1  # the pair that ingest found is not shown again
+    assert "listed by random, simclr, gsimclr" in others
+    assert others.count(": 2 of 7 test images that lie") == 3  # what a run left out is said
+
+
+def test_the_copies_shown_first_are_chosen_from_the_whole_table() -> None:
+    names = NEAR_COPIES_SCHEMA.names
+    rows = [
+        ("a", f"k{i:04d}", "p", "q", "train", "train", i / 1e4, i == 7, "nothing" if i != 2000 else "in_two_splits")
+        for i in range(2500)
+    ]
+    rows.append(("a", "z", "p", "q", "train", None, 1.0, True, "one_refused"))
+    table = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows], NEAR_COPIES_SCHEMA)
+    copies = NearCopies(table, ())
+    order = [pair.keys[1] for pair in copies.by_interest()]
+    assert order[:4] == ["k2000", "k0007", "k2499", "k2498"]
+    assert len(order) == 2500
+    assert copies.among({"a", "k0003", "k0004", "other"}) == {frozenset(("a", "k0003")), frozenset(("a", "k0004"))}
+    assert copies.counts() == {"in_two_splits": 1, "nothing": 2499, "one_refused": 1}
 
 
 def test_without_a_test_split_the_page_says_that_figures_are_optimistic(build: Build) -> None:
@@ -357,6 +393,7 @@ def test_unlabelled_map_is_coloured_by_cluster_where_images_have_one(build: Buil
     [
         ("data/ingest/manifest.parquet", ManifestError),
         ("data/ingest/quarantine.parquet", ManifestError),
+        ("data/ingest/near_copies.parquet", ManifestError),
         ("data/ingest/dataset.json", ResultError),
         ("data/validate/validation.json", ResultError),
         ("data/shards/all-000000.tar", ShardError),
