@@ -143,6 +143,7 @@ def test_what_may_pass_is_tried_again_and_secrets_stay_out(
             assert not path.is_file() or secret not in path.read_text(errors="replace"), path
 
 
+@pytest.mark.slow
 def test_cancelling_ends_the_stage_and_its_children(prefect: Prefect, toy: Project) -> None:
     toy.write("methods/left.txt", "sleep, with a child")
     prefect.deploy(toy, targets=["pretrain/left"])
@@ -231,6 +232,7 @@ def test_one_run_at_a_time_the_second_waits_or_is_dropped(prefect: Prefect, toy:
     assert "2 ran in" in log.read_text()
 
 
+@pytest.mark.slow
 def test_two_at_once_do_everything_once(prefect: Prefect, toy: Project) -> None:
     log = toy.root.with_name("log.txt")
     both = [start(toy.root, [*REPRISE, "flows", "run", "reproduce", "pretrain/left"], log) for _ in range(2)]
@@ -238,6 +240,7 @@ def test_two_at_once_do_everything_once(prefect: Prefect, toy: Project) -> None:
     assert toy.ran() == ["check", "pretrain@run0", "shard"]
 
 
+@pytest.mark.slow
 def test_refresh_runs_the_graph_only_when_the_source_changed(prefect: Prefect, toy: Project) -> None:
     toy.reprise("repro")  # one process for all stages, which the flow then finds made
     toy.reprise("flows", "run", "reproduce")

@@ -11,6 +11,8 @@ import pytest
 from tests.pipeline.dvc_project import Project
 from tests.pipeline.real_project import edit_params
 
+pytestmark = pytest.mark.xdist_group("graph")  # one worker runs the real graph once, and nobody waits for it
+
 
 def test_metrics_and_params_read_well(real: Project) -> None:
     shown = real.dvc("metrics", "show", "--md").stdout

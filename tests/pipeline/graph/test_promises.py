@@ -17,6 +17,8 @@ from pipeline.processes.commands import environment, run
 from tests.pipeline.dvc_project import Project
 from tests.pipeline.real_project import add_run, edit_params, real_project, remove_run
 
+pytestmark = pytest.mark.xdist_group("graph")  # one worker runs the real graph once, and nobody waits for it
+
 SUMMED_UP = ["report", "representations", "summary"]
 
 
@@ -83,16 +85,20 @@ PROBES = ["probe gsimclr seed 0", "probe random seed 0"]
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda p: edit_params(p, methods__gsimclr__temperature=0.3), GSIMCLR),
+        pytest.param(lambda p: edit_params(p, methods__gsimclr__temperature=0.3), GSIMCLR, marks=pytest.mark.slow),
         (comment_everywhere, []),
         (lambda p: add(p, "gsimclr.py", REAL), GSIMCLR),
-        (lambda p: edit_params(p, probes__quality__knn__k=10), PROBES),
+        pytest.param(lambda p: edit_params(p, probes__quality__knn__k=10), PROBES, marks=pytest.mark.slow),
         (lambda p: add(p, "map.py", REAL, "stages/probe"), PROBES),
-        (lambda p: edit_params(p, mining__dae_kmeans__clusters=48), ["mine dae_kmeans seed 0"]),
+        pytest.param(
+            lambda p: edit_params(p, mining__dae_kmeans__clusters=48),
+            ["mine dae_kmeans seed 0"],
+            marks=pytest.mark.slow,
+        ),
         (lambda p: edit_params(p, extractors__dae__noise=0.02), ["features dae seed 0"]),
-        (lambda p: edit_params(p, report__samples=24), ["report"]),
-        (lambda p: add(p, "text.py", REAL, "stages/report"), ["report"]),
-        (lambda p: edit_params(p, validate__min_classes=3), ["validate"]),
+        pytest.param(lambda p: edit_params(p, report__samples=24), ["report"], marks=pytest.mark.slow),
+        pytest.param(lambda p: add(p, "text.py", REAL, "stages/report"), ["report"], marks=pytest.mark.slow),
+        pytest.param(lambda p: edit_params(p, validate__min_classes=3), ["validate"], marks=pytest.mark.slow),
         (lambda p: edit_params(p, train__epochs=2), [*GSIMCLR, "pretrain random seed 0"]),
     ],
     ids=[
@@ -126,6 +132,7 @@ def test_mining_leads_to_the_runs_that_use_it(real: Project) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_new_run_and_a_new_seed_touch_only_themselves(real: Project) -> None:
     add_run(real, "simclr", labels="none")
     of_run = [f"{stage} simclr seed 0" for stage in ("pretrain", "embed", "probe")]
@@ -155,6 +162,7 @@ def test_a_method_s_parameter_reruns_its_run_and_a_removed_run_leaves_nothing(re
     assert set(json.loads((real.root / "metrics.json").read_text())) == {"random"}
 
 
+@pytest.mark.slow
 def test_inside_a_stage_an_unchanged_probe_is_not_computed_again(real: Project) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in (real.root / ".reprise/probes").iterdir()}
     linear = json.loads((real.root / "data/probe/random/0/features/quality/metrics.json").read_text())["linear"]

@@ -62,6 +62,7 @@ def test_points_are_experiments_that_dvc_knows(done) -> None:
     assert project.call("git", "rev-parse", f"{ref}^").stdout == project.call("git", "rev-parse", "HEAD").stdout
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_run_again_and_the_rest_is_tried_again(done) -> None:
     project, _, _, _ = done
     again = project.reprise("sweep", "../plan.yaml", check=False).stdout

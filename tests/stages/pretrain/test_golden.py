@@ -63,6 +63,7 @@ def test_views_of_a_fixed_seed_stay():
     assert found == pytest.approx([-0.113966, 0.838424, -0.544097, 0.537475, -1.454725], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_every_image_is_drawn_once_an_epoch_and_memory_stays_flat(digits, monkeypatch):
     """Cost is linear in epochs: as many draws in each. No tensor is kept from one to the next; Python's own memory
     grows by what is written down of an epoch.

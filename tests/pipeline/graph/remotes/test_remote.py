@@ -104,6 +104,7 @@ def test_the_commands_pull_and_push(origin: Project, tmp_path: Path) -> None:
     assert refused.stderr.startswith("error: the project has no default DVC remote")
 
 
+@pytest.mark.slow
 def test_round_trip_through_s3(origin: Project, tmp_path: Path, s3: str, credentials: None) -> None:
     use_s3(origin, s3, "s3://reprise/store")
     lines: list[str] = []
