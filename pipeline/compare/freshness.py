@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.graph import dvc
 from pipeline.graph.definition import Graph, load_graph
 from pipeline.graph.lock_file import read_lock
+from pipeline.graph.stage_modules import check, scan
 from reprise.artifacts.layout import CODE, PRESENT_CODE
 from reprise.config.dvc_file import Stage, overlaps
 from reprise.config.errors import ResultError, listed
@@ -35,9 +36,9 @@ def old_figures(root: Path = Path()) -> dict[str, str]:
     """
     graph = load_graph(root)
     if any(stage.fingerprints for stage in graph.stages):
-        dvc.check(root)
+        check(root)
     if any(str(SOURCE_LOCK) in stage.deps for stage in graph.stages):
-        dvc.scan(root)
+        scan(root)
     with dvc.current_lock_names(graph, root):
         changed = _changed(graph, root)
     old: dict[str, str] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,22 +23,23 @@ from pipeline.graph.dvc_output import (
     parse_outcome,
     with_sentence,
 )
-from pipeline.graph.ingested import check_images, data_option
+from pipeline.graph.ingested import check_images
 from pipeline.graph.lock_file import LOCK_FILE, fit_lock, read_lock
 from pipeline.graph.prune import Pruned, prune
 from pipeline.graph.records import truthful_records
+from pipeline.graph.running import what_runs
+from pipeline.graph.stage_modules import check, run_module, scan
 from pipeline.graph.why import Explanation, explain
-from pipeline.graph.workspace import Say, exclusive, hold_dvc_lock, read_digest, repair_workspace
+from pipeline.graph.workspace import Say, exclusive, hold_dvc_lock, repair_workspace
 from pipeline.processes.commands import CommandFailed, capture, run
 from pipeline.processes.redaction import run_shown
-from reprise.artifacts.layout import CHECKED
 from reprise.config.errors import GraphError, WorkspaceBusyError
 from reprise.config.params import read_yaml
 from reprise.storage.atomic import atomic_file
-from reprise.storage.fingerprint import digest_of_project
 
 _DVC = (sys.executable, "-P", "-m", "dvc")  # for what reads no object
 _CHECKED_DVC = (sys.executable, "-P", "-m", "pipeline.graph.in_dvc")  # DVC, with each object checked before its use
+_PAUSES = (0.1, 0.5)  # seconds before another attempt to read what DVC is just writing
 
 
 def repro(
@@ -97,7 +99,7 @@ def prepare(root: Path, say: Say, on_line: Callable[[str], None] | None = None) 
     check(root, on_line=on_line, machine=True)
     scan(root, on_line=on_line)
     repair_workspace(root, say)
-    check_images(root, lambda: _run_module("stages.check", ["--no-output", "--data"], root, on_line))
+    check_images(root, lambda: run_module("stages.check", ["--no-output", "--data"], root, on_line))
     graph = load_graph(root)
     for line in prune(graph, root).lines():
         say(line)
@@ -160,53 +162,11 @@ def repro_all(
         raise CommandFailed([*_CHECKED_DVC, "repro"], status, with_sentence(last_lines(lines, 200), root))
 
 
-def check(
-    root: Path = Path(), *, on_line: Callable[[str], None] | None = None, again: bool = False, machine: bool = False
-) -> None:
-    """Check all parameters in a separate process, unless neither they nor the code changed since the last check.
-
-    The process also records what it checked, and the fingerprints of the current code for `why`.
-
-    Args:
-        root: the project folder.
-        on_line: called with each line of output.
-        again: whether to check even if nothing changed, and against the images, where data/ holds those of the source.
-        machine: whether to warn of what does not fit this machine.
-
-    Raises:
-        CommandFailed: a parameter is wrong; the process has explained it.
-    """
-    if again or read_digest(root / CHECKED) != digest_of_project(root):
-        around = [*(["--machine"] if machine else []), *(data_option(root) if again else [])]
-        _run_module("stages.check", ["--no-output", *around], root, on_line)
-
-
-def describe_parameters(name: str | None = None, root: Path = Path()) -> None:
-    """Print the parameters of a section or plug-in, or all names, in a process that may import stages.
-
-    Raises:
-        CommandFailed: nothing has that name; the process has explained it.
-    """
-    _run_module("stages.check.describe", [] if name is None else ["--", name], root, None)
-
-
-def scan(root: Path = Path(), *, on_line: Callable[[str], None] | None = None) -> None:
-    """Scan the source of images, and rewrite source.lock.json if it changed.
-
-    Args:
-        root: the project folder.
-        on_line: called with each line of output.
-
-    Raises:
-        CommandFailed: the source cannot be read; the process has explained why.
-    """
-    _run_module("stages.ingest.scan", [], root, on_line)
-
-
 def status(root: Path = Path(), graph: Graph | None = None) -> dict[str, Any]:
     """Return the changes of each stage as DVC reports them, and add the stages whose code changed.
 
-    DVC itself notices changed code only after the stage that writes the fingerprints has run again.
+    DVC itself notices changed code only after the stage that writes the fingerprints has run again. No lock is waited
+    for: while a run works in the folder, the answer tells of one moment in it.
 
     Args:
         root: the project folder.
@@ -216,7 +176,7 @@ def status(root: Path = Path(), graph: Graph | None = None) -> dict[str, Any]:
         GraphError: DVC cannot report the changes.
     """
     try:
-        changed = json.loads(capture([*_CHECKED_DVC, "--wait-for-lock", "status", "--json"], cwd=root))
+        changed = json.loads(_between_writes(root, lambda: capture([*_CHECKED_DVC, "status", "--json"], cwd=root)))
     except (CommandFailed, ValueError) as error:
         lines = error.lines if isinstance(error, CommandFailed) else [str(error)]
         raise explain_failure(lines, root, "DVC cannot report what changed") from error
@@ -241,21 +201,38 @@ def why(targets: Sequence[str] = (), *, root: Path = Path()) -> Explanation:
         GraphError: a target selects no stage, or DVC cannot report the changes.
     """
     check(root)
-    scan(root)
+    if not what_runs(root):  # a run has scanned the source, and reads the file that a scan would write
+        scan(root)
     graph = load_graph(root)
     names = graph.find(targets)
     with current_lock_names(graph, root):
         changed = status(root, graph)
         code = changed_code(graph, root)
-        return explain(graph, changed, read_lock(root), read_yaml(root / "params.yaml"), names, code)
+        lock = _between_writes(root, lambda: read_lock(root))
+        return explain(graph, changed, lock, read_yaml(root / "params.yaml"), names, code)
+
+
+def _between_writes(root: Path, read: Callable[[], Any]) -> Any:
+    """Call `read`, and again where it failed while something runs: DVC writes dvc.lock piece by piece."""
+    for pause in _PAUSES:
+        try:
+            return read()
+        except (CommandFailed, GraphError):
+            if not what_runs(root):
+                raise
+            time.sleep(pause)
+    return read()
 
 
 @contextmanager
 def current_lock_names(graph: Graph, root: Path) -> Iterator[None]:
     """Give the entries of dvc.lock their current names inside the `with` block.
 
-    While another run holds the folder, dvc.lock is left as it is.
+    While another run works in the folder, dvc.lock is left as it is.
     """
+    if what_runs(root):  # a DVC that a person started does not hold the folder
+        yield
+        return
     path = root / LOCK_FILE
     try:
         with exclusive(root, wait=False, say=lambda line: None):
@@ -378,17 +355,3 @@ def _run_dvc(
             on_line(line)
 
     return run([*_CHECKED_DVC, "--wait-for-lock", *arguments], cwd=root, on_line=keep, cancelled=cancelled)
-
-
-def _run_module(module: str, arguments: list[str], root: Path, on_line: Callable[[str], None] | None) -> None:
-    command = [sys.executable, "-P", "stages/run.py", module, *arguments]
-    lines: list[str] = []
-
-    def keep(line: str) -> None:
-        lines.append(line)
-        if on_line:
-            on_line(line)
-
-    code = run(command, cwd=root, on_line=keep) if on_line else run_shown(command, root)
-    if code:
-        raise CommandFailed(command, code, last_lines(lines))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -18,8 +20,10 @@ from pipeline.processes.dvc_settings import dvc_setting
 from reprise.config.errors import GraphError, WorkspaceBusyError
 from reprise.storage.atomic import atomic_file, explained_storage
 from reprise.storage.locks import NO_FLOCK, FileLock
+from reprise.storage.running import FOLDER, announced
 
 STATE = Path(".reprise")
+SWEEPS = STATE / "sweeps"  # a clone of the project for each point (pipeline/sweeps/clone.py)
 RUN_LOCK = STATE / "repro.lock"
 DVC_LOCK = Path(".dvc/tmp/lock")  # held by DVC except while a stage's command runs: dvc/lock.py
 RWLOCK = Path(".dvc/tmp/rwlock")  # the process numbers of readers and writers of each path: dvc/rwlock.py
@@ -31,7 +35,7 @@ Say = Callable[[str], None]
 
 @contextmanager
 def exclusive(root: Path, *, wait: bool, say: Say) -> Iterator[None]:
-    """Hold the folder's run lock, which the system releases however this process ends.
+    """Hold the folder's run lock, which the system releases however this process ends; `reprise status` shows it.
 
     Args:
         root: the project folder.
@@ -56,9 +60,28 @@ def exclusive(root: Path, *, wait: bool, say: Say) -> Iterator[None]:
             say(f"waiting for another run in this folder: {lock.holder()}")
             while not lock.take():
                 time.sleep(_POLL_SECONDS)
-        yield
+        with announced(title_of(sys.orig_argv), "command", root / FOLDER):
+            yield
     finally:
         lock.release()
+
+
+def title_of(command: Sequence[str]) -> str:
+    """Name the command that this process runs: "reprise repro --wait".
+
+    Args:
+        command: the command line with the interpreter, as in sys.orig_argv.
+    """
+    words = list(command[1:])
+    while words and words[0].startswith("-") and words[0] not in ("-c", "-m"):
+        del words[0]
+    if words[:1] == ["-c"]:
+        words = ["reprise", *words[2:]] if "pipeline.cli" in words[1] else ["python", "-c", "...", *words[2:]]
+    elif words[:1] != ["-m"] and words:
+        words[0] = Path(words[0]).name
+    else:
+        words.insert(0, "python")
+    return shlex.join(words)
 
 
 def require_dvc_lock(root: Path) -> None:

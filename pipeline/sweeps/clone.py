@@ -24,7 +24,8 @@ from pipeline.graph.definition import load_graph
 from pipeline.graph.lock_file import LOCK_FILE
 from pipeline.graph.prune import prune
 from pipeline.graph.remotes.revision_outputs import fetch_at
-from pipeline.graph.workspace import STATE
+from pipeline.graph.stage_modules import check, scan
+from pipeline.graph.workspace import STATE, SWEEPS
 from pipeline.processes.commands import CommandFailed
 from pipeline.processes.git import git
 from pipeline.sweeps.plans import Point, write_changes
@@ -34,7 +35,6 @@ from reprise.config.params import read_yaml
 from reprise.storage.atomic import atomic_file
 from reprise.storage.content_hashes import REMEMBERED
 
-SWEEPS = STATE / "sweeps"
 SOURCE_LOCK = "source.lock.json"
 COPIED_FILES = (LOCK_FILE, str(METRICS), SOURCE_LOCK)  # written by Reprise, not by people, so they need no commit
 _SHARED_FOLDERS = (STATE / "decoded",)  # safe to share: keyed by content and built under a lock
@@ -198,9 +198,9 @@ class PointClone:
         Raises:
             CommandFailed: a check or a stage ended with an error; `lines` holds its last output.
         """
-        dvc.check(self.project, on_line=on_line)
+        check(self.project, on_line=on_line)
         if any(re.match(r"source\b", key) for key in self.point.changes):
-            dvc.scan(self.project, on_line=on_line)
+            scan(self.project, on_line=on_line)
         graph = load_graph(self.project)
         prune(graph, self.project)
         dvc.repro_all(graph, root=self.project, on_line=on_line, cancelled=cancelled)

@@ -19,13 +19,14 @@ from types import FrameType
 
 from pipeline.compare.runs import read_family
 from pipeline.graph import dvc
-from pipeline.graph.workspace import Say, exclusive
+from pipeline.graph.stage_modules import scan
+from pipeline.graph.workspace import SWEEPS, Say, exclusive
 from pipeline.processes.commands import CommandFailed
 from pipeline.processes.failure import failure_message
 from pipeline.processes.git import git
 from pipeline.processes.redaction import make_redactor
 from pipeline.processes.signals import STOP_SIGNALS, handling
-from pipeline.sweeps.clone import SWEEPS, Base, PointClone, find_base, load_table
+from pipeline.sweeps.clone import Base, PointClone, find_base, load_table
 from pipeline.sweeps.plans import Point, SweepPlan, base_index, load_plan, points_of
 from pipeline.sweeps.report import Comparison, compare_points
 from reprise.config.errors import RepriseError, WorkspaceBusyError
@@ -281,7 +282,7 @@ def _look_up_point(base: Base, point: Point) -> SweepPoint:
 def _scan_source(root: Path, say: Say) -> None:
     """Scan the source, unless a run holds the folder: that run has just scanned it."""
     with suppress(WorkspaceBusyError), exclusive(root, wait=False, say=say):
-        dvc.scan(root, on_line=say)
+        scan(root, on_line=say)
 
 
 class _Stop(threading.Event):

@@ -1,1 +1,1 @@
-"""The process and its machine: start and end, device, seeds, threads, progress, world. Never a data format."""
+"""The process and its machine: start and end, device, seeds, threads, world. Never a data format."""

@@ -1,1 +1,1 @@
-"""Bytes and locks: atomic writes, tar members, listings, work folders, provenance. Never an artifact's format."""
+"""Bytes, locks and progress: atomic writes, tar members, listings, work folders, provenance. Never a format."""

@@ -20,8 +20,8 @@ from reprise.artifacts.checkpoints import latest_checkpoint, save_checkpoint
 from reprise.config.errors import TrainingError
 from reprise.networks.state import arrays_of, load_optimizer, tensors_of
 from reprise.runtime.device import Compute
-from reprise.runtime.progress import Progress
 from reprise.runtime.seeds import seed_torch
+from reprise.storage.progress import Progress
 from reprise.training.epochs import Epochs
 from reprise.training.optimizers import set_rates
 from reprise.training.schedule import Rates
@@ -156,7 +156,8 @@ def fit(
     unread: list[Tensor] = []  # losses that are still on the device
     shown: dict[str, float] = {}  # on the progress line: the last loss read, and the observer's last figures
 
-    with Progress(label, total, "images", total * done.step // max(1, steps)) as progress:
+    counts = {"epoch": epochs.count, "step": steps}
+    with Progress(label, total, "images", total * done.step // max(1, steps), counts) as progress:
         while done.step < steps:
             number, first = divmod(done.step, epochs.batches)  # a resumed epoch begins in its middle
             epoch = epochs.epoch(number)
@@ -191,7 +192,7 @@ def fit(
                 optimizer.step()
                 done.step += 1
                 after_step(done.step / steps)
-                progress.advance(len(epoch.order[k]), epoch=number + 1, lr=rate, **shown)
+                progress.advance(len(epoch.order[k]), epoch=number + 1, step=done.step, lr=rate, **shown)
 
                 # -------------------------------------- end of an epoch, checkpoint
                 if ends:

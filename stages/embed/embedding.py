@@ -17,8 +17,8 @@ from reprise.config.registry import module_of
 from reprise.networks.assemble import assemble
 from reprise.reading.decoded import Decoded, open_decoded
 from reprise.runtime.device import Compute, resolve_compute
-from reprise.runtime.progress import Progress
 from reprise.storage.atomic import atomic_directory
+from reprise.storage.progress import Progress
 from reprise.storage.provenance import record
 from reprise.storage.work_folder import file_digest, work_folder
 from stages.embed import augmented

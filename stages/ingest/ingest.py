@@ -28,9 +28,9 @@ from reprise.artifacts.near_copies import write_near_copies
 from reprise.config.errors import SourceError
 from reprise.media.lookup import modality
 from reprise.media.modality import Limits
-from reprise.runtime.progress import track
 from reprise.storage import ustar
 from reprise.storage.atomic import write_json
+from reprise.storage.progress import track
 from stages.ingest.examine import examine_all
 from stages.ingest.groups import check_splits_of_groups
 from stages.ingest.names import claims_picture

@@ -107,7 +107,7 @@ def compare(
         images: facts that the miner may know.
         seed: of the miner and of the resamples.
     """
-    from reprise.runtime.progress import Progress
+    from reprise.storage.progress import Progress
     from stages.mine.resampling import resampled
 
     rows = []

@@ -30,8 +30,8 @@ from reprise.clustering.centres import means, nearest, renumbered
 from reprise.clustering.merging import merging_kmeans
 from reprise.config.params import meaning
 from reprise.measures.unit_vectors import unit
-from reprise.runtime.progress import Progress
 from reprise.runtime.seeds import numpy_rng
+from reprise.storage.progress import Progress
 from stages.mine.miner import ClusterParams, Mined
 
 KAPPA = 1e-4

@@ -15,8 +15,8 @@ from reprise.artifacts.layout import MANIFEST
 from reprise.artifacts.manifest import read_manifest, scored_split
 from reprise.artifacts.tables import write_table
 from reprise.config.errors import EmbeddingError
-from reprise.runtime.progress import track
 from reprise.storage.atomic import atomic_directory, write_json
+from reprise.storage.progress import track
 from stages.probe import cache
 from stages.probe.encoder import Encoder, Encoders, Examples, RepresentationProbe
 from stages.probe.probe import ProbeResult

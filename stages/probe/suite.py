@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from reprise.artifacts.results import METRICS, write_metrics, write_predictions
 from reprise.artifacts.tables import write_table
 from reprise.config.errors import ProbeError
-from reprise.runtime.progress import track
 from reprise.storage.atomic import write_json
+from reprise.storage.progress import track
 from stages.probe import cache
 from stages.probe.probe import ProbeResult
 from stages.probe.scoring import why_not

@@ -22,12 +22,12 @@ import pyarrow.compute as pc
 from reprise.artifacts.shards import INDEX, INDEX_SCHEMA, write_index
 from reprise.config.errors import ImageRefused, MachineError, ShardError
 from reprise.media.lookup import modality
-from reprise.runtime.progress import Progress
 from reprise.runtime.workers import Lost, NoProcessError, Workers
 from reprise.storage import ustar
 from reprise.storage.atomic import atomic_file, explained_storage
 from reprise.storage.listing import READ_FLAGS, open_regular
 from reprise.storage.machine import patiently
+from reprise.storage.progress import Progress
 from stages.shard.params import ShardParams
 
 Columns = dict[str, list[Any]]  # of the index, by name

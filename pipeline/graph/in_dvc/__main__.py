@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from pipeline.graph.workspace import STATE
+from reprise.storage.running import announced
 
 
 def main() -> int:
@@ -17,7 +21,10 @@ def main() -> int:
     from pipeline.graph.in_dvc.replacements import install
 
     install()
+    if command == "status":
+        from pipeline.graph.in_dvc.replacements import do_without_locks
 
+        do_without_locks()
     if command == "get-output":
         from pipeline.graph.in_dvc.outputs import get_output
 
@@ -25,8 +32,13 @@ def main() -> int:
     from dvc.cli import main as run_dvc
 
     REFUSALS.optional = command == "repro"
-    status = int(run_dvc(sys.argv[1:]) or 0)
+    with announced(_title(sys.argv[1:]), "graph") if command != "status" else nullcontext():
+        status = int(run_dvc(sys.argv[1:]) or 0)
     return status or int(REFUSALS.foreign and not REFUSALS.optional)
+
+
+def _title(arguments: Sequence[str]) -> str:
+    return f"dvc {shlex.join(word for word in arguments if word != '--wait-for-lock')}"
 
 
 def _keep_notes_private() -> None:

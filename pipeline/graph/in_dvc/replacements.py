@@ -3,16 +3,22 @@
 DVC has no setting for this: its `verify` holds fetched files against their names, but neither listings, nor names, nor
 the run cache, nor what lies in the cache already. So nine functions and classes of DVC are replaced, of the version
 that requirements.lock pins; tests/pipeline/graph/remotes/test_hostile.py fails if a replacement has no effect.
+Two more say which stage of how many begins, since DVC does not count them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
 
 import dvc.cachemgr
 import dvc.data_cloud
+import dvc.lock
+import dvc.repo.reproduce
+import dvc.rwlock
+import dvc.stage.run
 import dvc_data.hashfile.transfer
 import dvc_data.index.checkout
 from dvc.output import Output
@@ -20,7 +26,7 @@ from dvc.stage.cache import StageCache
 from dvc_data.hashfile.tree import Tree
 from dvc_objects.fs.local import LocalFileSystem
 
-from pipeline.graph.in_dvc import cache, folder, run_cache
+from pipeline.graph.in_dvc import cache, folder, run_cache, steps
 
 
 def install() -> None:
@@ -52,6 +58,17 @@ def install() -> None:
         (StageCache, "_load", lambda plain: run_cache.load_newest),
         (Output, "_checkout", folder.check_before_checkout),
         (dvc_data.index.checkout, "_create_files", folder.check_before_creation),
+        (dvc.repo.reproduce, "_reproduce", steps.count_stages),
+        (dvc.stage.run, "cmd_run", steps.say_before),
     ]
     for owner, name, replace in replacements:
         setattr(owner, name, replace(getattr(owner, name)))  # a DVC without the attribute fails here
+
+
+def do_without_locks() -> None:
+    """Let this process neither take DVC's locks nor wait for them; for commands that only read the project.
+
+    While a stage runs, DVC keeps its outputs locked, and while it hashes or writes, everything.
+    """
+    dvc.lock.make_lock = lambda *arguments, **options: dvc.lock.LockNoop()
+    dvc.rwlock.rwlock = lambda *arguments, **options: nullcontext()

@@ -20,9 +20,9 @@ from typing import Annotated, Any, ClassVar, NoReturn
 
 from reprise.config.errors import ImageRefused, SourceError
 from reprise.config.params import StrictModel, meaning, with_pattern
-from reprise.runtime.progress import Progress
 from reprise.storage.atomic import atomic_file
 from reprise.storage.listing import open_regular, sha256_of
+from reprise.storage.progress import Progress
 from stages.ingest.archives.batch_reader import VALUES, Array, read_batch
 from stages.ingest.archives.tar_stream import TarStream
 from stages.ingest.source import Candidate, Extent, Source

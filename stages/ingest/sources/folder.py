@@ -19,8 +19,8 @@ from pydantic import Field, model_validator
 from reprise.artifacts.layout import INGEST
 from reprise.config.errors import ImageRefused, SourceError
 from reprise.config.params import StrictModel, meaning, wrong_value
-from reprise.runtime.progress import Progress
 from reprise.storage.listing import digest_folder, sha256_of
+from reprise.storage.progress import Progress
 from reprise.storage.walk import LEFT_OUT, Entry, list_entries
 from stages.ingest.groups import Grouping, check_grouping, group_finder
 from stages.ingest.layout import SplitName, understand

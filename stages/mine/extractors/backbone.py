@@ -38,9 +38,9 @@ from reprise.networks.assemble import Mismatch, assemble, load_bare
 from reprise.networks.backbone import build_backbone, published_preparation
 from reprise.networks.published import published_network
 from reprise.runtime.device import Compute
-from reprise.runtime.progress import Progress
 from reprise.runtime.seeds import seed_torch
 from reprise.storage.listing import sha256_of
+from reprise.storage.progress import Progress
 from stages.mine.extractor import Extractor
 
 

@@ -24,8 +24,8 @@ from reprise.config.params import StrictModel, meaning
 from reprise.measures.principal import EXACT, Rows, principal_basis, with_fixed_signs
 from reprise.networks.patch_dictionary import PatchDictionary
 from reprise.reading.reduced import REDUCED_SIDE, reduced
-from reprise.runtime.progress import Progress
 from reprise.runtime.seeds import numpy_rng
+from reprise.storage.progress import Progress
 from stages.mine.extractor import Extractor
 
 CHUNK = 256  # images of 32 pixels described together, and fewer of larger ones

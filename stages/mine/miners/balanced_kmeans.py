@@ -26,8 +26,8 @@ from reprise.clustering.centres import distance_confidence, means, renumbered
 from reprise.clustering.merging import merging_kmeans
 from reprise.config.errors import MiningError
 from reprise.config.params import StrictModel, meaning
-from reprise.runtime.progress import Progress
 from reprise.runtime.seeds import numpy_rng
+from reprise.storage.progress import Progress
 from stages.mine.miner import ClusterParams, Mined, Miner, check_features
 
 LARGEST = 2**29  # entries of the n x K table of distances: 2 GiB of float32

@@ -27,8 +27,8 @@ from reprise.clustering.centres import nearest, renumbered
 from reprise.clustering.lloyd import MOVES_BEFORE_MERGING, lloyd
 from reprise.clustering.merging import first_centres, merged
 from reprise.config.params import meaning
-from reprise.runtime.progress import Progress
 from reprise.runtime.seeds import numpy_rng
+from reprise.storage.progress import Progress
 from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters
 
 WORK_BETWEEN_SAVES = 10**12  # multiplications, n d K an iteration: about half a minute on one core

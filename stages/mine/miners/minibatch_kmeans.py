@@ -26,8 +26,8 @@ from reprise.clustering.centres import nearest, nearest_centres, renumbered, sum
 from reprise.clustering.merging import first_centres, merged
 from reprise.clustering.starts import SAMPLE
 from reprise.config.params import meaning
-from reprise.runtime.progress import Progress
 from reprise.runtime.seeds import numpy_rng
+from reprise.storage.progress import Progress
 from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters
 
 

@@ -18,7 +18,7 @@ from reprise.media.image.decode import decode
 from reprise.media.image.encode import smallest
 from reprise.media.image.thumbnail import shrink
 from reprise.media.lookup import modality
-from reprise.runtime.progress import track
+from reprise.storage.progress import track
 
 TINY = 40  # pixels of the longer side
 SIDES = (96, 72, 56, 40)  # tried from the left until a set of pictures fits its budget

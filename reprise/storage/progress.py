@@ -1,6 +1,7 @@
-"""Progress on stderr: a bar on a terminal, and a line every half minute elsewhere (logs of DVC, Prefect, CI).
+"""Progress of whatever may take longer than two seconds: on stderr, and in the file that `reprise status` reads.
 
-A stage's option `--quiet` turns it off, REPRISE_QUIET=1 that of all stages.
+On a terminal it is a bar. Elsewhere (logs of DVC, Prefect, CI) it is a line after two seconds, and then one every half
+minute. A stage's option `--quiet` turns both off, REPRISE_QUIET=1 those of all stages.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
+
+from reprise.storage.running import begin_work, end_work
 
 T = TypeVar("T")
-LINE_SECONDS = 30.0
+PATIENCE_SECONDS = 2.0  # before the first line
+LINE_SECONDS = 30.0  # between two lines
 QUIET = "REPRISE_QUIET"
 
 
@@ -24,11 +28,16 @@ class Progress:
         total: how much there is, in units; None if unknown.
         unit: what is counted ("images").
         done: how much an earlier process has done; the rate leaves it out.
+        of: the last value of figures that count ("epoch"), for `reprise status`.
     """
 
-    def __init__(self, label: str, total: int | None, unit: str = "images", done: int = 0) -> None:
+    def __init__(
+        self, label: str, total: int | None, unit: str = "images", done: int = 0, of: dict[str, int] | None = None
+    ) -> None:
         self.label, self.total, self.unit, self.done, self.first = label, total, unit, done, done
-        self.began = self.last_line = time.monotonic()
+        self.of, self.figures = of or {}, dict[str, float]()
+        self.began = time.monotonic()
+        self._next_line = self.began + PATIENCE_SECONDS
         self._bar = None
         self._quiet = os.environ.get(QUIET) == "1"
         if sys.stderr.isatty() and not self._quiet:
@@ -46,23 +55,45 @@ class Progress:
             self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
             self._task = self._bar.add_task(label, total=total, completed=done, note="")
             self._bar.start()
+        begin_work(self)
 
     def advance(self, amount: int, **figures: float) -> None:
         """Count `amount` more units; `figures` (loss, lr) are shown beside the rate."""
         self.done += amount
+        self.figures = figures
         now = time.monotonic()
-        note = "  ".join([f"{self.rate():,.0f} {self.unit}/s", *(f"{k} {v:.4g}" for k, v in figures.items())])
         if self._bar is not None:
-            self._bar.update(self._task, completed=self.done, note=note)
-        elif now - self.last_line >= LINE_SECONDS and not self._quiet:
-            self.last_line = now
+            self._bar.update(self._task, completed=self.done, note=self._note())
+        elif now >= self._next_line and not self._quiet:
+            self._next_line = now + LINE_SECONDS
             share = f" of {self.total:,} ({100 * self.done / self.total:.0f} %)" if self.total else ""
             left = f"  {self._left()} left" if self.total else ""
-            print(f"{self.label}: {self.done:,}{share} {self.unit}  {note}{left}", file=sys.stderr, flush=True)
+            print(f"{self.label}: {self.done:,}{share} {self.unit}  {self._note()}{left}", file=sys.stderr, flush=True)
+
+    def _note(self) -> str:
+        shown = (f"{k} {v:,}" if isinstance(v, int) else f"{k} {v:.4g}" for k, v in self.figures.items())
+        return "  ".join([f"{self._speed()} {self.unit}/s", *shown])
+
+    def state(self) -> dict[str, Any]:
+        """Return what `reprise status` shows, as JSON has it."""
+        return {
+            "label": self.label,
+            "done": self.done,
+            "total": self.total,
+            "unit": self.unit,
+            "rate": self.rate(),
+            "figures": self.figures,
+            "of": self.of,
+        }
 
     def rate(self) -> float:
         """Return units per second since the start of this process."""
         return (self.done - self.first) / max(time.monotonic() - self.began, 1e-9)
+
+    def _speed(self) -> str:
+        """Show the rate, with a decimal where a whole number would say little."""
+        rate = self.rate()
+        return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
     def _left(self) -> str:
         """Estimate the time to the end at the rate so far: h:mm:ss."""
@@ -73,6 +104,7 @@ class Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
+        end_work(self)
         if self._bar is not None:
             self._bar.stop()
 

@@ -1,0 +1,181 @@
+"""The commands of `reprise`: parse the command line, call one function, print the result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli import evaluation, flows, remote, status, sweep
+from pipeline.cli.listing import list_plug_ins, list_stage_states
+from pipeline.cli.output import print_table, say, say_aside
+from pipeline.cli.project import enter_project
+from pipeline.graph import dvc, stage_modules
+from pipeline.graph.definition import load_graph
+from pipeline.graph.ingested import data_option
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Train representations of images without labels, and measure what they are worth.",
+)
+
+app.add_typer(flows.app, name="flows")
+app.add_typer(status.app)
+app.add_typer(sweep.app)
+app.add_typer(remote.app)
+app.add_typer(evaluation.app)
+
+Targets = Annotated[
+    list[str] | None,
+    typer.Argument(help="Stages such as `pretrain`, `pretrain/simclr` or `pretrain/simclr/0`; all stages by default."),
+]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for another run in this folder, instead of giving up.")]
+
+
+@app.command()
+def repro(
+    targets: Targets = None,
+    wait: Wait = False,
+    force: Annotated[bool, typer.Option("--force", help="Run the stages even if nothing changed.")] = False,
+) -> None:
+    """Run every stage that is not up to date.
+
+    Before the first stage, the parameters are checked, the source of images is scanned, what a killed run left behind
+    is repaired, and the results of rows that left params.yaml are removed.
+    """
+    enter_project()
+    dvc.repro(targets or [], wait=wait, force=force, say=say)
+
+
+@app.command()
+def why(targets: Targets = None) -> None:
+    """Show which stages would run, and why."""
+    enter_project()
+    _say_what_runs()
+    say(dvc.why(targets or []).text())
+
+
+@app.command()
+def check() -> None:
+    """Check all parameters and report every problem.
+
+    They are held against each other, against the images where ingest has taken them in, and against this machine. What
+    cannot run on this machine only is a warning, since the graph may run on another.
+    """
+    enter_project()
+    stage_modules.check(again=True, machine=True)
+    say("params.yaml: every parameter is valid" + ("" if data_option(Path()) else "; no images were looked at"))
+
+
+@app.command()
+def scan() -> None:
+    """Scan the source of images.
+
+    The result is source.lock.json, on which the graph depends.
+    """
+    enter_project()
+    stage_modules.scan()
+
+
+@app.command()
+def prune(wait: Wait = False) -> None:
+    """Remove results of rows that left params.yaml.
+
+    Rows are runs, seeds, label sets, extractors and suites of probes. DVC's cache keeps the results, so a row that
+    comes back is restored without running.
+    """
+    enter_project()
+    for line in dvc.prune_workspace(wait=wait, say=say).lines() or ["nothing to prune"]:
+        say(line)
+
+
+@app.command()
+def runs() -> None:
+    """List the stages with their names and states."""
+    enter_project()
+    _say_what_runs()
+    stage_modules.check()
+    graph = load_graph()
+    rows = [[title, name, state] for name, title, state in list_stage_states(graph, dvc.status(graph=graph))]
+    print_table(["stage", "DVC's name", "state"], rows)
+
+
+@app.command("list")
+def plug_ins(
+    kind: Annotated[
+        str | None, typer.Argument(help="Kind of plug-in: methods, miners, probes, probes/quality, ...")
+    ] = None,
+) -> None:
+    """List the plug-ins of one kind, or of all."""
+    enter_project()
+    print_table(["kind", "name", "description", "origin"], list_plug_ins(kind))
+
+
+@app.command()
+def params(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Section of params.yaml, plug-in (methods/simclr), kind, or parameter (train.epochs)."),
+    ] = None,
+) -> None:
+    """Show the parameters of a section or plug-in, or one parameter by its dotted name."""
+    enter_project()
+    stage_modules.describe_parameters(name)
+
+
+@app.command()
+def compare(
+    base: Annotated[str, typer.Argument(help="Git revision; `workspace` means the folder as it is.")] = "HEAD",
+    other: Annotated[str, typer.Argument(help="Git revision to compare with it.")] = "workspace",
+    metric: Annotated[
+        str | None, typer.Option(help="Show only this metric, named by probe and metric, such as knn.top1.")
+    ] = None,
+) -> None:
+    """Compare the metrics of two revisions.
+
+    Intervals and verdicts are given as far as the number of seeds allows.
+    """
+    from pipeline.compare.runs import compare_revisions
+
+    enter_project()
+    comparison = compare_revisions(base, other, metric=metric)
+    print_table(["run", "metric", base, other, "difference", "verdict"], comparison.rows())
+
+
+@app.command()
+def gate(
+    metric: Annotated[
+        str, typer.Argument(help="Metric, named by probe and metric; use one on val, not on test.")
+    ] = "knn.top1_val",
+    champion: Annotated[str, typer.Option(help="Git revision that the folder must not fall below.")] = "HEAD",
+    run: Annotated[
+        list[str] | None, typer.Option(help="Run to judge. May be repeated; by default all runs that both have.")
+    ] = None,
+    margin: Annotated[float, typer.Option(min=0.0, help="Accepted loss, in the metric's unit.")] = 0.0,
+) -> None:
+    """Fail if the folder is worse than a champion.
+
+    A run fails if it lies below the champion by more than the margin with the whole interval of the difference. The
+    exit status is 1 if a run fails.
+    """
+    from pipeline.compare.gate import judge
+
+    enter_project()
+    judgement = judge(metric, champion=champion, runs=run or [], margin=margin)
+    for line in judgement.lines():
+        say(line)
+    if not judgement.passed:
+        raise typer.Exit(1)
+
+
+def _say_what_runs() -> None:
+    """Say in a line that something runs, because what is shown then may change at any moment."""
+    from pipeline.graph.running_words import report_running
+
+    line = report_running().summary()
+    if line:
+        say_aside(line)

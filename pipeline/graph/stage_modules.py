@@ -1,0 +1,83 @@
+"""Run modules of `stages` that are no stage of DVC's: the check of the parameters, the scan, their description."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.graph.dvc_output import last_lines
+from pipeline.graph.ingested import data_option
+from pipeline.graph.workspace import read_digest
+from pipeline.processes.commands import CommandFailed, run
+from pipeline.processes.redaction import run_shown
+from reprise.artifacts.layout import CHECKED
+from reprise.storage.fingerprint import digest_of_project
+
+
+def check(
+    root: Path = Path(), *, on_line: Callable[[str], None] | None = None, again: bool = False, machine: bool = False
+) -> None:
+    """Check all parameters in a separate process, unless neither they nor the code changed since the last check.
+
+    The process also records what it checked, and the fingerprints of the current code for `why`.
+
+    Args:
+        root: the project folder.
+        on_line: called with each line of output.
+        again: whether to check even if nothing changed, and against the images, where data/ holds those of the source.
+        machine: whether to warn of what does not fit this machine.
+
+    Raises:
+        CommandFailed: a parameter is wrong; the process has explained it.
+    """
+    if again or read_digest(root / CHECKED) != digest_of_project(root):
+        around = [*(["--machine"] if machine else []), *(data_option(root) if again else [])]
+        run_module("stages.check", ["--no-output", *around], root, on_line)
+
+
+def describe_parameters(name: str | None = None, root: Path = Path()) -> None:
+    """Print the parameters of a section or plug-in, or all names, in a process that may import stages.
+
+    Raises:
+        CommandFailed: nothing has that name; the process has explained it.
+    """
+    run_module("stages.check.describe", [] if name is None else ["--", name], root, None)
+
+
+def scan(root: Path = Path(), *, on_line: Callable[[str], None] | None = None) -> None:
+    """Scan the source of images, and rewrite source.lock.json if it changed.
+
+    Args:
+        root: the project folder.
+        on_line: called with each line of output.
+
+    Raises:
+        CommandFailed: the source cannot be read; the process has explained why.
+    """
+    run_module("stages.ingest.scan", [], root, on_line)
+
+
+def run_module(module: str, arguments: list[str], root: Path, on_line: Callable[[str], None] | None) -> None:
+    """Run a module of `stages`.
+
+    Args:
+        module: dotted name.
+        arguments: of its command line.
+        root: the project folder.
+        on_line: called with each line of output; without it, the module writes to the output of this process.
+
+    Raises:
+        CommandFailed: it ended with an error, which it has explained.
+    """
+    command = [sys.executable, "-P", "stages/run.py", module, *arguments]
+    lines: list[str] = []
+
+    def keep(line: str) -> None:
+        lines.append(line)
+        if on_line:
+            on_line(line)
+
+    code = run(command, cwd=root, on_line=keep) if on_line else run_shown(command, root)
+    if code:
+        raise CommandFailed(command, code, last_lines(lines))
