@@ -41,4 +41,8 @@ def main() -> None:
 sys.meta_path.insert(0, ProjectFinder())
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:  # while the stage's first modules were loaded; afterwards run_stage answers
+        print("interrupted: nothing was done yet", file=sys.stderr)
+        sys.exit(130)

@@ -13,20 +13,25 @@ import faulthandler
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from reprise.config import telemetry
 from reprise.config.errors import RepriseError
+from reprise.runtime import interrupts
 from reprise.runtime.declared_inputs import take_inputs
 from reprise.runtime.encoding import use_utf8
 from reprise.runtime.watchdog import watch_parents
+from reprise.storage.running import announced
 from reprise.storage.system_errors import refusal
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's mallopt(3)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _KEEP_BYTES = 1 << 30
 EXIT_EXPECTED = 1
+INTERRUPTED = "interrupted: `reprise repro` continues from the last checkpoint"
+TERMINATED = "terminated: `reprise repro` continues from the last checkpoint"
+_NAMING: dict[str, list[str]] = {"--run": [], "--name": [], "--suite": [], "--seed": ["seed"]}
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 ALLOCATOR_VARIABLES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")  # glibc's own; they win
 
@@ -127,12 +132,15 @@ def run_stage(main: Callable[[list[str]], None], algebra: bool = True) -> None:
     prepare_process()
     faulthandler.enable(2)  # a crash in a library prints where it happened, not only "exited with -11"
     signal.signal(signal.SIGTERM, _terminated)
+    interrupts.end_soon({signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED})
     sys.unraisablehook = _raise_again
     try:
-        inputs = take_inputs(sys.orig_argv)
-        main(sys.argv[1:])
+        with announced(title_of(sys.orig_argv), "stage"):
+            inputs = take_inputs(sys.orig_argv)
+            main(sys.argv[1:])
+            if inputs is not None:
+                inputs.finish()
         if inputs is not None:
-            inputs.finish()
             _end_at_once()
     except (RepriseError, OSError) as error:
         message = refusal(error) if isinstance(error, OSError) else error
@@ -141,8 +149,26 @@ def run_stage(main: Callable[[list[str]], None], algebra: bool = True) -> None:
         print(f"error: {message}", file=sys.stderr, flush=True)
         raise SystemExit(EXIT_EXPECTED) from None
     except KeyboardInterrupt:
-        print("interrupted: `reprise repro` continues from the last checkpoint", file=sys.stderr, flush=True)
+        interrupts.say(INTERRUPTED)
         raise SystemExit(130) from None
+
+
+def title_of(command: Sequence[str]) -> str:
+    """Name the work of a stage's process, as its title in the graph does: "pretrain simclr seed 0".
+
+    Args:
+        command: the command line with the interpreter, as in sys.orig_argv.
+    """
+    place = next((i for i, word in enumerate(command) if word.startswith("stages.")), None)
+    if place is None:
+        return " ".join(command[1:4])
+    module, arguments = command[place], iter(command[place + 1 :])
+    words = [module.rpartition(".")[2]]
+    for argument in arguments:
+        option, _, value = argument.partition("=")
+        if option in _NAMING:
+            words += [*_NAMING[option], value or next(arguments, "")]
+    return " ".join(words)
 
 
 def _end_at_once() -> None:
@@ -157,8 +183,7 @@ def _end_at_once() -> None:
 
 
 def _terminated(signum: int, frame: object) -> None:
-    # print() is not reentrant: the signal may have interrupted one
-    os.write(2, b"terminated: `reprise repro` continues from the last checkpoint\n")
+    interrupts.say(TERMINATED)
     raise SystemExit(128 + signum)
 
 

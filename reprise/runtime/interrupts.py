@@ -1,0 +1,79 @@
+"""End a process soon after Ctrl-C or SIGTERM, also in the middle of a long call into C.
+
+Python raises KeyboardInterrupt between two of its own instructions. A product of matrices, a decomposition, threads
+that are waited for, or a library that catches every exception may hold it back for minutes. So the signal itself wakes
+a thread (`signal.set_wakeup_fd`), which ends the process if it is still there a second later. That is as safe as
+`kill -9`, which every stage survives: what is written gets its name only when it is whole.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+GRACE_SECONDS = 1.0
+_SHOW_CURSOR = b"\x1b[?25h"  # a progress bar hides it
+_said = threading.Event()
+_patient: list[object] = []  # who is ending other processes
+
+
+def end_soon(sentences: Mapping[int, str]) -> None:
+    """End this process with status 128 + n a second after signal n, if it has not ended by itself.
+
+    Only the main thread may call this. Where the system has no thread left, signals act as Python lets them.
+
+    Args:
+        sentences: what is then printed on stderr, by signal; other signals are not looked at.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    watch = threading.Thread(target=_watch, args=(reading, dict(sentences)), name="interrupts", daemon=True)
+    try:
+        watch.start()
+    except RuntimeError:
+        os.close(reading)
+        os.close(writing)
+        return
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+
+def say(sentence: str) -> None:
+    """Print the sentence that ends this process, once. It may be called in a signal handler, where print may not."""
+    if not _said.is_set():
+        _said.set()
+        with suppress(OSError):
+            os.write(2, sentence.encode() + b"\n")
+
+
+@contextmanager
+def patience() -> Iterator[None]:
+    """Let the process live on inside the `with` block, because it waits for the end of others that it has signalled."""
+    token = object()
+    _patient.append(token)
+    try:
+        yield
+    finally:
+        _patient.remove(token)
+
+
+def _watch(reading: int, sentences: dict[int, str]) -> None:
+    while True:
+        for number in os.read(reading, 64):
+            if number in sentences:
+                _end(number, sentences[number])
+
+
+def _end(number: int, sentence: str) -> None:
+    deadline = time.monotonic() + GRACE_SECONDS
+    while time.monotonic() < deadline:
+        time.sleep(0.05)
+        if _patient:
+            deadline = time.monotonic() + GRACE_SECONDS
+    if os.isatty(2):
+        os.write(2, _SHOW_CURSOR)
+    say(sentence)
+    os._exit(128 + number)
