@@ -20,7 +20,7 @@ import numpy as np
 
 from pipeline.graph.remotes.revision_outputs import fetch_at
 from pipeline.processes.git import git
-from reprise.artifacts.layout import METRICS, PROBES, TABLE
+from reprise.artifacts.layout import COMPARISON, METRICS, PROBES, TABLE
 from reprise.artifacts.results import read_predictions
 from reprise.config.errors import GitError, GraphError, ResultError
 
@@ -58,12 +58,14 @@ class Measurements:
         means: run -> "probe.metric" -> mean over seeds.
         seeds: "probe.metric" -> run -> seed -> Figure; empty if the cache does not hold the table.
         answers: (run, seed, probe) -> Answers.
+        budgets: run -> the entries of its budget; empty if the cache does not hold the comparison.
     """
 
     name: str
     means: Mapping[str, Mapping[str, float]]
     seeds: Mapping[str, Mapping[str, Mapping[int, Figure]]]
     answers: Mapping[tuple[str, int, str], Answers] = field(default_factory=dict)
+    budgets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def read_measurements(revision: str, root: Path = Path(), *, answers: bool = False) -> Measurements:
@@ -82,9 +84,9 @@ def read_measurements(revision: str, root: Path = Path(), *, answers: bool = Fal
     if revision == WORKSPACE:
         text = _text(root / METRICS)
         table = (root / TABLE).read_bytes() if (root / TABLE).is_file() else None
-        return Measurements(
-            revision, _means(text, str(METRICS)), per_seed(table), _read_answers(root / PROBES) if answers else {}
-        )
+        compared = (root / COMPARISON).read_bytes() if (root / COMPARISON).is_file() else None
+        by_probe = _read_answers(root / PROBES) if answers else {}
+        return Measurements(revision, _means(text, str(METRICS)), per_seed(table), by_probe, budgets_in(compared))
     commit = resolve(revision, root)
     try:
         text = git("show", f"{commit}:./{METRICS}", cwd=root)
@@ -98,11 +100,13 @@ def read_measurements(revision: str, root: Path = Path(), *, answers: bool = Fal
             fix="Name a revision that has been run.",
         ) from error
     with tempfile.TemporaryDirectory() as folder:
-        table_file, probes = Path(folder) / "table.csv", Path(folder) / "probe"
+        table_file, compared_file, probes = (Path(folder) / name for name in ("table.csv", "comparison.json", "probe"))
         table = table_file.read_bytes() if fetch_at(commit, str(TABLE), table_file, root) else None
+        compared = compared_file.read_bytes() if fetch_at(commit, str(COMPARISON), compared_file, root) else None
         fetched = answers and fetch_at(commit, str(PROBES), probes, root)
         by_probe = _read_answers(probes) if fetched else {}
-    return Measurements(revision, _means(text, f"{revision}:{METRICS}"), per_seed(table), by_probe)
+    means = _means(text, f"{revision}:{METRICS}")
+    return Measurements(revision, means, per_seed(table), by_probe, budgets_in(compared))
 
 
 def resolve(revision: str, root: Path = Path()) -> str:
@@ -170,6 +174,22 @@ def per_seed(table: bytes | None) -> dict[str, dict[str, dict[int, Figure]]]:
             "the table of figures cannot be read", where=TABLE, found=error, fix="Run `reprise repro summary`."
         ) from error
     return figures
+
+
+def budgets_in(comparison: bytes | None) -> dict[str, dict[str, Any]]:
+    """Parse the budgets of data/summary/comparison.json: run -> entries; None becomes an empty mapping.
+
+    Raises:
+        ResultError: the text is not such a comparison.
+    """
+    if comparison is None:
+        return {}
+    try:
+        return {str(run): dict(budget) for run, budget in json.loads(comparison)["budget"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ResultError(
+            "the comparison of runs cannot be read", where=COMPARISON, found=error, fix="Run `reprise repro summary`."
+        ) from error
 
 
 def _number(text: str) -> float | None:

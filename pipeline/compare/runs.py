@@ -15,6 +15,7 @@ import numpy as np
 
 from pipeline.compare.freshness import old_figures
 from pipeline.compare.revisions import WORKSPACE, Figure, Measurements, read_measurements
+from reprise.artifacts.budgets import differences
 from reprise.config.errors import ParameterError, ResultError
 from reprise.config.params import read_yaml
 from reprise.measures.statistics import CONFIDENCE, Interval, Pair, compare, holm, verdict
@@ -117,6 +118,7 @@ def compare_revisions(
                 pair, sentence = tested.get(run, (None, "")) if name == family else (None, "")
                 why = old.get("") or old.get(run)
                 sentence = f"not computed from the present parameters, data and code: {why}" if why else sentence
+                sentence = "; ".join(part for part in (sentence, _unequal(run, before, after)) if part)
                 changes.append(_change(run, name, before, after, pair, sentence))
     return Comparison(base, other, tuple(changes))
 
@@ -131,7 +133,7 @@ def without(measured: Measurements, old: Mapping[str, str]) -> Measurements:
     kept = {run: values for run, values in measured.means.items() if "" not in old and run not in old}
     seeds = {name: {r: v for r, v in by_run.items() if r in kept} for name, by_run in measured.seeds.items()}
     answers = {key: value for key, value in measured.answers.items() if key[0] in kept}
-    return Measurements(measured.name, kept, seeds, answers)
+    return Measurements(measured.name, kept, seeds, answers, measured.budgets)
 
 
 def read_family(root: Path = Path()) -> str:
@@ -207,6 +209,14 @@ def difference_interval(champion: Figure, challenger: Figure) -> Interval:
     below = math.hypot(challenger.value - low1, high0 - champion.value)
     above = math.hypot(high1 - challenger.value, champion.value - low0)
     return Interval(difference - below, difference + above)
+
+
+def _unequal(run: str, before: Measurements, after: Measurements) -> str:
+    """Say in what the budgets of a run at two revisions differ; empty where they are equal or not known."""
+    if run not in before.budgets or run not in after.budgets:
+        return ""
+    found = differences(before.budgets[run], after.budgets[run])
+    return f"unequal budgets: {', '.join(found)}" if found else ""
 
 
 def _paired_answers(

@@ -25,6 +25,7 @@ VALIDATION_DOCS = DATA / "validation_docs"  # Great Expectations' pages: not an 
 SHARDS = DATA / "shards"
 REPRESENTATIONS = DATA / "representations"  # the comparison of all runs and seeds
 SUMMARY = DATA / "summary"
+COMPARISON = SUMMARY / "comparison.json"  # verdicts and budgets
 TABLE = SUMMARY / "table.csv"  # every figure of every run and seed
 REPORT = DATA / "report" / "index.html"
 REPORT_PROVENANCE = DATA / "report" / "provenance.js"  # differs from run to run: not an output

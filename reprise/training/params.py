@@ -73,7 +73,7 @@ class ViewParams(StrictModel):
 
 
 class TrainParams(StrictModel):
-    """One budget for all runs."""
+    """One budget for all runs; a run's own block may replace parts of it."""
 
     backbone: Annotated[
         BackboneName, meaning("This network is trained: a plug-in's name, or any name that timm knows.")

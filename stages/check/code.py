@@ -80,10 +80,10 @@ def _looked_up(raw: dict[str, Any], row: dict[str, Any]) -> list[str]:
 
 
 def _backbone(raw: dict[str, Any], row: dict[str, Any]) -> str:
-    """The module of the backbone that a run trains: the method's own, or the one of `train`."""
+    """The module of the backbone that a run trains: the method's own, the run's, or the one of `train`."""
     method_class: Any = plug_in_class("methods", row["method"])
     own = method_class.own_backbone(_method_params(raw, row))
-    return module_of("backbones", own[0] if own else raw["train"]["backbone"])
+    return module_of("backbones", own[0] if own else _train(raw, row).backbone)
 
 
 def _method_params(raw: dict[str, Any], row: dict[str, Any]) -> Any:
@@ -94,8 +94,13 @@ def _method_params(raw: dict[str, Any], row: dict[str, Any]) -> Any:
 
 def _schedule(raw: dict[str, Any], row: dict[str, Any]) -> str:
     """The module of the learning-rate schedule that a run uses: its own, its recipe's, or the one of `train`."""
-    train = _method_params(raw, row).applied_to(TrainParams.model_validate(raw["train"]))
-    return module_of("schedules", train.schedule.name)
+    return module_of("schedules", _train(raw, row).schedule.name)
+
+
+def _train(raw: dict[str, Any], row: dict[str, Any]) -> TrainParams:
+    """The section `train` with what a run replaces of it."""
+    params: TrainParams = _method_params(raw, row).applied_to(TrainParams.model_validate(raw["train"]))
+    return params
 
 
 def write_fingerprints(raw: dict[str, Any], folder: Path) -> None:

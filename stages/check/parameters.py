@@ -62,7 +62,10 @@ def problems(raw: dict[str, Any]) -> list[Problem]:
         else:
             found.append(Problem(name, "missing section", None, " Start from the params.yaml of the repository."))
     found += _source_problems(raw.get("source"))
-    found += _backbone_problems(raw.get("train"))
+    found += _backbone_problems("train", raw.get("train"))
+    blocks_of_runs = raw.get("methods")
+    for name, block in blocks_of_runs.items() if isinstance(blocks_of_runs, dict) else ():
+        found += _backbone_problems(f"methods.{name}", block)
     classes: dict[str, type] = {}
     for table in _PLUGGED:
         found += _block_problems(raw, table, classes)
@@ -108,7 +111,7 @@ def _source_problems(block: Any) -> list[Problem]:
     return found + (_params_problems(plug_in, block.get("options", {}), "source.options") if plug_in else [])
 
 
-def _backbone_problems(block: Any) -> list[Problem]:
+def _backbone_problems(section: str, block: Any) -> list[Problem]:
     """Report an unknown backbone; timm is imported and asked only about names that no plug-in has."""
     try:
         name = TypeAdapter(BackboneName).validate_python(block.get("backbone") if isinstance(block, dict) else None)
@@ -119,7 +122,7 @@ def _backbone_problems(block: Any) -> list[Problem]:
     try:
         backbone_named(name)
     except RepriseError as error:
-        return [Problem("train.backbone", error.what, error.found, f" {error.fix}")]
+        return [Problem(f"{section}.backbone", error.what, error.found, f" {error.fix}")]
     return []
 
 

@@ -16,7 +16,7 @@ from reprise.config.errors import RepriseError
 from reprise.config.params import NONE, TRUTH, Problem
 from reprise.config.registry import suites
 from stages.check.plug_ins import plug_in_class
-from stages.check.sketches import Sketch, problem_of, sketch_runs
+from stages.check.sketches import Sketch, place_of, problem_of, sketch_runs
 
 
 def relation_problems(raw: dict[str, Any]) -> list[Problem]:
@@ -31,6 +31,13 @@ def _run_problems(sketch: Sketch) -> Iterator[Problem]:
     """Hold a run against its label set and its batches."""
     inputs = importlib.import_module("stages.pretrain.inputs")
     row, size = sketch.row, sketch.train.batch_size
+    if sketch.params.backbone and type(sketch.method).own_backbone(sketch.params):
+        yield Problem(
+            f"methods.{row.name}.backbone",
+            f"the method '{row.method}' brings its own network, so this one would never be trained",
+            sketch.params.backbone,
+            " Remove it.",
+        )
     if "confidences" in sketch.method.needs and row.labels in (NONE, TRUTH):
         yield problem_of(inputs.without_confidences(row), row.name)
     try:
@@ -63,7 +70,7 @@ def _run_warnings(sketch: Sketch) -> Iterator[Problem]:
         return
     if train.warmup_epochs >= train.epochs:
         yield Problem(
-            _place(sketch, "warmup_epochs"),
+            place_of("train.warmup_epochs", sketch.row, sketch.params),
             "the warm-up takes the whole training, so the schedule after it never begins",
             f"{train.warmup_epochs} of {train.epochs} epochs",
             " Lower warmup_epochs, or raise train.epochs.",
@@ -71,7 +78,7 @@ def _run_warnings(sketch: Sketch) -> Iterator[Problem]:
     decay = getattr(train.schedule, "decay", None)
     if isinstance(decay, float) and train.warmup_epochs < train.epochs < decay * train.epochs + train.warmup_epochs:
         yield Problem(
-            _place(sketch, "schedule"),
+            place_of("train.schedule", sketch.row, sketch.params),
             "the warm-up and the decay together are longer than the training, so the decay is shortened",
             f"{train.warmup_epochs} epochs of warm-up and {decay:g} of {train.epochs} epochs",
             " Lower one of them.",
@@ -84,11 +91,6 @@ def _run_warnings(sketch: Sketch) -> Iterator[Problem]:
             f"{queue} places, train.batch_size {train.batch_size}",
             f" Set it to at least {train.batch_size}.",
         )
-
-
-def _place(sketch: Sketch, name: str) -> str:
-    """Name the parameter that decides a value of `train` for a run: the run's own, or the shared one."""
-    return f"methods.{sketch.row.name}.{name}" if name in sketch.params.overrides() else f"train.{name}"
 
 
 def _image_warnings(raw: dict[str, Any]) -> Iterator[Problem]:

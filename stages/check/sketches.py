@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from reprise.config.errors import ParameterError, RepriseError
 from reprise.config.params import ImageParams, Problem, RunRow
-from reprise.training.params import TrainParams
+from reprise.training.params import REFERENCE_BATCH, TrainParams
 from stages.check.plug_ins import plug_in_class
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def sketch_runs(raw: dict[str, Any], images: int = _MANY) -> tuple[list[Sketch],
             sketches.append(_sketch(row, method_class, params, train, image, images))
         except RepriseError as error:
             problem = problem_of(error, row.name)
+            problem = replace(problem, path=place_of(problem.path, row, params))
             found.setdefault((problem.path, problem.rule), problem)
     return sketches, list(found.values())
 
@@ -101,6 +102,22 @@ def rows_of(raw: dict[str, Any], table: str) -> list[Any]:
 def problem_of(error: RepriseError, row: str) -> Problem:
     """Make a problem of what a stage would say at its start; `*` in the name of a parameter stands for the row."""
     return Problem(error.where.replace("*", row), error.what, error.found, f" {error.fix}")
+
+
+def place_of(path: str, row: RunRow, params: Any) -> str:
+    """Name the parameter that decides a value of `train` for a run: the run's own, or the shared one.
+
+    Args:
+        path: dotted ("train.epochs"); one outside of `train` is returned as it is.
+        row: of the run.
+        params: the method's own.
+    """
+    names = importlib.import_module("stages.pretrain.params").NAMES_IN_TRAIN
+    in_train = path.removeprefix("train.")
+    if in_train == path or in_train not in params.overrides(params.batch_size or REFERENCE_BATCH):
+        return path
+    own = next((name for name, shared in names.items() if shared == in_train), in_train)
+    return f"methods.{row.name}.{own}"
 
 
 def _sketch(row: RunRow, method_class: Any, params: Any, train: TrainParams, image: ImageParams, images: int) -> Sketch:

@@ -48,6 +48,7 @@ def describe(setup: Setup, method: Method, inputs: Inputs, epochs: PretrainingEp
         "crop_mode": "center",
         "pooling": backbone_named(architecture, options).pooling,
         "num_features": int(method.backbone.num_features),
+        "backbone_parameters": sum(weight.numel() for weight in method.backbone.parameters()),
         "weights": method.weights,
         "heads": {name: head.widths for name, head in method.heads().items()},
         "epochs": finished,

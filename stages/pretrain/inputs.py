@@ -101,7 +101,7 @@ def refuse_few(method_class: type[Method], n: int, size: int) -> None:
             "there are fewer training images than a batch holds",
             where="train.batch_size",
             found=f"{n} images, batch {size}",
-            fix=f"Set train.batch_size to at most {n}, or add images.",
+            fix=f"Set train.batch_size, or the run's own batch_size, to at most {n}, or add images.",
         )
 
 

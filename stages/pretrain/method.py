@@ -110,7 +110,7 @@ class Method(nn.Module):
 
     @classmethod
     def own_backbone(cls, params: MethodParams) -> tuple[str, dict[str, int]] | None:
-        """Architecture and options of a backbone that belongs to the method itself; None: train.backbone."""
+        """Architecture and options of a backbone that belongs to the method itself; None: the run's, or `train`'s."""
         return None
 
     @classmethod

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from reprise.config.params import Problem, StrictModel, meaning, parse, problems_of
+from reprise.config.params import BackboneName, Problem, StrictModel, meaning, parameter_error, parse, problems_of
 from reprise.training.params import REFERENCE_BATCH, LarsParams, OptimizerName, TrainParams, ViewParams
 from reprise.training.schedule import OptionalScheduleBlock
 
@@ -27,13 +27,42 @@ Heads = Annotated[
 ]
 
 
-NAMES_IN_TRAIN = {"optimizer_momentum": "momentum"}  # `momentum` of a method is that of its teacher
+# A method's own `momentum` is that of its teacher, and a method's own `precision` that of its loss.
+NAMES_IN_TRAIN = {"optimizer_momentum": "momentum", "number_format": "precision"}
+SHARED_BY_ALL = ("device",)  # of `train`: a property of the machine and not of a run
+# What a run may replace and a recipe may not: the user alone decides on the budget.
+BUDGET = ("backbone", "stem", "epochs", "batch_size", "number_format", "on_collapse", "checkpoint_steps")
 LARGE_BATCH = 1024  # images: from here on a recipe is the one that authors state for large batches, if they state two
 
 
 class MethodParams(StrictModel):
     """Base of every method's parameters: whatever of `train` a run may set for itself; None takes `train`'s value."""
 
+    backbone: Annotated[BackboneName | None, meaning("This run trains this network instead of train.backbone.")] = None
+    stem: Annotated[
+        Literal["auto", "small", "imagenet"] | None,
+        meaning("This run's network begins with these layers instead of those of train.stem."),
+    ] = None
+    epochs: Annotated[
+        Annotated[int, Field(ge=1, le=100_000)] | None,
+        meaning("This run passes over the images this many times instead of train.epochs.", "epochs"),
+    ] = None
+    batch_size: Annotated[
+        Annotated[int, Field(ge=2, le=1_000_000)] | None,
+        meaning("Each step of this run sees this many images instead of train.batch_size.", "images"),
+    ] = None
+    number_format: Annotated[
+        Literal["auto", "fp32", "bf16"] | None,
+        meaning("This run computes in this number format instead of train.precision."),
+    ] = None
+    on_collapse: Annotated[
+        Literal["stop", "warn"] | None,
+        meaning("This run does this when its features collapse, instead of train.on_collapse."),
+    ] = None
+    checkpoint_steps: Annotated[
+        Annotated[int, Field(ge=1, le=1_000_000_000)] | None,
+        meaning("This run writes a checkpoint after every so many steps instead of train.checkpoint_steps.", "steps"),
+    ] = None
     optimizer: Annotated[OptimizerName | None, meaning("This run uses this optimiser instead of train.optimizer.")] = (
         None
     )
@@ -99,8 +128,12 @@ class MethodParams(StrictModel):
         Raises:
             ParameterError: a value that replaces another is none that `train` may have.
         """
-        values = {**dict(train), **self.overrides(train.batch_size)}
+        values = {**dict(train), **self.overrides(self.batch_size_in(train))}
         return parse(TrainParams, {**values, "views": {**dict(train.views), **_set_in(values["views"])}}, "train")
+
+    def batch_size_in(self, train: TrainParams) -> int:
+        """Return the batch size of this run: its own, or that of `train`."""
+        return self.batch_size or train.batch_size
 
     def with_recipe(self, batch_size: int) -> Self:
         """Return these parameters with those of the method that a recipe sets and the run does not; none here."""
@@ -145,6 +178,8 @@ class RecipeParams(MethodParams):
         """Return the paper's values where they are asked for, below this run's own."""
         own = set(type(self).model_fields) - set(MethodParams.model_fields)
         stated = {name: value for name, value in self.stated(batch_size).items() if name not in own}
+        if budget := [_no_part_of_a_recipe(name, stated[name], "PAPER") for name in BUDGET if name in stated]:
+            raise parameter_error(budget)
         below, above = _named_as_in_train(stated), super().overrides(batch_size)
         if "views" in below:
             above["views"] = {**_set_in(below["views"]), **_set_in(above.get("views", {}))}
@@ -169,9 +204,12 @@ class RecipeParams(MethodParams):
         for name, recipe in (("PAPER", cls.PAPER), ("PAPER_LARGE_BATCH", cls.PAPER_LARGE_BATCH)):
             origin = f"the value comes from {name} in {cls.__module__}, because of `recipe: {block['recipe']}`"
             taken = {key: value for key, value in recipe.items() if block.get(key) is None}
+            wrong = problems_of(cls, taken, where) + [
+                _no_part_of_a_recipe(k, taken[k], where) for k in taken if k in BUDGET
+            ]
             found += [
                 replace(problem, rule=f"{problem.rule} ({origin})", hint=problem.hint or " Correct it there.")
-                for problem in problems_of(cls, taken, where)
+                for problem in wrong
             ]
         return found
 
@@ -189,6 +227,11 @@ class OptimizerRecipeParams(RecipeParams):
             "none itself; the views stay the run's, because the paper's cannot be stated here or are not known."
         ),
     ] = "train"  # type: ignore[assignment]
+
+
+def _no_part_of_a_recipe(name: str, value: object, where: str) -> Problem:
+    """Say that a recipe may not decide on the budget."""
+    return Problem(f"{where}.{name}", "unknown parameter of a recipe: the budget of a run is the user's", value)
 
 
 def _named_as_in_train(values: dict[str, Any]) -> dict[str, Any]:

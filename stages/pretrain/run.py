@@ -60,7 +60,7 @@ def pretrain(
         row: name, method and label set of the run.
         seed: of initialisation, order and views.
         image: size and channels of the input.
-        train_params: the budget that all runs share.
+        train_params: the budget that all runs share, unless their own blocks say otherwise.
         method_params: the run's own block.
         out: the folder to write; it appears whole or not at all.
         restart: discard what an interrupted run left, instead of going on from it.
@@ -70,7 +70,7 @@ def pretrain(
     """
     began = time.monotonic()
     method_class = load_class("methods", row.method, Method, f"runs.{row.name}.method")
-    method_params = method_params.with_recipe(train_params.batch_size)
+    method_params = method_params.with_recipe(method_params.batch_size_in(train_params))
     train = method_params.applied_to(train_params)
     compute = resolve_compute(train.device, train.precision)
     setup = Setup(row, seed, image, train, method_params, compute)
@@ -140,7 +140,7 @@ def work_inputs(setup: Setup, labels: Path, inputs: Inputs) -> dict[str, Any]:
         "seed": setup.seed,
         "image": setup.image.model_dump(),
         "train": setup.train.model_dump(exclude={"on_collapse"}),  # the steps are the same, whatever it says
-        "method": setup.method.model_dump(),
+        "method": setup.method.model_dump(exclude={"on_collapse"}),
         "compute": asdict(setup.compute),
         "shards": inputs.shards.fingerprint,
         "labels": file_digest(labels),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reprise.artifacts.budgets import SHARED, differences, trains
 from reprise.measures.statistics import Interval, Pair, bootstrap_mean, compare
 from stages.summary.tables import rounded
 
@@ -21,6 +22,8 @@ BUDGET = (
     "method",
     "labels",
     "architecture",
+    "backbone_parameters",
+    "started_from",
     "weights",
     "epochs",
     "steps",
@@ -30,7 +33,6 @@ BUDGET = (
     "precision",
     "device",
 )
-SHARED = ("images_seen", "precision", "device")  # equal in a fair comparison; crops and FLOPs belong to the method
 
 
 def comparison(results: Results, params: SummaryParams) -> dict[str, Any]:
@@ -103,7 +105,12 @@ def _pairs(results: Results, params: SummaryParams) -> tuple[list[dict[str, Any]
         known = ", ".join(results.metrics()) or "none"
         return [], [f"no run has the metric {params.family} (without labels there is none); known: {known}"]
     pairs = compare(values, _scores(results, params.family), _groups(results, params.family), params.confidence)
-    return [_pair(pair) for pair in pairs], notes
+    return [_pair(pair) | {"unequal": _unequal(results, pair)} for pair in pairs], notes
+
+
+def _unequal(results: Results, pair: Pair) -> list[str]:
+    """Say in what the budgets of two runs differ, by their first seed."""
+    return differences(*(results.configs[run, results.seeds[0]] for run in (pair.a, pair.b)))
 
 
 def _pair(pair: Pair) -> dict[str, Any]:
@@ -128,12 +135,14 @@ def _budget(results: Results, run: str) -> dict[str, Any]:
 
 
 def warnings(results: Results) -> list[str]:
-    """Warn where runs that train differ in images seen, precision or device, for any seed."""
-    trained = {key: config for key, config in results.configs.items() if config.get("steps")}
+    """Warn where runs that train differ in what a fair comparison shares (`SHARED`), for any seed."""
+    trained = {key: config for key, config in results.configs.items() if trains(config)}
     sentences = []
     for name in SHARED:
         runs_by_value: dict[str, list[str]] = {}
         for (run, seed), config in trained.items():
+            if config.get(name) is None:
+                continue
             runs_by_value.setdefault(str(config.get(name)), []).append(f"{run} seed {seed}")
         if len(runs_by_value) > 1:
             values = "; ".join(f"{value}: {', '.join(runs)}" for value, runs in sorted(runs_by_value.items()))

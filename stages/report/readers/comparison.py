@@ -9,7 +9,7 @@ from typing import Any
 from reprise.artifacts import layout
 from stages.report.readers.shape import expected_shape, read_object
 
-SUMMARY = layout.SUMMARY / "comparison.json"
+SUMMARY = layout.COMPARISON
 TEST_OVER_SEEDS = "paired t"  # its result is about methods; the other tests compare trained models
 Intervals = Mapping[tuple[str, str], tuple[float | None, float | None]]  # (run, metric) -> both ends
 
@@ -25,6 +25,7 @@ class Verdict:
         p: p-value after Holm's correction; None where no test was possible.
         differs: whether the test shows a difference.
         sentence: the verdict of the summary stage in words.
+        unequal: in what the budgets of the two differ, in words; empty where they are equal.
     """
 
     first: str
@@ -35,6 +36,7 @@ class Verdict:
     p: float | None
     differs: bool
     sentence: str
+    unequal: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,4 +105,5 @@ def _verdict(pair: dict[str, Any], level: float) -> Verdict:
         p=None if p is None else float(p),
         differs=p is not None and p < level,
         sentence=str(pair["verdict"]),
+        unequal=tuple(map(str, pair.get("unequal") or ())),
     )

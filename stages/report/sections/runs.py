@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from reprise.artifacts.budgets import SHARED, in_words, trains, unequal
 from stages.report.drawing.charts import Estimate, interval_chart
 from stages.report.estimates import estimate, family_of, intervals_of
 from stages.report.readers.comparison import Comparison, Intervals, Verdict
@@ -36,12 +37,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A run in a table of figures."""
+    """A run in a table of figures; `budget` says what of its budget is not that of all runs."""
 
     name: str
     method: str
     labels: str
     seeds: int
+    budget: str
     cells: tuple[Cell | None, ...]
 
 
@@ -64,6 +66,8 @@ class Budget:
 
     name: str
     architecture: str
+    parameters: str
+    start: str
     pixels: str
     weights: str
     epochs: str
@@ -152,6 +156,7 @@ def table(
         metric: max((e.value for (_, m), e in estimates.items() if m == metric and e), default=None)
         for metric in metrics
     }
+    unlike = unequal([run.first.config for run in runs])
     rows = []
     for run in runs:
         by_metric = [(metric, estimates[run.name, metric]) for metric in metrics]
@@ -163,8 +168,23 @@ def table(
         labels = str(config.get("labels") or "–")
         if labels in true_labels:
             labels += " (has seen true labels)"
-        rows.append(Row(run.name, str(config.get("method") or "–"), labels, len(run.seeds), cells))
+        budget = own_budget(config, unlike)
+        rows.append(Row(run.name, str(config.get("method") or "–"), labels, len(run.seeds), budget, cells))
     return tuple(rows)
+
+
+def own_budget(config: Mapping[str, Any], unlike: Sequence[str]) -> str:
+    """Say what a run has of the entries in which budgets differ: "images seen 300; epochs 3".
+
+    Args:
+        config: config.json of the run.
+        unlike: the entries; none where all runs that train have one budget.
+    """
+    if not unlike:
+        return ""
+    if not trains(config):
+        return "not trained"
+    return "; ".join(f"{SHARED[name]} {in_words(config[name])}" for name in unlike if config.get(name) is not None)
 
 
 def _cell(figure: Estimate, best: bool) -> Cell:
@@ -233,7 +253,8 @@ def _verdict_words(verdict: Verdict) -> str:
         return verdict.sentence
     pair = (verdict.first, verdict.second)
     higher, lower = pair if verdict.gap > 0 else reversed(pair)
-    return f"{one_line(higher)} is above {one_line(lower)}" if verdict.differs else "no difference shown"
+    words = f"{one_line(higher)} is above {one_line(lower)}" if verdict.differs else "no difference shown"
+    return f"{words}; unequal budgets: {', '.join(verdict.unequal)}" if verdict.unequal else words
 
 
 def _budget(name: str, config: Mapping[str, Any]) -> Budget:
@@ -246,6 +267,8 @@ def _budget(name: str, config: Mapping[str, Any]) -> Budget:
     return Budget(
         name=name,
         architecture=word("architecture"),
+        parameters=quantity(config.get("backbone_parameters")),
+        start=word("started_from"),
         pixels=f"{pixels} px" if pixels else "–",
         weights=word("weights"),
         epochs=word("epochs"),

@@ -12,9 +12,10 @@ from reprise.config.errors import ParameterError
 from reprise.config.params import read_yaml
 from reprise.config.registry import load_class, names
 from reprise.training.params import TrainParams
+from stages.check.code import modules_by_file
 from stages.check.parameters import problems
 from stages.pretrain.method import Method
-from stages.pretrain.params import MethodParams, RecipeParams
+from stages.pretrain.params import NAMES_IN_TRAIN, SHARED_BY_ALL, MethodParams, RecipeParams
 from tests.stages.pretrain.conftest import TINY
 
 LAMB = '''"""`lamb`: a method whose recipe is wrong three times."""
@@ -96,6 +97,49 @@ def test_values_that_nobody_checked_before_are_refused_when_they_are_applied() -
     assert Wrong().applied_to(train) == train
     own = MethodParams(learning_rate=0.7, warmup_epochs=0).applied_to(train)
     assert own == TrainParams(**{**TINY.model_dump(), "learning_rate": 0.7, "warmup_epochs": 0})
+
+
+def test_a_run_may_replace_all_of_train_but_for_the_device(raw: dict[str, Any]) -> None:
+    replaced = {NAMES_IN_TRAIN.get(name, name) for name in MethodParams.model_fields}
+    assert replaced | set(SHARED_BY_ALL) == set(TrainParams.model_fields)
+    own: dict[str, Any] = {
+        "backbone": "resnet20",
+        "stem": "small",
+        "epochs": 3,
+        "batch_size": 64,
+        "checkpoint_steps": 5,
+    }
+    own |= {"number_format": "fp32", "on_collapse": "warn"}
+    raw["methods"]["simclr"] |= own
+    assert [problem.path for problem in problems(raw)] == []
+    train = MethodParams(**own).applied_to(TrainParams.model_validate(raw["train"]))
+    wanted = {NAMES_IN_TRAIN.get(name, name): value for name, value in own.items()}
+    assert train.model_dump() == TrainParams.model_validate(raw["train"]).model_dump() | wanted
+
+
+def test_the_backbone_of_a_run_decides_its_fingerprints_and_nobody_elses(raw: dict[str, Any]) -> None:
+    before = dict(modules_by_file(raw))
+    raw["methods"]["simclr"]["backbone"] = "resnet20"
+    after = dict(modules_by_file(raw))
+    assert {name for name in after if after[name] != before[name]} == {"pretrain/simclr", "embed/simclr"}
+    assert "reprise.networks.backbones.resnet20" in after["pretrain/simclr"]
+
+
+def test_backbones_that_cannot_be_a_runs_are_reported_with_the_run(raw: dict[str, Any]) -> None:
+    raw["methods"]["simclr"]["backbone"] = "resnet_tinny"
+    raw["methods"]["patch_kmeans"]["backbone"] = "resnet20"
+    found = {problem.path: problem for problem in problems(raw)}
+    assert sorted(found) == ["methods.patch_kmeans.backbone", "methods.simclr.backbone"]
+    assert "Did you mean 'resnet_tiny'" in found["methods.simclr.backbone"].hint
+    assert "brings its own network" in found["methods.patch_kmeans.backbone"].rule
+
+
+def test_a_recipe_that_decides_on_the_budget_is_never_applied() -> None:
+    class Long(RecipeParams):
+        PAPER: ClassVar = {"epochs": 1000}
+
+    with pytest.raises(ParameterError, match="the budget of a run is the user's"):
+        Long(recipe="paper").applied_to(TrainParams(**TINY.model_dump()))
 
 
 @pytest.mark.parametrize("method", ["simcrl", "SimCLR"])

@@ -49,6 +49,18 @@ def test_label_sets_and_runs_that_true_labels_reached_are_marked_however_they_ca
     assert shown["plain"].true_labels == shown["other"].true_labels == ""
 
 
+def test_what_of_its_budget_is_a_runs_alone_stands_beside_its_figures() -> None:
+    runs = tuple(
+        Run(name, (seed_run(name, 0.5, steps=steps, epochs=epochs, images_seen=72 * epochs),))
+        for name, steps, epochs in (("long", 9, 30), ("short", 9, 3), ("random", 0, 0))
+    )
+    budgets = {row.name: row.budget for row in table(runs, ("knn.top1",), {})}
+    assert budgets == {
+        "long": "images seen 2,160; epochs 30", "short": "images seen 216; epochs 3", "random": "not trained"
+    }  # fmt: skip
+    assert [row.budget for row in table(runs[1:], ("knn.top1",), {})] == ["", ""]
+
+
 def test_many_pairs_are_listed_whole_only_on_demand(build: Build) -> None:
     build(runs={f"run_{i}": ("random" if i == 0 else "simclr", "none") for i in range(7)})
     page = rendered(1).decode()

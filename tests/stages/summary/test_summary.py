@@ -150,6 +150,13 @@ def test_budgets_and_their_differences(make) -> None:
     assert "bf16: supervised seed 0; fp32: simclr seed 0" in found["warnings"][1]
 
 
+def test_pairs_say_in_what_their_budgets_differ(make) -> None:
+    odd = {"long": {"epochs": 30, "started_from": "models/a"}, "short": {"epochs": 3}, "random": {"steps": 0}}
+    make({"random": 0.3, "long": 0.9, "short": 0.9}, configs=odd)
+    unequal = {(pair["a"], pair["b"]): pair["unequal"] for pair in comparison()["pairs"]}
+    assert unequal == {("long", "random"): [], ("short", "random"): [], ("short", "long"): ["epochs (3 and 30)"]}
+
+
 def test_equal_budgets_warn_of_nothing(make) -> None:
     make({"random": 0.3, "simclr": 0.9}, configs={"random": {"steps": 0, "images_seen": 0, "precision": "fp32"}})
     assert comparison()["warnings"] == []

@@ -1,0 +1,46 @@
+"""The budget of a run as its config.json states it, and in what two budgets differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# Entries of config.json -> what they are called. They are equal in a fair comparison; crops and FLOPs are not among
+# them, because they belong to the method.
+SHARED = {
+    "images_seen": "images seen",
+    "epochs": "epochs",
+    "backbone_parameters": "weights in the backbone",
+    "started_from": "starting weights",
+    "precision": "precision",
+    "device": "device",
+}
+
+
+def trains(budget: Mapping[str, Any]) -> bool:
+    """Return whether a run takes steps: references that do not train have no budget to compare."""
+    return bool(budget.get("steps"))
+
+
+def unequal(budgets: Sequence[Mapping[str, Any]]) -> list[str]:
+    """List the entries of `SHARED` in which runs that train differ.
+
+    Args:
+        budgets: entries of config.json. An entry that a file does not have is unknown, and differs from nothing.
+    """
+    trained = [budget for budget in budgets if trains(budget)]
+    return [
+        name for name in SHARED if len({str(budget[name]) for budget in trained if budget.get(name) is not None}) > 1
+    ]
+
+
+def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    """Say in what two runs that train differ: ["images seen (3,000 and 300)"]."""
+    return [
+        f"{SHARED[name]} ({in_words(first[name])} and {in_words(second[name])})" for name in unequal([first, second])
+    ]
+
+
+def in_words(value: Any) -> str:
+    """Write an entry of a budget; whole numbers with a comma every three digits."""
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
