@@ -25,6 +25,7 @@ from pipeline.graph.dvc_output import (
 )
 from pipeline.graph.ingested import check_images
 from pipeline.graph.lock_file import LOCK_FILE, fit_lock, read_lock
+from pipeline.graph.previous_outputs import previous_outputs_kept
 from pipeline.graph.prune import Pruned, prune
 from pipeline.graph.records import truthful_records
 from pipeline.graph.running import what_runs
@@ -63,7 +64,7 @@ def repro(
         names = graph.find(targets)
         command = [*_CHECKED_DVC, "--wait-for-lock", "repro", *(["--force"] if force else []), *names]
         lines: list[str] = []
-        with truthful_records(root, cache_folder):
+        with truthful_records(root, cache_folder), previous_outputs_kept(root, say):
             try:
                 code = run_shown(command, root, skip=ADVICE_TO_UNLOCK.match, keep=lines)
             finally:
@@ -131,7 +132,7 @@ def repro_stage(
     """
     command = ["repro", *(["--pull"] if pull else []), "--single-item", name]
     lines: list[str] = []
-    with truthful_records(root, cache_folder):
+    with truthful_records(root, cache_folder), previous_outputs_kept(root, on_line):
         status = _run_dvc(command, lines, root, on_line, cancelled)
     if status:
         raise CommandFailed([*_CHECKED_DVC, *command], status, with_sentence(last_lines(lines), root))
@@ -153,7 +154,7 @@ def repro_all(
         CommandFailed: DVC or a stage failed; `lines` holds the last output.
     """
     lines: list[str] = []
-    with truthful_records(root, cache_folder):
+    with truthful_records(root, cache_folder), previous_outputs_kept(root, on_line):
         try:
             status = _run_dvc(["repro"], lines, root, on_line, cancelled)
         finally:

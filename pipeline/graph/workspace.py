@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.graph.lock_file import set_aside_unreadable_lock
+from pipeline.graph.previous_outputs import put_back
 from pipeline.processes.commands import is_running
 from pipeline.processes.dvc_settings import dvc_setting
 from reprise.config.errors import GraphError, WorkspaceBusyError
@@ -169,7 +170,7 @@ def read_digest(path: Path) -> Any:
 
 
 def repair_workspace(root: Path, say: Say) -> None:
-    """Repair what a kill may have left: an unreadable dvc.lock, and DVC's notes about dead processes.
+    """Repair what a kill may have left: an unreadable dvc.lock, DVC's notes about dead processes, outputs set aside.
 
     Raises:
         WorkspaceBusyError: a DVC that somebody else started works on files of this folder.
@@ -179,6 +180,7 @@ def repair_workspace(root: Path, say: Say) -> None:
         if aside:
             say(f"dvc.lock was unreadable and is now {aside.name}; results are restored from DVC's run cache")
         _clear_dead_owners(root / RWLOCK, say)
+        put_back(root, say)
 
 
 def _clear_dead_owners(path: Path, say: Say) -> None:

@@ -1,1 +1,1 @@
-"""Check every object inside DVC's process, before it is used. Only here dvc is imported; nothing imports this."""
+"""Inside DVC's process: check objects before use, keep outputs until there are new ones. Nothing imports this."""

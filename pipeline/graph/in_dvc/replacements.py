@@ -1,8 +1,10 @@
-"""Replace the parts of DVC that use objects by such as check them first.
+"""Replace the parts of DVC that use objects by such as check them first, and keep outputs until there are new ones.
 
 DVC has no setting for this: its `verify` holds fetched files against their names, but neither listings, nor names, nor
-the run cache, nor what lies in the cache already. So nine functions and classes of DVC are replaced, of the version
-that requirements.lock pins; tests/pipeline/graph/remotes/test_hostile.py fails if a replacement has no effect.
+the run cache, nor what lies in the cache already; and only `persist`, which switches the run cache off, would leave the
+outputs of the previous run where they are. So eleven functions and classes of DVC are replaced, of the version that
+requirements.lock pins; tests/pipeline/graph (remotes/test_hostile.py, test_previous_outputs.py) fail if a replacement
+has no effect.
 Two more say which stage of how many begins, since DVC does not count them.
 """
 
@@ -22,15 +24,16 @@ import dvc.stage.run
 import dvc_data.hashfile.transfer
 import dvc_data.index.checkout
 from dvc.output import Output
+from dvc.stage import Stage
 from dvc.stage.cache import StageCache
 from dvc_data.hashfile.tree import Tree
 from dvc_objects.fs.local import LocalFileSystem
 
-from pipeline.graph.in_dvc import cache, folder, run_cache, steps
+from pipeline.graph.in_dvc import cache, folder, previous, run_cache, steps
 
 
 def install() -> None:
-    """Replace what DVC uses by what checks."""
+    """Replace what DVC uses by what checks and keeps."""
     plain_odb = dvc.cachemgr.get_odb
 
     def checked_odb(fs: Any, path: str, **config: Any) -> Any:
@@ -60,6 +63,8 @@ def install() -> None:
         (dvc_data.index.checkout, "_create_files", folder.check_before_creation),
         (dvc.repo.reproduce, "_reproduce", steps.count_stages),
         (dvc.stage.run, "cmd_run", steps.say_before),
+        (Output, "remove", previous.keep_previous),
+        (Stage, "_run_stage", previous.forget_previous),
     ]
     for owner, name, replace in replacements:
         setattr(owner, name, replace(getattr(owner, name)))  # a DVC without the attribute fails here
