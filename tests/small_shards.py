@@ -15,13 +15,18 @@ SIZES = [(24, 32), (24, 32), (16, 16), (40, 20), (24, 32)]
 
 
 def make_shards(
-    directory: Path, sizes: list[tuple[int, int]] = SIZES, split: str = "train", spoil: int | None = None
+    directory: Path,
+    sizes: list[tuple[int, int]] = SIZES,
+    split: str = "train",
+    spoil: int | None = None,
+    kind: str = "PNG",
 ) -> Shards:
     """A shards folder with one tar of photos, written here by hand; `spoil`: row whose bytes are no image."""
+    extension = {"PNG": "png", "JPEG": "jpg"}[kind]
     directory.mkdir(parents=True)
     rows, tar = [], b""
     for seed, (height, width) in enumerate(sizes):
-        data = b"no image" if seed == spoil else encoded(photo(seed, height, width), "PNG")
+        data = b"no image" if seed == spoil else encoded(photo(seed, height, width), kind)
         key = hashlib.sha256(b"%d" % seed).hexdigest()[:24]
         facts = {
             "key": key,
@@ -31,7 +36,7 @@ def make_shards(
             "bytes": len(data),
         }
         facts |= {
-            "ext": "png",
+            "ext": extension,
             "width": width,
             "height": height,
             "channels": 3,
@@ -39,7 +44,7 @@ def make_shards(
             "group": f"g{seed}" if seed % 2 else None,
         }
         rows.append(facts)
-        tar += ustar.member(f"{key}.png", data)
+        tar += ustar.member(f"{key}.{extension}", data)
     (directory / "train-000000.tar").write_bytes(tar + ustar.END)
     write_index(directory / "index.parquet", pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
     return Shards.open(directory)

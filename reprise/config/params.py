@@ -200,9 +200,6 @@ class IntervalParams(StrictModel):
     ] = 0.95
 
 
-SHARED_SECTIONS: dict[str, type[StrictModel]] = {"image": ImageParams}
-
-
 class Tables(StrictModel):
     """The lists that dvc.yaml expands into stages."""
 

@@ -147,8 +147,15 @@ class Modality(Protocol):
     def largest_stored_bytes(self, facts: Facts, max_side: int) -> int:
         """Return an upper bound of the length of the stored form, without decoding anything."""
 
-    def decode(self, data: bytes, where: str, channels: int) -> np.ndarray:
+    def decode(self, data: bytes, where: str, channels: int, reduce: int = 1) -> np.ndarray:
         """Decode the stored form: (height, width, channels) uint8.
+
+        Args:
+            data: the stored bytes.
+            where: its name, for messages.
+            channels: bands wanted.
+            reduce: 2, 4 or 8 decodes at this fraction of the sides, rounded up, where the format can (JPEG); other
+                formats are decoded whole.
 
         Raises:
             ImageRefused: the bytes cannot be decoded, or have other bands than wanted.
@@ -162,6 +169,11 @@ class Modality(Protocol):
             size: side in pixels.
             preparation: how published weights expect to be evaluated; see reprise/media/image/transform.py.
         """
+
+    def resize(
+        self, pixels: np.ndarray, width: int, height: int, extent: tuple[float, float] | None = None
+    ) -> np.ndarray:
+        """Scale (h, w, c) uint8 to (height, width, c), as all views are scaled; `extent`: see `transform.resize`."""
 
     def thumbnail(self, data: bytes, where: str, side: int) -> np.ndarray:
         """Return a picture whose longer side has at most `side` pixels: (h, w, 3) uint8 RGB.

@@ -1,97 +1,137 @@
 """Decoded images: each is decoded once, kept as uint8 in `.reprise/decoded/`, and shared by all stages.
 
-An entry of the cache is one file, `<key>/pixels.bin`: the images one after the other, without a header, since sizes and
-order follow from the shards' index. Its key is a hash of the shards, the rows, the channels and the size. One process
-builds an entry under a lock while others wait and then use it; it is renamed into place whole. The cache is bounded:
-an entry that does not fit is not written, and its images are decoded on access, with the same result. Deleting
-`.reprise/` costs time and nothing else.
+Images are kept in one of three forms: as they are stored; with their shorter side scaled down to what the smallest crop
+of a training needs; or as the squares that networks see when they are evaluated. JPEG files that are much larger than
+the form are decoded at a half, a quarter or an eighth of their sides, which takes a fraction of the time.
+
+The key of an entry is a hash of the shards, the rows, the channels and the form. The cache is bounded on the disk and
+in memory: an entry that does not fit is not written, and its images are decoded on the way, with the same result.
+Deleting `.reprise/` costs time and nothing else.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import ShardError
 from reprise.media.lookup import modality
-from reprise.storage.locks import waiting_for
+from reprise.reading.entry import Layout, build_entry, in_threads, load_entry
 
 CACHE = Path(".reprise/decoded")
 MAX_BYTES = 4 << 30
 IN_MEMORY_BYTES = 512 << 20  # larger entries are mapped
-_VERSION = 2  # of the file's form and the decode rules; raising it makes every entry new
-_CHUNK = 256  # images a task of a thread
-
-Read = Callable[[int], np.ndarray]  # position -> (h, w, c) uint8
+OVERSAMPLING = 2  # an image is decoded at a reduced scale where that leaves this many times the side of the square
+_VERSION = 3  # of the file's form and the decode rules; raising it makes every entry new
+_FEW = 16  # images a task of a thread, where a batch is scaled
+_REDUCTIONS = (8, 4, 2)
 
 
 @dataclass(frozen=True)
-class _Layout:
-    """Where each image lies in an entry.
+class Form:
+    """The form in which images are kept.
 
     Attributes:
-        sizes: (n, 2) int64, height and width of each image in pixels.
-        channels: bands; 1 and 3 suit grey and colour alike.
+        size: a number makes all images (size, size), as networks see them; None keeps their aspect.
+        shorter: a shorter side above this is scaled down to it; None keeps the size. Squares leave it out.
+        preparation: of squares: `crop_pct`, `interpolation` and `crop_mode` of a backbone's configuration.
     """
 
-    sizes: np.ndarray
-    channels: int
+    size: int | None = None
+    shorter: int | None = None
+    preparation: dict[str, Any] = field(default_factory=dict)
 
-    @cached_property
-    def ends(self) -> np.ndarray:
-        """Byte after each image, (n,) int64."""
-        return np.cumsum(self.sizes[:, 0] * self.sizes[:, 1] * self.channels)
+    def sizes(self, heights: np.ndarray, widths: np.ndarray) -> np.ndarray:
+        """Height and width of images of (n,) heights and widths in this form: (n, 2) int64."""
+        if self.size is not None:
+            return np.full((len(heights), 2), self.size, np.int64)
+        stored = np.stack([heights, widths], axis=1).astype(np.int64)
+        if self.shorter is None:
+            return stored
+        shortest = stored.min(axis=1, keepdims=True)
+        return np.where(
+            shortest > self.shorter, np.maximum(1, stored * self.shorter // np.maximum(shortest, 1)), stored
+        )
 
-    @property
-    def total(self) -> int:
-        """Bytes of all images."""
-        return int(self.ends[-1]) if len(self.ends) else 0
+    def reduction(self, height: int, width: int) -> int:
+        """Return by how much a JPEG file of this size may be reduced while it is decoded: 1, 2, 4 or 8."""
+        if self.size is not None:
+            needed = OVERSAMPLING * int(self.size / self.preparation.get("crop_pct", 1.0))
+        elif self.shorter is not None:
+            needed = self.shorter
+        else:
+            return 1
+        return next((by for by in _REDUCTIONS if min(height, width) // by >= needed), 1)
 
-    def shape(self, i: int) -> tuple[int, int, int]:
-        height, width = self.sizes[i].tolist()
-        return height, width, self.channels
+    def made(
+        self, pixels: np.ndarray, height: int, width: int, extent: tuple[float, float] | None = None
+    ) -> np.ndarray:
+        """Bring decoded pixels to this form, whose height and width are given; `extent`: see `transform.resize`."""
+        media = modality()
+        if self.size is not None:
+            return media.resize_to_square(pixels, self.size, **self.preparation, extent=extent)
+        return pixels if self.shorter is None else media.resize(pixels, width, height, extent)
 
-    def place(self, i: int) -> slice:
-        """Bytes of image `i`."""
-        height, width, channels = self.shape(i)
-        end = int(self.ends[i])
-        return slice(end - height * width * channels, end)
+
+@dataclass(frozen=True)
+class Place:
+    """Where decoded images are kept, and how much of them.
+
+    Attributes:
+        folder: of the entries.
+        max_bytes: the folder stays below this; older entries make room, and a larger entry is not cached.
+        memory_bytes: an entry of at most this size is read into memory; a larger one is mapped.
+        threads: images decoded at the same time; the result does not depend on it.
+    """
+
+    folder: Path
+    max_bytes: int
+    memory_bytes: int
+    threads: int
 
 
 class Decoded:
-    """Pixels of some rows of the shards, in the order of those rows.
+    """Pixels of some rows of the shards, in the order of those rows. Nothing is decoded before pixels are asked for."""
 
-    Attributes:
-        uniform: (height, width) when all images have one size, else None.
-        images: (n, h, w, c) uint8, read-only, when the images are uniform and cached, else None. Of a large entry it is
-            a map of the file.
-        cached: False when the images are decoded on access.
-    """
-
-    def __init__(self, read: Read, layout: _Layout, pixels: np.ndarray | None, threads: int) -> None:
-        self._read, self._layout, self._pixels, self._threads = read, layout, pixels, threads
-        self.cached = pixels is not None
-        sizes = layout.sizes
-        same = len(sizes) > 0 and bool((sizes == sizes[0]).all())
-        self.uniform: tuple[int, int] | None = (int(sizes[0, 0]), int(sizes[0, 1])) if same else None
-        self.images: np.ndarray | None = None
-        if pixels is not None and self.uniform is not None:
-            self.images = pixels.reshape(len(sizes), *self.uniform, layout.channels)
+    def __init__(self, shards: Shards, rows: np.ndarray, channels: int, form: Form, place: Place) -> None:
+        self._shards, self._rows, self._form, self._at = shards, np.asarray(rows, dtype=np.int64), form, place
+        self._layout = Layout(form.sizes(shards.heights[self._rows], shards.widths[self._rows]), channels)
 
     def __len__(self) -> int:
-        return len(self._layout.sizes)
+        return len(self._rows)
+
+    @cached_property
+    def uniform(self) -> tuple[int, int] | None:
+        """(height, width) when all images have one size, else None."""
+        sizes = self._layout.sizes
+        same = len(sizes) > 0 and bool((sizes == sizes[0]).all())
+        return (int(sizes[0, 0]), int(sizes[0, 1])) if same else None
+
+    @property
+    def cached(self) -> bool:
+        """False when the images are decoded on the way."""
+        return self._pixels is not None
+
+    def prepare(self) -> None:
+        """Decode all images into the cache now, unless they are there or do not fit."""
+        _ = self._pixels
+
+    @cached_property
+    def images(self) -> np.ndarray | None:
+        """(n, h, w, c) uint8, read-only, when the images are uniform and cached, else None; a map of a large entry."""
+        if self._pixels is None or self.uniform is None:
+            return None
+        return self._pixels.reshape(len(self), *self.uniform, self._layout.channels)
 
     def image(self, i: int) -> np.ndarray:
         """Return image `i` as (h, w, c) uint8.
@@ -115,18 +155,118 @@ class Decoded:
             preparation: `crop_pct`, `interpolation` and `crop_mode` of a backbone's configuration.
         """
         whole = preparation.get("crop_pct", 1.0) == 1.0
-        if self.images is not None and self.uniform == (size, size) and whole:
+        if self.uniform == (size, size) and whole and self.images is not None:
             return np.asarray(self.images if rows is None else self.images[np.asarray(rows, np.int64)])
         chosen = range(len(self)) if rows is None else rows
         media = modality()
         squares = np.empty((len(chosen), size, size, self._layout.channels), np.uint8)
 
-        def fill(start: int) -> None:
-            for i in range(start, min(start + _CHUNK, len(chosen))):
-                squares[i] = media.resize_to_square(self.image(chosen[i]), size, **preparation)
+        def fill(i: int) -> None:
+            squares[i] = media.resize_to_square(self.image(chosen[i]), size, **preparation)
 
-        _in_threads(fill, len(chosen), self._threads)
+        in_threads(fill, len(chosen), self._at.threads, _FEW)
         return squares
+
+    def shrunk(self, shorter: int) -> Decoded:
+        """Return the same images with shorter sides above `shorter` pixels scaled down to that."""
+        return Decoded(self._shards, self._rows, self._layout.channels, Form(shorter=shorter), self._at)
+
+    def squares(self, size: int, **preparation: Any) -> np.ndarray:
+        """Return all images as squares: the same values as `resized`, but not all of them in memory.
+
+        The entry of the cache holds all rows of the shards, so that every stage and every split uses the same one.
+
+        Args:
+            size, preparation: as for `resized`.
+
+        Returns:
+            (n, size, size, c) uint8: an array, a map of a file, or `Squares`, which can be read like one.
+        """
+        channels, form = self._layout.channels, Form(size, preparation=preparation)
+        everything = Decoded(self._shards, self._shards.rows(), channels, form, self._at)
+        if everything.images is None:
+            return cast(np.ndarray, Squares(everything, self._rows, (size, size, channels)))
+        first = int(self._rows[0]) if len(self) else 0
+        if np.array_equal(self._rows, np.arange(first, first + len(self))):  # a split is: no copy
+            return everything.images[first : first + len(self)]
+        return everything.images[self._rows]
+
+    @cached_property
+    def _pixels(self) -> np.ndarray | None:
+        """All images one after the other, from the cache or decoded into it now; None where they do not fit."""
+        total, at = self._layout.total, self._at
+        if total == 0:
+            return None
+        if total > at.max_bytes:
+            if at.max_bytes:
+                _say(
+                    f"{len(self):,} decoded images would take {_bytes(total)}, more than cache.max_bytes "
+                    f"({_bytes(at.max_bytes)}): they are decoded on the way, whenever they are needed"
+                )
+            return None
+        folder = at.folder / self._key()
+        pixels = load_entry(folder, total, at.memory_bytes)
+        if pixels is not None:
+            return pixels
+        _say(f"{len(self):,} decoded images take {_bytes(total)} of {_bytes(at.max_bytes)} in {at.folder}")
+        return build_entry(folder, self._layout, self._read, at.max_bytes, at.memory_bytes, at.threads)
+
+    def _key(self) -> str:
+        form = self._form
+        if form.size is not None and not form.preparation and self._as_stored(form.size):
+            form = Form()  # the squares are the stored images themselves
+        rows = hashlib.sha256(self._rows.tobytes()).hexdigest()
+        kept = [form.size, form.shorter, form.preparation]
+        named = json.dumps([_VERSION, self._shards.fingerprint, rows, self._layout.channels, kept], sort_keys=True)
+        return hashlib.sha256(named.encode()).hexdigest()[:32]
+
+    def _as_stored(self, size: int) -> bool:
+        sides = (self._shards.heights[self._rows], self._shards.widths[self._rows])
+        return all(bool((side == size).all()) for side in sides)
+
+    def _read(self, i: int) -> np.ndarray:
+        """Decode the image at a position of the rows, in the form wanted."""
+        row = int(self._rows[i])
+        height, width = int(self._shards.heights[row]), int(self._shards.widths[row])
+        where, by = f"{self._shards.directory}: key {self._shards.keys[row]}", self._form.reduction(height, width)
+        pixels = modality().decode(self._shards.read(row), where, self._layout.channels, by)
+        whole = pixels.shape[:2] == (height, width)
+        if not whole and pixels.shape[:2] != (-(-height // by), -(-width // by)):
+            # It would overwrite its neighbour's bytes.
+            raise ShardError(
+                "a stored image has another size than the index says",
+                where=where,
+                found=f"{pixels.shape[1]} x {pixels.shape[0]} pixels",
+                fix="Run `dvc repro --force shard` to write the shards again.",
+            )
+        extent = None if whole or by == 1 else (height / by, width / by)
+        kept_height, kept_width = self._layout.sizes[i].tolist()
+        return self._form.made(pixels, kept_height, kept_width, extent)
+
+
+class Squares:
+    """Squares that are decoded when they are read: (n, S, S, C) uint8 by numbers, slices and arrays of integers.
+
+    Attributes:
+        shape, dtype, ndim: as of an array.
+    """
+
+    dtype, ndim = np.dtype(np.uint8), 4
+
+    def __init__(self, decoded: Decoded, rows: np.ndarray, shape: tuple[int, int, int]) -> None:
+        self._decoded, self._rows, self.shape = decoded, rows, (len(rows), *shape)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, chosen: Any) -> np.ndarray:
+        rows = self._rows[chosen]
+        if np.ndim(rows) == 0:
+            return self._decoded.image(int(rows))
+        return self._decoded.resized(self.shape[1], rows.tolist())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
 
 
 def open_decoded(
@@ -137,6 +277,8 @@ def open_decoded(
     max_bytes: int = MAX_BYTES,
     threads: int = 1,
     cache: Path = CACHE,
+    memory_bytes: int | None = None,
+    at_once: bool = True,
 ) -> Decoded:
     """Take the pixels of `rows` from the cache, or decode them now.
 
@@ -148,136 +290,28 @@ def open_decoded(
         max_bytes: the cache folder stays below this; older entries make room, and a larger entry is not cached.
         threads: images decoded at the same time; the result does not depend on it.
         cache: folder of the entries.
+        memory_bytes: an entry of at most this size is read into memory; a larger one is mapped.
+        at_once: False decodes nothing before pixels are asked for, which may never happen in this form.
 
     Raises:
         ShardError: a shard is truncated, or an image has another size than the index states.
         ImageRefused: stored bytes cannot be decoded.
     """
-    rows = np.asarray(rows, dtype=np.int64)
-    if size is None:
-        sizes = np.stack([shards.heights[rows], shards.widths[rows]], axis=1)
-    else:
-        sizes = np.full((len(rows), 2), size, np.int64)
-    layout, read = _Layout(sizes, channels), _reader(shards, rows, channels, size)
-    if layout.total == 0 or layout.total > max_bytes:
-        return Decoded(read, layout, None, threads)
-    named = json.dumps([_VERSION, shards.fingerprint, hashlib.sha256(rows.tobytes()).hexdigest(), channels, size])
-    folder = cache / hashlib.sha256(named.encode()).hexdigest()[:32]
-    pixels = _load(folder, layout.total)
-    if pixels is None:
-        pixels = _build(folder, layout, read, max_bytes, threads)
-    return Decoded(read, layout, pixels, threads)
+    place = Place(cache, max_bytes, IN_MEMORY_BYTES if memory_bytes is None else memory_bytes, threads)
+    decoded = Decoded(shards, rows, channels, Form(size), place)
+    if at_once:
+        decoded.prepare()
+    return decoded
 
 
-def _reader(shards: Shards, rows: np.ndarray, channels: int, size: int | None) -> Read:
-    """Make the function that decodes the image at a position of `rows`."""
-    media = modality()
-
-    def read(i: int) -> np.ndarray:
-        row = int(rows[i])
-        where = f"{shards.directory}: key {shards.keys[row]}"
-        pixels = media.decode(shards.read(row), where, channels)
-        if pixels.shape[:2] != (shards.heights[row], shards.widths[row]):  # it would overwrite its neighbour's bytes
-            raise ShardError(
-                "a stored image has another size than the index says",
-                where=where,
-                found=f"{pixels.shape[1]} x {pixels.shape[0]} pixels",
-                fix="Run `dvc repro --force shard` to write the shards again.",
-            )
-        return pixels if size is None else media.resize_to_square(pixels, size)
-
-    return read
+def _bytes(count: int) -> str:
+    """Write bytes for a person: "1.5 GiB"."""
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 1024:.1f} KiB"
 
 
-def _load(folder: Path, total: int) -> np.ndarray | None:
-    """Read or map the cached pixels, read-only; None when there are none, or not as many as there should be.
-
-    Small entries are read whole. The kernel ends a process (SIGBUS) that reads a memory map beyond the end of its file,
-    and another program may cut the file at any time.
-    """
-    path = folder / "pixels.bin"
-    try:
-        if path.stat().st_size != total:
-            return None
-        os.utime(folder)  # the time of last use, by which `_make_room` chooses
-        if total > IN_MEMORY_BYTES:
-            return np.memmap(path, np.uint8, "r", shape=(total,))
-        pixels = np.fromfile(path, np.uint8)
-    except FileNotFoundError:
-        return None
-    pixels.setflags(write=False)
-    return pixels if len(pixels) == total else None  # the file may have been cut since its size was asked
-
-
-def _build(folder: Path, layout: _Layout, read: Read, max_bytes: int, threads: int) -> np.ndarray | None:
-    """Decode all images into a new entry; None when the disk has no room for it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".partial-{folder.name}")
-    # The lock lies beside the entry, not inside: it must exist before the entry and outlive its removal.
-    with waiting_for(folder.with_name(f".lock-{folder.name}")):
-        pixels = _load(folder, layout.total)  # another process may have built it while this one waited
-        if pixels is not None:
-            return pixels
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(partial, ignore_errors=True)
-        _make_room(folder.parent, max_bytes - layout.total)
-        try:
-            partial.mkdir()
-            with open(partial / "pixels.bin", "wb") as file:
-                # Reserve the space now: a disk that fills up is an error here, but SIGBUS when a map is written to.
-                os.posix_fallocate(file.fileno(), 0, layout.total)
-            pixels = np.memmap(partial / "pixels.bin", np.uint8, "r+", shape=(layout.total,))
-
-            def fill(start: int) -> None:
-                for i in range(start, min(start + _CHUNK, len(layout.sizes))):
-                    pixels[layout.place(i)] = read(i).reshape(-1)
-
-            _in_threads(fill, len(layout.sizes), threads)
-            pixels.flush()
-            os.replace(partial, folder)
-        except OSError as error:
-            shutil.rmtree(partial, ignore_errors=True)
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise
-            return None  # the work goes on without a cache
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
-    return _load(folder, layout.total)
-
-
-def _make_room(cache: Path, allowed: int) -> None:
-    """Drop the entries that were used longest ago until the others take at most `allowed` bytes."""
-    entries = []
-    for pixels in cache.glob("*/pixels.bin"):
-        try:
-            entries.append((pixels.parent.stat().st_mtime_ns, pixels.stat().st_size, pixels.parent))
-        except FileNotFoundError:  # another process dropped it
-            continue
-    used = sum(size for _, size, _ in entries)
-    for _, size, entry in sorted(entries):
-        if used <= allowed:
-            break
-        if not entry.name.startswith("."):  # another process is building a partial one
-            shutil.rmtree(entry, ignore_errors=True)
-            used -= size
-
-
-def _in_threads(fill: Callable[[int], None], count: int, threads: int) -> None:
-    """Call `fill(start)` for every chunk of `count` images; the first error stops the others.
-
-    Threads suffice, since OpenCV releases Python's lock while it decodes and scales.
-    """
-    modality().limit_threads()
-    starts = range(0, count, _CHUNK)
-    if threads <= 1 or len(starts) <= 1:
-        for start in starts:
-            fill(start)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for _ in pool.map(fill, starts):
-                pass
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+def _say(sentence: str) -> None:
+    if os.environ.get("REPRISE_QUIET") != "1":
+        print(f"cache: {sentence}", file=sys.stderr, flush=True)

@@ -19,7 +19,6 @@ import stages
 from reprise.config.errors import ParameterError, RepriseError
 from reprise.config.params import (
     NONE,
-    SHARED_SECTIONS,
     TRUTH,
     BackboneName,
     FeaturesRow,
@@ -32,6 +31,7 @@ from reprise.config.params import (
     problems_of,
 )
 from reprise.config.registry import names, noun, suites
+from reprise.config.shared_sections import OPTIONAL_SECTIONS, SHARED_SECTIONS
 from reprise.config.suggest import nearest
 from stages.check.plug_ins import COMPARISON, ON_IMAGES, base_class, plug_in_class
 from stages.check.relations import relation_problems
@@ -59,7 +59,7 @@ def problems(raw: dict[str, Any]) -> list[Problem]:
     for name, model in sections.items():
         if name in raw:
             found += problems_of(model, raw[name], name)
-        else:
+        elif name not in OPTIONAL_SECTIONS:
             found.append(Problem(name, "missing section", None, " Start from the params.yaml of the repository."))
     found += _source_problems(raw.get("source"))
     found += _backbone_problems("train", raw.get("train"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reprise.artifacts.layout import embedding
 from reprise.config.params import read_yaml, row, section, tables
+from reprise.config.shared_sections import cache_params
 from reprise.runtime.entry import arguments_of, run_stage
 from stages.embed.params import EmbedParams
 
@@ -20,7 +21,7 @@ def main(argv: list[str]) -> None:
 
     leave_out_pandas()
     out = embedding(run, arguments.seed)
-    embed(run, arguments.seed, params, out, arguments.restart)
+    embed(run, arguments.seed, params, out, arguments.restart, cache_params(raw))
 
 
 if __name__ == "__main__":

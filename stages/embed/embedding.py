@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from reprise.artifacts import layout
 from reprise.artifacts.backbones import open_weights, preparation_of, read_config
@@ -14,8 +16,11 @@ from reprise.artifacts.checkpoints import latest_checkpoint, save_checkpoint
 from reprise.artifacts.embeddings import FILE, write_embeddings
 from reprise.artifacts.shards import Shards
 from reprise.config.registry import module_of
+from reprise.config.shared_sections import DEFAULT_CACHE, CacheParams
 from reprise.networks.assemble import assemble
-from reprise.reading.decoded import Decoded, open_decoded
+from reprise.reading.ahead import ahead
+from reprise.reading.decoded import open_decoded
+from reprise.reading.entry import in_threads
 from reprise.runtime.device import Compute, resolve_compute
 from reprise.storage.atomic import atomic_directory
 from reprise.storage.progress import Progress
@@ -27,7 +32,14 @@ from stages.embed.params import EmbedParams
 CHUNK = 50_000  # images between two checkpoints; a kill costs no more than these
 
 
-def embed(run: str, seed: int, params: EmbedParams, out: Path, restart: bool = False) -> None:
+def embed(
+    run: str,
+    seed: int,
+    params: EmbedParams,
+    out: Path,
+    restart: bool = False,
+    cache: CacheParams = DEFAULT_CACHE,
+) -> None:
     """Write `embeddings.parquet` of one trained run, and `augmented.parquet` unless the parameters ask for none.
 
     The second has the same format with a column for each change (stages/embed/augmented.py). Of more than CHUNK images,
@@ -39,6 +51,7 @@ def embed(run: str, seed: int, params: EmbedParams, out: Path, restart: bool = F
         params: batch size, number of changed images, device.
         out: folder to write.
         restart: discard chunks of an earlier process.
+        cache: bounds of the cache of decoded images.
 
     Raises:
         BackboneError: the weights cannot be loaded.
@@ -49,11 +62,12 @@ def embed(run: str, seed: int, params: EmbedParams, out: Path, restart: bool = F
     folder = layout.run(run, seed)
     config = read_config(folder)
     network = assemble(config, *open_weights(folder), where=str(folder)).to(compute.device)
-    shards = Shards.open()
+    shards, size = Shards.open(), params.images_at_a_time(config["input_size"], compute.device)
+    squares = squares_for(shards, config, compute.threads, cache)
     inputs = {
         "run": file_digest(folder),
         "shards": shards.fingerprint,
-        "embed": params.model_dump(),
+        "embed": params.model_dump() | {"batch_size": size},
         "chunk": CHUNK,
         "device": compute.device,
         "threads": compute.threads,
@@ -61,20 +75,34 @@ def embed(run: str, seed: int, params: EmbedParams, out: Path, restart: bool = F
     }
     code = [__name__, module_of("backbones", config["architecture"])]
     with work_folder(f"embed/{run}/{seed}", inputs, code, restart) as work:
-        taps = embed_chunks(network, shards, config, params.batch_size, compute, f"embed {run} seed {seed}", work)
+        taps = embed_chunks(network, squares, config, size, compute, f"embed {run} seed {seed}", work)
         with atomic_directory(out) as target:
             write_embeddings(target / FILE, shards.keys, shards.splits, taps)
             if params.augmented:
                 rows = augmented.chosen_rows(shards.keys, shards.splits, params.augmented)
-                changes = embed_changes(network, shards, rows, config, params.batch_size, compute.device)
+                changes = embed_changes(network, squares, shards.keys, rows, config, size, compute)
                 write_embeddings(target / augmented.FILE, shards.keys[rows], shards.splits[rows], changes)
     record(f"embed/{run}/{seed}", began, {"images_per_second": round(len(shards) / (time.monotonic() - began), 1)})
 
 
+def squares_for(shards: Shards, config: dict[str, Any], threads: int, cache: CacheParams) -> np.ndarray:
+    """Return all images as the squares that a backbone sees, decoded once for all runs: (n, S, S, C) uint8.
+
+    Args:
+        shards: the images.
+        config: of the backbone.
+        threads: images decoded at the same time.
+        cache: bounds.
+    """
+    bounds = cache.model_dump()
+    decoded = open_decoded(shards, shards.rows(), config["channels"], threads=threads, at_once=False, **bounds)
+    return decoded.squares(config["input_size"], **preparation_of(config))
+
+
 def embed_chunks(
     network: torch.nn.Module,
-    shards: Shards,
-    config: dict,
+    squares: np.ndarray,
+    config: dict[str, Any],
     batch_size: int,
     compute: Compute,
     label: str,
@@ -85,17 +113,16 @@ def embed_chunks(
     Chunks begin at whole batches, so that each batch has the images, and its features the bits, that it would have
     without chunks.
     """
-    decoded = open_decoded(shards, shards.rows(), config["channels"], None, threads=compute.threads)
     step = max(1, CHUNK // batch_size) * batch_size
     parts = []
-    with Progress(label, len(decoded)) as progress:
-        for start in range(0, len(decoded), step):
+    with Progress(label, len(squares)) as progress:
+        for start in range(0, len(squares), step):
             place = work / f"from-{start:012d}"
-            stop = min(start + step, len(decoded))
+            stop = min(start + step, len(squares))
             part = latest_checkpoint(place)
             if part is None:
-                part = embed_rows(network, decoded, range(start, stop), config, batch_size, compute.device, progress)
-                if step < len(decoded):
+                part = embed_rows(network, squares, range(start, stop), config, batch_size, compute.device, progress)
+                if step < len(squares):
                     place.mkdir(exist_ok=True)
                     save_checkpoint(place, 0, part)
             else:
@@ -106,55 +133,79 @@ def embed_chunks(
 
 def embed_rows(
     network: torch.nn.Module,
-    decoded: Decoded,
+    squares: np.ndarray,
     rows: range,
-    config: dict,
+    config: dict[str, Any],
     batch_size: int,
     device: str,
     progress: Progress,
 ) -> dict[str, np.ndarray]:
-    """Compute the features of consecutive images: {tap: (n, d) float32}."""
-    found: dict[str, list[np.ndarray]] = {}
-    for start in range(rows.start, rows.stop, batch_size):
-        stop = min(start + batch_size, rows.stop)
-        pixels = decoded.resized(config["input_size"], range(start, stop), **preparation_of(config))
+    """Compute the features of consecutive images: {tap: (n, d) float32}. The next batch is read meanwhile."""
+    starts = range(rows.start, rows.stop, batch_size)
+    read = ahead(lambda start: on_host(squares[start : min(start + batch_size, rows.stop)], device), starts)
+    found: dict[str, list[Tensor]] = {}
+    for pixels in read:
         for name, value in features(network, pixels, config, device).items():
             found.setdefault(name, []).append(value)
-        progress.advance(stop - start)
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+        progress.advance(len(pixels))
+    return {name: torch.cat(parts).cpu().numpy() for name, parts in found.items()}
 
 
-def features(network: torch.nn.Module, pixels: np.ndarray, config: dict, device: str) -> dict[str, np.ndarray]:
-    """Compute the features of one batch, (n, S, S, C) uint8 -> {tap: (n, d) float32}."""
+def on_host(pixels: np.ndarray, device: str) -> Tensor:
+    """Copy (n, S, S, C) uint8 pixels to memory from which a GPU reads while it computes."""
+    copied = torch.from_numpy(np.array(pixels))
+    return copied.pin_memory() if device == "cuda" else copied
+
+
+def features(network: torch.nn.Module, pixels: Tensor, config: dict[str, Any], device: str) -> dict[str, Tensor]:
+    """Compute the features of one batch, (n, S, S, C) uint8 -> {tap: (n, d) float32 on the device}."""
     mean = torch.tensor(config["mean"], device=device).view(1, -1, 1, 1)
     std = torch.tensor(config["std"], device=device).view(1, -1, 1, 1)
     with torch.inference_mode():
-        x = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float().div_(255.0)
+        x = pixels.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255.0)
         x = ((x - mean) / std).contiguous(memory_format=torch.channels_last)
-        return {name: value.float().cpu().numpy() for name, value in network(x).items()}
+        return {name: value.float() for name, value in network(x).items()}
 
 
 def embed_changes(
-    network: torch.nn.Module, shards: Shards, rows: np.ndarray, config: dict, batch_size: int, device: str
+    network: torch.nn.Module,
+    squares: np.ndarray,
+    keys: np.ndarray,
+    rows: np.ndarray,
+    config: dict[str, Any],
+    batch_size: int,
+    compute: Compute,
 ) -> dict[str, np.ndarray]:
-    """Compute the backbone's features of images and of their changed copies.
+    """Compute the backbone's features of images and of their changed copies. The next batch is changed meanwhile.
+
+    Args:
+        network, squares, config: as for `embed_rows`.
+        keys: of all images.
+        rows: positions of those that are changed.
+        batch_size: images and copies at a time.
+        compute: where, and by how many threads images are changed.
 
     Returns:
         {"original": (n, d), change: (n, d), ...}, float32.
     """
-    decoded = open_decoded(shards, rows, config["channels"], None, max_bytes=0)  # too few to cache
-    step = max(1, batch_size // (1 + len(augmented.CHANGES)))
-    found: dict[str, list[np.ndarray]] = {name: [] for name in (augmented.ORIGINAL, *augmented.CHANGES)}
-    for start in range(0, len(rows), step):
+    names = (augmented.ORIGINAL, *augmented.CHANGES)
+    step = max(1, batch_size // len(names))
+
+    def copies(start: int) -> Tensor:
         part = rows[start : start + step]
-        here = range(start, start + len(part))
-        originals = list(decoded.resized(config["input_size"], here, **preparation_of(config)))
-        pixels = originals + [
-            augmented.changed(image, name, str(shards.keys[row]))
-            for name in augmented.CHANGES
-            for image, row in zip(originals, part, strict=True)
-        ]
-        values = features(network, np.stack(pixels), config, device)["backbone"]
-        for name, block in zip(found, np.split(values, len(found)), strict=True):
+        pixels = np.empty((len(names), len(part), *squares.shape[1:]), np.uint8)
+        pixels[0] = squares[part]
+
+        def change(number: int) -> None:
+            which, i = divmod(number, len(part))
+            pixels[1 + which, i] = augmented.changed(pixels[0, i], names[1 + which], str(keys[part[i]]))
+
+        in_threads(change, len(augmented.CHANGES) * len(part), compute.threads, 1)
+        return on_host(pixels.reshape(-1, *squares.shape[1:]), compute.device)
+
+    found: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for pixels in ahead(copies, range(0, len(rows), step)):
+        values = features(network, pixels, config, compute.device)["backbone"].cpu().numpy()
+        for name, block in zip(names, np.split(values, len(names)), strict=True):
             found[name].append(block)
     return {name: np.concatenate(parts) for name, parts in found.items()}

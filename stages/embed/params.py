@@ -9,18 +9,21 @@ from pydantic import Field
 from reprise.config.params import StrictModel, meaning
 
 SECTION = "embed"
+FULL_BATCH = 512  # images
+FULL_SIDE, FULL_SIDE_ON_A_GPU = 64, 224  # pixels, up to which a batch is that large: 1 to 4 GiB for a ResNet-18
 
 
 class EmbedParams(StrictModel):
     """How the trained backbones embed all images."""
 
     batch_size: Annotated[
-        int,
-        Field(ge=1, le=65536),
+        Annotated[int, Field(ge=1, le=65536)] | None,
         meaning(
-            "The backbone sees this many images at a time; embeddings depend on it in their last bits only.", "images"
+            "The backbone sees this many images at a time; embeddings depend on it in their last bits only. null takes "
+            "512 of up to 64 pixels (on a GPU, 224), and of larger ones as many as have the same number of pixels.",
+            "images",
         ),
-    ] = 512
+    ] = None
     augmented: Annotated[
         int,
         Field(ge=0, le=100_000),
@@ -31,3 +34,10 @@ class EmbedParams(StrictModel):
     device: Annotated[
         Literal["auto", "cpu", "cuda"], meaning("Embedding runs here; `auto` takes a GPU where there is one.")
     ] = "auto"
+
+    def images_at_a_time(self, side: int, device: str) -> int:
+        """Return how many images of this side (pixels) the backbone sees at a time."""
+        if self.batch_size is not None:
+            return self.batch_size
+        full = FULL_SIDE_ON_A_GPU if device == "cuda" else FULL_SIDE
+        return max(1, FULL_BATCH * full**2 // max(side, full) ** 2)

@@ -39,7 +39,8 @@ class Extractor:
         """Describe images.
 
         Args:
-            images: (n, S, S, C) uint8, training images sorted by key.
+            images: (n, S, S, C) uint8, training images sorted by key. They may lie on the disk, or be decoded as they
+                are read: take them in slices of some hundred, for `np.asarray(images)` holds all of them in memory.
             work: a locked folder for checkpoints.
 
         Returns:

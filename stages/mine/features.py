@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from reprise.artifacts import layout
 from reprise.config.params import ImageParams, StrictModel, parse, read_yaml, row, section, tables
+from reprise.config.shared_sections import DEFAULT_CACHE, CacheParams, cache_params
 from reprise.runtime.entry import arguments_of, run_stage
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def main(argv: list[str]) -> None:
         extractor_class.Params, (raw.get("extractors") or {}).get(chosen.name, {}), f"extractors.{chosen.name}"
     )
     out = layout.features(chosen.name, arguments.seed)
-    extract(extractor_class, params, chosen.extractor, arguments.seed, image, out, arguments.restart)
+    cache = cache_params(raw)
+    extract(extractor_class, params, chosen.extractor, arguments.seed, image, out, arguments.restart, cache)
 
 
 def extract(
@@ -47,6 +49,7 @@ def extract(
     image: ImageParams,
     out: Path,
     restart: bool,
+    cache: CacheParams = DEFAULT_CACHE,
 ) -> None:
     """Describe the training images and write `embeddings.parquet` with the tap `features`."""
     from reprise.artifacts.embeddings import FILE
@@ -67,7 +70,7 @@ def extract(
     with work_folder(name, inputs, code, restart) as work:
         with atomic_directory(out) as folder:
             if chosen.seeded or restart or not store.take(key, folder):
-                count = _write_features(chosen, image, shards, folder / FILE, work)
+                count = _write_features(chosen, image, shards, folder / FILE, work, cache)
                 facts["images_per_second"] = round(count / (time.monotonic() - began), 1)
             config = {
                 "extractor": extractor,
@@ -102,7 +105,9 @@ def _inputs(chosen: Extractor, extractor: str, image: ImageParams, shards: Shard
     }
 
 
-def _write_features(chosen: Extractor, image: ImageParams, shards: Shards, path: Path, work: Path) -> int:
+def _write_features(
+    chosen: Extractor, image: ImageParams, shards: Shards, path: Path, work: Path, cache: CacheParams
+) -> int:
     """Describe the training images and write them to `path`; return how many there are."""
     import numpy as np
 
@@ -110,8 +115,9 @@ def _write_features(chosen: Extractor, image: ImageParams, shards: Shards, path:
     from reprise.reading.decoded import open_decoded
 
     rows = shards.rows("train")
-    images = open_decoded(shards, rows, image.channels, None, threads=chosen.compute.threads).resized(image.size)
-    values = chosen.features(images, work)
+    bounds, threads = cache.model_dump(), chosen.compute.threads
+    decoded = open_decoded(shards, rows, image.channels, threads=threads, at_once=False, **bounds)
+    values = chosen.features(decoded.squares(image.size), work)
     write_embeddings(path, shards.keys[rows], np.full(len(rows), "train", dtype=object), {"features": values})
     return len(rows)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reprise.artifacts import layout
 from reprise.config.params import ImageParams, parse, read_yaml, row, section, tables
+from reprise.config.shared_sections import cache_params
 from reprise.runtime.entry import arguments_of, run_stage
 
 
@@ -30,6 +31,7 @@ def main(argv: list[str]) -> None:
         own,
         layout.run(chosen.name, arguments.seed),
         arguments.restart,
+        cache_params(raw),
     )
 
 

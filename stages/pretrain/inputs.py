@@ -49,7 +49,8 @@ def read_inputs(labels: Path, setup: Setup) -> Inputs:
     shards = Shards.open()
     rows = shards.rows("train")
     keys = shards.keys[rows]
-    decoded = open_decoded(shards, rows, setup.image.channels, None, threads=setup.compute.threads)
+    bounds, threads = setup.cache.model_dump(), setup.compute.threads
+    decoded = open_decoded(shards, rows, setup.image.channels, threads=threads, at_once=False, **bounds)
     table = read_pseudo_labels(labels)
     clusters = clusters_for(table, keys, labels)
     stated = table["confidence"].null_count < table.num_rows
@@ -64,7 +65,7 @@ def pixel_statistics(decoded: Decoded, image: ImageParams) -> tuple[tuple[float,
     Sums are exact integers, so the result depends neither on the order nor on the number of threads.
     """
     every = max(1, -(-len(decoded) // STATISTICS_ROWS))
-    pixels = decoded.resized(image.size, range(0, len(decoded), every)).reshape(-1, image.channels)
+    pixels = decoded.squares(image.size)[::every].reshape(-1, image.channels)
     total, squares = pixels.sum(axis=0, dtype=np.int64), np.zeros(image.channels, dtype=np.int64)
     for start in range(0, len(pixels), 1 << 22):  # a block at a time: the squares take eight times the memory
         squares += np.square(pixels[start : start + (1 << 22)].astype(np.int64)).sum(axis=0)

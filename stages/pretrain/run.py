@@ -14,6 +14,7 @@ from reprise.artifacts.backbones import write_backbone
 from reprise.artifacts.label_sets import FILE
 from reprise.config.params import ImageParams, RunRow
 from reprise.config.registry import load_class, module_of
+from reprise.config.shared_sections import DEFAULT_CACHE, CacheParams
 from reprise.networks.backbone import build_backbone
 from reprise.networks.state import arrays_of
 from reprise.runtime.device import resolve_compute
@@ -42,6 +43,7 @@ from stages.pretrain.notes import notes_on, show
 from stages.pretrain.params import MethodParams
 from stages.pretrain.setup import Setup
 from stages.pretrain.views.make import view_maker
+from stages.pretrain.views.settings import needed_side
 from stages.pretrain.watch import Watch
 
 
@@ -53,6 +55,7 @@ def pretrain(
     method_params: MethodParams,
     out: Path,
     restart: bool,
+    cache: CacheParams = DEFAULT_CACHE,
 ) -> None:
     """Train one run and write its folder.
 
@@ -64,6 +67,7 @@ def pretrain(
         method_params: the run's own block.
         out: the folder to write; it appears whole or not at all.
         restart: discard what an interrupted run left, instead of going on from it.
+        cache: bounds of the cache of decoded images.
 
     Raises:
         TrainingError: too few images, no labels where the method needs them, a loss that is not finite.
@@ -73,7 +77,7 @@ def pretrain(
     method_params = method_params.with_recipe(method_params.batch_size_in(train_params))
     train = method_params.applied_to(train_params)
     compute = resolve_compute(train.device, train.precision)
-    setup = Setup(row, seed, image, train, method_params, compute)
+    setup = Setup(row, seed, image, train, method_params, compute, cache)
 
     labels = layout.label_set(row.labels, seed) / FILE
     inputs = read_inputs(labels, setup)
@@ -121,13 +125,14 @@ def build_method(method_class: type[Method], setup: Setup, inputs: Inputs) -> Me
 
 def epochs_of(setup: Setup, method: Method, inputs: Inputs) -> PretrainingEpochs:
     """Gather what the epochs of the run consist of: order, fields and views."""
+    plan = method.view_plan(inputs.views)
     return PretrainingEpochs(
         count=setup.train.epochs,
         batch_size=setup.train.batch_size,
         sampling=method.sampling,
         clusters=inputs.clusters,
         fields=fields_for(setup, method.needs, inputs),
-        views=view_maker(inputs.decoded, method.view_plan(inputs.views), setup.seed, setup.compute),
+        views=view_maker(inputs.decoded.shrunk(needed_side(plan)), plan, setup.seed, setup.compute),
         seed=setup.seed,
         device=torch.device(setup.compute.device),
     )
@@ -165,7 +170,7 @@ def learn(
         How far it came, and where it collapsed if it did and the user wanted it to go on.
     """
     if method.gradient_free:
-        method.fit(inputs.decoded.resized(setup.image.size))
+        method.fit(inputs.decoded.squares(setup.image.size))
         return Trained(), None
     method.to(device=epochs.device, memory_format=torch.channels_last)
     label, images = f"pretrain {setup.row.name} seed {setup.seed}", epochs.samples

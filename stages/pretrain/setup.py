@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reprise.config.params import ImageParams, RunRow
+from reprise.config.shared_sections import DEFAULT_CACHE, CacheParams
 from reprise.reading.order import batch_count
 from reprise.runtime.device import Compute
 from reprise.training.optimizers import scaled_learning_rate
@@ -24,6 +25,7 @@ class Setup:
         train: the budget, with the run's own values in place of the shared ones.
         method: the run's block of parameters.
         compute: device, precision and threads, after `auto` was resolved.
+        cache: bounds of the cache of decoded images.
     """
 
     row: RunRow
@@ -32,6 +34,7 @@ class Setup:
     train: TrainParams
     method: MethodParams
     compute: Compute
+    cache: CacheParams = DEFAULT_CACHE
 
     @property
     def name(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,9 @@ from reprise.artifacts.backbones import open_weights, preparation_of, read_confi
 from reprise.artifacts.layout import SHARDS
 from reprise.artifacts.shards import Shards
 from reprise.config.registry import module_of
+from reprise.config.shared_sections import DEFAULT_CACHE, CacheParams
 from reprise.networks.assemble import assemble
-from reprise.reading.decoded import Decoded, open_decoded
+from reprise.reading.decoded import open_decoded
 from reprise.storage.fingerprint import digest_of, fingerprint
 from reprise.storage.work_folder import file_digest
 from stages.probe.data import ProbeData
@@ -30,6 +32,7 @@ class ImageData(ProbeData):
         embeddings: path of an embeddings file.
         backbone: folder of a trained run; it is read and never written.
         shards: folder of the shards.
+        cache: bounds of the cache of decoded images.
         options: as ProbeData's.
 
     Attributes:
@@ -37,13 +40,18 @@ class ImageData(ProbeData):
     """
 
     def __init__(
-        self, embeddings: str | Path, backbone: str | Path, shards: str | Path = SHARDS, **options: Any
+        self,
+        embeddings: str | Path,
+        backbone: str | Path,
+        shards: str | Path = SHARDS,
+        cache: CacheParams = DEFAULT_CACHE,
+        **options: Any,
     ) -> None:
         super().__init__(embeddings, **options)
         self._folder, self._shards = Path(backbone), Shards.open(shards)
         self.config = read_config(self._folder)
         self._row = {key: row for row, key in enumerate(self._shards.keys)}
-        self._decoded: Decoded | None = None
+        self._cache = cache
 
     def network(self) -> nn.Module:
         """Return a new copy of the backbone from disk, in evaluation mode, with every parameter trainable."""
@@ -52,14 +60,17 @@ class ImageData(ProbeData):
 
     def pixels(self, keys: np.ndarray) -> Tensor:
         """Return (n, C, S, S) float32 on the device, scaled, cut and normalised as embedding does."""
-        if self._decoded is None:
-            rows = self._shards.rows()
-            self._decoded = open_decoded(self._shards, rows, self.config["channels"], threads=torch.get_num_threads())
-        wanted = [self._row[key] for key in keys]
-        found = self._decoded.resized(self.config["input_size"], wanted, **preparation_of(self.config))
-        x = torch.from_numpy(found).to(self.device).permute(0, 3, 1, 2).float().div_(255.0)
+        wanted = np.array([self._row[key] for key in keys], np.int64)
+        x = torch.from_numpy(self.squares[wanted]).to(self.device).permute(0, 3, 1, 2).float().div_(255.0)
         mean, std = (torch.tensor(self.config[name], device=self.device).view(1, -1, 1, 1) for name in ("mean", "std"))
         return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
+
+    @cached_property
+    def squares(self) -> np.ndarray:
+        """All images as the squares that the backbone sees: (n, S, S, C) uint8, decoded once for all runs."""
+        rows, bounds, threads = self._shards.rows(), self._cache.model_dump(), torch.get_num_threads()
+        decoded = open_decoded(self._shards, rows, self.config["channels"], threads=threads, at_once=False, **bounds)
+        return decoded.squares(self.config["input_size"], **preparation_of(self.config))
 
     def digest(self, labels: bool, augmented: bool = False) -> str:
         """Return the SHA-256 of all that a probe can see: as ProbeData's, with the backbone and the shards."""

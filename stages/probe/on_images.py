@@ -10,6 +10,7 @@ import time
 
 from reprise.artifacts import layout
 from reprise.config.params import read_yaml, row, tables
+from reprise.config.shared_sections import cache_params
 from reprise.runtime.entry import arguments_of, run_stage
 
 
@@ -38,7 +39,9 @@ def main(argv: list[str]) -> None:
     where = f"{run}/{arguments.seed}"
     device = resolve_compute("auto", "fp32").device
     embeddings = layout.embedding(run, arguments.seed) / EMBEDDINGS
-    data = ImageData(embeddings, layout.run(run, arguments.seed), confidence=confidence, device=device)
+    data = ImageData(
+        embeddings, layout.run(run, arguments.seed), confidence=confidence, device=device, cache=cache_params(raw)
+    )
     result = run_suite(probes, data, f"probe_images {run} seed {arguments.seed} {suite}")
     with atomic_directory(layout.probes_on_images(run, arguments.seed) / suite) as folder:
         write_suite(result, folder)

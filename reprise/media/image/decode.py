@@ -14,7 +14,7 @@ import numpy as np
 
 from reprise.config.errors import ImageRefused
 from reprise.media.image.files import open_file, read_page
-from reprise.media.image.opencv import decode_plain
+from reprise.media.image.opencv import decode_plain, decode_reduced
 from reprise.media.image.scale import own_range, to_eight_bits
 from reprise.media.image.transform import as_channels
 
@@ -22,7 +22,12 @@ MAX_PIXELS = 50_000_000
 
 
 def decode(
-    data: bytes, where: str, channels: int | None = 3, max_pixels: int = MAX_PIXELS, plain: bool = False
+    data: bytes,
+    where: str,
+    channels: int | None = 3,
+    max_pixels: int = MAX_PIXELS,
+    plain: bool = False,
+    reduce: int = 1,
 ) -> np.ndarray:
     """Decode the first page of an image by the rules above.
 
@@ -32,6 +37,7 @@ def decode(
         channels: bands wanted; None takes those of the image.
         max_pixels: largest width x height.
         plain: whether OpenCV may decode the bytes where they are plain, as most of what is in shards.
+        reduce: 2, 4 or 8 decodes plain JPEG files at this fraction of their sides, rounded up.
 
     Returns:
         (height, width, channels) uint8.
@@ -39,7 +45,9 @@ def decode(
     Raises:
         ImageRefused: the bytes cannot be decoded, or have other bands than wanted.
     """
-    pixels = decode_plain(data) if plain else None
+    pixels = decode_reduced(data, reduce) if plain and reduce > 1 else None
+    if pixels is None and plain:
+        pixels = decode_plain(data)
     if pixels is None:
         raster = read_page(open_file(data, where, max_pixels), 0, where, data)
         pixels = to_eight_bits(raster.values, own_range(raster), raster.inverted)

@@ -52,13 +52,19 @@ class Image:
         """Bound the length of the stored form (stored.py)."""
         return stored.largest_stored_bytes(facts, max_side)
 
-    def decode(self, data: bytes, where: str, channels: int) -> np.ndarray:
+    def decode(self, data: bytes, where: str, channels: int, reduce: int = 1) -> np.ndarray:
         """Decode the stored form (decode.py)."""
-        return decode(data, where, channels, plain=True)
+        return decode(data, where, channels, plain=True, reduce=reduce)
 
     def resize_to_square(self, pixels: np.ndarray, size: int, **preparation: Any) -> np.ndarray:
         """Scale the shorter side and crop the centre (transform.py)."""
         return transform.resize_to_square(pixels, size, **preparation)
+
+    def resize(
+        self, pixels: np.ndarray, width: int, height: int, extent: tuple[float, float] | None = None
+    ) -> np.ndarray:
+        """Scale with the antialiased triangle (transform.py)."""
+        return transform.resize(pixels, width, height, extent=extent)
 
     def thumbnail(self, data: bytes, where: str, side: int) -> np.ndarray:
         """Scale the longer side down (thumbnail.py)."""

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from reprise.config.errors import ImageRefused
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+JPEG_SIGNATURE = b"\xff\xd8\xff"
 FIX_KIND = "Convert it to grey or RGB of 8 or 16 bits, or to a TIFF of bands."
 FIX_FILE = "Repair or remove the file, then run again."
 _NO_MEMORY = "out of memory"
@@ -26,7 +27,7 @@ _TRUNCATION_WORDS = (  # in decoders' messages
     "beyond the end",
     "ends too early",
 )
-_SIGNATURES = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG", "PNG"), (b"GIF8", "GIF"))
+_SIGNATURES = ((JPEG_SIGNATURE, "JPEG"), (b"\x89PNG", "PNG"), (b"GIF8", "GIF"))
 _OTHER_SIGNATURES = (  # in lower case, as `looks_like` compares them
     (b"<svg", "an SVG drawing"),
     (b"<!doctype html", "an HTML page"),

@@ -10,6 +10,9 @@ CROP_MODES = ("center", "squash")  # how a picture that is no square becomes one
 _LONGEST = 32  # times the shorter side; `resize_to_square` cuts off what lies beyond before it scales, not after
 
 
+Extent = tuple[float, float]  # height and width, in pixels
+
+
 def as_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
     """Bring grey (h, w) or bands (h, w, c) uint8 to (h, w, channels) uint8.
 
@@ -25,7 +28,12 @@ def as_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
 
 
 def resize_to_square(
-    pixels: np.ndarray, size: int, crop_pct: float = 1.0, interpolation: str = TRIANGLE, crop_mode: str = "center"
+    pixels: np.ndarray,
+    size: int,
+    crop_pct: float = 1.0,
+    interpolation: str = TRIANGLE,
+    crop_mode: str = "center",
+    extent: Extent | None = None,
 ) -> np.ndarray:
     """Scale the shorter side and cut out the centre, as a network sees an image when it is evaluated.
 
@@ -38,24 +46,29 @@ def resize_to_square(
         crop_pct: the shorter side is scaled to floor(size / crop_pct), so that this share of it is kept; 1 keeps all.
         interpolation: a key of INTERPOLATIONS.
         crop_mode: `center` keeps the aspect and cuts the longer side; `squash` scales each side on its own.
+        extent: as for `resize`.
 
     Returns:
         (size, size, c) uint8.
     """
-    height, width = pixels.shape[:2]
+    height, width = extent or pixels.shape[:2]
     wanted = int(size / crop_pct)  # rounded down, as timm does
     if (height, width) == (wanted, wanted):
         return crop_centre(pixels, size) if wanted > size else pixels
     if crop_mode == "squash":
-        return crop_centre(resize(pixels, wanted, wanted, interpolation), size)
-    if max(height, width) > (longest := _LONGEST * min(height, width)):
-        top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
-        pixels = pixels[top : top + longest, left : left + longest]
+        return crop_centre(resize(pixels, wanted, wanted, interpolation, extent), size)
+    if max(height, width) > _LONGEST * min(height, width):
         height, width = pixels.shape[:2]
-    return crop_centre(resize(pixels, *_covering_size(width, height, wanted), interpolation), size)
+        longest = _LONGEST * min(height, width)
+        top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
+        pixels, extent = pixels[top : top + longest, left : left + longest], None
+        height, width = pixels.shape[:2]
+    return crop_centre(resize(pixels, *_covering_size(width, height, wanted), interpolation, extent), size)
 
 
-def resize(pixels: np.ndarray, width: int, height: int, interpolation: str = TRIANGLE) -> np.ndarray:
+def resize(
+    pixels: np.ndarray, width: int, height: int, interpolation: str = TRIANGLE, extent: Extent | None = None
+) -> np.ndarray:
     """Scale to (height, width, c) with an antialiased filter: where it shrinks, its kernel widens with the scale.
 
     Views of both kinds and evaluation scale with TRIANGLE, so that a network is evaluated on pixels like those that it
@@ -66,18 +79,21 @@ def resize(pixels: np.ndarray, width: int, height: int, interpolation: str = TRI
             float32, and rounded at the end where they are integers.
         width, height: of the result in pixels.
         interpolation: a key of INTERPOLATIONS.
+        extent: height and width of the picture in these pixels, where it ends within the last row or column; None where
+            it fills them. A JPEG file of 375 rows that was decoded at half its sides has 188 rows, and fills 187.5.
     """
     from PIL import Image
 
-    if pixels.shape[:2] == (height, width):
+    if pixels.shape[:2] == (height, width) and extent in (None, (height, width)):
         return pixels
+    box = None if extent is None else (0.0, 0.0, float(extent[1]), float(extent[0]))
     kernel = Image.Resampling[INTERPOLATIONS[interpolation]]
     if pixels.shape[2] == 3 and pixels.dtype == np.uint8:
-        return np.asarray(Image.fromarray(pixels).resize((width, height), kernel))
+        return np.asarray(Image.fromarray(pixels).resize((width, height), kernel, box))
     kind = pixels.dtype
     numbers = pixels if kind == np.uint8 else pixels.astype(np.float32)
-    layers = (Image.fromarray(numbers[:, :, band]).resize((width, height), kernel) for band in range(pixels.shape[2]))
-    scaled = np.stack([np.asarray(layer) for layer in layers], axis=2)
+    layers = (Image.fromarray(numbers[:, :, band]) for band in range(pixels.shape[2]))
+    scaled = np.stack([np.asarray(layer.resize((width, height), kernel, box)) for layer in layers], axis=2)
     if kind.kind in "ui" and kind != np.uint8:
         limits = np.iinfo(kind)
         scaled = np.clip(np.floor(scaled.astype(np.float64) + 0.5), limits.min, limits.max)
@@ -108,7 +124,7 @@ def blur(pixels: np.ndarray, sigma: float) -> np.ndarray:
     return cv2.GaussianBlur(pixels, (0, 0), sigma).reshape(pixels.shape)
 
 
-def _covering_size(width: int, height: int, size: int) -> tuple[int, int]:
+def _covering_size(width: float, height: float, size: int) -> tuple[int, int]:
     """Return width and height after the shorter side is scaled to `size`; the other is rounded down, as torchvision's.
 
     Neither is below `size`.

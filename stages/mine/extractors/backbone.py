@@ -124,7 +124,7 @@ class BackboneFeatures(Extractor):
         with torch.inference_mode(), Progress("backbone features", len(images)) as progress:
             for start in range(0, len(images), self.params.batch_size):
                 block = images[start : start + self.params.batch_size]
-                squares = np.stack([media.resize_to_square(image, size, **preparation) for image in block])
+                squares = np.stack([media.resize_to_square(image, size, **preparation) for image in np.asarray(block)])
                 x = torch.from_numpy(squares).to(self.compute.device).permute(0, 3, 1, 2).float().div_(255.0)
                 found.append(network((x - shift) / scale).float().cpu().numpy())
                 progress.advance(len(block))

@@ -144,8 +144,9 @@ class DAEFeatures(Extractor):
         return codes(network.eval(), images, device)
 
 
-def codes(network: DenoisingAutoencoder, images: np.ndarray, device: str, batch: int = 1024) -> np.ndarray:
-    """Compute the code of every image, `batch` of them at a time: (n, 128) float32."""
+def codes(network: DenoisingAutoencoder, images: np.ndarray, device: str) -> np.ndarray:
+    """Compute the code of every image, 1,024 of 32 pixels at a time and fewer of larger ones: (n, 128) float32."""
+    batch = max(1, 1024 * REDUCED_SIDE**2 // max(REDUCED_SIDE, images.shape[1]) ** 2)
     with torch.inference_mode():
         parts = [network.code(scaled(images[s : s + batch], device)) for s in range(0, len(images), batch)]
         return np.concatenate([part.float().cpu().numpy() for part in parts])
@@ -153,5 +154,5 @@ def codes(network: DenoisingAutoencoder, images: np.ndarray, device: str, batch:
 
 def scaled(images: np.ndarray, device: str) -> Tensor:
     """Put (B, S, S, C) uint8 images on the device: (B, C, S, S) float32 in [0, 1], channels last in memory."""
-    x = torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float().div_(255.0)
+    x = torch.from_numpy(np.array(images)).to(device).permute(0, 3, 1, 2).float().div_(255.0)
     return x.contiguous(memory_format=torch.channels_last)

@@ -81,7 +81,7 @@ class Patches(Extractor):
         found, chunk = [], max(1, CHUNK * REDUCED_SIDE**2 // max(REDUCED_SIDE, images.shape[1]) ** 2)
         with torch.inference_mode(), Progress("patch features", len(images)) as progress:
             for start in range(0, len(images), chunk):
-                block = torch.from_numpy(np.ascontiguousarray(images[start : start + chunk]))
+                block = torch.from_numpy(np.array(images[start : start + chunk]))
                 x = block.to(self.compute.device).permute(0, 3, 1, 2).float().div_(255.0)
                 found.append(network(x).cpu().numpy())
                 progress.advance(len(block))

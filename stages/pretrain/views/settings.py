@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -91,6 +92,14 @@ class ViewSettings:
 def by_view(plan: list[ViewSettings]) -> list[ViewSettings]:
     """Give every view of a plan its own probabilities."""
     return [settings.of_view(number) for number, settings in enumerate(plan)]
+
+
+def needed_side(plan: list[ViewSettings]) -> int:
+    """Return the shorter side, in pixels, of an image whose smallest crop is as large as the view that is made of it.
+
+    A crop of a share s of the area has sqrt(s) of the side. More pixels than that add nothing that a view could show.
+    """
+    return max(math.ceil(settings.size / math.sqrt(settings.crop_scale_min)) for settings in plan)
 
 
 def described(plan: list[ViewSettings]) -> list[dict[str, Any]]:

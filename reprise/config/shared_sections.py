@@ -1,0 +1,37 @@
+"""Sections of params.yaml that several stages read."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from reprise.config.params import ImageParams, StrictModel, meaning, parse
+
+
+class CacheParams(StrictModel):
+    """The bounds of the cache of decoded images. No result depends on them, so no stage is run again for them."""
+
+    max_bytes: Annotated[
+        int,
+        Field(ge=0, le=1 << 50),
+        meaning(
+            "Decoded images take at most this much of the disk; what is larger is decoded on the way. 0 keeps none.",
+            "bytes",
+        ),
+    ] = 4 << 30
+    memory_bytes: Annotated[
+        int,
+        Field(ge=0, le=1 << 50),
+        meaning("Decoded images of at most this size are read into memory; more are mapped from the disk.", "bytes"),
+    ] = 512 << 20
+
+
+DEFAULT_CACHE = CacheParams()
+SHARED_SECTIONS: dict[str, type[StrictModel]] = {"image": ImageParams, "cache": CacheParams}
+OPTIONAL_SECTIONS = ("cache",)  # their defaults hold where params.yaml leaves them out
+
+
+def cache_params(raw: dict[str, Any]) -> CacheParams:
+    """Return the section `cache` of params.yaml, or its defaults where there is none."""
+    return parse(CacheParams, raw.get("cache", {}), "cache")
