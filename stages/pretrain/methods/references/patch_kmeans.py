@@ -69,11 +69,12 @@ class PatchKMeans(Method):
         Raises:
             TrainingError: saying which.
         """
-        if min(size, params.side) < params.patch_size:
+        seen = min(size, params.side)
+        if seen < params.patch_size:
             raise TrainingError(
                 "images are smaller than a patch",
                 where="methods.*.patch_size",
-                found=f"{min(size, params.side)} pixels for patches of {params.patch_size}",
+                found=f"{seen}x{seen} for patches of {params.patch_size}",
                 fix="Lower patch_size, or raise image.size or side.",
             )
         if params.samples < params.patches:
