@@ -7,10 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from reprise.config.params import StrictModel, meaning
+from reprise.runtime.memory import evaluation_batch
 
 SECTION = "embed"
-FULL_BATCH = 512  # images
-FULL_SIDE, FULL_SIDE_ON_A_GPU = 64, 224  # pixels, up to which a batch is that large: 1 to 4 GiB for a ResNet-18
 
 
 class EmbedParams(StrictModel):
@@ -37,7 +36,4 @@ class EmbedParams(StrictModel):
 
     def images_at_a_time(self, side: int, device: str) -> int:
         """Return how many images of this side (pixels) the backbone sees at a time."""
-        if self.batch_size is not None:
-            return self.batch_size
-        full = FULL_SIDE_ON_A_GPU if device == "cuda" else FULL_SIDE
-        return max(1, FULL_BATCH * full**2 // max(side, full) ** 2)
+        return self.batch_size or evaluation_batch(side, device)

@@ -25,8 +25,7 @@ from reprise.config.params import StrictModel, meaning
 from reprise.networks.autoencoder import DenoisingAutoencoder
 from reprise.reading.reduced import REDUCED_SIDE, reduced
 from reprise.runtime.seeds import numpy_rng, seed_torch, torch_rng
-from reprise.training.fit import fit
-from reprise.training.records import Checkpoints
+from reprise.training.fit import Checkpoints, fit
 from stages.mine.extractor import Extractor
 
 Pair = tuple[Tensor, Tensor]  # (B, C, S, S) each, in [0, 1]: with noise, and clean

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reprise.runtime.memory import gibibytes, memory_limit
+from reprise.runtime.memory import evaluation_batch, gibibytes, memory_limit
 
 GIB = 1 << 30
 
@@ -54,3 +54,8 @@ def test_a_system_that_does_not_say(tmp_path: Path) -> None:
 
 def test_bytes_for_people() -> None:
     assert gibibytes(3 * GIB // 2) == "1.5 GiB"
+
+
+def test_a_batch_of_large_images_holds_as_many_pixels_as_one_of_small_ones() -> None:
+    assert [evaluation_batch(side, "cpu") for side in (8, 64, 96, 224, 4096)] == [512, 512, 227, 41, 1]
+    assert [evaluation_batch(side, "cuda") for side in (64, 224, 448)] == [512, 512, 128]

@@ -15,9 +15,9 @@ import pytest
 import torch
 from scipy import stats
 
-from stages.pretrain.views import batched, draws
+from stages.pretrain.views import batched
 from stages.pretrain.views.per_image import PerImageViews, build_transform
-from stages.pretrain.views.settings import BLUR_SIGMA, JITTER_PROBABILITY, ViewSettings, by_view
+from stages.pretrain.views.settings import BLUR_SIGMA, JITTER_PROBABILITY, ViewSettings, by_view, needed_side
 from tests.stages.pretrain.conftest import PLAIN
 
 N = 1500
@@ -26,6 +26,13 @@ SIDE, STRENGTH = 16, 0.25
 RATIO = (3 / 4, 4 / 3)
 WHOLE = replace(PLAIN, size=SIDE, crop_scale_min=1.0)
 COLOUR = (150, 110, 70)
+
+
+def test_the_smallest_crop_of_the_needed_side_has_the_pixels_of_its_view():
+    plan = [replace(PLAIN, size=224, crop_scale_min=0.25), replace(PLAIN, size=96, crop_scale_min=0.01)]
+    assert needed_side(plan[:1]) == 448
+    assert needed_side(plan) == 960
+    assert needed_side([replace(PLAIN, size=224, crop_scale_min=0.08)]) == 792
 
 
 def batched_path(picture: np.ndarray, settings: ViewSettings) -> np.ndarray:
@@ -205,11 +212,11 @@ def test_each_view_has_its_own_blur_and_solarizing():
 
 def test_every_order_of_the_four_changes_is_as_likely(monkeypatch):
     orders = {"batched": Counter(), "per image": Counter()}
-    names = ("_brightness", "_contrast", "_saturation", "turned_hue")
+    names = ("_brightness", "_contrast", "_saturation", "_hue")
     taken: list[int] = []
     for kind, name in enumerate(names):
         monkeypatch.setattr(batched, name, lambda x, amount, kind=kind: taken.append(kind) or x)
-    monkeypatch.setattr(draws, "JITTER_PROBABILITY", 1.0)
+    monkeypatch.setattr(batched, "JITTER_PROBABILITY", 1.0)
     rng = torch.Generator().manual_seed(0)
     for _ in range(960):
         taken.clear()

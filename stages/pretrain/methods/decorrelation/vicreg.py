@@ -83,7 +83,6 @@ class VICReg(Method):
     """The weighted sum; variance and covariance of both views are added."""
 
     Params = VICRegParams
-    capturable = True
     smallest_batch = 2
     params: VICRegParams
     projector: Projector

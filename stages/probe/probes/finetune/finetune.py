@@ -196,10 +196,13 @@ def _shifted(x: Tensor, rng: np.random.Generator) -> Tensor:
     return torch.stack(moved).contiguous(memory_format=torch.channels_last)
 
 
-def _answers(network: nn.Module, data: ImageData, keys: np.ndarray, batch: int = 512) -> np.ndarray:
+def _answers(network: nn.Module, data: ImageData, keys: np.ndarray) -> np.ndarray:
     """(n, c) float64 logits."""
     import torch
 
+    from reprise.runtime.memory import evaluation_batch
+
+    batch = evaluation_batch(data.config["input_size"], data.device)
     with torch.inference_mode():
         parts = [network(data.pixels(keys[i : i + batch])).double().cpu().numpy() for i in range(0, len(keys), batch)]
     return np.concatenate(parts)

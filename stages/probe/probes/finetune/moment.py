@@ -62,6 +62,7 @@ class Moment(Probe):
         import torch
 
         from reprise.networks.moments import local_features
+        from reprise.runtime.memory import evaluation_batch
         from stages.probe.image_data import ImageData
 
         assert isinstance(data, ImageData), "this probe belongs to a suite of image_suites"
@@ -80,27 +81,27 @@ class Moment(Probe):
             assert found is not None
             return found
 
-        names = np.unique(train.labels)
+        names, batch = np.unique(train.labels), evaluation_batch(data.config["input_size"], data.device)
         target = np.searchsorted(names, train.labels)
         why_not = may_choose(data, len(val))
         best, head, how = (-1.0, 0.0), None, f"{self.params.rate:g}, not chosen ({why_not})"
         for rate in sorted(self.params.rates) if why_not is None else [self.params.rate]:
             fitted = self.train_head(lambda rows: tokens(train.keys[rows]), target, len(names), rate, data.device)
             if why_not is None:
-                right = float((names[_answers(fitted, tokens, val.keys).argmax(1)] == val.labels).mean())
+                right = float((names[_answers(fitted, tokens, val.keys, batch).argmax(1)] == val.labels).mean())
                 if right <= best[0]:  # on equal accuracy the lower rate
                     continue
                 best, how = (right, rate), f"{rate:g}, chosen on {len(val)} val images"
             head = fitted
         assert head is not None
-        logits = _answers(head, tokens, test.keys)
+        logits = _answers(head, tokens, test.keys, batch)
         predicted = names[logits.argmax(1)]
         metrics = {
             "top1": scoring.top1(test, predicted, data.confidence),
             "balanced_accuracy": scoring.balanced_accuracy(test, predicted, data.confidence),
         }
         if data.test == "test" and len(val):
-            answers = names[_answers(head, tokens, val.keys).argmax(1)]
+            answers = names[_answers(head, tokens, val.keys, batch).argmax(1)]
             metrics["top1_val"] = scoring.top1(val, answers, data.confidence)
         share = np.exp(logits - logits.max(1, keepdims=True))
         share = (share / share.sum(1, keepdims=True)).max(1)
@@ -178,7 +179,7 @@ class _RisingCosine(Schedule):
         return min((step + 1) / max(1, steps // 10), half_cosine(step, steps))
 
 
-def _answers(head: nn.Module, tokens: Tokens, keys: np.ndarray, batch: int = 512) -> np.ndarray:
+def _answers(head: nn.Module, tokens: Tokens, keys: np.ndarray, batch: int) -> np.ndarray:
     """(n, c) float64 logits."""
     import torch
 
