@@ -16,6 +16,9 @@ from pipeline.cli.project import enter_project
 from pipeline.flows import dead_runs
 from pipeline.flows.api_client import check_access
 from pipeline.flows.serving import server, service
+from reprise.runtime.interrupts import patience
+
+_PATIENCE_SECONDS = 0.5  # for the last records of a run that somebody has interrupted
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run and schedule the graph with Prefect.")
 run_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run a flow now, with or without a server.")
@@ -70,7 +73,8 @@ def serve(
     server's page asks for a password, which is the text in .reprise/prefect/password while it runs.
     """
     enter_project()
-    service.serve(Path(), say, queue or [])
+    with patience():
+        service.serve(Path(), say, queue or [])
 
 
 @app.command()
@@ -109,17 +113,21 @@ def close_dead_runs(
 def _run(name: str, **parameters: Any) -> None:
     """Run a flow in this process, and exit with status 1 if it does not complete."""
     enter_project()
-    with server.connect(Path()) as api:
+    with patience(), server.connect(Path()) as api:
         from pipeline.flows import delivery, entrypoints
 
         if api.temporary:  # leave out the link to a page that disappears with the server
             logging.getLogger("prefect.flow_runs").addFilter(lambda it: not it.getMessage().startswith("View at "))
         api.wait()
         signal.signal(signal.SIGTERM, _exit_on_signal)  # Prefect replaces this handler while the flow runs
+        seconds = delivery.TIMEOUT_SECONDS
         try:
             state = getattr(entrypoints, name)(**parameters, return_state=True)
+        except KeyboardInterrupt:
+            seconds = _PATIENCE_SECONDS
+            raise
         finally:
-            delivery.send_queued_records()
+            delivery.send_queued_records(seconds)
         delivery.await_task_states(state)
     if not state.is_completed():
         say_aside(f"{name}: {state.name}: {state.message}")

@@ -52,11 +52,7 @@ def sweep(
         return
     if parallel:
         plan = plan.model_copy(update={"parallel": parallel})
-    try:
-        result = runner.run_sweep(plan, say=say, on_line=say if verbose else None, wait=wait)
-    except KeyboardInterrupt:
-        say_aside("interrupted: run the same command again to continue")
-        raise typer.Exit(130) from None
+    result = runner.run_sweep(plan, say=say, on_line=say if verbose else None, wait=wait)
     page = result.markdown()
     if page_file:
         page_file.write_text(page, encoding="utf-8")

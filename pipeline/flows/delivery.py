@@ -24,10 +24,10 @@ TIMEOUT_SECONDS = 5.0
 _UNFINISHED = [StateType.PENDING, StateType.RUNNING]
 
 
-def send_queued_records() -> None:
-    """Send the logs and events that are queued in this process."""
-    EventsWorker.drain_all(timeout=TIMEOUT_SECONDS)
-    APILogWorker.drain_all(timeout=TIMEOUT_SECONDS)
+def send_queued_records(seconds: float = TIMEOUT_SECONDS) -> None:
+    """Send the logs and events that are queued in this process, for at most `seconds` each."""
+    EventsWorker.drain_all(timeout=seconds)
+    APILogWorker.drain_all(timeout=seconds)
 
 
 def await_task_states(state: State) -> None:

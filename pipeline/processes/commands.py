@@ -22,6 +22,7 @@ import psutil
 from pipeline.processes.signals import STOP_SIGNALS, handling
 from reprise.config import telemetry
 from reprise.runtime.encoding import child_encoding
+from reprise.runtime.interrupts import patience
 
 GRACE_SECONDS = 45.0  # a stage needs time to save its work; torchrun alone gives its workers 30 seconds
 PARENT_DEATH = Path(__file__).with_name("parent_death.py")
@@ -107,7 +108,7 @@ def run(
     for reader in readers:
         reader.start()
     family: Family = {}
-    with _forwarding(process.pid, family) as received:
+    with _forwarding(process.pid, family) as received, patience():
         try:
             _wait(process, family, received, cancelled, grace)
         except BaseException:  # an existing signal handler raised it: end the command first

@@ -30,6 +30,7 @@ from pipeline.sweeps.clone import Base, PointClone, find_base, load_table
 from pipeline.sweeps.plans import Point, SweepPlan, base_index, load_plan, points_of
 from pipeline.sweeps.report import Comparison, compare_points
 from reprise.config.errors import RepriseError, WorkspaceBusyError
+from reprise.runtime.interrupts import patience
 
 __all__ = ["SweepPlan", "SweepPoint", "SweepResult", "forget", "list_points", "load_plan", "run_sweep"]
 
@@ -145,7 +146,7 @@ def run_sweep(
         )
         for i in range(len(points)):
             run.report_point(i)
-        with _stop_on_signals(cancelled) as stop:
+        with _stop_on_signals(cancelled) as stop, patience():
             run.run_all(plan.parallel, stop)
         tables = {p.name: load_table(root, p.experiment) for p in run.points if p.experiment}
         metric = plan.metric or f"{read_family(root).removesuffix('_val')}_val"

@@ -132,8 +132,13 @@ def run_stage(main: Callable[[list[str]], None], algebra: bool = True) -> None:
     prepare_process()
     faulthandler.enable(2)  # a crash in a library prints where it happened, not only "exited with -11"
     signal.signal(signal.SIGTERM, _terminated)
-    interrupts.end_soon({signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED})
     sys.unraisablehook = _raise_again
+    with interrupts.ending_soon({signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}):
+        _run(main)
+
+
+def _run(main: Callable[[list[str]], None]) -> None:
+    """Run a stage's `main` between the first and the last look at its inputs; expected errors become sentences."""
     try:
         with announced(title_of(sys.orig_argv), "stage"):
             inputs = take_inputs(sys.orig_argv)

@@ -21,14 +21,20 @@ _said = threading.Event()
 _patient: list[object] = []  # who is ending other processes
 
 
-def end_soon(sentences: Mapping[int, str]) -> None:
+@contextmanager
+def ending_soon(sentences: Mapping[int, str]) -> Iterator[None]:
     """End this process with status 128 + n a second after signal n, if it has not ended by itself.
 
-    Only the main thread may call this. Where the system has no thread left, signals act as Python lets them.
+    The signal counts if it arrives inside the `with` block; the process is ended outside as well, where a thread that
+    is waited for at the exit may hold it. In another thread than the main one, and where the system has no thread left,
+    signals act as Python lets them.
 
     Args:
         sentences: what is then printed on stderr, by signal; other signals are not looked at.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     watch = threading.Thread(target=_watch, args=(reading, dict(sentences)), name="interrupts", daemon=True)
@@ -37,8 +43,14 @@ def end_soon(sentences: Mapping[int, str]) -> None:
     except RuntimeError:
         os.close(reading)
         os.close(writing)
+        yield
         return
-    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(writing)  # the thread reads what is still in the pipe, and ends
 
 
 def say(sentence: str) -> None:
@@ -61,10 +73,11 @@ def patience() -> Iterator[None]:
 
 
 def _watch(reading: int, sentences: dict[int, str]) -> None:
-    while True:
-        for number in os.read(reading, 64):
-            if number in sentences:
-                _end(number, sentences[number])
+    with open(reading, "rb", buffering=0) as signals:
+        while received := signals.read(64):
+            for number in received:
+                if number in sentences:
+                    _end(number, sentences[number])
 
 
 def _end(number: int, sentence: str) -> None:

@@ -47,6 +47,7 @@ NOTE = HOME / "server.json"  # the addresses of the server of `make serve`, and 
 LOOPBACK = "127.0.0.1"
 _LOG_SECONDS = 2.0
 _POLL_SECONDS = 0.3
+INTERRUPTED_SECONDS = 0.5  # for a server to end after Ctrl-C
 _last_lines: dict[str, deque[str]] = {}  # of each log, for the message of a server that ends
 START_SECONDS = 180.0  # the first start creates the database
 _LISTEN_FIXES = {
@@ -164,6 +165,9 @@ def temporary_server(root: Path) -> Iterator[tuple[Api, str]]:
         process = start_server(root, listener, password, OwnNames(), variables, level="error")
     try:
         yield Api(address, lambda: await_health(address, process), temporary=True), password
+    except KeyboardInterrupt:  # the person does not want to wait for the server's own leave-taking
+        stop_process(process, INTERRUPTED_SECONDS)
+        raise
     finally:
         stop_process(process)
 
@@ -316,15 +320,20 @@ def _read_note(root: Path) -> Mapping[str, object]:
         return {}
 
 
-def await_health(address: str, process: subprocess.Popen[bytes], seconds: float = START_SECONDS) -> None:
-    """Wait until a server that this process started answers.
+def await_health(
+    address: str,
+    process: subprocess.Popen[bytes],
+    seconds: float = START_SECONDS,
+    stop: threading.Event | None = None,
+) -> None:
+    """Wait until a server that this process started answers, or `stop` is set.
 
     Raises:
         GraphError: the server ended, or it does not answer within `seconds`.
     """
     end = time.monotonic() + seconds
     while process.poll() is None and time.monotonic() < end:
-        if why_unreachable(address, 1.0) is None:
+        if (stop is not None and stop.is_set()) or why_unreachable(address, 1.0) is None:
             return
         time.sleep(0.05)
     status = process.poll()

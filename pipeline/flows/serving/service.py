@@ -69,7 +69,9 @@ def serve(root: Path, say: Say, queues: Sequence[str] = ()) -> None:
             say("starting Prefect's server (the first start takes half a minute) ...")
             process = server.start_server(root, listener, password, names, _server_settings())
         try:
-            server.await_health(f"{base}/api", process)
+            server.await_health(f"{base}/api", process, stop=stop)
+            if stop.is_set():
+                return
             ensure_pool(f"{base}/api")
             report = stack.enter_context(_report(root, local_host, port + 1, names))
             if chosen is None:
@@ -82,7 +84,8 @@ def serve(root: Path, say: Say, queues: Sequence[str] = ()) -> None:
         finally:
             for path in (server.NOTE, credentials.PASSWORD):
                 (root / path).unlink(missing_ok=True)
-            server.stop_process(process)
+            # Its database survives a kill. While it starts, it listens to no signal.
+            server.stop_process(process, server.INTERRUPTED_SECONDS if stop.is_set() else 10.0)
 
 
 def own_names(host: str) -> OwnNames:

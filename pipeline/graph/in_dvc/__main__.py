@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 from pipeline.graph.workspace import STATE
+from reprise.runtime import interrupts
 from reprise.storage.running import announced
 
 
@@ -32,7 +34,8 @@ def main() -> int:
     from dvc.cli import main as run_dvc
 
     REFUSALS.optional = command == "repro"
-    with announced(_title(sys.argv[1:]), "graph") if command != "status" else nullcontext():
+    soon = interrupts.ending_soon({signal.SIGINT: "interrupted: the same command continues from here"})
+    with soon, announced(_title(sys.argv[1:]), "graph") if command != "status" else nullcontext():
         status = int(run_dvc(sys.argv[1:]) or 0)
     return status or int(REFUSALS.foreign and not REFUSALS.optional)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import signal
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
 import dvc.repo.reproduce
+from dvc.stage.exceptions import StageCmdFailedError
 
 from pipeline.graph.definition import load_graph
 from reprise.config.errors import RepriseError, printable
 from reprise.storage.running import report_step
 
+_INTERRUPTED = re.compile(rf", exited with (130|-{signal.SIGINT:d})$")
 _places: dict[str, str] = {}  # DVC's name of a stage -> "stage 12 of 76"
 
 
@@ -45,7 +49,12 @@ def say_before(plain: Callable[..., Any]) -> Callable[..., Any]:
         name = stage.addressing
         if name in _places:
             print(printable(f"{_places[name]}, {_titles().get(name, name)}"), flush=True)
-        return plain(stage, *arguments, **options)
+        try:
+            return plain(stage, *arguments, **options)
+        except StageCmdFailedError as error:
+            if _INTERRUPTED.search(str(error)):  # the stage has said so, and DVC would call it a failure
+                raise SystemExit(128 + signal.SIGINT) from None
+            raise
 
     return run
 
