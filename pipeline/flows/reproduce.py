@@ -33,6 +33,7 @@ from pipeline.processes.commands import CommandFailed
 from reprise.config.dvc_file import Stage
 from reprise.config.params import read_yaml
 from reprise.storage.atomic import write_json
+from reprise.storage.running import report_step
 
 SOURCE = STATE / "flows" / "source.json"  # digest of the source that the last completed run has seen
 PUSHED = STATE / "flows" / "pushed.json"  # digests of the dvc.lock and the settings of DVC at the last push
@@ -121,7 +122,8 @@ class GraphRun:
         params = read_yaml(self.tasks.root / "params.yaml")
         explanation = explain(graph, changed, self.lock, params, code=changed_code(graph, self.tasks.root))
         plan = Plan(graph, changed, reasons(explanation))
-        for stage in stages:
+        for number, stage in enumerate(stages, 1):
+            report_step(number, len(stages), stage.name, waiting=[later.name for later in stages[number:]])
             upstream = [self.states[up.name] for up in stages if up.name in graph.upstream(stage.name)]
             self.states[stage.name] = self.tasks.run(stage.title, partial(self._run_stage, stage, plan), upstream)
         return plan

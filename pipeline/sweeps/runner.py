@@ -31,6 +31,7 @@ from pipeline.sweeps.plans import Point, SweepPlan, base_index, load_plan, point
 from pipeline.sweeps.report import Comparison, compare_points
 from reprise.config.errors import RepriseError, WorkspaceBusyError
 from reprise.runtime.interrupts import patience
+from reprise.storage.running import report_step
 
 __all__ = ["SweepPlan", "SweepPoint", "SweepResult", "forget", "list_points", "load_plan", "run_sweep"]
 
@@ -202,9 +203,17 @@ class _SweepRun:
         point = self.points[i]
         with self._report_lock:
             if point.state != WAITING:
+                self._report_step()
                 self._say(f"[{i + 1}/{len(self.points)}] {point.line()}")
             if self._on_point:
                 self._on_point(point)
+
+    def _report_step(self) -> None:
+        """Tell `reprise status` which points run, and how many have ended."""
+        running = [point.name for point in self.points if point.state == RUNNING]
+        ended = sum(point.state not in (WAITING, RUNNING) for point in self.points)
+        if running:
+            report_step(ended + 1, len(self.points), ", ".join(running), unit="point")
 
     def run_all(self, parallel: int, stop: threading.Event) -> None:
         """Run every point that is not done: the first point of the plan alone, then `parallel` at once."""

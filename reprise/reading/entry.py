@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +20,7 @@ import numpy as np
 
 from reprise.media.lookup import modality
 from reprise.storage.locks import waiting_for
+from reprise.storage.progress import Progress
 
 Read = Callable[[int], np.ndarray]  # position -> (h, w, c) uint8
 _CHUNK = 256  # images a task of a thread
@@ -117,7 +118,8 @@ def build_entry(
             def fill(i: int) -> None:
                 pixels[layout.place(i)] = read(i).reshape(-1)
 
-            in_threads(fill, len(layout.sizes), threads)
+            with Progress("decode", len(layout.sizes)) as progress:
+                in_threads(fill, len(layout.sizes), threads, done=progress.advance)
             pixels.flush()
             os.replace(partial, folder)
         except OSError as error:
@@ -148,25 +150,34 @@ def _make_room(cache: Path, allowed: int) -> None:
             used -= size
 
 
-def in_threads(work: Callable[[int], None], count: int, threads: int, chunk: int = _CHUNK) -> None:
+def in_threads(
+    work: Callable[[int], None],
+    count: int,
+    threads: int,
+    chunk: int = _CHUNK,
+    done: Callable[[int], None] = lambda count: None,
+) -> None:
     """Call `work(i)` for i from 0 to `count` - 1, `chunk` of them a task; the first error stops the others.
 
-    Threads suffice, since OpenCV and Pillow release Python's lock while they decode and scale.
+    Threads suffice, since OpenCV and Pillow release Python's lock while they decode and scale. `done` gets the number
+    of calls that have ended since it was last called.
     """
     modality().limit_threads()
 
-    def some(numbers: Iterable[int]) -> None:
+    def some(numbers: range) -> int:
         for i in numbers:
             work(i)
+        return len(numbers)
 
     tasks = [range(start, min(start + chunk, count)) for start in range(0, count, chunk)]
     if threads <= 1 or len(tasks) <= 1:
-        some(range(count))
+        for task in tasks:
+            done(some(task))
         return
     with ThreadPoolExecutor(threads) as pool:
         try:
-            for _ in pool.map(some, tasks):
-                pass
+            for ended in pool.map(some, tasks):
+                done(ended)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

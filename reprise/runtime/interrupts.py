@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
+from reprise.storage.running import withdraw
+
 GRACE_SECONDS = 1.0
 _SHOW_CURSOR = b"\x1b[?25h"  # a progress bar hides it
 _said = threading.Event()
@@ -89,4 +91,5 @@ def _end(number: int, sentence: str) -> None:
     if os.isatty(2):
         os.write(2, _SHOW_CURSOR)
     say(sentence)
+    withdraw()
     os._exit(128 + number)

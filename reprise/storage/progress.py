@@ -41,33 +41,26 @@ class Progress:
         self._bar = None
         self._quiet = os.environ.get(QUIET) == "1"
         if sys.stderr.isatty() and not self._quiet:
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-            from rich.progress import Progress as Bar
-
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
-            )
-            self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
+            self._bar = _bars[0] if _bars else _new_bar()
             self._task = self._bar.add_task(label, total=total, completed=done, note="")
-            self._bar.start()
         begin_work(self)
 
     def advance(self, amount: int, **figures: float) -> None:
         """Count `amount` more units; `figures` (loss, lr) are shown beside the rate."""
         self.done += amount
         self.figures = figures
-        now = time.monotonic()
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, note=self._note())
-        elif now >= self._next_line and not self._quiet:
+        else:
+            self.tick()
+
+    def tick(self) -> None:
+        """Print a line if one is due; the thread that writes for `reprise status` calls this as well."""
+        now = time.monotonic()
+        if self._bar is None and now >= self._next_line and not self._quiet:
             self._next_line = now + LINE_SECONDS
             share = f" of {self.total:,} ({100 * self.done / self.total:.0f} %)" if self.total else ""
-            left = f"  {self._left()} left" if self.total else ""
+            left = f"  {self._left()} left" if self.total and self.done > self.first else ""
             print(f"{self.label}: {self.done:,}{share} {self.unit}  {self._note()}{left}", file=sys.stderr, flush=True)
 
     def _note(self) -> str:
@@ -106,7 +99,31 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         end_work(self)
         if self._bar is not None:
-            self._bar.stop()
+            self._bar.remove_task(self._task)
+            if not self._bar.tasks:
+                self._bar.stop()
+                _bars.clear()
+
+
+_bars: list[Any] = []  # one for the whole terminal, with a row for each loop inside another
+
+
+def _new_bar() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    bar = Bar(*columns, console=Console(stderr=True), transient=True)
+    bar.start()
+    _bars.append(bar)
+    return bar
 
 
 def track(iterable: Iterable[T], label: str, total: int | None = None, unit: str = "images") -> Iterator[T]:

@@ -23,6 +23,7 @@ from reprise.storage.content_hashes import IrregularFile, read_regular
 
 FOLDER = Path(".reprise/running")
 EVERY_SECONDS = 2.0
+_PATIENCE_SECONDS, _LINE_SECONDS = 2.0, 30.0  # before a line about uncounted work, and between two
 MOST_BYTES = 1 << 20  # of a file; a graph of thousands of stages needs less
 Kind = Literal["command", "graph", "stage"]
 
@@ -32,6 +33,9 @@ class Work(Protocol):
 
     def state(self) -> dict[str, Any]:
         """Return label, done, total, unit, rate and figures, as JSON has them."""
+
+    def tick(self) -> None:
+        """Print a line if one is due."""
 
 
 class Announcement:
@@ -45,6 +49,7 @@ class Announcement:
     def __init__(self, title: str, kind: Kind, folder: Path) -> None:
         self.path = folder.absolute() / f"{os.getpid()}.json"
         self.step: dict[str, Any] | None = None
+        self._began = time.monotonic()
         self._facts = {
             "process": os.getpid(),
             "birth": birth_of(os.getpid()),
@@ -66,6 +71,13 @@ class Announcement:
             partial.write_text(text, encoding="utf-8", errors="backslashreplace")
             os.replace(partial, self.path)
 
+    def say(self) -> None:
+        """Print on stderr that a stage is at work."""
+        if self._facts["kind"] == "stage" and os.environ.get("REPRISE_QUIET") != "1":
+            with suppress(OSError, ValueError):
+                seconds = time.monotonic() - self._began
+                print(f"{self._facts['title']}: at work for {seconds:.0f} s", file=sys.stderr, flush=True)
+
     def remove(self) -> None:
         """Remove the file."""
         with suppress(OSError):
@@ -76,6 +88,7 @@ _works: list[Work] = []  # what counts at the moment, the outermost first
 _announcements: list[Announcement] = []
 _changing = threading.Lock()  # so that the thread writes no file that has just been removed
 _thread: list[threading.Thread] = []
+_due = [0.0]  # when a line is due that tells of work which no loop counts
 
 
 @contextmanager
@@ -90,6 +103,7 @@ def announced(title: str, kind: Kind, folder: Path = FOLDER) -> Iterator[Announc
     announcement = Announcement(title, kind, folder)
     _remove_dead(announcement.path.parent)
     with _changing:
+        _due[0] = time.monotonic() + _PATIENCE_SECONDS - 0.1  # the thread looks every two seconds
         _announcements.append(announcement)
         announcement.write()
     _start_writing()
@@ -150,6 +164,26 @@ def _write_on() -> None:
                 return
             for announcement in _announcements:
                 announcement.write()
+        _speak()
+
+
+def _speak() -> None:
+    """Show a sign of life on stderr: of the innermost loop, or of a stage that has worked for a while without one."""
+    now = time.monotonic()
+    for work in list(_works)[-1:]:
+        _due[0] = now + _PATIENCE_SECONDS
+        work.tick()
+        return
+    if now >= _due[0]:
+        _due[0] = now + _LINE_SECONDS
+        for announcement in _announcements:
+            announcement.say()
+
+
+def withdraw() -> None:
+    """Remove the files of this process, which is about to end without taking leave."""
+    for announcement in _announcements:
+        announcement.remove()
 
 
 def _remove_dead(folder: Path) -> None:

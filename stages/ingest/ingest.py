@@ -67,7 +67,7 @@ def ingest(
     Raises:
         SourceError: the source cannot be read, is empty, or no image of it can be used.
     """
-    named = list(source.candidates())
+    named = list(track(source.candidates(), "list", unit="files"))
     candidates = [item for item in named if isinstance(item, Candidate)]
     refused = [item for item in named if isinstance(item, Refused)]
     left_out = [item for item in named if isinstance(item, LeftOut)]
@@ -154,7 +154,7 @@ def _write_tar(rows: list[Image], path: Path) -> dict[str, int]:
         return offsets
     media = modality()
     with open(path, "wb") as file:
-        for row in rows:
+        for row in track(rows, "write"):
             if isinstance(row.candidate.reference, bytes):
                 offsets[row.key] = file.tell() + ustar.BLOCK
                 file.write(ustar.member(f"{row.key}.{media.extension(row.facts)}", row.candidate.reference))

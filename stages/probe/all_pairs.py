@@ -105,7 +105,8 @@ def _pairs(probe: RepresentationProbe, encoders: Encoders) -> pa.Table:
     prepared = [probe.prepare(encoder, encoders.examples) for encoder in encoders.members]
     indices = range(len(prepared))
     rows: list[dict[str, Any]] = []
-    for a, b in combinations_with_replacement(indices, 2) if probe.symmetric else product(indices, indices):
+    pairs = list(combinations_with_replacement(indices, 2) if probe.symmetric else product(indices, indices))
+    for a, b in track(pairs, "compare", unit="pairs"):
         for metric, value in probe.compare(prepared[a], prepared[b]).items():
             rounded = None if value is None else round(float(value), DIGITS) + 0.0
             rows.append({"a": a, "b": b, "metric": metric, "value": rounded})

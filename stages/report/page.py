@@ -15,6 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 from reprise.config.errors import ParameterError
+from reprise.storage.progress import track
 from stages.report.artifacts import Artifacts
 from stages.report.header import header_facts, outcome
 from stages.report.section_registry import Absent, Section, sections
@@ -50,7 +51,7 @@ def render(artifacts: Artifacts) -> bytes:
         title=dataset.name if dataset else "Unnamed data set",
         outcome=outcome(artifacts.comparison, artifacts.runs),
         header_facts=header_facts(dataset, artifacts.images, artifacts.runs),
-        chapters=[chapter(section, artifacts, environment) for section in sections()],
+        chapters=[chapter(s, artifacts, environment) for s in track(sections(), "report", unit="sections")],
         style=Markup(style),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
         policy=policy(script, style),

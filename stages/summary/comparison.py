@@ -12,6 +12,7 @@ import numpy as np
 
 from reprise.artifacts.budgets import SHARED, differences, trains
 from reprise.measures.statistics import Interval, Pair, bootstrap_mean, compare
+from reprise.storage.progress import track
 from stages.summary.tables import rounded
 
 if TYPE_CHECKING:
@@ -43,7 +44,10 @@ def comparison(results: Results, params: SummaryParams) -> dict[str, Any]:
         "family": params.family,
         "runs": results.runs,
         "seeds": results.seeds,
-        "metrics": {metric: _over_runs(results, metric, params.confidence) for metric in results.metrics()},
+        "metrics": {
+            metric: _over_runs(results, metric, params.confidence)
+            for metric in track(results.metrics(), "summary", unit="metrics")
+        },
         "pairs": pairs,
         "budget": {run: _budget(results, run) for run in results.runs},
         "warnings": warnings(results),

@@ -12,6 +12,7 @@ import numpy as np
 from reprise.artifacts.layout import PROBES, RUNS
 from reprise.artifacts.results import METRICS, read_json, read_predictions
 from reprise.config.errors import ResultError
+from reprise.storage.progress import track
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def gather(runs: list[str], seeds: list[int], suites: list[str]) -> Results:
     """
     figures: dict[tuple[str, int], Figures] = {}
     answers: dict[str, dict[tuple[str, int], Answers]] = {}
-    for run in runs:
+    for run in track(runs, "read results", unit="runs"):
         for seed in seeds:
             figures[run, seed] = {}
             for suite in suites:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from reprise.config.errors import ValidationFailed, listed
+from reprise.storage.progress import Progress
 from stages.validate.facts import EXAMPLES, Facts
 from stages.validate.params import ValidateParams
 
@@ -55,15 +56,17 @@ def check(facts: Facts, params: ValidateParams, docs: Path | None = None) -> lis
     source = context.data_sources.add_pandas("reprise")
     entries = load_suite(params, facts.labelled)
     verdicts: dict[int, dict[str, Any]] = {}
-    for table in TABLES:
-        chosen = {number: entry for number, entry in enumerate(entries) if entry["table"] == table}
-        if not chosen:
-            continue
-        checkpoint = context.checkpoints.add(_checkpoint(context, source, table, chosen, actions))
-        outcome = checkpoint.run(batch_parameters={"dataframe": facts.table(table)})
-        for result in next(iter(outcome.run_results.values())).results:
-            number = result.expectation_config.meta["number"]
-            verdicts[number] = _verdict(entries[number], result.to_json_dict(), facts)
+    with Progress("validate", len(entries), "expectations") as progress:
+        for table in TABLES:
+            chosen = {number: entry for number, entry in enumerate(entries) if entry["table"] == table}
+            if not chosen:
+                continue
+            checkpoint = context.checkpoints.add(_checkpoint(context, source, table, chosen, actions))
+            outcome = checkpoint.run(batch_parameters={"dataframe": facts.table(table)})
+            for result in next(iter(outcome.run_results.values())).results:
+                number = result.expectation_config.meta["number"]
+                verdicts[number] = _verdict(entries[number], result.to_json_dict(), facts)
+            progress.advance(len(chosen))
     return [verdicts[number] for number in range(len(entries))]
 
 

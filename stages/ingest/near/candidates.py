@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from reprise.storage.progress import track
 from stages.ingest.near.spectrum import COEFFICIENTS, coefficients
 
 Sketches = Callable[[np.ndarray], np.ndarray]  # rows -> (rows, S, S) uint8
@@ -52,7 +53,7 @@ def candidate_pairs(sketches: Sketches, rows: np.ndarray, groups: np.ndarray) ->
     signatures, uncertain = _signatures(sketches, rows)
     bits = int(np.clip(n.bit_length() + 2, 10, 22))
     kept = np.empty((0, 3), np.int64)  # image, candidate, bits in which their signatures differ
-    for turn in range(_TURNS):
+    for turn in track(range(_TURNS), "near-copies", unit="rounds"):
         by = round(turn * COEFFICIENTS / _TURNS)
         buckets = _Buckets(_turned(signatures[:, 0], by), bits)
         found = [kept]
@@ -76,7 +77,7 @@ def _signatures(sketches: Sketches, rows: np.ndarray) -> tuple[np.ndarray, np.nd
     """Return the signature for each shift and a mask of its least certain bits: both (n, shifts) uint64."""
     signs = np.empty((len(rows), len(_SHIFTS)), np.uint64)
     uncertain = np.empty_like(signs)
-    for start in range(0, len(rows), _BLOCK):
+    for start in track(range(0, len(rows), _BLOCK), "signatures", unit="blocks"):
         block = slice(start, start + _BLOCK)
         images = sketches(rows[block])
         for shift, (down, right) in enumerate(_SHIFTS):

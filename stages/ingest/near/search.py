@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reprise.storage.progress import track
 from stages.ingest.near.candidates import Sketches, candidate_pairs
 from stages.ingest.near.limit import COPY, copy_limit
 from stages.ingest.near.spectrum import HALF_STEPS, closest, coefficients, detail
@@ -61,7 +62,7 @@ def find_near_copies(sketches: Sketches, sizes: np.ndarray, groups: np.ndarray) 
 def _richness(sketches: Sketches, sizes: np.ndarray) -> np.ndarray:
     """Return the richness of every image, 0 where it is faint or tiny."""
     found = np.zeros(len(sizes))
-    for start in range(0, len(sizes), _BLOCK):
+    for start in track(range(0, len(sizes), _BLOCK), "look at sketches", unit="blocks"):
         places = np.arange(start, min(start + _BLOCK, len(sizes)))
         strength, richness = detail(coefficients(sketches(places)))
         found[places] = np.where((strength >= _FAINT) & (sizes[places].min(axis=1) >= _SMALLEST), richness, 0.0)
@@ -75,7 +76,7 @@ def _same_aspect(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _closest(sketches: Sketches, pairs: np.ndarray) -> np.ndarray:
     distances = np.empty(len(pairs))
-    for start in range(0, len(pairs), _BLOCK):
+    for start in track(range(0, len(pairs), _BLOCK), "compare near-copies", unit="blocks"):
         block = pairs[start : start + _BLOCK]
         a, b = sketches(block[:, 0]), sketches(block[:, 1])
         found = closest(a, b, HALF_STEPS[::2])

@@ -25,6 +25,7 @@ from reprise.config.params import StrictModel, meaning
 from reprise.networks.autoencoder import DenoisingAutoencoder
 from reprise.reading.reduced import REDUCED_SIDE, reduced
 from reprise.runtime.seeds import numpy_rng, seed_torch, torch_rng
+from reprise.storage.progress import track
 from reprise.training.fit import Checkpoints, fit
 from stages.mine.extractor import Extractor
 
@@ -148,7 +149,8 @@ def codes(network: DenoisingAutoencoder, images: np.ndarray, device: str) -> np.
     """Compute the code of every image, 1,024 of 32 pixels at a time and fewer of larger ones: (n, 128) float32."""
     batch = max(1, 1024 * REDUCED_SIDE**2 // max(REDUCED_SIDE, images.shape[1]) ** 2)
     with torch.inference_mode():
-        parts = [network.code(scaled(images[s : s + batch], device)) for s in range(0, len(images), batch)]
+        starts = track(range(0, len(images), batch), "autoencoder features", unit="batches")
+        parts = [network.code(scaled(images[s : s + batch], device)) for s in starts]
         return np.concatenate([part.float().cpu().numpy() for part in parts])
 
 
