@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dvc.stage.exceptions import StageCmdFailedError
 
 from pipeline.graph.definition import load_graph
 from pipeline.graph.in_dvc import steps
@@ -362,3 +363,14 @@ def test_stages_are_counted_in_the_order_in_which_dvc_goes_through_them(
         (3, 3, "c", [], ["a"]),
     ]
     assert capsys.readouterr().out == "stage 1 of 3, a\nstage 2 of 3, the second\nstage 3 of 3, c\n"
+
+
+@pytest.mark.parametrize(("status", "ends"), [(130, SystemExit), (-2, SystemExit), (1, StageCmdFailedError)])
+def test_an_interrupted_stage_is_no_failure_to_dvc(status: int, ends: type[BaseException]) -> None:
+    """DVC would print an error below the sentence of the stage."""
+
+    def fail(stage: Stage) -> None:
+        raise StageCmdFailedError("python x", status)
+
+    with pytest.raises(ends):
+        steps.say_before(fail)(Stage("a"))
