@@ -20,7 +20,7 @@ from prefect.states import Cancelled, Completed, Failed
 
 from pipeline.flows import artifacts
 from pipeline.flows.serving.server import report_address
-from pipeline.flows.tasks import Tasks
+from pipeline.flows.tasks import TRANSIENT, Tasks
 from pipeline.graph import dvc
 from pipeline.graph.code_changes import changed_code
 from pipeline.graph.definition import Graph
@@ -46,7 +46,7 @@ class GraphRun:
 
     Attributes:
         tasks: creates the tasks of the flow run.
-        remote_name: name of the default DVC remote, if something changed and there is one.
+        remote_name: name of the default DVC remote, if something changed, there is one, and it can be read.
         lock: entries of dvc.lock as DVC left them last; kept, because reading the file takes a while.
         lines: the outcome of each stage, for the lineage.
         states: the final state of each stage's task.
@@ -80,8 +80,7 @@ class GraphRun:
         changed = dvc.status(self.tasks.root, graph)
         if changed:
             self.remote_name = remote.default_remote(self.tasks.root)
-        if self.remote_name:  # if the pull fails, the stages are computed
-            self.tasks.run("pull", lambda: self._transfer(remote.pull))
+        self._fetch()
         try:
             plan = self._run_stages(graph, targets, changed)
         finally:
@@ -98,6 +97,16 @@ class GraphRun:
         graph.find(targets)  # an unknown target fails here, before anything runs
         prepared["graph"] = graph
         return Completed(message=f"{len(graph.stages)} stages; the parameters are valid, the source has been scanned")
+
+    def _fetch(self) -> None:
+        """Fetch results, if there is a remote to use. Where that fails, the stages are computed.
+
+        After a failure that may pass, they look in the remote again; after another one, the remote is left alone.
+        """
+        if self.remote_name:
+            state = self.tasks.run("pull", lambda: self._transfer(remote.pull))
+            if not state.is_completed() and state.name != TRANSIENT:
+                self.remote_name = None
 
     def _transfer(self, transfer: Callable[..., remote.Transfer]) -> State:
         return Completed(message=self.tasks.hide(transfer(self.tasks.root, self.tasks.log()).note))

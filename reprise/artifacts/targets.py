@@ -5,10 +5,11 @@
     cats/0018.jpg,0,
 
 The first column is `image`, the end of the image's path (as much of it as makes it unique, written as in
-image_names.py), or `key`, the manifest's key. Rows that name no image are counted and noted in the protocol of each
+image_names.py), or `key`, the manifest's key. Where a file holds several images (`source.pages: all`), its name means
+all of them, and `stack.tif (page 3)` one. Rows that name no image are counted and noted in the protocol of each
 probe; where no row names one, that is an error. Every further column is a target: numbers, empty where unknown. A
-column that holds only 0 and 1 is an attribute (an image may have several of them: multi-label); any other is a quantity
-(regression). The file always exists, since the graph depends on it; without rows there are no targets.
+column that holds only 0 and 1 is an attribute (an image may have several of them: multi-label); any other is a
+quantity (regression). The file always exists, since the graph depends on it; without rows there are no targets.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ from reprise.config.errors import ImageRefused, ManifestError
 from reprise.storage.listing import open_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 TARGETS = Path("targets.csv")
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,47}$")
+_PAGE = re.compile(r"(.*\S) ?\(page ([0-9]{1,6})\)")
 _BY = ("key", "image")
 _EXAMPLES = 3
 _LONGEST_ROW = 1 << 20  # characters
@@ -65,12 +67,15 @@ class Targets:
         return [name for name in self.values if name not in self.attributes]
 
 
-def read_targets(keys: Sequence[str], paths: Sequence[str], path: str | Path = TARGETS) -> Targets:
+def read_targets(
+    keys: Sequence[str], paths: Sequence[str], path: str | Path = TARGETS, pages: Sequence[int | None] = ()
+) -> Targets:
     """Read the file and join it with a manifest.
 
     Args:
         keys: those of the manifest.
         paths: those of the manifest, in the same order.
+        pages: the page of its file that each image is, None where the file has one; empty if that is so of all.
         path: the file.
 
     Raises:
@@ -86,8 +91,7 @@ def read_targets(keys: Sequence[str], paths: Sequence[str], path: str | Path = T
         return Targets({}, 0)
     by, *names = head
     _check_head(by, names, path)
-    index = {key: i for i, key in enumerate(keys)}
-    find = ImageNames(paths).find if by == "image" else lambda name: index.get(name.strip())
+    find = _Images(paths, pages or [None] * len(paths)).find if by == "image" else _by_key(keys)
     values = {name: np.full(len(keys), np.nan) for name in names}
     unmatched = 0
     examples: list[str] = []
@@ -97,19 +101,23 @@ def read_targets(keys: Sequence[str], paths: Sequence[str], path: str | Path = T
             raise _wrong(
                 f"line {number} must have {len(head)} fields", path, len(row), "Quote fields that contain commas."
             )
-        i = find(row[0])
-        if i is None:
+        found = find(row[0])
+        if found is None:
             unmatched += 1
             examples += [row[0]] if len(examples) < _EXAMPLES else []
             continue
-        if i < 0 or i in line_of:
-            what = "the end of several paths" if i < 0 else f"already named in line {line_of[i]}"
+        earlier = next((line_of[i] for i in found if i in line_of), None)
+        if not found or earlier:
+            what = f"already named in line {earlier}" if earlier else "the end of several paths"
             raise _wrong(
-                f"line {number}: an image must be named once", path, f"{row[0]} ({what})", "Write more of its path."
+                f"line {number}: an image must be named once",
+                path,
+                f"{row[0]} ({what})",
+                "Write more of its path, or use a column `key` (data/ingest/manifest.parquet has both).",
             )
-        line_of[i] = number
+        line_of |= dict.fromkeys(found, number)
         for name, text in zip(names, row[1:], strict=True):
-            values[name][i] = _number(text, f"line {number}, column {name}", path)
+            values[name][found] = _number(text, f"line {number}, column {name}", path)
     if not line_of:
         raise _wrong(
             "no row names an image of the manifest",
@@ -118,6 +126,40 @@ def read_targets(keys: Sequence[str], paths: Sequence[str], path: str | Path = T
             "Write the end of the image's path, or use a column `key` (data/ingest/manifest.parquet has both).",
         )
     return Targets(values, unmatched, tuple(examples))
+
+
+class _Images:
+    """The images of a manifest by the names of their files.
+
+    Args:
+        paths: of the files.
+        pages: which page each image is, None where its file is not a stack.
+    """
+
+    def __init__(self, paths: Sequence[str], pages: Sequence[int | None]) -> None:
+        self._pages = pages
+        self._of_file: dict[str, list[int]] = {}
+        for i, path in enumerate(paths):
+            self._of_file.setdefault(path, []).append(i)
+        self._files = list(self._of_file)
+        self._names = ImageNames(self._files)
+
+    def find(self, name: str) -> list[int] | None:
+        """Return the images that a name means: none where it fits several files, None where it fits no file."""
+        i, page = self._names.find(name), None
+        if i is None and (match := _PAGE.fullmatch(name.strip())):
+            i, page = self._names.find(match[1]), int(match[2])
+        if i is None or i < 0:
+            return None if i is None else []
+        images = self._of_file[self._files[i]]
+        if page is not None:
+            return [j for j in images if self._pages[j] == page] or None
+        return images if len(images) == 1 or all(self._pages[j] for j in images) else []
+
+
+def _by_key(keys: Sequence[str]) -> Callable[[str], list[int] | None]:
+    index = {key: [i] for i, key in enumerate(keys)}
+    return lambda name: index.get(name.strip())
 
 
 class _Lines:

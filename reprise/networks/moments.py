@@ -18,7 +18,8 @@ def local_features(backbone: nn.Module, x: Tensor) -> Tensor | None:
         return None
     found = forward(x)
     if found.ndim == 4:
-        if found.shape[1] != getattr(backbone, "num_features", found.shape[1]):
+        width = getattr(backbone, "num_features", found.shape[1])
+        if found.shape[1] != width == found.shape[3]:
             found = found.permute(0, 3, 1, 2)  # (B, H, W, D), as Swin has it
         return torch.as_tensor(found.flatten(2).transpose(1, 2))
     return torch.as_tensor(found[:, getattr(backbone, "num_prefix_tokens", 0) :]) if found.ndim == 3 else None

@@ -11,7 +11,7 @@ from reprise.config.params import read_yaml
 from reprise.runtime.entry import run_stage, threads
 from reprise.storage.atomic import atomic_directory
 from stages.ingest.load import load_source
-from stages.ingest.source_state import refuse_changes, refuse_other_source, times_below
+from stages.ingest.source_state import refuse_changes, refuse_other_source, times_of
 
 
 def main(argv: list[str]) -> None:
@@ -25,7 +25,7 @@ def main(argv: list[str]) -> None:
     from stages.ingest.ingest import ingest
 
     began = time.monotonic()
-    before = times_below(source.root)
+    before = times_of(source)
     refuse_other_source(source)
     with atomic_directory(MANIFEST.parent) as output:
         card = ingest(source, params, output, threads())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -114,6 +114,10 @@ class Source(ABC):
     @abstractmethod
     def extent(self) -> Extent:
         """Measure and hash what there is to read, without decoding it."""
+
+    def link_roots(self) -> Sequence[str]:
+        """Return the folders, besides the root, into which links may lead."""
+        return ()
 
     def understood(self) -> list[str]:
         """Return sentences on how the source reads its names and folders; called after `candidates` is exhausted."""

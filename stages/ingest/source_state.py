@@ -8,27 +8,26 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 from reprise.config.errors import InputsChanged, listed, printable
-from reprise.storage.listing import LOCK_FILE, name_text
+from reprise.storage.listing import LOCK_FILE
+from reprise.storage.walk import LEFT_OUT, list_entries, name_text
 from stages.ingest.source import Source
 
 _SHOWN = 8
 Times = dict[bytes, tuple[int, int, int, int]]  # name -> bytes, modification, change of status, inode
 
 
-def times_below(root: Path) -> Times:
-    """Return size, times and inode of every file at or below `root`; of nothing where the source needs no files."""
-    top = os.fsencode(root)
-    times: Times = {}
-    if os.path.isfile(top):
-        times[top] = _times(top)
-    for folder, _, names in os.walk(top):
-        for name in names:
-            path = os.path.join(folder, name)
-            times[path] = _times(path)
-    return times
+def times_of(source: Source) -> Times:
+    """Return size, times and inode of every file that the source may read, behind links that it follows as well.
+
+    What is left out anyway, such as the notes of a file manager, may come and go. A source inside a package has none.
+    """
+    top = os.fsencode(source.root)
+    if not source.reads_root or not os.path.isdir(top):
+        return {top: _times(top)} if source.reads_root and os.path.isfile(top) else {}
+    entries = list_entries(source.root, source.link_roots())
+    return {entry.name: _times(entry.path) for entry in entries if entry.reason not in LEFT_OUT}
 
 
 def _times(path: bytes) -> tuple[int, int, int, int]:
@@ -67,7 +66,7 @@ def refuse_changes(source: Source, before: Times) -> None:
     Raises:
         InputsChanged: naming some of the files.
     """
-    now = times_below(source.root)
+    now = times_of(source)
     changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     if changed:
         shown = [printable(name_text(name), 200) for name in changed[:_SHOWN]]

@@ -16,7 +16,7 @@ from reprise.config.errors import EmbeddingError
 
 BACKBONE = "backbone"
 AUGMENTED = "augmented.parquet"  # beside the embeddings: a column a change of the image
-_COLUMNS = ["key", "split", "label", "group", "path"]
+_COLUMNS = ["key", "split", "label", "group", "path", "page"]
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class ProbeData:
                 fix="Run `dvc repro embed`.",
             )
         table = read_manifest(manifest, _COLUMNS)
-        keys, splits, labels, groups, paths = (np.asarray(table[c].to_pylist(), dtype=object) for c in _COLUMNS)
+        keys, splits, labels, groups, paths, pages = (np.asarray(table[c].to_pylist(), dtype=object) for c in _COLUMNS)
         self._features: dict[str, np.ndarray] = {}
         self._join(keys, splits)
         self._keys, self._splits = keys, splits
@@ -89,7 +89,7 @@ class ProbeData:
         index = {name: i for i, name in enumerate(self.classes)}
         self._labels = np.array([index.get(label, -1) for label in labels], dtype=np.int64)
         self._groups = _numbered(groups, keys)
-        self.targets = read_targets(keys.tolist(), paths.tolist(), targets)
+        self.targets = read_targets(keys.tolist(), paths.tolist(), targets, pages.tolist())
         self.test = scored_split(splits)
 
     def _join(self, keys: np.ndarray, splits: np.ndarray) -> None:

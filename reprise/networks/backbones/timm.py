@@ -7,8 +7,11 @@ Only this file imports timm, and only when such a name is used: the import takes
 
 from __future__ import annotations
 
+import inspect
+import re
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import Field
 from torch import nn
 
@@ -20,10 +23,10 @@ from reprise.networks.backbone import Backbone, resolve_stem
 from reprise.networks.small_vit import refuse_one_patch
 from reprise.networks.torchvision_schemas import ensure_torchvision_imports
 
-# Families whose networks are built for one image side, which timm's `create_model` takes as `img_size`.
-_SIDED = ("vit", "deit", "beit", "eva", "swin", "mixer")
+# timm says in no other way which options a network takes: its class refuses those that it does not know.
+_UNKNOWN_OPTION = re.compile(r"unexpected keyword argument(?:\(s\): \[)? ?'(\w+)'")
 
-# The options that each family of networks takes, besides those that all take.
+# The options that most networks of a family take, for messages.
 _OF_ALL = ("drop_rate", "drop_path_rate", "global_pool")
 _OF_TRANSFORMERS = (
     *("patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio", "init_values"),
@@ -86,7 +89,6 @@ class Timm(Backbone):
 
     def __init__(self, name: str, params: TimmParams) -> None:
         super().__init__(name, params)
-        self._sided = any(family in name for family in _SIDED)
         ensure_torchvision_imports()
         import timm
 
@@ -104,15 +106,21 @@ class Timm(Backbone):
         """Build the network without weights of timm's: (B, C, S, S) -> (B, num_features)."""
         import timm
 
-        sided: dict[str, Any] = {"img_size": size} if self._sided else {}
-        options = self._options()
+        options = self.params.model_dump(exclude_none=True)
+        common = {"pretrained": False, "num_classes": 0, "in_chans": channels, **options}
+        random_state = torch.get_rng_state()
         try:
-            network = timm.create_model(
-                self.name, pretrained=False, num_classes=0, in_chans=channels, **sided, **options
-            )
+            try:  # a network that is built for one side of images takes it as `img_size`; others know no such option
+                network = timm.create_model(self.name, **common, img_size=size)
+            except TypeError as error:
+                if _unknown_option(error) != "img_size":
+                    raise
+                torch.set_rng_state(random_state)
+                network = timm.create_model(self.name, **common)
         except MemoryError:
             raise
         except Exception as error:  # a thousand networks, each with its own complaints about sizes and options
+            self._refuse_options([name for name in options if name == _unknown_option(error)])
             raise BackboneError(
                 "timm cannot build this network",
                 where=self.name,
@@ -120,28 +128,28 @@ class Timm(Backbone):
                 fix=f"Change the images' side ({size}), their channels ({channels}) or the options "
                 f"({', '.join(options) or 'none'}), or choose another network.",
             ) from error
+        self._refuse_options([name for name in options if not _takes(type(network), name)])
         _refuse_patches(network, self.name, size)
+        # Some networks have a layer behind their pooling, whose width timm gives another name.
+        network.num_features = getattr(network, "head_hidden_size", None) or network.num_features
         if stem == "small" or (resolve_stem(stem, size) == "small" and _has_resnet_stem(network)):
             _replace_stem(network, self.name, channels)
         return network
 
-    def _options(self) -> dict[str, Any]:
-        """Return the options that are set.
+    def _refuse_options(self, names: list[str]) -> None:
+        """Refuse options that the network does not know, or would pass over.
 
         Raises:
-            BackboneError: one of them is for networks of another family.
+            BackboneError: there are some.
         """
-        taken = (*_OF_ALL, *(_OF_TRANSFORMERS if self._sided else _OF_CONVOLUTIONS))
-        options = self.params.model_dump(exclude_none=True)
-        other = sorted(options.keys() - set(taken))
-        if other:
+        if names:
             raise BackboneError(
                 "this network takes other options",
                 where=self.name,
-                found=", ".join(other),
-                fix=f"Networks of this family take {', '.join(taken)}.",
+                found=", ".join(names),
+                fix=f"Leave them out. Most networks take {', '.join(_OF_ALL)}; transformers "
+                f"{', '.join(_OF_TRANSFORMERS)}; convolutional networks {', '.join(_OF_CONVOLUTIONS)}.",
             )
-        return options
 
     def made_for(self) -> dict[str, Any]:
         """Return what timm states for the published weights of that name."""
@@ -149,6 +157,18 @@ class Timm(Backbone):
 
         stated = timm.get_pretrained_cfg(self.name)
         return stated.to_dict() if stated else {}
+
+
+def _unknown_option(error: Exception) -> str:
+    """Return the option that a network does not know, or an empty text where something else is wrong."""
+    match = _UNKNOWN_OPTION.search(str(error)) if isinstance(error, TypeError) else None
+    return match[1] if match else ""
+
+
+def _takes(network: type[nn.Module], option: str) -> bool:
+    """Return whether the class of a network has an option, or passes on whatever it is given."""
+    parameters = inspect.signature(network).parameters
+    return option in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def _is_known(name: str) -> bool:

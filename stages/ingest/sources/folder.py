@@ -135,7 +135,7 @@ class Folder(Source):
             SourceError: the root cannot be read, or its folders can be read in two ways.
         """
         self._is_apart()
-        entries = list_entries(self.root, self.options.link_roots)
+        entries = list_entries(self.root, self.link_roots())
         files = [entry for entry in entries if entry.reason is None]
         pictures = [entry.text for entry in files if claims_picture(entry.text)] or [entry.text for entry in files]
         layout = understand(
@@ -167,6 +167,10 @@ class Folder(Source):
         self._notes = _notes_on_links(entries)
         yield from placed
 
+    def link_roots(self) -> tuple[str, ...]:
+        """Return the folders that the options name."""
+        return tuple(self.options.link_roots)
+
     def understood(self) -> list[str]:
         """Say what the folders mean and what a group is."""
         return self._understood
@@ -189,9 +193,7 @@ class Folder(Source):
                 bar.advance(1)
 
         try:
-            files, size, digest = digest_folder(
-                self.root, on_entry=count_entry, link_roots=tuple(self.options.link_roots)
-            )
+            files, size, digest = digest_folder(self.root, on_entry=count_entry, link_roots=self.link_roots())
         finally:
             if bar is not None:
                 bar.__exit__()

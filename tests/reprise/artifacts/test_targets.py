@@ -31,6 +31,25 @@ def test_rows_are_joined_by_the_end_of_the_path(tmp_path: Path) -> None:
     assert (found.attributes, found.quantities, found.unmatched) == (["smiling"], ["age"], 1)
 
 
+def test_a_row_is_for_all_pages_of_a_stack_or_for_one(tmp_path: Path) -> None:
+    keys, paths, pages = list("abcdef"), ["d/s.tif"] * 3 + ["d/t.tif"] * 2 + ["d/u.png"], [1, 2, 3, 1, 4, None]
+    file = tmp_path / "targets.csv"
+    file.write_text("image,age\ns.tif,5\nd\\t.tif (page 4),7\nu.png,8\nt.tif (page 2),9\n")
+    found = read_targets(keys, paths, file, pages)
+    np.testing.assert_array_equal(found.values["age"], [5, 5, 5, np.nan, 7, 8])
+    assert (found.unmatched, found.examples) == (1, ("t.tif (page 2)",))
+    file.write_text("image,age\ns.tif (page 2),5\ns.tif,7\n")
+    with pytest.raises(ManifestError, match=r"line 3: an image must be named once.*already named in line 2"):
+        read_targets(keys, paths, file, pages)
+
+
+def test_images_in_one_archive_are_told_apart_by_key_only(tmp_path: Path) -> None:
+    file = tmp_path / "targets.csv"
+    file.write_text("image,age\nimages.tar,5\n")
+    with pytest.raises(ManifestError, match=r"images\.tar \(the end of several paths\).*use a column `key`"):
+        read_targets(["a", "b"], ["data/ingest/images.tar"] * 2, file)
+
+
 def test_rows_are_joined_by_key(tmp_path: Path) -> None:
     found = read(tmp_path, "\ufeffkey,age\nbb,-1e3\n")
     assert found.values["age"][1] == -1000.0

@@ -185,6 +185,35 @@ def test_a_patch_that_is_the_whole_image_is_refused(architecture, size, options,
         build_backbone(architecture, 3, size, options=options)
 
 
+@pytest.mark.parametrize(
+    "name", ["convmixer_768_32", "davit_tiny", "fastvit_t8", "nextvit_small", "caformer_s18", "mobilenetv3_small_050"]
+)
+def test_networks_whose_names_do_not_say_what_they_take(name):
+    """timm builds some for one side of images, and some have a layer behind their pooling that is wider than before."""
+    with torch.device("meta"):
+        network = build_backbone(name, 3, 64).eval()
+        assert network(torch.zeros(1, 3, 64, 64)).shape == (1, network.num_features)
+
+
+def test_a_network_without_a_side_gets_the_weights_of_timm():
+    import timm
+
+    torch.manual_seed(3)
+    ours = build_backbone("regnetx_002", 3, 64).state_dict()
+    torch.manual_seed(3)
+    timms = timm.create_model("regnetx_002", pretrained=False, num_classes=0).state_dict()
+    assert all(torch.equal(ours[key], timms[key]) for key in timms)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("resnet18", {"patch_size": 8}), ("vit_tiny_patch16_224", {"output_stride": 8}), ("vgg11", {"depth": 3})],
+)
+def test_options_of_another_family_are_refused(name, options):
+    with torch.device("meta"), pytest.raises(BackboneError, match=f"takes other options.*{next(iter(options))}"):
+        build_backbone(name, 3, 64, options=options)
+
+
 def test_pixels_that_no_patch_would_see_are_refused():
     with pytest.raises(BackboneError, match=r"40 pixels, patches of 16; 8 pixels would be left out.*to 32 or 48"):
         build_backbone("vit_tiny_patch16_224", 3, 40)

@@ -139,6 +139,41 @@ def test_a_source_that_dvc_would_describe_wrongly_is_not_taken_in(
     assert Path("data/ingest/manifest.parquet").read_bytes() != before
 
 
+@pytest.mark.parametrize("name", [".DS_Store", "cats/._0.png", "@eaDir/0.png"])
+def test_what_is_left_out_may_come_while_pictures_are_taken_in(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder = pictures(workspace)
+    real = ingesting.resolve_duplicates
+
+    def meanwhile(images):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"a note of a file manager")
+        return real(images)
+
+    monkeypatch.setattr(ingesting, "resolve_duplicates", meanwhile)
+    main([])
+    assert len(read_manifest()) == 4
+
+
+def test_a_picture_that_changes_behind_a_link_stops_the_stage(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = pictures(workspace)
+    (workspace / "store").mkdir()
+    shutil.copy(folder / "0.png", workspace / "store/9.png")
+    (folder / "linked").symlink_to(workspace / "store")
+    configure(name="folder", root="pictures", options={"link_roots": ["store"], "layout": "flat"})
+    assert scan()
+    real = ingesting.resolve_duplicates
+
+    def meanwhile(images):
+        (workspace / "store/9.png").write_bytes(hostile.JPEG)
+        return real(images)
+
+    monkeypatch.setattr(ingesting, "resolve_duplicates", meanwhile)
+    with pytest.raises(InputsChanged, match=r"linked/9\.png"):
+        main([])
+
+
 @pytest.mark.parametrize("how", ["changed", "changed and back", "moved away and back", "new", "gone"])
 def test_a_picture_that_changes_while_it_is_taken_in_stops_the_stage(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, how: str
