@@ -17,6 +17,43 @@ def arrays_of(value: Any) -> Any:
     return [arrays_of(v) for v in value] if isinstance(value, list | tuple) else value
 
 
+class OnHost:
+    """A tree of tensors on its way from a GPU into the host's memory; tensors on the CPU stay where they are.
+
+    The copies join the work that the GPU has queued, and the host does not wait for them. Later changes of the tensors
+    do not reach them.
+    """
+
+    def __init__(self, tree: Any) -> None:
+        self._tree, self._queued = _to_host(tree)
+
+    def wait(self) -> Any:
+        """Return the tree once all of its copies have arrived."""
+        if self._queued is not None:
+            self._queued.synchronize()
+        return self._tree
+
+
+def _to_host(tree: Any) -> tuple[Any, torch.cuda.Event | None]:
+    moved = False
+
+    def to_host(value: Any) -> Any:
+        nonlocal moved
+        if torch.is_tensor(value):
+            moved = moved or value.is_cuda
+            return value.detach().to("cpu", non_blocking=True) if value.is_cuda else value  # into pinned memory
+        if isinstance(value, dict):
+            return {name: to_host(part) for name, part in value.items()}
+        return [to_host(part) for part in value] if isinstance(value, list | tuple) else value
+
+    found = to_host(tree)
+    if not moved:
+        return found, None
+    event = torch.cuda.Event()
+    event.record()
+    return found, event
+
+
 def tensors_of(value: Any) -> Any:
     """Turn the NumPy arrays in a tree of dictionaries and lists into tensors (copies)."""
     if isinstance(value, np.ndarray):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -21,18 +23,39 @@ class Compute:
         device: `cpu` or `cuda`.
         precision: `fp32` or `bf16` (autocast; weights and optimiser stay in fp32).
         threads: CPU threads of torch.
+        deterministic: the same inputs give the same bits again; always so on a CPU.
     """
 
     device: str
     precision: str
     threads: int
+    deterministic: bool = True
 
-    def autocast(self) -> AbstractContextManager[None]:
-        """Return the context in which forward passes run."""
-        return torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+    def autocast(self, cache: bool = True) -> AbstractContextManager[None]:
+        """Return the context in which forward passes run.
+
+        Args:
+            cache: weights that are used twice in a pass are cast once.
+        """
+        enabled = self.precision == "bf16"
+        return torch.autocast(self.device, dtype=torch.bfloat16, enabled=enabled, cache_enabled=cache)
+
+    @contextmanager
+    def own_stream(self) -> Iterator[None]:
+        """Run the block on a stream of its own, as recording a CUDA graph asks for; nothing changes on a CPU."""
+        if self.device != "cuda":
+            yield
+            return
+        outside, stream = torch.cuda.current_stream(), torch.cuda.Stream()
+        stream.wait_stream(outside)
+        try:
+            with torch.cuda.stream(stream):
+                yield
+        finally:
+            outside.wait_stream(stream)
 
 
-def resolve_compute(device: str, precision: str) -> Compute:
+def resolve_compute(device: str, precision: str, deterministic: bool | None = None) -> Compute:
     """Resolve `auto`, and set torch's threads and deterministic algorithms.
 
     `auto` takes bf16 where the processor multiplies it natively (AVX512-BF16 or AMX; CUDA from Ampere on). There it was
@@ -41,6 +64,8 @@ def resolve_compute(device: str, precision: str) -> Compute:
     Args:
         device: `auto`, `cpu` or `cuda`.
         precision: `auto`, `fp32` or `bf16`.
+        deterministic: whether a GPU takes algorithms that give the same bits again, which are slower; None takes them
+            where there are any, and warns of operations without one. A CPU always takes them.
 
     Raises:
         ParameterError: `cuda` was asked for and there is none.
@@ -61,8 +86,24 @@ def resolve_compute(device: str, precision: str) -> Compute:
         precision = "bf16" if native else "fp32"
     torch.set_num_threads(threads())
     # The same as torch.use_deterministic_algorithms, which also imports the compiler: two seconds of every stage.
-    torch.set_deterministic_debug_mode("warn" if chosen == "cuda" else "error")
+    if chosen == "cpu":
+        torch.set_deterministic_debug_mode("error")
+    elif deterministic is None:
+        torch.set_deterministic_debug_mode("warn")
+    else:
+        choose_algorithms(deterministic)
     # The mode also fills fresh memory, so that code which reads it before writing repeats itself. Nothing here does
     # that, and filling takes 4 % of the time.
     torch.utils.deterministic.fill_uninitialized_memory = False
-    return Compute(chosen, precision, threads())
+    return Compute(chosen, precision, threads(), bool(deterministic) or chosen == "cpu")
+
+
+def choose_algorithms(deterministic: bool) -> None:
+    """Let a GPU's libraries take algorithms that give the same bits again, or try which ones are fastest.
+
+    An operation without a deterministic algorithm is then an error: a resumed run would differ without a word.
+    """
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
+    torch.set_deterministic_debug_mode("error" if deterministic else "default")
+    torch.backends.cudnn.benchmark = not deterministic

@@ -143,6 +143,24 @@ class TrainParams(StrictModel):
     device: Annotated[
         Literal["auto", "cpu", "cuda"], meaning("Training runs here; `auto` takes a GPU where there is one.")
     ] = "auto"
+    compile: Annotated[
+        Literal["auto", "off", "on"],
+        meaning(
+            "The training step is compiled; `auto` does so on a GPU for trainings that earn back the half minute that "
+            "it takes."
+        ),
+    ] = "auto"
+    graph: Annotated[
+        Literal["auto", "off", "on"],
+        meaning("The training step is recorded as a CUDA graph; `auto` does so on a GPU where the method allows it."),
+    ] = "auto"
+    deterministic: Annotated[
+        bool,
+        meaning(
+            "A GPU takes only algorithms that repeat themselves bit by bit, so that a resumed run equals an unbroken "
+            "one; a CPU always does."
+        ),
+    ] = False
     checkpoint_steps: Annotated[
         int,
         Field(ge=1, le=1_000_000_000),
@@ -151,6 +169,13 @@ class TrainParams(StrictModel):
     views: Annotated[
         ViewParams, meaning("Images are changed at random in these ways; null takes what suits the source.")
     ] = ViewParams()
+
+    @field_validator("deterministic")
+    @classmethod
+    def _without_the_compiler(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("compile") == "on":
+            raise ValueError("takes no compiled step, whose kernels are chosen by trying: set compile to auto or off")
+        return value
 
     @field_validator("nesterov")
     @classmethod

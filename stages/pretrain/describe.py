@@ -15,7 +15,7 @@ from reprise.media.image.transform import TRIANGLE
 from reprise.networks.backbone import backbone_named
 from reprise.reading.order import conflicts
 from reprise.storage.atomic import atomic_file
-from reprise.training.fit import Trained
+from reprise.training.records import Trained
 from reprise.training.schedule import Rates
 from stages.pretrain.epochs import PretrainingEpochs
 from stages.pretrain.inputs import Inputs

@@ -88,6 +88,8 @@ class Method(nn.Module):
         gradient_free: no loop; `fit` sees plain images instead.
         architecture: the backbone that this method brings itself, or None for train.backbone.
         weights: which weights become the backbone (`student`, `teacher`).
+        capturable: the step is a function of its batch and of tensors, so a GPU may record it once and repeat it: it
+            changes nothing but tensors, never branches on a tensor's value, and draws nothing on the CPU.
         smallest_batch: images that every batch must hold; a smaller one is refused before the first step.
         notes: sentences about what the method does otherwise than its parameters say; its constructor adds to them.
     """
@@ -95,6 +97,7 @@ class Method(nn.Module):
     Params: ClassVar[type[MethodParams]] = MethodParams
     views: ClassVar[int] = 2
     gradient_free: ClassVar[bool] = False
+    capturable: ClassVar[bool] = False
     weights: str = "student"
     smallest_batch: int = 1
     needs: tuple[Field, ...] = ()

@@ -29,7 +29,8 @@ Heads = Annotated[
 
 # A method's own `momentum` is that of its teacher, and a method's own `precision` that of its loss.
 NAMES_IN_TRAIN = {"optimizer_momentum": "momentum", "number_format": "precision"}
-SHARED_BY_ALL = ("device",)  # of `train`: a property of the machine and not of a run
+# Of `train`: properties of the machine and not of a run.
+SHARED_BY_ALL = ("device", "compile", "graph", "deterministic")
 # What a run may replace and a recipe may not: the user alone decides on the budget.
 BUDGET = ("backbone", "stem", "epochs", "batch_size", "number_format", "on_collapse", "checkpoint_steps")
 LARGE_BATCH = 1024  # images: from here on a recipe is the one that authors state for large batches, if they state two

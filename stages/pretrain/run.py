@@ -23,9 +23,11 @@ from reprise.runtime.seeds import seed_torch
 from reprise.storage.atomic import atomic_directory
 from reprise.storage.provenance import record
 from reprise.storage.work_folder import file_digest, work_folder
-from reprise.training.fit import Checkpoints, Trained, fit
+from reprise.training.fit import fit
+from reprise.training.gradients import accelerated
 from reprise.training.optimizers import build_optimizer
 from reprise.training.params import TrainParams
+from reprise.training.records import Checkpoints, Trained
 from stages.pretrain.describe import describe, write_history
 from stages.pretrain.epochs import PretrainingEpochs
 from stages.pretrain.inputs import (
@@ -76,7 +78,7 @@ def pretrain(
     method_class = load_class("methods", row.method, Method, f"runs.{row.name}.method")
     method_params = method_params.with_recipe(method_params.batch_size_in(train_params))
     train = method_params.applied_to(train_params)
-    compute = resolve_compute(train.device, train.precision)
+    compute = resolve_compute(train.device, train.precision, train.deterministic)
     setup = Setup(row, seed, image, train, method_params, compute, cache)
 
     labels = layout.label_set(row.labels, seed) / FILE
@@ -95,6 +97,7 @@ def pretrain(
         f"pretrain/{setup.name}", work_inputs(setup, labels, inputs), code_of(setup, method_class), restart
     ) as work:
         done, collapse = learn(setup, method, inputs, epochs, work)
+        notes = [*notes, *done.notes]
         config = describe(setup, method, inputs, epochs, done) | {"notes": notes, "collapse": collapse}
         with atomic_directory(out) as folder:
             write_backbone(folder, arrays_of(method.trained_backbone().state_dict()), head_arrays(method), config)
@@ -181,6 +184,7 @@ def learn(
         if setup.train.clip_norm:
             torch.nn.utils.clip_grad_norm_(method.clipped_parameters(), setup.train.clip_norm)
 
+    train, rates = setup.train, setup.rates(images)
     done = fit(
         method,
         method.step,
@@ -188,12 +192,13 @@ def learn(
         build_optimizer(method, setup.train, method.parameter_groups(), setup.batch_size(images)),
         setup.compute,
         label,
-        rates=setup.rates(images),
+        rates=rates,
         seed=setup.seed,
         after_backward=after_backward,
         after_step=method.after_step,
         checkpoints=Checkpoints(work, setup.train.checkpoint_steps),
         observer=watch,
+        acceleration=accelerated(train.compile, train.graph, setup.compute, method.capturable, rates.steps),
     )
     return done, watch.state["collapse"]
 

@@ -19,7 +19,7 @@ from reprise.artifacts.checkpoints import newest_checkpoint
 from reprise.config.errors import TrainingError
 from reprise.measures.spectrum import feature_std, rankme
 from reprise.runtime.device import Compute
-from reprise.training.fit import Observer
+from reprise.training.records import Observer
 from stages.pretrain.collapse import BEGIN, FIRST_STEP, IN_A_ROW, failure, judged
 from stages.pretrain.live import LiveLog
 from stages.pretrain.method import Batch, Method
@@ -49,10 +49,14 @@ class Watch(Observer):
         self.on_collapse, self.work = on_collapse, work
         self.state = {"start": {}, "failed": 0, "collapse": None}
 
-    def inspect(self, batch: Batch, logs: dict[str, Tensor]) -> tuple[dict[str, float], dict[str, float]]:
+    def look(self, batch: Batch) -> dict[str, Tensor]:
+        """Compute the own-view share of one batch."""
+        return own_view_found(self.method.backbone, batch.views, self.compute)
+
+    def inspect(self, seen: dict[str, Tensor], logs: dict[str, Tensor]) -> tuple[dict[str, float], dict[str, float]]:
         """Compute the figures of one batch; its own-view share is shown and not kept."""
         kept = figures(logs)
-        own = own_view_found(self.method.backbone, batch.views, self.compute)
+        own = {name: float(value) for name, value in seen.items()}
         return kept, own | {name: kept[name] for name in SHOWN if name in kept}
 
     def log(self, epoch: int, figures: dict[str, float]) -> None:
@@ -101,7 +105,7 @@ def figures(logs: dict[str, Tensor]) -> dict[str, float]:
 
 
 @torch.no_grad()
-def own_view_found(backbone: nn.Module, views: list[Tensor], compute: Compute) -> dict[str, float]:
+def own_view_found(backbone: nn.Module, views: list[Tensor], compute: Compute) -> dict[str, Tensor]:
     """Compute the share of images whose first view lies nearest, by cosine, to their own second view.
 
     It is 1/n at chance, and 1 when the views of an image stay together and images apart. This is a label-free
@@ -114,7 +118,7 @@ def own_view_found(backbone: nn.Module, views: list[Tensor], compute: Compute) -
         compute: device and precision.
 
     Returns:
-        `own_view`; empty for methods whose first two views are not alike.
+        `own_view`, a scalar on the device; empty for methods whose first two views are not alike.
     """
     if len(views) < 2 or views[0].shape != views[1].shape:
         return {}
@@ -126,4 +130,4 @@ def own_view_found(backbone: nn.Module, views: list[Tensor], compute: Compute) -
         module.training = mode  # not train(), which would also switch modules that a method holds in evaluation mode
     first, second = F.normalize(both, dim=1).chunk(2)
     nearest = (first @ second.T).argmax(dim=1)
-    return {"own_view": float((nearest == torch.arange(len(first), device=nearest.device)).float().mean())}
+    return {"own_view": (nearest == torch.arange(len(first), device=nearest.device)).float().mean()}

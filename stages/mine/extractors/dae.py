@@ -26,7 +26,8 @@ from reprise.networks.autoencoder import DenoisingAutoencoder
 from reprise.reading.reduced import REDUCED_SIDE, reduced
 from reprise.runtime.seeds import numpy_rng, seed_torch, torch_rng
 from reprise.storage.progress import track
-from reprise.training.fit import Checkpoints, fit
+from reprise.training.fit import fit
+from reprise.training.records import Checkpoints
 from stages.mine.extractor import Extractor
 
 Pair = tuple[Tensor, Tensor]  # (B, C, S, S) each, in [0, 1]: with noise, and clean

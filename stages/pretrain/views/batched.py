@@ -9,16 +9,16 @@ Shape legend: B images, H W input side, S output side, C channels.
 
 from __future__ import annotations
 
-import math
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.pretrain.views.settings import BLUR_SIGMA, JITTER_PROBABILITY, ViewSettings
+from stages.pretrain.views.draws import Colours, draw_colours, draw_view
+from stages.pretrain.views.settings import ViewSettings
 
-CROP_TRIES = 10  # as in torchvision: candidates before falling back to the whole image
-_LUMA = (0.299, 0.587, 0.114)
+LUMA = (0.299, 0.587, 0.114)
 
 
 def batched_view(images: Tensor, settings: ViewSettings, rng: torch.Generator, device: str = "cpu") -> Tensor:
@@ -34,22 +34,18 @@ def batched_view(images: Tensor, settings: ViewSettings, rng: torch.Generator, d
     Returns:
         (B, C, S, S) float32, normalised.
     """
+    draws = draw_view(len(images), images.shape[1], images.shape[2], settings, rng)
     x = images.to(device, non_blocking=True).float().div_(255.0)
-    scale = (settings.crop_scale_min, settings.crop_scale_max)
-    boxes = draw_crops(len(x), images.shape[1], images.shape[2], scale, settings.ratio, rng)
-    boxes = boxes.to(device, non_blocking=True)
-    mirrored = (torch.rand(len(x), generator=rng) < 0.5).to(device, non_blocking=True) if settings.flip else None
-    x = resized_crops(x, boxes, settings.size, mirrored)
-    if settings.jitter > 0:
-        x = colour_jitter(x, *settings.factors, settings.turn, rng)
-    if settings.grey > 0 and settings.channels == 3:
-        chosen = (torch.rand(len(x), generator=rng) < settings.grey).to(device, non_blocking=True)
-        x = torch.where(chosen.view(-1, 1, 1, 1), _luma(x).expand_as(x), x)
-    if settings.blur_probability > 0:
-        x = gaussian_blur(x, settings.blur_probability, settings.blur_kernel, rng)
-    if settings.solarize_probability > 0:
-        chosen = (torch.rand(len(x), generator=rng) < settings.solarize_probability).to(device, non_blocking=True)
-        x = torch.where(chosen.view(-1, 1, 1, 1) & (x >= 0.5), 1.0 - x, x)
+    mirrored = None if draws.mirrored is None else draws.mirrored.to(device, non_blocking=True)
+    x = resized_crops(x, draws.boxes.to(device, non_blocking=True), settings.size, mirrored)
+    if draws.colours is not None:
+        x = changed_colours(x, draws.colours)
+    if draws.grey is not None:
+        x = torch.where(draws.grey.to(device, non_blocking=True).view(-1, 1, 1, 1), luma(x).expand_as(x), x)
+    if draws.blurred is not None:
+        x = blur_some(x, draws.blurred, draws.sigma, settings.blur_kernel)
+    if draws.solarized is not None:
+        x = torch.where(draws.solarized.to(device, non_blocking=True).view(-1, 1, 1, 1) & (x >= 0.5), 1.0 - x, x)
     return normalise(x, settings)
 
 
@@ -58,39 +54,6 @@ def normalise(x: Tensor, settings: ViewSettings) -> Tensor:
     mean = torch.tensor(settings.mean).to(x.device, non_blocking=True).view(1, -1, 1, 1)
     std = torch.tensor(settings.std).to(x.device, non_blocking=True).view(1, -1, 1, 1)
     return x.sub(mean).div_(std).contiguous(memory_format=torch.channels_last)
-
-
-def draw_crops(
-    count: int,
-    height: int,
-    width: int,
-    scale: tuple[float, float],
-    ratio: tuple[float, float],
-    rng: torch.Generator,
-) -> Tensor:
-    """Draw random resized crops as torchvision does: area uniform, aspect log-uniform, whole pixels.
-
-    Args:
-        count: crops.
-        height, width: of the images, in pixels.
-        scale: limits of the crop's area, as shares of the image's.
-        ratio: limits of the crop's width divided by its height.
-        rng: a CPU generator.
-
-    Returns:
-        (count, 4) float: top, left, height, width in pixels.
-    """
-    area = height * width * torch.empty(count, CROP_TRIES).uniform_(*scale, generator=rng)
-    low, high = math.log(ratio[0]), math.log(ratio[1])
-    aspect = torch.exp(torch.empty(count, CROP_TRIES).uniform_(low, high, generator=rng))
-    w, h = torch.round(torch.sqrt(area * aspect)), torch.round(torch.sqrt(area / aspect))
-    fits = (w >= 1) & (h >= 1) & (w <= width) & (h <= height)
-    first = torch.where(fits.any(1), fits.float().argmax(1), 0)  # the first candidate that fits; else the whole image
-    w = torch.where(fits.any(1), w.gather(1, first[:, None])[:, 0], float(width))
-    h = torch.where(fits.any(1), h.gather(1, first[:, None])[:, 0], float(height))
-    top = torch.floor(torch.rand(count, generator=rng) * (height - h + 1))
-    left = torch.floor(torch.rand(count, generator=rng) * (width - w + 1))
-    return torch.stack([top, left, h, w], dim=1)
 
 
 def resize_weights(start: Tensor, length: Tensor, size_in: int, size_out: int) -> Tensor:
@@ -138,43 +101,36 @@ def resized_crops(x: Tensor, boxes: Tensor, size: int, mirrored: Tensor | None =
 def colour_jitter(
     x: Tensor, factors: tuple[float, float], saturation: tuple[float, float], hue: float, rng: torch.Generator
 ) -> Tensor:
-    """Apply SimCLR's colour distortion in place: four changes, in an order of each image's own, clipped after each.
+    """Draw SimCLR's colour distortion and apply it in place; see `draw_colours` and `changed_colours`."""
+    return changed_colours(x, draw_colours(len(x), x.shape[1], factors, saturation, hue, rng))
 
-    Grey images and those of other bands than RGB change in brightness and contrast only.
+
+def changed_colours(x: Tensor, colours: Colours) -> Tensor:
+    """Apply SimCLR's colour distortion in place, clipped after each change.
 
     Args:
         x: (B, C, S, S) in [0, 1].
-        factors: limits of the factors of brightness and contrast.
-        saturation: limits of the factor of saturation.
-        hue: it turns by up to this share of a circle.
-        rng: a CPU generator.
+        colours: what was drawn for each image.
 
     Returns:
         `x`.
     """
-    count = len(x)
-    kinds = 4 if x.shape[1] == 3 else 2  # only colours have saturation and hue, not grey or other bands
-    factor = torch.empty(count, 4).uniform_(*factors, generator=rng)
-    if saturation != factors:  # the same draws, at their own limits
-        share = (factor[:, 2] - factors[0]) / (factors[1] - factors[0])
-        factor[:, 2] = saturation[0] + share * (saturation[1] - saturation[0])
-    factor[:, 3] = torch.empty(count).uniform_(-hue, hue, generator=rng)
-    order = torch.rand(count, kinds, generator=rng).argsort(1)
-    applied = torch.rand(count, generator=rng) < JITTER_PROBABILITY
+    kinds = colours.order.shape[1]
     for turn in range(kinds):
-        for kind, change in enumerate((_brightness, _contrast, _saturation, _hue)[:kinds]):
-            chosen = torch.nonzero(applied & (order[:, turn] == kind))[:, 0]
+        for kind, change in enumerate((_brightness, _contrast, _saturation, turned_hue)[:kinds]):
+            chosen = colours.chosen(turn, kind)
             if len(chosen):
                 rows = chosen.to(x.device, non_blocking=True)
-                amount = factor[chosen, kind].to(x.device, non_blocking=True).view(-1, 1, 1, 1)
+                amount = colours.factor[chosen, kind].to(x.device, non_blocking=True).view(-1, 1, 1, 1)
                 x.index_copy_(0, rows, change(x[rows], amount).clamp_(0.0, 1.0))
     return x
 
 
-def _luma(x: Tensor) -> Tensor:
+def luma(x: Tensor) -> Tensor:
+    """Compute the brightness that an eye sees: (B, C, S, S) -> (B, 1, S, S)."""
     if x.shape[1] != 3:
         return x.mean(dim=1, keepdim=True)
-    return (x * torch.tensor(_LUMA).to(x.device, non_blocking=True).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    return (x * torch.tensor(LUMA).to(x.device, non_blocking=True).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
 
 
 # Each change works in place on a copy of its images: fresh memory for every term costs more than the arithmetic.
@@ -183,16 +139,16 @@ def _brightness(x: Tensor, factor: Tensor) -> Tensor:
 
 
 def _contrast(x: Tensor, factor: Tensor) -> Tensor:
-    mean = _luma(x).mean(dim=(2, 3), keepdim=True)
+    mean = luma(x).mean(dim=(2, 3), keepdim=True)
     return x.sub_(mean).mul_(factor).add_(mean)
 
 
 def _saturation(x: Tensor, factor: Tensor) -> Tensor:
-    grey = _luma(x)
+    grey = luma(x)
     return x.sub_(grey).mul_(factor).add_(grey)
 
 
-def _hue(x: Tensor, turns: Tensor) -> Tensor:
+def turned_hue(x: Tensor, turns: Tensor) -> Tensor:
     """Rotate the hue by `turns` of a full circle, through HSV."""
     value = x.amax(dim=1, keepdim=True)
     chroma = value - x.amin(dim=1, keepdim=True)
@@ -205,25 +161,30 @@ def _hue(x: Tensor, turns: Tensor) -> Tensor:
     )
     hue = hue.div_(6.0).add_(turns).mul_(6.0)
     # f(n) of the HSV hexcone: value minus chroma times a trapezoid of the hue
-    shift = torch.tensor([5.0, 3.0, 1.0]).to(x.device, non_blocking=True).view(1, 3, 1, 1)
+    shift = _hexcone(x.device, x.dtype)
     position = shift + hue
     position.sub_(position.div(6.0).floor_().mul_(6.0))  # the remainder, exact in this range and ten times faster
     trapezoid = torch.minimum(position, 4.0 - position, out=position).clamp_(0.0, 1.0)
     return torch.sub(value, trapezoid.mul_(chroma), out=trapezoid)
 
 
-def gaussian_blur(x: Tensor, probability: float, kernel: int, rng: torch.Generator) -> Tensor:
-    """Blur each image in place with some probability, sigma uniform in [0.1, 2] pixels, edges reflected; return `x`."""
-    sigma = torch.empty(len(x)).uniform_(*BLUR_SIGMA, generator=rng)
-    chosen = torch.nonzero(torch.rand(len(x), generator=rng) < probability)[:, 0]
-    if not len(chosen):
+@lru_cache(maxsize=8)
+def _hexcone(device: torch.device, kind: torch.dtype) -> Tensor:
+    """Return the n of red, green and blue, once for each device: sending it there takes longer than using it."""
+    return torch.tensor([5.0, 3.0, 1.0]).to(device, kind).view(1, 3, 1, 1)
+
+
+def blur_some(x: Tensor, chosen: Tensor, sigma: Tensor, kernel: int) -> Tensor:
+    """Blur the `chosen` (B,) bool images in place, each with its own sigma (B,) in pixels; return `x`."""
+    rows = torch.nonzero(chosen)[:, 0]
+    if not len(rows):
         return x
-    rows = chosen.to(x.device, non_blocking=True)
-    return x.index_copy_(0, rows, blurred(x[rows], sigma[chosen].to(x.device, non_blocking=True), kernel))
+    there = rows.to(x.device, non_blocking=True)
+    return x.index_copy_(0, there, blurred(x[there], sigma[rows].to(x.device, non_blocking=True), kernel))
 
 
 def blurred(x: Tensor, sigma: Tensor, kernel: int) -> Tensor:
-    """Blur (B, C, S, S) images, each with its own sigma (B,) in pixels; the Gaussian is `kernel` pixels wide."""
+    """Blur (B, C, S, S) images, each with its own sigma (B,) in pixels; `kernel` pixels wide, edges reflected."""
     offsets = torch.arange(kernel, device=x.device) - kernel // 2
     weight = torch.exp(-(offsets**2) / (2.0 * sigma[:, None] ** 2))
     weight = weight / weight.sum(dim=1, keepdim=True)

@@ -14,7 +14,8 @@ from reprise.config.errors import TrainingError
 from reprise.runtime.device import Compute
 from reprise.runtime.seeds import numpy_rng
 from reprise.training.epochs import ShuffledEpochs
-from reprise.training.fit import Checkpoints, Observer, Trained, fit
+from reprise.training.fit import fit
+from reprise.training.records import Checkpoints, Observer, Trained
 from reprise.training.schedule import Rates, load_schedule, typed_block
 
 FP32 = Compute("cpu", "fp32", 1)
@@ -98,8 +99,11 @@ def test_an_observer_adds_to_the_history_and_logs_the_rest() -> None:
     rows: list[dict[str, float]] = []
 
     class Watching(Observer):
-        def inspect(self, batch, logs):
-            return {"last": float(logs["loss"].detach())}, {"size": float(len(batch[0]))}
+        def look(self, batch):
+            return {"size": torch.tensor(float(len(batch[0])))}
+
+        def inspect(self, seen, logs):
+            return {"last": float(logs["loss"])}, {"size": float(seen["size"])}
 
         def log(self, epoch, figures):
             rows.append(figures | {"number": epoch})

@@ -14,7 +14,7 @@ from reprise.artifacts.checkpoints import load_checkpoint
 from reprise.config.errors import TrainingError
 from reprise.measures.spectrum import feature_std, rankme
 from reprise.storage.work_folder import file_digest
-from reprise.training import fit as fit_module
+from reprise.training.records import Observer
 from stages.pretrain import watch as watch_module
 from stages.pretrain.collapse import failure, judged
 from stages.pretrain.methods.distillation import byol as byol_module
@@ -180,4 +180,4 @@ def test_no_state_is_saved_after_a_check_that_failed(monkeypatch, tmp_path) -> N
     with pytest.raises(TrainingError, match="step 999 of 1000"):  # the last check decides alone
         late.may_save(low, 999, 1000)
     json.dumps(watch.state)  # plain values, for checkpoints
-    assert fit_module.Observer().may_save(low, 999, 1000)
+    assert Observer().may_save(low, 999, 1000)

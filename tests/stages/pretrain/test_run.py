@@ -23,6 +23,7 @@ from reprise.reading.decoded import open_decoded
 from reprise.storage.work_folder import file_digest, locked
 from reprise.training import fit as fit_module
 from reprise.training import schedule as schedule_module
+from reprise.training.records import check_finite
 from stages.pretrain import inputs as inputs_module
 from stages.pretrain.method import Batch, Context, Method
 from stages.pretrain.run import pretrain
@@ -217,9 +218,9 @@ def test_looking_at_the_loss_less_often_changes_nothing(digits, monkeypatch, eve
 
 
 def test_the_first_loss_that_is_not_finite_is_named():
-    fit_module.check_finite([1.0, 2.0], 7, "at 100 %", "of 9", "Stop.")
+    check_finite([1.0, 2.0], 7, "at 100 %", "of 9", "Stop.")
     with pytest.raises(TrainingError, match=r"at 100 %, step 6 of 9\)\. Found: nan\. Stop\."):
-        fit_module.check_finite([1.0, float("nan"), float("inf")], 7, "at 100 %", "of 9", "Stop.")
+        check_finite([1.0, float("nan"), float("inf")], 7, "at 100 %", "of 9", "Stop.")
 
 
 def test_too_few_images_missing_labels_and_foreign_labels_are_refused(digits):

@@ -15,7 +15,7 @@ import pytest
 import torch
 from scipy import stats
 
-from stages.pretrain.views import batched
+from stages.pretrain.views import batched, draws
 from stages.pretrain.views.per_image import PerImageViews, build_transform
 from stages.pretrain.views.settings import BLUR_SIGMA, JITTER_PROBABILITY, ViewSettings, by_view, needed_side
 from tests.stages.pretrain.conftest import PLAIN
@@ -212,11 +212,11 @@ def test_each_view_has_its_own_blur_and_solarizing():
 
 def test_every_order_of_the_four_changes_is_as_likely(monkeypatch):
     orders = {"batched": Counter(), "per image": Counter()}
-    names = ("_brightness", "_contrast", "_saturation", "_hue")
+    names = ("_brightness", "_contrast", "_saturation", "turned_hue")
     taken: list[int] = []
     for kind, name in enumerate(names):
         monkeypatch.setattr(batched, name, lambda x, amount, kind=kind: taken.append(kind) or x)
-    monkeypatch.setattr(batched, "JITTER_PROBABILITY", 1.0)
+    monkeypatch.setattr(draws, "JITTER_PROBABILITY", 1.0)
     rng = torch.Generator().manual_seed(0)
     for _ in range(960):
         taken.clear()

@@ -12,6 +12,7 @@ from PIL import Image
 
 from reprise.media.image.transform import resize_to_square
 from stages.pretrain.views import batched
+from stages.pretrain.views.draws import draw_crops
 from stages.pretrain.views.per_image import PerImageViews
 from tests.reprise.media.test_transform import PICTURES, triangle
 from tests.stages.pretrain.conftest import PLAIN
@@ -39,7 +40,7 @@ def test_crops_resize_as_pillow_does(photos, box):
 
 
 def test_drawn_crops_have_the_stated_distribution():
-    boxes = batched.draw_crops(20_000, 32, 32, (0.2, 1.0), RATIO, torch.Generator().manual_seed(0))
+    boxes = draw_crops(20_000, 32, 32, (0.2, 1.0), RATIO, torch.Generator().manual_seed(0))
     top, left, height, width = boxes.T
     assert (top >= 0).all()
     assert (left >= 0).all()
@@ -57,12 +58,12 @@ def test_drawn_crops_have_the_stated_distribution():
 def test_hue_turns_as_colorsys_does():
     pixels = torch.rand(50, 3, 1, 1)
     turns = torch.empty(50, 1, 1, 1).uniform_(-0.5, 0.5)
-    got = batched._hue(pixels.clone(), turns)[:, :, 0, 0]
+    got = batched.turned_hue(pixels.clone(), turns)[:, :, 0, 0]
     for pixel, turn, ours in zip(pixels[:, :, 0, 0].tolist(), turns.flatten().tolist(), got.tolist(), strict=True):
         hue, saturation, value = colorsys.rgb_to_hsv(*pixel)
         assert ours == pytest.approx(colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value), abs=1e-5)
     grey = torch.full((1, 3, 1, 1), 0.4)
-    assert torch.allclose(batched._hue(grey, torch.tensor(0.3).view(1, 1, 1, 1)), grey)
+    assert torch.allclose(batched.turned_hue(grey, torch.tensor(0.3).view(1, 1, 1, 1)), grey)
 
 
 def test_blur_is_a_gaussian(photos):

@@ -74,6 +74,7 @@ class DCL(Method):
     """Backbone, projector, decoupled loss of the two views."""
 
     Params = DCLParams
+    capturable = True
     smallest_batch = 2
     params: DCLParams
     projector: Projector

@@ -60,6 +60,7 @@ class GSimCLR(Method):
     """A backbone and a projector; NT-Xent on batches in which images of one cluster rarely meet."""
 
     Params = GSimCLRParams
+    capturable = True
     needs: tuple[Field, ...] = ("clusters",)
     params: GSimCLRParams
     projector: Projector

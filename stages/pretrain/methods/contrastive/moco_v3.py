@@ -58,6 +58,7 @@ class MoCoV3(TeacherMethod):
     """Symmetric contrast of predicted queries and taught keys."""
 
     Params = MoCoV3Params
+    capturable = True
     smallest_batch = 2
     params: MoCoV3Params
     projector: Projector

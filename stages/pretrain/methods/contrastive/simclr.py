@@ -53,6 +53,7 @@ class SimCLR(Method):
     """A backbone and a projector; NT-Xent compares the two views of each image with all others of the batch."""
 
     Params = SimCLRParams
+    capturable = True
     params: SimCLRParams
     projector: Projector
 

@@ -76,6 +76,7 @@ class SupCon(Method):
     """Backbone, projector, `supcon_loss` with the run's label set."""
 
     Params = SupConParams
+    capturable = True
     needs = ("clusters",)
     smallest_batch = 2
     params: SupConParams

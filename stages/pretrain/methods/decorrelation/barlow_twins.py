@@ -77,6 +77,7 @@ class BarlowTwins(Method):
     """The two views' projections through `barlow_loss`."""
 
     Params = BarlowTwinsParams
+    capturable = True
     smallest_batch = 2
     params: BarlowTwinsParams
     projector: Projector

@@ -83,6 +83,7 @@ class VICReg(Method):
     """The weighted sum; variance and covariance of both views are added."""
 
     Params = VICRegParams
+    capturable = True
     smallest_batch = 2
     params: VICRegParams
     projector: Projector

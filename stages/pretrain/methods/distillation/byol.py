@@ -56,6 +56,7 @@ class BYOL(TeacherMethod):
     """Symmetric: each view predicts the other's target; the two losses are added."""
 
     Params = BYOLParams
+    capturable = True
     smallest_batch = 2
     params: BYOLParams
     projector: Projector

@@ -64,6 +64,7 @@ class SimSiam(Method):
     """Projector with a normalised output, predictor with a bottleneck."""
 
     Params = SimSiamParams
+    capturable = True
     smallest_batch = 2
     params: SimSiamParams
     projector: Projector

@@ -32,6 +32,7 @@ class Supervised(Method):
     """A linear classifier on the backbone; images without a label are left out of the loss."""
 
     Params = SupervisedParams
+    capturable = True
     views = 1
     needs = ("clusters",)
     params: SupervisedParams

@@ -1,0 +1,195 @@
+"""Forward and backward pass of one step: plainly, compiled, or recorded once as a CUDA graph and replayed.
+
+A GPU is faster than a host that starts each of its operations: a graph starts all of them with one call. Recording is
+safe only for a step that is a function of its batch and of tensors, so a method says so itself
+(`Method.capturable`). The optimiser and everything that follows a schedule stay outside of the graph, because the graph
+would repeat the numbers of the step at which it was recorded.
+
+A batch has one of few shapes, since batches of an epoch differ by at most one image; each shape has a graph of its own.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reprise.runtime.device import Compute
+
+Step = Callable[[Any], tuple[Tensor, dict[str, Tensor]]]  # batch -> loss to differentiate, figures for the observer
+Figures = tuple[Tensor, dict[str, Tensor]]  # the same, without gradients
+PLAIN_STEPS = 2  # of each shape before it is recorded: libraries choose their algorithms and workspaces in these
+MOST_SHAPES = 4  # a graph keeps the memory of its shape; further shapes are not recorded
+WORTH_COMPILING = 2000  # steps: compiling takes half a minute, which shorter trainings do not earn back
+
+
+@dataclass(frozen=True)
+class Acceleration:
+    """How the step of a training is made faster.
+
+    Attributes:
+        compile: the step is compiled by torch.compile.
+        graph: the step is recorded as a CUDA graph.
+        notes: why something that was asked for, or is usual on this device, is left out.
+    """
+
+    compile: bool = False
+    graph: bool = False
+    notes: tuple[str, ...] = ()
+
+
+PLAINLY = Acceleration()
+
+
+def accelerated(compiled: str, graph: str, compute: Compute, capturable: bool, steps: int) -> Acceleration:
+    """Resolve `train.compile` and `train.graph`, each `auto`, `off` or `on`.
+
+    `auto` does neither on a CPU. On a GPU it records every step that says it can be, and compiles it where the training
+    is long enough and need not be repeated bit by bit: the compiler chooses kernels by trying them.
+
+    Args:
+        compiled: train.compile.
+        graph: train.graph.
+        compute: device, and whether results must repeat.
+        capturable: the step is a function of its batch and of tensors.
+        steps: of the whole training.
+    """
+    on_gpu, notes = compute.device == "cuda", []
+    compiles = compiled == "on"
+    if compiled == "auto":
+        compiles = on_gpu and capturable and not compute.deterministic and steps >= WORTH_COMPILING
+    if graph == "on" and not on_gpu:
+        notes.append("the step is not recorded as a CUDA graph: training runs on the CPU.")
+    if graph != "off" and on_gpu and not capturable:
+        notes.append("the step is not recorded as a CUDA graph: the method's step depends on more than tensors.")
+    return Acceleration(compiles, graph != "off" and on_gpu and capturable, tuple(notes))
+
+
+class Gradients:
+    """Computes the loss of a batch and leaves the gradients in the parameters.
+
+    Args:
+        model: its parameters get the gradients.
+        step: the loss of a batch; runs under autocast where `compute` says so.
+        compute: device and precision.
+        acceleration: how.
+    """
+
+    def __init__(self, model: nn.Module, step: Step, compute: Compute, acceleration: Acceleration = PLAINLY) -> None:
+        self.model, self.compute = model, compute
+        self.step, self.plain = torch.compile(step, dynamic=False) if acceleration.compile else step, step
+        self.records = acceleration.graph and compute.device == "cuda"
+        self.notes: list[str] = []
+        self.proven = not acceleration.compile  # whether the first compiled step has gone through
+        self.seen: dict[Any, int] = {}  # shape -> plain steps so far
+        self.graphs: dict[Any, _Graph] = {}
+
+    def __call__(self, batch: Any) -> Figures:
+        """Return the loss and the figures of a batch; they are valid until the next call."""
+        if not self.records:
+            return self._plainly(batch)
+        shape = tuple((x.shape, x.stride(), x.dtype) for x in tensors_in(batch))
+        if shape not in self.graphs:
+            self.seen[shape] = self.seen.get(shape, 0) + 1
+            if self.seen[shape] <= PLAIN_STEPS or len(self.graphs) == MOST_SHAPES or not self._record(batch, shape):
+                return self._plainly(batch)
+        return self.graphs[shape](batch)
+
+    def _plainly(self, batch: Any) -> Figures:
+        for parameter in self.model.parameters():
+            parameter.grad = None
+        try:
+            loss, figures = self._forward(batch)
+            loss.backward()
+        except Exception as error:
+            if self.proven:
+                raise
+            self.step = self.plain  # a machine without a compiler, or code that it cannot take
+            self._note(f"the step is not compiled: {type(error).__name__}: {_first_line(error)}")
+            return self._plainly(batch)
+        finally:
+            self.proven = True
+        return loss.detach(), {name: value.detach() for name, value in figures.items()}
+
+    def _note(self, sentence: str) -> None:
+        self.notes.append(sentence)
+        print(f"note: {sentence}", file=sys.stderr, flush=True)
+
+    def _forward(self, batch: Any) -> Figures:
+        # A graph must not keep casts of weights that change after it was recorded, which autocast's cache would do.
+        with self.compute.autocast(cache=not self.records):
+            return self.step(batch)
+
+    def _record(self, batch: Any, shape: Any) -> bool:
+        """Record the step for batches of this shape; tell whether that was possible."""
+        for parameter in self.model.parameters():
+            parameter.grad = None  # the graph allocates its own, and each replay writes them anew
+        try:
+            pool = next(iter(self.graphs.values())).graph.pool() if self.graphs else None
+            self.graphs[shape] = _Graph(self.model, self._forward, batch, pool)
+        except Exception as error:  # noqa: BLE001 - whatever cannot be recorded is computed plainly
+            self.records = False
+            self.graphs.clear()
+            torch.cuda.synchronize()
+            self._note(f"the step is not recorded as a CUDA graph: {type(error).__name__}: {_first_line(error)}")
+            return False
+        return True
+
+
+class _Graph:
+    """One recorded forward and backward pass, with the memory that it reads and writes."""
+
+    def __init__(self, model: nn.Module, forward: Step, batch: Any, pool: Any) -> None:
+        self.batch = copied(batch)
+        self.inputs = tensors_in(self.batch)
+        self.graph = torch.cuda.CUDAGraph()
+        # Other threads go on working with the device: they decode, and write checkpoints.
+        with torch.cuda.graph(
+            self.graph, pool=pool, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"
+        ):
+            loss, figures = forward(self.batch)
+            loss.backward()
+        self.loss, self.figures = loss.detach(), {name: value.detach() for name, value in figures.items()}
+        self.gradients = [(p, p.grad) for p in model.parameters()]
+
+    def __call__(self, batch: Any) -> Figures:
+        for place, value in zip(self.inputs, tensors_in(batch), strict=True):
+            place.copy_(value)
+        self.graph.replay()
+        for parameter, gradient in self.gradients:  # hooks may have taken one away: that freezes a parameter
+            parameter.grad = gradient
+        return self.loss, self.figures
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """List the tensors of a batch: a tensor, or dataclasses, lists, tuples and dictionaries of them."""
+    if isinstance(value, Tensor):
+        return [value]
+    return [tensor for part in _parts(value) for tensor in tensors_in(part)]
+
+
+def copied(value: Any) -> Any:
+    """Copy a batch; its tensors keep their layout in memory."""
+    if isinstance(value, Tensor):
+        return value.clone(memory_format=torch.preserve_format)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{field.name: copied(getattr(value, field.name)) for field in fields(value)})
+    if isinstance(value, dict):
+        return {name: copied(part) for name, part in value.items()}
+    return type(value)(copied(part) for part in value) if isinstance(value, list | tuple) else value
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), "without a reason")
+
+
+def _parts(value: Any) -> list[Any]:
+    if is_dataclass(value) and not isinstance(value, type):
+        return [getattr(value, field.name) for field in fields(value)]
+    if isinstance(value, dict):
+        return list(value.values())
+    return list(value) if isinstance(value, list | tuple) else []

@@ -1,0 +1,66 @@
+"""Views in the form that a GPU makes them, on the CPU: the same draws give the same pixels as the other form."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from stages.pretrain.views import batched, device
+from stages.pretrain.views.draws import draw_view
+from tests.stages.pretrain.conftest import PLAIN
+
+ALL = replace(PLAIN, crop_scale_min=0.08, flip=True, jitter=1.0, grey=0.2, blur=0.5, solarize=0.3)
+
+
+@pytest.fixture(scope="module")
+def photos() -> torch.Tensor:
+    """(48, 40, 56, 3) uint8, smooth and coloured."""
+    coarse = np.random.default_rng(0).integers(0, 256, (48, 5, 7, 3), dtype=np.uint8)
+    return torch.from_numpy(np.stack([np.asarray(Image.fromarray(c).resize((56, 40), 3)) for c in coarse]))
+
+
+def rng(view: int) -> torch.Generator:
+    return torch.Generator().manual_seed(view)
+
+
+def both(images, plan):
+    """The views by either path, in steps of a pixel value."""
+    want = torch.cat([batched.batched_view(images, s, rng(v)) for v, s in enumerate(plan)])
+    draws = [draw_view(len(images), *images.shape[1:3], s, rng(v)) for v, s in enumerate(plan)]
+    found = device.make_views(images, device.recipe(draws, "cpu"), plan[0], len(plan))
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert found.dtype == torch.float32
+    std = torch.tensor(plan[0].std).view(1, -1, 1, 1)
+    return want * std * 255, found * std * 255
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        [ALL, ALL],
+        [replace(ALL, blur=1.0, solarize=0.0), replace(ALL, blur=0.1, solarize=0.2)],
+        [replace(ALL, jitter=0.0), ALL, replace(ALL, grey=0.0, flip=False)],
+        [replace(PLAIN, crop_scale_min=0.3)],
+    ],
+    ids=["alike", "as in byol", "changes that some views lack", "crops alone"],
+)
+def test_small_views_are_those_of_the_cpu(photos, plan):
+    want, found = both(photos, plan)
+    torch.testing.assert_close(found, want, atol=0.01, rtol=0)
+
+
+def test_grey_images_have_the_same_views(photos):
+    plan = [replace(ALL, channels=1, mean=(0.4,), std=(0.2,))] * 2
+    want, found = both(photos[..., :1].contiguous(), plan)
+    torch.testing.assert_close(found, want, atol=0.01, rtol=0)
+
+
+def test_large_views_differ_by_the_rounding_of_half_precision(photos):
+    want, found = both(photos[:16], [replace(ALL, size=96)] * 2)
+    off = (found - want).abs()
+    assert float((off <= 1.0).float().mean()) > 0.998  # the rest: hues of almost grey pixels, the edge of solarising
+    assert float(off.mean()) < 0.15
