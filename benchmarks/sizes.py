@@ -40,7 +40,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TARGET_SIDE, TARGET_COUNT, TARGET_MINUTES, TARGET_GIB = 224, 1200, 15.0, 4.0
 POLL_SECONDS = 0.1
 TRAIN_SHARE = 5 / 6
-BATCH = 48  # images; two views of each at 224 pixels take 3 GiB with a ResNet-18
+BATCH = 32  # images; two views of each at 224 pixels take under 3 GiB with a ResNet-18
 
 
 class Watch(threading.Thread):

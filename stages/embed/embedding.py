@@ -48,7 +48,7 @@ def embed(
     Args:
         run: name of the run.
         seed: that it was trained with.
-        params: batch size, number of changed images, device.
+        params: batch size, number of changed images, device, precision.
         out: folder to write.
         restart: discard chunks of an earlier process.
         cache: bounds of the cache of decoded images.
@@ -58,7 +58,7 @@ def embed(
         EmbeddingError: values are not finite.
     """
     began = time.monotonic()
-    compute = resolve_compute(params.device, "fp32")
+    compute = resolve_compute(params.device, params.precision)
     folder = layout.run(run, seed)
     config = read_config(folder)
     network = assemble(config, *open_weights(folder), where=str(folder)).to(compute.device)
@@ -70,6 +70,7 @@ def embed(
         "embed": params.model_dump() | {"batch_size": size},
         "chunk": CHUNK,
         "device": compute.device,
+        "precision": compute.precision,
         "threads": compute.threads,
         "torch": torch.__version__,
     }
@@ -121,7 +122,7 @@ def embed_chunks(
             stop = min(start + step, len(squares))
             part = latest_checkpoint(place)
             if part is None:
-                part = embed_rows(network, squares, range(start, stop), config, batch_size, compute.device, progress)
+                part = embed_rows(network, squares, range(start, stop), config, batch_size, compute, progress)
                 if step < len(squares):
                     place.mkdir(exist_ok=True)
                     save_checkpoint(place, 0, part)
@@ -137,15 +138,15 @@ def embed_rows(
     rows: range,
     config: dict[str, Any],
     batch_size: int,
-    device: str,
+    compute: Compute,
     progress: Progress,
 ) -> dict[str, np.ndarray]:
     """Compute the features of consecutive images: {tap: (n, d) float32}. The next batch is read meanwhile."""
     starts = range(rows.start, rows.stop, batch_size)
-    read = ahead(lambda start: on_host(squares[start : min(start + batch_size, rows.stop)], device), starts)
+    read = ahead(lambda start: on_host(squares[start : min(start + batch_size, rows.stop)], compute.device), starts)
     found: dict[str, list[Tensor]] = {}
     for pixels in read:
-        for name, value in features(network, pixels, config, device).items():
+        for name, value in features(network, pixels, config, compute).items():
             found.setdefault(name, []).append(value)
         progress.advance(len(pixels))
     return {name: torch.cat(parts).cpu().numpy() for name, parts in found.items()}
@@ -157,14 +158,16 @@ def on_host(pixels: np.ndarray, device: str) -> Tensor:
     return copied.pin_memory() if device == "cuda" else copied
 
 
-def features(network: torch.nn.Module, pixels: Tensor, config: dict[str, Any], device: str) -> dict[str, Tensor]:
+def features(network: torch.nn.Module, pixels: Tensor, config: dict[str, Any], compute: Compute) -> dict[str, Tensor]:
     """Compute the features of one batch, (n, S, S, C) uint8 -> {tap: (n, d) float32 on the device}."""
+    device = compute.device
     mean = torch.tensor(config["mean"], device=device).view(1, -1, 1, 1)
     std = torch.tensor(config["std"], device=device).view(1, -1, 1, 1)
     with torch.inference_mode():
         x = pixels.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255.0)
         x = ((x - mean) / std).contiguous(memory_format=torch.channels_last)
-        return {name: value.float() for name, value in network(x).items()}
+        with compute.autocast():
+            return {name: value.float() for name, value in network(x).items()}
 
 
 def embed_changes(
@@ -205,7 +208,7 @@ def embed_changes(
 
     found: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for pixels in ahead(copies, range(0, len(rows), step)):
-        values = features(network, pixels, config, compute.device)["backbone"].cpu().numpy()
+        values = features(network, pixels, config, compute)["backbone"].cpu().numpy()
         for name, block in zip(names, np.split(values, len(names)), strict=True):
             found[name].append(block)
     return {name: np.concatenate(parts) for name, parts in found.items()}

@@ -47,6 +47,19 @@ def test_the_same_bytes_again(run):
     assert file_digest("a") == file_digest("b")
 
 
+def test_bf16_keeps_the_features_to_two_digits(run):
+    found = []
+    for precision in ("fp32", "bf16"):
+        embed("simclr", 0, EmbedParams(precision=precision, augmented=4), Path(precision))
+        found.append(
+            [read_embeddings(Path(precision) / name)[2] for name in ("embeddings.parquet", "augmented.parquet")]
+        )
+    for exact, short in zip(*found, strict=True):
+        assert short.dtype == np.float32
+        assert not np.array_equal(exact, short)
+        np.testing.assert_allclose(short, exact, atol=0.02 * np.abs(exact).max())
+
+
 def test_a_missing_run_is_named(run):
     with pytest.raises(BackboneError, match="data/runs/absent/0"):
         embed("absent", 0, EmbedParams(), Path("out"))
