@@ -28,7 +28,16 @@ from reprise.storage.atomic import atomic_file, write_json
 CODE = Path(__file__).resolve().parents[2]  # the folder of the packages `pipeline` and `stages`, with a params.yaml
 RUN, SEED = "backbone", 0
 MARKER = "evaluation.json"  # shows that a folder is a working folder
-_COPIED_SECTIONS = ("shard", "embed", "summary", "suites", "probes", "representations", "image")  # of params.yaml
+_COPIED_SECTIONS = (
+    "shard",
+    "embed",
+    "summary",
+    "suites",
+    "probes",
+    "representations",
+    "image",
+    "cache",
+)  # of params.yaml
 
 
 @dataclass(frozen=True)

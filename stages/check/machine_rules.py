@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from reprise.config.errors import RepriseError
 from reprise.config.params import Problem
+from reprise.config.shared_sections import DEFAULT_CACHE, cache_params
 from reprise.runtime.entry import threads
 from reprise.runtime.memory import gibibytes, memory_limit
 from stages.check.parameters import known_sections
@@ -35,7 +36,11 @@ def machine_warnings(raw: dict[str, Any], train_images: int | None = None, root:
     found = [*_device_warnings(raw), *_source_warnings(raw, root), *_thread_warnings()]
     limit = memory_limit()
     if limit is not None:
-        found += memory_warnings(sketch_runs(raw)[0], limit, train_images)
+        try:
+            held = cache_params(raw).memory_bytes
+        except RepriseError:  # named as a problem elsewhere
+            held = DEFAULT_CACHE.memory_bytes
+        found += memory_warnings(sketch_runs(raw)[0], limit, train_images, held)
     return found
 
 
@@ -69,22 +74,23 @@ def _thread_warnings() -> Iterator[Problem]:
         yield Problem("REPRISE_THREADS", rule, f"{threads()}, with {cores} cores", f" Set it to at most {cores}.")
 
 
-def memory_warnings(sketches: list[Sketch], limit: int, train_images: int | None = None) -> list[Problem]:
+def memory_warnings(
+    sketches: list[Sketch], limit: int, train_images: int | None = None, held: int = DEFAULT_CACHE.memory_bytes
+) -> list[Problem]:
     """Compare each run's estimated peak on the CPU with the memory that there is.
 
     Args:
         sketches: of the runs.
         limit: bytes of the machine, or of a stricter control group.
         train_images: where they are known; decoded images count only then, and at image.size.
+        held: bytes of decoded images that are read into memory at most (`cache.memory_bytes`).
     """
-    from reprise.reading.decoded import IN_MEMORY_BYTES
-
     found = []
     for sketch in sketches:
         if sketch.footprint is None or sketch.train.device == "cuda":
             continue
         context = sketch.method.context
-        pixels = min((train_images or 0) * context.size**2 * context.channels, IN_MEMORY_BYTES)
+        pixels = min((train_images or 0) * context.size**2 * context.channels, held)
         needed = estimate(sketch, pixels).peak
         if needed > limit:
             found.append(
