@@ -236,7 +236,7 @@ def current_lock_names(graph: Graph, root: Path) -> Iterator[None]:
         return
     path = root / LOCK_FILE
     try:
-        with exclusive(root, wait=False, say=lambda line: None):
+        with exclusive(root, wait=False, say=lambda line: None, announce=False):
             before = path.read_bytes() if path.exists() else b""
             fit_lock(graph, root)
             try:

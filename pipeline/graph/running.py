@@ -21,6 +21,7 @@ from typing import Any, get_args
 import psutil
 
 from pipeline.graph.workspace import STATE, SWEEPS
+from reprise.config.credentials import hide_credentials
 from reprise.config.errors import printable
 from reprise.storage.content_hashes import IrregularFile, read_regular
 from reprise.storage.running import FOLDER, MOST_BYTES, Kind, birth_of, machine_id
@@ -229,7 +230,7 @@ def _text(value: Any) -> str:
     """Return a text from outside in one line, escaped."""
     if not isinstance(value, str):
         raise TypeError(value)
-    return printable(value, _LONGEST).replace("\n", "\\n")
+    return printable(hide_credentials(value), _LONGEST).replace("\n", "\\n")
 
 
 def _is_stopped(process: int) -> bool:

@@ -42,11 +42,16 @@ class Report:
         """Return one line that says that something runs, or None if nothing does."""
         if not self.running:
             return None
-        steps = [self._part(r) for r in self.running if r.part is not None]
-        stages = [self._title(r) for r in self.running if r.kind == "stage"]
-        what = "; ".join(steps or stages) or self._title(self.running[0])
         first = self.running[0]
-        return f"a run is in progress: {self._title(first)} ({_process(first)}){f', {what}' if steps or stages else ''}"
+        counting = next((r for r in self.running if r.part is not None), first)
+        stage = next((r for r in self.running if r.kind == "stage" and r is not first), None)
+        details = [_since(first.since), self._part(counting)]
+        if stage is not None:
+            details += [self._title(stage)] if counting.part is None else []
+            details += [_counted(counted, self._title(stage)) for counted in stage.counted[:1]]
+        left = self._left[id(counting)] or (self._left[id(stage)] if stage and counting.part is None else None)
+        details.append(_left(left) if left else "")
+        return f"a run is in progress: {self._title(first)} ({_process(first)}): {'; '.join(filter(None, details))}"
 
     def json(self) -> dict[str, Any]:
         """Return the same for programs."""

@@ -9,7 +9,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -35,13 +35,14 @@ Say = Callable[[str], None]
 
 
 @contextmanager
-def exclusive(root: Path, *, wait: bool, say: Say) -> Iterator[None]:
-    """Hold the folder's run lock, which the system releases however this process ends; `reprise status` shows it.
+def exclusive(root: Path, *, wait: bool, say: Say, announce: bool = True) -> Iterator[None]:
+    """Hold the folder's run lock, which the system releases however this process ends.
 
     Args:
         root: the project folder.
         wait: whether to wait for another run instead of giving up.
         say: prints a line for people.
+        announce: whether `reprise status` shows this process.
 
     Raises:
         WorkspaceBusyError: another run holds the lock and `wait` is false.
@@ -61,7 +62,7 @@ def exclusive(root: Path, *, wait: bool, say: Say) -> Iterator[None]:
             say(f"waiting for another run in this folder: {lock.holder()}")
             while not lock.take():
                 time.sleep(_POLL_SECONDS)
-        with announced(title_of(sys.orig_argv), "command", root / FOLDER):
+        with announced(title_of(sys.orig_argv), "command", root / FOLDER) if announce else nullcontext():
             yield
     finally:
         lock.release()

@@ -15,6 +15,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 
 from reprise.config import telemetry
 from reprise.config.errors import RepriseError
@@ -131,6 +132,7 @@ def run_stage(main: Callable[[list[str]], None], algebra: bool = True) -> None:
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     prepare_process()
     faulthandler.enable(2)  # a crash in a library prints where it happened, not only "exited with -11"
+    signal.signal(signal.SIGINT, _interrupted)
     signal.signal(signal.SIGTERM, _terminated)
     sys.unraisablehook = _raise_again
     with interrupts.ending_soon({signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}):
@@ -187,7 +189,13 @@ def _end_at_once() -> None:
     os._exit(0)
 
 
-def _terminated(signum: int, frame: object) -> None:
+def _interrupted(signum: int, frame: FrameType | None) -> None:
+    interrupts.end_while_loading(signum, frame, INTERRUPTED)
+    raise KeyboardInterrupt
+
+
+def _terminated(signum: int, frame: FrameType | None) -> None:
+    interrupts.end_while_loading(signum, frame, TERMINATED)
     interrupts.say(TERMINATED)
     raise SystemExit(128 + signum)
 

@@ -14,6 +14,8 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import NoReturn
 
 from reprise.storage.running import withdraw
 
@@ -32,7 +34,7 @@ def ending_soon(sentences: Mapping[int, str]) -> Iterator[None]:
     signals act as Python lets them.
 
     Args:
-        sentences: what is then printed on stderr, by signal; other signals are not looked at.
+        sentences: what is then printed on stderr, by signal; "" prints nothing, and other signals are not looked at.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -60,7 +62,23 @@ def say(sentence: str) -> None:
     if not _said.is_set():
         _said.set()
         with suppress(OSError):
-            os.write(2, sentence.encode() + b"\n")
+            os.write(2, sentence.encode() + b"\n" if sentence else b"")
+
+
+def end_while_loading(number: int, frame: FrameType | None, sentence: str) -> None:
+    """End this process at once, with status 128 + n after signal n, if it is just loading a module.
+
+    An exception would abort it: C++ code that sets a library up (torch's does) does not expect any.
+
+    Args:
+        number: of the signal.
+        frame: where the signal arrived.
+        sentence: is printed on stderr.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            _leave(number, sentence)
+        frame = frame.f_back
 
 
 @contextmanager
@@ -88,6 +106,10 @@ def _end(number: int, sentence: str) -> None:
         time.sleep(0.05)
         if _patient:
             deadline = time.monotonic() + GRACE_SECONDS
+    _leave(number, sentence)
+
+
+def _leave(number: int, sentence: str) -> NoReturn:
     if os.isatty(2):
         os.write(2, _SHOW_CURSOR)
     say(sentence)

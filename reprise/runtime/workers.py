@@ -17,7 +17,7 @@ import pickle
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, Self, TypeVar
@@ -86,7 +86,8 @@ class Worker:
         try:
             mine, theirs = context.Pipe()
             self._process = context.Process(target=_work, args=(theirs, prepare, os.getpid()), daemon=True)
-            self._process.start()
+            with _without_interrupts():
+                self._process.start()
         except OSError as error:
             for end in filter(None, (mine, theirs)):
                 end.close()
@@ -271,6 +272,16 @@ class Workers(Generic[Task, Result]):
                 found=f"{len(self._failed_starts)} attempts in a row; of the last one, {lost}",
                 fix="Look for what ends them (memory: `dmesg`; limits: `ulimit -a`); the data were not looked at.",
             )
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach, not even before `_work` begins: this process ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a new process takes over what is blocked
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _heard(workers: Sequence[Worker]) -> list[Worker]:

@@ -102,16 +102,17 @@ def announced(title: str, kind: Kind, folder: Path = FOLDER) -> Iterator[Announc
     """
     announcement = Announcement(title, kind, folder)
     _remove_dead(announcement.path.parent)
-    with _changing:
-        _due[0] = time.monotonic() + _PATIENCE_SECONDS - 0.1  # the thread looks every two seconds
-        _announcements.append(announcement)
-        announcement.write()
-    _start_writing()
     try:
+        with _changing:
+            _due[0] = time.monotonic() + _PATIENCE_SECONDS - 0.1  # the thread looks every two seconds
+            _announcements.append(announcement)
+            announcement.write()
+        _start_writing()
         yield announcement
     finally:
         with _changing:
-            _announcements.remove(announcement)
+            with suppress(ValueError):  # a signal may have come before it was added
+                _announcements.remove(announcement)
             announcement.remove()
 
 

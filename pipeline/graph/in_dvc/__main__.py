@@ -10,22 +10,24 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from pipeline.graph.workspace import STATE
-from reprise.runtime import interrupts
-from reprise.storage.running import announced
-
 
 def main() -> int:
     """Run DVC and return its exit status, or 1 if bytes from a remote were refused that it could not compute."""
+    from reprise.runtime import interrupts
+
+    with interrupts.ending_soon({signal.SIGINT: ""}):  # whoever started this process says the sentence
+        return _run()
+
+
+def _run() -> int:
     command = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
     _keep_notes_private()
     from pipeline.graph.in_dvc.cache import REFUSALS
-    from pipeline.graph.in_dvc.replacements import install
+    from pipeline.graph.in_dvc.replacements import do_without_locks, install
+    from reprise.storage.running import announced
 
     install()
     if command == "status":
-        from pipeline.graph.in_dvc.replacements import do_without_locks
-
         do_without_locks()
     if command == "get-output":
         from pipeline.graph.in_dvc.outputs import get_output
@@ -34,8 +36,7 @@ def main() -> int:
     from dvc.cli import main as run_dvc
 
     REFUSALS.optional = command == "repro"
-    soon = interrupts.ending_soon({signal.SIGINT: "interrupted: the same command continues from here"})
-    with soon, announced(_title(sys.argv[1:]), "graph") if command != "status" else nullcontext():
+    with announced(_title(sys.argv[1:]), "graph") if command != "status" else nullcontext():
         status = int(run_dvc(sys.argv[1:]) or 0)
     return status or int(REFUSALS.foreign and not REFUSALS.optional)
 
@@ -49,6 +50,8 @@ def _keep_notes_private() -> None:
 
     Their usual place, /var/tmp/dvc, is open to every user of the machine, and DVC unpickles what it finds there.
     """
+    from pipeline.graph.workspace import STATE
+
     if "DVC_SITE_CACHE_DIR" not in os.environ:
         folder = Path.cwd() / STATE / "dvc"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -56,4 +59,7 @@ def _keep_notes_private() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
