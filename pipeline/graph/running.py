@@ -45,6 +45,7 @@ class Part:
         since: when it began, seconds since the epoch.
         waiting: names of the parts that come later.
         ran: names of earlier parts that had something to do.
+        counted: whether the process itself counts; otherwise the order of the graph says it.
     """
 
     number: int
@@ -54,6 +55,7 @@ class Part:
     since: float
     waiting: tuple[str, ...] = ()
     ran: tuple[str, ...] = ()
+    counted: bool = True
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from pipeline.graph.definition import Graph, load_graph
-from pipeline.graph.running import Counted, Running, what_runs
+from pipeline.graph.running import Counted, Part, Running, what_runs
 from pipeline.graph.time_left import Left, time_left
 from reprise.config.errors import RepriseError
 
@@ -28,7 +29,8 @@ class Report:
     """
 
     def __init__(self, running: Sequence[Running], graph: Graph | None, root: Path) -> None:
-        self.running, self._graph = tuple(running), graph
+        self._graph = graph
+        self.running = tuple(self._placed(r, running) for r in running)
         self._left = {id(r): time_left(r, self.running, graph, root) for r in self.running}
 
     def lines(self) -> list[str]:
@@ -66,26 +68,30 @@ class Report:
         details = [_since(running.since)]
         if running.part is not None:
             details.append(self._part(running))
-        elif running.kind == "stage" and self._graph is not None and running.parent is not None:
-            details += self._place(running)
         details += [_counted(counted, self._title(running)) for counted in running.counted]
         left = self._left[id(running)]
         details.append(_left(left) if left else "")
         return f"{self._title(running)} ({_process(running)}): {'; '.join(filter(None, details))}"
 
-    def _place(self, running: Running) -> list[str]:
-        """Say where a stage stands in the graph, if the DVC that started it does not count its stages."""
-        parent = next((r for r in self.running if r.process == running.parent and not r.host), None)
-        names = [stage.name for stage in self._graph.stages] if self._graph else []
-        if parent is None or parent.kind != "graph" or parent.part is not None or running.stage not in names:
-            return []
-        return [f"stage {names.index(running.stage) + 1} of {len(names)} of the graph"]
+    def _placed(self, running: Running, others: Sequence[Running]) -> Running:
+        """Say of a DVC that a person started, and that counts nothing, where its stage stands in the graph."""
+        stage = next((r.stage for r in others if r.parent == running.process and r.kind == "stage"), "")
+        names = [each.name for each in self._graph.stages] if self._graph else []
+        counts = running.part is not None or any(r.process == running.parent and r.part for r in others)
+        if running.kind != "graph" or counts or running.host or stage not in names:
+            return running
+        number = names.index(stage) + 1
+        # Which stages come later is known of a run of the whole graph only.
+        waiting = tuple(names[number:]) if running.title.split()[1:] in (["repro"], ["exp", "run"]) else ()
+        part = Part(number, len(names), stage, "stage", running.since or 0.0, waiting, counted=False)
+        return replace(running, part=part)
 
     def _part(self, running: Running) -> str:
         part = running.part
         if part is None:
             return ""
-        return f"{part.unit} {part.number:,} of {part.of:,}, {self._name(part.title)}"
+        of = f"{part.of:,}" if part.counted else f"the {part.of:,} of the graph"
+        return f"{part.unit} {part.number:,} of {of}, {self._name(part.title)}"
 
     def _title(self, running: Running) -> str:
         return self._name(running.stage) if running.stage else running.title

@@ -59,7 +59,7 @@ def time_left(running: Running, others: Sequence[Running], graph: Graph | None, 
     sure = [stage for stage in waiting if stage.name in changed or _recorded(stage, folder) is None]
     estimates = [_of_current(now, graph, folder), *(_expected(stage, graph, folder) for stage in sure)]
     found = [seconds for seconds in estimates if seconds is not None]
-    known = len(found) == len(estimates) and len(sure) == len(waiting)
+    known = len(found) == len(estimates) and len(sure) == len(waiting) and part.counted
     return Left(sum(found), known) if known or sum(found) >= 1 else None
 
 
