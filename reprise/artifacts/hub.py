@@ -35,6 +35,8 @@ def fetch_weights(repository: str, name: str, where: str) -> TensorFile:
             "the published weights cannot be fetched",
             where=where,
             found=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}",
-            fix="Run where the Hugging Face hub can be reached or its cache holds them, or name a .safetensors file.",
+            fix="Run where the Hugging Face hub can be reached or its cache holds them. Or fetch "
+            f"https://huggingface.co/{owner_and_name}/resolve/{revision or 'main'}/{name} on another machine, put the "
+            "file anywhere beside params.yaml, and name it with its architecture in place of the published name.",
         ) from error
     return TensorFile.open(path, "Remove it from the cache of the Hugging Face hub, and fetch it again.")

@@ -39,6 +39,8 @@ PRESENT_CODE = Path(".reprise/code")  # the fingerprints of that code; `data/cod
 
 # ---- one a row of params.yaml and a seed -----------------------------------------------------------------------------
 
+MODELS = DATA / "models"  # weights from elsewhere, checked and converted
+STARTS = DATA / "starts"  # for each run, a copy of what it starts from and learns from
 FEATURES = DATA / "features"
 LABEL_SETS = DATA / "mine"
 RUNS = DATA / "runs"
@@ -49,6 +51,11 @@ PROBES = DATA / "probe"
 def code(*names: str) -> Path:
     """The fingerprint file of a stage, or of a stage's row: `code("pretrain", "simclr")`."""
     return CODE.joinpath(*names).with_suffix(".json")
+
+
+def start(run: str) -> Path:
+    """The folder of the weights that a run starts from and learns from, the same for every seed."""
+    return STARTS / run
 
 
 def features(name: str, seed: int) -> Path:

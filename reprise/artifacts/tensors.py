@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, deserialize
 from safetensors.numpy import load
 
 from reprise.config.errors import BackboneError, ImageRefused
@@ -27,6 +27,7 @@ _MOST_AXES = 8
 _COPIES = 3  # of the data in memory at the same time: the file's bytes, the arrays, the network
 _CONTAINER_MEMORY = Path("/sys/fs/cgroup/memory.max")
 _LARGEST_FILE = 32 << 30  # bytes; the largest network of timm has 18 GB
+_BRAIN = "BF16"  # half-precision numbers without a type in NumPy: read as float32, and only where asked for
 _BYTES = {  # type -> bytes of one value; what NumPy has no type for (BF16, F8) is refused
     "F64": 8,
     "F32": 4,
@@ -41,6 +42,7 @@ _BYTES = {  # type -> bytes of one value; what NumPy has no type for (BF16, F8) 
     "U8": 1,
     "BOOL": 1,
 }
+_NUMPY = {name: f"{name[0].lower()}{size}" for name, size in _BYTES.items() if name != "BOOL"} | {"BOOL": "?"}
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,14 @@ class TensorFile:
         self._header, self._what, self._fix = header, what, fix
 
     @classmethod
-    def open(cls, path: str | Path, fix: str, what: str = FOREIGN) -> TensorFile:
+    def open(cls, path: str | Path, fix: str, what: str = FOREIGN, *, half: bool = False) -> TensorFile:
         """Read and check the header.
 
         Args:
             path: the file.
             fix: the last sentence of the message where the file cannot be read.
             what: the mistake in that message.
+            half: whether bfloat16 is read too, which NumPy does not have: as float32.
 
         Raises:
             BackboneError: missing, not a regular file, truncated, not safetensors, or larger than any network.
@@ -85,7 +88,7 @@ class TensorFile:
             with open_regular(path) as descriptor:
                 size = os.fstat(descriptor).st_size
                 header = _header(descriptor, size)
-            return cls(path, _tensors(header, size - len(header)), header, what, fix)
+            return cls(path, _tensors(header, size - len(header), half), header, what, fix)
         except (OSError, ImageRefused, ValueError, RecursionError) as error:
             raise _unreadable(path, error, what, fix) from error
 
@@ -98,12 +101,12 @@ class TensorFile:
         try:
             with open_regular(self.path) as descriptor:
                 size = os.fstat(descriptor).st_size
-                if size * _COPIES > _memory():
-                    raise ValueError(f"{size} bytes of data, and {_memory()} bytes of memory for {_COPIES} copies")
+                if size * _COPIES > memory_bytes():
+                    raise ValueError(f"{size} bytes of data, and {memory_bytes()} bytes of memory for {_COPIES} copies")
                 data = _exactly(descriptor, size)
             if not data.startswith(self._header):
                 raise ValueError("another header than a moment ago")
-            arrays = load(data)
+            arrays = load(data) if all(t.dtype != _BRAIN for t in self.tensors.values()) else _load_half(data)
         except (OSError, ImageRefused, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise _unreadable(self.path, error, self._what, self._fix) from error
         except MemoryError as error:
@@ -140,7 +143,7 @@ def _exactly(descriptor: int, length: int) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def _memory() -> int:
+def memory_bytes() -> int:
     """Return the bytes of memory that this machine has, or its container may use."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
@@ -149,7 +152,18 @@ def _memory() -> int:
         return memory
 
 
-def _tensors(header: bytes, data_bytes: int) -> dict[str, TensorFacts]:
+def _load_half(data: bytes) -> dict[str, np.ndarray]:
+    """Load tensors of which some are bfloat16, the upper half of a float32."""
+    found = {}
+    for name, entry in deserialize(data):
+        brain = entry["dtype"] == _BRAIN
+        flat = np.frombuffer(entry["data"], np.uint16 if brain else _NUMPY[entry["dtype"]])
+        value = (flat.astype(np.uint32) << 16).view(np.float32) if brain else flat
+        found[name] = value.reshape(entry["shape"])
+    return found
+
+
+def _tensors(header: bytes, data_bytes: int, half: bool) -> dict[str, TensorFacts]:
     """Check that the tensors lie one behind the other and fill the file."""
     entries = json.loads(header[8:].decode("utf-8"), object_pairs_hook=_without_repeats)
     if not isinstance(entries, dict):
@@ -157,7 +171,7 @@ def _tensors(header: bytes, data_bytes: int) -> dict[str, TensorFacts]:
     entries.pop("__metadata__", None)
     found, places = {}, []
     for name, entry in entries.items():
-        facts, start, stop = _entry(name, entry)
+        facts, start, stop = _entry(name, entry, half)
         found[name] = facts
         places.append((start, stop))
     at = 0
@@ -170,15 +184,16 @@ def _tensors(header: bytes, data_bytes: int) -> dict[str, TensorFacts]:
     return found
 
 
-def _entry(name: str, entry: Any) -> tuple[TensorFacts, int, int]:
+def _entry(name: str, entry: Any, half: bool) -> tuple[TensorFacts, int, int]:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"its header describes {name!a:.100} in another form than dtype, shape and data_offsets")
     dtype, shape, place = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in _BYTES:
+    sizes = _BYTES | {_BRAIN: 2} if half else _BYTES
+    if not isinstance(dtype, str) or dtype not in sizes:
         raise ValueError(f"{name!a:.100} has a type other than {', '.join(_BYTES)}")
     if not _whole(shape) or len(shape) > _MOST_AXES or not _whole(place) or len(place) != 2:
         raise ValueError(f"the shape or the place of {name!a:.100} is not a short list of whole numbers")
-    if math.prod(shape) * _BYTES[dtype] != place[1] - place[0]:
+    if math.prod(shape) * sizes[dtype] != place[1] - place[0]:
         raise ValueError(f"the shape of {name!a:.100} does not fit its number of bytes")
     return TensorFacts(dtype, tuple(shape)), place[0], place[1]
 

@@ -12,27 +12,20 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from reprise.config.errors import ParameterError, listed, printable
 from reprise.config.plain_yaml import content_of, plain_data
-from reprise.config.registry import names
 from reprise.config.suggest import nearest
+from reprise.config.text_forms import NAME, Name, plug_in_name, with_pattern
 
 PARAMS_FILE = Path("params.yaml")
 _SHORT = reprlib.Repr()  # what was found, but never the whole of an alias bomb
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlist, _SHORT.maxdict = 3, 160, 160, 12, 12
 
 _FEW = 5  # problems that fit a line
-_LONGEST_NAME = 48  # characters; names become folders
-_NAME = re.compile(rf"[a-z][a-z0-9_]{{0,{_LONGEST_NAME - 1}}}")
-_NAME_RULE = (
-    "a name consists of lower-case letters, digits and underscores, begins with a letter and has at most "
-    f"{_LONGEST_NAME} characters"
-)
 
 
 def meaning(sentence: str, unit: str = "") -> Any:
@@ -45,63 +38,10 @@ def meaning(sentence: str, unit: str = "") -> Any:
     return Field(description=sentence, json_schema_extra={"unit": unit} if unit else None)
 
 
-def wrong_value(rule: str, hint: str = "") -> PydanticCustomError:
-    """Build the error that a validator raises: the rule in words, and a hint at what to write instead."""
-    return PydanticCustomError("wrong_value", "{rule}", {"rule": rule, "hint": hint})
-
-
-@dataclass(frozen=True)
-class TextForm:
-    """A rule for a text field, with the words that `reprise params` shows for it.
-
-    Attributes:
-        words: the rule in words; people never get to see a regular expression.
-        pattern: the regular expression that the whole text must match.
-        kind: the kind of plug-in that the text names, among which suggestions are looked for; empty: none.
-        short: fewer words for `reprise params`; empty: the same ones.
-    """
-
-    words: str
-    pattern: str
-    kind: str = ""
-    short: str = ""
-
-    def __call__(self, value: str) -> str:
-        """Refuse a text that breaks the rule."""
-        if not re.fullmatch(self.pattern, value):
-            raise wrong_value(self.words, nearest(value, names(self.kind)) if self.kind else "")
-        return value
-
-
-class _RowName(TextForm):
-    """The rule for names that reach paths and commands; it suggests a name that the user may have meant."""
-
-    def __call__(self, value: str) -> str:
-        """Refuse a text that breaks the rule."""
-        if re.fullmatch(self.pattern, value):
-            return value
-        plain = re.sub(r"[^a-z0-9]+", "_", value.casefold()).strip("_")
-        raise wrong_value(self.words, f" Did you mean '{plain}'?" if re.fullmatch(self.pattern, plain) else "")
-
-
-def plug_in_name(kind: str) -> AfterValidator:
-    """Annotate a field that names a plug-in of a kind: the same rule, and suggestions among the plug-ins' names."""
-    return AfterValidator(TextForm(_NAME_RULE, _NAME.pattern, kind))
-
-
-def with_pattern(pattern: str, rule: str) -> AfterValidator:
-    """Annotate a text field with its form; see `TextForm`."""
-    return AfterValidator(TextForm(rule, pattern))
-
-
-Name = Annotated[
-    str,
-    AfterValidator(_RowName(_NAME_RULE, _NAME.pattern, short="name of lower-case letters, digits and underscores")),
-]
 FeaturesName = Annotated[
     str,
     with_pattern(
-        rf"(features|embed)/{_NAME.pattern}",
+        rf"(features|embed)/{NAME.pattern}",
         "write features/<name> for a row of 'features', or embed/<name> for a row of 'runs'",
     ),
 ]
@@ -176,14 +116,72 @@ class MineRow(StrictModel):
         return value
 
 
+RANDOM = "random"  # where a run starts unless its row says otherwise
+TIMM = "timm:"  # before the name of a published network
+ModelName = Annotated[str, with_pattern(rf"models/{NAME.pattern}", "write models/<name> for a row of 'models'")]
+
+
+class ModelRow(StrictModel):
+    """A row of `models`: weights that were trained elsewhere, from which runs start or learn."""
+
+    name: Annotated[Name, meaning("Runs refer to these weights as `models/<name>`.")]
+    weights: Annotated[
+        str,
+        Field(min_length=1, max_length=1000),
+        meaning(
+            "These are published weights (`timm:NAME`), a .safetensors file, a torch file, or the folder of a finished "
+            "run that lies outside of `data`."
+        ),
+    ]
+    architecture: Annotated[
+        BackboneName | None,
+        meaning("A file is for this backbone or timm model; null for `timm:NAME` and for a folder, which name it."),
+    ] = None
+    stem: Annotated[
+        Literal["auto", "small", "imagenet"], meaning("The network of a file or of `timm:NAME` has this stem.")
+    ] = "imagenet"
+    size: Annotated[
+        Annotated[int, Field(ge=8, le=1024)] | None,
+        meaning("The network sees images of this side when it is judged as it is; null takes its own.", "pixels"),
+    ] = None
+    part: Annotated[
+        Annotated[str, Field(min_length=1, max_length=100)] | None,
+        meaning("The weights are this entry of a torch file (`student`); null takes the one that authors publish."),
+    ] = None
+    sha256: Annotated[
+        Annotated[str, with_pattern("[0-9a-f]{64}", "a SHA-256 has 64 lower-case hexadecimal digits")] | None,
+        meaning("The file has this checksum; null accepts any content, and the terminal names it."),
+    ] = None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the weights are a file that does not say what network it is for."""
+        return not self.weights.startswith(TIMM) and re.search(r"\.[A-Za-z]+$", self.weights) is not None
+
+    @model_validator(mode="after")
+    def _architecture_where_needed(self) -> Self:
+        if self.is_file == (self.architecture is None):
+            raise ValueError("architecture belongs to files, which need it; `timm:NAME` and folders name their own")
+        return self
+
+
 class RunRow(StrictModel):
-    """A row of `runs`: a method and the label set it may use."""
+    """A row of `runs`: a method, the label set it may use, and the weights that it starts from."""
 
     name: Annotated[Name, meaning("The run's folders, and all tables of results, carry this name.")]
     method: Annotated[str, plug_in_name("methods"), meaning("This method trains the backbone.")]
     labels: Annotated[
         Name, meaning("The method may use this label set: `none`, `truth` (the manifest's labels) or a row of `mines`.")
     ]
+    start: Annotated[
+        str,
+        Field(alias="from"),
+        with_pattern(rf"{RANDOM}|models/{NAME.pattern}", f"write {RANDOM}, or models/<name> for a row of 'models'"),
+        meaning("The backbone starts from these weights: `random` ones, or a row of `models` (models/<name>)."),
+    ] = RANDOM
+    teacher: Annotated[
+        ModelName | None, meaning("A method that learns from a frozen network learns from this row of `models`.")
+    ] = None
 
 
 class SuiteRow(StrictModel):
@@ -218,6 +216,9 @@ class Tables(StrictModel):
     suites: Annotated[
         list[SuiteRow], Field(min_length=1), meaning("These suites of probes measure every run's features.")
     ]
+    models: Annotated[
+        list[ModelRow], meaning("Runs may start from these weights, or learn from them; none by default.")
+    ] = Field(default_factory=list)
     image_suites: Annotated[
         list[SuiteRow], meaning("These suites of probes train on the images, minutes a run; none by default.")
     ] = Field(default_factory=list)
@@ -366,7 +367,7 @@ def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
             (a for a in (field.annotation, *getattr(field.annotation, "__args__", ())) if hasattr(a, "model_fields")),
             None,
         )
-    return list(getattr(current, "model_fields", {}))
+    return [field.alias or name for name, field in getattr(current, "model_fields", {}).items()]
 
 
 def section(raw: dict[str, Any], name: str, model: type[M]) -> M:

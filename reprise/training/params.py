@@ -17,6 +17,9 @@ OptimizerName = Literal["sgd", "adamw", "adam", "lars"]
 ByView = Probability | Annotated[list[Probability], Field(min_length=1, max_length=64)]
 
 
+FrozenLayers = Literal["stem", "all_but_last"] | Annotated[int, Field(ge=1, le=1000)]
+
+
 class LarsParams(StrictModel):
     """The forms of LARS in which the authors of methods differ; the defaults are those of SimCLR, BYOL and VICReg."""
 
@@ -131,6 +134,18 @@ class TrainParams(StrictModel):
         float,
         Field(ge=1, le=10),
         meaning("Learning rate and weight decay follow schedules for this many times the training, which ends before."),
+    ] = 1.0
+    freeze: Annotated[
+        FrozenLayers | None,
+        meaning(
+            "The lowest layers of the backbone do not learn: the first one (`stem`), so many, or `all_but_last`; null "
+            "lets all learn."
+        ),
+    ] = None
+    layer_decay: Annotated[
+        float,
+        Field(gt=0, le=1),
+        meaning("A layer of the backbone learns at this share of the rate of the layer above it; 1 for one rate."),
     ] = 1.0
     on_collapse: Annotated[
         Literal["stop", "warn"],

@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from reprise.artifacts.models import architecture_of
+from reprise.config.params import RANDOM
 from reprise.config.registry import module_of, names
 from reprise.storage.atomic import write_json
 from reprise.storage.fingerprint import fingerprint
 from reprise.training.params import TrainParams
 from stages.check.plug_ins import plug_in_class
+from stages.check.starts import as_started, models_of
 
 # The module that each stage of dvc.yaml starts.
 ENTRIES = {
@@ -24,6 +27,7 @@ ENTRIES = {
     "given_labels": "stages.mine.given",
     "features": "stages.mine.features",
     "mine": "stages.mine.__main__",
+    "models": "stages.models.__main__",
     "pretrain": "stages.pretrain.__main__",
     "embed": "stages.embed.__main__",
     "probe": "stages.probe.__main__",
@@ -52,6 +56,7 @@ def modules_by_file(raw: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
         yield f"features/{row['name']}", of("features", extractor, *_looked_up(raw, row))
     for row in raw["mines"]:
         yield f"mine/{row['name']}", of("mine", module_of("miners", row["miner"]))
+    yield "models", of("models", *sorted({module_of("backbones", architecture_of(model)) for model in models_of(raw)}))
     backbones = {row["name"]: _backbone(raw, row) for row in raw["runs"]}
     for row in raw["runs"]:
         method, backbone = module_of("methods", row["method"]), backbones[row["name"]]
@@ -100,7 +105,7 @@ def _schedule(raw: dict[str, Any], row: dict[str, Any]) -> str:
 def _train(raw: dict[str, Any], row: dict[str, Any]) -> TrainParams:
     """The section `train` with what a run replaces of it."""
     params: TrainParams = _method_params(raw, row).applied_to(TrainParams.model_validate(raw["train"]))
-    return params
+    return as_started(params, row.get("from", RANDOM), raw)
 
 
 def write_fingerprints(raw: dict[str, Any], folder: Path) -> None:

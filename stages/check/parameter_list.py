@@ -242,7 +242,7 @@ def _parameters(model: type[BaseModel], prefix: str) -> Iterator[Parameter]:
 def _fields(fields: dict[str, Any], prefix: str) -> Iterator[Parameter]:
     """Describe fields, and after each those of the blocks that it holds."""
     for name, field in fields.items():
-        path = f"{prefix}.{name}".removeprefix(".")
+        path = f"{prefix}.{field.alias or name}".removeprefix(".")
         unit = (field.json_schema_extra or {}).get("unit", "")
         yield Parameter(path, allowed_values(field), default_of(field), unit, field.description or "")
         for inner, in_list in _blocks_in(field.annotation):

@@ -11,6 +11,7 @@ import inspect
 import pkgutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -35,6 +36,7 @@ from reprise.config.shared_sections import OPTIONAL_SECTIONS, SHARED_SECTIONS
 from reprise.config.suggest import nearest
 from stages.check.plug_ins import COMPARISON, ON_IMAGES, base_class, plug_in_class
 from stages.check.relations import relation_problems
+from stages.check.starts import model_problems, start_problems
 
 # Table: its row class, the field that names a plug-in, the section with one block per row, the kind of plug-in.
 _PLUGGED: dict[str, tuple[type[StrictModel], str, str, str]] = {
@@ -71,7 +73,7 @@ def problems(raw: dict[str, Any]) -> list[Problem]:
         found += _block_problems(raw, table, classes)
     found += _probe_problems(raw)
     found += _comparison_problems(raw.get(COMPARISON))
-    found += _fit_problems(raw, classes)
+    found += [*_fit_problems(raw, classes), *model_problems(raw), *_start_problems(raw, classes)]
     known_places = {(problem.path, problem.rule) for problem in found}
     return found + [problem for problem in relation_problems(raw) if (problem.path, problem.rule) not in known_places]
 
@@ -262,6 +264,18 @@ def _fit_problems(raw: dict[str, Any], classes: dict[str, type]) -> list[Problem
         for name, circle in _circles(runs, mines)
     ]
     return found
+
+
+def _start_problems(raw: dict[str, Any], classes: dict[str, type]) -> Iterable[Problem]:
+    """Hold the runs against the table of weights that they start from."""
+    blocks = raw.get("methods")
+    runs = []
+    for index, listed in enumerate(_listed(raw, "runs")):
+        with suppress(ValidationError):
+            row = RunRow.model_validate(listed)
+            block = blocks.get(row.name) if isinstance(blocks, dict) else None
+            runs.append((index, row, classes.get(f"runs.{row.name}"), block))
+    return start_problems(raw, runs)
 
 
 def _circles(runs: dict[str, Any], mines: dict[str, Any]) -> list[tuple[str, str]]:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from reprise.config.errors import ParameterError, RepriseError
+from reprise.config.errors import BackboneError, ParameterError, RepriseError
 from reprise.config.params import ImageParams, Problem, RunRow
 from reprise.training.params import REFERENCE_BATCH, TrainParams
 from stages.check.plug_ins import plug_in_class
+from stages.check.starts import as_started
 
 if TYPE_CHECKING:
     from reprise.networks.footprint import Footprint
@@ -66,9 +67,9 @@ def sketch_runs(raw: dict[str, Any], images: int = _MANY) -> tuple[list[Sketch],
         return [], []
     for row, method_class, params in well_formed_runs(raw):
         try:
-            train = params.applied_to(shared)
-        except ParameterError:
-            continue  # a wrong recipe, which is reported with the block
+            train = as_started(params.applied_to(shared), row.start, raw)
+        except (ParameterError, BackboneError):
+            continue  # a wrong recipe or a wrong row of `models`, which are reported with these
         try:
             method_class.refuse_size(params, image.size)
             sketches.append(_sketch(row, method_class, params, train, image, images))

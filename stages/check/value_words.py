@@ -10,8 +10,8 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import AfterValidator, BaseModel
 from pydantic.fields import FieldInfo
 
-from reprise.config.params import TextForm
 from reprise.config.registry import noun
+from reprise.config.text_forms import TextForm
 
 _SIMPLE = {bool: "true or false", int: "whole number", float: "number", str: "text", dict: "block"}
 

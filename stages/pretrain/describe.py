@@ -11,7 +11,6 @@ import pyarrow.csv
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from reprise.media.image.transform import TRIANGLE
 from reprise.networks.backbone import backbone_named
 from reprise.reading.order import conflicts
 from reprise.storage.atomic import atomic_file
@@ -21,6 +20,7 @@ from stages.pretrain.epochs import PretrainingEpochs
 from stages.pretrain.inputs import Inputs
 from stages.pretrain.method import Method
 from stages.pretrain.setup import Setup
+from stages.pretrain.starting import options_of, origin, preparation, side_of
 from stages.pretrain.views.settings import described
 
 HISTORY = ("epoch", "step", "loss", "learning_rate", "feature_std", "rankme")
@@ -29,7 +29,7 @@ HISTORY = ("epoch", "step", "loss", "learning_rate", "feature_std", "rankme")
 def describe(setup: Setup, method: Method, inputs: Inputs, epochs: PretrainingEpochs, done: Trained) -> dict[str, Any]:
     """Compose config.json: how to rebuild the network, what it saw, and under which budget."""
     image, train, n = setup.image, setup.train, len(inputs.decoded)
-    architecture, options = method.own_backbone(setup.method) or (train.backbone, {})
+    architecture, options = method.own_backbone(setup.method) or (train.backbone, options_of(setup.start))
     finished = len(done.history)
     return {
         "run": setup.row.name,
@@ -39,17 +39,16 @@ def describe(setup: Setup, method: Method, inputs: Inputs, epochs: PretrainingEp
         "architecture": architecture,
         "options": options,
         "stem": train.stem,
-        "input_size": image.size,
+        "input_size": side_of(setup, type(method)),
         "channels": image.channels,
         "mean": list(inputs.views.mean),
         "std": list(inputs.views.std),
-        "crop_pct": 1.0,  # evaluation sees the whole of the shorter side, scaled as the views were
-        "interpolation": TRIANGLE,
-        "crop_mode": "center",
+        **preparation(setup, type(method)),
         "pooling": backbone_named(architecture, options).pooling,
         "num_features": int(method.backbone.num_features),
         "backbone_parameters": sum(weight.numel() for weight in method.backbone.parameters()),
         "weights": method.weights,
+        **origin(setup),
         "heads": {name: head.widths for name, head in method.heads().items()},
         "epochs": finished,
         "steps": done.step,
@@ -83,11 +82,11 @@ def learning_rates(rates: Rates) -> dict[str, float]:
 
 def flops_per_image(method: Method, setup: Setup) -> int:
     """Count the operations of one forward pass of the backbone; a product and a sum count as two."""
-    image = setup.image
+    image, side = setup.image, side_of(setup, type(method))
     device = next((p.device for p in method.backbone.parameters()), torch.device("cpu"))
     method.backbone.eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        method.backbone(torch.zeros(1, image.channels, image.size, image.size, device=device))
+        method.backbone(torch.zeros(1, image.channels, side, side, device=device))
     return counter.get_total_flops()
 
 

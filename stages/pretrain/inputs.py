@@ -55,6 +55,8 @@ def read_inputs(labels: Path, setup: Setup) -> Inputs:
     clusters = clusters_for(table, keys, labels)
     stated = table["confidence"].null_count < table.num_rows
     mean, std = pixel_statistics(decoded, setup.image)
+    if setup.start.config is not None:  # trained on, weights see images on the scale that they know
+        mean, std = (tuple(setup.start.config[name]) for name in ("mean", "std"))
     views = resolve_views(setup.train.views, VIEWS, setup.image, mean, std)
     return Inputs(shards, decoded, clusters, confidences_for(table, keys) if stated else None, views)
 

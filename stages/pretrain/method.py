@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -65,6 +65,7 @@ class Context:
         channels: of the input.
         mean, std: the normalisation of the input, per channel, on the 0..1 scale.
         seed: of the run, for gradient-free fits.
+        teacher: the frozen network of a method that needs one; it takes the method's own views, (B, C, S, S) to (B, d).
     """
 
     images: int
@@ -75,6 +76,7 @@ class Context:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     seed: int
+    teacher: nn.Module | None = None
 
 
 class Method(nn.Module):
@@ -87,6 +89,8 @@ class Method(nn.Module):
             that states none. A method may decide on it by its parameters, in its constructor.
         gradient_free: no loop; `fit` sees plain images instead.
         architecture: the backbone that this method brings itself, or None for train.backbone.
+        needs_start: it shows the weights that the run's row names in `from` as they are.
+        needs_teacher: it learns from the frozen network that the row names as `teacher`: `context.teacher`.
         weights: which weights become the backbone (`student`, `teacher`).
         capturable: the step is a function of its batch and of tensors, so a GPU may record it once and repeat it: it
             changes nothing but tensors, never branches on a tensor's value, and draws nothing on the CPU.
@@ -98,6 +102,8 @@ class Method(nn.Module):
     views: ClassVar[int] = 2
     gradient_free: ClassVar[bool] = False
     capturable: ClassVar[bool] = False
+    needs_start: ClassVar[bool] = False
+    needs_teacher: ClassVar[bool] = False
     weights: str = "student"
     smallest_batch: int = 1
     needs: tuple[Field, ...] = ()
@@ -110,6 +116,14 @@ class Method(nn.Module):
         self.backbone, self.params, self.context = backbone, params, context
         self.projector = None
         self.notes: list[str] = []
+        self.frozen: list[nn.Module] = []  # modules that stay in evaluation mode, since they do not learn
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch between training and evaluation; frozen modules stay in evaluation mode."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
 
     @classmethod
     def own_backbone(cls, params: MethodParams) -> tuple[str, dict[str, int]] | None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 
 from reprise.config.params import BackboneName, Problem, StrictModel, meaning, parameter_error, parse, problems_of
-from reprise.training.params import REFERENCE_BATCH, LarsParams, OptimizerName, TrainParams, ViewParams
+from reprise.training.params import REFERENCE_BATCH, FrozenLayers, LarsParams, OptimizerName, TrainParams, ViewParams
 from reprise.training.schedule import OptionalScheduleBlock
 
 SECTION = "train"
@@ -32,7 +32,17 @@ NAMES_IN_TRAIN = {"optimizer_momentum": "momentum", "number_format": "precision"
 # Of `train`: properties of the machine and not of a run.
 SHARED_BY_ALL = ("device", "compile", "graph", "deterministic")
 # What a run may replace and a recipe may not: the user alone decides on the budget.
-BUDGET = ("backbone", "stem", "epochs", "batch_size", "number_format", "on_collapse", "checkpoint_steps")
+BUDGET = (
+    "backbone",
+    "stem",
+    "epochs",
+    "batch_size",
+    "number_format",
+    "on_collapse",
+    "checkpoint_steps",
+    "freeze",
+    "layer_decay",
+)
 LARGE_BATCH = 1024  # images: from here on a recipe is the one that authors state for large batches, if they state two
 
 
@@ -112,6 +122,14 @@ class MethodParams(StrictModel):
     ] = None
     views: Annotated[
         ViewParams | None, meaning("This run changes images in these ways where they are set, else as train.views.")
+    ] = None
+
+    freeze: Annotated[
+        FrozenLayers | None, meaning("These layers of this run do not learn instead of those of train.freeze.")
+    ] = None
+    layer_decay: Annotated[
+        Annotated[float, Field(gt=0, le=1)] | None,
+        meaning("The layers of this run learn at this share of the rate above them, instead of train.layer_decay."),
     ] = None
 
     def overrides(self, batch_size: int = REFERENCE_BATCH) -> dict[str, Any]:

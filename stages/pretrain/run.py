@@ -12,6 +12,7 @@ import torch
 from reprise.artifacts import layout
 from reprise.artifacts.backbones import write_backbone
 from reprise.artifacts.label_sets import FILE
+from reprise.artifacts.models import read_start
 from reprise.config.params import ImageParams, RunRow
 from reprise.config.registry import load_class, module_of
 from reprise.config.shared_sections import DEFAULT_CACHE, CacheParams
@@ -44,6 +45,16 @@ from stages.pretrain.method import Context, Method
 from stages.pretrain.notes import notes_on, show
 from stages.pretrain.params import MethodParams
 from stages.pretrain.setup import Setup
+from stages.pretrain.starting import (
+    begin,
+    freeze_layers,
+    options_of,
+    param_groups,
+    side_of,
+    start_digest,
+    teacher_of,
+    with_network_of,
+)
 from stages.pretrain.views.make import view_maker
 from stages.pretrain.views.settings import needed_side
 from stages.pretrain.watch import Watch
@@ -77,9 +88,10 @@ def pretrain(
     began = time.monotonic()
     method_class = load_class("methods", row.method, Method, f"runs.{row.name}.method")
     method_params = method_params.with_recipe(method_params.batch_size_in(train_params))
-    train = method_params.applied_to(train_params)
+    start = read_start(row.name)
+    train = with_network_of(start, method_params.applied_to(train_params), row, image.channels)
     compute = resolve_compute(train.device, train.precision, train.deterministic)
-    setup = Setup(row, seed, image, train, method_params, compute, cache)
+    setup = Setup(row, seed, image, train, method_params, compute, cache, start)
 
     labels = layout.label_set(row.labels, seed) / FILE
     inputs = read_inputs(labels, setup)
@@ -109,9 +121,11 @@ def pretrain(
 def build_method(method_class: type[Method], setup: Setup, inputs: Inputs) -> Method:
     """Initialise backbone and heads; the same seed gives every method the same backbone."""
     image, n = setup.image, len(inputs.decoded)
-    architecture, options = method_class.own_backbone(setup.method) or (setup.train.backbone, {})
+    architecture, options = method_class.own_backbone(setup.method) or (setup.train.backbone, options_of(setup.start))
     seed_torch(setup.seed, "backbone")
-    backbone = build_backbone(architecture, image.channels, image.size, setup.train.stem, options)
+    side = side_of(setup, method_class)
+    backbone = build_backbone(architecture, image.channels, side, setup.train.stem, options)
+    changed = begin(backbone, setup)
     context = Context(
         images=n,
         clusters=int(inputs.clusters.max(initial=-1)) + 1,
@@ -121,9 +135,13 @@ def build_method(method_class: type[Method], setup: Setup, inputs: Inputs) -> Me
         mean=inputs.views.mean,
         std=inputs.views.std,
         seed=setup.seed,
+        teacher=teacher_of(setup, method_class, inputs),
     )
     seed_torch(setup.seed, "heads")
-    return method_class(backbone, setup.method, context)
+    method = method_class(backbone, setup.method, context)
+    method.notes += changed
+    freeze_layers(method, setup)
+    return method
 
 
 def epochs_of(setup: Setup, method: Method, inputs: Inputs) -> PretrainingEpochs:
@@ -153,6 +171,7 @@ def work_inputs(setup: Setup, labels: Path, inputs: Inputs) -> dict[str, Any]:
         "shards": inputs.shards.fingerprint,
         "labels": file_digest(labels),
         "views": file_digest(VIEWS),
+        "start": start_digest(setup),
         "torch": torch.__version__,
     }
 
@@ -189,7 +208,7 @@ def learn(
         method,
         method.step,
         epochs,
-        build_optimizer(method, setup.train, method.parameter_groups(), setup.batch_size(images)),
+        build_optimizer(method, setup.train, param_groups(method, setup), setup.batch_size(images)),
         setup.compute,
         label,
         rates=rates,

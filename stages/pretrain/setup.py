@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from reprise.artifacts.models import Start
 from reprise.config.params import ImageParams, RunRow
 from reprise.config.shared_sections import DEFAULT_CACHE, CacheParams
 from reprise.reading.order import batch_count
@@ -26,6 +27,7 @@ class Setup:
         method: the run's block of parameters.
         compute: device, precision and threads, after `auto` was resolved.
         cache: bounds of the cache of decoded images.
+        start: the weights that the run starts from and learns from.
     """
 
     row: RunRow
@@ -35,6 +37,7 @@ class Setup:
     method: MethodParams
     compute: Compute
     cache: CacheParams = DEFAULT_CACHE
+    start: Start = field(default_factory=Start)
 
     @property
     def name(self) -> str:

@@ -40,7 +40,7 @@ def training_only(root: Path, repository: Path, epochs: int) -> Project:
     project = one_run(root, repository, epochs, checkpoint_steps=1000)
     graph = read(root / "dvc.yaml")["stages"]
     copied = {"cmd": f"mkdir -p {LABELS.parent} && cp -r labels {LABELS}", "deps": ["labels"], "outs": [str(LABELS)]}
-    stages = {"check": graph["check"], "given_labels": copied, "pretrain": graph["pretrain"]}
+    stages = {"check": graph["check"], "given_labels": copied, "models": graph["models"], "pretrain": graph["pretrain"]}
     write(root / "dvc.yaml", {"stages": stages})
     params = read(root / "params.yaml")
     params["train"]["batch_size"] = 16

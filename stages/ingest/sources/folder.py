@@ -18,7 +18,8 @@ from pydantic import Field, model_validator
 
 from reprise.artifacts.layout import INGEST
 from reprise.config.errors import ImageRefused, SourceError
-from reprise.config.params import StrictModel, meaning, wrong_value
+from reprise.config.params import StrictModel, meaning
+from reprise.config.text_forms import wrong_value
 from reprise.storage.listing import digest_folder, sha256_of
 from reprise.storage.progress import Progress
 from reprise.storage.walk import LEFT_OUT, Entry, list_entries

@@ -20,6 +20,7 @@ def test_the_outputs_of_the_graph_lie_where_the_layout_says(repository: Path) ->
         "shard": [layout.SHARDS],
         "features": [layout.features("dae", 0)],
         "given_labels": [layout.LABEL_SETS / "none", layout.LABEL_SETS / "truth"],
+        "models": [layout.MODELS, layout.STARTS],
         "mine": [layout.label_set("dae_kmeans", 0)],
         "pretrain": [layout.run(run, 0) for run in runs],
         "embed": [layout.embedding(run, 0) for run in runs],

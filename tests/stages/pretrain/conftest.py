@@ -7,11 +7,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
+from reprise.artifacts.backbones import write_backbone
 from reprise.artifacts.label_sets import SCHEMA, write_pseudo_labels
 from reprise.artifacts.shards import Shards
-from reprise.config.params import ImageParams
+from reprise.config.params import ImageParams, RunRow
+from reprise.networks.backbone import build_backbone
+from reprise.networks.state import arrays_of
 from reprise.training.params import TrainParams
+from stages.models import starts
 from stages.pretrain.views.settings import ViewSettings
 from tests.workspace import make_shards
 
@@ -65,3 +70,23 @@ def write_label_set(
     write_pseudo_labels(
         Path("data/mine") / name / str(seed) / "pseudo_labels.parquet", pa.Table.from_pylist(rows, SCHEMA)
     )
+
+
+def write_start(
+    run: str, architecture: str = "resnet_tiny", size: int = 16, **row: str | None
+) -> dict[str, np.ndarray]:
+    """data/starts/<run> with the weights that torch's seed 7 gives, which are returned; `row` names what uses them."""
+    torch.manual_seed(7)
+    network = build_backbone(architecture, 3, size)
+    weights = arrays_of(network.state_dict())
+    config = {
+        "architecture": architecture, "options": {}, "stem": "auto", "input_size": size, "channels": 3,
+        "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.25, 0.3], "crop_pct": 0.875, "interpolation": "bicubic",
+        "crop_mode": "center", "num_features": network.num_features, "heads": {}, "source": "made.pth", "notes": [],
+    }  # fmt: skip
+    Path("data/models/made").mkdir(parents=True, exist_ok=True)
+    write_backbone(Path("data/models/made"), weights, {}, config)
+    listed = RunRow.model_validate({"name": run, "method": "simclr", "labels": "none", **row})
+    Path("data/starts", run).mkdir(parents=True)
+    starts.write_start(listed, Path("data/models"), Path("data/starts", run))
+    return weights

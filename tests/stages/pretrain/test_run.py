@@ -27,7 +27,7 @@ from reprise.training.records import check_finite
 from stages.pretrain import inputs as inputs_module
 from stages.pretrain.method import Batch, Context, Method
 from stages.pretrain.run import pretrain
-from tests.stages.pretrain.conftest import IMAGE, TINY, write_label_set
+from tests.stages.pretrain.conftest import IMAGE, TINY, write_label_set, write_start
 from tests.stages.pretrain.methods.conftest import SMALL
 
 METHODS = names("methods")
@@ -35,6 +35,7 @@ LABELS = {"supervised": "mined", "gsimclr": "mined", "supcon": "mined"}
 OPTIONS = {"patch_kmeans": {"patches": 8, "samples": 500}, **SMALL}
 CROPS = {
     "supervised": 1,
+    "distill": 1,
     "simmim": 1,
     "odc": 1,
     "swav": 4,
@@ -58,7 +59,11 @@ KILLS = [
 def run(method: str, out: str, train=TINY, seed: int = 0, labels: str | None = None, **options) -> Path:
     kind = load_class("methods", method, Method, "runs")
     params = kind.Params(**{**OPTIONS.get(method, {}), **options})
-    row = RunRow(name=method, method=method, labels=labels or LABELS.get(method, "none"))
+    begins = {"from": "models/made"} if kind.needs_start else {"teacher": "models/made"} if kind.needs_teacher else {}
+    if begins and not Path("data/starts", method).exists():
+        write_start(method, **begins)
+    labels = labels or LABELS.get(method, "none")
+    row = RunRow.model_validate({"name": method, "method": method, "labels": labels, **begins})
     pretrain(row, seed, IMAGE, train, params, Path(out), restart=False)
     return Path(out)
 

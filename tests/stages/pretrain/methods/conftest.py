@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from reprise.config.registry import load_class
+from reprise.networks.starting import Teacher
 from stages.pretrain.method import Batch, Context, Method
 from tests.stages.pretrain.conftest import PLAIN
 
@@ -65,6 +66,9 @@ def build(name: str, images: int = 64, steps: int = 8, **options) -> Method:
     context = Context(
         images=images, clusters=4, steps=steps, size=8, channels=3, mean=(0.0,) * 3, std=(1.0,) * 3, seed=0
     )
+    if kind.needs_teacher:
+        shared = (context.mean, context.std)
+        context = replace(context, teacher=Teacher(TinyBackbone(), *shared, (0.1, 0.2, 0.3), (0.5, 0.5, 1.0)))
     params = kind.Params(**{**SMALL.get(name, {}), **options})
     own = kind.own_backbone(params)
     if own is None:

@@ -40,7 +40,11 @@ def test_gradient_reaches_every_parameter_that_learns(name):
     assert still == []
     frozen = [n for n, p in method.named_parameters() if not p.requires_grad]
     assert all(dict(method.named_parameters())[n].grad is None for n in frozen)
-    assert {n.split(".")[0] for n in frozen} <= {"teacher", "backbone"}  # of a backbone: fixed positions, patches
+    assert {n.split(".")[0] for n in frozen} <= {
+        "teacher",
+        "source",
+        "backbone",
+    }  # of a backbone: fixed positions, patches
 
 
 @pytest.mark.parametrize("name", TEACHERS)

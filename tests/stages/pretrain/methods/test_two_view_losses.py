@@ -11,7 +11,9 @@ import torch
 from stages.pretrain.methods.decorrelation.barlow_twins import EPSILON, barlow_loss, cross_correlation
 from stages.pretrain.methods.decorrelation.vicreg import covariance_term, invariance_term, variance_term
 from stages.pretrain.methods.distillation.byol import byol_loss
+from stages.pretrain.methods.distillation.distill import cosine_loss, relational_loss
 from stages.pretrain.methods.distillation.simsiam import simsiam_loss
+from tests.stages.pretrain.methods.conftest import build, random_batch
 
 
 @pytest.fixture
@@ -115,3 +117,44 @@ def test_vicreg_invariances_and_edges(pair):
     assert float(variance_term(z[:1])) == pytest.approx(0.99, abs=1e-9)  # a batch of one varies by nothing
     assert float(covariance_term(z[:1])) == 0
     assert np.isfinite(float(invariance_term(z[:1], pair[1][:1], "mean")))
+
+
+def test_distillation_by_angle_and_by_distances_against_loops(pair):
+    student, teacher = (v.clone().requires_grad_() for v in pair)
+    want = sum(1 - cosine(s, t) for s, t in zip(student, teacher, strict=True)) / 7
+    assert float(cosine_loss(student, teacher).detach()) == pytest.approx(want, abs=1e-9)
+    assert float(cosine_loss(3 * teacher, teacher).detach()) == pytest.approx(0, abs=1e-9)
+    apart = []
+    for x in pair:
+        found = [math.dist(x[i].tolist(), x[j].tolist()) for i in range(7) for j in range(i + 1, 7)]
+        apart.append([value / (sum(found) / 21) for value in found])
+    errors = [abs(a - b) for a, b in zip(*apart, strict=True)]
+    want = sum(e * e / 2 if e <= 1 else e - 0.5 for e in errors) / 21
+    assert float(relational_loss(student, teacher).detach()) == pytest.approx(want, abs=1e-9)
+    assert float(relational_loss(5 * teacher, teacher).detach()) == pytest.approx(0, abs=1e-9)  # of no scale
+    (cosine_loss(student, teacher) + relational_loss(student, teacher.detach())).backward()
+    assert (student.grad.abs().sum(1) > 0).all()
+
+
+def test_the_relational_form_stays_finite_where_all_images_fall_together():
+    same = torch.ones(5, 3, dtype=torch.float64, requires_grad=True)
+    loss = relational_loss(same, torch.randn(5, 3, dtype=torch.float64))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(same.grad).all()
+
+
+def test_a_distilled_student_moves_towards_its_teacher_which_stays():
+    for options in ({"cosine": 1.0}, {"cosine": 0.0, "relational": 1.0}):
+        method = build("distill", **options)
+        before = {n: p.clone() for n, p in method.source.state_dict().items()}
+        optimizer, losses = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.1), []
+        for _ in range(30):
+            loss, logs = method.step(random_batch(method, size=16))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss.detach()))
+        assert losses[-1] < 0.7 * losses[0], options
+        assert logs["features"].shape == (16, 12)
+        assert all(torch.equal(before[n], p) for n, p in method.source.state_dict().items())

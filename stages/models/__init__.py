@@ -1,0 +1,1 @@
+"""Stage `models`: weights from elsewhere, checked and converted. Never images or training."""
