@@ -23,7 +23,7 @@ from reprise.reading.decoded import open_decoded
 from reprise.reading.entry import in_threads
 from reprise.runtime.device import Compute, resolve_compute
 from reprise.storage.atomic import atomic_directory
-from reprise.storage.progress import Progress
+from reprise.storage.progress import Progress, track
 from reprise.storage.provenance import record
 from reprise.storage.work_folder import file_digest, work_folder
 from stages.embed import augmented
@@ -207,7 +207,8 @@ def embed_changes(
         return on_host(pixels.reshape(-1, *squares.shape[1:]), compute.device)
 
     found: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    for pixels in ahead(copies, range(0, len(rows), step)):
+    starts = range(0, len(rows), step)
+    for pixels in track(ahead(copies, starts), "embed changed images", len(starts), "batches"):
         values = features(network, pixels, config, compute)["backbone"].cpu().numpy()
         for name, block in zip(names, np.split(values, len(names)), strict=True):
             found[name].append(block)
