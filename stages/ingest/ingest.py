@@ -25,7 +25,7 @@ from reprise.artifacts.manifest import (
     write_quarantine,
 )
 from reprise.artifacts.near_copies import write_near_copies
-from reprise.config.errors import SourceError
+from reprise.config.errors import SourceError, printable
 from reprise.media.lookup import modality
 from reprise.media.modality import Limits
 from reprise.storage import ustar
@@ -111,7 +111,10 @@ def _require_images(rows: list[Image], others: list[Refused | LeftOut], source: 
             "no image of the source can be used",
             where=source.root,
             found=by_reason(others),
-            fix="Look at a few of these files; docs/reference/data-rules.md explains each reason.",
+            fix=f"For instance {printable(others[0].name, 200)}: {printable(others[0].detail, 300)} "
+            "docs/reference/data-rules.md explains each reason."
+            if others
+            else "Set source.root in params.yaml to a folder with images.",
         )
     if len(rows) == 1:
         raise SourceError(

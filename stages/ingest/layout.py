@@ -34,7 +34,9 @@ _OTHER = re.compile(  # what photos are sorted by when they are not sorted by cl
     rf"|({_MONTHS}|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)([-_ ]?\d+)?"
     r"|(?-i:\d{3}(?=.*[A-Z])[A-Z0-9_]{5})"  # the folders of a camera: 100CANON, 101_PANA
     r"|(dcim|camera|images?|imgs?|photos?|pictures?|pics|videos?|clips?|frames?)([-_ ]?\d+)?"
-    r"|(cam|scene|seq|sequence|session|take|batch|part|chunk|shard|folder|dir|album|patient|subject|person|user|case|study"
+    r"|(masks?|labels?|annotations?|segmentations?|ground[-_ ]?truths?|gts?|rgb|depth|thermal|infrared|nir|disparity)"
+    r"|(jpegimages|segmentationclass|segmentationobject)"  # of Pascal VOC
+    r"|(fold|subset|split|cam|scene|seq|sequence|session|take|batch|part|chunk|shard|folder|dir|album|patient|subject|person|user|case|study"
     r"|site|device|sensor|roll|day|week|month|year|location|loc)[-_ ]?\d+",
     re.IGNORECASE,
 )
@@ -226,7 +228,7 @@ def _labels(
         said = f"All images lie in a folder '{printable(only, 80)}', which is no class (labels: folders makes it one)."
         return "none", (said,)
     if _sorted_by_something_else(firsts):
-        what = "the folders' names look like dates, devices or parts"
+        what = "the folders' names look like dates, devices, parts or annotations"
         raise _question_of_labels(what, names, firsts, lasts, root, splits)
     return "folders", _said_by("folders")
 

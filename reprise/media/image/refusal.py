@@ -17,6 +17,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 FIX_KIND = "Convert it to grey or RGB of 8 or 16 bits, or to a TIFF of bands."
 FIX_FILE = "Repair or remove the file, then run again."
+_FIX_FORMAT = "Convert it to JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF or HEIC (unpack an archive), or remove it."
 _NO_MEMORY = "out of memory"
 _TRUNCATION_WORDS = (  # in decoders' messages
     "truncated",
@@ -104,7 +105,7 @@ def unidentified(data: bytes, where: str) -> ImageRefused:
     if data[4:12] in (b"ftypavif", b"ftypavis"):
         file_format = "AVIF"
     if file_format is None:
-        return ImageRefused("not_an_image", where=where, found=looks_like(data), fix=FIX_FILE)
+        return ImageRefused("not_an_image", where=where, found=looks_like(data), fix=_FIX_FORMAT)
     return ImageRefused(damage("", data), where=where, found=f"{file_format}: its header is damaged", fix=FIX_FILE)
 
 

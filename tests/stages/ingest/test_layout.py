@@ -81,14 +81,19 @@ def test_one_part_without_labels_is_no_contradiction() -> None:
         (("a/b/1.jpg", "a/b/2.jpg", "c/d/3.jpg"), "several folders deep"),
         (("train/cat/young/1.jpg", "train/dog/2.jpg", "test/cat/3.jpg"), "several folders deep"),
         (("cat/1.jpg", "dog/2.jpg", "unsorted.jpg"), "some beside them"),
-        (("2019/1.jpg", "2020/2.jpg"), "dates, devices or parts"),
-        (("2021-05-03 Rome/1.jpg", "2021-06/2.jpg"), "dates, devices or parts"),
-        (("january/1.jpg", "feb/2.jpg"), "dates, devices or parts"),
-        (("100CANON/1.jpg", "101_PANA/2.jpg"), "dates, devices or parts"),
-        (("camera_1/1.jpg", "camera_2/2.jpg"), "dates, devices or parts"),
-        (("cam1/1.jpg", "Cam 2/2.jpg"), "dates, devices or parts"),
-        (("patient001/1.jpg", "patient002/2.jpg"), "dates, devices or parts"),
-        (("0a/1.jpg", "f3/2.jpg", "77/3.jpg"), "dates, devices or parts"),
+        (("2019/1.jpg", "2020/2.jpg"), "dates, devices, parts or annotations"),
+        (("2021-05-03 Rome/1.jpg", "2021-06/2.jpg"), "dates, devices, parts or annotations"),
+        (("january/1.jpg", "feb/2.jpg"), "dates, devices, parts or annotations"),
+        (("100CANON/1.jpg", "101_PANA/2.jpg"), "dates, devices, parts or annotations"),
+        (("camera_1/1.jpg", "camera_2/2.jpg"), "dates, devices, parts or annotations"),
+        (("cam1/1.jpg", "Cam 2/2.jpg"), "dates, devices, parts or annotations"),
+        (("patient001/1.jpg", "patient002/2.jpg"), "dates, devices, parts or annotations"),
+        (("images/1.jpg", "masks/1.png"), "dates, devices, parts or annotations"),
+        (("JPEGImages/1.jpg", "SegmentationClass/1.png"), "dates, devices, parts or annotations"),
+        (("rgb/1.png", "depth/1.png"), "dates, devices, parts or annotations"),
+        (("img/1.jpg", "ground_truth/1.png"), "dates, devices, parts or annotations"),
+        (("fold1/1.jpg", "fold_2/2.jpg"), "dates, devices, parts or annotations"),
+        (("0a/1.jpg", "f3/2.jpg", "77/3.jpg"), "dates, devices, parts or annotations"),
     ],
 )
 def test_folders_that_may_be_no_classes_are_asked_about(names: tuple[str, ...], labels: str) -> None:
@@ -97,6 +102,13 @@ def test_folders_that_may_be_no_classes_are_asked_about(names: tuple[str, ...], 
     assert "Set source.options.labels in params.yaml" in message
     for name in ("none", "folders", "parent"):
         read(*names, labels=name)  # each answer is one
+
+
+def test_a_class_may_be_called_like_an_annotation() -> None:
+    assert read("mask/1.jpg", "no_mask/2.jpg") == {
+        "mask/1.jpg": (None, "mask"),
+        "no_mask/2.jpg": (None, "no_mask"),
+    }
 
 
 def test_the_answers_mean_what_they_say() -> None:
