@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
-from reprise.storage.running import withdraw
+from reprise.storage.running import fall_silent, withdraw
 
 GRACE_SECONDS = 1.0
 _SHOW_CURSOR = b"\x1b[?25h"  # a progress bar hides it
@@ -61,6 +61,7 @@ def say(sentence: str) -> None:
     """Print the sentence that ends this process, once. It may be called in a signal handler, where print may not."""
     if not _said.is_set():
         _said.set()
+        fall_silent()
         with suppress(OSError):
             os.write(2, sentence.encode() + b"\n" if sentence else b"")
 

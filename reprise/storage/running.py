@@ -88,6 +88,7 @@ _works: list[Work] = []  # what counts at the moment, the outermost first
 _announcements: list[Announcement] = []
 _changing = threading.Lock()  # so that the thread writes no file that has just been removed
 _thread: list[threading.Thread] = []
+_leaving = threading.Event()
 _due = [0.0]  # when a line is due that tells of work which no loop counts
 
 
@@ -170,6 +171,8 @@ def _write_on() -> None:
 
 def _speak() -> None:
     """Show a sign of life on stderr: of the innermost loop, or of a stage that has worked for a while without one."""
+    if _leaving.is_set():
+        return
     now = time.monotonic()
     for work in list(_works)[-1:]:
         _due[0] = now + _PATIENCE_SECONDS
@@ -179,6 +182,11 @@ def _speak() -> None:
         _due[0] = now + _LINE_SECONDS
         for announcement in _announcements:
             announcement.say()
+
+
+def fall_silent() -> None:
+    """Show no more signs of life: the sentence that ends this process has been printed."""
+    _leaving.set()
 
 
 def withdraw() -> None:
