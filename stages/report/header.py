@@ -10,8 +10,7 @@ from stages.report.readers.comparison import Comparison
 from stages.report.readers.ingest import Dataset, Images
 from stages.report.readers.runs import Run
 from stages.report.text import join_words, metric_title, number, one_line
-
-UNTRAINED = "random"  # the method of an untrained backbone, the lower reference of every comparison
+from stages.report.worth import UNTRAINED, worth
 
 
 def outcome(comparison: Comparison | None, runs: Sequence[Run]) -> str:
@@ -29,7 +28,9 @@ def outcome(comparison: Comparison | None, runs: Sequence[Run]) -> str:
         start += f" [{number(best.low)}, {number(best.high)}]"
     if comparison is None or comparison.claim == "none":
         return f"{start}, of {len(estimates)} run{'s' if len(estimates) > 1 else ''}. {_no_claim(comparison)}"
-    return f"{start}. {_against_untrained(comparison, runs)}{_ties(comparison, best.name)}{_claim(comparison)}"
+    answer = worth(comparison, runs)
+    further = "" if answer else _against_untrained(comparison, runs)
+    return f"{answer}{start}. {further}{_ties(comparison, best.name)}{_claim(comparison)}"
 
 
 def _no_claim(comparison: Comparison | None) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from stages.report.header import outcome
 from stages.report.readers.comparison import Comparison, Verdict
+from stages.report.readers.runs import Run
 from stages.report.sections.runs import how_tested
-from tests.stages.report.conftest import one_seed
+from stages.report.worth import worth
+from tests.stages.report.conftest import one_seed, seed_run
 
 
 def verdict(a: str, b: str, gap: float, differs: bool) -> Verdict:
@@ -48,3 +50,47 @@ def test_outcome_of_methods_needs_the_claim() -> None:
     assert "With 3 seeds this is a statement about the methods" in outcome(several, RUNS)
     assert "about methods on this data set" in how_tested(several)
     assert "no statement about methods" in how_tested(comparison(verdict("a", "random", 0.4, True)))
+
+
+def of(name: str, method: str, labels: str = "none", steps: int = 9) -> Run:
+    return Run(name, (seed_run(name, 0.5, method=method, labels=labels, steps=steps),))
+
+
+TRAINED = (
+    of("floor", "random", steps=0),
+    of("ceiling", "supervised", "truth"),
+    of("hub", "published", steps=0),
+    of("a", "simclr"),
+    of("b", "byol"),
+    of("guessed", "supervised", "mined"),  # classifies clusters: pretrained, and no reference
+)
+
+
+def test_the_first_sentence_answers_against_each_reference_by_the_verdicts() -> None:
+    found = comparison(
+        verdict("a", "floor", 0.4, True),
+        verdict("b", "floor", 0.4, True),
+        verdict("guessed", "floor", 0.1, False),
+        verdict("hub", "a", 0.2, True),
+        verdict("b", "hub", 0.01, False),
+        verdict("ceiling", "a", 0.3, True),
+        verdict("b", "a", 0.01, True),
+        verdict("hub", "floor", 0.5, True),
+    )
+    assert outcome(found, TRAINED).startswith(
+        "Was pretraining worth it? a and b are above the untrained network (floor) beyond chance; no difference was "
+        "shown between guessed and the untrained network (floor); a is below the published weights (hub) beyond "
+        "chance; no difference was shown between b and the published weights (hub); a is below training on the true "
+        "labels (ceiling) beyond chance. "
+    )
+
+
+def test_the_answer_says_where_budgets_differ_and_is_silent_where_nothing_was_tested() -> None:
+    unequal = Verdict("a", "ceiling", 0.0, None, None, 0.9, False, "", ("epochs (3 and 30)",))
+    words = worth(comparison(unequal), TRAINED)
+    assert words == (
+        "Was pretraining worth it? No difference was shown between a and training on the true labels (ceiling), at "
+        "unequal budgets. "
+    )
+    assert worth(comparison(unequal, claim="none", seeds=2), TRAINED) == worth(None, TRAINED) == ""
+    assert worth(comparison(unequal), TRAINED[3:]) == ""
