@@ -102,6 +102,7 @@ def _watch(reading: int, sentences: dict[int, str]) -> None:
 
 
 def _end(number: int, sentence: str) -> None:
+    fall_silent()
     deadline = time.monotonic() + GRACE_SECONDS
     while time.monotonic() < deadline:
         time.sleep(0.05)
