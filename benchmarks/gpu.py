@@ -4,9 +4,11 @@
     python -m benchmarks.gpu --toy                                                 # the same parts, small, on a CPU
 
 `cifar` trains SimCLR with ResNet-18 on 50,000 images of 32 pixels, batch 512, and `photos` ResNet-50 and ViT-S/16 on
-JPEG files of 500 x 375 at 224 pixels, all in bf16 with two views of an image. `limit` repeats forward, backward and
-optimiser on one batch of ready views: as Python starts it, as a CUDA graph, compiled, and both. Its first losses are
-shown too: they must agree, because all four compute the same step. `loop` is the stage itself, from shards to the
+JPEG files of about 500 x 375 at 224 pixels, all in bf16 with two views of an image; once with files that are decoded
+on the way, and once with images from the cache of decoded ones, on threads in both cases. `limit` repeats forward,
+backward and optimiser on one batch of ready views: as Python starts it, as a CUDA graph, compiled, and both
+(photographs: the first two, because compiling ResNet-50 takes a minute). Its first losses are shown too: they must
+agree, because all of them compute the same step. `loop` is the stage itself, from shards to the
 written backbone: seconds until its first step is done (the start of the process and of the compiler included), and
 images a second from the first epoch's end to the last one's. `share` is loop / limit.
 
@@ -15,8 +17,8 @@ history with those of an unbroken run; then again without, and says what the opt
 points on both devices.
 
 Images are drawn (smooth colours and noise), because speed does not depend on what they show; `--cifar FILE.tar[.xz]`
-takes real ones of 32 pixels, from `train/<class>/*.jpg` in it. Every measurement is a process of its own that may fail
-without the others; what it prints is passed on.
+takes real ones of 32 pixels, from `train/<class>/*.jpg` in it, and `--data FOLDER` real photographs (RGB JPEG files).
+Every measurement is a process of its own that may fail without the others; what it prints is passed on.
 """
 
 from __future__ import annotations
@@ -60,6 +62,8 @@ class Case:
         compile, graph, deterministic: as in `train`.
         kill_after: checkpoints after which the process kills itself; 0 for never.
         checkpoint_steps: as in `train`.
+        cache: bytes that decoded images may take.
+        compiles: measure the limit of compiled steps too.
     """
 
     name: str
@@ -76,29 +80,32 @@ class Case:
     deterministic: bool = False
     kill_after: int = 0
     checkpoint_steps: int = 200
+    cache: int = 8 << 30
+    compiles: bool = True
 
 
 CIFAR = Case("CIFAR-10, ResNet-18, batch 512", 50_000, 32, 32, 32, "resnet18", 512, 14)
-RESNET = Case("224 px, ResNet-50, batch 128", 4096, 500, 375, 224, "resnet50", 128, 6)
-VIT = replace(RESNET, name="224 px, ViT-S/16, batch 256", backbone="vit_small_patch16_224", batch=256)
+RESNET = Case("224 px, ResNet-50, batch 128", 2048, 500, 375, 224, "resnet50", 128, 7, compiles=False)
+VIT = replace(RESNET, name="224 px, ViT-S/16, batch 128", backbone="vit_small_patch16_224")
 SMALL = replace(CIFAR, name="resume, ResNet-18", images=10_240, epochs=4, checkpoint_steps=7)
 TOY = Case("toy", 192, 32, 32, 32, "resnet_tiny", 64, 2)
-TOY_PHOTOS = Case("toy photographs", 32, 120, 90, 96, "resnet_tiny", 16, 2)
+TOY_PHOTOS = Case("toy photographs", 32, 120, 90, 96, "resnet_tiny", 16, 2, compiles=False)
 TOY_RESUME = replace(TOY, name="toy, resumed", checkpoint_steps=2)
 
 
 # ------------------------------------------------------------------------------------------------- the data
 def drawn(case: Case) -> list[bytes]:
-    """JPEG files of smooth colours with some noise, as many bytes as photographs of their size have."""
+    """JPEG files of smooth colours with some noise, as many bytes as photographs have; a quarter of them upright."""
     import cv2
     import numpy as np
 
     def draw(number: int) -> bytes:
         rng = np.random.default_rng(number)
         coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
-        smooth = cv2.resize(coarse, (case.width, case.height), interpolation=cv2.INTER_CUBIC).astype(np.int16)
-        noise = rng.integers(-24, 25, (case.height // 2 + 1, case.width // 2 + 1, 3), dtype=np.int16)
-        noise = noise.repeat(2, axis=0).repeat(2, axis=1)[: case.height, : case.width]
+        width, height = (case.height, case.width) if number % 4 == 0 else (case.width, case.height)
+        smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.int16)
+        noise = rng.integers(-24, 25, (height // 2 + 1, width // 2 + 1, 3), dtype=np.int16)
+        noise = noise.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
         pixels = np.clip(smooth + noise, 0, 255).astype(np.uint8)
         return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
 
@@ -113,9 +120,22 @@ def packed(archive: Path) -> list[bytes]:
         return [file.read() for _, file in members if file is not None]
 
 
-def make_workspace(folder: Path, files: list[bytes], case: Case, views: dict[str, Any]) -> None:
+def photographs(folder: Path) -> list[bytes]:
+    """The RGB JPEG files in a folder and in those below it, by path."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    files = [path.read_bytes() for path in sorted(folder.rglob("*")) if path.suffix.lower() in (".jpg", ".jpeg")]
+    return [data for data in files if Image.open(BytesIO(data)).mode == "RGB"]
+
+
+def make_workspace(folder: Path, files: list[bytes], views: dict[str, Any]) -> None:
     """What `stages.pretrain` reads: shards, suggested views, and an empty label set."""
+    from io import BytesIO
+
     import pyarrow as pa
+    from PIL import Image
 
     from reprise.artifacts.label_sets import FILE, SCHEMA, write_pseudo_labels
     from reprise.artifacts.shards import INDEX, write_index
@@ -128,9 +148,10 @@ def make_workspace(folder: Path, files: list[bytes], case: Case, views: dict[str
         for number, data in enumerate(files):
             key = hashlib.sha256(data + str(number).encode()).hexdigest()[:16]
             tar.write(ustar.member(f"{key}.jpg", data))
+            width, height = Image.open(BytesIO(data)).size
             rows.append(
                 {"key": key, "split": "train", "shard": "train-000000.tar", "offset": place + ustar.BLOCK, "ext": "jpg",
-                 "bytes": len(data), "width": case.width, "height": case.height, "channels": 3, "group": None,
+                 "bytes": len(data), "width": width, "height": height, "channels": 3, "group": None,
                  "sha256": hashlib.sha256(data).hexdigest()}
             )  # fmt: skip
             place += ustar.member_size(len(data))
@@ -177,6 +198,7 @@ def say(event: str, **figures: Any) -> None:
 def child_loop(case: Case, device: str, began: float) -> None:
     """The stage itself; tells when its first step, and every epoch, is done."""
     import stages.pretrain.run as stage
+    from reprise.config.shared_sections import CacheParams
     from reprise.training import records
 
     row, image, train, _, own = prepared(case, device)
@@ -201,7 +223,7 @@ def child_loop(case: Case, device: str, began: float) -> None:
 
     records.Records.begin, records.save_checkpoint, stage.LiveLog = first_step, checkpoint, Clock  # type: ignore[method-assign,assignment,misc]
     out = Path("data/runs/loop")
-    stage.pretrain(row, 0, image, train, own, out, restart=False)
+    stage.pretrain(row, 0, image, train, own, out, restart=False, cache=CacheParams(max_bytes=case.cache))
     config = json.loads((out / "config.json").read_text())
     digests = {p.name: hashlib.sha256(p.read_bytes()).hexdigest()[:16] for p in sorted(out.glob("*.[sc][as][fv]*"))}
     say("end", seconds=time.time() - began, notes=config["notes"], files=digests, memory=peak(device))
@@ -280,6 +302,7 @@ def child_limit(case: Case, device: str, began: float) -> None:
         )  # fmt: skip
 
     ways = [(False, False), (False, True), (True, False), (True, True)] if device == "cuda" else [(False, False)]
+    ways = ways if case.compiles else [way for way in ways if not way[0]]
     for compiled, graph in ways:
         try:
             measure(compiled, graph)
@@ -354,20 +377,19 @@ def speed_of(case: Case, said: list[dict[str, Any]]) -> dict[str, Any]:
     return found | {"GiB": whole.get("memory"), "notes": whole.get("notes")}
 
 
-def compared(case: Case, device: str, folder: Path, ways: tuple[str, ...]) -> dict[str, Any]:
-    """The limit, and the loop with each value of `train.compile`; the compiler starts from nothing the first time."""
+def compared(case: Case, device: str, folder: Path, loops: dict[str, Case]) -> dict[str, Any]:
+    """The limit, and each of the loops; the compiler starts from nothing the first time."""
     cache = folder / "compiled"
     limit = [e for e in measure("limit", case, device, folder, folder / "limit") if e["event"] == "limit"]
     names = {(False, False): "plain", (False, True): "graph", (True, False): "compiled", (True, True): "both"}
     speeds = {names[e["compiled"], e["graph"]]: statistics.median(e["images_per_second"]) for e in limit}
     found: dict[str, Any] = {"case": asdict(case), "limit": speeds, "steps": limit, "loop": {}}
-    for way in ways:
-        again = way.removesuffix(", again")
+    for name, this in loops.items():
         shutil.rmtree(folder / ".reprise/work", ignore_errors=True)
-        speed = speed_of(case, measure("loop", replace(case, compile=again), device, folder, cache))
+        speed = speed_of(this, measure("loop", this, device, folder, cache))
         if speed.get("images a second") and speeds:
             speed["share of the fastest limit"] = round(speed["images a second"] / max(speeds.values()), 3)
-        found["loop"][f"compile {way}"] = speed
+        found["loop"][name] = speed
     print(json.dumps({"case": case.name, "limit": speeds, "loop": found["loop"]}, indent=1), flush=True)
     return found
 
@@ -410,22 +432,27 @@ def run_part(part: str, options: argparse.Namespace, device: str, folder: Path) 
     """One part of the report."""
     toy = options.toy
 
-    def workspace(case: Case, views: dict[str, Any], archive: Path | None = None) -> tuple[Case, Path]:
+    def workspace(case: Case, views: dict[str, Any], files: list[bytes] | None = None) -> tuple[Case, Path]:
         place, since = folder / part, time.perf_counter()
-        files = packed(archive) if archive else drawn(case)
-        case = replace(case, images=len(files))
-        make_workspace(place, files, case, views)
+        files = files or drawn(case)
+        make_workspace(place, files, views)
         mean = sum(map(len, files)) / len(files)
         print(f"{len(files)} files of {mean:.0f} bytes in {time.perf_counter() - since:.1f} s", flush=True)
-        return case, place
+        return replace(case, images=len(files)), place
 
     if part == "cifar":
-        case, place = workspace(TOY if toy else CIFAR, VIEWS, options.cifar)
-        return compared(case, device, place, ("off",) if toy else ("off", "on", "on, again"))
+        case, place = workspace(TOY if toy else CIFAR, VIEWS, packed(options.cifar) if options.cifar else None)
+        ways = ("off",) if toy else ("off", "on", "on, again")
+        loops = {f"compile {way}": replace(case, compile=way.removesuffix(", again")) for way in ways}
+        return compared(case, device, place, loops)
     if part == "photos":
         cases = [TOY_PHOTOS] if toy else [RESNET, VIT]
-        _, place = workspace(cases[0], PHOTO_VIEWS)
-        return [compared(case, device, place, ("off",) if toy else ("on",)) for case in cases]
+        case, place = workspace(cases[0], PHOTO_VIEWS, photographs(options.data) if options.data else None)
+        found = []
+        for this in (replace(this, images=case.images) for this in cases):
+            loops = {"decoded on the way": replace(this, cache=0), "from the cache": this}
+            found.append(compared(this, device, place, loops))
+        return found
     if part == "resume":
         case, place = workspace(TOY_RESUME if toy else SMALL, VIEWS)
         return resumed(case, device, place)
@@ -437,6 +464,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--part", default=",".join(PARTS), help="one or several of these, with commas between")
     parser.add_argument("--toy", action="store_true", help="small, on a CPU")
     parser.add_argument("--cifar", type=Path, help="an archive of real images of 32 pixels for the part `cifar`")
+    parser.add_argument("--data", type=Path, help="a folder of photographs for the part `photos`")
     parser.add_argument("--json", type=Path)
     for hidden in ("--child", "--case", "--device", "--began"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)

@@ -110,6 +110,16 @@ class Decoded:
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def channels(self) -> int:
+        """Bands of each image."""
+        return self._layout.channels
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Height and width of each image in pixels: (n, 2) int64."""
+        return self._layout.sizes
+
     @cached_property
     def uniform(self) -> tuple[int, int] | None:
         """(height, width) when all images have one size, else None."""

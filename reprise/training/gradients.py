@@ -10,6 +10,7 @@ A batch has one of few shapes, since batches of an epoch differ by at most one i
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -109,7 +110,9 @@ class Gradients:
             if self.proven:
                 raise
             self.step = self.plain  # a machine without a compiler, or code that it cannot take
-            self._note(f"the step is not compiled: {type(error).__name__}: {_first_line(error)}")
+            if self.compute.device == "cuda":
+                torch.cuda.synchronize()  # what the compiler began ends here, not in a later call
+            self._note(f"the step is not compiled: {type(error).__name__}: {_reason(error)}")
             return self._plainly(batch)
         finally:
             self.proven = True
@@ -135,7 +138,7 @@ class Gradients:
             self.records = False
             self.graphs.clear()
             torch.cuda.synchronize()
-            self._note(f"the step is not recorded as a CUDA graph: {type(error).__name__}: {_first_line(error)}")
+            self._note(f"the step is not recorded as a CUDA graph: {type(error).__name__}: {_reason(error)}")
             return False
         return True
 
@@ -183,8 +186,11 @@ def copied(value: Any) -> Any:
     return type(value)(copied(part) for part in value) if isinstance(value, list | tuple) else value
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), "without a reason")
+def _reason(error: Exception) -> str:
+    """Return the line that says why; an error of a process of the compiler ends with that process's traceback."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    inner = [line for line in lines if re.match(r"[\w.]*(Error|Exception): \S", line)]
+    return inner[-1] if inner else lines[0] if lines else "without a reason"
 
 
 def _parts(value: Any) -> list[Any]:

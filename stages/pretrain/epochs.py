@@ -5,7 +5,7 @@ Shape legend: n training images, B images in a batch, V views of an image, C cha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from reprise.reading.order import Sampling, batch_count, global_batches
 from reprise.runtime.seeds import numpy_rng
 from stages.pretrain.method import Batch, Field
 from stages.pretrain.views.make import MakeViews
+from stages.pretrain.views.staged import StagedViews
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class PretrainingEpoch:
         fields: (n,) arrays.
         views: makes the views of a batch.
         device: where batches are put.
+        following: draws the order of the next epoch; of none after the last.
     """
 
     number: int
@@ -35,11 +37,14 @@ class PretrainingEpoch:
     fields: Mapping[Field, np.ndarray]
     views: MakeViews
     device: torch.device
+    following: Callable[[], list[np.ndarray]]
 
     def batch(self, number: int) -> Batch:
         """Return what a method's step gets: views (B, C, S, S), rows (B,), and a (B,) tensor for each field."""
         rows = self.order[number]
         views = [self._moved(view) for view in self.views(rows, self.number, number)]
+        if isinstance(self.views, StagedViews):
+            self.views.expect(self.order[number + 1 :] or self.following())
         fields = {name: self._moved(torch.from_numpy(values[rows])) for name, values in self.fields.items()}
         return Batch(views, self._moved(torch.from_numpy(rows)), fields)
 
@@ -83,7 +88,14 @@ class PretrainingEpochs:
 
     def epoch(self, number: int) -> PretrainingEpoch:
         """Make one epoch."""
-        return PretrainingEpoch(number, self.order(number), self.fields, self.views, self.device)
+        return PretrainingEpoch(
+            number,
+            self.order(number),
+            self.fields,
+            self.views,
+            self.device,
+            lambda: self.order(number + 1) if number + 1 < self.count else [],
+        )
 
     def order(self, number: int) -> list[np.ndarray]:
         """Draw the global batches of one epoch; the published order of G-SimCLR (`rank`) never changes."""

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from stages.pretrain.views.batched import LUMA, luma, resize_weights, turned_hue
-from stages.pretrain.views.draws import BRIGHTNESS, CONTRAST, HUE, SATURATION, Colours, Draws
+from stages.pretrain.views.draws import BRIGHTNESS, CONTRAST, HUE, SATURATION, Colours, Draws, draw_view
 from stages.pretrain.views.settings import ViewSettings
 
 HALF_SIDE = 64  # pixels: larger views are made in half precision, whose steps are a sixteenth of a pixel's
@@ -128,6 +129,31 @@ def _mixture(colours: list[Colours]) -> Tensor:
     mix[:, _LEVEL] = torch.where(applied & (order == CONTRAST), 1.0 - amount, 0.0)
     assert BRIGHTNESS not in (HUE, SATURATION, CONTRAST)
     return mix
+
+
+def views_on_device(
+    pixels: Tensor, sizes: Tensor | None, plan: list[ViewSettings], rngs: list[torch.Generator]
+) -> list[Tensor]:
+    """Make the views of one batch where its pixels lie; views of one size are made together.
+
+    Args:
+        pixels: (B, H, W, C) uint8; smaller images fill the upper left corner.
+        sizes: (B, 2) float on the CPU, height and width of each image; None where all fill the whole.
+        plan: of each view.
+        rngs: of each view.
+
+    Returns:
+        V tensors (B, C, S, S).
+    """
+    count, height, width, _ = pixels.shape
+    tall, wide = (height, width) if sizes is None else (sizes[:, 0], sizes[:, 1])
+    found: list[Tensor] = []
+    for _, equal in groupby(zip(plan, rngs, strict=True), key=lambda pair: pair[0].size):
+        pairs = list(equal)
+        draws = [draw_view(count, tall, wide, settings, rng) for settings, rng in pairs]
+        made = recipe(draws, pixels.device.type)
+        found += make_views(pixels, made, pairs[0][0], len(pairs)).split(count)
+    return found
 
 
 def make_views(images: Tensor, made: Recipe, settings: ViewSettings, views: int) -> Tensor:

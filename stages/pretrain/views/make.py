@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from itertools import groupby
 
 import numpy as np
 import torch
@@ -19,10 +18,10 @@ from reprise.reading.decoded import Decoded
 from reprise.runtime.device import Compute
 from reprise.runtime.seeds import torch_rng
 from stages.pretrain.views.batched import batched_view
-from stages.pretrain.views.device import make_views, recipe, to_device
-from stages.pretrain.views.draws import draw_view
+from stages.pretrain.views.device import to_device, views_on_device
 from stages.pretrain.views.per_image import PerImageViews
 from stages.pretrain.views.settings import ViewSettings, by_view
+from stages.pretrain.views.staged import StagedViews
 
 BATCHED_SIDE = 64  # pixels: up to here images of one size take the batched path on a CPU
 RESIDENT_SHARE = 0.25  # of a GPU's free memory, for the training images; the rest is the network's
@@ -41,6 +40,10 @@ def view_maker(decoded: Decoded, plan: list[ViewSettings], seed: int, compute: C
     plan, images = by_view(plan), decoded.images
     if images is not None and max(images.shape[1:3]) <= BATCHED_SIDE:
         return BatchedViews(images, plan, seed, compute.device)
+    if compute.device == "cuda":
+        if images is not None and fits(images):
+            return BatchedViews(images, plan, seed, compute.device)
+        return StagedViews(decoded, plan, seed, compute)
     return SingleViews(decoded, plan, seed, compute.threads)
 
 
@@ -80,33 +83,13 @@ class SingleViews:
         return [self.made[settings](rows, self.seed, "views", epoch, number, v) for v, settings in enumerate(self.plan)]
 
 
-def views_on_device(
-    pixels: Tensor, sizes: Tensor | None, plan: list[ViewSettings], rngs: list[torch.Generator]
-) -> list[Tensor]:
-    """Make the views of one batch where its pixels lie; views of one size are made together.
-
-    Args:
-        pixels: (B, H, W, C) uint8; smaller images fill the upper left corner.
-        sizes: (B, 2) float on the CPU, height and width of each image; None where all fill the whole.
-        plan: of each view.
-        rngs: of each view.
-
-    Returns:
-        V tensors (B, C, S, S).
-    """
-    count, height, width, _ = pixels.shape
-    tall, wide = (height, width) if sizes is None else (sizes[:, 0], sizes[:, 1])
-    found: list[Tensor] = []
-    for _, equal in groupby(zip(plan, rngs, strict=True), key=lambda pair: pair[0].size):
-        pairs = list(equal)
-        draws = [draw_view(count, tall, wide, settings, rng) for settings, rng in pairs]
-        made = recipe(draws, pixels.device.type)
-        found += make_views(pixels, made, pairs[0][0], len(pairs)).split(count)
-    return found
+def fits(images: np.ndarray) -> bool:
+    """Tell whether all training images take at most a quarter of a GPU's free memory."""
+    return images.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info()[0]
 
 
 def on_device(images: np.ndarray, device: str) -> Tensor | None:
-    """Put all training images into the GPU's memory where they take at most a quarter of what is free; else None."""
-    if device != "cuda" or images.nbytes > RESIDENT_SHARE * torch.cuda.mem_get_info()[0]:
+    """Put all training images into the GPU's memory where they fit; else None."""
+    if device != "cuda" or not fits(images):
         return None
     return torch.from_numpy(np.array(images)).to(device)

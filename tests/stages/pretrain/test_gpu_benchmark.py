@@ -12,7 +12,7 @@ from benchmarks.gpu import main
 @pytest.mark.slow
 def test_the_toy_measures_both_sides_and_resumes_exactly(tmp_path):
     out = tmp_path / "found.json"
-    found = main(["--toy", "--part", "cifar,resume", "--json", str(out)])
+    found = main(["--toy", "--part", "cifar,photos,resume", "--json", str(out)])
     assert json.loads(out.read_text()) == json.loads(json.dumps(found))
     loop = found["cifar"]["loop"]["compile off"]
     assert found["cifar"]["limit"].keys() == {"plain"}
@@ -20,3 +20,6 @@ def test_the_toy_measures_both_sides_and_resumes_exactly(tmp_path):
     assert loop["notes"] == []
     assert found["resume"]["deterministic"]["equal"] is True
     assert found["resume"]["deterministic"]["files"][0].keys() >= {"backbone.safetensors", "history.csv"}
+    photos = found["photos"][0]
+    assert photos["loop"].keys() == {"decoded on the way", "from the cache"}
+    assert all(loop["images a second"] > 0 for loop in photos["loop"].values())
