@@ -25,7 +25,6 @@ Step = Callable[[Any], tuple[Tensor, dict[str, Tensor]]]  # batch -> loss to dif
 Figures = tuple[Tensor, dict[str, Tensor]]  # the same, without gradients
 PLAIN_STEPS = 2  # of each shape before it is recorded: libraries choose their algorithms and workspaces in these
 MOST_SHAPES = 4  # a graph keeps the memory of its shape; further shapes are not recorded
-WORTH_COMPILING = 2000  # steps: compiling takes half a minute, which shorter trainings do not earn back
 
 
 @dataclass(frozen=True)
@@ -46,28 +45,24 @@ class Acceleration:
 PLAINLY = Acceleration()
 
 
-def accelerated(compiled: str, graph: str, compute: Compute, capturable: bool, steps: int) -> Acceleration:
+def accelerated(compiled: str, graph: str, compute: Compute, capturable: bool) -> Acceleration:
     """Resolve `train.compile` and `train.graph`, each `auto`, `off` or `on`.
 
-    `auto` does neither on a CPU. On a GPU it records every step that says it can be, and compiles it where the training
-    is long enough and need not be repeated bit by bit: the compiler chooses kernels by trying them.
+    `auto` does neither on a CPU. On a GPU it records every step that says it can be. It never compiles: on the one GPU
+    that was tried, the compiler failed on this step after half a minute (docs/measurements/training-speed.md).
 
     Args:
         compiled: train.compile.
         graph: train.graph.
         compute: device, and whether results must repeat.
         capturable: the step is a function of its batch and of tensors.
-        steps: of the whole training.
     """
     on_gpu, notes = compute.device == "cuda", []
-    compiles = compiled == "on"
-    if compiled == "auto":
-        compiles = on_gpu and capturable and not compute.deterministic and steps >= WORTH_COMPILING
     if graph == "on" and not on_gpu:
         notes.append("the step is not recorded as a CUDA graph: training runs on the CPU.")
     if graph != "off" and on_gpu and not capturable:
         notes.append("the step is not recorded as a CUDA graph: the method's step depends on more than tensors.")
-    return Acceleration(compiles, graph != "off" and on_gpu and capturable, tuple(notes))
+    return Acceleration(compiled == "on", graph != "off" and on_gpu and capturable, tuple(notes))
 
 
 class Gradients:

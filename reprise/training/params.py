@@ -160,10 +160,7 @@ class TrainParams(StrictModel):
     ] = "auto"
     compile: Annotated[
         Literal["auto", "off", "on"],
-        meaning(
-            "The training step is compiled; `auto` does so on a GPU for trainings that earn back the half minute that "
-            "it takes."
-        ),
+        meaning("The training step is compiled, which takes half a minute or more; `auto` leaves that out."),
     ] = "auto"
     graph: Annotated[
         Literal["auto", "off", "on"],

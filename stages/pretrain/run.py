@@ -217,7 +217,7 @@ def learn(
         after_step=method.after_step,
         checkpoints=Checkpoints(work, setup.train.checkpoint_steps),
         observer=watch,
-        acceleration=accelerated(train.compile, train.graph, setup.compute, method.capturable, rates.steps),
+        acceleration=accelerated(train.compile, train.graph, setup.compute, method.capturable),
     )
     return done, watch.state["collapse"]
 

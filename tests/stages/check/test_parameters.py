@@ -153,7 +153,7 @@ def stage(folder: Path, repository: Path, *arguments: str) -> subprocess.Complet
     return subprocess.run(
         [sys.executable, "-m", "stages.check", *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(repository)},
+        env={**os.environ, "PYTHONPATH": str(repository), "REPRISE_QUIET": "1"},
         capture_output=True,
         text=True,
         timeout=120,
