@@ -342,22 +342,22 @@ def measure(task: str, case: Case, device: str, folder: Path, cache: Path) -> li
     environment |= {"TORCHINDUCTOR_CACHE_DIR": str(cache), "PYTHONUNBUFFERED": "1"}
     print(f"--- {task}: {case.name}, compile {case.compile}, deterministic {case.deterministic}", flush=True)
     said: list[dict[str, Any]] = []
-    process = subprocess.Popen(
+    deadline = time.monotonic() + SECONDS
+    with subprocess.Popen(
         [*command, "--device", device, "--began", str(time.time())],
         cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    deadline = time.monotonic() + SECONDS
-    assert process.stdout is not None
-    for line in process.stdout:
-        print(line.rstrip()[:600], flush=True)
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, dict) and "event" in event:
-            said.append(event)
-        if time.monotonic() > deadline:
-            process.kill()
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line.rstrip()[:600], flush=True)
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict) and "event" in event:
+                said.append(event)
+            if time.monotonic() > deadline:
+                process.kill()
     print(f"--- {task} ended with status {process.wait()}", flush=True)
     return said
 

@@ -126,10 +126,12 @@ def test_every_stage_ends_at_any_moment_and_changes_nothing(real: Project) -> No
                 time.sleep(0.02)
             time.sleep(seconds)
             if process.poll() is None:
+                over = not file.exists()  # its work is done, and Python, which takes itself down, hears no signal
                 said = interrupt(process)
-                assert process.returncode in (130, 0), (name, said)  # it may just have been done
+                allowed = (130, 0, -signal.SIGINT) if over else (130, 0)  # it may just have been done
+                assert process.returncode in allowed, (name, said)
                 assert "Traceback" not in said, (name, said)
-                last = said.splitlines()[-1:] if process.returncode else []
+                last = said.splitlines()[-1:] if process.returncode == 130 else []
                 assert all(line.startswith("interrupted: ") for line in last), (name, said)
             else:
                 process.communicate()
