@@ -16,7 +16,7 @@ import pytest
 from pipeline.graph.definition import load_graph
 from reprise.config.dvc_file import Stage
 from reprise.config.params import StrictModel, read_yaml
-from reprise.storage.fingerprint import Fingerprint, fingerprint
+from reprise.storage.code.fingerprint import Fingerprint, fingerprint
 from stages.check.code import modules_by_file
 from stages.check.parameters import known_sections
 

@@ -174,7 +174,7 @@ def gate(
 
 def _say_what_runs() -> None:
     """Say in a line that something runs, because what is shown then may change at any moment."""
-    from pipeline.graph.running_words import report_running
+    from pipeline.graph.running.words import report_running
 
     line = report_running().summary()
     if line:

@@ -15,7 +15,7 @@ from pipeline.processes.signals import signal_name
 from reprise.config.errors import RepriseError
 from reprise.runtime import interrupts
 from reprise.runtime.encoding import use_utf8
-from reprise.storage.system_errors import refusal
+from reprise.storage.system.refusals import refusal
 
 INTERRUPTED = "interrupted: the same command continues from here"
 

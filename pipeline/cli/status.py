@@ -22,7 +22,7 @@ def status(
     Runs of every kind are shown: `dvc repro`, `reprise repro`, flows, sweeps, and a stage started by hand. The command
     takes no lock, so it answers while they work.
     """
-    from pipeline.graph.running_words import report_running
+    from pipeline.graph.running.words import report_running
 
     enter_project()
     report = report_running()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.graph.definition import Graph
 from reprise.artifacts.layout import CODE, PRESENT_CODE
-from reprise.storage.fingerprint import Fingerprint, changed_definitions
+from reprise.storage.code.fingerprint import Fingerprint, changed_definitions
 
 
 def changed_code(graph: Graph, root: Path = Path()) -> dict[str, dict[str, list[str]]]:

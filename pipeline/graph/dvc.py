@@ -28,7 +28,7 @@ from pipeline.graph.lock_file import LOCK_FILE, fit_lock, read_lock
 from pipeline.graph.previous_outputs import previous_outputs_kept
 from pipeline.graph.prune import Pruned, prune
 from pipeline.graph.records import truthful_records
-from pipeline.graph.running import what_runs
+from pipeline.graph.running.processes import what_runs
 from pipeline.graph.stage_modules import check, run_module, scan
 from pipeline.graph.why import Explanation, explain
 from pipeline.graph.workspace import Say, exclusive, hold_dvc_lock, repair_workspace

@@ -18,8 +18,8 @@ from reprise.artifacts.targets import TARGETS
 from reprise.config.errors import GraphError, ParameterError
 from reprise.config.params import read_yaml
 from reprise.storage.atomic import write_json
+from reprise.storage.code.fingerprint import digest_of_project
 from reprise.storage.content_hashes import md5_of_small_file
-from reprise.storage.fingerprint import digest_of_project
 
 CHECKED_WITH_DATA = Path(".reprise/checked_with_data.json")
 

@@ -12,7 +12,7 @@ from pipeline.graph.workspace import read_digest
 from pipeline.processes.commands import CommandFailed, run
 from pipeline.processes.redaction import run_shown
 from reprise.artifacts.layout import CHECKED
-from reprise.storage.fingerprint import digest_of_project
+from reprise.storage.code.fingerprint import digest_of_project
 
 
 def check(

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from reprise.artifacts import layout
-from reprise.artifacts.backbones import WEIGHTS, read_config
 from reprise.artifacts.results import read_json
+from reprise.artifacts.weights.backbones import WEIGHTS, read_config
 from reprise.config.params import RANDOM, TIMM, ModelRow
 
 MAPPING = "mapping.json"  # what became of each tensor of the file

@@ -21,7 +21,7 @@ import pyarrow as pa
 from reprise.artifacts.layout import SHARDS
 from reprise.artifacts.tables import read_table, write_table
 from reprise.config.errors import ShardError
-from reprise.storage.machine import FAULTS, machine_error
+from reprise.storage.system.machine import FAULTS, machine_error
 
 INDEX = "index.parquet"
 INDEX_SCHEMA = pa.schema(

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from reprise.artifacts.backbones import CONFIG, BackboneConfig, checked_config
-from reprise.artifacts.tensors import TensorFacts, TensorFile
+from reprise.artifacts.weights.backbones import CONFIG, BackboneConfig, checked_config
+from reprise.artifacts.weights.tensors import TensorFacts, TensorFile
 from reprise.config.errors import BackboneError
 from reprise.config.params import in_one_line
 from reprise.networks.backbone import build_backbone, option_problems

@@ -8,7 +8,8 @@ nothing; its work folder keeps what was computed, for when the inputs return.
 A few milliseconds remain between that last comparison and DVC's own reading. For these, the stage leaves a note of what
 it used (reprise/runtime/used_inputs.py), which is held against dvc.lock afterwards.
 
-Edited comments, docstrings and blank lines are no change of the code, as everywhere (reprise/storage/fingerprint.py).
+Edited comments, docstrings and blank lines are no change of the code, as everywhere
+(reprise/storage/code/fingerprint.py).
 """
 
 from __future__ import annotations
@@ -31,15 +32,15 @@ from reprise.config.params import PARAMS_FILE, keep_content, read_yaml
 from reprise.runtime.earlier_outputs import refuse_altered_outputs
 from reprise.runtime.used_inputs import dvc_process, refuse_wrong_records, write_note
 from reprise.storage import atomic
-from reprise.storage.content_hashes import md5_of_small_file
-from reprise.storage.fingerprint import (
+from reprise.storage.code.fingerprint import (
     Fingerprint,
     changed_definitions,
     file_in_closure,
     present_definitions,
     source_file,
 )
-from reprise.storage.signatures import Signature, changed_files, signature_of, signatures
+from reprise.storage.content_hashes import md5_of_small_file
+from reprise.storage.system.signatures import Signature, changed_files, signature_of, signatures
 from reprise.storage.work_folder import difference
 
 _LOOK_SECONDS = 2.0  # between two looks at the inputs while a stage works

@@ -14,7 +14,7 @@ from reprise.config.dvc_file import Stage, overlaps
 from reprise.config.errors import ObjectError, listed
 from reprise.runtime.used_inputs import LOCK_FILE, lock_entry
 from reprise.storage.content_hashes import ContentHashes, md5_of_members
-from reprise.storage.signatures import signatures
+from reprise.storage.system.signatures import signatures
 
 
 def refuse_altered_outputs(stage: Stage, stages: Sequence[Stage]) -> None:

@@ -24,7 +24,7 @@ from reprise.runtime.declared_inputs import take_inputs
 from reprise.runtime.encoding import use_utf8
 from reprise.runtime.watchdog import watch_parents
 from reprise.storage.running import announced
-from reprise.storage.system_errors import refusal
+from reprise.storage.system.refusals import refusal
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's mallopt(3)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from reprise.config.errors import ImageRefused
 from reprise.storage.atomic import atomic_file
-from reprise.storage.machine import FAULTS, machine_error, patiently
-from reprise.storage.pseudo_files import pseudo_devices
+from reprise.storage.system.machine import FAULTS, machine_error, patiently
+from reprise.storage.system.pseudo_files import pseudo_devices
 from reprise.storage.walk import list_entries, name_text
 
 LOCK_FILE = Path("source.lock.json")

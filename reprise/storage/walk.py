@@ -17,8 +17,8 @@ from itertools import islice
 from pathlib import Path
 
 from reprise.config.errors import SourceError
-from reprise.storage.machine import FAULTS, machine_error
-from reprise.storage.pseudo_files import is_pseudo
+from reprise.storage.system.machine import FAULTS, machine_error
+from reprise.storage.system.pseudo_files import is_pseudo
 
 MOST_ENTRIES = 20_000_000  # at any depth; the largest public data set has 14 million images
 _MADE_UP = "the kernel makes up what lies there, as in /proc, /sys and /dev"

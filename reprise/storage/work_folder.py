@@ -19,7 +19,7 @@ from typing import Any
 
 from reprise.config.errors import CheckpointError, StorageError, WorkspaceBusyError, printable
 from reprise.storage.atomic import dump_json, write_json
-from reprise.storage.fingerprint import changed_definitions, fingerprint
+from reprise.storage.code.fingerprint import changed_definitions, fingerprint
 from reprise.storage.locks import FileLock
 from reprise.storage.provenance import libraries
 

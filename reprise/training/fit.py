@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reprise.artifacts.checkpoints import latest_checkpoint
+from reprise.artifacts.weights.checkpoints import latest_checkpoint
 from reprise.networks.state import OnHost, load_optimizer, tensors_of
 from reprise.runtime.device import Compute
 from reprise.runtime.seeds import seed_torch

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from reprise.artifacts.checkpoints import save_checkpoint
+from reprise.artifacts.weights.checkpoints import save_checkpoint
 from reprise.config.errors import TrainingError
 from reprise.networks.state import OnHost, arrays_of
 

@@ -18,7 +18,7 @@ from reprise.artifacts.layout import CHECKED, CODE, PRESENT_CODE
 from reprise.config.params import Problem, parameter_error, read_yaml
 from reprise.runtime.entry import run_stage
 from reprise.storage.atomic import atomic_directory, write_json
-from reprise.storage.fingerprint import digest_of_project
+from reprise.storage.code.fingerprint import digest_of_project
 
 
 def main(argv: list[str]) -> None:
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
                 write_fingerprints(raw, folder)
             write_json(CHECKED, {"digest": digest})
     if options.machine or options.data:
-        from stages.check.surroundings import look_around
+        from stages.check.rules.surroundings import look_around
 
         unfit, warnings = look_around(raw or read_yaml(), data=options.data, machine=options.machine)
         found += unfit

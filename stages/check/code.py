@@ -14,7 +14,7 @@ from reprise.artifacts.models import architecture_of
 from reprise.config.params import RANDOM
 from reprise.config.registry import module_of, names
 from reprise.storage.atomic import write_json
-from reprise.storage.fingerprint import fingerprint
+from reprise.storage.code.fingerprint import fingerprint
 from reprise.training.params import TrainParams
 from stages.check.plug_ins import plug_in_class
 from stages.check.starts import as_started, models_of

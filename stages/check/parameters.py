@@ -35,7 +35,7 @@ from reprise.config.registry import names, noun, suites
 from reprise.config.shared_sections import OPTIONAL_SECTIONS, SHARED_SECTIONS
 from reprise.config.suggest import nearest
 from stages.check.plug_ins import COMPARISON, ON_IMAGES, base_class, plug_in_class
-from stages.check.relations import relation_problems
+from stages.check.rules.relations import relation_problems
 from stages.check.starts import model_problems, start_problems
 
 # Table: its row class, the field that names a plug-in, the section with one block per row, the kind of plug-in.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reprise.artifacts.backbones import CONFIG, WEIGHTS
+from reprise.artifacts.weights.backbones import CONFIG, WEIGHTS
 from reprise.config.errors import BackboneError
 from reprise.config.params import MOST_BANDS
 from reprise.media.image.transform import TRIANGLE
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--out", required=True, type=Path, help="the folder to write")
     arguments = parser.parse_args(argv)
 
-    from reprise.artifacts.backbones import write_backbone
+    from reprise.artifacts.weights.backbones import write_backbone
     from reprise.storage.atomic import atomic_directory
 
     weights, heads, config = _adopted(arguments)
@@ -55,7 +55,7 @@ def _preparation_in_words(config: dict[str, Any]) -> str:
 
 
 def _side(text: str) -> int:
-    from reprise.artifacts.backbones import LARGEST_SIDE, SMALLEST_SIDE
+    from reprise.artifacts.weights.backbones import LARGEST_SIDE, SMALLEST_SIDE
 
     if not text.isascii() or not text.isdecimal() or not SMALLEST_SIDE <= int(text[:9]) <= LARGEST_SIDE:
         raise argparse.ArgumentTypeError(f"a whole number of pixels from {SMALLEST_SIDE} to {LARGEST_SIDE}")
@@ -86,7 +86,7 @@ def _adopted(arguments: argparse.Namespace) -> tuple[dict[str, np.ndarray], dict
 
 
 def _from_run(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
-    from reprise.artifacts.backbones import open_weights, read_config, read_weights
+    from reprise.artifacts.weights.backbones import open_weights, read_config, read_weights
     from reprise.networks.assemble import Mismatch, assemble, feature_width
 
     config = read_config(folder)
@@ -104,8 +104,8 @@ def _from_timm(
     import torch
 
     from reprise.networks.backbone import build_backbone
-    from reprise.networks.published import published_file
     from reprise.networks.state import arrays_of
+    from reprise.networks.weights.published import published_file
 
     torch.manual_seed(0)  # untrained, but the same every time
     if not arguments.pretrained:
@@ -119,7 +119,7 @@ def _from_timm(
 def _from_file(
     arguments: argparse.Namespace, path: Path, architecture: str | None
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
-    from reprise.artifacts.tensors import TensorFile
+    from reprise.artifacts.weights.tensors import TensorFile
     from reprise.networks.assemble import Mismatch, check_fit
     from reprise.networks.backbone import build_backbone
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from reprise.artifacts import layout
-from reprise.artifacts.backbones import open_weights, preparation_of, read_config
-from reprise.artifacts.checkpoints import latest_checkpoint, save_checkpoint
 from reprise.artifacts.embeddings import FILE, write_embeddings
 from reprise.artifacts.shards import Shards
+from reprise.artifacts.weights.backbones import open_weights, preparation_of, read_config
+from reprise.artifacts.weights.checkpoints import latest_checkpoint, save_checkpoint
 from reprise.config.registry import module_of
 from reprise.config.shared_sections import DEFAULT_CACHE, CacheParams
 from reprise.networks.assemble import assemble

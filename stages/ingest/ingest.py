@@ -32,8 +32,8 @@ from reprise.storage import ustar
 from reprise.storage.atomic import write_json
 from reprise.storage.progress import track
 from stages.ingest.examine import examine_all
-from stages.ingest.groups import check_splits_of_groups
-from stages.ingest.names import claims_picture
+from stages.ingest.names.groups import check_splits_of_groups
+from stages.ingest.names.pictures import claims_picture
 from stages.ingest.near.policy import settle
 from stages.ingest.near.record import near_copies_card, near_copies_table
 from stages.ingest.near.sketches import SketchFile

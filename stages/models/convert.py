@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from reprise.artifacts.backbones import CONFIG, WEIGHTS, open_weights, read_config, read_weights, write_backbone
 from reprise.artifacts.models import MAPPING, architecture_of, folder_of
+from reprise.artifacts.weights.backbones import CONFIG, WEIGHTS, open_weights, read_config, read_weights, write_backbone
 from reprise.config.errors import BackboneError, printable
 from reprise.config.params import TIMM, ModelRow
 from reprise.networks.assemble import Mismatch, assemble, feature_width, load_arrays
 from reprise.networks.backbone import backbone_named, build_backbone, published_preparation
-from reprise.networks.published import published_file
-from reprise.networks.weight_names import fit_weights
+from reprise.networks.weights.fit import fit_weights
+from reprise.networks.weights.published import published_file
 from reprise.storage.atomic import write_json
 from reprise.storage.listing import sha256_of
 from stages.models.weight_files import WeightFile, read_weight_file

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from reprise.artifacts.tensors import TensorFile, memory_bytes
+from reprise.artifacts.weights.tensors import TensorFile, memory_bytes
 from reprise.config.errors import BackboneError, listed, printable
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")

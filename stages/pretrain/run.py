@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from reprise.artifacts import layout
-from reprise.artifacts.backbones import write_backbone
 from reprise.artifacts.label_sets import FILE
 from reprise.artifacts.models import read_start
+from reprise.artifacts.weights.backbones import write_backbone
 from reprise.config.params import ImageParams, RunRow
 from reprise.config.registry import load_class, module_of
 from reprise.config.shared_sections import DEFAULT_CACHE, CacheParams

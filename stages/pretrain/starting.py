@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from reprise.artifacts.backbones import PREPARATION, read_config, read_weights
 from reprise.artifacts.models import Start
+from reprise.artifacts.weights.backbones import PREPARATION, read_config, read_weights
 from reprise.config.errors import BackboneError
 from reprise.config.params import RANDOM, RunRow
 from reprise.media.image.transform import TRIANGLE
-from reprise.networks.layers import freeze, frozen_names, layers_of, with_layer_rates
-from reprise.networks.starting import Teacher, load_start, load_teacher
+from reprise.networks.weights.layers import freeze, frozen_names, layers_of, with_layer_rates
+from reprise.networks.weights.starting import Teacher, load_start, load_teacher
 from reprise.storage.work_folder import file_digest
 from reprise.training.params import TrainParams
 from stages.pretrain.method import Method

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reprise.artifacts.checkpoints import newest_checkpoint
+from reprise.artifacts.weights.checkpoints import newest_checkpoint
 from reprise.config.errors import TrainingError
 from reprise.measures.spectrum import feature_std, rankme
 from reprise.runtime.device import Compute

@@ -20,7 +20,7 @@ from reprise.artifacts.results import read_json, read_predictions
 from reprise.artifacts.tables import write_table
 from reprise.config.errors import RepriseError
 from reprise.storage.atomic import dump_json, explained_storage
-from reprise.storage.fingerprint import digest_of, fingerprint
+from reprise.storage.code.fingerprint import digest_of, fingerprint
 from stages.probe.probe import Figure, Probe, ProbeResult
 
 if TYPE_CHECKING:

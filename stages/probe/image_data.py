@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from reprise.artifacts.backbones import open_weights, preparation_of, read_config
 from reprise.artifacts.layout import SHARDS
 from reprise.artifacts.shards import Shards
+from reprise.artifacts.weights.backbones import open_weights, preparation_of, read_config
 from reprise.config.registry import module_of
 from reprise.config.shared_sections import DEFAULT_CACHE, CacheParams
 from reprise.networks.assemble import assemble
 from reprise.reading.decoded import open_decoded
-from reprise.storage.fingerprint import digest_of, fingerprint
+from reprise.storage.code.fingerprint import digest_of, fingerprint
 from reprise.storage.work_folder import file_digest
 from stages.probe.data import ProbeData
 

@@ -26,8 +26,8 @@ from reprise.runtime.workers import Lost, NoProcessError, Workers
 from reprise.storage import ustar
 from reprise.storage.atomic import atomic_file, explained_storage
 from reprise.storage.listing import READ_FLAGS, open_regular
-from reprise.storage.machine import patiently
 from reprise.storage.progress import Progress
+from reprise.storage.system.machine import patiently
 from stages.shard.params import ShardParams
 
 Columns = dict[str, list[Any]]  # of the index, by name

@@ -18,8 +18,9 @@ import pytest
 from reprise.config.errors import ImageRefused, SourceError
 from reprise.media.modality import Limits
 from reprise.runtime.workers import Lost
-from reprise.storage import listing, pseudo_files, walk
+from reprise.storage import listing, walk
 from reprise.storage.listing import read_regular, sha256_of
+from reprise.storage.system import pseudo_files
 from reprise.storage.walk import list_entries
 from stages.ingest import examine as examining
 from stages.ingest.archives.batch_reader import read_batch

@@ -18,8 +18,8 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from reprise.artifacts import tensors
-from reprise.artifacts.backbones import CONFIG, HEADS, WEIGHTS, BackboneConfig, open_weights, read_config
+from reprise.artifacts.weights import tensors
+from reprise.artifacts.weights.backbones import CONFIG, HEADS, WEIGHTS, BackboneConfig, open_weights, read_config
 from reprise.config.errors import BackboneError, ParameterError
 from reprise.media.image.transform import CROP_MODES, INTERPOLATIONS
 from reprise.networks.assemble import assemble

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from reprise.artifacts.backbones import CONFIG, HEADS, WEIGHTS, read_config, read_weights
-from reprise.artifacts.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
+from reprise.artifacts.weights.backbones import CONFIG, HEADS, WEIGHTS, read_config, read_weights
+from reprise.artifacts.weights.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from reprise.config.errors import BackboneError, CheckpointError, ImageRefused, ParameterError
 from reprise.config.params import read_yaml
 from reprise.media.image.inspect import inspect

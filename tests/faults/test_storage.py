@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reprise.artifacts.checkpoints import latest_checkpoint, save_checkpoint
 from reprise.artifacts.label_sets import SCHEMA, write_pseudo_labels
 from reprise.artifacts.shards import Shards
+from reprise.artifacts.weights.checkpoints import latest_checkpoint, save_checkpoint
 from reprise.config.errors import EmbeddingError, ShardError, StorageError
 from reprise.config.params import RunRow
 from reprise.config.registry import load_class

@@ -27,7 +27,7 @@ from dvc_objects.fs.utils import tmp_fname
 from pipeline.graph.in_dvc.refusals import Refusals, set_aside
 from pipeline.graph.remotes.listings import LARGEST_LISTING, BadListing, is_object_name, read_listing
 from reprise.storage.content_hashes import DIR, ContentHashes, IrregularFile, listing_bytes, md5_of_file, read_regular
-from reprise.storage.system_errors import refusal
+from reprise.storage.system.refusals import refusal
 
 HASHES = ContentHashes()
 REFUSALS = Refusals()

@@ -13,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 
 from reprise.config.errors import ImageRefused
-from reprise.media.image.files import open_file, read_page
-from reprise.media.image.opencv import decode_plain, decode_reduced
+from reprise.media.image.readers.files import open_file, read_page
+from reprise.media.image.readers.opencv import decode_plain, decode_reduced
 from reprise.media.image.scale import own_range, to_eight_bits
 from reprise.media.image.transform import as_channels
 

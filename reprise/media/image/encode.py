@@ -16,8 +16,8 @@ import zlib
 
 import numpy as np
 
-from reprise.media.image.pillow_file import RANGE_KEYWORD
-from reprise.media.image.refusal import PNG_SIGNATURE
+from reprise.media.image.readers.pillow_file import RANGE_KEYWORD
+from reprise.media.image.readers.refusal import PNG_SIGNATURE
 
 _LARGEST_BLOCK = 65535  # bytes of one stored block of deflate (RFC 1951, 3.2.4)
 

@@ -10,8 +10,8 @@ import numpy as np
 from reprise.media.image import fields, stored, thumbnail, transform
 from reprise.media.image.decode import decode
 from reprise.media.image.inspect import inspect_pages
-from reprise.media.image.opencv import limit_threads
 from reprise.media.image.ranges import with_ranges
+from reprise.media.image.readers.opencv import limit_threads
 from reprise.media.modality import Choices, Examined, Limits, Stored
 
 

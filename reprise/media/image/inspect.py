@@ -9,11 +9,11 @@ import numpy as np
 
 from reprise.config.errors import ImageRefused
 from reprise.media.image.decode import MAX_PIXELS
-from reprise.media.image.files import check_size, open_file, read_page, too_many_pixels
-from reprise.media.image.opencv import decode_plain
-from reprise.media.image.pillow_file import UPRIGHT, PillowFile, orientation
-from reprise.media.image.raster import PROFILE, Opened, Raster
-from reprise.media.image.refusal import decoder_errors
+from reprise.media.image.readers.files import check_size, open_file, read_page, too_many_pixels
+from reprise.media.image.readers.opencv import decode_plain
+from reprise.media.image.readers.pillow_file import UPRIGHT, PillowFile, orientation
+from reprise.media.image.readers.raster import PROFILE, Opened, Raster
+from reprise.media.image.readers.refusal import decoder_errors
 from reprise.media.image.scale import Observed, min_is_black, observe
 from reprise.media.image.sketch import sketch
 from reprise.media.modality import Choices, Limits

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reprise.media.image.raster import Range, Raster
+from reprise.media.image.readers.raster import Range, Raster
 from reprise.media.modality import Choices
 
 _TABLE = 16  # bits: up to here every value is looked up in a table

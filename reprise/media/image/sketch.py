@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from reprise.media.image.raster import Range
+from reprise.media.image.readers.raster import Range
 from reprise.media.image.scale import to_eight_bits
 from reprise.media.image.transform import as_channels, resize
 

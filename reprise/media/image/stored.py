@@ -15,10 +15,10 @@ import numpy as np
 from reprise.config.errors import ImageRefused
 from reprise.media.image.encode import deep_png, lossless_png
 from reprise.media.image.fields import EXTENSIONS
-from reprise.media.image.files import open_file, read_page
 from reprise.media.image.inspect import chosen_bands
+from reprise.media.image.readers.files import open_file, read_page
+from reprise.media.image.readers.tiff.write import write_tiff
 from reprise.media.image.scale import min_is_black, own_range
-from reprise.media.image.tiff.write import write_tiff
 from reprise.media.image.transform import resize
 from reprise.media.modality import Stored
 

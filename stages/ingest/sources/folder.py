@@ -23,9 +23,9 @@ from reprise.config.text_forms import wrong_value
 from reprise.storage.listing import digest_folder, sha256_of
 from reprise.storage.progress import Progress
 from reprise.storage.walk import LEFT_OUT, Entry, list_entries
-from stages.ingest.groups import Grouping, check_grouping, group_finder
-from stages.ingest.layout import SplitName, understand
-from stages.ingest.names import claims_picture
+from stages.ingest.names.groups import Grouping, check_grouping, group_finder
+from stages.ingest.names.layout import SplitName, understand
+from stages.ingest.names.pictures import claims_picture
 from stages.ingest.source import Candidate, Extent, LeftOut, Refused, Source
 
 _PATIENCE = 2.0  # seconds before a progress bar

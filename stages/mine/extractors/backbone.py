@@ -28,15 +28,15 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 
-from reprise.artifacts.backbones import CONFIG, WEIGHTS, open_weights, preparation_of, read_config
-from reprise.artifacts.tensors import TensorFile
+from reprise.artifacts.weights.backbones import CONFIG, WEIGHTS, open_weights, preparation_of, read_config
+from reprise.artifacts.weights.tensors import TensorFile
 from reprise.config.errors import BackboneError, ImageRefused
 from reprise.config.params import BackboneName, StrictModel, meaning, with_pattern
 from reprise.config.registry import module_of
 from reprise.media.lookup import modality
 from reprise.networks.assemble import Mismatch, assemble, load_bare
 from reprise.networks.backbone import build_backbone, published_preparation
-from reprise.networks.published import published_network
+from reprise.networks.weights.published import published_network
 from reprise.runtime.device import Compute
 from reprise.runtime.seeds import seed_torch
 from reprise.storage.listing import sha256_of

@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from reprise.artifacts.checkpoints import latest_checkpoint, save_checkpoint
+from reprise.artifacts.weights.checkpoints import latest_checkpoint, save_checkpoint
 from reprise.clustering.centres import nearest, renumbered
 from reprise.clustering.lloyd import MOVES_BEFORE_MERGING, lloyd
 from reprise.clustering.merging import first_centres, merged

@@ -21,7 +21,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from reprise.artifacts.checkpoints import latest_checkpoint, save_checkpoint
+from reprise.artifacts.weights.checkpoints import latest_checkpoint, save_checkpoint
 from reprise.clustering.centres import nearest, nearest_centres, renumbered, sums
 from reprise.clustering.merging import first_centres, merged
 from reprise.clustering.starts import SAMPLE

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.graph.running_words import NOTHING, report_running
+from pipeline.graph.running.words import NOTHING, report_running
 from pipeline.processes.commands import environment
 from reprise.storage.running import FOLDER
 from tests.pipeline.dvc_project import REPRISE, Project, wait_for

@@ -14,7 +14,7 @@ from reprise.clustering.lloyd import lloyd
 from reprise.clustering.merging import merging_kmeans
 from reprise.clustering.starts import plus_plus, random_rows
 from reprise.measures.unit_vectors import unit
-from reprise.storage.fingerprint import fingerprint
+from reprise.storage.code.fingerprint import fingerprint
 
 
 @pytest.mark.parametrize(("find", "most"), [(kmeans, 1.02), (merging_kmeans, 1.01)])

@@ -12,11 +12,11 @@ from PIL import Image
 
 from reprise.config.errors import ImageRefused
 from reprise.media.image.decode import decode
-from reprise.media.image.files import open_file, read_page
 from reprise.media.image.inspect import inspect
-from reprise.media.image.raster import Raster
-from reprise.media.image.tiff.lzw import decode_lzw
-from reprise.media.image.tiff.write import write_tiff
+from reprise.media.image.readers.files import open_file, read_page
+from reprise.media.image.readers.raster import Raster
+from reprise.media.image.readers.tiff.lzw import decode_lzw
+from reprise.media.image.readers.tiff.write import write_tiff
 from tests.reprise.media import tiff_files as t
 from tests.stages.ingest.hostile import photo
 

@@ -15,9 +15,10 @@ from reprise.config.errors import InputsChanged
 from reprise.config.params import read_yaml
 from reprise.runtime import declared_inputs, used_inputs
 from reprise.runtime.declared_inputs import DeclaredInputs, take_inputs
-from reprise.storage import atomic, content_hashes, fingerprint
+from reprise.storage import atomic, content_hashes
 from reprise.storage.atomic import atomic_directory, write_json
-from reprise.storage.fingerprint import fingerprint as fingerprint_of
+from reprise.storage.code import fingerprint
+from reprise.storage.code.fingerprint import fingerprint as fingerprint_of
 
 GRAPH = """
 stages:

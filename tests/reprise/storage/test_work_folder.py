@@ -17,7 +17,7 @@ from reprise.config.errors import CheckpointError, StorageError, WorkspaceBusyEr
 from reprise.runtime.watchdog import EVERY_SECONDS, GRACE_SECONDS
 from reprise.storage import work_folder as contract
 from reprise.storage.atomic import write_json
-from reprise.storage.fingerprint import fingerprint
+from reprise.storage.code.fingerprint import fingerprint
 from reprise.storage.provenance import libraries
 from reprise.storage.work_folder import (
     INPUTS,

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.graph.definition import Graph, load_graph
 from reprise.config.params import read_yaml
-from reprise.storage.fingerprint import PACKAGES, Fingerprint, fingerprint
+from reprise.storage.code.fingerprint import PACKAGES, Fingerprint, fingerprint
 from stages.check.code import ENTRIES, modules_by_file
 
 SPECIAL = {"check"}  # it runs after every edit and writes the fingerprints

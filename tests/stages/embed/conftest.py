@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from reprise.artifacts.backbones import write_backbone
+from reprise.artifacts.weights.backbones import write_backbone
 from reprise.networks.backbone import build_backbone
 from reprise.networks.heads import Projector
 from reprise.networks.state import arrays_of

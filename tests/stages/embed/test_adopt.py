@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 from safetensors.numpy import save_file
 
-from reprise.artifacts.backbones import open_weights, read_config, read_weights
 from reprise.artifacts.embeddings import read_embeddings
 from reprise.artifacts.shards import Shards
+from reprise.artifacts.weights.backbones import open_weights, read_config, read_weights
 from reprise.config.errors import BackboneError
 from reprise.media.image.decode import decode
 from reprise.media.image.transform import resize_to_square

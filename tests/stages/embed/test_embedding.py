@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from reprise.artifacts.backbones import open_weights, read_config
 from reprise.artifacts.embeddings import read_embeddings, taps_in
 from reprise.artifacts.shards import Shards
+from reprise.artifacts.weights.backbones import open_weights, read_config
 from reprise.config.errors import BackboneError
 from reprise.media.image.decode import decode
 from reprise.media.image.transform import resize_to_square

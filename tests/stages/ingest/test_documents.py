@@ -6,7 +6,8 @@ import ast
 import re
 from pathlib import Path
 
-from reprise.media.image import inspect, ranges, raster
+from reprise.media.image import inspect, ranges
+from reprise.media.image.readers import raster
 
 ROOT = Path(__file__).parents[3]
 FILES = [

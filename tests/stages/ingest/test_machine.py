@@ -13,8 +13,8 @@ import pytest
 
 from reprise.config.errors import MachineError
 from reprise.runtime.workers import Lost
-from reprise.storage import machine
 from reprise.storage.listing import digest_folder
+from reprise.storage.system import machine
 from reprise.storage.walk import list_entries
 from stages.ingest import examine as examining
 from stages.ingest.examine import Finding, Limits, examine, examine_all, has_memory

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.numpy import save
 
-from reprise.artifacts.backbones import write_backbone
+from reprise.artifacts.weights.backbones import write_backbone
 from reprise.config.errors import BackboneError, MiningError
 from reprise.config.registry import load_class
 from reprise.media.image.transform import resize_to_square

@@ -13,8 +13,8 @@ import torch
 from ruamel.yaml import YAML
 from safetensors.numpy import save_file
 
-from reprise.artifacts.backbones import open_weights, read_config, read_weights, write_backbone
 from reprise.artifacts.models import read_start
+from reprise.artifacts.weights.backbones import open_weights, read_config, read_weights, write_backbone
 from reprise.config.errors import BackboneError, ParameterError
 from reprise.config.params import ModelRow, read_yaml
 from reprise.networks.assemble import assemble

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 import torch
 
-from reprise.artifacts.backbones import write_backbone
 from reprise.artifacts.label_sets import SCHEMA, write_pseudo_labels
 from reprise.artifacts.shards import Shards
+from reprise.artifacts.weights.backbones import write_backbone
 from reprise.config.params import ImageParams, RunRow
 from reprise.networks.backbone import build_backbone
 from reprise.networks.state import arrays_of

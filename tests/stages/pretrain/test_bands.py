@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from reprise.artifacts.backbones import read_config, read_weights
 from reprise.artifacts.embeddings import read_embeddings
 from reprise.artifacts.manifest import read_manifest
 from reprise.artifacts.shards import Shards
+from reprise.artifacts.weights.backbones import read_config, read_weights
 from reprise.config.errors import ImageRefused, TrainingError, ValidationFailed
 from reprise.config.params import ImageParams, RunRow
 from reprise.config.registry import load_class
+from reprise.media.image.readers.tiff.write import write_tiff
 from reprise.media.image.thumbnail import contact_sheet, thumbnail
-from reprise.media.image.tiff.write import write_tiff
 from reprise.networks.backbone import for_bands
 from reprise.reading.decoded import open_decoded
 from reprise.training.params import ViewParams

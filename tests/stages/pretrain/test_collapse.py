@@ -9,8 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from reprise.artifacts.backbones import read_config
-from reprise.artifacts.checkpoints import load_checkpoint
+from reprise.artifacts.weights.backbones import read_config
+from reprise.artifacts.weights.checkpoints import load_checkpoint
 from reprise.config.errors import TrainingError
 from reprise.measures.spectrum import feature_std, rankme
 from reprise.storage.work_folder import file_digest

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reprise.artifacts.backbones import read_config
+from reprise.artifacts.weights.backbones import read_config
 from reprise.config.params import RunRow
 from reprise.config.registry import load_class
 from reprise.runtime.device import Compute

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from reprise.artifacts.backbones import open_weights, read_config, read_weights
 from reprise.artifacts.shards import Shards
+from reprise.artifacts.weights.backbones import open_weights, read_config, read_weights
 from reprise.config.errors import ParameterError, PseudoLabelError, TrainingError, WorkspaceBusyError
 from reprise.config.params import RunRow
 from reprise.config.registry import load_class, names

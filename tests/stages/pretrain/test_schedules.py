@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from reprise.artifacts.backbones import read_config
+from reprise.artifacts.weights.backbones import read_config
 from reprise.config.params import parse, problems_of
 from reprise.config.registry import names
 from reprise.training.params import TrainParams

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from reprise.artifacts.backbones import read_config, read_weights
+from reprise.artifacts.weights.backbones import read_config, read_weights
 from reprise.config.errors import BackboneError, TrainingError
 from reprise.config.params import RunRow
 from reprise.networks.backbone import build_backbone
-from reprise.networks.layers import freeze, frozen_names, layers_of, with_layer_rates
-from reprise.networks.starting import Teacher
+from reprise.networks.weights.layers import freeze, frozen_names, layers_of, with_layer_rates
+from reprise.networks.weights.starting import Teacher
 from reprise.storage.work_folder import file_digest
 from stages.pretrain.methods.contrastive.simclr import SimCLR
 from stages.pretrain.methods.references.published import Published

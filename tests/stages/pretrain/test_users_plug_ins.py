@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reprise.artifacts.backbones import read_config
 from reprise.artifacts.embeddings import read_embeddings
+from reprise.artifacts.weights.backbones import read_config
 from reprise.config.params import RunRow, read_yaml
 from reprise.config.registry import load_class
 from stages.check.parameters import problems

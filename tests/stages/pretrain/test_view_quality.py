@@ -9,9 +9,9 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
-from reprise.artifacts.backbones import open_weights, read_config
 from reprise.artifacts.manifest import read_manifest
 from reprise.artifacts.shards import Shards
+from reprise.artifacts.weights.backbones import open_weights, read_config
 from reprise.networks.assemble import assemble
 from reprise.reading.decoded import open_decoded
 from stages.pretrain.views import make

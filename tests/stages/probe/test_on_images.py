@@ -11,11 +11,11 @@ import torch
 from ruamel.yaml import YAML
 from sklearn.linear_model import LogisticRegression
 
-from reprise.artifacts.backbones import write_backbone
 from reprise.artifacts.embeddings import write_embeddings
 from reprise.artifacts.layout import MANIFEST
 from reprise.artifacts.manifest import MANIFEST_SCHEMA, read_manifest, write_manifest
 from reprise.artifacts.results import read_json
+from reprise.artifacts.weights.backbones import write_backbone
 from reprise.config.params import read_yaml
 from reprise.networks.backbone import build_backbone
 from reprise.networks.state import arrays_of

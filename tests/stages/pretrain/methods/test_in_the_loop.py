@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from reprise.artifacts.backbones import read_config, read_weights
+from reprise.artifacts.weights.backbones import read_config, read_weights
 from reprise.networks.state import arrays_of
 from stages.pretrain.parts.teacher import TeacherMethod
 from stages.pretrain.views import make

@@ -1,0 +1,1 @@
+"""What runs in a project: which processes, in which words, and how long they still take. Never starts or ends one."""
