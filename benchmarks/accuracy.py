@@ -67,8 +67,9 @@ def make_workspace(data: Path) -> None:
 
 def train_reprise(architecture: str, epochs: int, seed: int, precision: str) -> tuple[Any, Any, Any]:
     """Our loop; the network and the mean and deviation of its input."""
-    from reprise.config.params import ImageParams, RunRow
+    from reprise.config.params import ImageParams
     from reprise.config.registry import load_class
+    from reprise.config.tables import RunRow
     from reprise.runtime.device import resolve_compute
     from reprise.training.params import TrainParams
     from stages.pretrain.inputs import read_inputs

@@ -166,8 +166,9 @@ def make_workspace(folder: Path, files: list[bytes], views: dict[str, Any]) -> N
 # ---------------------------------------------------------------------------------- one process a measurement
 def prepared(case: Case, device: str) -> tuple[Any, ...]:
     """Row, image and train parameters, and the method's class and parameters, as the stage takes them."""
-    from reprise.config.params import ImageParams, RunRow
+    from reprise.config.params import ImageParams
     from reprise.config.registry import load_class
+    from reprise.config.tables import RunRow
     from reprise.training.params import TrainParams
     from stages.pretrain.method import Method
 

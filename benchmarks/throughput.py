@@ -101,8 +101,9 @@ def run_reprise(net: str, batch: int, tick: Tick, limit: bool) -> None:
     import numpy as np
     import torch
 
-    from reprise.config.params import ImageParams, RunRow
+    from reprise.config.params import ImageParams
     from reprise.config.registry import load_class
+    from reprise.config.tables import RunRow
     from reprise.runtime.device import resolve_compute
     from reprise.training.optimizers import build_optimizer
     from reprise.training.params import TrainParams

@@ -10,7 +10,7 @@ from typing import Any
 from reprise.artifacts import layout
 from reprise.artifacts.results import read_json
 from reprise.artifacts.weights.backbones import WEIGHTS, read_config
-from reprise.config.params import RANDOM, TIMM, ModelRow
+from reprise.config.tables import RANDOM, TIMM, ModelRow
 
 MAPPING = "mapping.json"  # what became of each tensor of the file
 FACTS = "start.json"  # in the folder of a run: what its row says

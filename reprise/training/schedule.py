@@ -15,10 +15,10 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError
 from pydantic_core import InitErrorDetails
 
 from reprise.config.errors import ParameterError
-from reprise.config.params import StrictModel, meaning, plug_in_name, problems_of
+from reprise.config.params import StrictModel, meaning, problems_of
 from reprise.config.registry import load_class, names
 from reprise.config.suggest import nearest
-from reprise.config.text_forms import wrong_value
+from reprise.config.text_forms import plug_in_name, wrong_value
 
 DEFAULT = "cosine"
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from reprise.artifacts.models import architecture_of
-from reprise.config.params import RANDOM
 from reprise.config.registry import module_of, names
+from reprise.config.tables import RANDOM
 from reprise.storage.atomic import write_json
 from reprise.storage.code.fingerprint import fingerprint
 from reprise.training.params import TrainParams

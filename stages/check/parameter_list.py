@@ -13,9 +13,10 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 
 from reprise.config.errors import ParameterError, printable
-from reprise.config.params import StrictModel, Tables, read_yaml
+from reprise.config.params import StrictModel, read_yaml
 from reprise.config.registry import kinds, kinds_named, location, names, origin
 from reprise.config.suggest import nearest
+from reprise.config.tables import Tables
 from stages.check.parameters import known_sections
 from stages.check.plug_ins import COMPARISON, ON_IMAGES, base_class, plug_in_class
 from stages.check.value_words import allowed_values, default_of, yaml_text

@@ -18,22 +18,11 @@ from pydantic import TypeAdapter, ValidationError
 
 import stages
 from reprise.config.errors import ParameterError, RepriseError
-from reprise.config.params import (
-    NONE,
-    TRUTH,
-    BackboneName,
-    FeaturesRow,
-    MineRow,
-    Problem,
-    RunRow,
-    StrictModel,
-    SuiteRow,
-    Tables,
-    problems_of,
-)
+from reprise.config.params import BackboneName, Problem, StrictModel, problems_of
 from reprise.config.registry import names, noun, suites
 from reprise.config.shared_sections import OPTIONAL_SECTIONS, SHARED_SECTIONS
 from reprise.config.suggest import nearest
+from reprise.config.tables import NONE, TRUTH, FeaturesRow, MineRow, RunRow, SuiteRow, Tables
 from stages.check.plug_ins import COMPARISON, ON_IMAGES, base_class, plug_in_class
 from stages.check.rules.relations import relation_problems
 from stages.check.starts import model_problems, start_problems

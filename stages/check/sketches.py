@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from reprise.config.errors import BackboneError, ParameterError, RepriseError
-from reprise.config.params import ImageParams, Problem, RunRow
+from reprise.config.params import ImageParams, Problem
+from reprise.config.tables import RunRow
 from reprise.training.params import REFERENCE_BATCH, TrainParams
 from stages.check.plug_ins import plug_in_class
 from stages.check.starts import as_started

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from reprise.artifacts.models import architecture_of
 from reprise.config.errors import RepriseError
-from reprise.config.params import RANDOM, TIMM, ModelRow, Problem, RunRow
+from reprise.config.params import Problem
 from reprise.config.suggest import nearest
+from reprise.config.tables import RANDOM, TIMM, ModelRow, RunRow
 from reprise.training.params import TrainParams
 
 

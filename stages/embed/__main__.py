@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from reprise.artifacts.layout import embedding
-from reprise.config.params import read_yaml, row, section, tables
+from reprise.config.params import read_yaml, section
 from reprise.config.shared_sections import cache_params
+from reprise.config.tables import row, tables
 from reprise.runtime.entry import arguments_of, run_stage
 from stages.embed.params import EmbedParams
 

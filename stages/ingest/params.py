@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from reprise.config.params import MOST_BANDS, StrictModel, meaning, plug_in_name
-from reprise.config.text_forms import with_pattern, wrong_value
+from reprise.config.params import MOST_BANDS, StrictModel, meaning
+from reprise.config.text_forms import plug_in_name, with_pattern, wrong_value
 
 if TYPE_CHECKING:
     from reprise.media.modality import Choices

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from reprise.artifacts.layout import label_set
-from reprise.config.params import parse, read_yaml, row, tables
+from reprise.config.params import parse, read_yaml
+from reprise.config.tables import row, tables
 from reprise.runtime.entry import arguments_of, run_stage
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reprise.artifacts.layout import mined_from
-from reprise.config.params import parse, read_yaml, row, tables
+from reprise.config.params import parse, read_yaml
+from reprise.config.tables import row, tables
 from reprise.runtime.entry import run_stage
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reprise.artifacts import layout
-from reprise.config.params import ImageParams, StrictModel, parse, read_yaml, row, section, tables
+from reprise.config.params import ImageParams, StrictModel, parse, read_yaml, section
 from reprise.config.shared_sections import DEFAULT_CACHE, CacheParams, cache_params
+from reprise.config.tables import row, tables
 from reprise.runtime.entry import arguments_of, run_stage
 
 if TYPE_CHECKING:

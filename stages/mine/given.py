@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reprise.artifacts.layout import LABEL_SETS
-from reprise.config.params import NONE, TRUTH, read_yaml, tables
+from reprise.config.params import read_yaml
+from reprise.config.tables import NONE, TRUTH, tables
 from reprise.runtime.entry import run_stage
 
 if TYPE_CHECKING:

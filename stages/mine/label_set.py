@@ -26,7 +26,8 @@ from reprise.artifacts.pairs import FILE as PAIRS
 from reprise.artifacts.pairs import write_pairs
 from reprise.artifacts.shards import Shards
 from reprise.clustering.centres import renumbered
-from reprise.config.params import MineRow, StrictModel
+from reprise.config.params import StrictModel
+from reprise.config.tables import MineRow
 from reprise.measures.cluster_quality import accuracy_by_class, agreement, silhouette, sizes_summary
 from reprise.runtime.entry import threads
 from reprise.storage.atomic import atomic_directory, write_json

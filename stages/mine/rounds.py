@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from reprise.artifacts.label_sets import FILE, clusters_for, read_pseudo_labels
 from reprise.artifacts.layout import label_set
 from reprise.config.errors import MiningError
-from reprise.config.params import MineRow, Tables
+from reprise.config.tables import MineRow, Tables
 from reprise.measures.cluster_quality import agreement, share_moved
 
 

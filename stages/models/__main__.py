@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 
 from reprise.artifacts.layout import MODELS, STARTS
-from reprise.config.params import read_yaml, tables
+from reprise.config.params import read_yaml
+from reprise.config.tables import tables
 from reprise.runtime.entry import run_stage
 
 

@@ -12,7 +12,7 @@ import torch
 from reprise.artifacts.models import MAPPING, architecture_of, folder_of
 from reprise.artifacts.weights.backbones import CONFIG, WEIGHTS, open_weights, read_config, read_weights, write_backbone
 from reprise.config.errors import BackboneError, printable
-from reprise.config.params import TIMM, ModelRow
+from reprise.config.tables import TIMM, ModelRow
 from reprise.networks.assemble import Mismatch, assemble, feature_width, load_arrays
 from reprise.networks.backbone import backbone_named, build_backbone, published_preparation
 from reprise.networks.weights.fit import fit_weights

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from reprise.artifacts.models import FACTS, START, TEACHER
-from reprise.config.params import RANDOM, RunRow
+from reprise.config.tables import RANDOM, RunRow
 from reprise.storage.atomic import write_json
 
 

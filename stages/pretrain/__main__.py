@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from reprise.artifacts import layout
-from reprise.config.params import ImageParams, parse, read_yaml, row, section, tables
+from reprise.config.params import ImageParams, parse, read_yaml, section
 from reprise.config.shared_sections import cache_params
+from reprise.config.tables import row, tables
 from reprise.runtime.entry import arguments_of, run_stage
 
 

@@ -12,7 +12,8 @@ from reprise.artifacts.label_sets import clusters_for, confidences_for, read_pse
 from reprise.artifacts.layout import VIEWS
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import MachineError, TrainingError
-from reprise.config.params import ImageParams, RunRow
+from reprise.config.params import ImageParams
+from reprise.config.tables import RunRow
 from reprise.networks.footprint import numbers
 from reprise.reading.decoded import Decoded, open_decoded
 from reprise.reading.order import batch_count

@@ -13,9 +13,10 @@ from reprise.artifacts import layout
 from reprise.artifacts.label_sets import FILE
 from reprise.artifacts.models import read_start
 from reprise.artifacts.weights.backbones import write_backbone
-from reprise.config.params import ImageParams, RunRow
+from reprise.config.params import ImageParams
 from reprise.config.registry import load_class, module_of
 from reprise.config.shared_sections import DEFAULT_CACHE, CacheParams
+from reprise.config.tables import RunRow
 from reprise.networks.backbone import build_backbone
 from reprise.networks.state import arrays_of
 from reprise.runtime.device import resolve_compute

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from reprise.artifacts.models import Start
-from reprise.config.params import ImageParams, RunRow
+from reprise.config.params import ImageParams
 from reprise.config.shared_sections import DEFAULT_CACHE, CacheParams
+from reprise.config.tables import RunRow
 from reprise.reading.order import batch_count
 from reprise.runtime.device import Compute
 from reprise.training.optimizers import scaled_learning_rate

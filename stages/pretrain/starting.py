@@ -10,7 +10,7 @@ from torch import nn
 from reprise.artifacts.models import Start
 from reprise.artifacts.weights.backbones import PREPARATION, read_config, read_weights
 from reprise.config.errors import BackboneError
-from reprise.config.params import RANDOM, RunRow
+from reprise.config.tables import RANDOM, RunRow
 from reprise.media.image.transform import TRIANGLE
 from reprise.networks.weights.layers import freeze, frozen_names, layers_of, with_layer_rates
 from reprise.networks.weights.starting import Teacher, load_start, load_teacher

@@ -9,8 +9,9 @@ from __future__ import annotations
 import time
 
 from reprise.artifacts import layout
-from reprise.config.params import read_yaml, row, tables
+from reprise.config.params import read_yaml
 from reprise.config.shared_sections import cache_params
+from reprise.config.tables import row, tables
 from reprise.runtime.entry import arguments_of, run_stage
 
 

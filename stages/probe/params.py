@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from reprise.config.params import Name, StrictModel, meaning
+from reprise.config.params import StrictModel, meaning
+from reprise.config.text_forms import Name
 
 SECTION = "representations"
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from reprise.artifacts import layout
 from reprise.config.errors import ParameterError
-from reprise.config.params import Tables, read_yaml, section, tables
+from reprise.config.params import read_yaml, section
+from reprise.config.tables import Tables, tables
 from reprise.runtime.entry import run_stage
 from stages.probe.params import SECTION, RepresentationsParams
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reprise.artifacts.budgets import trains
-from reprise.config.params import TRUTH
+from reprise.config.tables import TRUTH
 from stages.report.readers.comparison import Comparison
 from stages.report.readers.runs import Run
 from stages.report.text import join_words, one_line

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from reprise.artifacts.layout import METRICS, SUMMARY
-from reprise.config.params import read_yaml, section, tables
+from reprise.config.params import read_yaml, section
+from reprise.config.tables import tables
 from reprise.runtime.entry import run_stage
 from stages.summary.params import SECTION, SummaryParams
 

@@ -21,8 +21,8 @@ from reprise.artifacts.label_sets import SCHEMA, write_pseudo_labels
 from reprise.artifacts.shards import Shards
 from reprise.artifacts.weights.checkpoints import latest_checkpoint, save_checkpoint
 from reprise.config.errors import EmbeddingError, ShardError, StorageError
-from reprise.config.params import RunRow
 from reprise.config.registry import load_class
+from reprise.config.tables import RunRow
 from reprise.reading import decoded
 from reprise.storage.atomic import explained_storage, write_json
 from reprise.storage.work_folder import file_digest, locked

@@ -13,7 +13,8 @@ from safetensors.numpy import save
 
 from reprise.artifacts.weights.tensors import TensorFile
 from reprise.config.errors import BackboneError, ImageRefused
-from reprise.config.params import MOST_BANDS, BackboneName, StrictModel, in_one_line, problems_of, with_pattern
+from reprise.config.params import MOST_BANDS, BackboneName, StrictModel, in_one_line, problems_of
+from reprise.config.text_forms import with_pattern
 from reprise.storage.atomic import atomic_file, write_json
 from reprise.storage.listing import read_regular
 

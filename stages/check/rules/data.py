@@ -16,7 +16,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from reprise.config.errors import RepriseError
-from reprise.config.params import TRUTH, MineRow, Problem
+from reprise.config.params import Problem
+from reprise.config.tables import TRUTH, MineRow
 from stages.check.plug_ins import plug_in_class
 from stages.check.rules.relations import chosen_probes
 from stages.check.sketches import problem_of, rows_of, sketch_runs, well_formed_runs

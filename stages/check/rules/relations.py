@@ -13,8 +13,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from reprise.config.errors import RepriseError
-from reprise.config.params import NONE, TRUTH, Problem
+from reprise.config.params import Problem
 from reprise.config.registry import suites
+from reprise.config.tables import NONE, TRUTH
 from stages.check.plug_ins import plug_in_class
 from stages.check.sketches import Sketch, place_of, problem_of, sketch_runs
 

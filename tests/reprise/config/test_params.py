@@ -12,18 +12,9 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from reprise.config.errors import ParameterError
-from reprise.config.params import (
-    Problem,
-    StrictModel,
-    parameter_error,
-    parse,
-    problems_of,
-    read_yaml,
-    row,
-    section,
-    tables,
-    with_pattern,
-)
+from reprise.config.params import Problem, StrictModel, parameter_error, parse, problems_of, read_yaml, section
+from reprise.config.tables import row, tables
+from reprise.config.text_forms import with_pattern
 from tests.limits import at_most
 
 ROOT = Path(__file__).parents[3]

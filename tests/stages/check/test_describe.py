@@ -12,7 +12,8 @@ import pytest
 from pydantic import Field
 
 from reprise.config.errors import ParameterError
-from reprise.config.params import Name, StrictModel, meaning, plug_in_name, with_pattern
+from reprise.config.params import StrictModel, meaning
+from reprise.config.text_forms import Name, plug_in_name, with_pattern
 from stages.check.describe import text
 from stages.check.parameter_list import describe, find, kinds_meant, subject_named
 from stages.check.reference import COMMAND, page

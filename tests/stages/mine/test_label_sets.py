@@ -16,8 +16,9 @@ from reprise.artifacts.label_sets import FILE, confidences_for, read_pseudo_labe
 from reprise.artifacts.pairs import SCHEMA, read_pairs, rows_of, write_pairs
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import MiningError, PseudoLabelError
-from reprise.config.params import MineRow, parse, read_yaml, tables
+from reprise.config.params import parse, read_yaml
 from reprise.config.registry import load_class
+from reprise.config.tables import MineRow, tables
 from reprise.measures.cluster_quality import calinski_harabasz, davies_bouldin, matched_clusters, share_moved
 from reprise.storage.work_folder import file_digest
 from stages.mine import choose

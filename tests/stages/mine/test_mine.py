@@ -21,8 +21,8 @@ from reprise.artifacts.embeddings import FILE as EMBEDDINGS
 from reprise.artifacts.label_sets import read_pseudo_labels
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import MiningError
-from reprise.config.params import MineRow
 from reprise.config.registry import load_class
+from reprise.config.tables import MineRow
 from reprise.runtime.device import Compute
 from reprise.runtime.seeds import numpy_rng
 from reprise.storage.work_folder import file_digest

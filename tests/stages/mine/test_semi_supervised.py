@@ -17,8 +17,9 @@ from reprise.artifacts.layout import MANIFEST
 from reprise.artifacts.manifest import read_manifest, write_manifest
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import MiningError, ParameterError
-from reprise.config.params import MineRow, parse, read_yaml
+from reprise.config.params import parse, read_yaml
 from reprise.config.registry import load_class, names
+from reprise.config.tables import MineRow
 from reprise.measures.cluster_quality import accuracy_by_class, agreement
 from reprise.storage.work_folder import file_digest
 from stages.check.parameters import problems

@@ -16,7 +16,8 @@ from safetensors.numpy import save_file
 from reprise.artifacts.models import read_start
 from reprise.artifacts.weights.backbones import open_weights, read_config, read_weights, write_backbone
 from reprise.config.errors import BackboneError, ParameterError
-from reprise.config.params import ModelRow, read_yaml
+from reprise.config.params import read_yaml
+from reprise.config.tables import ModelRow
 from reprise.networks.assemble import assemble
 from reprise.networks.backbone import build_backbone
 from reprise.networks.state import arrays_of

@@ -12,7 +12,8 @@ import torch
 from reprise.artifacts.label_sets import SCHEMA, write_pseudo_labels
 from reprise.artifacts.shards import Shards
 from reprise.artifacts.weights.backbones import write_backbone
-from reprise.config.params import ImageParams, RunRow
+from reprise.config.params import ImageParams
+from reprise.config.tables import RunRow
 from reprise.networks.backbone import build_backbone
 from reprise.networks.state import arrays_of
 from reprise.training.params import TrainParams

@@ -13,8 +13,9 @@ from reprise.artifacts.manifest import read_manifest
 from reprise.artifacts.shards import Shards
 from reprise.artifacts.weights.backbones import read_config, read_weights
 from reprise.config.errors import ImageRefused, TrainingError, ValidationFailed
-from reprise.config.params import ImageParams, RunRow
+from reprise.config.params import ImageParams
 from reprise.config.registry import load_class
+from reprise.config.tables import RunRow
 from reprise.media.image.readers.tiff.write import write_tiff
 from reprise.media.image.thumbnail import contact_sheet, thumbnail
 from reprise.networks.backbone import for_bands

@@ -8,8 +8,9 @@ import re
 import pytest
 import torch
 
-from reprise.config.params import read_yaml, tables
+from reprise.config.params import read_yaml
 from reprise.config.registry import load_class, names, subclass_in
+from reprise.config.tables import tables
 from reprise.networks.backbone import build_backbone
 from stages.check.parameters import problems
 from stages.pretrain.method import Batch, Context, Method

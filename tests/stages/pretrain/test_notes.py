@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from reprise.artifacts.weights.backbones import read_config
-from reprise.config.params import RunRow
 from reprise.config.registry import load_class
+from reprise.config.tables import RunRow
 from reprise.runtime.device import Compute
 from reprise.training.params import TrainParams
 from reprise.training.schedule import typed_block

@@ -16,8 +16,8 @@ import torch
 from reprise.artifacts.shards import Shards
 from reprise.artifacts.weights.backbones import open_weights, read_config, read_weights
 from reprise.config.errors import ParameterError, PseudoLabelError, TrainingError, WorkspaceBusyError
-from reprise.config.params import RunRow
 from reprise.config.registry import load_class, names
+from reprise.config.tables import RunRow
 from reprise.networks.assemble import assemble
 from reprise.reading.decoded import open_decoded
 from reprise.storage.work_folder import file_digest, locked

@@ -10,7 +10,7 @@ import torch
 
 from reprise.artifacts.weights.backbones import read_config, read_weights
 from reprise.config.errors import BackboneError, TrainingError
-from reprise.config.params import RunRow
+from reprise.config.tables import RunRow
 from reprise.networks.backbone import build_backbone
 from reprise.networks.weights.layers import freeze, frozen_names, layers_of, with_layer_rates
 from reprise.networks.weights.starting import Teacher

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from reprise.artifacts.embeddings import read_embeddings
 from reprise.artifacts.weights.backbones import read_config
-from reprise.config.params import RunRow, read_yaml
+from reprise.config.params import read_yaml
 from reprise.config.registry import load_class
+from reprise.config.tables import RunRow
 from stages.check.parameters import problems
 from stages.embed.embedding import embed
 from stages.embed.params import EmbedParams

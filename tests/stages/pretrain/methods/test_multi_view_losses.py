@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from reprise.config.errors import TrainingError
-from reprise.config.params import RunRow
+from reprise.config.tables import RunRow
 from stages.pretrain.inputs import refuse_batches
 from stages.pretrain.methods.clustering.swav import swapped_prediction
 from stages.pretrain.methods.decorrelation.emp_ssl import emp_ssl_loss

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from reprise.config.params import RunRow
 from reprise.config.registry import load_class, names
+from reprise.config.tables import RunRow
 from reprise.runtime.device import Compute
 from reprise.training.lars import LARS
 from reprise.training.optimizers import build_optimizer, set_rates

@@ -1,0 +1,169 @@
+"""The tables of params.yaml that name the graph's rows: runs, what they start from, and their probes."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, Field, field_validator, model_validator
+
+from reprise.config.errors import printable
+from reprise.config.params import BackboneName, Problem, Seed, StrictModel, meaning, parameter_error, parse
+from reprise.config.suggest import nearest
+from reprise.config.text_forms import NAME, Name, plug_in_name, with_pattern
+
+M = TypeVar("M", bound=BaseModel)
+
+FeaturesName = Annotated[
+    str,
+    with_pattern(
+        rf"(features|embed)/{NAME.pattern}",
+        "write features/<name> for a row of 'features', or embed/<name> for a row of 'runs'",
+    ),
+]
+
+
+class FeaturesRow(StrictModel):
+    """A row of `features`: images described once, for any number of label sets."""
+
+    name: Annotated[Name, meaning("Label sets refer to these features as `features/<name>`.")]
+    extractor: Annotated[str, plug_in_name("extractors"), meaning("This extractor describes the images.")]
+
+
+NONE, TRUTH = "none", "truth"  # label sets that always exist: stages/mine/given.py
+
+
+class MineRow(StrictModel):
+    """A row of `mines`: a label set."""
+
+    name: Annotated[Name, meaning("Runs refer to this label set by its name.")]
+    miner: Annotated[str, plug_in_name("miners"), meaning("This miner finds the clusters or pairs.")]
+    on: Annotated[
+        FeaturesName,
+        meaning("The miner reads a row of `features` (features/<name>) or the embedding of a run (embed/<run>)."),
+    ]
+
+    @field_validator("name")
+    @classmethod
+    def _not_always_there(cls, value: str) -> str:
+        if value in (NONE, TRUTH):
+            raise ValueError("this label set is always there; remove the row, and its block in `mining`")
+        return value
+
+
+RANDOM = "random"  # where a run starts unless its row says otherwise
+TIMM = "timm:"  # before the name of a published network
+ModelName = Annotated[str, with_pattern(rf"models/{NAME.pattern}", "write models/<name> for a row of 'models'")]
+
+
+class ModelRow(StrictModel):
+    """A row of `models`: weights that were trained elsewhere, from which runs start or learn."""
+
+    name: Annotated[Name, meaning("Runs refer to these weights as `models/<name>`.")]
+    weights: Annotated[
+        str,
+        Field(min_length=1, max_length=1000),
+        meaning(
+            "These are published weights (`timm:NAME`), a .safetensors file, a torch file, or the folder of a finished "
+            "run that lies outside of `data`."
+        ),
+    ]
+    architecture: Annotated[
+        BackboneName | None,
+        meaning("A file is for this backbone or timm model; null for `timm:NAME` and for a folder, which name it."),
+    ] = None
+    stem: Annotated[
+        Literal["auto", "small", "imagenet"], meaning("The network of a file or of `timm:NAME` has this stem.")
+    ] = "imagenet"
+    size: Annotated[
+        Annotated[int, Field(ge=8, le=1024)] | None,
+        meaning("The network sees images of this side when it is judged as it is; null takes its own.", "pixels"),
+    ] = None
+    part: Annotated[
+        Annotated[str, Field(min_length=1, max_length=100)] | None,
+        meaning("The weights are this entry of a torch file (`student`); null takes the one that authors publish."),
+    ] = None
+    sha256: Annotated[
+        Annotated[str, with_pattern("[0-9a-f]{64}", "a SHA-256 has 64 lower-case hexadecimal digits")] | None,
+        meaning("The file has this checksum; null accepts any content, and the terminal names it."),
+    ] = None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the weights are a file that does not say what network it is for."""
+        return not self.weights.startswith(TIMM) and re.search(r"\.[A-Za-z]+$", self.weights) is not None
+
+    @model_validator(mode="after")
+    def _architecture_where_needed(self) -> Self:
+        if self.is_file == (self.architecture is None):
+            raise ValueError("architecture belongs to files, which need it; `timm:NAME` and folders name their own")
+        return self
+
+
+class RunRow(StrictModel):
+    """A row of `runs`: a method, the label set it may use, and the weights that it starts from."""
+
+    name: Annotated[Name, meaning("The run's folders, and all tables of results, carry this name.")]
+    method: Annotated[str, plug_in_name("methods"), meaning("This method trains the backbone.")]
+    labels: Annotated[
+        Name, meaning("The method may use this label set: `none`, `truth` (the manifest's labels) or a row of `mines`.")
+    ]
+    start: Annotated[
+        str,
+        Field(alias="from"),
+        with_pattern(rf"{RANDOM}|models/{NAME.pattern}", f"write {RANDOM}, or models/<name> for a row of 'models'"),
+        meaning("The backbone starts from these weights: `random` ones, or a row of `models` (models/<name>)."),
+    ] = RANDOM
+    teacher: Annotated[
+        ModelName | None, meaning("A method that learns from a frozen network learns from this row of `models`.")
+    ] = None
+
+
+class SuiteRow(StrictModel):
+    """A row of `suites` or `image_suites`: a folder of probes under stages/probe/probes."""
+
+    name: Annotated[Name, meaning("The probes lie in the folder of this name.")]
+
+
+class Tables(StrictModel):
+    """The lists that dvc.yaml expands into stages."""
+
+    seeds: Annotated[
+        list[Seed],
+        Field(min_length=1, max_length=50),
+        meaning("Every run is trained, and every label set mined, once with each of these seeds."),
+    ]
+    features: Annotated[
+        list[FeaturesRow], meaning("Images are described once by each of these; empty where no miner reads features.")
+    ]
+    mines: Annotated[
+        list[MineRow], meaning("These label sets are mined besides `none` and `truth`, which are always there.")
+    ]
+    runs: Annotated[list[RunRow], Field(min_length=1), meaning("These runs are trained, probed and compared.")]
+    suites: Annotated[
+        list[SuiteRow], Field(min_length=1), meaning("These suites of probes measure every run's features.")
+    ]
+    models: Annotated[
+        list[ModelRow], meaning("Runs may start from these weights, or learn from them; none by default.")
+    ] = Field(default_factory=list)
+    image_suites: Annotated[
+        list[SuiteRow], meaning("These suites of probes train on the images, minutes a run; none by default.")
+    ] = Field(default_factory=list)
+
+
+def tables(raw: dict[str, Any]) -> Tables:
+    """Return the lists that name the graph's rows."""
+    return parse(Tables, {k: raw[k] for k in Tables.model_fields if k in raw}, "")
+
+
+def row(rows: list[M], name: str, where: str) -> M:
+    """Return the row called `name`.
+
+    Raises:
+        ParameterError: no such row.
+    """
+    for candidate in rows:
+        if candidate.name == name:  # type: ignore[attr-defined]
+            return candidate
+    known = [r.name for r in rows]  # type: ignore[attr-defined]
+    raise parameter_error([Problem(where, f"no row is called '{printable(name)}'", known, nearest(name, known))])
