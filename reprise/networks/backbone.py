@@ -55,7 +55,7 @@ class Backbone(ABC):
 
         Returns:
             A module with the attribute `num_features` (d) that maps normalised images (B, C, S, S) to features (B, d).
-            Local features for the probe `moment` come from a method `forward_features`, if it has one.
+            Local features for dense probes come from a method `forward_features`, as `local_features` describes.
 
         Raises:
             BackboneError: the network cannot be built for such images.

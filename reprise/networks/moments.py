@@ -11,20 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def local_features(backbone: nn.Module, x: Tensor) -> Tensor | None:
-    """Return (B, L, D) features before pooling, without class tokens; None where the architecture has none."""
-    forward = getattr(backbone, "forward_features", None)
-    if forward is None:
-        return None
-    found = forward(x)
-    if found.ndim == 4:
-        width = getattr(backbone, "num_features", found.shape[1])
-        if found.shape[1] != width == found.shape[3]:
-            found = found.permute(0, 3, 1, 2)  # (B, H, W, D), as Swin has it
-        return torch.as_tensor(found.flatten(2).transpose(1, 2))
-    return torch.as_tensor(found[:, getattr(backbone, "num_prefix_tokens", 0) :]) if found.ndim == 3 else None
-
-
 def cross_covariance(a: Tensor, b: Tensor) -> Tensor:
     """Average a_i b_j over places: (B, L, h) and (B, L, h) -> (B, h, h).
 

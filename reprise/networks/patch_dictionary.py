@@ -52,8 +52,12 @@ class PatchDictionary(nn.Module):
         centred = unfolded - unfolded.mean(dim=2, keepdim=True)
         return centred / torch.sqrt(centred.var(dim=2, keepdim=True, unbiased=True) + NORMALISE_EPSILON)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Average triangle activations over the four quadrants: (B, C, S, S) normalised images -> (B, 4 K)."""
+    def local_stride(self, size: int) -> float:
+        """Return the distance of neighbouring places in pixels of an image of this side."""
+        return max(1.0, size / self.side) if self.side is not None else 1.0
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Compute the triangle code of the patch at every position: (B, C, S, S) normalised -> (B, K, h, w)."""
         with torch.autocast(x.device.type, enabled=False):
             if self.side is not None and min(x.shape[-2:]) > self.side:
                 x = F.interpolate(x.float(), (self.side, self.side), mode="bilinear", antialias=True)
@@ -61,6 +65,10 @@ class PatchDictionary(nn.Module):
             distance = torch.cdist(white, self.centroids.expand(len(x), -1, -1))
             code = F.relu(distance.mean(dim=2, keepdim=True) - distance)  # triangle: max(0, mean distance - distance)
             side = x.shape[-1] - self.patch_size + 1
-            grid = code.transpose(1, 2).reshape(len(x), -1, x.shape[-2] - self.patch_size + 1, side)
+            return code.transpose(1, 2).reshape(len(x), -1, x.shape[-2] - self.patch_size + 1, side)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Average triangle activations over the four quadrants: (B, C, S, S) normalised images -> (B, 4 K)."""
+        with torch.autocast(x.device.type, enabled=False):
             # average rather than sum: the same up to a scale that every probe standardises away
-            return F.adaptive_avg_pool2d(grid, 2).flatten(1)
+            return F.adaptive_avg_pool2d(self.forward_features(x), 2).flatten(1)

@@ -110,6 +110,8 @@ class SmallViT(nn.Module):
         BackboneError: the patch does not divide the side, or is the whole image; or the heads do not divide the width.
     """
 
+    num_prefix_tokens = 1  # timm's name for the tokens that stand for no place: the class token
+
     def __init__(
         self,
         channels: int = 3,
@@ -168,10 +170,14 @@ class SmallViT(nn.Module):
         first = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
         return self.norm(self.blocks(torch.cat([first, tokens], dim=1)))
 
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Compute all tokens, the class token first: (B, C, S, S) -> (B, 1 + N, D), as timm's networks do."""
+        return self.encode(self.tokens(x))
+
     def pooled(self, encoded: Tensor) -> Tensor:
         """Pool encoded tokens: (B, 1 + M, D) -> (B, D)."""
         return encoded[:, 0] if self.pool == "token" else encoded[:, 1:].mean(dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, S, S) -> (B, D)."""
-        return self.pooled(self.encode(self.tokens(x)))
+        return self.pooled(self.forward_features(x))

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,6 +25,7 @@ from reprise.artifacts.shards import Shards
 from reprise.config.errors import ShardError
 from reprise.media.lookup import modality
 from reprise.reading.entry import Layout, build_entry, in_threads, load_entry
+from reprise.reading.words import bytes_in_words, say
 
 CACHE = Path(".reprise/decoded")
 MAX_BYTES = 4 << 30
@@ -209,16 +208,17 @@ class Decoded:
             return None
         if total > at.max_bytes:
             if at.max_bytes:
-                _say(
-                    f"{len(self):,} decoded images would take {_bytes(total)}, more than cache.max_bytes "
-                    f"({_bytes(at.max_bytes)}): they are decoded on the way, whenever they are needed"
+                say(
+                    f"{len(self):,} decoded images would take {bytes_in_words(total)}, more than cache.max_bytes "
+                    f"({bytes_in_words(at.max_bytes)}): they are decoded on the way, whenever they are needed"
                 )
             return None
         folder = at.folder / self._key()
         pixels = load_entry(folder, total, at.memory_bytes)
         if pixels is not None:
             return pixels
-        _say(f"{len(self):,} decoded images take {_bytes(total)} of {_bytes(at.max_bytes)} in {at.folder}")
+        size, most = bytes_in_words(total), bytes_in_words(at.max_bytes)
+        say(f"{len(self):,} decoded images take {size} of {most} in {at.folder}")
         return build_entry(folder, self._layout, self._read, at.max_bytes, at.memory_bytes, at.threads)
 
     def _key(self) -> str:
@@ -312,16 +312,3 @@ def open_decoded(
     if at_once:
         decoded.prepare()
     return decoded
-
-
-def _bytes(count: int) -> str:
-    """Write bytes for a person: "1.5 GiB"."""
-    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count / 1024:.1f} KiB"
-
-
-def _say(sentence: str) -> None:
-    if os.environ.get("REPRISE_QUIET") != "1":
-        print(f"cache: {sentence}", file=sys.stderr, flush=True)

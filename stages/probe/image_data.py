@@ -1,4 +1,4 @@
-"""The data of a probe that trains on images: all that ProbeData has, pixels, and copies of the backbone."""
+"""The data of a probe on images: all that ProbeData has, pixels, copies of the backbone, and local features."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ import torch
 
 from reprise.artifacts.layout import SHARDS
 from reprise.artifacts.shards import Shards
-from reprise.artifacts.weights.backbones import open_weights, preparation_of, read_config
+from reprise.artifacts.weights.backbones import CONFIG, WEIGHTS, open_weights, preparation_of, read_config
 from reprise.config.registry import module_of
 from reprise.config.shared_sections import DEFAULT_CACHE, CacheParams
 from reprise.networks.assemble import assemble
+from reprise.networks.local_features import places_of
 from reprise.reading.decoded import open_decoded
 from reprise.storage.code.fingerprint import digest_of, fingerprint
 from reprise.storage.work_folder import file_digest
 from stages.probe.data import ProbeData
+from stages.probe.local_features import LocalFeatures
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -37,6 +39,7 @@ class ImageData(ProbeData):
 
     Attributes:
         config: of the backbone (config.json).
+        local: local features of the images; None where the architecture has none.
     """
 
     def __init__(
@@ -60,10 +63,30 @@ class ImageData(ProbeData):
 
     def pixels(self, keys: np.ndarray) -> Tensor:
         """Return (n, C, S, S) float32 on the device, scaled, cut and normalised as embedding does."""
-        wanted = np.array([self._row[key] for key in keys], np.int64)
-        x = torch.from_numpy(self.squares[wanted]).to(self.device).permute(0, 3, 1, 2).float().div_(255.0)
+        return self._pixels(np.array([self._row[key] for key in keys], np.int64))
+
+    def _pixels(self, rows: np.ndarray) -> Tensor:
+        """As `pixels`, by row numbers of the shards."""
+        x = torch.from_numpy(self.squares[rows]).to(self.device).permute(0, 3, 1, 2).float().div_(255.0)
         mean, std = (torch.tensor(self.config[name], device=self.device).view(1, -1, 1, 1) for name in ("mean", "std"))
         return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
+
+    @cached_property
+    def local(self) -> LocalFeatures | None:
+        """Local features of the frozen backbone; each is computed when it is first asked for, once for all probes."""
+        network = self.network().requires_grad_(False).eval()
+        size = self.config["input_size"]
+        places = places_of(network, self.config["channels"], size)
+        if places is None:
+            return None
+        depends_on = {
+            "backbone": file_digest(self._folder / WEIGHTS, self._folder / CONFIG),
+            "shards": self._shards.fingerprint,
+            "device": self.device,
+            "threads": torch.get_num_threads(),
+        }
+        code = [__name__, module_of("backbones", self.config["architecture"])]
+        return LocalFeatures(network, places, self._pixels, self._shards.keys.tolist(), depends_on, code, size, self._cache)
 
     @cached_property
     def squares(self) -> np.ndarray:

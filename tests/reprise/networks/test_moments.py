@@ -1,4 +1,4 @@
-"""Moment Probing's head: the cross-covariance, sizes, local features of each kind of backbone."""
+"""Moment Probing's head: the cross-covariance, and sizes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from reprise.networks.backbone import build_backbone
-from reprise.networks.moments import MomentHead, cross_covariance, local_features, shrunk
+from reprise.networks.moments import MomentHead, cross_covariance, shrunk
 
 
 def test_cross_covariance_equals_einsum() -> None:
@@ -41,20 +40,3 @@ def test_too_small_a_head_is_refused() -> None:
 def test_order_of_places_does_not_matter() -> None:
     head, tokens = MomentHead(12, 5, 2, 8), torch.randn(2, 9, 12)
     assert torch.allclose(head(tokens[:, torch.randperm(9)]), head(tokens), atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("architecture", "shape"),
-    [("resnet_tiny", (16, 64)), ("vit_tiny_patch16_224", (4, 192)), ("convnext_atto", (1, 320))],
-)
-def test_local_features(architecture: str, shape: tuple[int, int]) -> None:
-    side = 16 if architecture == "resnet_tiny" else 32
-    backbone = build_backbone(architecture, 3, side).eval()
-    with torch.no_grad():
-        found = local_features(backbone, torch.randn(2, 3, side, side))
-    assert found is not None
-    assert tuple(found.shape) == (2, *shape)
-
-
-def test_a_backbone_without_local_features_has_none() -> None:
-    assert local_features(build_backbone("patch_dictionary", 3, 16), torch.randn(1, 3, 16, 16)) is None

@@ -19,9 +19,10 @@ from reprise.artifacts.weights.backbones import write_backbone
 from reprise.config.params import read_yaml
 from reprise.networks.backbone import build_backbone
 from reprise.networks.state import arrays_of
-from stages.probe import on_images
+from stages.probe import image_data, on_images
 from stages.probe.data import ProbeData
 from stages.probe.image_data import ImageData
+from stages.probe.probes.dense.correspondence import Correspondence
 from stages.probe.probes.finetune.finetune import Finetune
 from stages.probe.probes.finetune.moment import Moment
 from tests.workspace import make_shards
@@ -123,10 +124,11 @@ def test_the_digest_sees_backbone_and_embeddings(images: ImageData) -> None:
     assert ImageData(EMBEDDINGS, RUN).digest(True) != first
 
 
-def test_an_architecture_without_local_features_is_said(images: ImageData) -> None:
-    write_run("patch_dictionary", 1024)
-    found = Moment(Moment.Params()).run(ImageData(EMBEDDINGS, RUN))
-    assert found.protocol["note"] == "not run: patch_dictionary has no local features"
+def test_an_architecture_without_local_features_is_said(images: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_data, "places_of", lambda *arguments: None)
+    for probe in (Moment(Moment.Params()), Correspondence(Correspondence.Params())):
+        found = probe.run(ImageData(EMBEDDINGS, RUN))
+        assert found.protocol["note"] == "not run: resnet_tiny has no local features"
 
 
 def test_moments_tell_what_means_cannot() -> None:

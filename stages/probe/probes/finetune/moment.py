@@ -4,7 +4,7 @@ The backbone is frozen; a small head is trained on its local features (before po
 and one on cross-covariances between projected channels. Beside `linear` it shows what pooling throws away.
 Source: Gao et al. 2023 (networks/moments.py says what is as in the authors' code: moments are not centred).
 Deviation: features of one centred view; features standardised by their mean and deviation over train; AdamW's learning
-rate chosen on val. An architecture without local features (patch_kmeans) has none: the protocol says so.
+rate chosen on val. Of an architecture without local features the protocol says so.
 """
 
 from __future__ import annotations
@@ -59,28 +59,14 @@ class Moment(Probe):
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Train the head on train, choose on val, score test."""
-        import torch
-
-        from reprise.networks.moments import local_features
         from reprise.runtime.memory import evaluation_batch
         from stages.probe.image_data import ImageData
 
         assert isinstance(data, ImageData), "this probe belongs to a suite of image_suites"
-        backbone = data.network().requires_grad_(False).eval()
-        (train, _), (val, _), (test, _) = (scoring.labelled(data, s, BACKBONE) for s in ("train", "val", data.test))
-
-        def tokens_of(keys: np.ndarray) -> Tensor | None:
-            with torch.no_grad():
-                return local_features(backbone, data.pixels(keys))
-
-        if tokens_of(train.keys[:1]) is None:
+        if data.local is None:
             return ProbeResult({}, {"note": f"not run: {data.config['architecture']} has no local features"})
-
-        def tokens(keys: np.ndarray) -> Tensor:
-            found = tokens_of(keys)
-            assert found is not None
-            return found
-
+        tokens = data.local.tokens
+        (train, _), (val, _), (test, _) = (scoring.labelled(data, s, BACKBONE) for s in ("train", "val", data.test))
         names, batch = np.unique(train.labels), evaluation_batch(data.config["input_size"], data.device)
         target = np.searchsorted(names, train.labels)
         why_not = may_choose(data, len(val))
