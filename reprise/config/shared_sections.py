@@ -10,20 +10,24 @@ from reprise.config.params import ImageParams, StrictModel, meaning, parse
 
 
 class CacheParams(StrictModel):
-    """The bounds of the cache of decoded images. No result depends on them, so no stage is run again for them."""
+    """The bounds of the caches of images and of local features. No result depends on them: they run no stage again."""
 
     max_bytes: Annotated[
         int,
         Field(ge=0, le=1 << 50),
         meaning(
-            "Decoded images take at most this much of the disk; what is larger is decoded on the way. 0 keeps none.",
+            "Decoded images take at most this much of the disk, and local features as much again; what is larger is "
+            "computed on the way. 0 keeps none.",
             "bytes",
         ),
     ] = 4 << 30
     memory_bytes: Annotated[
         int,
         Field(ge=0, le=1 << 50),
-        meaning("Decoded images of at most this size are read into memory; more are mapped from the disk.", "bytes"),
+        meaning(
+            "Decoded images or local features of up to this size are read into memory; more are mapped from the disk.",
+            "bytes",
+        ),
     ] = 512 << 20
 
 

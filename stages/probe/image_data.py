@@ -86,7 +86,8 @@ class ImageData(ProbeData):
             "threads": torch.get_num_threads(),
         }
         code = [__name__, module_of("backbones", self.config["architecture"])]
-        return LocalFeatures(network, places, self._pixels, self._shards.keys.tolist(), depends_on, code, size, self._cache)
+        keys = self._shards.keys.tolist()
+        return LocalFeatures(network, places, self._pixels, keys, depends_on, code, size, self._cache)
 
     @cached_property
     def squares(self) -> np.ndarray:

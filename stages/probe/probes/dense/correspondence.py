@@ -61,9 +61,7 @@ class Correspondence(Probe):
         note = {
             "scored on": data.test_note,
             "places": f"{places.rows} x {places.columns}, {places.stride:g} pixels apart, {places.width} numbers each",
-            "output of the backbone": "the mean of its places"
-            if places.mean_is_output
-            else "not the mean of its places",
+            "output of the backbone": f"{'' if places.mean_is_output else 'not '}the mean of its places",
             "interval": "bootstrap over images or groups",
         }
         if places.rows * places.columns < FEWEST_PLACES:
@@ -105,17 +103,16 @@ class Correspondence(Probe):
         places = data.local.places
         goes, by = torch.from_numpy(mapped), round(shift_of(places.rows) * places.stride)
         rows, columns = (torch.from_numpy(v) for v in np.divmod(np.arange(len(mapped)), places.columns))
-        found = []
+        figures = []
         for original, changed in data.local.changed(keys, lambda x: changed_pixels(x, change, by)):
-            a, b = (
-                torch.nn.functional.normalize(v.flatten(2).transpose(1, 2).cpu(), dim=2) for v in (original, changed)
-            )
+            tokens = (found.flatten(2).transpose(1, 2).cpu() for found in (original, changed))
+            a, b = (torch.nn.functional.normalize(local, dim=2) for local in tokens)
             own = a @ a.transpose(1, 2) - 2 * torch.eye(a.shape[1])  # a place is not compared with itself
             scored = (goes >= 0) & (own.amax(dim=2) < ALIKE) & (a != 0).any(dim=2)
             answer = (a @ b.transpose(1, 2)).argmax(dim=2)
             apart = torch.hypot((rows[answer] - rows[goes]).double(), (columns[answer] - columns[goes]).double())
-            found.append(torch.stack([(answer == goes) & scored, apart * places.stride * scored, scored]).sum(dim=2))
-        right, distance, scored = torch.cat(found, dim=1).double().numpy()
+            figures.append(torch.stack([(answer == goes) & scored, apart * places.stride * scored, scored]).sum(dim=2))
+        right, distance, scored = torch.cat(figures, dim=1).double().numpy()
         return right, distance, scored
 
 
