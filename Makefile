@@ -65,7 +65,7 @@ format: setup ## let ruff put imports and layout in order
 	@ruff check --fix .
 	@ruff format .
 
-docs: setup ## write docs/reference/parameters.md from the typed classes
+docs: setup ## write docs/reference/parameters.md and plug-ins/ from classes and docstrings
 	@python -P stages/run.py stages.check.describe --reference docs/reference/parameters.md
 
 serve: setup ## Prefect's server, work pool and worker for this folder, until Ctrl-C

@@ -16,6 +16,8 @@ import pytest
 from pipeline.graph.definition import load_graph
 from reprise.config.dvc_file import Stage
 from reprise.config.params import StrictModel, read_yaml
+from reprise.config.plug_in_facts import facts_of
+from reprise.config.registry import kinds, names
 from reprise.storage.code.fingerprint import Fingerprint, fingerprint
 from stages.check.code import modules_by_file
 from stages.check.parameters import known_sections
@@ -225,6 +227,26 @@ def test_long_lists_of_plug_ins_are_sorted_into_families(folder: str) -> None:
     for family in families:
         assert 1 <= len([path for path in family.glob("*.py") if path.name[0] != "_"]) <= MOST_IN_A_FAMILY, family
     assert not families or [path.name for path in (ROOT / folder).glob("*.py")] == ["__init__.py"], folder
+
+
+def test_every_plug_in_of_ours_says_its_source_and_what_checks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines `Source:` and `Checked by:` in its docstring; the files exist, and some of them name the plug-in.
+
+    Sections of the report have no source. `make docs` writes what is said into docs/reference/plug-ins.
+    """
+    monkeypatch.chdir(ROOT)
+    plug_ins = [facts_of(kind, name) for kind in kinds() for name in names(kind)]
+    silent = [f"{p.kind}/{p.name}" for p in plug_ins if not (p.source or p.kind == "sections") or not p.checked_by]
+    assert silent == []
+    for plug_in in plug_ins:
+        where = f"{plug_in.kind}/{plug_in.name}: {plug_in.files()}"
+        assert all(re.fullmatch(r"(tests/.+\.py|docs/.+\.md)", file) for file in plug_in.files()), where
+        pages = [(ROOT / file).read_text(encoding="utf-8") for file in plug_in.files() if file.startswith("docs/")]
+        texts = [(ROOT / file).read_text(encoding="utf-8") for file in plug_in.files() if file.startswith("tests/")]
+        named_there = re.compile(rf"(?<![a-z]){plug_in.name}", re.IGNORECASE)
+        assert texts, f"{where}: name a test"
+        assert any(map(named_there.search, texts)), f"{where}: no test names the plug-in"
+        assert all(map(named_there.search, pages)), f"{where}: a page does not name the plug-in"
 
 
 def test_names_say_what_things_do() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline.cli import evaluation, flows, remote, status, sweep
-from pipeline.cli.listing import list_plug_ins, list_stage_states
+from pipeline.cli.listing import list_plug_ins, list_stage_states, plug_in_table
 from pipeline.cli.output import print_table, say, say_aside
 from pipeline.cli.project import enter_project
 from pipeline.graph import dvc, stage_modules
@@ -109,10 +110,21 @@ def plug_ins(
     kind: Annotated[
         str | None, typer.Argument(help="Kind of plug-in: methods, miners, probes, probes/quality, ...")
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all that is known as JSON, for programs.")] = False,
 ) -> None:
-    """List the plug-ins of one kind, or of all."""
+    """List the plug-ins of one kind, or of all.
+
+    For one kind the list also has the source of each plug-in, and the tests and pages that check it. The maturity is
+    `measured here` where a page of the documentation has a figure of what it achieves, `restated only` where tests
+    restate its publication, `tested` where it has none, and `not stated` where its file does not say what checks it.
+    """
     enter_project()
-    print_table(["kind", "name", "description", "origin"], list_plug_ins(kind))
+    found = list_plug_ins(kind)
+    if as_json:
+        print(json.dumps([plug_in.json() for plug_in in found], indent=2))
+        return
+    header, *rows = plug_in_table(found, whole=kind is not None)
+    print_table(header, rows)
 
 
 @app.command()

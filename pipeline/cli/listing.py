@@ -1,15 +1,13 @@
-"""List what there is: stages with their states, and plug-ins with a line of their documentation."""
+"""List what there is: stages with their states, and plug-ins with what their files say about themselves."""
 
 from __future__ import annotations
 
-import ast
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.graph.definition import Graph
-from reprise.config.errors import ParameterError, printable
-from reprise.config.registry import kinds, kinds_named, location, names, origin
+from reprise.config.plug_in_facts import PlugInFacts, facts_of
+from reprise.config.registry import kinds, kinds_named, names
 
 
 def list_stage_states(graph: Graph, status: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -32,8 +30,8 @@ def list_stage_states(graph: Graph, status: Mapping[str, Any]) -> list[tuple[str
     return rows
 
 
-def list_plug_ins(word: str | None = None) -> list[tuple[str, str, str, str]]:
-    """Return (kind, name, description, origin) of plug-ins, without importing them.
+def list_plug_ins(word: str | None = None) -> list[PlugInFacts]:
+    """Return what the files of plug-ins say about themselves, without importing them.
 
     Args:
         word: a kind ("methods", "probes/quality"), its noun, or a suite of probes; None: all kinds.
@@ -41,20 +39,21 @@ def list_plug_ins(word: str | None = None) -> list[tuple[str, str, str, str]]:
     Raises:
         ParameterError: the word means no kind.
     """
-    return [
-        (kind, name, _description(kind, name), origin(kind, name))
-        for kind in (kinds() if word is None else kinds_named(word))
-        for name in names(kind)
+    return [facts_of(kind, name) for kind in (kinds() if word is None else kinds_named(word)) for name in names(kind)]
+
+
+def plug_in_table(plug_ins: Sequence[PlugInFacts], *, whole: bool) -> list[list[str]]:
+    """Return a header and a row for each plug-in.
+
+    Args:
+        plug_ins: what their files say.
+        whole: whether to add the source and the files that check a plug-in.
+    """
+    header = ["kind", "name", "description", *(["source", "checked by"] if whole else []), "maturity", "origin"]
+    rows = [
+        [p.kind, p.name, p.description]
+        + ([p.source or "-", "; ".join(p.checked_by) or "-"] if whole else [])
+        + [p.maturity, p.origin]
+        for p in plug_ins
     ]
-
-
-def _description(kind: str, name: str) -> str:
-    """Return the first sentence or line of a plug-in's documentation."""
-    try:
-        text = ast.get_docstring(ast.parse(location(kind, name).read_text(encoding="utf-8"))) or "(no docstring)"
-    except (SyntaxError, ValueError) as error:
-        return printable(f"(cannot be read: {error})", 120)
-    except ParameterError as error:
-        return printable(f"({error.what})", 120)
-    first = re.sub(r"^`[\w./]+`: ", "", " ".join(text.split("\n\n")[0].split()))
-    return printable(re.split(r"(?<!al)\. ", first)[0].rstrip("."), 160)
+    return [header, *rows]

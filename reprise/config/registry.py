@@ -160,6 +160,17 @@ def module_of(kind: str, name: str, where: str = "") -> str:
     return _find(kind, name, where).module
 
 
+def family_of(kind: str, name: str) -> str:
+    """Return the folder that a plug-in's file is sorted into ("contrastive"); empty where there is none.
+
+    Raises:
+        ParameterError: no plug-in has that name.
+    """
+    file = _find(kind, name, "").file
+    own = _own_folder(f"{_kind(kind).package}.{kind.partition('/')[2]}".rstrip("."))
+    return file.parent.name if file and file.parent not in (own, _users_folder() / kind) else ""
+
+
 def location(kind: str, name: str, where: str = "") -> Path:
     """Return the absolute path of a plug-in's source file, without importing it; see `module_of`.
 

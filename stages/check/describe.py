@@ -2,7 +2,8 @@
 
 A dotted NAME, such as train.epochs, is one parameter.
 
-With --reference it writes the same for everything that is part of Reprise as a page of the documentation.
+With --reference it writes the same for everything that is part of Reprise as a page of the documentation, and beside it
+the folder plug-ins: the source of every plug-in, and what checks it.
 """
 
 from __future__ import annotations
@@ -17,20 +18,22 @@ from reprise.config.registry import noun
 from reprise.runtime.entry import run_stage
 from reprise.storage.atomic import atomic_file
 from stages.check.parameter_list import SECTION, Parameter, Subject, kinds_meant, subject_named, subjects
+from stages.check.plug_in_pages import FOLDER, write_pages
 from stages.check.reference import page
 
 WIDTH = 100  # columns of a terminal
 
 
 def main(argv: list[str]) -> None:
-    """Parse the command line and print, or write the page."""
+    """Parse the command line and print, or write the pages."""
     parser = argparse.ArgumentParser(prog="python -m stages.check.describe", description=__doc__)
     parser.add_argument("name", nargs="?", help="a section, a plug-in, a kind of plug-in, or a parameter")
-    parser.add_argument("--reference", type=Path, metavar="FILE", help="write the page of the documentation")
+    parser.add_argument("--reference", type=Path, metavar="FILE", help="write the pages of the documentation")
     options = parser.parse_args(argv)
     if options.reference:
         with atomic_file(options.reference) as file:
             file.write(page().encode())
+        write_pages(options.reference.with_name(FOLDER.name))
         return
     whole = list(subjects()) if options.name is None else kinds_meant(options.name)
     lines = listing(whole) if whole else text(subject_named(options.name))

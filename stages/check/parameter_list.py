@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import inspect
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, get_args, get_origin
@@ -14,6 +12,7 @@ from pydantic import BaseModel
 
 from reprise.config.errors import ParameterError, printable
 from reprise.config.params import StrictModel, read_yaml
+from reprise.config.plug_in_facts import documentation_of, first_paragraph, source_in
 from reprise.config.registry import kinds, kinds_named, location, names, origin
 from reprise.config.suggest import nearest
 from reprise.config.tables import Tables
@@ -198,12 +197,9 @@ def describe(kind: str, name: str) -> Subject:
     """
     if kind == SECTION:
         return _section(name)
-    documentation = ast.get_docstring(ast.parse(location(kind, name).read_text(encoding="utf-8"))) or ""
-    paragraphs = [" ".join(part.split()) for part in documentation.split("\n\n")]
-    title = re.sub(r"^`[\w./]+`: ", "", paragraphs[0])
+    documentation = documentation_of(location(kind, name))
+    title, source = first_paragraph(documentation), source_in(documentation)
     title = title[:1].upper() + title[1:]
-    source = next((part.removeprefix("Source: ") for part in paragraphs if part.startswith("Source: ")), "")
-    source = re.split(r"(?<!al)\. ", source)[0].rstrip(".")  # the publication, without remarks; "et al. 2020" stays
     plug_in = plug_in_class(kind, name)
     model: type[StrictModel] | None = getattr(plug_in, "Params", None)
     block = _BLOCKS.get(kind) or _BLOCKS.get(kind.partition("/")[0], "")

@@ -19,6 +19,7 @@ _HEADS = {
     "methods": "Methods",
     "backbones": "Backbones",
     "schedules": "Learning-rate schedules",
+    "sections": "Sections of the report",
 }
 
 
@@ -31,10 +32,16 @@ def page() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def heading(kind: str) -> str:
+    """Return the heading above the plug-ins of a kind ("miners" -> "Miners", "probes/quality" -> "Probes: quality")."""
+    top, _, suite = kind.partition("/")
+    return _HEADS.get(kind) or top.capitalize() + (f": {suite}" if suite else "")
+
+
 def _chapter(kind: str, subjects_of_kind: list[Subject]) -> Iterator[str]:
     if not subjects_of_kind:
         return
-    head = "Sections of params.yaml" if kind == SECTION else _HEADS.get(kind, f"Probes: {kind.partition('/')[2]}")
+    head = "Sections of params.yaml" if kind == SECTION else heading(kind)
     yield from (f"## {head}", "")
     shared = _shared(kind, subjects_of_kind)
     if shared:
@@ -63,10 +70,10 @@ def _table(parameters: Iterable[Parameter]) -> Iterator[str]:
         values = f"{p.values} ({p.unit})" if p.unit else p.values
         default = p.default if p.default == "required" else f"`{p.default}`"
         cells = (f"`{p.name}`", values, default, f"{p.meaning} {p.note}".strip())
-        yield "| " + " | ".join(map(_cell, cells)) + " |"
+        yield "| " + " | ".join(map(markdown_cell, cells)) + " |"
 
 
-def _cell(text: str) -> str:
+def markdown_cell(text: str) -> str:
     """Escape what Markdown would take for the end of a cell or, outside of code, for an HTML tag."""
     parts = text.replace("|", "\\|").split("`")
     return "`".join(part.replace("<", "&lt;") if n % 2 == 0 else part for n, part in enumerate(parts))

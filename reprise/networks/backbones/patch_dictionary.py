@@ -1,6 +1,8 @@
 """`patch_dictionary`: whitened patches against a dictionary; the network that the method `patch_kmeans` fills.
 
 Source: Coates, Ng, Lee, AISTATS 2011; see reprise/networks/patch_dictionary.py.
+
+Checked by: tests/reprise/networks/test_networks.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """`resnet20`: the residual network of 20 layers for CIFAR, three basic blocks a stage, 270,000 weights.
 
 Source: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2.
+
+Checked by: tests/reprise/networks/test_networks.py; docs/measurements/results.md; docs/explanation/g-simclr.md.
 """
 
 from __future__ import annotations

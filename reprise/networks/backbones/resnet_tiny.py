@@ -2,6 +2,8 @@
 
 Source: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2, which has three
 blocks or more a stage.
+
+Checked by: tests/reprise/networks/test_networks.py; docs/measurements/results.md.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 Source: Wightman, "PyTorch Image Models", github.com/huggingface/pytorch-image-models.
 
 Only this file imports timm, and only when such a name is used: the import takes two seconds.
+
+Checked by: tests/reprise/networks/test_networks.py; docs/measurements/worth-it.md.
 """
 
 from __future__ import annotations

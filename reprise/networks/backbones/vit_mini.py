@@ -3,6 +3,8 @@
 It takes images of any side that its patches fill, and methods can hide patches or leave them out.
 
 Source: Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021; see reprise/networks/small_vit.py.
+
+Checked by: tests/reprise/networks/test_networks.py.
 """
 
 from __future__ import annotations

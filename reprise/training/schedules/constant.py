@@ -1,4 +1,9 @@
-"""`constant`: the peak rate to the end, for runs whose length is not known beforehand or that are continued later."""
+"""`constant`: the peak rate to the end, for runs whose length is not known beforehand or that are continued later.
+
+Source: no publication.
+
+Checked by: tests/reprise/training/test_schedules.py.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 Source: Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", ICLR 2017, without restarts.
 SimCLR, BYOL, DINO and most self-supervised methods use it.
+
+Checked by: tests/reprise/training/test_schedules.py.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Source: Li, Yumer, Ramanan, "Budgeted Training: Rethinking Deep Neural Network Training Under Resource Constraints",
 ICLR 2020, which finds it the most robust schedule where a budget is fixed beforehand.
+
+Checked by: tests/reprise/training/test_schedules.py.
 """
 
 from __future__ import annotations

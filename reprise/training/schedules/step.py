@@ -2,6 +2,8 @@
 
 Source: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016. The defaults are those of MoCo
 (He et al. 2020): a tenth after epochs 120 and 160 of 200.
+
+Checked by: tests/reprise/training/test_schedules.py.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 Source: Hu et al., "MiniCPM: Unveiling the Potential of Small Language Models with Scalable Training Strategies", COLM
 2024; Zhai, Kolesnikov, Houlsby, Beyer, "Scaling Vision Transformers", CVPR 2022, call the last part a cooldown. A run
 can be continued from before its decay, so one long run serves several budgets.
+
+Checked by: tests/reprise/training/test_schedules.py.
 """
 
 from __future__ import annotations

@@ -2,6 +2,10 @@
 
 `source.root` is the archive or the folder that holds it; it is fetched only if that does not exist and
 `source.options.download` is true.
+
+Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technical report, 2009.
+
+Checked by: tests/stages/ingest/test_cifar.py.
 """
 
 from __future__ import annotations

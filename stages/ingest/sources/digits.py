@@ -2,6 +2,10 @@
 
 Values 0 to 16 become 0 to 255 (x * 255 / 16, rounded half up). A mirrored digit is not the same digit, so views are not
 flipped.
+
+Source: Alpaydin and Kaynak 1998, as scikit-learn holds them.
+
+Checked by: tests/stages/ingest/test_stage.py; docs/measurements/results.md.
 """
 
 from __future__ import annotations

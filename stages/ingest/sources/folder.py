@@ -2,6 +2,10 @@
 
 The layouts are split/class/*, class/*, split/* or one flat folder (docs/how-to/own-images.md). What can be read in two
 ways is asked for; what was understood is stated. Content decides what a file is (docs/reference/data-rules.md).
+
+Source: no publication; the images are the user's own.
+
+Checked by: tests/stages/ingest/test_folder.py; tests/stages/ingest/names/test_layout.py.
 """
 
 from __future__ import annotations

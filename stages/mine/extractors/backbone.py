@@ -17,6 +17,10 @@ scaled to `size` where it is set, and seen in float32. For published weights the
 (`crop_pct`, `interpolation`), starting from the square that all extractors get.
 
 Legend: n images, S their side, C channels, d dimensions.
+
+Source: no publication; the weights are those of whoever trained them.
+
+Checked by: tests/stages/mine/test_extractors.py.
 """
 
 from __future__ import annotations

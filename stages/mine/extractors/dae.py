@@ -7,6 +7,8 @@ scaled down to it, since a step at 224 pixels takes 49 times the time and memory
 The state is saved after every epoch, so a run that was killed goes on from the last one.
 
 Shape legend: n images, B images in a batch, C channels, S side in pixels.
+
+Checked by: tests/stages/mine/test_extractors.py; docs/explanation/mining.md.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ and dictionary are those of the method `patch_kmeans`: contrast normalisation, Z
 Images larger than `side` are scaled down to it first.
 
 Legend: n images, S their side, C channels, K centroids, d dimensions.
+
+Checked by: tests/stages/mine/test_extractors.py.
 """
 
 from __future__ import annotations

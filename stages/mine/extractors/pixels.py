@@ -5,6 +5,10 @@ Components are found in float64 and in bounded memory (reprise/measures/principa
 positive), so the same images give the same features.
 
 Legend: n images, S their side, C channels.
+
+Source: Pearson 1901 and Hotelling 1933 (principal components).
+
+Checked by: tests/stages/mine/test_extractors.py; docs/explanation/mining.md.
 """
 
 from __future__ import annotations

@@ -10,6 +10,10 @@ It ends within a few per cent of the optimal assignment (the test compares with 
 Deviations: Malinen and Fraenti 2014 solve every assignment exactly, in O(n^3). Copies of one image may be parted.
 
 Legend: n images, K clusters.
+
+Source: Malinen and Fraenti 2014 (balanced k-means); Cuturi 2013 (the assignment).
+
+Checked by: tests/stages/mine/test_miners.py; docs/explanation/mining.md.
 """
 
 from __future__ import annotations

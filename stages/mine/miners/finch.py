@@ -11,6 +11,8 @@ choose but the level. Similarity is the cosine, as in the paper.
 similar are merged, again and again (the paper's algorithm 2). Confidence is 1 - d1 / d2 to the means of the clusters.
 
 Legend: n images, d dimensions.
+
+Checked by: tests/stages/mine/test_miners.py; docs/explanation/mining.md.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ for it; pairs below `threshold` are dropped, so that what left the scene is not 
 Groups come from the manifest, the number of a frame from the image's path. Images get no cluster.
 
 Legend: n images, d dimensions, p pairs.
+
+Checked by: tests/stages/mine/test_miners.py.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ list (their number never falls), and sub-clusters are looked up by position. Dev
 the paper's own setting, with some, is the miner `semi_supervised_mixture`.
 
 Confidence is the responsibility of the own cluster. Distances are Euclidean, to its mean.
+
+Checked by: tests/stages/mine/test_miners.py; docs/explanation/mining.md.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ with 8 to 32 components): density means little in hundreds, and most images end 
 strength of membership in the cluster. Images that are copies of each other make a cluster when there are enough.
 
 Legend: n images, d dimensions.
+
+Checked by: tests/stages/mine/test_miners.py.
 """
 
 from __future__ import annotations

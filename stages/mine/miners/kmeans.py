@@ -12,6 +12,10 @@ Every start, and in large inputs every few iterations, ends with a checkpoint: a
 Between two checkpoints the centres depend on the features and on the centres before only, so it ends the same.
 
 Legend: n images, d dimensions, K clusters.
+
+Source: Lloyd 1982; Arthur and Vassilvitskii 2007 (k-means++).
+
+Checked by: tests/stages/mine/test_miners.py; docs/explanation/mining.md.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ a pass move to images of the next block. Confidence is 1 - d1 / d2 as in `kmeans
 Where fewer rows differ than clusters are asked for, fewer are found.
 
 Legend: n images, d dimensions, K clusters.
+
+Checked by: tests/stages/mine/test_miners.py.
 """
 
 from __future__ import annotations

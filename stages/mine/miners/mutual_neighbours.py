@@ -8,6 +8,10 @@ one component holds nearly everything: look at `size_max` in quality.json.
 Confidence is the mean similarity over an image's edges, the weight of a pair its similarity, both cut to [0, 1].
 
 Legend: n images, d dimensions, k neighbours.
+
+Source: Jegou et al. 2007, Qin et al. 2011 (reciprocal neighbours).
+
+Checked by: tests/stages/mine/test_miners.py.
 """
 
 from __future__ import annotations

@@ -19,6 +19,8 @@ too: the code tries unlabelled ones only, and so needs a start with at least as 
 Confidence is the responsibility of the own cluster, 1 for labelled images. Distances are Euclidean, to its mean.
 
 Legend: n images, d components, m images without a label.
+
+Checked by: tests/stages/mine/test_semi_supervised.py; docs/explanation/mining.md.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ The eigenvectors come from ARPACK (scipy) with a fixed start and on one thread, 
 1 - d1 / d2 among the rows of the eigenvectors, brought to length one.
 
 Legend: n images, d dimensions, K clusters.
+
+Checked by: tests/stages/mine/test_miners.py; docs/explanation/mining.md.
 """
 
 from __future__ import annotations

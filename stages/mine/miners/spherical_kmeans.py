@@ -5,6 +5,8 @@ sharp an image is, then takes no part. Distances are chords (0 to 2), confidence
 A row of zeros has no direction and gets no label. Where fewer rows differ than clusters are asked for, fewer are found.
 
 Legend: n images, d dimensions, K clusters.
+
+Checked by: tests/stages/mine/test_miners.py.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ Deviations: the paper's edges between objects come from a context-prediction net
 features the label set names. Images of a group that are neither its first nor its last frame take no part.
 
 Legend: n images, d dimensions, e edges.
+
+Checked by: tests/stages/mine/test_miners.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Guided batches: how often images of one cluster met in a batch, by run and seed."""
+"""Guided batches: how often images of one cluster met in a batch, by run and seed.
+
+Checked by: tests/stages/report/test_sections.py.
+"""
 
 from __future__ import annotations
 

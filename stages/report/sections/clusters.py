@@ -1,4 +1,7 @@
-"""Label sets: sizes and quality of their clusters, and a montage of example images."""
+"""Label sets: sizes and quality of their clusters, and a montage of example images.
+
+Checked by: tests/stages/report/test_sections.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Confusion matrices: counted from per-example predictions, bounded in size, drawn as heat maps."""
+"""Confusion matrices: counted from per-example predictions, bounded in size, drawn as heat maps.
+
+Checked by: tests/stages/report/test_charts.py.
+"""
 
 from __future__ import annotations
 

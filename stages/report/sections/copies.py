@@ -1,4 +1,7 @@
-"""Near-copies that ingest found, and further pairs of images that a trained network hardly tells apart."""
+"""Near-copies that ingest found, and further pairs of images that a trained network hardly tells apart.
+
+Checked by: tests/stages/report/test_page.py.
+"""
 
 from __future__ import annotations
 

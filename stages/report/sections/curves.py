@@ -1,4 +1,7 @@
-"""Training curves: loss, learning rate, effective rank and spread of the features over the epochs of each run."""
+"""Training curves: loss, learning rate, effective rank and spread of the features over the epochs of each run.
+
+Checked by: tests/stages/report/test_sections.py.
+"""
 
 from __future__ import annotations
 

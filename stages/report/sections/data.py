@@ -1,4 +1,7 @@
-"""The data: files found, kept and refused, class balance, validation, a sample of images."""
+"""The data: files found, kept and refused, class balance, validation, a sample of images.
+
+Checked by: tests/stages/report/test_sections.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The lineage of the page: SHA-256 of its inputs, and a place for the facts in provenance.js."""
+"""The lineage of the page: SHA-256 of its inputs, and a place for the facts in provenance.js.
+
+Checked by: tests/stages/report/test_page.py.
+"""
 
 from __future__ import annotations
 

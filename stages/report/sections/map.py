@@ -1,4 +1,7 @@
-"""The embedding map: one scatter plot for each run over the same images, with a thumbnail under the pointer."""
+"""The embedding map: one scatter plot for each run over the same images, with a thumbnail under the pointer.
+
+Checked by: tests/stages/report/test_page.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Nearest neighbours: a few images that were not trained on, with the training images that each run finds nearest."""
+"""Nearest neighbours: a few images that were not trained on, with the training images that each run finds nearest.
+
+Checked by: tests/stages/report/test_sections.py.
+"""
 
 from __future__ import annotations
 

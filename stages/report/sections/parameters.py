@@ -1,4 +1,7 @@
-"""The parameters of every run and the protocol of its probes, with the rows first in which runs differ."""
+"""The parameters of every run and the protocol of its probes, with the rows first in which runs differ.
+
+Checked by: tests/stages/report/test_sections.py.
+"""
 
 from __future__ import annotations
 

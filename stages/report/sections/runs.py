@@ -1,4 +1,7 @@
-"""The runs side by side: figures with intervals, verdicts on pairs, budgets."""
+"""The runs side by side: figures with intervals, verdicts on pairs, budgets.
+
+Checked by: tests/stages/report/test_header.py; tests/stages/report/test_sections.py.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from reprise.config.params import StrictModel, meaning
 from reprise.config.text_forms import Name, plug_in_name, with_pattern
 from stages.check.describe import text
 from stages.check.parameter_list import describe, find, kinds_meant, subject_named
+from stages.check.plug_in_pages import FOLDER, pages
 from stages.check.reference import COMMAND, page
 from stages.check.value_words import allowed_values, default_of
 from stages.pretrain.params import NAMES_IN_TRAIN, MethodParams
@@ -189,6 +191,14 @@ def test_the_page_of_the_documentation_is_fresh(repository: Path, monkeypatch: p
     written = (repository / "docs/reference/parameters.md").read_text(encoding="utf-8")
     assert COMMAND in written.splitlines()[0]
     assert written == page(), f"docs/reference/parameters.md is stale: run `{COMMAND}`"
+
+
+def test_the_pages_of_plug_ins_are_fresh(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(repository)
+    written = {path.name: path.read_text(encoding="utf-8") for path in (repository / FOLDER).iterdir()}
+    assert written == pages(), f"{FOLDER} is stale: run `{COMMAND}`"
+    links = {link for text in written.values() for link in re.findall(r"\]\((.*?)\)", text)}
+    assert [link for link in links if not (repository / FOLDER / link).is_file()] == []
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ publish scripts for batches of 256 and of 4096; the nearer one is taken. Paper: 
 queue 3840.
 
 Shape legend: B batch, V crops, K prototypes, Q queue.
+
+Checked by: tests/stages/pretrain/methods/test_multi_view_losses.py; tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ Deviations: none known in the loss. `recipe: paper_optimizer` has no views: the 
 its authors. Widths of the paper: those of SimCLR.
 
 Shape legend: B batch, d projection.
+
+Checked by: tests/stages/pretrain/methods/test_contrastive_losses.py; tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations

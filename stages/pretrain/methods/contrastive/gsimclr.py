@@ -13,6 +13,9 @@ order, and `mask_negatives` leaves images of one cluster out of each other's neg
 `weigh_by_confidence` only as far as both are sure of their cluster: such a negative counts 1 - c_i c_k times.
 
 Shape legend: B batch, d features, z projection.
+
+Checked by: tests/stages/pretrain/test_golden.py; tests/stages/pretrain/methods/test_confidence.py;
+docs/measurements/results.md; docs/explanation/g-simclr.md.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ training images, and only keys, no random vectors before it is full (the first s
 The paper's queue is 65536, its head 2048-128. The release's learning rate falls once an epoch, here with every step.
 
 Shape legend: B batch, d features.
+
+Checked by: tests/stages/pretrain/methods/test_contrastive_losses.py; tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ transformers have fixed sine-cosine positions, `vit_mini` learns them. Widths of
 projector layers.
 
 Shape legend: B batch, d features.
+
+Checked by: tests/stages/pretrain/methods/test_contrastive_losses.py; tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations

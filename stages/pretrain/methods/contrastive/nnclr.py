@@ -14,6 +14,8 @@ a view is its own neighbour. The optimiser is `train`'s unless `recipe: paper_op
 views could not be checked. Widths of the paper: 2048-2048-256, predictor 4096, queue 98304.
 
 Shape legend: B batch, d projection, Q support set.
+
+Checked by: tests/stages/pretrain/methods/test_contrastive_losses.py; tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations

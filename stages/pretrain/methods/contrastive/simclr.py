@@ -19,6 +19,9 @@ batch normalisation that the release has on the last one and the paper has not. 
 `recipe: paper` asks for the paper's: LARS, which pays from batches of thousands on. Widths of the paper: 2048-128.
 
 Shape legend: B batch, d features, z projection.
+
+Checked by: tests/stages/pretrain/test_golden.py; docs/measurements/results.md; docs/explanation/g-simclr.md;
+docs/measurements/worth-it.md.
 """
 
 from __future__ import annotations

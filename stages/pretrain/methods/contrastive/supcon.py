@@ -11,6 +11,8 @@ equations. `recipe: paper` is that of an author's PyTorch code (HobbitLong/SupCo
 cosine and not at the peak. Widths of the paper: 2048-128, two layers.
 
 Shape legend: B batch, d projection.
+
+Checked by: tests/stages/pretrain/methods/test_contrastive_losses.py; tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ other solarised at times. The release decays by 1e-6, the paper by 1.5e-6. Width
 layers.
 
 Shape legend: B batch, d projection.
+
+Checked by: tests/stages/pretrain/methods/test_two_view_losses.py; tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ implementation adds the coding rate to what is minimised, which rewards collapse
 projector 4096-512 on top of a 4096 wide layer.
 
 Shape legend: V patches an image, B batch, d projection.
+
+Checked by: tests/stages/pretrain/methods/test_multi_view_losses.py; tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ it, some over [-5, 5] (`limit`); some take 256 directions, some 1024 (`slices`);
 paper` is the authors' minimal example, since the paper searches over rates and decays.
 
 Shape legend: V views, B batch, d projection, A directions, T knots.
+
+Checked by: tests/stages/pretrain/methods/test_multi_view_losses.py; tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ views are `train`'s, both views drawn alike, unless `recipe: paper` asks for the
 all three layers.
 
 Shape legend: B batch, d embedding.
+
+Checked by: tests/stages/pretrain/methods/test_two_view_losses.py; tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ steps, five epochs of CIFAR-10; `recipe: paper` has the five epochs. A singular 
 mixes in the identity (the code's `eps`, 0 there).
 
 Shape legend: B batch, d projection, W sub-batch.
+
+Checked by: tests/stages/pretrain/methods/test_multi_view_losses.py; tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations

@@ -10,6 +10,9 @@ Deviations: optimiser and views are `train`'s, both views drawn alike, unless `r
 LARS, batch 4096; one view always blurred, the other solarised at times. Widths of the paper: 4096 hidden, 256 out.
 
 Shape legend: B batch, d features.
+
+Checked by: tests/stages/pretrain/methods/test_two_view_losses.py; tests/stages/pretrain/methods/test_recipes.py;
+docs/measurements/worth-it.md.
 """
 
 from __future__ import annotations

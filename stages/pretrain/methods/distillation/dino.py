@@ -13,6 +13,8 @@ default. Paper: 65536 outputs, head 2048-2048-256, teacher temperature 0.04, ris
 runs (`teacher_temperature_end`, `temperature_warmup`).
 
 Shape legend: B batch, V crops, K outputs.
+
+Checked by: tests/stages/pretrain/methods/test_multi_view_losses.py; tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations

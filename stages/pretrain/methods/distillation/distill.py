@@ -1,6 +1,6 @@
 """`distill`: a student learns the features of a frozen teacher, which the run's row names (`teacher: models/NAME`).
 
-Sources: Navaneet et al., "SimReg: Regression as a Simple Yet Effective Tool for Self-supervised Knowledge
+Source: Navaneet et al., "SimReg: Regression as a Simple Yet Effective Tool for Self-supervised Knowledge
 Distillation", BMVC 2021 (features after a head); Park, Kim, Lu, Cho, "Relational Knowledge Distillation", CVPR 2019,
 equations 4 and 5 (distances between images).
 
@@ -13,6 +13,8 @@ Deviations: one linear head instead of a perceptron, and the angle instead of th
 losses are added with the weights `cosine` and `relational`, of which one may be 0.
 
 Shape legend: B batch, d features of the student, t features of the teacher.
+
+Checked by: tests/stages/pretrain/methods/test_two_view_losses.py.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ the paper: 2048 throughout with a predictor of 512 hidden; three projector layer
 whose base rate is 0.03 and decay 5e-4).
 
 Shape legend: B batch, d features.
+
+Checked by: tests/stages/pretrain/methods/test_two_view_losses.py; tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations

@@ -20,6 +20,8 @@ Small crops are not masked, as in the authors' code. Paper: 1024 prototypes of 2
 masks of 15 to 70 % by the size of the model, target temperature 0.025 = 0.25 times the anchors' 0.1.
 
 Shape legend: B batch, A anchors an image, K prototypes.
+
+Checked by: tests/stages/pretrain/methods/test_masked_losses.py; tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations

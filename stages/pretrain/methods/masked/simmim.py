@@ -12,6 +12,8 @@ networks than the rest of a table; masks in units of one patch (paper: 32 pixels
 after it. The features are the mean of the patches: the class token has no loss of its own.
 
 Shape legend: B batch, N patches, P patch side, p = P * P * C pixels, D width.
+
+Checked by: tests/stages/pretrain/methods/test_masked_losses.py; tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ Deviations: images larger than `side` are scaled down to it; quadrant means inst
 starts from k-means++ patches.
 
 Shape legend: n images, S their side, C channels, K centroids.
+
+Checked by: tests/stages/pretrain/test_run.py; docs/measurements/results.md; docs/explanation/g-simclr.md.
 """
 
 from __future__ import annotations

@@ -2,6 +2,10 @@
 
 The run's row names them (`from: models/NAME`). Nothing is trained. The network sees images as its authors prepare them:
 at their side, with their normalisation, crop and interpolation.
+
+Source: no publication; the weights are those of whoever published them.
+
+Checked by: tests/stages/pretrain/test_starts.py; docs/measurements/worth-it.md.
 """
 
 from __future__ import annotations

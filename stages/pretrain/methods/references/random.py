@@ -2,6 +2,10 @@
 
 Everything that a probe finds here comes from the architecture and the pixels, not from learning. Methods that bring a
 transformer of their own (`msn`, `simmim`) have another floor than `train.backbone`: `transformer` is theirs.
+
+Source: no publication; the network as it is before training.
+
+Checked by: tests/stages/pretrain/test_run.py; docs/measurements/results.md; docs/measurements/worth-it.md.
 """
 
 from __future__ import annotations

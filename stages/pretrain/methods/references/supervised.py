@@ -5,6 +5,10 @@ With `labels: truth` it sees the true labels of the training split; with a mined
 images seen are equal to the other runs; crops are half of SimCLR's.
 
 Shape legend: B batch, d features, K classes.
+
+Source: Szegedy et al. 2016 (smoothed labels).
+
+Checked by: tests/stages/pretrain/test_golden.py; docs/measurements/results.md; docs/measurements/worth-it.md.
 """
 
 from __future__ import annotations

@@ -2,13 +2,16 @@
 
 Every change maps places exactly to places: a mirror image, a quarter turn, and a shift by whole places to the right. A
 place of the original is matched with the place of the changed image whose local features are the most similar (cosine),
-as in dense matching by features alone (He et al. 2023, "Geometric visual similarity learning", call it the point error
-of cosine matching; the change here is known, so that no landmarks are needed). A backbone that answers by position, as
-one that sees the padding of its borders does, fails on all three.
+as in dense matching by features alone. The change is known, so that no landmarks are needed. A backbone that answers by
+position, as one that sees the padding of its borders does, fails on all three.
 Deviations: places that the shift moves out of the image are not scored, nor are places whose features are the same
 elsewhere in the original (an empty background): no feature could tell those apart.
 
+Source: He et al. 2023, "Geometric visual similarity learning", who call it the point error of cosine matching.
+
 Legend: n images, D width, L = h w places.
+
+Checked by: tests/stages/probe/test_local_features.py.
 """
 
 from __future__ import annotations

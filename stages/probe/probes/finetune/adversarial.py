@@ -8,6 +8,8 @@ similarities") compare benign and adversarial inputs by linear CKA; Madry et al.
 Deviations: features of the last layer only (their maps are over all layers), the attack aims at the features and not at
 a classifier's loss, CKA is the debiased one. The backbone's weights never change. No interval for CKA: copies, as a
 bootstrap draws them, are alike.
+
+Checked by: tests/stages/probe/test_adversarial.py.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ put on a copy of the backbone and both are trained by SGD with Nesterov momentum
 shifted at random by up to an eighth of their side. The learning rate is chosen on val, each share of labels for itself.
 Source: the protocol of SimCLR, appendix B.5 (Chen et al. 2020). Deviation: no crops, flips or colour changes, since not
 every kind of image bears them. The backbone on disk is read and never written.
+
+Checked by: tests/stages/probe/test_on_images.py.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ and one on cross-covariances between projected channels. Beside `linear` it show
 Source: Gao et al. 2023 (networks/moments.py says what is as in the authors' code: moments are not centred).
 Deviation: features of one centred view; features standardised by their mean and deviation over train; AdamW's learning
 rate chosen on val. Of an architecture without local features the protocol says so.
+
+Checked by: tests/stages/probe/test_on_images.py; tests/reprise/networks/test_moments.py.
 """
 
 from __future__ import annotations

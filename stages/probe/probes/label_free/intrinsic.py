@@ -8,6 +8,8 @@ neighbourhood, so they see the scale of the nearest neighbours: noise raises the
 ten at a few thousand points) they fall short.
 
 Legend: `x_ND` points (n, d); `t_NK` distances to the k nearest others, increasing.
+
+Checked by: tests/stages/probe/test_intrinsic.py; tests/stages/probe/test_intrinsic_figures.py.
 """
 
 from __future__ import annotations

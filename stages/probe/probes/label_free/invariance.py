@@ -4,6 +4,8 @@ Source: Speicher et al. 2024 for the normalised distance (0 invariant, 1 as far 
 uniformity after Wang and Isola 2020. The changes and their strength are fixed in stages/embed/augmented.py. A change
 that moves no feature of any image (grey on grey images) says nothing and is left out.
 Deviation: pairs of different images only, all of them; the interval is the bootstrap of linearised contributions.
+
+Checked by: tests/stages/probe/test_invariance.py.
 """
 
 from __future__ import annotations

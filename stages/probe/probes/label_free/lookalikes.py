@@ -9,6 +9,8 @@ Source: Barz and Denzler 2020, "Do we train on test data?" (ciFAIR), who list ne
 network and let people judge them. They rank all pairs; here the usual distance decides which ones are listed.
 
 Distance is one minus the cosine similarity. Labels are not read.
+
+Checked by: tests/stages/probe/test_label_free.py.
 """
 
 from __future__ import annotations

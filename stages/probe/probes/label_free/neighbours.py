@@ -2,6 +2,10 @@
 
 Looking at neighbours shows what a representation takes for alike (colour, background, shape) before any label does.
 Cosine similarity; ties go to the lower key.
+
+Source: no publication; the nearest features by cosine.
+
+Checked by: tests/stages/probe/test_label_free.py.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ NMI and ARI need no pairing of clusters with classes; `accuracy` takes the best 
 wants round clusters of one size: a class in two parts costs accuracy though a linear probe separates it.
 Source: the usual figures of deep clustering (Xie et al. 2016). Features of length one. No intervals: drawing images
 with replacement makes duplicates, and duplicates raise agreement.
+
+Checked by: tests/stages/probe/test_retrieval.py.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ the nearest mean. All classes take part, so the figure goes with their number: c
 Source: Snell et al. 2017 (episodes, prototypes); all ways at once as in big transfer evaluations. Nothing is chosen.
 Classes with fewer than k training images give all that they have. The interval draws test images (or groups) and
 episodes anew, so it says how sure the figure is of this model over both.
+
+Checked by: tests/stages/probe/test_quality_more.py.
 """
 
 from __future__ import annotations

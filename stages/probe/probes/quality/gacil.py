@@ -12,6 +12,8 @@ Float64 throughout: in float32 the errors of R feed on themselves. gamma is chos
 Deviation: features of length one in front of the random layer, so that gamma means the same for every backbone.
 
 Legend: n examples of a batch, D dimensions, c classes seen so far.
+
+Checked by: tests/stages/probe/test_gacil.py.
 """
 
 from __future__ import annotations

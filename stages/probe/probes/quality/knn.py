@@ -4,6 +4,8 @@ No training and no choice, so it is the figure least open to tuning, and the def
 Source: Wu et al. 2018 (instance discrimination); k 20 and temperature 0.07 as in DINO (Caron et al. 2021).
 Deviation: none. Bank: labelled train images. With k above their number all of them vote. Ties: lowest row, then
 lowest class name.
+
+Checked by: tests/stages/probe/test_quality.py; docs/measurements/results.md.
 """
 
 from __future__ import annotations

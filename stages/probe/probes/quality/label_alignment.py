@@ -5,6 +5,8 @@ optimum spans the class indicators. With as many leading directions as classes l
 cosine between both subspaces, less what random directions reach: 1, the strongest directions are the classes; 0, the
 classes are nowhere among them, though a linear probe may still find them in weaker ones. Nothing is fitted or chosen.
 No interval: copies, as a bootstrap draws them, bias ranks.
+
+Checked by: tests/stages/probe/test_invariance.py.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ comes near them means that the features are nested. Then funnel retrieval: a sho
 again by 16, 32 ... and all of them, against the full search.
 Source: Kusupati et al. 2022 (Matryoshka representation learning). Prefixes are brought to length one anew. Features of
 a method without nested training have no order: their prefixes are as good as any other choice of dimensions.
+
+Checked by: tests/stages/probe/test_retrieval.py.
 """
 
 from __future__ import annotations

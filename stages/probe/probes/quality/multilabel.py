@@ -4,6 +4,8 @@ Reads the 0/1 columns of targets.csv, not the class label. Logistic regression o
 for itself; one penalty for all, chosen on val by mAP. Source: the usual multi-label protocol (mAP over classes, as in
 Pascal VOC, without its 11 points). An attribute that train, or the scored split, has only or never is left out, and the
 protocol names it; images whose value is empty are left out for that attribute. Equal scores are one step of the curve.
+
+Checked by: tests/stages/probe/test_targets.py; tests/stages/probe/test_target_figures.py.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ penalty of each quantity is chosen on val by its error. R2 is 1 for exact answer
 scored split, and may be negative. Images whose value is empty are left out for that quantity; a quantity that does not
 vary in the scored split, or has no value in train, is left out, and the protocol names it.
 Source: linear regression probes, as for rotation angles in SIE (Garrido et al. 2023).
+
+Checked by: tests/stages/probe/test_targets.py; tests/stages/probe/test_target_figures.py.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ answer. mAP looks at the whole ranking, recall@k at whether one of the first k i
 Source: Razavian et al. 2014 (retrieval off the shelf), Song et al. 2016 (recall@k). Nothing is fitted or chosen.
 Exact copies cannot be in both: ingest keeps one of each. A query whose class the gallery lacks has no right answer: it
 is left out, and the protocol says so.
+
+Checked by: tests/stages/probe/test_retrieval.py.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ of two images, and classes differ by 1 or not at all.
 Deviations: all pairs of the images are looked at (the authors' code pairs two shuffled lists, and for several classes
 compares equal labels in place of unequal ones). Pairs with equal features, which would be infinite, are counted apart.
 No interval: a maximum over pairs has none that a bootstrap could give.
+
+Checked by: tests/stages/probe/test_sharpness.py.
 """
 
 from __future__ import annotations

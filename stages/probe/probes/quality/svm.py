@@ -5,6 +5,8 @@ Source: Razavian et al. 2014 ("CNN features off-the-shelf"): L2-normalised featu
 Deviation: one centred view (no jittered copies); the signed power of the features, which the paper uses with augmented
 training views, is a parameter and off by default. Features are centred and not divided by their deviation: that would
 undo the normalisation.
+
+Checked by: tests/stages/probe/test_quality_more.py.
 """
 
 from __future__ import annotations

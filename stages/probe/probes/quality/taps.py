@@ -5,6 +5,8 @@ interest is the gain of the backbone over each later tap, on the same test image
 Source: P3 (backbone), P2, P1 of G-SimCLR's evaluation (Chakraborty et al. 2020); why it happens: Xue et al. 2024
 (benefits of the projection head). Each tap's features are standardised by its own training features, and each tap's
 penalty is chosen on val, so no tap is at a disadvantage. `linear` shows the same accuracies without the gains.
+
+Checked by: tests/stages/probe/test_quality_more.py.
 """
 
 from __future__ import annotations

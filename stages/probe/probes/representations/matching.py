@@ -10,6 +10,8 @@ Deviations: features are vectors, so a unit is a dimension and not a channel of 
 that vary most are matched; the l1 problem is solved by FISTA for all units at once.
 
 Legend: `x_ND`, `y_NE` features of the same n examples; `c_DE` correlations between their units.
+
+Checked by: tests/stages/probe/test_representation_figures.py.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ Source: Huh et al. 2024 (mutual kNN: mean share of the k nearest that both encod
 that of their kNN classifiers on the scored split: the share of images with different answers, and Cohen's kappa, which
 takes out the agreement that their answers' frequencies bring by chance. Two models of one accuracy may agree on
 little. Cosine similarity; chance level of `mutual_knn` in the protocol.
+
+Checked by: tests/stages/probe/test_representation_figures.py.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ rho of Euclidean distances), Ding et al. 2021 (orthogonal Procrustes, as a simil
 scale. `cka` rises with few images and many dimensions, for unrelated features too; `cka_debiased` does not.
 
 Legend: `x_ND`, `y_NE` features of the same n examples; computed in float64.
+
+Checked by: tests/stages/probe/test_representation_figures.py.
 """
 
 from __future__ import annotations

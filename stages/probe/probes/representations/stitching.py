@@ -9,6 +9,8 @@ Deviation: the classifier is exact ridge regression on standardised features; fe
 since relative features are not invariant to translation; nothing is chosen.
 
 Legend: `x_ND` features; `a_AD` features of the anchors, the same examples for all encoders; k classes.
+
+Checked by: tests/stages/probe/test_representation_figures.py.
 """
 
 from __future__ import annotations
