@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from reprise.networks.recompute import blocks_of
 
 
 @dataclass(frozen=True)
@@ -16,11 +19,14 @@ class Footprint:
     Attributes:
         weights: numbers in its parameters and buffers.
         kept: numbers that its layers give out for one image, which the backward pass needs again.
+        kept_by_blocks: the same where blocks are computed twice (reprise/networks/recompute.py): what lies outside of
+            them, what each gives out, and the largest of them.
         features: width of what comes out.
     """
 
     weights: int
     kept: int
+    kept_by_blocks: int
     features: int
 
 
@@ -36,20 +42,28 @@ def footprint(network: nn.Module, channels: int, size: int, device: str = "meta"
     Raises:
         RuntimeError: the images are too small for the network, or it does what the device cannot.
     """
-    kept = 0
+    blocks = blocks_of(network)
+    block_of = {part: block for block in blocks for part in block.modules()}
+    inside: Counter[nn.Module | None] = Counter()  # by block, None for what lies outside of all
+    between = 0
 
     def count(module: nn.Module, inputs: Any, output: Any) -> None:
-        nonlocal kept
-        kept += output.numel() if isinstance(output, Tensor) else 0
+        nonlocal between
+        numel = output.numel() if isinstance(output, Tensor) else 0
+        if next(module.children(), None) is None:
+            inside[block_of.get(module)] += numel
+        if block_of.get(module) is module:
+            between += numel
 
-    leaves = [module for module in network.modules() if next(module.children(), None) is None]
-    hooks = [module.register_forward_hook(count) for module in leaves]
+    hooks = [module.register_forward_hook(count) for module in network.modules()]
     try:
         features = network(torch.zeros(2, channels, size, size, device=device))
     finally:
         for hook in hooks:
             hook.remove()
-    return Footprint(numbers(network), kept // 2, int(features.shape[-1]))
+    largest = max((inside[block] for block in blocks), default=0)
+    by_blocks = inside[None] + between + largest
+    return Footprint(numbers(network), inside.total() // 2, by_blocks // 2, int(features.shape[-1]))
 
 
 def numbers(module: nn.Module) -> int:

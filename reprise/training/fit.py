@@ -19,8 +19,9 @@ from reprise.runtime.device import Compute
 from reprise.runtime.seeds import seed_torch
 from reprise.storage.progress import Progress
 from reprise.training.aside import Aside
+from reprise.training.batches import Step
 from reprise.training.epochs import Epochs
-from reprise.training.gradients import PLAINLY, Acceleration, Gradients, Step
+from reprise.training.gradients import PLAINLY, Acceleration, Gradients
 from reprise.training.optimizers import set_rates
 from reprise.training.records import Checkpoints, Observer, Records, Trained
 from reprise.training.schedule import Rates
@@ -52,6 +53,7 @@ def fit(
     may_diverge: bool = False,
     advice: str = ADVICE,
     acceleration: Acceleration = PLAINLY,
+    micro_batches: int = 1,
 ) -> Trained:
     """Train `model` in place, from its newest checkpoint on where there is one.
 
@@ -74,6 +76,7 @@ def fit(
         may_diverge: go on after a loss that is not finite, for callers that compare several learning rates.
         advice: what to do about a loss that is not finite.
         acceleration: whether the step is compiled, or recorded as a CUDA graph.
+        micro_batches: parts of a batch that go forward and backward one after the other, before the optimiser's step.
 
     Raises:
         TrainingError: the loss is not finite; the last checkpoint before it stays.
@@ -88,7 +91,7 @@ def fit(
     if checkpoints is not None and (state := latest_checkpoint(checkpoints.folder)) is not None:
         done = restore(state, model, optimizer, observer)
     records = Records(done, observer, checkpoints, steps, label, advice, may_diverge)
-    gradients = Gradients(model, step, compute, acceleration)
+    gradients = Gradients(model, step, compute, acceleration, micro_batches)
     unread: list[Tensor] = []  # losses that are still on the device
 
     counts = {"epoch": epochs.count, "step": steps}

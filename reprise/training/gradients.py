@@ -12,17 +12,15 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from reprise.runtime.device import Compute
+from reprise.training.batches import Figures, Step, backward, copied, tensors_in
 
-Step = Callable[[Any], tuple[Tensor, dict[str, Tensor]]]  # batch -> loss to differentiate, figures for the observer
-Figures = tuple[Tensor, dict[str, Tensor]]  # the same, without gradients
 PLAIN_STEPS = 2  # of each shape before it is recorded: libraries choose their algorithms and workspaces in these
 MOST_SHAPES = 4  # a graph keeps the memory of its shape; further shapes are not recorded
 
@@ -45,7 +43,9 @@ class Acceleration:
 PLAINLY = Acceleration()
 
 
-def accelerated(compiled: str, graph: str, compute: Compute, capturable: bool) -> Acceleration:
+def accelerated(
+    compiled: str, graph: str, compute: Compute, capturable: bool, recomputes: bool = False
+) -> Acceleration:
     """Resolve `train.compile` and `train.graph`, each `auto`, `off` or `on`.
 
     `auto` does neither on a CPU. On a GPU it records every step that says it can be. It never compiles: on the one GPU
@@ -56,8 +56,16 @@ def accelerated(compiled: str, graph: str, compute: Compute, capturable: bool) -
         graph: train.graph.
         compute: device, and whether results must repeat.
         capturable: the step is a function of its batch and of tensors.
+        recomputes: the step computes parts of itself again in its backward pass, which neither can take.
     """
     on_gpu, notes = compute.device == "cuda", []
+    if recomputes:
+        also = " train.activation_checkpointing and train.chunk_size compute parts of it twice."
+        if compiled == "on":
+            notes.append(f"the step is not compiled:{also}")
+        if graph != "off" and on_gpu:
+            notes.append(f"the step is not recorded as a CUDA graph:{also}")
+        return Acceleration(notes=tuple(notes))
     if graph == "on" and not on_gpu:
         notes.append("the step is not recorded as a CUDA graph: training runs on the CPU.")
     if graph != "off" and on_gpu and not capturable:
@@ -73,10 +81,18 @@ class Gradients:
         step: the loss of a batch; runs under autocast where `compute` says so.
         compute: device and precision.
         acceleration: how.
+        micro_batches: into how many parts a batch is cut, which go forward and backward one after the other.
     """
 
-    def __init__(self, model: nn.Module, step: Step, compute: Compute, acceleration: Acceleration = PLAINLY) -> None:
-        self.model, self.compute = model, compute
+    def __init__(
+        self,
+        model: nn.Module,
+        step: Step,
+        compute: Compute,
+        acceleration: Acceleration = PLAINLY,
+        micro_batches: int = 1,
+    ) -> None:
+        self.model, self.compute, self.micro_batches = model, compute, micro_batches
         self.step, self.plain = torch.compile(step, dynamic=False) if acceleration.compile else step, step
         self.records = acceleration.graph and compute.device == "cuda"
         self.notes: list[str] = []
@@ -99,8 +115,7 @@ class Gradients:
         for parameter in self.model.parameters():
             parameter.grad = None
         try:
-            loss, figures = self._forward(batch)
-            loss.backward()
+            return backward(self._forward, batch, self.micro_batches)
         except Exception as error:
             if self.proven:
                 raise
@@ -111,7 +126,6 @@ class Gradients:
             return self._plainly(batch)
         finally:
             self.proven = True
-        return loss.detach(), {name: value.detach() for name, value in figures.items()}
 
     def _note(self, sentence: str) -> None:
         self.notes.append(sentence)
@@ -128,7 +142,7 @@ class Gradients:
             parameter.grad = None  # the graph allocates its own, and each replay writes them anew
         try:
             pool = next(iter(self.graphs.values())).graph.pool() if self.graphs else None
-            self.graphs[shape] = _Graph(self.model, self._forward, batch, pool)
+            self.graphs[shape] = _Graph(self.model, self._forward, batch, pool, self.micro_batches)
         except Exception as error:  # noqa: BLE001 - whatever cannot be recorded is computed plainly
             self.records = False
             self.graphs.clear()
@@ -141,7 +155,7 @@ class Gradients:
 class _Graph:
     """One recorded forward and backward pass, with the memory that it reads and writes."""
 
-    def __init__(self, model: nn.Module, forward: Step, batch: Any, pool: Any) -> None:
+    def __init__(self, model: nn.Module, forward: Step, batch: Any, pool: Any, micro_batches: int) -> None:
         self.batch = copied(batch)
         self.inputs = tensors_in(self.batch)
         self.graph = torch.cuda.CUDAGraph()
@@ -149,9 +163,7 @@ class _Graph:
         with torch.cuda.graph(
             self.graph, pool=pool, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"
         ):
-            loss, figures = forward(self.batch)
-            loss.backward()
-        self.loss, self.figures = loss.detach(), {name: value.detach() for name, value in figures.items()}
+            self.loss, self.figures = backward(forward, self.batch, micro_batches)
         self.gradients = [(p, p.grad) for p in model.parameters()]
 
     def __call__(self, batch: Any) -> Figures:
@@ -163,34 +175,8 @@ class _Graph:
         return self.loss, self.figures
 
 
-def tensors_in(value: Any) -> list[Tensor]:
-    """List the tensors of a batch: a tensor, or dataclasses, lists, tuples and dictionaries of them."""
-    if isinstance(value, Tensor):
-        return [value]
-    return [tensor for part in _parts(value) for tensor in tensors_in(part)]
-
-
-def copied(value: Any) -> Any:
-    """Copy a batch; its tensors keep their layout in memory."""
-    if isinstance(value, Tensor):
-        return value.clone(memory_format=torch.preserve_format)
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{field.name: copied(getattr(value, field.name)) for field in fields(value)})
-    if isinstance(value, dict):
-        return {name: copied(part) for name, part in value.items()}
-    return type(value)(copied(part) for part in value) if isinstance(value, list | tuple) else value
-
-
 def _reason(error: Exception) -> str:
     """Return the line that says why; an error of a process of the compiler ends with that process's traceback."""
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
     inner = [line for line in lines if re.match(r"[\w.]*(Error|Exception): \S", line)]
     return inner[-1] if inner else lines[0] if lines else "without a reason"
-
-
-def _parts(value: Any) -> list[Any]:
-    if is_dataclass(value) and not isinstance(value, type):
-        return [getattr(value, field.name) for field in fields(value)]
-    if isinstance(value, dict):
-        return list(value.values())
-    return list(value) if isinstance(value, list | tuple) else []

@@ -17,6 +17,8 @@ OptimizerName = Literal["sgd", "adamw", "adam", "lars"]
 ByView = Probability | Annotated[list[Probability], Field(min_length=1, max_length=64)]
 
 
+MicroBatches = Annotated[int, Field(ge=1, le=100_000)]
+ChunkSize = Annotated[int, Field(ge=1, le=1_000_000)]
 FrozenLayers = Literal["stem", "all_but_last"] | Annotated[int, Field(ge=1, le=1000)]
 
 
@@ -178,6 +180,30 @@ class TrainParams(StrictModel):
         Field(ge=1, le=1_000_000_000),
         meaning("A checkpoint is written after every so many steps, besides after every epoch.", "steps"),
     ] = 200
+    # The next three are written to config.json only where they are set: see docs/how-to/large-batches.md.
+    accumulate: Annotated[
+        MicroBatches,
+        Field(exclude_if=lambda value: value == 1),
+        meaning(
+            "Each batch is cut into this many micro-batches, whose gradients are added up before the optimiser's step; "
+            "a loss that compares images compares those of one micro-batch.",
+            "micro-batches",
+        ),
+    ] = 1
+    chunk_size: Annotated[
+        ChunkSize | None,
+        Field(exclude_if=lambda value: value is None),
+        meaning(
+            "The backbone takes this many views at a time, and computes them twice, while the loss compares the whole "
+            "batch; null passes the batch at once.",
+            "views",
+        ),
+    ] = None
+    activation_checkpointing: Annotated[
+        bool,
+        Field(exclude_if=lambda value: not value),
+        meaning("The backbone keeps what its blocks take in, and computes the rest again in the backward pass."),
+    ] = False
     views: Annotated[
         ViewParams, meaning("Images are changed at random in these ways; null takes what suits the source.")
     ] = ViewParams()

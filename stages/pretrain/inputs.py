@@ -15,10 +15,12 @@ from reprise.config.errors import MachineError, TrainingError
 from reprise.config.params import ImageParams
 from reprise.config.tables import RunRow
 from reprise.networks.footprint import numbers
+from reprise.networks.recompute import blocks_of
 from reprise.reading.decoded import Decoded, open_decoded
 from reprise.reading.order import batch_count
 from reprise.runtime.memory import gibibytes
 from reprise.training.memory import training_memory
+from reprise.training.params import TrainParams
 from stages.pretrain.method import Field, Method
 from stages.pretrain.setup import Setup
 from stages.pretrain.views.settings import ViewSettings, resolve_views
@@ -109,7 +111,7 @@ def refuse_few(method_class: type[Method], n: int, size: int) -> None:
         )
 
 
-def refuse_batches(row: RunRow, method: Method, n: int, size: int) -> None:
+def refuse_batches(row: RunRow, method: Method, n: int, size: int, accumulate: int = 1) -> None:
     """Refuse batches that are too small for the method; sizes differ by at most one, so the smallest is known.
 
     Args:
@@ -117,17 +119,51 @@ def refuse_batches(row: RunRow, method: Method, n: int, size: int) -> None:
         method: says how many images it needs.
         n: training images.
         size: images in a batch, at most.
+        accumulate: micro-batches that each batch is cut into; then it is these that must not be too small.
 
     Raises:
         TrainingError: the smallest batch of n images holds too few.
     """
+    if method.gradient_free:
+        return
     smallest = n // batch_count(n, size)
-    if smallest < method.smallest_batch and not method.gradient_free:
+    if accumulate > 1 and smallest // accumulate < max(1, method.smallest_batch):
+        raise TrainingError(
+            f"method '{row.method}' needs at least {max(1, method.smallest_batch)} images in every micro-batch",
+            where=f"train.accumulate, train.batch_size, methods.{row.name}",
+            found=f"the smallest batch of {smallest} images in {accumulate} micro-batches",
+            fix="Lower accumulate, or raise the batch size.",
+        )
+    if smallest < method.smallest_batch:
         raise TrainingError(
             f"method '{row.method}' needs at least {method.smallest_batch} images in every batch",
             where=f"train.batch_size, methods.{row.name}",
             found=f"{n} images in batches of at most {size}, the smallest of {smallest}",
             fix="Set a batch size that leaves more images to each batch, or lower the method's width.",
+        )
+
+
+def refuse_passes(row: RunRow, method: Method, train: TrainParams) -> None:
+    """Refuse ways of passing a batch that the method or its backbone cannot take.
+
+    Raises:
+        TrainingError: naming the parameter of `train`.
+    """
+    if method.gradient_free:
+        return
+    if train.chunk_size is not None and not method.chunkable:
+        raise TrainingError(
+            f"method '{row.method}' passes parts of images through its backbone, so batches cannot pass in chunks",
+            where="train.chunk_size",
+            found=train.chunk_size,
+            fix=f"Set chunk_size in the blocks of the other runs only, and accumulate in methods.{row.name}.",
+        )
+    if train.activation_checkpointing and not blocks_of(method.backbone):
+        raise TrainingError(
+            "the backbone has no sequence of blocks that could be computed twice",
+            where="train.activation_checkpointing",
+            found=type(method.backbone).__name__,
+            fix="Set it to false, or choose another backbone; train.chunk_size and train.accumulate work with any.",
         )
 
 

@@ -94,6 +94,8 @@ class Method(nn.Module):
         weights: which weights become the backbone (`student`, `teacher`).
         capturable: the step is a function of its batch and of tensors, so a GPU may record it once and repeat it: it
             changes nothing but tensors, never branches on a tensor's value, and draws nothing on the CPU.
+        chunkable: it passes whole images through its networks by calling them, and through no part of them, so that a
+            batch may pass in chunks (`train.chunk_size`).
         smallest_batch: images that every batch must hold; a smaller one is refused before the first step.
         notes: sentences about what the method does otherwise than its parameters say; its constructor adds to them.
     """
@@ -102,6 +104,7 @@ class Method(nn.Module):
     views: ClassVar[int] = 2
     gradient_free: ClassVar[bool] = False
     capturable: ClassVar[bool] = False
+    chunkable: ClassVar[bool] = True
     needs_start: ClassVar[bool] = False
     needs_teacher: ClassVar[bool] = False
     weights: str = "student"
@@ -199,6 +202,10 @@ class Method(nn.Module):
         Args:
             images: (n, S, S, C) uint8, the training images as embedding will see them.
         """
+
+    def embedding_networks(self) -> list[nn.Module]:
+        """The networks that turn images into vectors, (n, C, S, S) to (n, d), the backbone first."""
+        return [self.backbone]
 
     def trained_backbone(self) -> nn.Module:
         """The network that is saved: the student, or the teacher where `weights` says so."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from reprise.networks.recompute import has_batch_statistics
 from reprise.training.optimizers import scaled_learning_rate
 from stages.pretrain.method import Method
 from stages.pretrain.setup import Setup
@@ -19,7 +20,8 @@ def notes_on(setup: Setup, method: Method, images: int) -> list[str]:
     """
     if method.gradient_free:
         return list(method.notes)
-    return [*_on_the_batch(setup, images), *_on_the_warmup(setup, images), *method.notes]
+    passed = _on_the_passes(setup, method, setup.batch_size(images))
+    return [*_on_the_batch(setup, images), *passed, *_on_the_warmup(setup, images), *method.notes]
 
 
 def show(notes: list[str], label: str) -> None:
@@ -47,3 +49,21 @@ def _on_the_warmup(setup: Setup, images: int) -> list[str]:
     reached, schedule = rates.at(rates.steps - 1), setup.train.schedule.name
     sentence = f"the warm-up of {warmup} epochs fills the whole training of {epochs}: the learning rate only rises"
     return [f"{sentence}, to {reached:.4g} of {rates.peak:.4g}, and the schedule '{schedule}' never begins."]
+
+
+def _on_the_passes(setup: Setup, method: Method, batch: int) -> list[str]:
+    """Say what a loss compares, and what batch normalisation sees, where that is not the whole batch."""
+    train, notes = setup.train, []
+    if train.accumulate > 1:
+        held = -(-batch // train.accumulate)
+        notes.append(
+            f"each batch of {batch} images is cut into {train.accumulate} micro-batches of at most {held}, and the "
+            "gradient is the mean of theirs: what the loss compares within a batch, such as negatives, variances or "
+            f"assignments, it compares within {held} images. `chunk_size` compares all."
+        )
+    if train.chunk_size is not None and any(has_batch_statistics(part) for part in method.embedding_networks()):
+        notes.append(
+            f"batch normalisation in the backbone sees at most {train.chunk_size} views at a time instead of the whole "
+            "batch, so the gradient is not that of the whole batch; with a backbone that has none it is."
+        )
+    return notes

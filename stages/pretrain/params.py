@@ -8,7 +8,16 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 
 from reprise.config.params import BackboneName, Problem, StrictModel, meaning, parameter_error, parse, problems_of
-from reprise.training.params import REFERENCE_BATCH, FrozenLayers, LarsParams, OptimizerName, TrainParams, ViewParams
+from reprise.training.params import (
+    REFERENCE_BATCH,
+    ChunkSize,
+    FrozenLayers,
+    LarsParams,
+    MicroBatches,
+    OptimizerName,
+    TrainParams,
+    ViewParams,
+)
 from reprise.training.schedule import OptionalScheduleBlock
 
 SECTION = "train"
@@ -40,6 +49,9 @@ BUDGET = (
     "number_format",
     "on_collapse",
     "checkpoint_steps",
+    "accumulate",
+    "chunk_size",
+    "activation_checkpointing",
     "freeze",
     "layer_decay",
 )
@@ -73,6 +85,21 @@ class MethodParams(StrictModel):
     checkpoint_steps: Annotated[
         Annotated[int, Field(ge=1, le=1_000_000_000)] | None,
         meaning("This run writes a checkpoint after every so many steps instead of train.checkpoint_steps.", "steps"),
+    ] = None
+    accumulate: Annotated[
+        MicroBatches | None,
+        Field(exclude_if=lambda value: value is None),
+        meaning("This run cuts its batches into this many micro-batches instead of train.accumulate.", "micro-batches"),
+    ] = None
+    chunk_size: Annotated[
+        ChunkSize | None,
+        Field(exclude_if=lambda value: value is None),
+        meaning("This run's backbone takes this many views at a time instead of train.chunk_size.", "views"),
+    ] = None
+    activation_checkpointing: Annotated[
+        bool | None,
+        Field(exclude_if=lambda value: value is None),
+        meaning("This run computes the blocks of its backbone twice, or not, instead of as in train."),
     ] = None
     optimizer: Annotated[OptimizerName | None, meaning("This run uses this optimiser instead of train.optimizer.")] = (
         None

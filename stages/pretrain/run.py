@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from reprise.config.registry import load_class, module_of
 from reprise.config.shared_sections import DEFAULT_CACHE, CacheParams
 from reprise.config.tables import RunRow
 from reprise.networks.backbone import build_backbone
+from reprise.networks.recompute import blocks_of, in_chunks, recomputed
 from reprise.networks.state import arrays_of
 from reprise.runtime.device import resolve_compute
 from reprise.runtime.memory import memory_limit
@@ -40,6 +43,7 @@ from stages.pretrain.inputs import (
     refuse_batches,
     refuse_images,
     refuse_memory,
+    refuse_passes,
 )
 from stages.pretrain.live import LiveLog
 from stages.pretrain.method import Context, Method
@@ -101,7 +105,8 @@ def pretrain(
         print(f"views of {image.channels} bands change in brightness and contrast, not in saturation, hue or grey")
     method = build_method(method_class, setup, inputs)
     refuse_memory(setup, method, memory_limit())
-    refuse_batches(row, method, len(inputs.decoded), train.batch_size)
+    refuse_batches(row, method, len(inputs.decoded), train.batch_size, train.accumulate)
+    refuse_passes(row, method, train)
     epochs = epochs_of(setup, method, inputs)
     notes = notes_on(setup, method, len(inputs.decoded))
     show(notes, f"pretrain {row.name} seed {seed}")
@@ -205,22 +210,45 @@ def learn(
             torch.nn.utils.clip_grad_norm_(method.clipped_parameters(), setup.train.clip_norm)
 
     train, rates = setup.train, setup.rates(images)
-    done = fit(
-        method,
-        method.step,
-        epochs,
-        build_optimizer(method, setup.train, param_groups(method, setup), setup.batch_size(images)),
-        setup.compute,
-        label,
-        rates=rates,
-        seed=setup.seed,
-        after_backward=after_backward,
-        after_step=method.after_step,
-        checkpoints=Checkpoints(work, setup.train.checkpoint_steps),
-        observer=watch,
-        acceleration=accelerated(train.compile, train.graph, setup.compute, method.capturable),
-    )
+    twice = train.activation_checkpointing or train.chunk_size is not None
+    with passes(method, train) as notes:
+        done = fit(
+            method,
+            method.step,
+            epochs,
+            build_optimizer(method, setup.train, param_groups(method, setup), setup.batch_size(images)),
+            setup.compute,
+            label,
+            rates=rates,
+            seed=setup.seed,
+            after_backward=after_backward,
+            after_step=method.after_step,
+            checkpoints=Checkpoints(work, setup.train.checkpoint_steps),
+            observer=watch,
+            acceleration=accelerated(train.compile, train.graph, setup.compute, method.capturable, twice),
+            micro_batches=train.accumulate,
+        )
+    done.notes += notes
     return done, watch.state["collapse"]
+
+
+@contextmanager
+def passes(method: Method, train: TrainParams) -> Iterator[list[str]]:
+    """Let the networks of a method pass batches as `train` says, until the block ends.
+
+    Yields:
+        A list, which holds at the end what could not be done.
+    """
+    notes: list[str] = []
+    blocks = blocks_of(method.backbone) if train.activation_checkpointing else []
+    with recomputed(blocks):
+        if train.chunk_size is None:
+            yield notes
+            return
+        with in_chunks(method.embedding_networks(), train.chunk_size) as called:
+            yield notes
+        if method.backbone not in called:
+            notes.append("`chunk_size` had no effect: the method never passes images through the whole backbone.")
 
 
 def head_arrays(method: Method) -> dict[str, Any]:

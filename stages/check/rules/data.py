@@ -76,7 +76,7 @@ def data_problems(raw: dict[str, Any], facts: Facts) -> list[Problem]:
         row, size = sketch.row, sketch.train.batch_size
         try:
             inputs.refuse_few(type(sketch.method), facts.train, size)
-            inputs.refuse_batches(row, sketch.method, facts.train, size)
+            inputs.refuse_batches(row, sketch.method, facts.train, size, sketch.train.accumulate)
         except RepriseError as error:
             found.append(problem_of(error, row.name))
     return list({(problem.path, problem.rule): problem for problem in found}.values())

@@ -98,7 +98,8 @@ def memory_warnings(
                     f"runs: {sketch.row.name}",
                     f"training takes about {gibibytes(needed)} of memory, and there are {gibibytes(limit)}",
                     f"train.batch_size {sketch.train.batch_size}, image.size {context.size}",
-                    " Lower train.batch_size or image.size, or choose a smaller backbone.",
+                    " Lower train.batch_size or image.size, choose a smaller backbone, or see train.chunk_size, "
+                    "train.accumulate and train.activation_checkpointing.",
                 )
             )
     return found
@@ -117,6 +118,9 @@ def estimate(sketch: Sketch, pixels: int) -> Any:
     assert sketch.footprint is not None
     trained = sum(weight.numel() for weight in sketch.method.parameters() if weight.requires_grad)
     views = sum((side / sketch.method.context.size) ** 2 for side in sketch.sides)
-    train = sketch.train
-    weights, kept = numbers(sketch.method), sketch.footprint.kept
-    return training_memory(weights, trained, kept, views, train.batch_size, train.optimizer, pixels)
+    train, weights = sketch.train, numbers(sketch.method)
+    kept = sketch.footprint.kept_by_blocks if train.activation_checkpointing else sketch.footprint.kept
+    batch = -(-train.batch_size // train.accumulate)
+    if train.chunk_size is not None:
+        views = min(views, train.chunk_size / batch)
+    return training_memory(weights, trained, kept, views, batch, train.optimizer, pixels)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -42,9 +43,11 @@ def _run_problems(sketch: Sketch) -> Iterator[Problem]:
     if "confidences" in sketch.method.needs and row.labels in (NONE, TRUTH):
         yield problem_of(inputs.without_confidences(row), row.name)
     try:
-        inputs.refuse_batches(row, sketch.method, size, size)
+        inputs.refuse_batches(row, sketch.method, size, size, sketch.train.accumulate)
+        inputs.refuse_passes(row, sketch.method, sketch.train)
     except RepriseError as error:
-        yield problem_of(error, row.name)
+        problem = problem_of(error, row.name)
+        yield replace(problem, path=place_of(problem.path, row, sketch.params))
 
 
 def relation_warnings(raw: dict[str, Any]) -> list[Problem]:

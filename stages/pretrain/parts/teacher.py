@@ -149,6 +149,10 @@ class TeacherMethod(Method):
         for name, part in self.teacher.items():
             follow(part, getattr(self, name), momentum)
 
+    def embedding_networks(self) -> list[nn.Module]:
+        """List the student's backbone and the teacher's."""
+        return [self.backbone, *([self.teacher["backbone"]] if "backbone" in self.teacher else [])]
+
     def trained_backbone(self) -> nn.Module:
         """Return the student's backbone or the teacher's, by `keep`."""
         return self.teacher["backbone"] if self.params.keep == "teacher" else self.backbone

@@ -86,6 +86,10 @@ class Distill(Method):
         width = getattr(context.teacher, "num_features", backbone.num_features)  # a sketch has no teacher
         self.head = nn.Linear(backbone.num_features, int(width))
 
+    def embedding_networks(self) -> list[nn.Module]:
+        """List the student's backbone and the teacher."""
+        return [self.backbone, *([] if self.source is None else [self.source])]
+
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Add the two losses; one of weight 0 is not computed."""
         if self.source is None:  # `reprise check` refuses this before anything runs

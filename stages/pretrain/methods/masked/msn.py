@@ -108,6 +108,7 @@ class MSN(TeacherMethod):
     """View 0 is the target, view 1 the masked anchor, the small crops further anchors."""
 
     Params = MSNParams
+    chunkable = False
     smallest_batch = 2
     params: MSNParams
     backbone: SmallViT

@@ -77,6 +77,7 @@ class SimMIM(Method):
     """Transformer, mask token, one linear layer back to pixels."""
 
     Params = SimMIMParams
+    chunkable = False
     views = 1
     params: SimMIMParams
     backbone: SmallViT

@@ -13,7 +13,7 @@ from reprise.config.params import Problem, read_yaml
 from stages.check.parameters import problems
 from stages.check.rules import machine
 from stages.check.rules.data import Facts, data_problems, data_warnings, read_facts
-from stages.check.rules.machine import machine_warnings, memory_warnings
+from stages.check.rules.machine import estimate, machine_warnings, memory_warnings
 from stages.check.rules.relations import relation_warnings
 from stages.check.sketches import sketch_runs
 from tests.workspace import make_shards
@@ -60,6 +60,14 @@ def test_the_parameters_of_the_repository_fit_together_and_fit_the_digits(raw: d
         ),
         (lambda raw: use(raw, "simmim", patch_size=5), "a transformer's patches must fill the image"),
         (lambda raw: use(raw, "w_mse", output=300), "needs at least 301 images in every batch. Found: '256 images"),
+        (
+            lambda raw: use(raw, "simmim", chunk_size=64),
+            "methods.simclr.chunk_size: method 'simmim' passes parts of images through its backbone",
+        ),
+        (
+            lambda raw: use(raw, "byol", accumulate=200),
+            "'byol' needs at least 2 images in every micro-batch. Found: 'the smallest batch of 256 images in 200",
+        ),
         (
             lambda raw: use(raw, "gsimclr", "truth", mask_negatives=True, weigh_by_confidence=True),
             "methods.simclr.weigh_by_confidence: weighing by confidence needs a label set that says how sure it is",
@@ -246,3 +254,16 @@ def test_a_run_that_needs_more_memory_than_there_is(raw: dict[str, Any]) -> None
     found = memory_warnings(sketch_runs(raw)[0], 8 << 30, 1286)
     assert {problem.path for problem in found} == {"runs: supervised", "runs: simclr", "runs: gsimclr"}
     assert "and there are 8.0 GiB" in found[0].rule
+
+
+def test_the_estimate_of_memory_follows_the_ways_to_pass_a_batch(raw: dict[str, Any]) -> None:
+    def peak(**train: Any) -> float:
+        changed = {**raw, "train": raw["train"] | {"batch_size": 100_000, "backbone": "resnet20"} | train}
+        return next(estimate(sketch, 0).peak for sketch in sketch_runs(changed)[0] if sketch.row.name == "simclr")
+
+    rest = peak(chunk_size=1)  # process, weights and what one view keeps
+    whole = peak() - rest
+    assert peak(accumulate=4) - rest == pytest.approx(whole / 4, rel=1e-3)
+    assert peak(chunk_size=50_000) - rest == pytest.approx(whole / 4, rel=1e-3)  # of 200,000 views
+    assert peak(chunk_size=300_000) - rest == pytest.approx(whole)
+    assert 0.1 < (peak(activation_checkpointing=True) - rest) / whole < 0.5
