@@ -12,6 +12,7 @@ DATA = Path("data")
 # ---- one of each -----------------------------------------------------------------------------------------------------
 
 CODE = DATA / "code"  # fingerprints: what code each stage runs
+READS = CODE / "reads.json"  # which facts each run's method reads: no fingerprint
 INGEST = DATA / "ingest"
 MANIFEST = INGEST / "manifest.parquet"
 QUARANTINE = INGEST / "quarantine.parquet"
@@ -23,6 +24,9 @@ VIEWS = INGEST / "views.json"  # augmentation that suits the source
 VALIDATION = DATA / "validate"
 VALIDATION_DOCS = DATA / "validation_docs"  # Great Expectations' pages: not an output
 SHARDS = DATA / "shards"
+FACTS = DATA / "facts"
+ALL_FACTS = FACTS / "all"  # of all images, for probes and the report
+RUN_FACTS = FACTS / "runs"  # for each run, what its method reads of the training images
 REPRESENTATIONS = DATA / "representations"  # the comparison of all runs and seeds
 SUMMARY = DATA / "summary"
 COMPARISON = SUMMARY / "comparison.json"  # verdicts and budgets
@@ -56,6 +60,11 @@ def code(*names: str) -> Path:
 def start(run: str) -> Path:
     """The folder of the weights that a run starts from and learns from, the same for every seed."""
     return STARTS / run
+
+
+def run_facts(run: str) -> Path:
+    """The folder of the facts that a run's method reads, the same for every seed."""
+    return RUN_FACTS / run
 
 
 def features(name: str, seed: int) -> Path:
@@ -102,5 +111,6 @@ def inputs_of_report() -> tuple[str, ...]:
         VALIDATION / "validation.json",
         REPRESENTATIONS / "*",
         SUMMARY / "*",
+        ALL_FACTS / "*",
     )
     return tuple(path.as_posix() for path in (*whole, *(folder / pattern for folder, pattern in tables.items())))

@@ -9,7 +9,8 @@ image_names.py), or `key`, the manifest's key. Where a file holds several images
 all of them, and `stack.tif (page 3)` one. Rows that name no image are counted and noted in the protocol of each
 probe; where no row names one, that is an error. Every further column is a target: numbers, empty where unknown. A
 column that holds only 0 and 1 is an attribute (an image may have several of them: multi-label); any other is a
-quantity (regression). The file always exists, since the graph depends on it; without rows there are no targets.
+quantity (regression). Columns that facts.columns in params.yaml declares as words or captions hold text. The file
+always exists, since the graph depends on it; without rows there are no targets. The stage `facts` alone reads it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import csv
 import io
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -39,6 +40,7 @@ _BY = ("key", "image")
 _EXAMPLES = 3
 _LONGEST_ROW = 1 << 20  # characters
 _MOST_TARGETS = 1000
+_LONGEST_TEXT = 4000  # characters
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,15 @@ class Targets:
         unmatched: number of rows that name no image of the manifest, because it was refused, is a copy of another, or
             is not in the source.
         examples: the first names of such rows.
+        texts: column of words or captions -> (n,) objects, None where unknown.
+        names: all columns, in the file's order.
     """
 
     values: dict[str, np.ndarray]
     unmatched: int
     examples: tuple[str, ...] = ()
+    texts: dict[str, np.ndarray] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
 
     @property
     def attributes(self) -> list[str]:
@@ -68,7 +74,11 @@ class Targets:
 
 
 def read_targets(
-    keys: Sequence[str], paths: Sequence[str], path: str | Path = TARGETS, pages: Sequence[int | None] = ()
+    keys: Sequence[str],
+    paths: Sequence[str],
+    path: str | Path = TARGETS,
+    pages: Sequence[int | None] = (),
+    texts: Sequence[str] = (),
 ) -> Targets:
     """Read the file and join it with a manifest.
 
@@ -77,6 +87,7 @@ def read_targets(
         paths: those of the manifest, in the same order.
         pages: the page of its file that each image is, None where the file has one; empty if that is so of all.
         path: the file.
+        texts: columns that hold words or captions instead of numbers.
 
     Raises:
         ManifestError: the file is not CSV as above, a column's name cannot be that of a metric, a value is not a
@@ -91,8 +102,10 @@ def read_targets(
         return Targets({}, 0)
     by, *names = head
     _check_head(by, names, path)
+    columns: dict[str, np.ndarray] = {
+        name: np.full(len(keys), None, dtype=object) if name in texts else np.full(len(keys), np.nan) for name in names
+    }
     find = _Images(paths, pages or [None] * len(paths)).find if by == "image" else _by_key(keys)
-    values = {name: np.full(len(keys), np.nan) for name in names}
     unmatched = 0
     examples: list[str] = []
     line_of: dict[int, int] = {}  # row of the manifest -> line of the file that names it
@@ -117,7 +130,8 @@ def read_targets(
             )
         line_of |= dict.fromkeys(found, number)
         for name, text in zip(names, row[1:], strict=True):
-            values[name][found] = _number(text, f"line {number}, column {name}", path)
+            read = _text if name in texts else _number
+            columns[name][found] = read(text, f"line {number}, column {name}", path)
     if not line_of:
         raise _wrong(
             "no row names an image of the manifest",
@@ -125,7 +139,9 @@ def read_targets(
             f"for instance {first[0]}",
             "Write the end of the image's path, or use a column `key` (data/ingest/manifest.parquet has both).",
         )
-    return Targets(values, unmatched, tuple(examples))
+    values = {name: column for name, column in columns.items() if name not in texts}
+    words = {name: column for name, column in columns.items() if name in texts}
+    return Targets(values, unmatched, tuple(examples), words, tuple(names))
 
 
 class _Images:
@@ -229,6 +245,15 @@ def _number(text: str, where: str, path: Path) -> float:
     if not math.isfinite(value):
         raise _wrong(f"{where}: a target must be a finite number or empty", path, text, "Write a number, or nothing.")
     return value
+
+
+def _text(text: str, where: str, path: Path) -> str | None:
+    text = text.strip()
+    if len(text) > _LONGEST_TEXT or not text.isprintable():
+        found = f"{len(text)} characters" if text.isprintable() else text
+        rule = f"{where}: a text has at most {_LONGEST_TEXT} characters, without control characters"
+        raise _wrong(rule, path, found, "Shorten the text, or write it in one line.")
+    return text or None
 
 
 def _wrong(what: str, path: Path, found: object, fix: str) -> ManifestError:

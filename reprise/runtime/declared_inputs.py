@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reprise.artifacts.layout import CODE
+from reprise.artifacts.layout import CODE, READS
 from reprise.config.dvc_file import GRAPH_FILE, Stage, overlaps, stages_of
 from reprise.config.errors import InputsChanged, RepriseError, listed
 from reprise.config.params import PARAMS_FILE, keep_content, read_yaml
@@ -249,7 +249,7 @@ def _recorded_code(stage: Stage) -> Fingerprint:
     """Read the fingerprints of code on which a stage depends."""
     code: Fingerprint = {}
     for dep in stage.deps:
-        if Path(dep).is_relative_to(CODE):
+        if Path(dep).is_relative_to(CODE) and Path(dep) != READS:
             try:
                 code |= json.loads(Path(dep).read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:

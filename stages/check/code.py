@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from reprise.artifacts.layout import READS
 from reprise.artifacts.models import architecture_of
 from reprise.config.registry import module_of, names
 from reprise.config.tables import RANDOM
@@ -24,6 +25,7 @@ ENTRIES = {
     "ingest": "stages.ingest.__main__",
     "validate": "stages.validate.__main__",
     "shard": "stages.shard.__main__",
+    "facts": "stages.facts.__main__",
     "given_labels": "stages.mine.given",
     "features": "stages.mine.features",
     "mine": "stages.mine.__main__",
@@ -48,7 +50,7 @@ def modules_by_file(raw: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
     def of(stage: str, *plug_ins: str) -> list[str]:
         return [ENTRIES[stage], *plug_ins]
 
-    for stage in ("validate", "shard", "given_labels", "summary"):
+    for stage in ("validate", "shard", "facts", "given_labels", "summary"):
         yield stage, of(stage)
     yield "ingest", of("ingest", module_of("sources", raw["source"]["name"]))
     for row in raw["features"]:
@@ -109,6 +111,16 @@ def _train(raw: dict[str, Any], row: dict[str, Any]) -> TrainParams:
 
 
 def write_fingerprints(raw: dict[str, Any], folder: Path) -> None:
-    """Write the fingerprint of every stage of the graph into an empty folder."""
+    """Write the fingerprint of every stage of the graph into an empty folder, and which facts each run's method reads.
+
+    The stage `facts` chooses by the latter what a run may see, without importing any method.
+    """
     for name, modules in modules_by_file(raw):
         write_json((folder / name).with_suffix(".json"), fingerprint(modules))
+    write_json(folder / READS.name, {row["name"]: _reads(row["method"]) for row in raw["runs"]})
+
+
+def _reads(method: str) -> list[str]:
+    """The names of the facts that a method reads."""
+    method_class: Any = plug_in_class("methods", method)
+    return list(method_class.reads)

@@ -24,6 +24,7 @@ from reprise.config.shared_sections import OPTIONAL_SECTIONS, SHARED_SECTIONS
 from reprise.config.suggest import nearest
 from reprise.config.tables import NONE, TRUTH, FeaturesRow, MineRow, RunRow, SuiteRow, Tables
 from stages.check.plug_ins import COMPARISON, ON_IMAGES, base_class, plug_in_class
+from stages.check.rules.facts import fact_problems
 from stages.check.rules.relations import relation_problems
 from stages.check.starts import model_problems, start_problems
 
@@ -63,6 +64,7 @@ def problems(raw: dict[str, Any]) -> list[Problem]:
     found += _probe_problems(raw)
     found += _comparison_problems(raw.get(COMPARISON))
     found += [*_fit_problems(raw, classes), *model_problems(raw), *_start_problems(raw, classes)]
+    found += fact_problems(raw, classes)
     known_places = {(problem.path, problem.rule) for problem in found}
     return found + [problem for problem in relation_problems(raw) if (problem.path, problem.rule) not in known_places]
 

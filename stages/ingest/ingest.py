@@ -32,6 +32,7 @@ from reprise.storage import ustar
 from reprise.storage.atomic import write_json
 from reprise.storage.progress import track
 from stages.ingest.examine import examine_all
+from stages.ingest.facts import write_source_facts
 from stages.ingest.names.groups import check_splits_of_groups
 from stages.ingest.names.pictures import claims_picture
 from stages.ingest.near.policy import settle
@@ -99,6 +100,8 @@ def ingest(
     card = _card(source, params, rows, quarantined, left_out)
     card["near_copies"] = near_copies_card(near, near_copies)
     card["changed"] = summary(notes)
+    if facts := write_source_facts(source.facts(), rows, output):
+        card["facts"] = facts
     write_json(output / "dataset.json", card)
     write_json(output / VIEWS, source.views)
     return card

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from reprise.config.facts import Fact
 from reprise.config.params import StrictModel
 
 
@@ -26,6 +27,8 @@ class Candidate:
         split: train, val, test, or None where the source does not state one.
         label: name of the class, or None.
         group: name of the group (video, scene, patient) whose images must stay in one split, or None.
+        facts: values of the facts that the source declares, by name; what is not known is left out. A value may be a
+            function without arguments that makes it, so that large ones are made one after the other.
     """
 
     name: str
@@ -33,6 +36,7 @@ class Candidate:
     split: str | None = None
     label: str | None = None
     group: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,10 @@ class Source(ABC):
     @abstractmethod
     def extent(self) -> Extent:
         """Measure and hash what there is to read, without decoding it."""
+
+    def facts(self) -> Sequence[Fact]:
+        """Declare what the source says of an image besides its label; none here. The options alone decide it."""
+        return ()
 
     def link_roots(self) -> Sequence[str]:
         """Return the folders, besides the root, into which links may lead."""

@@ -35,6 +35,7 @@ def describe(setup: Setup, method: Method, inputs: Inputs, epochs: PretrainingEp
         "run": setup.row.name,
         "method": setup.row.method,
         "labels": setup.row.labels,
+        **({"reads": sorted(inputs.facts)} if inputs.facts else {}),
         "seed": setup.seed,
         "architecture": architecture,
         "options": options,

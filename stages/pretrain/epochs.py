@@ -6,7 +6,7 @@ Shape legend: n training images, B images in a batch, V views of an image, C cha
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ class PretrainingEpoch:
         number: counted from 0.
         order: the image positions of each global batch, every image once.
         fields: (n,) arrays.
+        facts: (n,) or (n, d) arrays.
         views: makes the views of a batch.
         device: where batches are put.
         following: draws the order of the next epoch; of none after the last.
@@ -35,6 +36,7 @@ class PretrainingEpoch:
     number: int
     order: list[np.ndarray]
     fields: Mapping[Field, np.ndarray]
+    facts: Mapping[str, np.ndarray]
     views: MakeViews
     device: torch.device
     following: Callable[[], list[np.ndarray]]
@@ -46,7 +48,8 @@ class PretrainingEpoch:
         if isinstance(self.views, StagedViews):
             self.views.expect(self.order[number + 1 :] or self.following())
         fields = {name: self._moved(torch.from_numpy(values[rows])) for name, values in self.fields.items()}
-        return Batch(views, self._moved(torch.from_numpy(rows)), fields)
+        facts = {name: self._moved(torch.from_numpy(values[rows])) for name, values in self.facts.items()}
+        return Batch(views, self._moved(torch.from_numpy(rows)), fields, facts)
 
     def _moved(self, x: Tensor) -> Tensor:
         return x.to(self.device, non_blocking=True)
@@ -62,6 +65,7 @@ class PretrainingEpochs:
         sampling: how batches are drawn.
         clusters: (n,) int64, -1 for none; `guided` and `rank` order by them whether or not the method sees them.
         fields: (n,) arrays that the method asked for.
+        facts: (n,) or (n, d) arrays that the method reads.
         views: makes the views of a batch.
         seed: of the run.
         device: where batches are put.
@@ -75,6 +79,7 @@ class PretrainingEpochs:
     views: MakeViews
     seed: int
     device: torch.device
+    facts: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def samples(self) -> int:
@@ -92,6 +97,7 @@ class PretrainingEpochs:
             number,
             self.order(number),
             self.fields,
+            self.facts,
             self.views,
             self.device,
             lambda: self.order(number + 1) if number + 1 < self.count else [],

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from reprise.reading.order import batch_count
 from reprise.runtime.memory import gibibytes
 from reprise.training.memory import training_memory
 from reprise.training.params import TrainParams
+from stages.pretrain.facts import read_run_facts
 from stages.pretrain.method import Field, Method
 from stages.pretrain.setup import Setup
 from stages.pretrain.views.settings import ViewSettings, resolve_views
@@ -38,6 +39,7 @@ class Inputs:
         clusters: (n,) int64 from the run's label set, -1 where there is none.
         confidences: (n,) float32 in [0, 1] from the run's label set; None where it states none.
         views: the run's augmentation, resolved.
+        facts: what the method declares in `reads`, by name; see `read_run_facts`.
     """
 
     shards: Shards
@@ -45,10 +47,11 @@ class Inputs:
     clusters: np.ndarray
     confidences: np.ndarray | None
     views: ViewSettings
+    facts: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
-def read_inputs(labels: Path, setup: Setup) -> Inputs:
-    """Read shards, decoded training images, the label set joined by key, and the suggested views."""
+def read_inputs(labels: Path, setup: Setup, reads: Sequence[str] = ()) -> Inputs:
+    """Read shards, decoded training images, the label set and the facts joined by key, and the suggested views."""
     shards = Shards.open()
     rows = shards.rows("train")
     keys = shards.keys[rows]
@@ -61,7 +64,8 @@ def read_inputs(labels: Path, setup: Setup) -> Inputs:
     if setup.start.config is not None:  # trained on, weights see images on the scale that they know
         mean, std = (tuple(setup.start.config[name]) for name in ("mean", "std"))
     views = resolve_views(setup.train.views, VIEWS, setup.image, mean, std)
-    return Inputs(shards, decoded, clusters, confidences_for(table, keys) if stated else None, views)
+    facts = read_run_facts(setup.row, reads, keys)
+    return Inputs(shards, decoded, clusters, confidences_for(table, keys) if stated else None, views, facts)
 
 
 def pixel_statistics(decoded: Decoded, image: ImageParams) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -31,11 +31,13 @@ class Batch:
             the same image.
         rows: (B,) int64 positions of the images among the training images (for per-sample state).
         fields: a (B,) tensor for each field that the method declares in `needs`, and no other.
+        facts: a tensor for each number, flag, word or pose that the method declares in `reads`, and no other.
     """
 
     views: list[Tensor]
     rows: Tensor
     fields: Mapping[Field, Tensor] = field(default_factory=dict)
+    facts: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def clusters(self) -> Tensor:
@@ -46,6 +48,15 @@ class Batch:
     def confidences(self) -> Tensor:
         """(B,) float32 in [0, 1] from the run's label set, 0 where there is none."""
         return self._field("confidences")
+
+    def fact(self, name: str) -> Tensor:
+        """Return a fact: (B,) float32 (number, flag; NaN where unknown), (B,) int64 (word, -1), or (B, d) (pose, NaN).
+
+        Captions are texts, so they are no tensors: `Context.facts` has those of all images, by `rows`.
+        """
+        if name not in self.facts:
+            raise KeyError(f"this method reads batch.fact('{name}'): it must declare '{name}' in `reads`")
+        return self.facts[name]
 
     def _field(self, name: Field) -> Tensor:
         if name not in self.fields:
@@ -66,6 +77,8 @@ class Context:
         mean, std: the normalisation of the input, per channel, on the 0..1 scale.
         seed: of the run, for gradient-free fits.
         teacher: the frozen network of a method that needs one; it takes the method's own views, (B, C, S, S) to (B, d).
+        facts: what the method declares in `reads`, of the n training images in the order of `Batch.rows`; words are
+            objects (None where unknown), captions tuples of texts, and poses (n, d).
     """
 
     images: int
@@ -77,6 +90,7 @@ class Context:
     std: tuple[float, ...]
     seed: int
     teacher: nn.Module | None = None
+    facts: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class Method(nn.Module):
@@ -87,6 +101,8 @@ class Method(nn.Module):
         views: random views of each image in a batch.
         needs: fields that every batch must hold. `clusters` refuses a label set without labels, `confidences` one
             that states none. A method may decide on it by its parameters, in its constructor.
+        reads: names of facts that the method is trained with, besides the pixels. Each must be `given`, or the run's
+            labels the truth; docs/how-to/facts.md.
         gradient_free: no loop; `fit` sees plain images instead.
         architecture: the backbone that this method brings itself, or None for train.backbone.
         needs_start: it shows the weights that the run's row names in `from` as they are.
@@ -102,6 +118,7 @@ class Method(nn.Module):
 
     Params: ClassVar[type[MethodParams]] = MethodParams
     views: ClassVar[int] = 2
+    reads: ClassVar[tuple[str, ...]] = ()
     gradient_free: ClassVar[bool] = False
     capturable: ClassVar[bool] = False
     chunkable: ClassVar[bool] = True

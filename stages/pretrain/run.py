@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from reprise.artifacts import layout
@@ -35,6 +37,7 @@ from reprise.training.params import TrainParams
 from reprise.training.records import Checkpoints, Trained
 from stages.pretrain.describe import describe, write_history
 from stages.pretrain.epochs import PretrainingEpochs
+from stages.pretrain.facts import batch_facts
 from stages.pretrain.inputs import (
     VIEWS,
     Inputs,
@@ -99,7 +102,7 @@ def pretrain(
     setup = Setup(row, seed, image, train, method_params, compute, cache, start)
 
     labels = layout.label_set(row.labels, seed) / FILE
-    inputs = read_inputs(labels, setup)
+    inputs = read_inputs(labels, setup, method_class.reads)
     refuse_images(setup, method_class, inputs)
     if image.channels not in (1, 3):
         print(f"views of {image.channels} bands change in brightness and contrast, not in saturation, hue or grey")
@@ -142,6 +145,7 @@ def build_method(method_class: type[Method], setup: Setup, inputs: Inputs) -> Me
         std=inputs.views.std,
         seed=setup.seed,
         teacher=teacher_of(setup, method_class, inputs),
+        facts=inputs.facts,
     )
     seed_torch(setup.seed, "heads")
     method = method_class(backbone, setup.method, context)
@@ -162,6 +166,7 @@ def epochs_of(setup: Setup, method: Method, inputs: Inputs) -> PretrainingEpochs
         views=view_maker(inputs.decoded.shrunk(needed_side(plan)), plan, setup.seed, setup.compute),
         seed=setup.seed,
         device=torch.device(setup.compute.device),
+        facts=batch_facts(inputs.facts),
     )
 
 
@@ -178,8 +183,15 @@ def work_inputs(setup: Setup, labels: Path, inputs: Inputs) -> dict[str, Any]:
         "labels": file_digest(labels),
         "views": file_digest(VIEWS),
         "start": start_digest(setup),
+        **({"facts": _digest(inputs.facts)} if inputs.facts else {}),
         "torch": torch.__version__,
     }
+
+
+def _digest(facts: Mapping[str, np.ndarray]) -> str:
+    """Hash the facts that a run reads; NaN is written alike everywhere."""
+    text = repr([(name, values.tolist()) for name, values in sorted(facts.items())])
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def code_of(setup: Setup, method_class: type[Method]) -> list[str]:

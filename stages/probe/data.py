@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from reprise.artifacts.embeddings import read_embeddings, taps_in
-from reprise.artifacts.layout import MANIFEST
+from reprise.artifacts.facts.table import read_facts
+from reprise.artifacts.layout import ALL_FACTS, MANIFEST
 from reprise.artifacts.manifest import read_manifest, scored_split
-from reprise.artifacts.targets import TARGETS, read_targets
 from reprise.config.errors import EmbeddingError
 
 BACKBONE = "backbone"
 AUGMENTED = "augmented.parquet"  # beside the embeddings: a column a change of the image
-_COLUMNS = ["key", "split", "label", "group", "path", "page"]
+_COLUMNS = ["key", "split", "label", "group"]
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,17 @@ class ProbeData:
         manifest: path of the manifest.
         confidence: of every interval.
         device: where probes compute, `cpu` or `cuda`.
-        targets: path of targets.csv.
+        facts: folder of the facts of all images; one that is not there holds none.
 
     Attributes:
         classes: names of the classes over all splits, sorted; a label is an index into them.
         taps: names of the taps, `backbone` first.
-        targets: attributes and quantities beside the label; none for most data.
+        facts: what the source and targets.csv say of each image besides its label; nothing for most data.
         test: name of the split that is scored; see `scored_split`.
 
     Raises:
         EmbeddingError: the file does not hold exactly the images of the manifest, in the same splits.
-        ManifestError: the manifest or targets.csv cannot be used.
+        ManifestError: the manifest or the facts cannot be used.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class ProbeData:
         manifest: str | Path = MANIFEST,
         confidence: float = 0.95,
         device: str = "cpu",
-        targets: str | Path = TARGETS,
+        facts: str | Path = ALL_FACTS,
     ) -> None:
         self._path, self.confidence, self.device = Path(embeddings), confidence, device
         self.taps = tuple(taps_in(embeddings))
@@ -81,7 +81,7 @@ class ProbeData:
                 fix="Run `dvc repro embed`.",
             )
         table = read_manifest(manifest, _COLUMNS)
-        keys, splits, labels, groups, paths, pages = (np.asarray(table[c].to_pylist(), dtype=object) for c in _COLUMNS)
+        keys, splits, labels, groups = (np.asarray(table[c].to_pylist(), dtype=object) for c in _COLUMNS)
         self._features: dict[str, np.ndarray] = {}
         self._join(keys, splits)
         self._keys, self._splits = keys, splits
@@ -89,7 +89,7 @@ class ProbeData:
         index = {name: i for i, name in enumerate(self.classes)}
         self._labels = np.array([index.get(label, -1) for label in labels], dtype=np.int64)
         self._groups = _numbered(groups, keys)
-        self.targets = read_targets(keys.tolist(), paths.tolist(), targets, pages.tolist())
+        self.facts = read_facts(Path(facts)).joined(keys)
         self.test = scored_split(splits)
 
     def _join(self, keys: np.ndarray, splits: np.ndarray) -> None:
@@ -133,9 +133,19 @@ class ProbeData:
             self._features[tap] = read_embeddings(self._path, tap)[2]
         return self._features[tap][self._splits == split]
 
+    @property
+    def attributes(self) -> list[str]:
+        """Names of the facts that are 0 or 1."""
+        return self.facts.named("flag")
+
+    @property
+    def quantities(self) -> list[str]:
+        """Names of the facts that are numbers."""
+        return self.facts.named("number")
+
     def target(self, name: str, split: str) -> np.ndarray:
-        """Return a column of targets.csv as (n,) float64, NaN where unknown, in the order of `part(split)`."""
-        return self.targets.values[name][self._splits == split]
+        """Return a flag or a number as (n,) float64, NaN where unknown, in the order of `part(split)`."""
+        return self.facts.columns[name][self._splits == split]
 
     def choose(self, split: str, n: int) -> np.ndarray:
         """Choose up to n rows of a split by the hash of their keys, the same images in every run; rows increase."""
@@ -177,8 +187,11 @@ class ProbeData:
         for path in (self._path, self._path.with_name(AUGMENTED))[: 1 + augmented]:
             with path.open("rb") as file:
                 found.update(hashlib.file_digest(file, "sha256").digest())
-        for name, values in self.targets.values.items():
-            found.update(f"{name} ".encode() + values.tobytes())
+        for fact in self.facts.declared:
+            values = self.facts.columns.get(fact.name, self.facts.captions.get(fact.name))
+            known = None if values is None else values.tolist()
+            found.update(repr((fact, known)).encode("utf-8", "surrogatepass"))
+        found.update(f"{self.facts.unmatched} {self.facts.examples}".encode("utf-8", "surrogatepass"))
         columns = [self._keys.tolist(), self._splits.tolist(), [] if self._groups is None else self._groups.tolist()]
         if labels:
             columns += [list(self.classes), self._labels.tolist()]

@@ -155,14 +155,14 @@ def _interval_note(part: Part) -> str:
 
 
 def targets_note(data: ProbeData, names: list[str]) -> dict[str, str]:
-    """Return the protocol entries of every probe on targets.csv."""
+    """Return the protocol entries of every probe on flags and numbers."""
     note = {"scored on": data.test_note, "confidence": f"{data.confidence:g}"}
     for split in dict.fromkeys(("train", "val", data.test)):
         known = [int((~np.isnan(data.target(name, split))).sum()) for name in names]
         note[f"{split} images"] = f"{min(known)} to {max(known)} with a value, of {len(data.part(split))}"
-    if data.targets.unmatched:
-        examples = ", ".join(map(printable, data.targets.examples))
-        note["rows of targets.csv that name no image"] = f"{data.targets.unmatched} (for instance {examples})"
+    if data.facts.unmatched:
+        examples = ", ".join(map(printable, data.facts.examples))
+        note["rows of targets.csv that name no image"] = f"{data.facts.unmatched} (for instance {examples})"
     note["interval"] = "bootstrap over groups" if data.part(data.test).groups is not None else "bootstrap over images"
     return note
 

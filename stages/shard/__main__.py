@@ -17,7 +17,8 @@ def main(argv: list[str]) -> None:
     ).parse_args(argv)
     params = section(read_yaml(), SECTION, ShardParams)
 
-    from reprise.artifacts.layout import MANIFEST, SHARDS
+    from reprise.artifacts.facts.sides import FILE, read_sides
+    from reprise.artifacts.layout import INGEST, MANIFEST, SHARDS
     from reprise.artifacts.manifest import read_manifest
     from reprise.storage.atomic import atomic_directory
     from reprise.storage.provenance import record
@@ -27,8 +28,11 @@ def main(argv: list[str]) -> None:
     began = time.monotonic()
     manifest = read_manifest()
     inputs = {"manifest": file_digest(MANIFEST), "shard": params.model_dump()}
+    sides = read_sides(INGEST / FILE) if (INGEST / FILE).exists() else []
+    if sides:
+        inputs["sides"] = file_digest(INGEST / FILE)
     with work_folder("shard", inputs, ["stages.shard.write"]) as work, atomic_directory(SHARDS) as output:
-        shards = write_shards(manifest, params, output, threads(), work)
+        shards = write_shards(manifest, params, output, threads(), work, sides)
     record(
         "shard",
         began,

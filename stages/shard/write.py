@@ -1,5 +1,7 @@
 """Write shards: plan which image goes into which tar, then write the tars side by side. Same manifest, same bytes.
 
+Where the source gives masks, boxes, flow or poses, each becomes a member before its image: `<key>.<fact>.<ext>`.
+
 Plain bytes are kept; anything else is decoded by the rules of reprise/media and stored without loss. Every file is
 compared with its hash in the manifest, so a file that changed since ingest is an error.
 """
@@ -11,16 +13,20 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from reprise.artifacts.facts.sides import FILE as SIDES_FILE
+from reprise.artifacts.facts.sides import read_member, write_sides
+from reprise.artifacts.layout import INGEST
 from reprise.artifacts.shards import INDEX, INDEX_SCHEMA, write_index
 from reprise.config.errors import ImageRefused, MachineError, ShardError
+from reprise.media.image.sides import largest_side_bytes, scaled_side
 from reprise.media.lookup import modality
 from reprise.runtime.workers import Lost, NoProcessError, Workers
 from reprise.storage import ustar
@@ -30,7 +36,8 @@ from reprise.storage.progress import Progress
 from reprise.storage.system.machine import patiently
 from stages.shard.params import ShardParams
 
-Columns = dict[str, list[Any]]  # of the index, by name
+Columns = dict[str, list[Any]]  # of the index, by name; "sides": rows of sides.parquet
+Members = Mapping[str, Sequence[dict[str, Any]]]  # key -> rows of the table that ingest wrote
 _ENTRIES = ".json"  # after the name of a tar: its rows of the index, until all tars are done
 _WRITE_BYTES = 1 << 18  # written at once: one call for each member takes four times as long
 _TAR_SECONDS, _ATTEMPTS = 86_400.0, 4  # nothing in a tar can hang; attempts after the first
@@ -45,17 +52,26 @@ class Plan:
         name: of the file.
         rows: of the manifest, one for each image.
         bytes: an upper bound of the tar's length.
+        sides: facts beside the images, by key.
     """
 
     name: str
     rows: list[dict[str, Any]]
     bytes: int
+    sides: Members = field(default_factory=dict)
 
 
 Task = tuple[Plan, ShardParams, Path, bool]  # the arguments of `write_shard`
 
 
-def write_shards(manifest: pa.Table, params: ShardParams, output: Path, workers: int, work: Path | None = None) -> int:
+def write_shards(
+    manifest: pa.Table,
+    params: ShardParams,
+    output: Path,
+    workers: int,
+    work: Path | None = None,
+    sides: Sequence[dict[str, Any]] = (),
+) -> int:
     """Write all tars and the index into `output`, and return the number of tars.
 
     Args:
@@ -64,11 +80,12 @@ def write_shards(manifest: pa.Table, params: ShardParams, output: Path, workers:
         output: folder to fill.
         workers: number of processes.
         work: folder that survives a kill; tars that an earlier process finished there on the same inputs are kept.
+        sides: facts beside the images, rows of the table that ingest wrote.
 
     Raises:
         ShardError: a source file is missing or changed since ingest.
     """
-    plans = plan(manifest, params)
+    plans = plan(manifest, params, sides)
     finished = {p.name: columns for p in plans if work and (columns := _finished(p, work))}
     done = sum(len(columns["key"]) for columns in finished.values())
     with Progress("shard", manifest.num_rows, done=done) as progress:
@@ -82,11 +99,15 @@ def write_shards(manifest: pa.Table, params: ShardParams, output: Path, workers:
             shutil.move(work / p.name, output / p.name)
             (work / f"{p.name}{_ENTRIES}").unlink()
     write_index(output / INDEX, _table(finished.values()))
+    if sides:
+        write_sides(output / SIDES_FILE, [row for columns in finished.values() for row in columns["sides"]])
     return len(plans)
 
 
 def _table(parts: Iterable[Columns]) -> pa.Table:
-    return pa.concat_tables([INDEX_SCHEMA.empty_table(), *(pa.table(part, schema=INDEX_SCHEMA) for part in parts)])
+    names = INDEX_SCHEMA.names
+    tables = (pa.table({name: part[name] for name in names}, schema=INDEX_SCHEMA) for part in parts)
+    return pa.concat_tables([INDEX_SCHEMA.empty_table(), *tables])
 
 
 def _finished(shard: Plan, work: Path) -> Columns | None:
@@ -102,7 +123,7 @@ def _finished(shard: Plan, work: Path) -> Columns | None:
 
 def _end(columns: Columns) -> int:
     """Compute the length of the tar that these index rows describe."""
-    last = {name: values[-1] for name, values in columns.items()}
+    last = {name: values[-1] for name, values in columns.items() if name != "sides"}
     after = last["offset"] - ustar.BLOCK + ustar.member_size(last["bytes"]) + ustar.member_size(len(_json(last)))
     return int(after) + len(ustar.END)
 
@@ -113,23 +134,31 @@ def scaled_down(manifest: pa.Table, max_side: int) -> int:
     return int(pc.sum(pc.greater(longer, max_side)).as_py() or 0)
 
 
-def plan(manifest: pa.Table, params: ShardParams) -> list[Plan]:
+def plan(manifest: pa.Table, params: ShardParams, sides: Sequence[dict[str, Any]] = ()) -> list[Plan]:
     """Fill tars in the order of keys, split by split, by an upper bound of the bytes that each image takes.
 
     The bound depends on the manifest alone, so the plan is known before any image is read.
     """
     plans: list[Plan] = []
+    members: dict[str, list[dict[str, Any]]] = {}
+    for side in sides:
+        members.setdefault(side["key"], []).append(side)
+
+    def planned(name: str, rows: list[dict[str, Any]], size: int) -> Plan:
+        return Plan(name, rows, size, {row["key"]: members[row["key"]] for row in rows if row["key"] in members})
+
     for split in sorted(set(manifest["split"].to_pylist())):
         rows: list[dict[str, Any]] = []
         size, number = len(ustar.END), 0
         for row in manifest.filter(pc.equal(manifest["split"], split)).to_pylist():
             more = _upper_bound(row, params.max_side)
+            more += sum(ustar.member_size(largest_side_bytes(side["bytes"])) for side in members.get(row["key"], ()))
             if rows and size + more > params.max_shard_bytes:
-                plans.append(Plan(f"{split}-{number:06d}.tar", rows, size))
+                plans.append(planned(f"{split}-{number:06d}.tar", rows, size))
                 rows, size, number = [], len(ustar.END), number + 1
             rows.append(row)
             size += more
-        plans.append(Plan(f"{split}-{number:06d}.tar", rows, size))
+        plans.append(planned(f"{split}-{number:06d}.tar", rows, size))
     return plans
 
 
@@ -199,10 +228,17 @@ def write_shard(shard: Plan, params: ShardParams, output: Path, resumable: bool 
     columns |= {"shard": [shard.name] * len(shard.rows)}
     stored: list[tuple[int, int, str, str, int, int]] = []
     waiting: list[bytes] = []
+    sides: list[dict[str, Any]] = []
     offset = written = 0
     with atomic_file(output / shard.name) as file:
         for row in shard.rows:
             data, extension, sha256, width, height = _stored(row, params.max_side)
+            for side in shard.sides.get(row["key"], ()):
+                fact, described = _side(side, row, (width, height))
+                member = ustar.member(f"{row['key']}.{side['fact']}.{side['ext']}", fact)
+                sides.append(described | {"shard": shard.name, "offset": offset + ustar.BLOCK})
+                waiting.append(member)
+                offset += len(member)
             stored.append((offset + ustar.BLOCK, len(data), extension, sha256, width, height))
             image = ustar.member(f"{row['key']}.{extension}", data)
             card = ustar.member(f"{row['key']}.json", _json(row | {"width": width, "height": height}))
@@ -214,6 +250,7 @@ def write_shard(shard: Plan, params: ShardParams, output: Path, resumable: bool 
         file.write(b"".join((*waiting, ustar.END)))
     names = ("offset", "bytes", "ext", "sha256", "width", "height")
     columns |= {name: list(values) for name, values in zip(names, zip(*stored, strict=True), strict=True)}
+    columns["sides"] = sides
     if resumable:
         beside = output / f"{shard.name}{_ENTRIES}"
         with explained_storage(beside):
@@ -231,6 +268,14 @@ def _json(facts: dict[str, Any]) -> bytes:
         f'{{"channels":{facts["channels"]},"group":{group},"height":{facts["height"]},'
         f'"key":"{facts["key"]}","split":"{facts["split"]}","width":{facts["width"]}}}'
     ).encode("ascii")
+
+
+def _side(side: dict[str, Any], row: dict[str, Any], stored: tuple[int, int]) -> tuple[bytes, dict[str, Any]]:
+    """Return a fact beside an image as the shard holds it, and its row of the table but for its place."""
+    data = read_member(INGEST / side["shard"], side)
+    where = f"{side['key']}.{side['fact']}"
+    data = scaled_side(side["kind"], data, (row["width"], row["height"]), stored, where)
+    return data, side | {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def _stored(row: dict[str, Any], max_side: int) -> tuple[bytes, str, str, int, int]:

@@ -31,7 +31,7 @@ class Facts:
         counts: images by split.
         labelled: images with a label, by split.
         classes: training images by class.
-        targets: whether there is a targets.csv.
+        targets: whether there is a targets.csv, or the source gives numbers or flags.
     """
 
     counts: dict[str, int]
@@ -46,12 +46,13 @@ class Facts:
 
 
 def read_facts(root: Path = Path()) -> Facts:
-    """Read the manifest and look for targets.csv.
+    """Read the manifest and look for targets.csv and for facts of the source.
 
     Raises:
-        ManifestError: the manifest is missing or damaged.
+        ManifestError: the manifest, or the facts of the source, are missing or damaged.
     """
-    from reprise.artifacts.layout import MANIFEST
+    from reprise.artifacts.facts import table
+    from reprise.artifacts.layout import INGEST, MANIFEST
     from reprise.artifacts.manifest import read_manifest
     from reprise.artifacts.targets import TARGETS
 
@@ -61,7 +62,7 @@ def read_facts(root: Path = Path()) -> Facts:
         Counter(split for split, _ in rows),
         Counter(split for split, label in rows if label is not None),
         Counter(label for split, label in rows if split == "train" and label is not None),
-        (root / TARGETS).is_file(),
+        (root / TARGETS).is_file() or bool(table.read_facts(root / INGEST).named("number", "flag")),
     )
 
 

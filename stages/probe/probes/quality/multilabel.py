@@ -56,7 +56,7 @@ class Multilabel(Probe):
         from reprise.measures.linear import Classifier, Problem
         from reprise.measures.statistics import bootstrap
 
-        names = data.targets.attributes
+        names = data.attributes
         if not names or data.test == "train":
             reason = "targets.csv has no column of 0 and 1" if not names else "there is no split to score"
             return ProbeResult({}, {"note": f"not run: {reason}"})

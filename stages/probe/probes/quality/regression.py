@@ -68,7 +68,7 @@ class Regression(Probe):
         """Fit on train, choose on val, score test."""
         from reprise.measures.statistics import bootstrap, bootstrap_mean
 
-        names = data.targets.quantities
+        names = data.quantities
         if not names or data.test == "train":
             reason = "targets.csv has no column of numbers" if not names else "there is no split to score"
             return ProbeResult({}, {"note": f"not run: {reason}"})

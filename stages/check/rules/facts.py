@@ -1,0 +1,59 @@
+"""The facts that methods read against those that the source and facts.columns give: known before any image is read."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from reprise.config.errors import RepriseError
+from reprise.config.facts import Fact, refusal
+from reprise.config.params import TRUTH, Problem, RunRow
+from stages.check.plug_ins import plug_in_class
+
+
+def fact_problems(raw: dict[str, Any], classes: dict[str, type]) -> Iterator[Problem]:
+    """Find runs whose method reads a fact that nothing gives, or that it may not see, and facts given twice.
+
+    Args:
+        raw: the content of params.yaml.
+        classes: `runs.<name>` -> class of its method.
+    """
+    given, columns = _of_source(raw.get("source")), _of_columns(raw.get("facts"))
+    if given is None or columns is None:
+        return  # what is wrong with them is reported with these sections
+    for fact in columns:
+        if fact.name in {other.name for other in given}:
+            rule = "the source gives a fact of this name, so a column cannot"
+            yield Problem(f"facts.columns.{fact.name}", rule, fact.kind, " Rename the column.")
+    for index, listed in enumerate(raw.get("runs") if isinstance(raw.get("runs"), list) else ()):  # type: ignore[arg-type]
+        try:
+            row = RunRow.model_validate(listed)
+        except ValidationError:
+            continue
+        reads = getattr(classes.get(f"runs.{row.name}"), "reads", ())
+        if refused := refusal(reads, [*given, *columns], row.labels == TRUTH):
+            rule, found, fix = refused
+            yield Problem(f"runs[{index}].method", rule, f"{row.method}; {found}", f" {fix}")
+
+
+def _of_source(block: Any) -> list[Fact] | None:
+    """The declarations of the source; None where the section is wrong."""
+    try:
+        source_class: Any = plug_in_class("sources", block["name"])
+        options = source_class.Params.model_validate(block.get("options", {}))
+        return list(source_class(Path(str(block.get("root", ""))), options).facts())
+    except (ValidationError, RepriseError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _of_columns(block: Any) -> list[Fact] | None:
+    """The declarations of columns of targets.csv; None where the section is wrong."""
+    params: Any = importlib.import_module("stages.facts.params").FactsParams
+    try:
+        return list(params.model_validate(block).declared())
+    except ValidationError:
+        return None
