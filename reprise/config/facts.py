@@ -22,7 +22,6 @@ SIDES: dict[str, str] = {"mask": "png", "boxes": "json", "flow": "npy", "pose": 
 TRAINABLE = ("number", "flag", "word", "caption", "pose")  # kinds that a method can read: views do not move them
 MOST_FACTS = 1000
 FACT_NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
-_TAKEN = ("key", "label", "split", "group", "image")
 
 
 @dataclass(frozen=True)
@@ -71,10 +70,10 @@ def parse_facts(listed: Any, where: object) -> list[Fact]:
 
 def problem_of(fact: Fact) -> str | None:
     """Return the rule that a declaration breaks, a clause, or None."""
-    if not FACT_NAME.fullmatch(fact.name) or fact.name in _TAKEN:
+    if not FACT_NAME.fullmatch(fact.name) or fact.name == "key":
         return (
             "the name of a fact consists of lower-case letters, digits and underscores, begins with a letter, has at "
-            f"most 48 characters, and is none of {', '.join(_TAKEN)}"
+            "most 48 characters, and is not `key`"
         )
     if fact.kind not in get_args(Kind):
         return f"the kind of a fact is one of {', '.join(get_args(Kind))}"

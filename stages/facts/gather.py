@@ -13,7 +13,7 @@ from reprise.artifacts.layout import INGEST, MANIFEST
 from reprise.artifacts.manifest import read_manifest
 from reprise.artifacts.targets import TARGETS, Targets, read_targets
 from reprise.config.errors import ManifestError, printable
-from reprise.config.facts import Fact
+from reprise.config.facts import Fact, problem_of
 from stages.facts.params import FactsParams
 
 
@@ -80,6 +80,8 @@ def _columns(params: FactsParams, found: Targets, path: Path) -> list[Fact]:
     for name in [name for name in found.names if name in present]:
         kind = "flag" if name in found.attributes else "number"
         fact = known.get(name) or Fact(name, kind, origin=path.name)  # type: ignore[arg-type]
+        if problem := problem_of(fact):
+            raise ManifestError(problem, where=path, found=name, fix="Rename the column.")
         if fact.kind == "flag" and kind != "flag":
             values = found.values[name]
             raise ManifestError(

@@ -41,6 +41,7 @@ def training_only(root: Path, repository: Path, epochs: int) -> Project:
     graph = read(root / "dvc.yaml")["stages"]
     copied = {"cmd": f"mkdir -p {LABELS.parent} && cp -r labels {LABELS}", "deps": ["labels"], "outs": [str(LABELS)]}
     stages = {"check": graph["check"], "given_labels": copied, "models": graph["models"], "pretrain": graph["pretrain"]}
+    stages["facts"] = graph["facts"]
     write(root / "dvc.yaml", {"stages": stages})
     params = read(root / "params.yaml")
     params["train"]["batch_size"] = 16

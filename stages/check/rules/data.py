@@ -51,7 +51,7 @@ def read_facts(root: Path = Path()) -> Facts:
     Raises:
         ManifestError: the manifest, or the facts of the source, are missing or damaged.
     """
-    from reprise.artifacts.facts import table
+    from reprise.artifacts.facts.table import read_facts as facts_in
     from reprise.artifacts.layout import INGEST, MANIFEST
     from reprise.artifacts.manifest import read_manifest
     from reprise.artifacts.targets import TARGETS
@@ -62,7 +62,7 @@ def read_facts(root: Path = Path()) -> Facts:
         Counter(split for split, _ in rows),
         Counter(split for split, label in rows if label is not None),
         Counter(label for split, label in rows if split == "train" and label is not None),
-        (root / TARGETS).is_file() or bool(table.read_facts(root / INGEST).named("number", "flag")),
+        (root / TARGETS).is_file() or bool(facts_in(root / INGEST).named("number", "flag")),
     )
 
 

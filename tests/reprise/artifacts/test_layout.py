@@ -18,6 +18,7 @@ def test_the_outputs_of_the_graph_lie_where_the_layout_says(repository: Path) ->
         "ingest": [layout.INGEST],
         "validate": [layout.VALIDATION],
         "shard": [layout.SHARDS],
+        "facts": [layout.FACTS],
         "features": [layout.features("dae", 0)],
         "given_labels": [layout.LABEL_SETS / "none", layout.LABEL_SETS / "truth"],
         "models": [layout.MODELS, layout.STARTS],
@@ -41,4 +42,5 @@ def test_a_row_of_mines_reads_features_or_an_embedding() -> None:
 
 def test_the_report_s_inputs_lie_below_the_outputs() -> None:
     folders = {pattern.split("/")[1] for pattern in layout.inputs_of_report()}
-    assert folders == {"ingest", "validate", "shards", "mine", "runs", "embed", "probe", "representations", "summary"}
+    made = {"ingest", "validate", "shards", "facts", "mine", "runs", "embed", "probe", "representations", "summary"}
+    assert folders == made

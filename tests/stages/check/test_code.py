@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.graph.definition import Graph, load_graph
+from reprise.artifacts.layout import READS
 from reprise.config.params import read_yaml
 from reprise.storage.code.fingerprint import PACKAGES, Fingerprint, fingerprint
 from stages.check.code import ENTRIES, modules_by_file
@@ -50,6 +51,8 @@ def test_every_stage_depends_on_the_one_fingerprint_of_what_it_starts(graph: Gra
         if stage.name in SPECIAL:
             continue
         files = [dep for dep in stage.deps if dep.startswith(("data/code", "stages", "reprise"))]
+        if stage.entry == "facts":
+            files.remove(str(READS))  # no code: which facts the methods of the runs read
         assert len(files) == 1, stage.name
         first, *_ = modules[files[0].removeprefix("data/code/").removesuffix(".json")]
         started = re.match(r"python -P stages/run\.py (\S+)", stage.cmd)

@@ -224,3 +224,26 @@ def test_suites_on_images_have_a_list_and_a_section_of_their_own() -> None:
     found = {p.path: p.hint for p in problems(raw)}
     assert found["suites[2].name"] == " It belongs in image_suites."
     assert found["image_suites[0].name"] == " It belongs in suites."
+
+
+def test_a_method_reads_what_is_given_and_no_labels(raw: dict[str, Any], tmp_path: Path, monkeypatch: Any) -> None:
+    """Refused before anything runs: a fact that nothing gives, a label of an unsupervised run, a fact given twice."""
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "plugins/methods/reader.py"
+    file.parent.mkdir(parents=True)
+    file.write_text("from stages.pretrain.method import Method\n\n\nclass R(Method):\n    reads = ('pose', 'site')\n")
+    raw["runs"].append({"name": "reader", "method": "reader", "labels": "none"})
+    raw["methods"]["reader"] = {}
+    assert "reads the fact 'pose', and nothing gives it. Found: 'reader; facts: none'" in lines_of(raw)[0]
+    raw["source"] = {"name": "shapes", "options": {"given": ["caption"]}}
+    assert "reads the fact 'pose', which is a label, and the run is not trained on the truth" in lines_of(raw)[0]
+    raw["source"]["options"]["given"] = ["pose"]
+    raw["facts"]["columns"] = {"sites": {"kind": "word", "use": "given"}}
+    [line] = lines_of(raw)
+    assert line.startswith("runs[5].method: the method reads the fact 'site', and nothing gives it")
+    assert "Did you mean 'sites'?" in line
+    raw["facts"]["columns"] = {"site": {"kind": "word"}}
+    raw["runs"][-1]["labels"] = "truth"
+    assert lines_of(raw) == []
+    raw["facts"]["columns"]["scale"] = {"kind": "number"}
+    assert lines_of(raw)[0].startswith("facts.columns.scale: the source gives a fact of this name")

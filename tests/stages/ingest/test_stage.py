@@ -68,6 +68,10 @@ def test_digits_are_the_digits(workspace: Path) -> None:
     assert card["near_copies"]["pairs"] == 0  # many digits are as alike as copies are
     assert card["near_copies"]["alike"] > 0
     assert json.loads(Path("data/ingest/views.json").read_text())["flip"] is False
+    assert not [
+        path.name for path in Path("data/ingest").iterdir() if path.name.startswith(("facts", "captions", "sides"))
+    ]
+    assert "facts" not in card  # digits have none
 
 
 def test_the_tar_is_a_tar_and_the_manifest_points_into_it(workspace: Path) -> None:

@@ -27,6 +27,7 @@ from reprise.training.records import check_finite
 from stages.pretrain import inputs as inputs_module
 from stages.pretrain.method import Batch, Context, Method
 from stages.pretrain.run import pretrain
+from tests.known_facts import DECLARED, write_facts_of_run, write_known_facts
 from tests.stages.pretrain.conftest import IMAGE, TINY, write_label_set, write_start
 from tests.stages.pretrain.methods.conftest import SMALL
 
@@ -165,9 +166,15 @@ def interrupt_after(steps: int):
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m not in LABELS])
 def test_labels_never_reach_an_unsupervised_method(digits, method):
-    """Whatever the label set says, the weights stay the same to the byte."""
+    """Whatever the label set and the facts that are labels say, the weights stay the same to the byte."""
     two = TINY.model_copy(update={"epochs": 2})  # methods with a memory learn from the second one on
+    reads = load_class("methods", method, Method, "runs").reads
+    if reads:  # what it reads is given both times
+        write_known_facts(0, [fact for fact in DECLARED if fact.use == "given"])
+        write_facts_of_run(method, reads)
     without = run(method, "a", train=two, labels="none")
+    write_known_facts(seed=1)
+    write_facts_of_run(method, reads)
     with_labels = run(method, "b", train=two, labels="mined")
     assert file_digest(without / "backbone.safetensors") == file_digest(with_labels / "backbone.safetensors")
 

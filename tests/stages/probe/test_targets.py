@@ -11,6 +11,10 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import average_precision_score, mean_absolute_error, r2_score
 from sklearn.preprocessing import StandardScaler
 
+from reprise.artifacts.facts.table import write_facts
+from reprise.artifacts.layout import ALL_FACTS
+from stages.facts.gather import gather
+from stages.facts.params import FactsParams
 from stages.probe.data import ProbeData
 from stages.probe.probes.quality.multilabel import Multilabel
 from stages.probe.probes.quality.regression import Regression
@@ -29,6 +33,9 @@ def data(make) -> Callable[..., ProbeData]:
                 found = [column(split, x, rng) for column in columns.values()]
                 lines.append(",".join([key, *("" if v is None else repr(float(v)) for v in found)]))
         Path("targets.csv").write_text("\n".join(lines), encoding="utf-8")
+        facts, _ = gather(FactsParams(), Path("targets.csv"), Path("data"))
+        ALL_FACTS.mkdir(parents=True, exist_ok=True)
+        write_facts(ALL_FACTS, facts)
         return ProbeData("data/embeddings.parquet", "data/manifest.parquet")
 
     return build
