@@ -11,7 +11,7 @@ from reprise.artifacts.facts.table import read_facts
 from reprise.artifacts.layout import SHARDS, run_facts
 from reprise.config.errors import TrainingError
 from reprise.config.facts import Fact, refusal
-from reprise.config.params import TRUTH, RunRow
+from reprise.config.tables import TRUTH, RunRow
 from reprise.media.image.sides import decode_side
 
 _FIX = "Run `dvc repro facts`, which writes it."

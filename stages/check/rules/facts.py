@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from reprise.config.errors import RepriseError
 from reprise.config.facts import Fact, refusal
-from reprise.config.params import TRUTH, Problem, RunRow
+from reprise.config.params import Problem
+from reprise.config.tables import TRUTH, RunRow
 from stages.check.plug_ins import plug_in_class
 
 

@@ -4,6 +4,10 @@ Each picture shows one shape (the class) in one colour on a background of anothe
 noise. Its facts are numbers and words from which the picture was drawn, so a probe can ask what a representation keeps,
 and a method can be given the caption or the pose. Picture i is a function of (seed, i) alone: more images change none
 of the others. Every shape looks different at every rotation that is drawn (-45 to 45 degrees), so rotation can be read.
+
+Source: no publication; drawn by Reprise.
+
+Checked by: tests/stages/ingest/test_source_facts.py.
 """
 
 from __future__ import annotations

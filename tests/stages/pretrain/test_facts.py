@@ -11,8 +11,8 @@ import torch
 from reprise.artifacts.shards import Shards
 from reprise.artifacts.weights.backbones import read_config
 from reprise.config.errors import TrainingError
-from reprise.config.params import RunRow
 from reprise.config.registry import load_class
+from reprise.config.tables import RunRow
 from reprise.storage.work_folder import file_digest
 from stages.pretrain.facts import batch_facts, read_run_facts
 from stages.pretrain.method import Batch, Method
