@@ -9,6 +9,7 @@ from reprise.artifacts.shards import INDEX, Shards
 from stages.report.drawing.thumbnails import Album
 from stages.report.params import ReportParams
 from stages.report.readers.comparison import Comparison, read_comparison
+from stages.report.readers.facts import KnownFact, read_known_facts
 from stages.report.readers.ingest import (
     Change,
     Dataset,
@@ -36,6 +37,7 @@ class Artifacts:
         images: the images of the manifest, with their splits and labels.
         refusals: refused files by reason.
         changes: what was changed in images before networks see them, by kind.
+        facts: what is known of images besides their class.
         near_copies: images that show the same picture in other pixels.
         checks: the expectations of validate and their results.
         album: the pixels of the images, read from the shards as they are asked for.
@@ -51,6 +53,7 @@ class Artifacts:
     images: Images | None
     refusals: tuple[Refusal, ...] | None
     changes: tuple[Change, ...] | None
+    facts: tuple[KnownFact, ...]
     near_copies: NearCopies | None
     checks: tuple[Check, ...] | None
     album: Album
@@ -76,6 +79,7 @@ def gather(params: ReportParams) -> Artifacts:
         images=read_images(dataset.classes if dataset else ()),
         refusals=read_refusals(),
         changes=read_changes(shards),
+        facts=read_known_facts(),
         near_copies=read_copies(),
         checks=read_checks(),
         album=Album(shards),

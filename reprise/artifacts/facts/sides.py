@@ -72,6 +72,10 @@ class Sides:
         """Tell whether an image has such a member."""
         return (key, fact) in self._rows
 
+    def count(self, fact: str) -> int:
+        """Count the images that have such a member."""
+        return sum(name == fact for _, name in self._rows)
+
     def read(self, key: str, fact: str) -> bytes:
         """Return the encoded member; reprise/media/image/sides.py decodes it.
 

@@ -15,13 +15,14 @@ from reprise.artifacts.manifest import SPLITS
 from stages.report.drawing.charts import bar_chart
 from stages.report.drawing.thumbnails import Album, Picture
 from stages.report.params import ReportParams
+from stages.report.readers.facts import KnownFact
 from stages.report.readers.ingest import Change, Dataset, Images, Refusal
 from stages.report.readers.validation import Check
 from stages.report.text import share
 
 TITLE = "Data"
 ORDER = 10
-READS = ("dataset", "images", "refusals", "changes", "checks", "album", "params")
+READS = ("dataset", "images", "refusals", "changes", "facts", "checks", "album", "params")
 
 MOST_BARS = 24
 SAMPLE_BUDGET = 1_600_000  # bytes of page
@@ -108,6 +109,7 @@ def show(
     images: Images | None,
     refusals: tuple[Refusal, ...] | None,
     changes: tuple[Change, ...] | None,
+    facts: tuple[KnownFact, ...],
     checks: tuple[Check, ...] | None,
     album: Album,
     params: ReportParams,
@@ -119,6 +121,7 @@ def show(
         "refusals": refusals,
         "changes": changes,
         "change_words": change_words,
+        "facts": facts,
         "bands_words": bands_words(images),
         "checks": checks,
         "reason_words": reason_words,

@@ -171,6 +171,8 @@ def table(
         labels = str(config.get("labels") or "–")
         if labels in true_labels:
             labels += " (has seen true labels)"
+        if reads := config.get("reads"):
+            labels += f"; reads {', '.join(map(str, reads))}"
         budget = own_budget(config, unlike)
         rows.append(Row(run.name, str(config.get("method") or "–"), labels, len(run.seeds), budget, cells))
     return tuple(rows)

@@ -18,10 +18,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from reprise.artifacts.facts.table import Facts, objects, write_facts
 from reprise.artifacts.layout import MANIFEST
 from reprise.artifacts.manifest import read_manifest, write_manifest
 from reprise.artifacts.near_copies import NEAR_COPIES_SCHEMA
 from reprise.config.errors import ManifestError, ResultError, ShardError
+from reprise.config.facts import Fact
 from stages.report.__main__ import main
 from stages.report.readers.near_copies import NearCopies
 from tests.stages.report.conftest import Build, rendered
@@ -312,6 +314,27 @@ def test_what_was_changed_in_images_is_a_table(build: Build) -> None:
     ]
     assert "16 x 8 pixels become 8 x 8" in rows[2]
     assert "&lt;b&gt;values" in table
+
+
+def test_facts_are_a_table_and_runs_that_read_them_are_marked(build: Build) -> None:
+    build()
+    assert "Facts beyond the class" not in rendered().decode()
+    keys = read_manifest(columns=["key"])["key"].to_pylist()
+    declared = (
+        Fact("age", "number", "label", "Years <b>of</b> life.", "targets.csv"),
+        Fact("site", "word"),
+        Fact("text", "caption", "given"),
+    )
+    columns = {"age": np.array([3.5, 1.0, *[np.nan] * (len(keys) - 2)]), "site": objects(["Bern"] * len(keys))}
+    captions = {"text": objects([("one",)] + [()] * (len(keys) - 1))}
+    Path("data/facts/all").mkdir(parents=True)
+    write_facts(Path("data/facts/all"), Facts(declared, objects(keys), columns, captions))
+    config = Path("data/runs/simclr/0/config.json")
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"reads": ["text"]}))
+    page = rendered().decode()
+    assert "Facts beyond the class" in page
+    for cell in ("1 to 3.5", "1 words", "Years &lt;b&gt;of&lt;/b&gt; life.", "<td>given</td>", "none; reads text"):
+        assert cell in page, cell
 
 
 def test_near_copies_and_other_lookalikes_are_shown_in_pairs(build: Build) -> None:
