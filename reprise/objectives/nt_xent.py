@@ -48,7 +48,7 @@ def nt_xent(
         z_ad = z_Nd if world.size == 1 else z_Nd[anchors]
         similarity_aN = z_ad @ z_Nd.T / temperature
     left_out = anchors[:, None] == torch.arange(2 * count, device=z_Nd.device)  # an anchor is not its own negative
-    partner = (anchors + count) % (2 * count)
+    partner = torch.cat([own + count, own])
     if clusters is not None:
         both_N = world.gather(clusters).repeat(2)
         same = (both_N[anchors, None] == both_N) & (both_N[anchors, None] >= 0)

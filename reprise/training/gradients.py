@@ -30,7 +30,8 @@ class Acceleration:
     """How the step of a training is made faster.
 
     Attributes:
-        compile: the step is compiled by torch.compile.
+        compile: the networks of the step are compiled by torch.compile, each on its own; the losses are not, which
+            are a small part of the time and are written in many ways that a compiler may stumble over.
         graph: the step is recorded as a CUDA graph.
         notes: why something that was asked for, or is usual on this device, is left out.
     """
@@ -48,8 +49,8 @@ def accelerated(
 ) -> Acceleration:
     """Resolve `train.compile` and `train.graph`, each `auto`, `off` or `on`.
 
-    `auto` does neither on a CPU. On a GPU it records every step that says it can be. It never compiles: on the one GPU
-    that was tried, the compiler failed on this step after half a minute (docs/measurements/training-speed.md).
+    `auto` does neither on a CPU. On a GPU it records every step that says it can be. It never compiles: that costs
+    half a minute before the first step (docs/measurements/training-speed.md).
 
     Args:
         compiled: train.compile.
@@ -93,10 +94,13 @@ class Gradients:
         micro_batches: int = 1,
     ) -> None:
         self.model, self.compute, self.micro_batches = model, compute, micro_batches
-        self.step, self.plain = torch.compile(step, dynamic=False) if acceleration.compile else step, step
+        self.step = step
         self.records = acceleration.graph and compute.device == "cuda"
         self.notes: list[str] = []
         self.proven = not acceleration.compile  # whether the first compiled step has gone through
+        if acceleration.compile:
+            for network in model.children():
+                network.compile(dynamic=False)
         self.seen: dict[Any, int] = {}  # shape -> plain steps so far
         self.graphs: dict[Any, _Graph] = {}
 
@@ -119,10 +123,12 @@ class Gradients:
         except Exception as error:
             if self.proven:
                 raise
-            self.step = self.plain  # a machine without a compiler, or code that it cannot take
+            self.proven = True
+            for network in self.model.children():  # a machine without a compiler, or code that it cannot take
+                network._compiled_call_impl = None  # noqa: SLF001 - torch has no public way back
             if self.compute.device == "cuda":
                 torch.cuda.synchronize()  # what the compiler began ends here, not in a later call
-            self._note(f"the step is not compiled: {type(error).__name__}: {_reason(error)}")
+            self._note(f"the networks are not compiled: {type(error).__name__}: {_reason(error)}")
             return self._plainly(batch)
         finally:
             self.proven = True

@@ -162,7 +162,7 @@ class TrainParams(StrictModel):
     ] = "auto"
     compile: Annotated[
         Literal["auto", "off", "on"],
-        meaning("The training step is compiled, which takes half a minute or more; `auto` leaves that out."),
+        meaning("The networks are compiled, which takes half a minute or more; `auto` leaves that out."),
     ] = "auto"
     graph: Annotated[
         Literal["auto", "off", "on"],
@@ -212,7 +212,9 @@ class TrainParams(StrictModel):
     @classmethod
     def _without_the_compiler(cls, value: bool, info: ValidationInfo) -> bool:
         if value and info.data.get("compile") == "on":
-            raise ValueError("takes no compiled step, whose kernels are chosen by trying: set compile to auto or off")
+            raise ValueError(
+                "takes no compiled networks: their kernels are chosen by trying. Set compile to auto or off"
+            )
         return value
 
     @field_validator("nesterov")

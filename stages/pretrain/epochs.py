@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from reprise.reading.order import Sampling, batch_count, global_batches
 from reprise.runtime.seeds import numpy_rng
+from stages.pretrain.ahead import Ahead
 from stages.pretrain.method import Batch, Field
 from stages.pretrain.views.make import MakeViews
 from stages.pretrain.views.staged import StagedViews
@@ -31,6 +33,7 @@ class PretrainingEpoch:
         views: makes the views of a batch.
         device: where batches are put.
         following: draws the order of the next epoch; of none after the last.
+        ahead: makes the next batch beside the step.
     """
 
     number: int
@@ -40,9 +43,17 @@ class PretrainingEpoch:
     views: MakeViews
     device: torch.device
     following: Callable[[], list[np.ndarray]]
+    ahead: Ahead
 
     def batch(self, number: int) -> Batch:
         """Return what a method's step gets: views (B, C, S, S), rows (B,), and a (B,) tensor for each field."""
+        batch = self.ahead.take((self.number, number), lambda: self.make(number))
+        if number + 1 < len(self.order):
+            self.ahead.begin((self.number, number + 1), lambda: self.make(number + 1))
+        return batch
+
+    def make(self, number: int) -> Batch:
+        """Make one batch from its rows."""
         rows = self.order[number]
         views = [self._moved(view) for view in self.views(rows, self.number, number)]
         if isinstance(self.views, StagedViews):
@@ -101,7 +112,13 @@ class PretrainingEpochs:
             self.views,
             self.device,
             lambda: self.order(number + 1) if number + 1 < self.count else [],
+            self.ahead,
         )
+
+    @cached_property
+    def ahead(self) -> Ahead:
+        """What is made ahead of the step; nothing on a CPU."""
+        return Ahead(on_gpu=self.device.type == "cuda")
 
     def order(self, number: int) -> list[np.ndarray]:
         """Draw the global batches of one epoch; the published order of G-SimCLR (`rank`) never changes."""

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.pretrain.views.batched import LUMA, luma, resize_weights, turned_hue
+from stages.pretrain.views.batched import LUMA, luma, turned_hue
 from stages.pretrain.views.draws import BRIGHTNESS, CONTRAST, HUE, SATURATION, Colours, Draws, draw_view
 from stages.pretrain.views.settings import ViewSettings
 
@@ -170,7 +170,7 @@ def make_views(images: Tensor, made: Recipe, settings: ViewSettings, views: int)
         (V B, C, S, S) float32, normalised, channels last in memory: all first views, then all second ones.
     """
     kind = torch.float16 if settings.size > HALF_SIDE else torch.float32
-    x = _crops(images.to(kind).div_(255.0), made, settings.size, views)
+    x = _crops(images, made, settings.size, views, kind)
     if made.mix is not None:
         for turn, mix in enumerate(made.mix.to(kind)):
             x = _mixed(x, mix)
@@ -185,18 +185,16 @@ def make_views(images: Tensor, made: Recipe, settings: ViewSettings, views: int)
     if made.solarized is not None:
         x = torch.where((made.solarized.view(-1, 1, 1, 1) > 0) & (x >= 0.5), 1.0 - x, x)
     mean, std = (_on(values, x.device) for values in (settings.mean, settings.std))
-    return x.float().sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
+    normalised = torch.empty_like(x, dtype=torch.float32, memory_format=torch.channels_last)
+    return torch.addcmul(-mean / std, x, 1.0 / std, out=normalised)
 
 
-def _crops(x: Tensor, made: Recipe, size: int, views: int) -> Tensor:
-    """Cut, resize and mirror: (B, H, W, C) -> (V B, C, S, S), by two matrix products a view as on the CPU."""
-    count, height, width, channels = x.shape
-    rows = resize_weights(made.boxes[:, 0], made.boxes[:, 2], height, size).to(x.dtype)
-    columns = resize_weights(made.boxes[:, 1], made.boxes[:, 3], width, size)
-    if made.mirrored is not None:
-        columns = torch.where(made.mirrored.view(-1, 1, 1) > 0, columns.flip(1), columns)
-    columns = columns.to(x.dtype)
-    lines = x.view(count, height, width * channels)  # all channels at once
+def _crops(images: Tensor, made: Recipe, size: int, views: int, kind: torch.dtype) -> Tensor:
+    """Cut, resize and mirror: (B, H, W, C) -> (V B, C, S, S) in [0, 1], by two matrix products a view as on the CPU."""
+    count, height, width, channels = images.shape
+    rows = _weights(made.boxes[:, 0], made.boxes[:, 2], height, size, None, kind)
+    columns = _weights(made.boxes[:, 1], made.boxes[:, 3], width, size, made.mirrored, kind)
+    lines = images.to(kind).div_(255.0).view(count, height, width * channels)  # all channels at once
     found = []
     for down, across in zip(rows.split(count), columns.split(count), strict=True):
         scaled = torch.bmm(down, lines).view(count, size, width, channels).permute(0, 3, 1, 2)
@@ -204,12 +202,34 @@ def _crops(x: Tensor, made: Recipe, size: int, views: int) -> Tensor:
     return torch.cat(found).view(views * count, channels, size, size)
 
 
+def _weights(
+    start: Tensor, length: Tensor, size_in: int, size_out: int, mirrored: Tensor | None, kind: torch.dtype
+) -> Tensor:
+    """Compute what `resize_weights` does, in few passes over the large result: (N, size_out, size_in).
+
+    Whatever belongs to a row or a column alone is computed before the two are combined.
+    """
+    scale = (length / size_out).view(-1, 1, 1)
+    width = scale.clamp(min=1.0)
+    out = torch.arange(size_out, device=start.device, dtype=torch.float32).view(1, -1, 1)
+    if mirrored is not None:
+        out = torch.where(mirrored.view(-1, 1, 1) > 0, size_out - 1 - out, out)
+    pixel = torch.arange(size_in, device=start.device, dtype=torch.float32).view(1, 1, -1)
+    first = start.view(-1, 1, 1)
+    inside = (pixel >= first) & (pixel < first + length.view(-1, 1, 1))
+    place = torch.where(inside, (pixel + 0.5 - first) / width, torch.inf)  # a pixel outside the crop weighs nothing
+    weight = (place - (out + 0.5) * (scale / width)).abs_()
+    weight = torch.sub(1.0, weight, out=weight).clamp_(min=0.0)
+    total = weight.sum(dim=2, keepdim=True)
+    return torch.div(weight, total, out=torch.empty_like(weight, dtype=kind))
+
+
 def _mixed(x: Tensor, mix: Tensor) -> Tensor:
-    """Let each image become its mixture of itself, its luma and its mean luma, within [0, 1]; in place."""
+    """Let each image become its mixture of itself, its luma and its mean luma, within [0, 1]."""
     scaled, coloured, levelled = (row.view(-1, 1, 1, 1) for row in mix)
     grey = luma_of(x)
     level = grey.mean(dim=(2, 3), keepdim=True, dtype=torch.float32).to(x.dtype)
-    return x.mul_(scaled).add_(grey.mul_(coloured).add_(levelled * level)).clamp_(0.0, 1.0)
+    return torch.addcmul(torch.addcmul(levelled * level, grey, coloured), x, scaled).clamp_(0.0, 1.0)
 
 
 def luma_of(x: Tensor) -> Tensor:
