@@ -213,7 +213,7 @@ class TrainParams(StrictModel):
     def _without_the_compiler(cls, value: bool, info: ValidationInfo) -> bool:
         if value and info.data.get("compile") == "on":
             raise ValueError(
-                "takes no compiled networks: their kernels are chosen by trying. Set compile to auto or off"
+                "takes no compiled networks, whose kernels are found by trying: set compile to auto or off"
             )
         return value
 
