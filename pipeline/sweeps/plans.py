@@ -48,6 +48,8 @@ class SweepPlan(StrictModel):
         parallel: number of points that run at once, after the first.
         metric: `<probe>.<metric>` on val that the verdicts are about; None means the one of `summary.family`, on val.
         base: changes of the point that all others are compared with; None means the first point.
+        curve: a key that every point sets to another number; the page then shows all runs over it.
+        reference: the run that the others are compared with at each value of `curve`.
     """
 
     name: Name
@@ -57,6 +59,8 @@ class SweepPlan(StrictModel):
     parallel: Annotated[int, Field(ge=1, le=64)] = 1
     metric: MetricName | None = None
     base: Changes | None = None
+    curve: str | None = None
+    reference: Name | None = None
 
     @field_validator("grid", "points", "base", mode="before")
     @classmethod
@@ -95,9 +99,21 @@ class SweepPlan(StrictModel):
                 raise ValueError(f"one point sets both {clash}")
         if len({canonical(each) for each in changes}) < len(changes):
             raise ValueError("two points are the same")
+        self._check_curve(changes)
         if self.base is not None and canonical(self.base) not in map(canonical, changes):
             raise ValueError("`base` is not one of the points")
         return self
+
+    def _check_curve(self, points: Sequence[Changes]) -> None:
+        if self.curve is None:
+            if self.reference is not None:
+                raise ValueError("`reference` belongs to `curve`, which is not given")
+            return
+        values = [each.get(self.curve) for each in points]
+        if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+            raise ValueError(f"every point must set '{printable(self.curve, 80)}', the key of `curve`, to a number")
+        if len(set(values)) < len(values):
+            raise ValueError(f"two points set '{printable(self.curve, 80)}', the key of `curve`, to the same number")
 
     def expanded(self) -> list[Changes]:
         """Return the changes of each point; in a grid, the last key varies fastest."""

@@ -13,6 +13,7 @@ from statistics import mean
 
 from pipeline.compare.revisions import Figure, per_seed
 from pipeline.processes import markdown
+from pipeline.sweeps.curve import Axis, curve_tables
 from reprise.config.errors import ResultError
 from reprise.measures.statistics import CONFIDENCE, Pair, compare, holm, verdict
 
@@ -49,6 +50,8 @@ class Comparison:
         tables: point -> figures, for the points that are done.
         titles: point -> its changes in words.
         differences: one entry per run of each other point.
+        axis: what the page shows the figures over; None for no curve.
+        confidence: level of the intervals, in (0, 1).
     """
 
     base: str
@@ -57,6 +60,8 @@ class Comparison:
     tables: Mapping[str, Table]
     titles: Mapping[str, str]
     differences: tuple[Difference, ...]
+    axis: Axis | None = None
+    confidence: float = CONFIDENCE
 
     def rows(self) -> list[list[str]]:
         """Return the rows of a table, one per point and run; `columns` names the cells."""
@@ -111,10 +116,21 @@ class Comparison:
         rows = self.rows()
         if rows:
             lines.append(markdown.table(self.columns(), rows))
+            lines += self._curves()
         else:
             lines.append("There are no figures to compare yet.")
         lines += ["", "`dvc exp show` lists the experiments; `dvc exp apply NAME` copies one into the folder."]
         return "\n".join(lines) + "\n"
+
+    def _curves(self) -> list[str]:
+        """Write the figures over the axis: those on val, which decide, and those on test, for the report."""
+        if self.axis is None:
+            return []
+        lines = [""]
+        for metric in (self.metric, self.test):
+            figures = {point: table.get(metric or "", {}) for point, table in self.tables.items()}
+            lines += curve_tables(self.axis, figures, metric or "", self.confidence)
+        return lines[:-1]
 
 
 def compare_points(
@@ -123,6 +139,7 @@ def compare_points(
     base: str,
     metric: str,
     confidence: float = CONFIDENCE,
+    axis: Axis | None = None,
 ) -> Comparison:
     """Compare the points that are done.
 
@@ -132,6 +149,7 @@ def compare_points(
         base: name of the point that the others are compared with.
         metric: "probe.metric" on val.
         confidence: level of the intervals, in (0, 1).
+        axis: what the page shows the figures over.
 
     Raises:
         ResultError: no point has this metric, or it is on the test split.
@@ -142,7 +160,8 @@ def compare_points(
         _check_metric(metric, known)
     test = metric.removesuffix("_val")
     differences = _differences(figures, {p: _label(p, titles[p]) for p in figures}, base, metric, confidence)
-    return Comparison(base, metric, test if test != metric and test in known else None, figures, titles, differences)
+    test_metric = test if test != metric and test in known else None
+    return Comparison(base, metric, test_metric, figures, titles, differences, axis, confidence)
 
 
 def _check_metric(metric: str, known: set[str]) -> None:

@@ -11,7 +11,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from pipeline.processes.git import git
 from pipeline.processes.redaction import make_redactor
 from pipeline.processes.signals import STOP_SIGNALS, handling
 from pipeline.sweeps.clone import Base, PointClone, find_base, load_table
+from pipeline.sweeps.curve import Axis
 from pipeline.sweeps.plans import Point, SweepPlan, base_index, load_plan, points_of
 from pipeline.sweeps.report import Comparison, compare_points
 from reprise.config.errors import RepriseError, WorkspaceBusyError
@@ -153,7 +154,15 @@ def run_sweep(
         metric = plan.metric or f"{read_family(root).removesuffix('_val')}_val"
         titles = {p.name: p.point.title for p in run.points}
         first = points[base_index(plan)].name
-        return SweepResult(plan, base.commit, tuple(run.points), compare_points(tables, titles, first, metric))
+        comparison = compare_points(tables, titles, first, metric, axis=_axis(plan, points))
+        return SweepResult(plan, base.commit, tuple(run.points), comparison)
+
+
+def _axis(plan: SweepPlan, points: Sequence[Point]) -> Axis | None:
+    """Return what the figures are shown over; None where the plan names nothing."""
+    if plan.curve is None:
+        return None
+    return Axis(plan.curve, {point.name: float(point.changes[plan.curve]) for point in points}, plan.reference)
 
 
 def list_points(plan: SweepPlan, root: Path = Path()) -> list[SweepPoint]:

@@ -9,17 +9,25 @@ from typing import Any
 # them, because they belong to the method.
 SHARED = {
     "images_seen": "images seen",
+    "image_share": "share of the training images",
     "epochs": "epochs",
     "backbone_parameters": "weights in the backbone",
     "started_from": "starting weights",
     "precision": "precision",
     "device": "device",
 }
+_IMPLIED = {"image_share": 1.0}  # entries that config.json states only where they have another value
 
 
 def trains(budget: Mapping[str, Any]) -> bool:
     """Return whether a run takes steps: references that do not train have no budget to compare."""
     return bool(budget.get("steps"))
+
+
+def entry(budget: Mapping[str, Any], name: str) -> Any:
+    """Return an entry of config.json, or what its absence means; None where that is not known."""
+    value = budget.get(name)
+    return _IMPLIED.get(name) if value is None else value
 
 
 def unequal(budgets: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -29,15 +37,15 @@ def unequal(budgets: Sequence[Mapping[str, Any]]) -> list[str]:
         budgets: entries of config.json. An entry that a file does not have is unknown, and differs from nothing.
     """
     trained = [budget for budget in budgets if trains(budget)]
-    return [
-        name for name in SHARED if len({str(budget[name]) for budget in trained if budget.get(name) is not None}) > 1
-    ]
+    values = {name: {str(entry(budget, name)) for budget in trained} - {"None"} for name in SHARED}
+    return [name for name in SHARED if len(values[name]) > 1]
 
 
 def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
     """Say in what two runs that train differ: ["images seen (3,000 and 300)"]."""
     return [
-        f"{SHARED[name]} ({in_words(first[name])} and {in_words(second[name])})" for name in unequal([first, second])
+        f"{SHARED[name]} ({in_words(entry(first, name))} and {in_words(entry(second, name))})"
+        for name in unequal([first, second])
     ]
 
 

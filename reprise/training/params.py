@@ -18,6 +18,7 @@ ByView = Probability | Annotated[list[Probability], Field(min_length=1, max_leng
 
 
 MicroBatches = Annotated[int, Field(ge=1, le=100_000)]
+Share = Annotated[float, Field(gt=0, le=1)]
 ChunkSize = Annotated[int, Field(ge=1, le=1_000_000)]
 FrozenLayers = Literal["stem", "all_but_last"] | Annotated[int, Field(ge=1, le=1000)]
 
@@ -180,7 +181,12 @@ class TrainParams(StrictModel):
         Field(ge=1, le=1_000_000_000),
         meaning("A checkpoint is written after every so many steps, besides after every epoch.", "steps"),
     ] = 200
-    # The next three are written to config.json only where they are set: see docs/how-to/large-batches.md.
+    # The next four are written to config.json only where they are set.
+    image_share: Annotated[
+        Share,
+        Field(exclude_if=lambda value: value == 1),
+        meaning("Training sees this share of the training images; smaller shares are part of larger ones."),
+    ] = 1.0
     accumulate: Annotated[
         MicroBatches,
         Field(exclude_if=lambda value: value == 1),

@@ -51,6 +51,7 @@ def describe(setup: Setup, method: Method, inputs: Inputs, epochs: PretrainingEp
         "weights": method.weights,
         **origin(setup),
         "heads": {name: head.widths for name, head in method.heads().items()},
+        **({} if train.image_share == 1 else {"image_share": train.image_share}),
         "epochs": finished,
         "steps": done.step,
         "images_seen": finished * n,

@@ -18,6 +18,7 @@ from reprise.networks.footprint import numbers
 from reprise.networks.recompute import blocks_of
 from reprise.reading.decoded import Decoded, open_decoded
 from reprise.reading.order import batch_count
+from reprise.reading.share import positions_in
 from reprise.runtime.memory import gibibytes
 from reprise.training.memory import training_memory
 from reprise.training.params import TrainParams
@@ -54,16 +55,17 @@ def read_inputs(labels: Path, setup: Setup, reads: Sequence[str] = ()) -> Inputs
     """Read shards, decoded training images, the label set and the facts joined by key, and the suggested views."""
     shards = Shards.open()
     rows = shards.rows("train")
-    keys = shards.keys[rows]
+    kept = positions_in(setup.train.image_share, shards.keys[rows])
     bounds, threads = setup.cache.model_dump(), setup.compute.threads
-    decoded = open_decoded(shards, rows, setup.image.channels, threads=threads, at_once=False, **bounds)
+    decoded = open_decoded(shards, rows[kept], setup.image.channels, threads=threads, at_once=False, **bounds)
     table = read_pseudo_labels(labels)
-    clusters = clusters_for(table, keys, labels)
+    clusters = clusters_for(table, shards.keys[rows], labels)[kept]
     stated = table["confidence"].null_count < table.num_rows
     mean, std = pixel_statistics(decoded, setup.image)
     if setup.start.config is not None:  # trained on, weights see images on the scale that they know
         mean, std = (tuple(setup.start.config[name]) for name in ("mean", "std"))
     views = resolve_views(setup.train.views, VIEWS, setup.image, mean, std)
+    keys = shards.keys[rows[kept]]
     facts = read_run_facts(setup.row, reads, keys)
     return Inputs(shards, decoded, clusters, confidences_for(table, keys) if stated else None, views, facts)
 

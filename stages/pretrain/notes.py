@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from reprise.config.tables import NONE, TRUTH
 from reprise.networks.recompute import has_batch_statistics
 from reprise.training.optimizers import scaled_learning_rate
 from stages.pretrain.method import Method
@@ -18,16 +19,25 @@ def notes_on(setup: Setup, method: Method, images: int) -> list[str]:
         method: built, with notes of its own.
         images: for training.
     """
+    share = _on_the_share(setup, images)
     if method.gradient_free:
-        return list(method.notes)
+        return [*share, *method.notes]
     passed = _on_the_passes(setup, method, setup.batch_size(images))
-    return [*_on_the_batch(setup, images), *passed, *_on_the_warmup(setup, images), *method.notes]
+    return [*share, *_on_the_batch(setup, images), *passed, *_on_the_warmup(setup, images), *method.notes]
 
 
 def show(notes: list[str], label: str) -> None:
     """Print the notes on stderr, a line each."""
     for note in notes:
         print(f"note: {label}: {note}", file=sys.stderr, flush=True)
+
+
+def _on_the_share(setup: Setup, images: int) -> list[str]:
+    share, labels = setup.train.image_share, setup.row.labels
+    if share == 1:
+        return []
+    mined = "" if labels in (NONE, TRUTH) else f", while the label set '{labels}' was mined from all"
+    return [f"it sees {images} training images, {100 * share:g} % of them{mined}."]
 
 
 def _on_the_batch(setup: Setup, images: int) -> list[str]:

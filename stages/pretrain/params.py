@@ -15,6 +15,7 @@ from reprise.training.params import (
     LarsParams,
     MicroBatches,
     OptimizerName,
+    Share,
     TrainParams,
     ViewParams,
 )
@@ -49,6 +50,7 @@ BUDGET = (
     "number_format",
     "on_collapse",
     "checkpoint_steps",
+    "image_share",
     "accumulate",
     "chunk_size",
     "activation_checkpointing",
@@ -85,6 +87,11 @@ class MethodParams(StrictModel):
     checkpoint_steps: Annotated[
         Annotated[int, Field(ge=1, le=1_000_000_000)] | None,
         meaning("This run writes a checkpoint after every so many steps instead of train.checkpoint_steps.", "steps"),
+    ] = None
+    image_share: Annotated[
+        Share | None,
+        Field(exclude_if=lambda value: value is None),
+        meaning("This run sees this share of the training images instead of train.image_share."),
     ] = None
     accumulate: Annotated[
         MicroBatches | None,

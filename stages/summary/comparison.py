@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reprise.artifacts.budgets import SHARED, differences, trains
+from reprise.artifacts.budgets import SHARED, differences, entry, trains
 from reprise.measures.statistics import Interval, Pair, bootstrap_mean, compare
 from reprise.storage.progress import track
 from stages.summary.tables import rounded
@@ -135,7 +135,8 @@ def _pair(pair: Pair) -> dict[str, Any]:
 def _budget(results: Results, run: str) -> dict[str, Any]:
     """Give the budget of a run, from its first seed."""
     config = results.configs[run, results.seeds[0]]
-    return {name: config.get(name) for name in BUDGET}
+    share = {name: config[name] for name in ("image_share",) if name in config}
+    return {name: config.get(name) for name in BUDGET} | share
 
 
 def warnings(results: Results) -> list[str]:
@@ -145,9 +146,9 @@ def warnings(results: Results) -> list[str]:
     for name in SHARED:
         runs_by_value: dict[str, list[str]] = {}
         for (run, seed), config in trained.items():
-            if config.get(name) is None:
+            if (value := entry(config, name)) is None:
                 continue
-            runs_by_value.setdefault(str(config.get(name)), []).append(f"{run} seed {seed}")
+            runs_by_value.setdefault(str(value), []).append(f"{run} seed {seed}")
         if len(runs_by_value) > 1:
             values = "; ".join(f"{value}: {', '.join(runs)}" for value, runs in sorted(runs_by_value.items()))
             sentences.append(f"the runs differ in {name}, so their figures are not at one budget ({values})")

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from reprise.config.errors import RepriseError
 from reprise.config.params import Problem
 from reprise.config.tables import TRUTH, MineRow
+from reprise.reading.share import images_in
 from stages.check.plug_ins import plug_in_class
 from stages.check.rules.relations import chosen_probes
 from stages.check.sketches import problem_of, rows_of, sketch_runs, well_formed_runs
@@ -75,9 +76,10 @@ def data_problems(raw: dict[str, Any], facts: Facts) -> list[Problem]:
             found.append(problem_of(inputs.without_labels(row), row.name))
     for sketch in sketch_runs(raw)[0]:
         row, size = sketch.row, sketch.train.batch_size
+        images = images_in(sketch.train.image_share, facts.train)
         try:
-            inputs.refuse_few(type(sketch.method), facts.train, size)
-            inputs.refuse_batches(row, sketch.method, facts.train, size, sketch.train.accumulate)
+            inputs.refuse_few(type(sketch.method), images, size)
+            inputs.refuse_batches(row, sketch.method, images, size, sketch.train.accumulate)
         except RepriseError as error:
             found.append(problem_of(error, row.name))
     return list({(problem.path, problem.rule): problem for problem in found}.values())

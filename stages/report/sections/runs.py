@@ -12,7 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reprise.artifacts.budgets import SHARED, in_words, trains, unequal
+from reprise.artifacts.budgets import SHARED, entry, in_words, trains, unequal
 from stages.report.drawing.charts import Estimate, interval_chart
 from stages.report.estimates import estimate, family_of, intervals_of
 from stages.report.readers.comparison import Comparison, Intervals, Verdict
@@ -189,7 +189,8 @@ def own_budget(config: Mapping[str, Any], unlike: Sequence[str]) -> str:
         return ""
     if not trains(config):
         return "not trained"
-    return "; ".join(f"{SHARED[name]} {in_words(config[name])}" for name in unlike if config.get(name) is not None)
+    stated = {name: value for name in unlike if (value := entry(config, name)) is not None}
+    return "; ".join(f"{SHARED[name]} {in_words(value)}" for name, value in stated.items())
 
 
 def _cell(figure: Estimate, best: bool) -> Cell:

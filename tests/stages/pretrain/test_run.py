@@ -299,3 +299,13 @@ def write_params(repository: Path) -> None:
     raw = YAML(typ="safe").load((repository / "params.yaml").read_text())
     raw["train"] |= {"epochs": 40, "batch_size": 16, "checkpoint_steps": 3}
     Path("params.yaml").write_text(json.dumps(raw))  # JSON is YAML
+
+
+def test_a_run_on_a_share_sees_those_images_only_and_says_so(digits):
+    config = read_config(run("gsimclr", "tenth", train=TINY.model_copy(update={"epochs": 1}), image_share=0.4))
+    assert (config["image_share"], config["images_seen"], config["batch_size_used"]) == (0.4, 32, 16)
+    assert config["notes"][0] == (
+        "it sees 32 training images, 40 % of them, while the label set 'mined' was mined from all."
+    )
+    with pytest.raises(TrainingError, match="fewer training images than a batch holds.*Found: 8 images, batch 16"):
+        run("simclr", "few", image_share=0.1)

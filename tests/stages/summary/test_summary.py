@@ -157,6 +157,18 @@ def test_pairs_say_in_what_their_budgets_differ(make) -> None:
     assert unequal == {("long", "random"): [], ("short", "random"): [], ("short", "long"): ["epochs (3 and 30)"]}
 
 
+def test_a_share_of_the_images_is_part_of_the_budget(make) -> None:
+    """config.json states a share only where it is not all, so its absence is no unknown."""
+    make({"simclr": 0.9, "tenth": 0.8}, configs={"tenth": {"image_share": 0.1}})
+    found = comparison()
+    assert found["pairs"][0]["unequal"] == ["share of the training images (0.1 and 1.0)"]
+    assert found["warnings"] == [
+        "the runs differ in image_share, so their figures are not at one budget (0.1: tenth seed 0; 1.0: simclr seed 0)"
+    ]
+    assert "image_share" not in found["budget"]["simclr"]
+    assert found["budget"]["tenth"]["image_share"] == 0.1
+
+
 def test_equal_budgets_warn_of_nothing(make) -> None:
     make({"random": 0.3, "simclr": 0.9}, configs={"random": {"steps": 0, "images_seen": 0, "precision": "fp32"}})
     assert comparison()["warnings"] == []

@@ -202,6 +202,8 @@ def test_the_smallest_batch_is_the_one_that_counts(raw: dict[str, Any]) -> None:
     raw["mining"]["dae_kmeans"]["clusters"] = 10
     assert data_problems(raw, replace(DIGITS, counts={"train": 512})) == []
     [line] = texts(data_problems(raw, replace(DIGITS, counts={"train": 300})))  # 150 and 150
+    raw["train"]["image_share"] = 0.5
+    assert texts(data_problems(raw, replace(DIGITS, counts={"train": 600}))) == [line]
     assert "300 images in batches of at most 256, the smallest of 150" in line
 
 
