@@ -44,6 +44,7 @@ PLUGIN_FOLDERS = (
     "stages/ingest/sources",
     "stages/mine/extractors",
     "stages/mine/miners",
+    "stages/pretrain/changes",
     "stages/pretrain/methods",
     "stages/report/sections",
     *sorted(

@@ -56,6 +56,7 @@ KINDS = {
     "extractors": Kind("extractor", "stages.mine.extractors"),
     "miners": Kind("miner", "stages.mine.miners"),
     "methods": Kind("method", "stages.pretrain.methods"),
+    "changes": Kind("change", "stages.pretrain.changes"),
     "backbones": Kind("backbone", "reprise.networks.backbones", otherwise="timm"),
     "schedules": Kind("schedule", "reprise.training.schedules"),
     "probes": Kind("probe", "stages.probe.probes"),

@@ -6,15 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from reprise.config.params import BackboneName, Probability, StrictModel, meaning
+from reprise.config.params import BackboneName, StrictModel, meaning
 from reprise.training.schedule import DEFAULT, ScheduleBlock, typed_block
+from reprise.training.views import ViewParams, ViewsBlock
 
 REFERENCE_BATCH = 256  # learning rates are stated for this global batch and scaled linearly (Goyal et al. 2017)
 OptimizerName = Literal["sgd", "adamw", "adam", "lars"]
-
-
-# One probability for all views of an image, or one for each view; the last one holds for all further views.
-ByView = Probability | Annotated[list[Probability], Field(min_length=1, max_length=64)]
 
 
 MicroBatches = Annotated[int, Field(ge=1, le=100_000)]
@@ -39,43 +36,6 @@ class LarsParams(StrictModel):
         bool,
         meaning("The lengths of gradient and decay are added, instead of taking the length of their sum."),
     ] = False
-
-
-class ViewParams(StrictModel):
-    """How images are changed at random; None takes what suits the source (data/ingest/views.json)."""
-
-    crop_scale_min: Annotated[
-        Annotated[float, Field(gt=0, le=1)] | None,
-        meaning("The smallest random crop covers this share of the image's area."),
-    ] = None
-    crop_aspect: Annotated[
-        Annotated[float, Field(ge=1, le=10)] | None,
-        meaning("Crops are at most this many times as wide as high, or as high as wide; null takes 4 / 3."),
-    ] = None
-    flip: Annotated[bool | None, meaning("Images are mirrored left to right with probability 0.5.")] = None
-    jitter: Annotated[
-        Annotated[float, Field(ge=0, le=2)] | None,
-        meaning("Brightness and contrast change by up to 0.8 times this; 0 switches all changes of colour off."),
-    ] = None
-    saturation: Annotated[
-        Annotated[float, Field(ge=0, le=2)] | None,
-        meaning("The saturation changes by up to this share; null takes 0.8 times `jitter`."),
-    ] = None
-    hue: Annotated[
-        Annotated[float, Field(ge=0, le=0.5)] | None,
-        meaning("The hue turns by up to this share of a circle; null takes 0.2 times `jitter`."),
-    ] = None
-    grey: Annotated[Probability | None, meaning("An image loses its colours with this probability.")] = None
-    blur: Annotated[
-        ByView | None,
-        meaning(
-            "A view is blurred with this probability; a list has one for each view, the last also for further ones."
-        ),
-    ] = None
-    solarize: Annotated[
-        ByView | None,
-        meaning("The bright pixels of a view are inverted with this probability; a list is read as in `blur`."),
-    ] = None
 
 
 class TrainParams(StrictModel):
@@ -211,7 +171,11 @@ class TrainParams(StrictModel):
         meaning("The backbone keeps what its blocks take in, and computes the rest again in the backward pass."),
     ] = False
     views: Annotated[
-        ViewParams, meaning("Images are changed at random in these ways; null takes what suits the source.")
+        ViewsBlock,
+        meaning(
+            "Images are changed at random in these ways: short settings, of which null takes what suits the source, or "
+            "a list of changes."
+        ),
     ] = ViewParams()
 
     @field_validator("deterministic")

@@ -11,14 +11,12 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError
-from pydantic_core import InitErrorDetails
+from pydantic import BeforeValidator, Field, SerializeAsAny
 
-from reprise.config.errors import ParameterError
-from reprise.config.params import StrictModel, meaning, problems_of
-from reprise.config.registry import load_class, names
-from reprise.config.suggest import nearest
-from reprise.config.text_forms import plug_in_name, wrong_value
+from reprise.config.params import StrictModel, meaning
+from reprise.config.plug_in_blocks import typed_by_name
+from reprise.config.registry import load_class
+from reprise.config.text_forms import plug_in_name
 
 DEFAULT = "cosine"
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -113,29 +111,7 @@ def typed_block(block: Any) -> Any:
     """
     if block is None or isinstance(block, ScheduleParams):
         return block
-    if not isinstance(block, dict) or not isinstance(block.get("name"), str):
-        raise wrong_value("must be a block with a name", f" Write {{name: {DEFAULT}}}, or another schedule's name.")
-    known = names("schedules")
-    if block["name"] not in known:
-        rule = f"must be one of {', '.join(known)}"
-        raise _refused([_detail("name", rule, block["name"], nearest(block["name"], known))])
-    try:
-        model = load_class("schedules", block["name"], Schedule, "name").Params  # type: ignore[type-abstract]
-    except ParameterError as error:  # a user's file that cannot be imported, or that holds no schedule
-        raise wrong_value(f"{error.what}: {error.found}", f" {error.fix}") from error
-    problems = problems_of(model, block, "")
-    if problems:
-        raise _refused([_detail(p.path, p.rule, p.found, p.hint) for p in problems])
-    return model.model_validate(block)
-
-
-def _detail(key: str, rule: str, found: Any, hint: str) -> InitErrorDetails:
-    return InitErrorDetails(type=wrong_value(rule, hint), loc=(key,), input=found)
-
-
-def _refused(details: list[InitErrorDetails]) -> ValidationError:
-    """Gather problems into one error; pydantic puts the name of the field before each key."""
-    return ValidationError.from_exception_data("schedule", details)
+    return typed_by_name("schedules", Schedule, block, DEFAULT)
 
 
 # The type of a field that holds a schedule. None passes where the field's default is None.

@@ -17,6 +17,7 @@ from reprise.config.tables import RANDOM
 from reprise.storage.atomic import write_json
 from reprise.storage.code.fingerprint import fingerprint
 from reprise.training.params import TrainParams
+from reprise.training.views import changes_named
 from stages.check.plug_ins import plug_in_class
 from stages.check.starts import as_started, models_of
 
@@ -62,7 +63,7 @@ def modules_by_file(raw: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
     backbones = {row["name"]: _backbone(raw, row) for row in raw["runs"]}
     for row in raw["runs"]:
         method, backbone = module_of("methods", row["method"]), backbones[row["name"]]
-        yield f"pretrain/{row['name']}", of("pretrain", method, backbone, _schedule(raw, row))
+        yield f"pretrain/{row['name']}", of("pretrain", method, backbone, _schedule(raw, row), *_changes(raw, row))
         yield f"embed/{row['name']}", of("embed", backbone)
     suites = [row["name"] for row in raw["suites"]]
     yield "probe", of("probe", *(module for suite in suites for module in _suite(suite, raw["probes"][suite])))
@@ -102,6 +103,11 @@ def _method_params(raw: dict[str, Any], row: dict[str, Any]) -> Any:
 def _schedule(raw: dict[str, Any], row: dict[str, Any]) -> str:
     """The module of the learning-rate schedule that a run uses: its own, its recipe's, or the one of `train`."""
     return module_of("schedules", _train(raw, row).schedule.name)
+
+
+def _changes(raw: dict[str, Any], row: dict[str, Any]) -> list[str]:
+    """The modules of the changes of which a run's views are made."""
+    return [module_of("changes", name) for name in changes_named(_train(raw, row).views)]
 
 
 def _train(raw: dict[str, Any], row: dict[str, Any]) -> TrainParams:

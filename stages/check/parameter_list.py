@@ -29,6 +29,7 @@ _BLOCKS = {
     "miners": "mining.<name>",
     "methods": "methods.<name>",
     "schedules": "train.schedule",
+    "changes": "train.views[]",
     "backbones": "",  # set by methods, not in params.yaml
     f"probes/{COMPARISON}": f"{COMPARISON}.probes.{{name}}",
     **{f"probes/{suite}": f"image_probes.{suite}.{{name}}" for suite in ON_IMAGES},
@@ -250,7 +251,7 @@ def _blocks_in(annotation: Any, in_list: bool = False) -> Iterator[tuple[type[Ba
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation, in_list
     for part in get_args(annotation):
-        yield from _blocks_in(part, in_list or get_origin(annotation) is list)
+        yield from _blocks_in(part, in_list or get_origin(annotation) in (list, tuple))
 
 
 def _replaceable() -> dict[str, str]:

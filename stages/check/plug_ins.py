@@ -16,6 +16,7 @@ _BASES = {
     "extractors": ("stages.mine.extractor", "Extractor"),
     "miners": ("stages.mine.miner", "Miner"),
     "methods": ("stages.pretrain.method", "Method"),
+    "changes": ("reprise.training.change", "Change"),
     "backbones": ("reprise.networks.backbone", "Backbone"),
     "schedules": ("reprise.training.schedule", "Schedule"),
     "probes": ("stages.probe.probe", "Probe"),

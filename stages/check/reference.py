@@ -17,6 +17,7 @@ _HEADS = {
     "extractors": "Extractors",
     "miners": "Miners",
     "methods": "Methods",
+    "changes": "Changes of images",
     "backbones": "Backbones",
     "schedules": "Learning-rate schedules",
     "sections": "Sections of the report",

@@ -183,7 +183,7 @@ def _footprint(network: _Network, side: int) -> Footprint | RepriseError:
 def _settings(image: ImageParams) -> Any:
     settings = importlib.import_module("stages.pretrain.views.settings").ViewSettings
     plain = (0.5,) * image.channels
-    return settings(image.size, image.channels, 0.2, False, 0.0, 0.0, 0.0, 0.0, plain, plain)
+    return settings(image.size, image.channels, plain, plain)
 
 
 def _laid_out(build: Callable[[str], Any], where: str, what: str) -> Any:

@@ -48,10 +48,10 @@ def _words(annotation: Any, rules: list[Any]) -> str:
     if get_origin(annotation) in (Union, UnionType):
         parts = [part for part in get_args(annotation) if part is not NoneType]
         choices = [word for part in parts for word in _choices(part) or [_words(part, rules)]]
-        return _joined([*choices, "null"])
+        return _joined([*choices, *(["null"] if NoneType in get_args(annotation) else [])])
     if choices := _choices(annotation):
         return _joined(choices)
-    if get_origin(annotation) is list:
+    if get_origin(annotation) in (list, tuple):
         inner = _words(get_args(annotation)[0], [])
         return f"list of {_length(rules)}blocks" if inner == "block" else f"list of {_length(rules)}values: {inner}"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):

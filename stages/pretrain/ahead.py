@@ -41,5 +41,6 @@ class Ahead:
         current = torch.cuda.current_stream()
         current.wait_event(there)
         for tensor in tensors_in(batch):
-            tensor.record_stream(current)  # its memory is used again only after the step has read it
+            if tensor.is_cuda:  # what was drawn lies on the host
+                tensor.record_stream(current)  # its memory is used again only after the step has read it
         return batch

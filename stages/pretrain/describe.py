@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from stages.pretrain.inputs import Inputs
 from stages.pretrain.method import Method
 from stages.pretrain.setup import Setup
 from stages.pretrain.starting import options_of, origin, preparation, side_of
-from stages.pretrain.views.settings import described
+from stages.pretrain.views.settings import describe_settings, described
 
 HISTORY = ("epoch", "step", "loss", "learning_rate", "feature_std", "rankme")
 
@@ -65,7 +64,7 @@ def describe(setup: Setup, method: Method, inputs: Inputs, epochs: PretrainingEp
         "learning_rate_scaled": setup.peak(n),
         "learning_rates": learning_rates(setup.rates(n)) if finished else None,
         "sampling": sampled(inputs, epochs) if finished else None,
-        "views": asdict(inputs.views),
+        "views": describe_settings(inputs.views),
         "view_plan": described(method.view_plan(inputs.views)),
         "parameters": {"train": train.model_dump(), "method": setup.method.model_dump()},
     }

@@ -55,12 +55,13 @@ class PretrainingEpoch:
     def make(self, number: int) -> Batch:
         """Make one batch from its rows."""
         rows = self.order[number]
-        views = [self._moved(view) for view in self.views(rows, self.number, number)]
+        made = self.views(rows, self.number, number)
+        views = [self._moved(view) for view in made.pixels]
         if isinstance(self.views, StagedViews):
             self.views.expect(self.order[number + 1 :] or self.following())
         fields = {name: self._moved(torch.from_numpy(values[rows])) for name, values in self.fields.items()}
         facts = {name: self._moved(torch.from_numpy(values[rows])) for name, values in self.facts.items()}
-        return Batch(views, self._moved(torch.from_numpy(rows)), fields, facts)
+        return Batch(views, self._moved(torch.from_numpy(rows)), fields, facts, made.drawn)
 
     def _moved(self, x: Tensor) -> Tensor:
         return x.to(self.device, non_blocking=True)

@@ -6,7 +6,7 @@ the file's. It declares which views and fields it needs and how its batches are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from reprise.networks.heads import Projector
 from reprise.reading.order import Sampling
+from reprise.training.change import Drawn
 from stages.pretrain.params import MethodParams
 from stages.pretrain.views.settings import ViewSettings
 
@@ -32,12 +33,25 @@ class Batch:
         rows: (B,) int64 positions of the images among the training images (for per-sample state).
         fields: a (B,) tensor for each field that the method declares in `needs`, and no other.
         facts: a tensor for each number, flag, word or pose that the method declares in `reads`, and no other.
+        draws: what was drawn for each view, for methods that declare `needs_drawn`; empty for others.
     """
 
     views: list[Tensor]
     rows: Tensor
     fields: Mapping[Field, Tensor] = field(default_factory=dict)
     facts: Mapping[str, Tensor] = field(default_factory=dict)
+    draws: Sequence[Mapping[str, Drawn]] = ()
+
+    @property
+    def drawn(self) -> Sequence[Mapping[str, Drawn]]:
+        """What was drawn for each view, by the name of each change: `drawn[0]["crop"]["boxes"]`; tensors on the CPU.
+
+        Each has one row an image. `applied` (B,) bool tells which images were changed; boxes, angles, grids and the
+        like are the change's own. A change that cannot happen in a view has no entry.
+        """
+        if not self.draws:
+            raise KeyError("this method reads batch.drawn: it must declare `needs_drawn = True`")
+        return self.draws
 
     @property
     def clusters(self) -> Tensor:
@@ -107,6 +121,7 @@ class Method(nn.Module):
         architecture: the backbone that this method brings itself, or None for train.backbone.
         needs_start: it shows the weights that the run's row names in `from` as they are.
         needs_teacher: it learns from the frozen network that the row names as `teacher`: `context.teacher`.
+        needs_drawn: every batch tells what was drawn for its views: `batch.drawn`. Such a step is never recorded.
         weights: which weights become the backbone (`student`, `teacher`).
         capturable: the step is a function of its batch and of tensors, so a GPU may record it once and repeat it: it
             changes nothing but tensors, never branches on a tensor's value, and draws nothing on the CPU.
@@ -124,6 +139,7 @@ class Method(nn.Module):
     chunkable: ClassVar[bool] = True
     needs_start: ClassVar[bool] = False
     needs_teacher: ClassVar[bool] = False
+    needs_drawn: ClassVar[bool] = False
     weights: str = "student"
     smallest_batch: int = 1
     needs: tuple[Field, ...] = ()
@@ -170,7 +186,7 @@ class Method(nn.Module):
     def view_plan(self, settings: ViewSettings) -> list[ViewSettings]:
         """What each view of an image is made of: `views` times the run's own settings.
 
-        Multi-crop methods add smaller ones (`size`, `crop_scale_min`, `crop_scale_max` of their own).
+        Multi-crop methods add smaller ones (`settings.cropped`), and others leave changes out (`settings.without`).
         """
         return [settings] * self.views
 

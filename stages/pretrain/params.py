@@ -17,9 +17,9 @@ from reprise.training.params import (
     OptimizerName,
     Share,
     TrainParams,
-    ViewParams,
 )
 from reprise.training.schedule import OptionalScheduleBlock
+from reprise.training.views import OptionalViewsBlock, merged_views
 
 SECTION = "train"
 
@@ -155,7 +155,8 @@ class MethodParams(StrictModel):
         meaning("This run's schedules are laid out for so many trainings instead of train.schedule_stretch."),
     ] = None
     views: Annotated[
-        ViewParams | None, meaning("This run changes images in these ways where they are set, else as train.views.")
+        OptionalViewsBlock,
+        meaning("This run changes images in these ways where they are set, else as train.views; a list replaces all."),
     ] = None
 
     freeze: Annotated[
@@ -182,7 +183,9 @@ class MethodParams(StrictModel):
             ParameterError: a value that replaces another is none that `train` may have.
         """
         values = {**dict(train), **self.overrides(self.batch_size_in(train))}
-        return parse(TrainParams, {**values, "views": {**dict(train.views), **_set_in(values["views"])}}, "train")
+        if values["views"] is not train.views:
+            values["views"] = merged_views(train.views, values["views"], "views")
+        return parse(TrainParams, values, "train")
 
     def batch_size_in(self, train: TrainParams) -> int:
         """Return the batch size of this run: its own, or that of `train`."""
@@ -235,7 +238,7 @@ class RecipeParams(MethodParams):
             raise parameter_error(budget)
         below, above = _named_as_in_train(stated), super().overrides(batch_size)
         if "views" in below:
-            above["views"] = {**_set_in(below["views"]), **_set_in(above.get("views", {}))}
+            above["views"] = merged_views(below["views"], above.get("views", {}), "views")
         return {**below, **above}
 
     def with_recipe(self, batch_size: int) -> Self:
@@ -290,8 +293,3 @@ def _no_part_of_a_recipe(name: str, value: object, where: str) -> Problem:
 def _named_as_in_train(values: dict[str, Any]) -> dict[str, Any]:
     """Rename what has another name in `train`."""
     return {NAMES_IN_TRAIN.get(name, name): value for name, value in values.items()}
-
-
-def _set_in(views: Any) -> dict[str, Any]:
-    """Return the ways of changing images that are set, by name."""
-    return {name: value for name, value in dict(views).items() if value is not None}

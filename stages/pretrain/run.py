@@ -35,6 +35,7 @@ from reprise.training.gradients import accelerated
 from reprise.training.optimizers import build_optimizer
 from reprise.training.params import TrainParams
 from reprise.training.records import Checkpoints, Trained
+from reprise.training.views import changes_named
 from stages.pretrain.describe import describe, write_history
 from stages.pretrain.epochs import PretrainingEpochs
 from stages.pretrain.facts import batch_facts
@@ -163,7 +164,7 @@ def epochs_of(setup: Setup, method: Method, inputs: Inputs) -> PretrainingEpochs
         sampling=method.sampling,
         clusters=inputs.clusters,
         fields=fields_for(setup, method.needs, inputs),
-        views=view_maker(inputs.decoded.shrunk(needed_side(plan)), plan, setup.seed, setup.compute),
+        views=view_maker(inputs.decoded.shrunk(needed_side(plan)), plan, setup.seed, setup.compute, method.needs_drawn),
         seed=setup.seed,
         device=torch.device(setup.compute.device),
         facts=batch_facts(inputs.facts),
@@ -198,7 +199,8 @@ def code_of(setup: Setup, method_class: type[Method]) -> list[str]:
     """Name the modules whose code decides the result: this stage, and the plug-ins that the parameters choose."""
     architecture, _ = method_class.own_backbone(setup.method) or (setup.train.backbone, {})
     plug_ins = [module_of("backbones", architecture), module_of("schedules", setup.train.schedule.name)]
-    return [__name__, method_class.__module__, *plug_ins]
+    changes = [module_of("changes", name) for name in changes_named(setup.train.views)]
+    return [__name__, method_class.__module__, *plug_ins, *changes]
 
 
 def learn(
@@ -222,6 +224,7 @@ def learn(
             torch.nn.utils.clip_grad_norm_(method.clipped_parameters(), setup.train.clip_norm)
 
     train, rates = setup.train, setup.rates(images)
+    recorded = method.capturable and not method.needs_drawn
     twice = train.activation_checkpointing or train.chunk_size is not None
     with passes(method, train) as notes:
         done = fit(
@@ -237,7 +240,7 @@ def learn(
             after_step=method.after_step,
             checkpoints=Checkpoints(work, setup.train.checkpoint_steps),
             observer=watch,
-            acceleration=accelerated(train.compile, train.graph, setup.compute, method.capturable, twice),
+            acceleration=accelerated(train.compile, train.graph, setup.compute, recorded, twice),
             micro_batches=train.accumulate,
         )
     done.notes += notes

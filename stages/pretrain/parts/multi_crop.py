@@ -9,7 +9,6 @@ Deviation: on tiny images a crop of 5 % holds a handful of pixels, so the limits
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import groupby
 from typing import Annotated
 
@@ -46,14 +45,10 @@ class MultiCropParams(StrictModel):
 
 def multi_crop_plan(settings: ViewSettings, params: MultiCropParams, multiple: int = MULTIPLE) -> list[ViewSettings]:
     """Plan two large views, then the small ones, whose side is a multiple of `multiple` pixels."""
-    large = replace(settings, crop_scale_min=params.scale_split)
+    large = settings.cropped(params.scale_split)
     side = max(multiple, multiple * round(settings.size * params.small_size / multiple))
-    small = replace(
-        settings,
-        size=min(side, settings.size),
-        crop_scale_min=min(params.small_scale_min, params.scale_split),
-        crop_scale_max=params.scale_split,
-    )
+    least = min(params.small_scale_min, params.scale_split)
+    small = settings.cropped(least, params.scale_split, size=min(side, settings.size))
     return [large] * LARGE + [small] * params.small_crops
 
 

@@ -1,5 +1,5 @@
-"""Views: the random transformations under which a representation should not change.
+"""Views: random images that are made of an image by a list of changes, and should have the same representation.
 
-`batched` draws and applies them to a whole batch of small images in torch; `per_image` takes albumentations for all
-other images. Both sample the same distribution, and a test compares them. `make` chooses between the two.
+`batched` applies the changes to a whole batch in torch; `per_image` takes albumentations, image by image. Both sample
+the same distribution, and a test compares them. `make` chooses between the two. What a change does is in its own file.
 """

@@ -2,29 +2,28 @@
 
 The draws are those of the CPU (`draws.py`), and so is the result, up to rounding: 0.6 of a pixel value's 255 steps at
 most where numbers are halves. What differs is the form. A GPU does one long operation on all images sooner than many
-short ones on a few, and copies from the host only what was drawn. So all views of one size are made together;
-brightness, contrast and saturation are one formula with numbers of each image's own; cropping and blurring are matrix
-products.
+short ones on a few, and copies from the host only what was drawn. So all views of one size are made together, their
+draws travel in one copy a number format, and changes take the form that suits a GPU.
 
-Shape legend: B images, V views, N = V B, H W input side, S output side, C channels, P numbers.
+Shape legend: B images, V views, N = V B, H W input side, S output side, C channels.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from stages.pretrain.views.batched import LUMA, luma, turned_hue
-from stages.pretrain.views.draws import BRIGHTNESS, CONTRAST, HUE, SATURATION, Colours, Draws, draw_view
+from reprise.training.change import Change, Drawn
+from stages.pretrain.views.batched import mirrors_first
+from stages.pretrain.views.draws import ViewDraws
 from stages.pretrain.views.settings import ViewSettings
 
 HALF_SIDE = 64  # pixels: larger views are made in half precision, whose steps are a sixteenth of a pixel's
-_SCALED, _LUMA, _LEVEL = range(3)  # what each turn mixes: the pixel, its luma, the mean luma of the image
 
 
 @dataclass(frozen=True)
@@ -33,71 +32,57 @@ class Recipe:
 
     Attributes:
         boxes: (N, 4) float: top, left, height, width of the crops in pixels.
-        mirrored, grey, solarized: (N,) float, 0 or 1; None where a change is off.
-        mix: (turns, 3, N) float: what each image becomes in each turn: this times itself, its luma, its mean luma.
-        hue: for each turn the (n,) rows whose hue turns, and the (n,) shares of a circle.
-        blur: (n,) rows that are blurred, and the (n,) sigmas in pixels.
+        mirrored: (N,) bool; None where no cut mirrors.
+        changes: the others, each with what it needs.
     """
 
     boxes: Tensor
     mirrored: Tensor | None
-    grey: Tensor | None
-    solarized: Tensor | None
-    mix: Tensor | None
-    hue: list[tuple[Tensor, Tensor]]
-    blur: tuple[Tensor, Tensor] | None
+    changes: list[tuple[Change, Drawn]]
 
 
-def recipe(draws: list[Draws], device: str) -> Recipe:
-    """Gather the draws of V views of the same images and send them to the device, in two copies.
+def recipe(draws: list[ViewDraws], settings: ViewSettings, device: str) -> Recipe:
+    """Gather the draws of V views of the same images and send them to the device.
 
     Args:
-        draws: of each view; a change is off in all of them or counts as not drawn in those that lack it.
+        draws: of each view; a change that cannot happen in some of them counts as not drawn there.
+        settings: whose changes these views share, but for probabilities and limits of what is drawn.
         device: where views are made.
     """
-    count = len(draws[0].boxes)
-    flags = [[getattr(d, name) for d in draws] for name in ("mirrored", "grey", "solarized")]
-    changes = any(d.colours is not None for d in draws)
-    colours = [d.colours or _unchanged(draws, count) for d in draws] if changes else []
-    mix = _mixture(colours) if changes else None
-    floats = [torch.cat([d.boxes for d in draws]).T]
-    floats += [_flag(found, count)[None] for found in flags if any(x is not None for x in found)]
-    turns = 0
-    if mix is not None:
-        turns = len(mix)
-        floats.append(mix.flatten(0, 1))
-    amounts: list[Tensor] = []
-    rows: list[Tensor] = []
-    if turns == 4:
-        for turn in range(turns):
-            chosen = [c.chosen(turn, HUE) for c in colours]
-            rows.append(torch.cat([found + v * count for v, found in enumerate(chosen)]))
-            amounts.append(torch.cat([c.factor[found, HUE] for c, found in zip(colours, chosen, strict=True)]))
-    blurs = any(d.blurred is not None for d in draws)
-    if blurs:
-        rows.append(torch.nonzero(_flag([d.blurred for d in draws], count))[:, 0])
-        amounts.append(torch.cat([d.sigma for d in draws])[rows[-1]])
-    sent = to_device(torch.cat(floats), device)
-    pairs: list[tuple[Tensor, Tensor]] = []
-    if rows:
-        there, numbers = to_device(torch.cat(rows), device), to_device(torch.cat(amounts), device)
-        sizes = [len(found) for found in rows]
-        pairs = list(zip(there.split(sizes), numbers.split(sizes), strict=True))
-    place = 4
-    taken: list[Tensor | None] = []
-    for found in flags:
-        on = any(x is not None for x in found)
-        taken.append(sent[place] if on else None)
-        place += on
-    return Recipe(
-        boxes=sent[:4].T,
-        mirrored=taken[0],
-        grey=taken[1],
-        solarized=taken[2],
-        mix=sent[place:].view(turns, 3, -1) if mix is not None else None,
-        hue=pairs[: len(pairs) - blurs],
-        blur=pairs[-1] if blurs else None,
-    )
+    joined = tuple(_joined([d.changes[place] for d in draws]) for place in range(len(settings.after_cut)))
+    mirrored, rest = mirrors_first(settings.after_cut, joined)
+    parts: list[Drawn] = [{"boxes": torch.cat([d.boxes for d in draws])}]
+    parts.append({} if mirrored is None else {"mirrored": mirrored})
+    parts += [change.prepared_for_gpu(own) for change, own in rest]
+    first, second, *others = sent(parts, device)
+    return Recipe(first["boxes"], second.get("mirrored"), [(c, own) for (c, _), own in zip(rest, others, strict=True)])
+
+
+def _joined(drawn: list[Drawn | None]) -> Drawn | None:
+    """Join the draws of one change in several views; where it cannot happen, its flags are off."""
+    known = next((own for own in drawn if own is not None), None)
+    if known is None:
+        return None
+    nothing = {name: torch.zeros_like(value) for name, value in known.items()}
+    views = [nothing if own is None else own for own in drawn]
+    return {name: torch.cat([own[name] for own in views]) for name in known}
+
+
+def sent(parts: list[Drawn], device: str) -> list[Drawn]:
+    """Send many tensors of the CPU to the device, all of one number format in one copy."""
+    if device != "cuda":
+        return parts
+    by_kind: dict[torch.dtype, list[tuple[int, str, Tensor]]] = {}
+    for place, part in enumerate(parts):
+        for name, value in part.items():
+            by_kind.setdefault(value.dtype, []).append((place, name, value))
+    there: list[Drawn] = [{} for _ in parts]
+    for tensors in by_kind.values():
+        whole = to_device(torch.cat([value.reshape(-1) for _, _, value in tensors]), device)
+        pieces = whole.split([value.numel() for _, _, value in tensors])
+        for (place, name, value), piece in zip(tensors, pieces, strict=True):
+            there[place][name] = piece.view(value.shape)
+    return there
 
 
 def to_device(x: Tensor, device: str) -> Tensor:
@@ -105,55 +90,31 @@ def to_device(x: Tensor, device: str) -> Tensor:
     return x.pin_memory().to(device, non_blocking=True) if device == "cuda" else x
 
 
-def _flag(found: list[Tensor | None], count: int) -> Tensor:
-    """Join flags of several views into (N,) float; a view without them has none."""
-    return torch.cat([torch.zeros(count) if x is None else x.float() for x in found])
-
-
-def _unchanged(draws: list[Draws], count: int) -> Colours:
-    """Stand for the colours of a view in which they do not change, beside views in which they do."""
-    kinds = next(d.colours.order.shape[1] for d in draws if d.colours is not None)
-    order = torch.arange(kinds).expand(count, kinds)
-    return Colours(torch.ones(count, 4), order, torch.zeros(count, dtype=torch.bool))
-
-
-def _mixture(colours: list[Colours]) -> Tensor:
-    """Write brightness, contrast and saturation of all turns as one mixture: (turns, 3, N); see `Recipe.mix`."""
-    order = torch.cat([c.order for c in colours]).T  # (turns, N)
-    factor = torch.cat([c.factor for c in colours])
-    applied = torch.cat([c.applied for c in colours])
-    amount = factor.gather(1, order.T).T  # of the change that an image meets in each turn
-    mix = torch.zeros(len(order), 3, len(factor))
-    mix[:, _SCALED] = torch.where(applied & (order != HUE), amount, 1.0)
-    mix[:, _LUMA] = torch.where(applied & (order == SATURATION), 1.0 - amount, 0.0)
-    mix[:, _LEVEL] = torch.where(applied & (order == CONTRAST), 1.0 - amount, 0.0)
-    assert BRIGHTNESS not in (HUE, SATURATION, CONTRAST)
-    return mix
-
-
-def views_on_device(
-    pixels: Tensor, sizes: Tensor | None, plan: list[ViewSettings], rngs: list[torch.Generator]
-) -> list[Tensor]:
+def views_on_device(pixels: Tensor, plan: list[ViewSettings], draws: list[ViewDraws]) -> list[Tensor]:
     """Make the views of one batch where its pixels lie; views of one size are made together.
 
     Args:
         pixels: (B, H, W, C) uint8; smaller images fill the upper left corner.
-        sizes: (B, 2) float on the CPU, height and width of each image; None where all fill the whole.
         plan: of each view.
-        rngs: of each view.
+        draws: of each view.
 
     Returns:
         V tensors (B, C, S, S).
     """
-    count, height, width, _ = pixels.shape
-    tall, wide = (height, width) if sizes is None else (sizes[:, 0], sizes[:, 1])
-    found: list[Tensor] = []
-    for _, equal in groupby(zip(plan, rngs, strict=True), key=lambda pair: pair[0].size):
+    count, found = len(pixels), []
+    for _, equal in groupby(zip(plan, draws, strict=True), key=lambda pair: _made_together(pair[0])):
         pairs = list(equal)
-        draws = [draw_view(count, tall, wide, settings, rng) for settings, rng in pairs]
-        made = recipe(draws, pixels.device.type)
-        found += make_views(pixels, made, pairs[0][0], len(pairs)).split(count)
+        settings = pairs[0][0]
+        made = recipe([drawn for _, drawn in pairs], settings, pixels.device.type)
+        found += make_views(pixels, made, settings, len(pairs)).split(count)
     return found
+
+
+def _made_together(settings: ViewSettings) -> Hashable:
+    """Tell views apart that cannot be made together: of other sizes, or whose changes apply draws in other ways."""
+    return settings.size, tuple(
+        (type(c), c.params.model_dump_json(exclude={"probability"})) for c in settings.after_cut
+    )
 
 
 def make_views(images: Tensor, made: Recipe, settings: ViewSettings, views: int) -> Tensor:
@@ -163,7 +124,7 @@ def make_views(images: Tensor, made: Recipe, settings: ViewSettings, views: int)
         images: (B, H, W, C) uint8 on the device. Where images are smaller than that they fill the upper left corner;
             boxes never reach beyond them.
         made: from `recipe`.
-        settings: size, channels, normalisation and width of the blur, which all of these views share.
+        settings: size, channels and normalisation, which all of these views share.
         views: V.
 
     Returns:
@@ -171,19 +132,8 @@ def make_views(images: Tensor, made: Recipe, settings: ViewSettings, views: int)
     """
     kind = torch.float16 if settings.size > HALF_SIDE else torch.float32
     x = _crops(images, made, settings.size, views, kind)
-    if made.mix is not None:
-        for turn, mix in enumerate(made.mix.to(kind)):
-            x = _mixed(x, mix)
-            if made.hue and len(made.hue[turn][0]):
-                rows, turns = made.hue[turn]
-                x.index_copy_(0, rows, turned_hue(x[rows], turns.to(kind).view(-1, 1, 1, 1)).clamp_(0.0, 1.0))
-    if made.grey is not None:
-        x = torch.where(made.grey.view(-1, 1, 1, 1) > 0, luma_of(x), x)
-    if made.blur is not None and len(made.blur[0]):
-        rows, sigma = made.blur
-        x.index_copy_(0, rows, _blurred(x[rows], sigma, settings.blur_kernel))
-    if made.solarized is not None:
-        x = torch.where((made.solarized.view(-1, 1, 1, 1) > 0) & (x >= 0.5), 1.0 - x, x)
+    for change, ready in made.changes:
+        x = change.apply_on_gpu(x, ready)
     mean, std = (_on(values, x.device) for values in (settings.mean, settings.std))
     normalised = torch.empty_like(x, dtype=torch.float32, memory_format=torch.channels_last)
     return torch.addcmul(-mean / std, x, 1.0 / std, out=normalised)
@@ -213,7 +163,7 @@ def _weights(
     width = scale.clamp(min=1.0)
     out = torch.arange(size_out, device=start.device, dtype=torch.float32).view(1, -1, 1)
     if mirrored is not None:
-        out = torch.where(mirrored.view(-1, 1, 1) > 0, size_out - 1 - out, out)
+        out = torch.where(mirrored.view(-1, 1, 1), size_out - 1 - out, out)
     pixel = torch.arange(size_in, device=start.device, dtype=torch.float32).view(1, 1, -1)
     first = start.view(-1, 1, 1)
     inside = (pixel >= first) & (pixel < first + length.view(-1, 1, 1))
@@ -222,44 +172,6 @@ def _weights(
     weight = torch.sub(1.0, weight, out=weight).clamp_(min=0.0)
     total = weight.sum(dim=2, keepdim=True)
     return torch.div(weight, total, out=torch.empty_like(weight, dtype=kind))
-
-
-def _mixed(x: Tensor, mix: Tensor) -> Tensor:
-    """Let each image become its mixture of itself, its luma and its mean luma, within [0, 1]."""
-    scaled, coloured, levelled = (row.view(-1, 1, 1, 1) for row in mix)
-    grey = luma_of(x)
-    level = grey.mean(dim=(2, 3), keepdim=True, dtype=torch.float32).to(x.dtype)
-    return torch.addcmul(torch.addcmul(levelled * level, grey, coloured), x, scaled).clamp_(0.0, 1.0)
-
-
-def luma_of(x: Tensor) -> Tensor:
-    """Compute the luma of (N, C, S, S): (N, 1, S, S)."""
-    if x.shape[1] != 3:
-        return luma(x)
-    red, green, blue = LUMA
-    return x[:, :1].mul(red).add_(x[:, 1:2], alpha=green).add_(x[:, 2:], alpha=blue)
-
-
-def _blurred(x: Tensor, sigma: Tensor, kernel: int) -> Tensor:
-    """Blur (n, C, S, S) images, each with its own sigma in pixels, by a matrix for the columns and one for the rows."""
-    count, channels, size, _ = x.shape
-    offsets = torch.arange(kernel, device=x.device) - kernel // 2
-    weight = torch.exp(-(offsets**2) / (2.0 * sigma[:, None] ** 2))
-    weight = weight / weight.sum(dim=1, keepdim=True)
-    taps = _taps(size, kernel, str(x.device)).to(weight.dtype)
-    matrix = (weight @ taps.flatten(1)).view(count, size, size).to(x.dtype)  # [i, j]: how much of pixel j goes into i
-    along = torch.bmm(x.reshape(count, channels * size, size), matrix.transpose(1, 2)).view(x.shape)
-    lines = along.transpose(2, 3).reshape(count, channels * size, size)
-    return torch.bmm(lines, matrix.transpose(1, 2)).view(x.shape).transpose(2, 3)
-
-
-@lru_cache(maxsize=8)
-def _taps(size: int, kernel: int, device: str) -> Tensor:
-    """Tell which pixel lies at each offset of a kernel, edges reflected: (kernel, S, S) bool."""
-    position = torch.arange(size)[None] + torch.arange(kernel)[:, None] - kernel // 2
-    position = position.abs()
-    position = torch.where(position >= size, 2 * (size - 1) - position, position)
-    return F.one_hot(position, size).bool().to(device)
 
 
 @lru_cache(maxsize=8)

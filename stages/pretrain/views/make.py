@@ -17,18 +17,22 @@ from torch import Tensor
 from reprise.reading.decoded import Decoded
 from reprise.runtime.device import Compute
 from reprise.runtime.seeds import torch_rng
-from stages.pretrain.views.batched import batched_view
+from stages.pretrain.views.batched import made_view
 from stages.pretrain.views.device import to_device, views_on_device
+from stages.pretrain.views.draws import draw_views, named
+from stages.pretrain.views.made import Views
 from stages.pretrain.views.per_image import PerImageViews
 from stages.pretrain.views.settings import ViewSettings, by_view
 from stages.pretrain.views.staged import StagedViews
 
 BATCHED_SIDE = 64  # pixels: up to here images of one size take the batched path on a CPU
 RESIDENT_SHARE = 0.25  # of a GPU's free memory, for the training images; the rest is the network's
-MakeViews = Callable[[np.ndarray, int, int], list[Tensor]]  # (image rows, epoch, batch) -> V tensors (B, C, S, S)
+MakeViews = Callable[[np.ndarray, int, int], Views]  # (image rows, epoch, batch) -> V views
 
 
-def view_maker(decoded: Decoded, plan: list[ViewSettings], seed: int, compute: Compute) -> MakeViews:
+def view_maker(
+    decoded: Decoded, plan: list[ViewSettings], seed: int, compute: Compute, keep_drawn: bool = False
+) -> MakeViews:
     """Choose the path for these images.
 
     Args:
@@ -36,51 +40,65 @@ def view_maker(decoded: Decoded, plan: list[ViewSettings], seed: int, compute: C
         plan: what each view of an image is made of.
         seed: of the run; view v of a batch is a pure function of (seed, epoch, batch, v).
         compute: where views are made, and by how many threads.
+        keep_drawn: whether what was drawn is wanted beside the views.
     """
     plan, images = by_view(plan), decoded.images
     if images is not None and max(images.shape[1:3]) <= BATCHED_SIDE:
-        return BatchedViews(images, plan, seed, compute.device)
+        return BatchedViews(images, plan, seed, compute.device, keep_drawn)
     if compute.device == "cuda":
         if images is not None and fits(images):
-            return BatchedViews(images, plan, seed, compute.device)
-        return StagedViews(decoded, plan, seed, compute)
-    return SingleViews(decoded, plan, seed, compute.threads)
+            return BatchedViews(images, plan, seed, compute.device, keep_drawn)
+        return StagedViews(decoded, plan, seed, compute, keep_drawn)
+    return SingleViews(decoded, plan, seed, compute.threads, keep_drawn)
 
 
 class BatchedViews:
     """Views of images of one size, a whole batch at a time."""
 
-    def __init__(self, images: np.ndarray, plan: list[ViewSettings], seed: int, device: str) -> None:
-        self.images, self.plan, self.seed, self.device = images, plan, seed, device
+    def __init__(
+        self, images: np.ndarray, plan: list[ViewSettings], seed: int, device: str, keep_drawn: bool = False
+    ) -> None:
+        self.images, self.plan, self.seed, self.device, self.keep_drawn = images, plan, seed, device, keep_drawn
 
     @cached_property
     def resident(self) -> Tensor | None:
         """All images in the GPU's memory, put there when the first views are made; None on a CPU."""
         return on_device(self.images, self.device)
 
-    def __call__(self, rows: np.ndarray, epoch: int, number: int) -> list[Tensor]:
+    def __call__(self, rows: np.ndarray, epoch: int, number: int) -> Views:
         """Make the views of one batch."""
         rngs = [torch_rng(self.seed, "views", epoch, number, v) for v in range(len(self.plan))]
+        draws = draw_views(len(rows), self.images.shape[1], self.images.shape[2], self.plan, rngs)
         if self.device == "cpu":
             pixels = torch.from_numpy(self.images[rows])
-            return [batched_view(pixels, s, rng) for s, rng in zip(self.plan, rngs, strict=True)]
-        if self.resident is None:
-            pixels = to_device(torch.from_numpy(self.images[rows]), self.device)
+            views = [made_view(pixels, s, drawn) for s, drawn in zip(self.plan, draws, strict=True)]
         else:
-            pixels = self.resident[to_device(torch.from_numpy(rows), self.device)]
-        return views_on_device(pixels, None, self.plan, rngs)
+            views = views_on_device(self.pixels(rows), self.plan, draws)
+        return Views(views, named(draws, self.plan) if self.keep_drawn else [])
+
+    def pixels(self, rows: np.ndarray) -> Tensor:
+        """Bring the images of one batch to the GPU, where they are not there already."""
+        if self.resident is None:
+            return to_device(torch.from_numpy(self.images[rows]), self.device)
+        return self.resident[to_device(torch.from_numpy(rows), self.device)]
 
 
 class SingleViews:
     """Views of images of any size, one image after the other on several threads."""
 
-    def __init__(self, decoded: Decoded, plan: list[ViewSettings], seed: int, threads: int) -> None:
-        self.plan, self.seed = plan, seed
+    def __init__(
+        self, decoded: Decoded, plan: list[ViewSettings], seed: int, threads: int, keep_drawn: bool = False
+    ) -> None:
+        self.plan, self.seed, self.keep_drawn = plan, seed, keep_drawn
         self.made = {settings: PerImageViews(decoded.image, settings, threads) for settings in plan}
 
-    def __call__(self, rows: np.ndarray, epoch: int, number: int) -> list[Tensor]:
+    def __call__(self, rows: np.ndarray, epoch: int, number: int) -> Views:
         """Make the views of one batch."""
-        return [self.made[settings](rows, self.seed, "views", epoch, number, v) for v, settings in enumerate(self.plan)]
+        made = [
+            self.made[settings].with_draws(rows, self.seed, "views", epoch, number, v, keep=self.keep_drawn)
+            for v, settings in enumerate(self.plan)
+        ]
+        return Views([view for view, _ in made], [drawn for _, drawn in made if self.keep_drawn])
 
 
 def fits(images: np.ndarray) -> bool:

@@ -1,7 +1,7 @@
-"""Views through albumentations, image by image: for large images and images of different sizes.
+"""Views image by image, by albumentations: for large images and images of different sizes.
 
 A batch is cut into chunks of fixed size, and each chunk has its own seed, so the result does not depend on the number
-of threads.
+of threads. A change that has no transform of its own is applied in its batched form, to batches of one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from torch import Tensor
 
 from reprise.media.image.transform import resize
 from reprise.runtime.seeds import mix
-from stages.pretrain.views.settings import BLUR_SIGMA, JITTER_PROBABILITY, ViewSettings
+from reprise.training.change import Change, Drawn, Frame
+from stages.pretrain.views.draws import whole
+from stages.pretrain.views.settings import ViewSettings
 
 CHUNK = 16  # images that share a seed
 
@@ -27,7 +29,7 @@ class PerImageViews:
 
     Args:
         read: position of an image -> (H, W, C) uint8.
-        settings: the numbers of a view.
+        settings: of a view.
         threads: how many transform images at the same time.
     """
 
@@ -38,89 +40,130 @@ class PerImageViews:
 
     def __call__(self, rows: Sequence[int] | np.ndarray, *seed: int | str) -> Tensor:
         """Make one view of each image: (B, C, S, S) float32, normalised; a pure function of `rows` and `seed`."""
+        return self.with_draws(rows, *seed, keep=False)[0]
+
+    def with_draws(
+        self, rows: Sequence[int] | np.ndarray, *seed: int | str, keep: bool = True
+    ) -> tuple[Tensor, dict[str, Drawn]]:
+        """Make one view of each image, and tell what was drawn for it by the name of each change.
+
+        Args:
+            rows: positions of the images.
+            seed: what the view is a function of.
+            keep: whether what was drawn is wanted; it takes time.
+        """
         chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
-        done = self.pool.map(self._chunk, chunks, [mix(*seed, number) % 2**32 for number in range(len(chunks))])
-        x = torch.from_numpy(np.concatenate(list(done))).permute(0, 3, 1, 2).float().div_(255.0)
+        seeds = [mix(*seed, number) % 2**32 for number in range(len(chunks))]
+        done = list(self.pool.map(self._chunk, chunks, seeds, [keep] * len(chunks)))
+        x = torch.from_numpy(np.concatenate([views for views, _ in done])).permute(0, 3, 1, 2).float().div_(255.0)
         mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (self.settings.mean, self.settings.std))
-        return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
+        drawn = _gathered([one for _, chunk in done for one in chunk])
+        return ((x - mean) / std).contiguous(memory_format=torch.channels_last), drawn
 
-    def _chunk(self, rows: Sequence[int] | np.ndarray, seed: int) -> np.ndarray:
-        transform = build_transform(self.settings)
+    def _chunk(
+        self, rows: Sequence[int] | np.ndarray, seed: int, keep: bool
+    ) -> tuple[np.ndarray, list[dict[str, dict[str, Any]]]]:
+        steps = steps_of(self.settings)
+        transform = composed(steps, keep)
         transform.set_random_seed(seed)
-        views = [np.asarray(transform(image=self.read(int(row)))["image"]) for row in rows]
-        return np.stack([v if v.ndim == 3 else v[..., None] for v in views])
+        views, drawn = [], []
+        for row in rows:
+            image = self.read(int(row))
+            made = transform(image=image)
+            view = np.asarray(made["image"])
+            views.append(view if view.ndim == 3 else view[..., None])
+            if keep:
+                frame = Frame(1, image.shape[0], image.shape[1], self.settings.size, self.settings.channels)
+                drawn.append(_drawn(steps, made["applied_transforms"], frame))
+        return np.stack(views), drawn
 
 
-def band_jitter(span: tuple[float, float]):
-    """Build the step that changes brightness and contrast of any number of bands, in random order.
+Step = tuple[Change | None, Any]  # a change and its transform; without a change the whole image is resized
 
-    albumentations does so for grey and RGB only. The mean about which contrast changes is that of all bands.
+
+def steps_of(settings: ViewSettings) -> list[Step]:
+    """Build the transform of each change that can happen."""
+    frame = Frame(1, 0, 0, settings.size, settings.channels)
+    first: list[Step] = [] if settings.cut else [(None, resized_whole(settings.size))]
+    happening = [change for change in settings.changes if change.happens(frame)]
+    return first + [(change, change.transform(frame) or one_at_a_time(change, frame)) for change in happening]
+
+
+def composed(steps: list[Step], keep: bool = False) -> Any:
+    """Compose the transforms of one view: (H, W, C) uint8 -> (S, S, C) uint8.
 
     Args:
-        span: smallest and largest factor of both.
+        steps: from `steps_of`.
+        keep: whether albumentations notes what was drawn.
     """
     import albumentations as A
 
-    class BandJitter(A.ImageOnlyTransform):
-        """Brightness and contrast of (H, W, C) uint8."""
-
-        def get_params(self) -> dict[str, Any]:
-            """Draw the two factors, and which change comes first."""
-            draw = self.py_random
-            return {"factors": (draw.uniform(*span), draw.uniform(*span)), "bright_first": draw.random() < 0.5}
-
-        def apply(self, img: np.ndarray, factors: tuple[float, float], bright_first: bool, **params: Any) -> np.ndarray:
-            """Change one image; after each change, values are cut off at black and white."""
-            x = img.astype(np.float32)
-            for brightens in (bright_first, not bright_first):
-                if brightens:
-                    x *= factors[0]
-                else:
-                    level = x.mean()
-                    x = (x - level) * factors[1] + level
-                x = np.clip(x, 0.0, 255.0)
-            return np.floor(x + 0.5).astype(np.uint8)
-
-    return BandJitter(p=JITTER_PROBABILITY)
+    return A.Compose([transform for _, transform in steps], save_applied_params=keep)
 
 
-def build_transform(settings: ViewSettings):
+def build_transform(settings: ViewSettings) -> Any:
     """Build the albumentations pipeline of one view: (H, W, C) uint8 -> (S, S, C) uint8."""
+    return composed(steps_of(settings))
+
+
+def resized_whole(size: int) -> Any:
+    """Build the transform that shows all of an image as a square of `size` pixels."""
     import albumentations as A
 
-    class AntialiasedCrop(A.RandomResizedCrop):
-        """Random resized crops by the filter of the batched path and of evaluation; albumentations has no such one."""
+    class Whole(A.ImageOnlyTransform):
+        """The whole image, by the filter of the batched form and of evaluation."""
 
-        def apply(self, img: np.ndarray, crop_coords: tuple[int, int, int, int], **params: Any) -> np.ndarray:
-            left, top, right, bottom = crop_coords
-            cut = np.ascontiguousarray(img[top:bottom, left:right])
-            return resize(cut if cut.ndim == 3 else cut[:, :, None], settings.size, settings.size)
+        def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:
+            return resize(img if img.ndim == 3 else img[:, :, None], size, size)
 
-    side = settings.size
-    scale = (settings.crop_scale_min, settings.crop_scale_max)
-    steps: list[A.BasicTransform] = [AntialiasedCrop((side, side), scale=scale, ratio=settings.ratio)]
-    if settings.flip:
-        steps.append(A.HorizontalFlip(p=0.5))
-    if settings.jitter > 0:
-        span, saturation = settings.factors
-        hue = (-settings.turn, settings.turn)
-        if settings.channels != 3:
-            saturation, hue = (1.0, 1.0), (0.0, 0.0)
-        steps.append(
-            A.ColorJitter(span, span, saturation, hue, p=JITTER_PROBABILITY)
-            if settings.channels in (1, 3)
-            else band_jitter(span)
-        )
-    if settings.grey > 0 and settings.channels == 3:
-        steps.append(A.ToGray(p=settings.grey))
-    if settings.blur_probability > 0:
-        steps.append(
-            A.GaussianBlur(
-                blur_limit=(settings.blur_kernel, settings.blur_kernel),
-                sigma_limit=BLUR_SIGMA,
-                p=settings.blur_probability,
-            )
-        )
-    if settings.solarize_probability > 0:
-        steps.append(A.Solarize(threshold_range=(0.5, 0.5), p=settings.solarize_probability))
-    return A.Compose(steps)
+    return Whole(p=1.0)
+
+
+def one_at_a_time(change: Change, frame: Frame) -> Any:
+    """Build the transform that applies the batched form of a change to one image.
+
+    Args:
+        change: one that stands after the cut.
+        frame: side and channels of the view.
+    """
+    import albumentations as A
+
+    class BatchOfOne(A.ImageOnlyTransform):
+        """Draws come from a torch generator that albumentations' own seeds."""
+
+        def get_params(self) -> dict[str, Any]:
+            rng = torch.Generator().manual_seed(self.py_random.getrandbits(63))
+            return {"drawn": change.draw(Frame(1, frame.size, frame.size, frame.size, frame.channels), rng)}
+
+        def apply(self, img: np.ndarray, drawn: Drawn, **params: Any) -> np.ndarray:
+            pixels = img if img.ndim == 3 else img[:, :, None]
+            x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float().div_(255.0)
+            x = change.apply(x, change.prepared(drawn))
+            return x[0].permute(1, 2, 0).mul(255.0).add_(0.5).clamp_(0.0, 255.0).floor_().to(torch.uint8).numpy()
+
+    return BatchOfOne(p=1.0)
+
+
+def _drawn(steps: list[Step], applied: list[tuple[str, dict[str, Any]]], frame: Frame) -> dict[str, dict[str, Any]]:
+    """Translate what albumentations noted of one image; it notes nothing of the steps that left the image as it was."""
+    noted, found = list(applied), {}
+    for change, transform in steps:
+        happened = bool(noted) and noted[0][0] == type(transform).__name__
+        params = noted.pop(0)[1] if happened else {}
+        if change is None:
+            found["whole"] = {"boxes": whole(frame)[0]}
+        elif "drawn" in params:
+            found[change.params.name] = {name: value[0] for name, value in params["drawn"].items()}
+        else:
+            own = change.drawn_by(params, frame)
+            found[change.params.name] = own if "boxes" in own else {**own, "applied": happened}
+    return found
+
+
+def _gathered(images: list[dict[str, dict[str, Any]]]) -> dict[str, Drawn]:
+    """Stack what was drawn for each image."""
+    first = images[0] if images else {}
+    return {
+        change: {name: torch.stack([torch.as_tensor(one[change][name]) for one in images]) for name in names}
+        for change, names in first.items()
+    }

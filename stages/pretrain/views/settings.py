@@ -1,92 +1,68 @@
-"""The numbers of a view, resolved: the user's choice where there is one, else the value that suits the source."""
+"""What one view is made of: its size, its normalisation, and the list of changes that lead to it."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reprise.training.change import Change, Cut
+from reprise.training.views import SHORT, ViewParams, build_change, change_named
+from stages.pretrain.views.short import NUMBERS, numbers_of, standard_changes
+
 if TYPE_CHECKING:
     from reprise.config.params import ImageParams
-    from reprise.training.params import ViewParams
-
-ASPECT = 4 / 3  # of crops, and its inverse (SimCLR, appendix A)
-JITTER_PROBABILITY = 0.8
-BLUR_SIGMA = (0.1, 2.0)
+    from reprise.training.views import Views
 
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """All numbers of one view.
+    """All that decides on one view, but for chance.
 
     Attributes:
         size: side of the output in pixels.
         channels: bands of the input.
-        crop_scale_min, crop_scale_max: smallest and largest crop, as shares of the image's area.
-        flip: mirror with probability 0.5.
-        jitter: strength s of SimCLR's colour distortion; brightness and contrast change by factors in
-            [1 - 0.8 s, 1 + 0.8 s], in random order with saturation and hue, with probability 0.8; 0 switches all off.
-            Other bands than RGB have neither saturation nor hue.
-        grey: a probability; it is made of RGB only.
-        blur, solarize: a probability for all views of an image, or one for each view; the last holds for further ones.
         mean, std: per channel, on the 0..1 scale.
-        saturation: its factor lies in [1 - this, 1 + this]; None takes 0.8 s.
-        hue: it turns by up to this share of a circle; None takes 0.2 s.
-        crop_aspect: crops are at most this many times as wide as high, or as high as wide.
+        changes: in the order in which they happen. The first may be a cut; without one the whole image is resized.
     """
 
     size: int
     channels: int
-    crop_scale_min: float
-    flip: bool
-    jitter: float
-    grey: float
-    blur: float | tuple[float, ...]
-    solarize: float | tuple[float, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    crop_scale_max: float = 1.0
-    saturation: float | None = None
-    hue: float | None = None
-    crop_aspect: float = ASPECT
+    changes: tuple[Change, ...] = ()
 
     @property
-    def blur_kernel(self) -> int:
-        """Side of the blur kernel in pixels: about a tenth of the image, odd, at least 3 (SimCLR, appendix A)."""
-        return max(3, self.size // 10 | 1)
+    def cut(self) -> Cut | None:
+        """The change that chooses the part of the image that is seen; None where it is the whole."""
+        first = self.changes[0] if self.changes else None
+        return first if isinstance(first, Cut) else None
 
     @property
-    def ratio(self) -> tuple[float, float]:
-        """Limits of a crop's width divided by its height."""
-        return 1.0 / self.crop_aspect, self.crop_aspect
-
-    @property
-    def factors(self) -> tuple[tuple[float, float], tuple[float, float]]:
-        """Limits of the factors of brightness and contrast, and of saturation."""
-        change = 0.8 * self.jitter
-        saturation = change if self.saturation is None else self.saturation
-        return (max(0.0, 1.0 - change), 1.0 + change), (max(0.0, 1.0 - saturation), 1.0 + saturation)
-
-    @property
-    def turn(self) -> float:
-        """How far the hue turns at most, as a share of a circle."""
-        return min(0.5, 0.2 * self.jitter if self.hue is None else self.hue)
-
-    @property
-    def blur_probability(self) -> float:
-        """Of the one view that these settings are of."""
-        return _of_view(self.blur, 0)
-
-    @property
-    def solarize_probability(self) -> float:
-        """Of the one view that these settings are of."""
-        return _of_view(self.solarize, 0)
+    def after_cut(self) -> tuple[Change, ...]:
+        """The changes of the square."""
+        return self.changes[1:] if self.cut else self.changes
 
     def of_view(self, number: int) -> ViewSettings:
-        """Return the settings of one view of an image, counted from 0: its own probabilities of blur and solarizing."""
-        return replace(self, blur=_of_view(self.blur, number), solarize=_of_view(self.solarize, number))
+        """Return the settings of one view of an image, counted from 0: with the probabilities of its own."""
+        return replace(self, changes=tuple(change.of_view(number) for change in self.changes))
+
+    def cropped(self, scale_min: float, scale_max: float = 1.0, size: int | None = None) -> ViewSettings:
+        """Return settings for crops of other areas, as methods with small crops plan them.
+
+        Args:
+            scale_min, scale_max: smallest and largest crop, as shares of the image's area.
+            size: side of the output in pixels; None leaves it as it is.
+        """
+        options = dict(self.cut.params) if self.cut else {"name": "crop"}
+        crop = change_named(**{**options, "scale_min": scale_min, "scale_max": scale_max})
+        return replace(self, size=self.size if size is None else size, changes=(crop, *self.after_cut))
+
+    def without(self, *names: str) -> ViewSettings:
+        """Return settings without the changes of these names."""
+        return replace(self, changes=tuple(change for change in self.changes if change.params.name not in names))
 
 
 def by_view(plan: list[ViewSettings]) -> list[ViewSettings]:
@@ -99,30 +75,36 @@ def needed_side(plan: list[ViewSettings]) -> int:
 
     A crop of a share s of the area has sqrt(s) of the side. More pixels than that add nothing that a view could show.
     """
-    return max(math.ceil(settings.size / math.sqrt(settings.crop_scale_min)) for settings in plan)
+    areas = [settings.cut.smallest_area if settings.cut else 1.0 for settings in plan]
+    return max(math.ceil(settings.size / math.sqrt(area)) for settings, area in zip(plan, areas, strict=True))
 
 
 def described(plan: list[ViewSettings]) -> list[dict[str, Any]]:
     """Describe a plan for config.json: one entry for each run of equal views, with every number resolved."""
-    return [
-        {
-            "views": len(list(equal)),
-            **{name: value for name, value in asdict(settings).items() if name not in ("mean", "std")},
-            "saturation": settings.factors[1][1] - 1.0,
-            "hue": settings.turn,
-        }
-        for settings, equal in groupby(by_view(plan))
-    ]
+    found = []
+    for settings, equal in groupby(by_view(plan)):
+        entry = {"views": len(list(equal)), **describe_settings(settings)}
+        if "crop_scale_min" in entry:  # null does not say how far colours change
+            colour = next((change.params for change in settings.changes if change.params.name == "colour"), None)
+            entry["saturation"] = colour.limits("saturation")[1] - 1.0 if colour else 0.0
+            entry["hue"] = colour.turn if colour else 0.0
+        found.append({name: value for name, value in entry.items() if name not in ("mean", "std")})
+    return found
 
 
-def _of_view(probability: float | tuple[float, ...], number: int) -> float:
-    return probability[min(number, len(probability) - 1)] if isinstance(probability, tuple) else probability
+def describe_settings(settings: ViewSettings) -> dict[str, Any]:
+    """Describe the settings of a run for config.json: by short settings where these can say it all, else by a list."""
+    shared = {"size": settings.size, "channels": settings.channels, "mean": settings.mean, "std": settings.std}
+    numbers, further = numbers_of(settings.changes)
+    if numbers is None:
+        return {**shared, "changes": [change.params.model_dump() for change in settings.changes]}
+    return {**shared, **numbers, **({"also": [change.params.model_dump() for change in further]} if further else {})}
 
 
 def resolve_views(
-    params: ViewParams, suggested: Path, image: ImageParams, mean: tuple[float, ...], std: tuple[float, ...]
+    params: Views, suggested: Path, image: ImageParams, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> ViewSettings:
-    """Fill the values that the user left open with the source's suggestions.
+    """Build the changes, and fill the short settings that the user left open with the source's suggestions.
 
     Args:
         params: the user's choices.
@@ -132,36 +114,47 @@ def resolve_views(
 
     Raises:
         ManifestError: the suggestions lack a value that the user left open.
-        TrainingError: grey views of images with other bands than RGB are asked for.
+        TrainingError: changes of colours are asked for, and the images have no colours.
     """
+    from reprise.config.errors import TrainingError
+
+    if isinstance(params, ViewParams):
+        changes = standard_changes(_filled(params, suggested, image))
+        changes += tuple(build_change(further) for further in params.also or ())
+    else:
+        changes = tuple(build_change(listed) for listed in params)
+    asked = {change.params.name: change for change in changes if change.needs_rgb and image.channels != 3}
+    if image.channels == 1 or (isinstance(params, ViewParams) and params.grey is None):
+        asked.pop("grey", None)  # grey images have no other views in grey, and suggestions are meant for RGB
+    for name in asked:
+        raise TrainingError(
+            f"the change `{name}` is made of red, green and blue",
+            where="train.views.grey" if isinstance(params, ViewParams) and name == "grey" else "train.views",
+            found=f"image.channels {image.channels}",
+            fix="Remove it, or set it to 0 or null.",
+        )
+    if image.channels != 3:
+        changes = tuple(change for change in changes if not change.needs_rgb)
+    return ViewSettings(size=image.size, channels=image.channels, mean=mean, std=std, changes=changes)
+
+
+def _filled(params: ViewParams, suggested: Path, image: ImageParams) -> dict[str, Any]:
+    """Return every number of the short settings: the user's, the source's, or the one that stands for null."""
     from reprise.artifacts.results import read_json
-    from reprise.config.errors import ManifestError, TrainingError
-    from reprise.training.params import ViewParams
+    from reprise.config.errors import ManifestError
 
     defaults = read_json(suggested, fix="Run `dvc repro ingest` to write it again.")
     values: dict[str, Any] = {}
-    derived = {"crop_aspect": ASPECT, "saturation": None, "hue": None}  # sources do not suggest them
-    for name in ViewParams.model_fields:
+    for name in SHORT:
         value = getattr(params, name)
-        if value is None and name in derived:
-            values[name] = derived[name]
-            continue
-        if value is None and name not in defaults:
-            raise ManifestError(
-                f"the suggested views lack '{name}'",
-                where=suggested,
-                found=", ".join(sorted(defaults)),
-                fix="Run `dvc repro ingest` to write it again.",
-            )
-        value = defaults[name] if value is None else value
-        values[name] = tuple(value) if isinstance(value, list) else value
-    if image.channels not in (1, 3):
-        if params.grey:
-            raise TrainingError(
-                "views in grey are made of red, green and blue",
-                where="train.views.grey",
-                found=f"{params.grey:g}, image.channels {image.channels}",
-                fix="Set it to 0 or null.",
-            )
-        values["grey"] = 0.0  # the source's suggestion is meant for RGB
-    return ViewSettings(size=image.size, channels=image.channels, mean=mean, std=std, **values)
+        if value is None and name not in NUMBERS:  # sources do not suggest the others
+            if name not in defaults:
+                raise ManifestError(
+                    f"the suggested views lack '{name}'",
+                    where=suggested,
+                    found=", ".join(sorted(defaults)),
+                    fix="Run `dvc repro ingest` to write it again.",
+                )
+            value = defaults[name]
+        values[name] = value
+    return values

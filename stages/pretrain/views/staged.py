@@ -23,6 +23,8 @@ from reprise.reading.decoded import Decoded
 from reprise.runtime.device import Compute
 from reprise.runtime.seeds import torch_rng
 from stages.pretrain.views.device import views_on_device
+from stages.pretrain.views.draws import draw_views, named
+from stages.pretrain.views.made import Views
 from stages.pretrain.views.settings import ViewSettings
 
 AHEAD = 3  # batches that are read before they are asked for
@@ -54,16 +56,19 @@ class StagedViews:
         plan: what each view of an image is made of.
         seed: of the run.
         compute: where views are made, and how many threads read images.
+        keep_drawn: whether what was drawn is wanted beside the views.
     """
 
-    def __init__(self, decoded: Decoded, plan: list[ViewSettings], seed: int, compute: Compute) -> None:
-        self.decoded, self.plan, self.seed, self.compute = decoded, plan, seed, compute
+    def __init__(
+        self, decoded: Decoded, plan: list[ViewSettings], seed: int, compute: Compute, keep_drawn: bool = False
+    ) -> None:
+        self.decoded, self.plan, self.seed, self.compute, self.keep_drawn = decoded, plan, seed, compute, keep_drawn
         self.coming: deque[Coming] = deque()
         self.used: deque[torch.cuda.Event] = deque()
         self.pool = ThreadPoolExecutor(compute.threads, thread_name_prefix="read")
         modality().limit_threads()
 
-    def __call__(self, rows: np.ndarray, epoch: int, number: int) -> list[Tensor]:
+    def __call__(self, rows: np.ndarray, epoch: int, number: int) -> Views:
         """Make the views of one batch; they do not depend on what was read ahead."""
         if not (self.coming and np.array_equal(self.coming[0].rows, rows)):
             self.forget()
@@ -72,9 +77,11 @@ class StagedViews:
         for task in batch.tasks:
             task.result()
         rngs = [torch_rng(self.seed, "views", epoch, number, v) for v in range(len(self.plan))]
-        views = views_on_device(self.there(batch.pixels), torch.from_numpy(batch.sizes).float(), self.plan, rngs)
+        tall, wide = torch.from_numpy(batch.sizes).float().T
+        draws = draw_views(len(rows), tall, wide, self.plan, rngs)
+        views = views_on_device(self.there(batch.pixels), self.plan, draws)
         self.stay_near()
-        return views
+        return Views(views, named(draws, self.plan) if self.keep_drawn else [])
 
     def expect(self, batches: Sequence[np.ndarray]) -> None:
         """Begin to read the batches that will be asked for next, in this order; those that are being read go on."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,9 @@ from reprise.networks.backbone import build_backbone
 from reprise.networks.state import arrays_of
 from reprise.training.params import TrainParams
 from stages.models import starts
+from stages.pretrain.views import batched, per_image
 from stages.pretrain.views.settings import ViewSettings
+from stages.pretrain.views.short import standard_changes
 from tests.workspace import make_shards
 
 IMAGE = ImageParams(size=16, channels=3)
@@ -33,7 +37,36 @@ TINY = TrainParams(
     device="cpu",
     checkpoint_steps=2,
 )
-PLAIN = ViewSettings(  # crops only; tests `replace` what they look at
+
+
+@dataclass(frozen=True)
+class Short:
+    """A view by short settings."""
+
+    size: int
+    channels: int
+    crop_scale_min: float
+    flip: bool
+    jitter: float
+    grey: float
+    blur: float | tuple[float, ...]
+    solarize: float | tuple[float, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    crop_scale_max: float = 1.0
+    saturation: float | None = None
+    hue: float | None = None
+    crop_aspect: float = 4 / 3
+
+    @property
+    def settings(self) -> ViewSettings:
+        """The list of changes that these stand for."""
+        numbers = asdict(self)
+        shared = {name: numbers.pop(name) for name in ("size", "channels", "mean", "std")}
+        return ViewSettings(**shared, changes=standard_changes(numbers))
+
+
+PLAIN = Short(  # crops only; tests `replace` what they look at
     size=16,
     channels=3,
     crop_scale_min=0.2,
@@ -91,3 +124,13 @@ def write_start(
     Path("data/starts", run).mkdir(parents=True)
     starts.write_start(listed, Path("data/models"), Path("data/starts", run))
     return weights
+
+
+def batched_view(images: torch.Tensor, short: Short, rng: torch.Generator) -> torch.Tensor:
+    """(B, C, S, S) views of whole batches."""
+    return batched.batched_view(images, short.settings, rng)
+
+
+def per_image_views(read: Callable[[int], np.ndarray], short: Short, threads: int) -> per_image.PerImageViews:
+    """Views image by image."""
+    return per_image.PerImageViews(read, short.settings, threads)

@@ -20,7 +20,9 @@ from reprise.media.image.readers.tiff.write import write_tiff
 from reprise.media.image.thumbnail import contact_sheet, thumbnail
 from reprise.networks.backbone import for_bands
 from reprise.reading.decoded import open_decoded
+from reprise.training.change import Frame
 from reprise.training.params import ViewParams
+from reprise.training.views import build_change
 from stages.embed import augmented
 from stages.embed.embedding import embed
 from stages.embed.params import EmbedParams
@@ -29,10 +31,9 @@ from stages.ingest.params import SourceParams
 from stages.ingest.sources.folder import Folder
 from stages.mine.extractor import Extractor
 from stages.mine.features import extract
+from stages.pretrain.changes.colour import ColourParams
 from stages.pretrain.method import Method
 from stages.pretrain.run import pretrain
-from stages.pretrain.views.batched import colour_jitter
-from stages.pretrain.views.per_image import band_jitter
 from stages.pretrain.views.settings import resolve_views
 from stages.shard.params import ShardParams
 from stages.shard.write import write_shards
@@ -115,19 +116,21 @@ def test_grey_views_of_other_bands_are_refused_where_a_person_asks_for_them(mult
     numbers = ((0.5,) * BANDS, (0.2,) * BANDS)
     with pytest.raises(TrainingError, match=r"train\.views\.grey.*image\.channels 5"):
         resolve_views(ViewParams(grey=0.2), suggested, IMAGE, *numbers)
-    assert resolve_views(ViewParams(), suggested, IMAGE, *numbers).grey == 0
-    assert resolve_views(ViewParams(), suggested, ImageParams(size=16, channels=3), *numbers).grey == 0.2
+    found = [resolve_views(ViewParams(), suggested, ImageParams(size=16, channels=n), *numbers) for n in (BANDS, 3)]
+    chances = [[change.params.probability for change in s.changes if change.params.name == "grey"] for s in found]
+    assert chances == [[], [0.2]]
 
 
 def test_both_paths_change_brightness_and_contrast_alike() -> None:
     """The same image through both: means and deviations are distributed alike, and as many images stay as they are."""
     count, image = 2000, np.random.default_rng(0).integers(40, 200, (8, 8, BANDS), dtype=np.uint8)
-    transform = band_jitter((0.6, 1.4))
+    change, frame = build_change(ColourParams(name="colour", strength=0.5)), Frame(count, 8, 8, 8, BANDS)
+    transform = change.transform(frame)
     transform.set_random_seed(0)
     one = np.stack([transform(image=image)["image"] for _ in range(count)]) / 255.0
     batch = torch.from_numpy(np.repeat(image[None], count, axis=0)).permute(0, 3, 1, 2).float() / 255.0
     rng = torch.Generator().manual_seed(0)
-    other = colour_jitter(batch, (0.6, 1.4), (0.6, 1.4), 0.1, rng).permute(0, 2, 3, 1).numpy()
+    other = change.apply(batch, change.prepared(change.draw(frame, rng))).permute(0, 2, 3, 1).numpy()
     levels = [0.1, 0.3, 0.5, 0.7, 0.9]
     for figure in (np.mean, np.std):
         quantiles = [np.quantile(figure(views, axis=(1, 2, 3)), levels) for views in (one, other)]

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from stages.pretrain.views import batched, device
-from stages.pretrain.views.draws import draw_view
+from stages.pretrain.views.draws import draw_views
+from stages.pretrain.views.settings import by_view
 from tests.stages.pretrain.conftest import PLAIN
 
 ALL = replace(PLAIN, crop_scale_min=0.08, flip=True, jitter=1.0, grey=0.2, blur=0.5, solarize=0.3)
@@ -29,9 +30,11 @@ def rng(view: int) -> torch.Generator:
 
 def both(images, plan):
     """The views by either path, in steps of a pixel value."""
-    want = torch.cat([batched.batched_view(images, s, rng(v)) for v, s in enumerate(plan)])
-    draws = [draw_view(len(images), *images.shape[1:3], s, rng(v)) for v, s in enumerate(plan)]
-    found = device.make_views(images, device.recipe(draws, "cpu"), plan[0], len(plan))
+    plan = by_view([s.settings for s in plan])
+    rngs = [rng(v) for v in range(len(plan))]
+    draws = draw_views(len(images), *images.shape[1:3], plan, rngs)
+    want = torch.cat([batched.made_view(images, s, drawn) for s, drawn in zip(plan, draws, strict=True)])
+    found = torch.cat(device.views_on_device(images, plan, draws))
     assert found.is_contiguous(memory_format=torch.channels_last)
     assert found.dtype == torch.float32
     std = torch.tensor(plan[0].std).view(1, -1, 1, 1)
@@ -42,7 +45,7 @@ def both(images, plan):
     "plan",
     [
         [ALL, ALL],
-        [replace(ALL, blur=1.0, solarize=0.0), replace(ALL, blur=0.1, solarize=0.2)],
+        [replace(ALL, blur=(1.0, 0.1), solarize=(0.0, 0.2))] * 2,
         [replace(ALL, jitter=0.0), ALL, replace(ALL, grey=0.0, flip=False)],
         [replace(PLAIN, crop_scale_min=0.3)],
     ],

@@ -16,9 +16,7 @@ import torch
 
 from stages.pretrain import watch
 from stages.pretrain.views import make
-from stages.pretrain.views.batched import batched_view
-from stages.pretrain.views.settings import ViewSettings
-from tests.stages.pretrain.conftest import TINY
+from tests.stages.pretrain.conftest import TINY, Short, batched_view
 from tests.stages.pretrain.test_run import run
 
 GOLDEN = {
@@ -46,7 +44,7 @@ def test_losses_of_a_fixed_seed_stay(digits, method):
 
 def test_views_of_a_fixed_seed_stay():
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (32, 24, 24, 3), dtype=np.uint8))
-    settings = ViewSettings(
+    settings = Short(
         size=20,
         channels=3,
         crop_scale_min=0.2,
@@ -71,7 +69,7 @@ def test_every_image_is_drawn_once_an_epoch_and_memory_stays_flat(digits, monkey
     drawn: list[int] = []
     held: list[int] = []
     tensors: list[int] = []
-    real_views, real_figures = make.batched_view, watch.figures
+    real_views, real_figures = make.made_view, watch.figures
 
     def view(images, *arguments):
         drawn.append(len(images))
@@ -83,7 +81,7 @@ def test_every_image_is_drawn_once_an_epoch_and_memory_stays_flat(digits, monkey
         held.append(tracemalloc.get_traced_memory()[0])
         return real_figures(logs)
 
-    monkeypatch.setattr(make, "batched_view", view)
+    monkeypatch.setattr(make, "made_view", view)
     monkeypatch.setattr(watch, "figures", at_the_end_of_an_epoch)
     run("simclr", "warm", train=TINY.model_copy(update={"epochs": 1}))  # imports what the loop imports late
     for noted in (drawn, held, tensors):

@@ -15,10 +15,13 @@ import pytest
 import torch
 from scipy import stats
 
-from stages.pretrain.views import batched, draws
-from stages.pretrain.views.per_image import PerImageViews, build_transform
-from stages.pretrain.views.settings import BLUR_SIGMA, JITTER_PROBABILITY, ViewSettings, by_view, needed_side
-from tests.stages.pretrain.conftest import PLAIN
+from reprise.training.change import Frame
+from reprise.training.views import build_change
+from stages.pretrain.changes import colour
+from stages.pretrain.changes.blur import SIGMA
+from stages.pretrain.views.per_image import build_transform
+from stages.pretrain.views.settings import by_view, needed_side
+from tests.stages.pretrain.conftest import PLAIN, Short, batched_view, per_image_views
 
 N = 1500
 FARTHEST = 2.23 * np.sqrt(2 / N)  # two samples of N lie farther apart (Kolmogorov-Smirnov) once in 10,000 times
@@ -30,18 +33,18 @@ COLOUR = (150, 110, 70)
 
 def test_the_smallest_crop_of_the_needed_side_has_the_pixels_of_its_view():
     plan = [replace(PLAIN, size=224, crop_scale_min=0.25), replace(PLAIN, size=96, crop_scale_min=0.01)]
-    assert needed_side(plan[:1]) == 448
-    assert needed_side(plan) == 960
-    assert needed_side([replace(PLAIN, size=224, crop_scale_min=0.08)]) == 792
+    assert needed_side([s.settings for s in plan[:1]]) == 448
+    assert needed_side([s.settings for s in plan]) == 960
+    assert needed_side([replace(PLAIN, size=224, crop_scale_min=0.08).settings]) == 792
 
 
-def batched_path(picture: np.ndarray, settings: ViewSettings) -> np.ndarray:
+def batched_path(picture: np.ndarray, settings: Short) -> np.ndarray:
     images = torch.from_numpy(np.repeat(picture[None], N, axis=0))
-    return batched.batched_view(images, settings, torch.Generator().manual_seed(0)).permute(0, 2, 3, 1).numpy()
+    return batched_view(images, settings, torch.Generator().manual_seed(0)).permute(0, 2, 3, 1).numpy()
 
 
-def per_image_path(picture: np.ndarray, settings: ViewSettings) -> np.ndarray:
-    return PerImageViews(lambda i: picture, settings, threads=1)(range(N), 0, "views").permute(0, 2, 3, 1).numpy()
+def per_image_path(picture: np.ndarray, settings: Short) -> np.ndarray:
+    return per_image_views(lambda i: picture, settings, threads=1)(range(N), 0, "views").permute(0, 2, 3, 1).numpy()
 
 
 PATHS = {"batched": batched_path, "per image": per_image_path}
@@ -119,7 +122,7 @@ def test_brightness_changes_alike():
     same(factors)
     applied = {name: f[np.abs(f - 1) > 0.004] for name, f in factors.items()}
     for found in applied.values():
-        assert abs(len(found) / N - JITTER_PROBABILITY) < 0.05
+        assert abs(len(found) / N - colour.PROBABILITY) < 0.05
     same(applied, uniform(0.2, 1.8))
 
 
@@ -162,7 +165,7 @@ def test_contrast_changes_alike(jittered):
 
 
 def test_saturation_and_hue_change_alike(jittered):
-    assert all(abs(len(found) / N - JITTER_PROBABILITY) < 0.05 for found in jittered.values())
+    assert all(abs(len(found) / N - colour.PROBABILITY) < 0.05 for found in jittered.values())
     same({name: f[:, 1] for name, f in jittered.items()}, uniform(1 - 0.8 * STRENGTH, 1 + 0.8 * STRENGTH))
     same({name: f[:, 2] for name, f in jittered.items()}, uniform(-0.2 * STRENGTH, 0.2 * STRENGTH))
 
@@ -191,14 +194,17 @@ def test_crops_have_the_aspect_that_is_asked_for():
 def test_each_view_has_its_own_blur_and_solarizing():
     """Lists count by view, and their last entry holds for all further ones; a number holds for all."""
     settings = replace(WHOLE, blur=(1.0, 0.1, 0.5), solarize=(0.0, 0.2))
-    plan = by_view([settings] * 5)
-    assert [(s.blur, s.solarize) for s in plan] == [(1.0, 0.0), (0.1, 0.2), (0.5, 0.2), (0.5, 0.2), (0.5, 0.2)]
-    assert by_view([replace(settings, blur=0.3, solarize=0.0)] * 2) == [replace(settings, blur=0.3, solarize=0.0)] * 2
+    plan = by_view([settings.settings] * 5)
+    chances = [tuple(change.params.probability for change in s.after_cut) for s in plan]
+    assert chances == [(1.0, 0.0), (0.1, 0.2), (0.5, 0.2), (0.5, 0.2), (0.5, 0.2)]
+    alike = replace(settings, blur=0.3, solarize=0.2).settings
+    assert by_view([alike] * 2) == [alike] * 2
     picture = np.zeros((SIDE, SIDE, 3), dtype=np.uint8)
     picture[:, SIDE // 2] = 255
     for number, (blur, solarize) in enumerate([(1.0, 0.0), (0.1, 0.2)]):
         for name, path in PATHS.items():
-            views = path(picture, plan[number])
+            own = replace(settings, blur=(1.0, 0.1)[number], solarize=(0.0, 0.2)[number])
+            views = path(picture, own)
             line = views[:, 8, SIDE // 2, 0] * 255
             blurred = (line > 1) & (line < 254.5)  # less than half of what sigma = 0.1 leaves is told apart
             inverted = line < 1
@@ -212,17 +218,18 @@ def test_each_view_has_its_own_blur_and_solarizing():
 
 def test_every_order_of_the_four_changes_is_as_likely(monkeypatch):
     orders = {"batched": Counter(), "per image": Counter()}
-    names = ("_brightness", "_contrast", "_saturation", "turned_hue")
     taken: list[int] = []
-    for kind, name in enumerate(names):
-        monkeypatch.setattr(batched, name, lambda x, amount, kind=kind: taken.append(kind) or x)
-    monkeypatch.setattr(draws, "JITTER_PROBABILITY", 1.0)
+    noted = [lambda x, amount, kind=kind: taken.append(kind) or x for kind in range(4)]
+    monkeypatch.setattr(colour, "_CHANGES", tuple(noted))
+    change = build_change(colour.ColourParams(name="colour", strength=0.5, probability=1.0))
     rng = torch.Generator().manual_seed(0)
     for _ in range(960):
         taken.clear()
-        batched.colour_jitter(torch.zeros(1, 3, 1, 1), (0.6, 1.4), (0.6, 1.4), 0.1, rng)
+        change.apply(torch.zeros(1, 3, 1, 1), change.prepared(change.draw(Frame(1, 1, 1, 1, 3), rng)))
         orders["batched"][tuple(taken)] += 1
-    jitter = next(t for t in build_transform(replace(WHOLE, jitter=0.5)).transforms if isinstance(t, A.ColorJitter))
+    jitter = next(
+        t for t in build_transform(replace(WHOLE, jitter=0.5).settings).transforms if isinstance(t, A.ColorJitter)
+    )
     jitter.set_random_seed(0)
     for _ in range(960):
         orders["per image"][tuple(jitter.get_params()["order"])] += 1
@@ -257,7 +264,7 @@ def test_blur_is_as_wide():
     left = {name: v[:, 20, 20, 0].round(2) for name, v in views_of(picture, blur=0.5).items()}
     same(left)
     rng = np.random.default_rng(0)
-    kernel = np.exp(-(np.arange(-2, 3) ** 2) / (2 * rng.uniform(*BLUR_SIGMA, 100_000)[:, None] ** 2))
+    kernel = np.exp(-(np.arange(-2, 3) ** 2) / (2 * rng.uniform(*SIGMA, 100_000)[:, None] ** 2))
     stated = np.where(rng.random(100_000) < 0.5, kernel[:, 2] / kernel.sum(axis=1), 1.0).round(2)
     for found in left.values():
         assert stats.ks_2samp(found, stated).statistic < FARTHEST

@@ -18,7 +18,6 @@ Checked by: tests/stages/pretrain/methods/test_multi_view_losses.py; tests/stage
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated, ClassVar
 
 import torch
@@ -97,7 +96,7 @@ class EMPSSL(Method):
     def view_plan(self, settings: ViewSettings) -> list[ViewSettings]:
         """Plan V views of a fixed range of areas."""
         low, high = sorted((self.params.scale_min, self.params.scale_max))
-        return [replace(settings, crop_scale_min=low, crop_scale_max=high)] * self.params.patches
+        return [settings.cropped(low, high)] * self.params.patches
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Embed all patches in one pass."""

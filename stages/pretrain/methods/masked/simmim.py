@@ -18,7 +18,6 @@ Checked by: tests/stages/pretrain/methods/test_masked_losses.py; tests/stages/pr
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated, ClassVar
 
 import torch
@@ -96,8 +95,8 @@ class SimMIM(Method):
 
     def view_plan(self, settings: ViewSettings) -> list[ViewSettings]:
         """Plan one large crop without changes of colour."""
-        plain = replace(settings, jitter=0.0, grey=0.0, blur=0.0, solarize=0.0)
-        return [replace(plain, crop_scale_min=self.params.scale_min)]
+        plain = settings.without("colour", "grey", "blur", "solarize")
+        return [plain.cropped(self.params.scale_min)]
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Predict the pixels of hidden patches; masks come from the step's seed."""

@@ -13,7 +13,7 @@ from reprise.networks.weights.starting import Teacher
 from stages.pretrain.method import Batch, Context, Method
 from tests.stages.pretrain.conftest import PLAIN
 
-SETTINGS = replace(PLAIN, size=8, crop_scale_min=0.3)
+SETTINGS = replace(PLAIN, size=8, crop_scale_min=0.3).settings
 # Small heads; what is not named keeps the method's default.
 SMALL = {
     "barlow_twins": {"hidden": 16, "output": 12},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,7 +16,8 @@ from stages.pretrain.method import Method
 from stages.pretrain.methods.masked.msn import msn_loss
 from stages.pretrain.methods.masked.simmim import masked_l1, patches_of
 from stages.pretrain.parts.masking import random_mask, visible
-from tests.stages.pretrain.methods.conftest import SETTINGS, build, random_batch
+from tests.stages.pretrain.conftest import PLAIN
+from tests.stages.pretrain.methods.conftest import build, random_batch
 
 
 @pytest.mark.parametrize(("share", "count"), [(0.6, 10), (0.01, 1), (0.99, 15)])
@@ -67,8 +69,10 @@ def test_what_is_hidden_does_not_reach_the_features():
     a, b = (method.backbone.encode(method.backbone.tokens(v, hidden, method.mask_token)) for v in (view, other))
     assert torch.equal(a, b)
     assert not torch.equal(method.backbone(view), method.backbone(other))
-    plan = method.view_plan(SETTINGS)
-    assert [(s.crop_scale_min, s.jitter, s.grey) for s in plan] == [(0.67, 0.0, 0.0)]
+    coloured = replace(PLAIN, flip=True, jitter=1.0, grey=0.2, blur=0.5, solarize=0.2).settings
+    plan = method.view_plan(coloured)
+    assert [[change.params.name for change in s.changes] for s in plan] == [["crop", "flip"]]
+    assert [s.cut.params.scale_min for s in plan] == [0.67]
 
 
 @pytest.mark.parametrize("iterations", [0, 3])

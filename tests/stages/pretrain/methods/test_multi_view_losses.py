@@ -134,7 +134,9 @@ def test_emp_ssl_prefers_spread_to_collapse():
 
 def test_patches_have_a_fixed_scale():
     plan = build("emp_ssl").view_plan(SETTINGS)
-    assert [(s.size, s.crop_scale_min, s.crop_scale_max) for s in plan] == [(8, 0.25, 0.25)] * 4
+    crops = [s.cut.params for s in plan]
+    assert [s.size for s in plan] == [8] * 4
+    assert [(crop.scale_min, crop.scale_max) for crop in crops] == [(0.25, 0.25)] * 4
 
 
 def test_whitened_vectors_have_the_identity_covariance(rng):

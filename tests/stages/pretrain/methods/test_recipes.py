@@ -20,7 +20,7 @@ from reprise.training.optimizers import build_optimizer, set_rates
 from reprise.training.params import TrainParams
 from stages.pretrain.method import Method
 from stages.pretrain.setup import Setup
-from stages.pretrain.views.settings import by_view, resolve_views
+from stages.pretrain.views.settings import by_view, described, resolve_views
 from tests.stages.pretrain.conftest import IMAGE, TINY
 from tests.stages.pretrain.methods.conftest import build
 
@@ -183,12 +183,14 @@ def test_views_of_each_branch(name: str, tmp_path) -> None:
     )
     plan = by_view(method.view_plan(settings))
     found = []
-    for s in plan:
-        off = s.jitter == 0
-        colours = (0.0, None, None) if off else (s.factors[0][1] - 1, s.factors[1][1] - 1, s.turn)
-        found.append(((s.crop_scale_min, s.crop_scale_max), *colours, s.grey, s.blur, s.solarize))
-        assert s.flip
-        assert s.crop_aspect == (1.0 if name == "emp_ssl" else 4 / 3)
+    for view in plan:
+        s = described([view])[0]
+        off = s["jitter"] == 0
+        colours = (0.0, None, None) if off else (0.8 * s["jitter"], s["saturation"], s["hue"])
+        areas = s["crop_scale_min"], s["crop_scale_max"]
+        found.append((areas, *colours, s["grey"], s["blur"], s["solarize"]))
+        assert s["flip"]
+        assert s["crop_aspect"] == (1.0 if name == "emp_ssl" else 4 / 3)
     assert len(found) == len(VIEWS[name])
     for ours, theirs in zip(found, VIEWS[name], strict=True):
         assert ours[0] == theirs[0]

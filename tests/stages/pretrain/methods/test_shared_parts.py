@@ -151,7 +151,7 @@ def test_losses_leave_autocast():
 def test_the_plan_of_crops(side, small):
     plan = multi_crop_plan(replace(SETTINGS, size=side), MultiCropParams(small_crops=3))
     assert [s.size for s in plan] == [side, side, small, small, small]
-    assert [(s.crop_scale_min, s.crop_scale_max) for s in plan[1:3]] == [(0.14, 1.0), (0.05, 0.14)]
+    assert [(s.cut.params.scale_min, s.cut.params.scale_max) for s in plan[1:3]] == [(0.14, 1.0), (0.05, 0.14)]
     assert len(multi_crop_plan(SETTINGS, MultiCropParams(small_crops=0))) == 2
     sixteen = multi_crop_plan(replace(SETTINGS, size=32), MultiCropParams(), multiple=16)
     assert sixteen[-1].size == 16  # a transformer's patches fill it
@@ -160,7 +160,7 @@ def test_the_plan_of_crops(side, small):
 def test_small_crops_cover_what_is_stated_in_both_paths():
     """A ramp tells how much of the image a crop covers."""
     ramp = np.tile(np.arange(64, dtype=np.uint8)[None, None, :, None], (400, 64, 1, 3))
-    small = replace(SETTINGS, crop_scale_min=0.05, crop_scale_max=0.14)
+    small = SETTINGS.cropped(0.05, 0.14)
     ours = batched_view(torch.from_numpy(ramp), small, torch.Generator().manual_seed(0))
     theirs = PerImageViews(lambda i: ramp[i], small, threads=1)(range(400), 0)
     for views in (ours, theirs):
