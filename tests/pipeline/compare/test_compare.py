@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.cli import main
 from pipeline.compare.gate import judge
 from pipeline.compare.revisions import Figure
 from pipeline.compare.runs import compare_revisions, difference_interval
@@ -59,15 +62,21 @@ def give(project: Project, accuracies: Mapping[str, Sequence[float]], prefix: st
     project.write("params.yaml", f"seeds: {list(range(len(accuracies['simclr'])))}\nsummary: {{family: knn.top1}}\n")
 
 
-@pytest.fixture
-def scored(tmp_path: Path) -> Project:
-    """A project whose first commit has 0.8 for simclr and 0.5 for random."""
-    project = new_project(tmp_path / "scored")
+@pytest.fixture(scope="session")
+def _scored_once(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = new_project(tmp_path_factory.mktemp("compare") / "scored")
     project.write("dvc.yaml", _GRAPH)
     give(project, {"simclr": [0.8], "random": [0.5]})
     project.dvc("repro", "--quiet")
     project.commit()
     return project
+
+
+@pytest.fixture
+def scored(_scored_once: Project, tmp_path: Path) -> Project:
+    """A project whose first commit has 0.8 for simclr and 0.5 for random; a copy for each test."""
+    shutil.copytree(_scored_once.root, tmp_path / "scored", symlinks=True)
+    return Project(tmp_path / "scored")
 
 
 def test_one_seed_compares_models_by_their_answers(scored: Project) -> None:
@@ -148,16 +157,28 @@ def test_a_clone_has_the_figures_of_its_commit_until_something_changes(scored: P
         judge("knn.top1_val", root=clone.root)
 
 
-def test_the_gate_on_the_command_line(scored: Project) -> None:
+def test_the_gate_on_the_command_line(
+    scored: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a process where it fails; the other calls are made in this one."""
+
+    def reprise(*words: str) -> list[str]:
+        monkeypatch.setattr(sys, "argv", ["reprise", *words])
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+        assert not ended.value.code
+        return capsys.readouterr().out.splitlines()
+
+    monkeypatch.chdir(scored.root)
     give(scored, {"simclr": [0.78], "random": [0.3]})
     scored.dvc("repro", "--quiet")
     failed = scored.reprise("gate", "knn.top1_val", check=False)
     assert failed.returncode == 1
     assert "simclr: knn.top1_val 0.8000 -> 0.7800, -0.0200 [-0.0624, +0.0224] over examples: passes" in failed.stdout
     assert "random: knn.top1_val 0.5000 -> 0.3000, -0.2000 [-0.2424, -0.1576] over examples: FAILS" in failed.stdout
-    assert scored.reprise("gate", "knn.top1_val", "--run", "simclr").stdout.splitlines()[-1].startswith("gate passed")
-    assert scored.reprise("gate", "knn.top1_val", "--run", "random", "--margin", "0.16").returncode == 0
-    table = scored.reprise("compare", "HEAD", "--metric", "knn.top1").stdout.splitlines()
+    assert reprise("gate", "knn.top1_val", "--run", "simclr")[-1].startswith("gate passed")
+    assert reprise("gate", "knn.top1_val", "--run", "random", "--margin", "0.16")[-1].startswith("gate passed")
+    table = reprise("compare", "HEAD", "--metric", "knn.top1")
     assert table[0].split("\t") == ["run", "metric", "HEAD", "workspace", "difference", "verdict"]
     assert table[1].split("\t")[2:5] == ["0.8000 [0.7700, 0.8300]", "0.7800 [0.7500, 0.8100]", "-0.0200"]
 

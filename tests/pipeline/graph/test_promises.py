@@ -82,23 +82,29 @@ GSIMCLR = ["pretrain gsimclr seed 0"]
 PROBES = ["probe gsimclr seed 0", "probe random seed 0"]
 
 
+def test_changes_touch_what_uses_them_and_comments_touch_nothing(real: Project) -> None:
+    """One question to DVC about four changes whose stages differ; the slow test below asks about each alone."""
+    comment_everywhere(real)
+    edit_params(real, extractors__dae__noise=0.02, validate__min_classes=3)
+    add(real, "gsimclr.py", REAL)
+    add(real, "map.py", REAL, "stages/probe")
+    assert changed(real) == sorted(["features dae seed 0", "validate", *GSIMCLR, *PROBES])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        pytest.param(lambda p: edit_params(p, methods__gsimclr__temperature=0.3), GSIMCLR, marks=pytest.mark.slow),
+        (lambda p: edit_params(p, methods__gsimclr__temperature=0.3), GSIMCLR),
         (comment_everywhere, []),
         (lambda p: add(p, "gsimclr.py", REAL), GSIMCLR),
-        pytest.param(lambda p: edit_params(p, probes__quality__knn__k=10), PROBES, marks=pytest.mark.slow),
+        (lambda p: edit_params(p, probes__quality__knn__k=10), PROBES),
         (lambda p: add(p, "map.py", REAL, "stages/probe"), PROBES),
-        pytest.param(
-            lambda p: edit_params(p, mining__dae_kmeans__clusters=48),
-            ["mine dae_kmeans seed 0"],
-            marks=pytest.mark.slow,
-        ),
+        (lambda p: edit_params(p, mining__dae_kmeans__clusters=48), ["mine dae_kmeans seed 0"]),
         (lambda p: edit_params(p, extractors__dae__noise=0.02), ["features dae seed 0"]),
-        pytest.param(lambda p: edit_params(p, report__samples=24), ["report"], marks=pytest.mark.slow),
-        pytest.param(lambda p: add(p, "text.py", REAL, "stages/report"), ["report"], marks=pytest.mark.slow),
-        pytest.param(lambda p: edit_params(p, validate__min_classes=3), ["validate"], marks=pytest.mark.slow),
+        (lambda p: edit_params(p, report__samples=24), ["report"]),
+        (lambda p: add(p, "text.py", REAL, "stages/report"), ["report"]),
+        (lambda p: edit_params(p, validate__min_classes=3), ["validate"]),
         (lambda p: edit_params(p, train__epochs=2), [*GSIMCLR, "pretrain random seed 0"]),
     ],
     ids=[

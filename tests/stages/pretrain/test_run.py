@@ -197,7 +197,7 @@ def test_guided_batches_depend_on_the_label_set_and_report_conflicts(digits):
 
 
 def test_learning_reduces_the_loss(digits):
-    history = run("simclr", "a", train=TINY.model_copy(update={"epochs": 40})) / "history.csv"
+    history = run("simclr", "a", train=TINY.model_copy(update={"epochs": 20})) / "history.csv"
     losses = [float(line.split(",")[2]) for line in history.read_text().splitlines()[1:]]
     assert losses[-1] < losses[0] - 0.5
 

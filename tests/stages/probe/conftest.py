@@ -33,6 +33,15 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
+def like_a_stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let a test call the `main` of a stage in this process: one thread, and no setting of torch stays behind."""
+    monkeypatch.setenv("REPRISE_THREADS", "1")
+    before = torch.get_deterministic_debug_mode()
+    yield
+    torch.set_deterministic_debug_mode(before)
+
+
+@pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     """`make(train=..., val=..., test=...)`: classes as blobs; labels None leaves a row without label."""
     monkeypatch.chdir(tmp_path)

@@ -148,8 +148,7 @@ def test_moments_tell_what_means_cannot() -> None:
     assert LogisticRegression().fit(pooled[:400], y[:400]).score(pooled[400:], y[400:]) < 0.6
 
 
-def test_the_command(images: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REPRISE_THREADS", "1")
+def test_the_command(images: ImageData, like_a_stage: None) -> None:
     repository = Path(__file__).parents[3]
     raw = read_yaml(repository / "params.yaml")
     raw["image_suites"] = [{"name": "finetune"}]
@@ -159,10 +158,7 @@ def test_the_command(images: ImageData, monkeypatch: pytest.MonkeyPatch) -> None
     }
     with Path("params.yaml").open("w", encoding="utf-8") as file:
         YAML().dump(raw, file)
-    try:
-        on_images.main(["--run", "simclr", "--seed", "0", "--suite", "finetune"])
-    finally:
-        torch.use_deterministic_algorithms(False)
+    on_images.main(["--run", "simclr", "--seed", "0", "--suite", "finetune"])
     metrics = read_json("data/probe/simclr/0/images/finetune/metrics.json")
     assert set(metrics) == {"finetune", "moment"}
     assert metrics["finetune"]["top1"]["n"] == 60

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ from sklearn.metrics import cohen_kappa_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from reprise.artifacts.embeddings import read_embeddings, write_embeddings
-from reprise.config.errors import EmbeddingError
+from reprise.config.errors import EmbeddingError, ParameterError
 from reprise.config.params import read_yaml
 from reprise.config.registry import load_class, module_of, names
 from stages.check.parameters import problems
@@ -23,6 +22,7 @@ from stages.probe import all_pairs
 from stages.probe.all_pairs import compare_all, read_encoders
 from stages.probe.encoder import Encoders, RepresentationProbe
 from stages.probe.probes.representations.neighbourhood import kappa
+from stages.probe.representations import main
 
 ROOT = Path(__file__).parents[3]
 KIND = "probes/representations"
@@ -178,7 +178,7 @@ def test_files_are_small_enough_to_import_and_hold_one_probe_each() -> None:
 
 
 @pytest.mark.parametrize("seeds", [[0], [0, 3]])
-def test_the_command(make, seeds: list[int]) -> None:
+def test_the_command(make, like_a_stage: None, seeds: list[int]) -> None:
     encoders = make_encoders(make)
     keys, splits, _ = read_embeddings("data/same.parquet", "backbone")
     Path("data/ingest").mkdir()
@@ -196,27 +196,20 @@ def test_the_command(make, seeds: list[int]) -> None:
         "representations": {"rows": 100, "probes": {"similarity": {}}},
     }
     Path("params.yaml").write_text(json.dumps(raw))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "REPRISE_THREADS": "1"}
-    command = [sys.executable, "-m", "stages.probe.representations"]
-    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    main([])
     written = json.loads(Path("data/representations/representations.json").read_text())
     expected = ["same", "turned"] if len(seeds) == 1 else ["same 0", "same 3", "turned 0", "turned 3"]
     assert [encoder["name"] for encoder in written["encoders"]] == expected
     assert np.array(written["probes"]["similarity"]["metrics"]["cka"]).min() == pytest.approx(1.0, abs=1e-5)
     if len(seeds) == 1:
         options = ["--encoder", "a=data/other.parquet", "--encoder", "b=data/same.parquet", "--out", "elsewhere"]
-        done = subprocess.run([*command, *options], check=False, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        main(options)
         assert [s["name"] for s in json.loads(Path("elsewhere/representations.json").read_text())["encoders"]] == [
             "a",
             "b",
         ]
-        done = subprocess.run(
-            [*command, "--encoder", "x"], check=False, env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == 1
-        assert "an encoder is given as NAME=FILE" in done.stderr
+        with pytest.raises(ParameterError, match="an encoder is given as NAME=FILE"):
+            main(["--encoder", "x"])
 
 
 def test_one_encoder_alone_is_fine(make) -> None:
