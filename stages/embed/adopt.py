@@ -7,7 +7,6 @@ A backbone is the folder of a run (or the backbone.safetensors in it), any safet
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,8 @@ from reprise.runtime.entry import run_stage
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from reprise.networks.weights.made_for import MadeFor
 
 TIMM = "timm:"
 
@@ -105,13 +106,14 @@ def _from_timm(
 
     from reprise.networks.backbone import build_backbone
     from reprise.networks.state import arrays_of
+    from reprise.networks.weights.made_for import made_for
     from reprise.networks.weights.published import published_file
 
     torch.manual_seed(0)  # untrained, but the same every time
     if not arguments.pretrained:
-        made_for = _made_for(name, arguments.size)
-        network = build_backbone(name, arguments.channels, made_for.size, arguments.stem)
-        return arrays_of(network.state_dict()), {}, _config(arguments, name, made_for)
+        expected = made_for(name, arguments.size)
+        network = build_backbone(name, arguments.channels, expected.size, arguments.stem)
+        return arrays_of(network.state_dict()), {}, _config(arguments, name, expected)
     arguments.stem = "imagenet"
     return _from_file(arguments, published_file(name).path, name)
 
@@ -122,6 +124,7 @@ def _from_file(
     from reprise.artifacts.weights.tensors import TensorFile
     from reprise.networks.assemble import Mismatch, check_fit
     from reprise.networks.backbone import build_backbone
+    from reprise.networks.weights.made_for import made_for
 
     if not path.is_file():
         raise BackboneError(
@@ -142,66 +145,32 @@ def _from_file(
             found=f"no {CONFIG} of a run beside the file",
             fix="Name it: --architecture resnet18, or any other name of timm.",
         )
-    made_for = _made_for(architecture, arguments.size)
-    kept = {k: v for k, v in file.tensors.items() if not any(k.startswith(f"{name}.") for name in made_for.classifier)}
+    expected = made_for(architecture, arguments.size)
+    kept = {k: v for k, v in file.tensors.items() if not any(k.startswith(f"{name}.") for name in expected.classifier)}
     mismatch = Mismatch(
         f"the weights do not fit {architecture}",
         str(path),
         "Name the right --architecture, and --stem small for a ResNet whose first convolution is 3x3.",
     )
-    check_fit(lambda: build_backbone(architecture, arguments.channels, made_for.size, arguments.stem), kept, mismatch)
+    check_fit(lambda: build_backbone(architecture, arguments.channels, expected.size, arguments.stem), kept, mismatch)
     weights = file.read()
-    return {k: weights[k] for k in kept}, {}, _config(arguments, architecture, made_for)
+    return {k: weights[k] for k in kept}, {}, _config(arguments, architecture, expected)
 
 
-@dataclass(frozen=True)
-class MadeFor:
-    """The images that an architecture's published weights expect.
-
-    Attributes:
-        size: side in pixels.
-        mean, std: per channel, on the 0..1 scale.
-        classifier: names of the layers that are left out.
-        preparation: how images are cut and scaled (`crop_pct`, `interpolation`, `crop_mode`).
-    """
-
-    size: int
-    mean: list[float]
-    std: list[float]
-    classifier: tuple[str, ...]
-    preparation: dict[str, Any]
-
-
-def _made_for(name: str, size: int | None) -> MadeFor:
-    """Return what the published weights of an architecture expect; `size` replaces the side where it is given."""
-    from reprise.networks.backbone import backbone_named, published_preparation
-
-    config = backbone_named(name).made_for()
-    side = int(config.get("input_size", (3, 224, 224))[-1])
-    mean, std = (list(config.get(k, v)) for k, v in (("mean", (0.485, 0.456, 0.406)), ("std", (0.229, 0.224, 0.225))))
-    classifier = config.get("classifier") or ()
-    left_out = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-    return MadeFor(size or side, mean, std, left_out, published_preparation(config, name))
-
-
-def _config(arguments: argparse.Namespace, name: str, made_for: MadeFor) -> dict[str, Any]:
+def _config(arguments: argparse.Namespace, name: str, expected: MadeFor) -> dict[str, Any]:
     """Make a config.json like that of pretrain, as far as it is known; the width is measured on one image of zeros."""
     from reprise.networks.assemble import Mismatch, feature_width
-    from reprise.networks.backbone import build_backbone, for_bands
+    from reprise.networks.backbone import build_backbone
 
-    network = build_backbone(name, arguments.channels, made_for.size, arguments.stem)
+    network = build_backbone(name, arguments.channels, expected.size, arguments.stem)
     fix = "Choose another architecture of timm, or another --size."
     mismatch = Mismatch("this architecture does not return one feature vector for each image", name, fix)
     return {
         "architecture": name,
         "options": {},
         "stem": arguments.stem,
-        "input_size": made_for.size,
-        "channels": arguments.channels,
-        "mean": for_bands(made_for.mean, arguments.channels),
-        "std": for_bands(made_for.std, arguments.channels),
-        **made_for.preparation,
-        "num_features": feature_width(network, arguments.channels, made_for.size, mismatch),
+        **expected.entries(arguments.channels),
+        "num_features": feature_width(network, arguments.channels, expected.size, mismatch),
         "heads": {},
         "method": "adopted",
         "source": arguments.backbone if arguments.backbone.startswith(TIMM) else Path(arguments.backbone).name,

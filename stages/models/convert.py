@@ -14,14 +14,13 @@ from reprise.artifacts.weights.backbones import CONFIG, WEIGHTS, open_weights, r
 from reprise.config.errors import BackboneError, printable
 from reprise.config.tables import TIMM, ModelRow
 from reprise.networks.assemble import Mismatch, assemble, feature_width, load_arrays
-from reprise.networks.backbone import backbone_named, build_backbone, published_preparation
+from reprise.networks.backbone import build_backbone
 from reprise.networks.weights.fit import fit_weights
+from reprise.networks.weights.made_for import made_for
 from reprise.networks.weights.published import published_file
 from reprise.storage.atomic import write_json
 from reprise.storage.listing import sha256_of
 from stages.models.weight_files import WeightFile, read_weight_file
-
-_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
 def convert(row: ModelRow, folder: Path) -> None:
@@ -55,13 +54,12 @@ def _take_run(row: ModelRow, source: Path, folder: Path) -> None:
 def _convert_file(row: ModelRow, file: WeightFile, digest: str, folder: Path) -> None:
     """Fit the tensors of a file to the network of the row."""
     architecture = architecture_of(row)
-    stated = backbone_named(architecture).made_for()
-    size = row.size or int(stated.get("input_size", (3, 224, 224))[-1])
-    channels = 3
-    network = build_backbone(architecture, channels, size, row.stem)
+    expected, channels = made_for(architecture, row.size), 3
+    network = build_backbone(architecture, channels, expected.size, row.stem)
+    state = network.state_dict()
     tokens = int(getattr(network, "num_prefix_tokens", 1))
     fix = "Name the right architecture, and `stem: small` for a ResNet whose first convolution is 3x3."
-    fitted = fit_weights(network.state_dict(), file.arrays, row.weights, fix, tokens)
+    fitted = fit_weights(state, file.arrays, row.weights, fix, tokens)
     mismatch = Mismatch(f"the weights do not fit {architecture}", row.weights, fix)
     load_arrays(network, fitted.arrays, mismatch)
     notes = [*_notes_on(file), *fitted.sentences()]
@@ -69,11 +67,8 @@ def _convert_file(row: ModelRow, file: WeightFile, digest: str, folder: Path) ->
         "architecture": architecture,
         "options": {},
         "stem": row.stem,
-        "input_size": size,
-        "channels": channels,
-        **{name: list(stated.get(name) or values) for name, values in _IMAGENET.items()},
-        **published_preparation(stated, architecture),
-        "num_features": feature_width(network, channels, size, mismatch),
+        **expected.entries(channels),
+        "num_features": feature_width(network, channels, expected.size, mismatch),
         "heads": {},
         "method": "published",
         "model": row.name,
@@ -81,14 +76,14 @@ def _convert_file(row: ModelRow, file: WeightFile, digest: str, folder: Path) ->
         "sha256": digest,
         "notes": notes,
     }
-    arrays = {name: value.astype(_type_of(network, name)) for name, value in fitted.arrays.items()}
+    arrays = {name: value.astype(_type_of(state[name])) for name, value in fitted.arrays.items()}
     write_backbone(folder, arrays, {}, config)
     write_json(folder / MAPPING, {"part": file.part, "converted": file.converted, **fitted.account()})
     _say(row, digest, notes)
 
 
-def _type_of(network: torch.nn.Module, name: str) -> np.dtype:
-    return np.dtype(str(network.state_dict()[name].dtype).removeprefix("torch."))
+def _type_of(tensor: torch.Tensor) -> np.dtype:
+    return np.dtype(str(tensor.dtype).removeprefix("torch."))
 
 
 def _notes_on(file: WeightFile) -> list[str]:
