@@ -75,7 +75,7 @@ deploy: setup ## register the schedules of prefect.yaml with the server of `make
 	@reprise flows deploy
 
 bench: setup ## the timed scripts of benchmarks/; each says what it measures
-	@shopt -s nullglob; for script in benchmarks/*.py; do echo "== $$script"; python "$$script"; done
+	@shopt -s nullglob; for script in benchmarks/*.py; do echo "== $$script"; python -m benchmarks.$$(basename "$$script" .py); done
 
 gsimclr-table: setup ## G-SimCLR against SimCLR: make gsimclr-table CIFAR10=/folder IMAGENET5=/folder (hours; resumable)
 	@python -m studies.gsimclr $(if $(CIFAR10),--cifar10 "$(CIFAR10)") $(if $(IMAGENET5),--imagenet5 "$(IMAGENET5)")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
 import platform
 import shutil
@@ -25,6 +24,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from benchmarks.parts.reports import tell
 from reprise.artifacts.manifest import read_manifest
 from reprise.artifacts.shards import Shards
 from reprise.media.image.decode import decode
@@ -88,10 +88,7 @@ def main() -> int:
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory(prefix="reprise-bench-") as scratch:
         report = measure(options.folder, options.images, options.repeats, Path(scratch))
-    text = json.dumps(report, indent=2)
-    print(text)
-    if options.json:
-        options.json.write_text(text + "\n", encoding="utf-8")
+    tell(report, options.json)
     return 0
 
 

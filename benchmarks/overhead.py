@@ -24,6 +24,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.parts.reports import tell, tell_part
 from reprise.storage.provenance import machine, versions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -110,11 +111,8 @@ def main() -> None:
     report: dict[str, Any] = {"machine": machine(), "versions": versions(), "small": options.small}
     for revision in options.revisions:
         report[revision] = measure(revision, options.small)
-        print(json.dumps({revision: report[revision]}, indent=2), file=sys.stderr, flush=True)
-    text = json.dumps(report, indent=2)
-    print(text)
-    if options.json:
-        options.json.write_text(text + "\n", encoding="utf-8")
+        tell_part({revision: report[revision]})
+    tell(report, options.json)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from the folder to the report in under 15 minutes, and under 4 GiB a stage.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import shutil
@@ -34,6 +33,7 @@ from typing import Any
 
 import psutil
 
+from benchmarks.parts.reports import tell, tell_part
 from reprise.storage.provenance import machine, versions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -198,11 +198,8 @@ def main() -> None:
             few, many = (measure(options.folder, side, count, options) for count in options.counts)
             report[f"{side} pixels"] = {"seconds": [round(r["seconds"], 1) for r in (few, many)]}
             report[f"{side} pixels"]["stages"] = slopes(few, many)
-            print(json.dumps({side: report[f"{side} pixels"]}, indent=2), file=sys.stderr, flush=True)
-    text = json.dumps(report, indent=2)
-    print(text)
-    if options.json:
-        options.json.write_text(text + "\n", encoding="utf-8")
+            tell_part({str(side): report[f"{side} pixels"]})
+    tell(report, options.json)
 
 
 if __name__ == "__main__":

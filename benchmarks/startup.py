@@ -11,7 +11,6 @@ an earlier commit, measured turn about.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import shutil
@@ -20,6 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.parts.reports import tell
 from reprise.storage.provenance import machine, versions
 
 KINDS = {  # command -> how often the default graph of five runs has it
@@ -82,10 +82,7 @@ def main() -> None:
     report |= {"total import seconds of the default graph": total, "by stage": found}
     if options.against:
         report["before / now"] = round(total["before"] / total["now"], 2)
-    text = json.dumps(report, indent=2)
-    print(text)
-    if options.json:
-        options.json.write_text(text + "\n", encoding="utf-8")
+    tell(report, options.json)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ import argparse
 import ctypes
 import importlib.metadata
 import importlib.util
-import json
 import os
 import signal
 import statistics
@@ -34,6 +33,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.parts.reports import tell
 from reprise.runtime.entry import prepare_process, threads
 from reprise.storage.provenance import machine, versions
 
@@ -301,10 +301,7 @@ def main() -> None:
         for net in options.nets:
             report[net] = compare(net, options.batch, options.rounds, STEPS[net], peer)
         os.chdir(ROOT)
-    text = json.dumps(report, indent=2)
-    print(text)
-    if options.json:
-        options.json.write_text(text + "\n", encoding="utf-8")
+    tell(report, options.json)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 DATA = Path("data")
+IMAGES = DATA / "images"  # where a source looks for images unless `source.root` names another place
 
 # ---- one of each -----------------------------------------------------------------------------------------------------
 

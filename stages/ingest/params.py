@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from reprise.artifacts import layout
 from reprise.config.params import MOST_BANDS, StrictModel, meaning
 from reprise.config.text_forms import plug_in_name, with_pattern, wrong_value
 
@@ -25,8 +26,8 @@ def _written_out(value: str) -> str:
     if _TO_EXPAND.match(value) and not value.startswith("./"):
         raise wrong_value(
             "`~` and environment variables are not expanded in params.yaml: they differ from machine to machine",
-            " Write the path itself, or link it: `ln -s TARGET data/images`. If the name really has this sign, begin "
-            "the path with `./`.",
+            f" Write the path itself, or link it: `ln -s TARGET {layout.IMAGES.as_posix()}`. If the name really has "
+            "this sign, begin the path with `./`.",
         )
     return value
 
@@ -45,7 +46,7 @@ class SourceParams(StrictModel):
     name: Annotated[str, plug_in_name("sources"), meaning("This source finds the images.")]
     root: Annotated[
         Root, meaning("The source reads this folder or archive; a source inside an installed package needs none.")
-    ] = "data/images"
+    ] = layout.IMAGES.as_posix()
     val_fraction: Annotated[
         float, Field(ge=0, le=0.5), meaning("This share of train becomes val, chosen by the hash of the content.")
     ] = 0.1

@@ -20,7 +20,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from reprise.artifacts.layout import INGEST
+from reprise.artifacts.layout import IMAGES, INGEST
 from reprise.config.errors import ImageRefused, SourceError
 from reprise.config.params import StrictModel, meaning
 from reprise.config.text_forms import wrong_value
@@ -234,7 +234,7 @@ class Folder(Source):
                 "the root of the source holds what the graph itself writes",
                 where=self.root,
                 found=f"{INGEST} lies in it",
-                fix="Put the images into a folder of their own, such as data/images, and set source.root to that.",
+                fix=f"Put the images into a folder of their own, such as {IMAGES}, and set source.root to that.",
             )
 
 
