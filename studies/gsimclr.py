@@ -31,7 +31,7 @@ from reprise.artifacts.manifest import read_manifest
 from reprise.config.errors import RepriseError
 from reprise.config.params import read_yaml
 from reprise.measures.statistics import Interval, compare, holm
-from reprise.reading.order import Sampling
+from reprise.reading.order import OneByOne
 
 HERE, OUTPUT = Path(__file__).parent, Path(".reprise/studies/gsimclr")
 ROOT = HERE.parent
@@ -58,7 +58,7 @@ class Pushed(NamedTuple):
     lost: float  # share of the pairs of different classes that random batches would push apart and these do not
 
 
-def batches_of(clusters: np.ndarray, sampling: Sampling, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+def batches_of(clusters: np.ndarray, sampling: OneByOne, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
     """Draw the batches of an epoch as a run with this seed does."""
     import torch
 
@@ -71,7 +71,7 @@ def batches_of(clusters: np.ndarray, sampling: Sampling, batch_size: int, seed: 
 
 
 def pushed(
-    classes: np.ndarray, clusters: np.ndarray, sampling: Sampling, masked: bool, batch_size: int, seed: int
+    classes: np.ndarray, clusters: np.ndarray, sampling: OneByOne, masked: bool, batch_size: int, seed: int
 ) -> Pushed:
     """Count over the batches of a run's first epochs.
 

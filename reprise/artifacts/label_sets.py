@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from reprise.artifacts.tables import read_table, write_table
 from reprise.config.errors import PseudoLabelError
@@ -22,11 +23,21 @@ SCHEMA = pa.schema(
 )
 _FIX = "Run `dvc repro mine` to write it again."
 NO_LABEL = -1  # stands for null in arrays
+_PAIRS = b"reprise.pairs"  # in the file's metadata: a digest of the pairs beside it
 
 
-def write_pseudo_labels(path: str | Path, table: pa.Table) -> None:
-    """Write rows sorted by key."""
+def write_pseudo_labels(path: str | Path, table: pa.Table, pairs: str | None = None) -> None:
+    """Write rows sorted by key.
+
+    Args:
+        path: the file.
+        table: of SCHEMA.
+        pairs: a digest of the file of pairs that belongs to the label set. It is written down here, so that whoever
+            depends on this file depends on the pairs as well.
+    """
     table = table.select(SCHEMA.names).cast(SCHEMA).sort_by("key")
+    if pairs is not None:
+        table = table.replace_schema_metadata({_PAIRS: pairs.encode()})
     keys = table["key"].to_pylist()
     if len(set(keys)) != len(keys):
         raise PseudoLabelError(
@@ -55,6 +66,16 @@ def read_pseudo_labels(path: str | Path) -> pa.Table:
             fix=_FIX,
         )
     return table
+
+
+def digest_of_pairs(path: str | Path) -> str | None:
+    """Return the digest of the pairs that belong to a file of pseudo-labels; None where it has none.
+
+    Args:
+        path: a file that `read_pseudo_labels` has read.
+    """
+    found = (pq.read_schema(path).metadata or {}).get(_PAIRS)
+    return None if found is None else found.decode("ascii", errors="replace")
 
 
 def clusters_for(table: pa.Table, keys: np.ndarray, path: str | Path) -> np.ndarray:

@@ -12,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from reprise.artifacts.label_sets import digest_of_pairs
 from reprise.artifacts.tables import read_table, write_table
-from reprise.config.errors import PseudoLabelError
+from reprise.config.errors import PseudoLabelError, printable
+from reprise.storage.work_folder import file_digest
 
 FILE = "pairs.parquet"
 SCHEMA = pa.schema(
@@ -53,6 +55,26 @@ def read_pairs(path: str | Path) -> pa.Table:
     """
     table = read_table(path, SCHEMA, PseudoLabelError, _FIX)
     _check(table, path)
+    return table
+
+
+def read_pairs_of(labels: str | Path) -> pa.Table | None:
+    """Read the pairs that belong to a file of pseudo-labels and lie beside it; None where the label set has none.
+
+    Raises:
+        PseudoLabelError: the pairs are missing, damaged, or not those that the label set was written with.
+    """
+    wanted, path = digest_of_pairs(labels), Path(labels).with_name(FILE)
+    if wanted is None:
+        return None
+    table = read_pairs(path)
+    if (found := file_digest(path)) != wanted:
+        raise PseudoLabelError(
+            "the pairs are not those of the label set beside them",
+            where=path,
+            found=f"digest {found[:12]}..., not {printable(wanted)[:12]}...",
+            fix=_FIX,
+        )
     return table
 
 

@@ -18,7 +18,8 @@ import numpy as np
 
 from reprise.artifacts.label_sets import NO_LABEL
 
-Sampling = Literal["random", "guided", "rank"]
+OneByOne = Literal["random", "guided", "rank"]  # every image once an epoch
+Sampling = Literal[OneByOne, "partners"]  # images beside their partners: reprise/reading/partners.py
 
 
 def batch_count(n: int, batch_size: int) -> int:
@@ -27,7 +28,7 @@ def batch_count(n: int, batch_size: int) -> int:
 
 
 def global_batches(
-    sampling: Sampling, clusters: np.ndarray, batch_size: int, rng: np.random.Generator
+    sampling: OneByOne, clusters: np.ndarray, batch_size: int, rng: np.random.Generator
 ) -> list[np.ndarray]:
     """Draw the global batches of one epoch.
 

@@ -100,9 +100,11 @@ def mine(
         change = None if before is None else churn(before, seed, keys, mined.clusters)
         figures["churn"] = None if change is None else rounded(change)
         with atomic_directory(out) as folder:
-            write_pseudo_labels(folder / FILE, as_table(keys, mined, round_number, known))
+            pairs = None
             if mined.pairs is not None:
                 write_pairs(folder / PAIRS, pairs_table(keys, mined.pairs))
+                pairs = file_digest(folder / PAIRS)
+            write_pseudo_labels(folder / FILE, as_table(keys, mined, round_number, known), pairs)
             write_json(folder / "quality.json", figures)
             write_pictures(folder, keys, mined)
     record(f"mine/{row.name}/{seed}", began)

@@ -98,11 +98,13 @@ class Miner:
         Params: the typed parameter class.
         uses_truth: whether it gets true labels, those that `visible_labels` chooses; its label set, and the report of
             every run that uses it, say so. Only `semi_supervised_mixture` may.
+        makes_pairs: whether its label set holds pairs, so that methods that train on pairs may use it.
         streams: whether it reads its features in blocks: they come memory-mapped, and need not fit into memory.
     """
 
     Params: ClassVar[type[StrictModel]] = StrictModel
     uses_truth: ClassVar[bool] = False
+    makes_pairs: ClassVar[bool] = False
     streams: ClassVar[bool] = False
 
     def __init__(self, params: StrictModel, seed: int, images: Images | None = None) -> None:

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from reprise.networks.backbone import backbone_named
 from reprise.reading.order import conflicts
+from reprise.reading.partners import Partners
 from reprise.storage.atomic import atomic_file
 from reprise.training.records import Trained
 from reprise.training.schedule import Rates
@@ -27,7 +28,7 @@ HISTORY = ("epoch", "step", "loss", "learning_rate", "feature_std", "rankme")
 
 def describe(setup: Setup, method: Method, inputs: Inputs, epochs: PretrainingEpochs, done: Trained) -> dict[str, Any]:
     """Compose config.json: how to rebuild the network, what it saw, and under which budget."""
-    image, train, n = setup.image, setup.train, len(inputs.decoded)
+    image, train, n = setup.image, setup.train, inputs.shown
     architecture, options = method.own_backbone(setup.method) or (train.backbone, options_of(setup.start))
     finished = len(done.history)
     return {
@@ -64,6 +65,7 @@ def describe(setup: Setup, method: Method, inputs: Inputs, epochs: PretrainingEp
         "learning_rate_scaled": setup.peak(n),
         "learning_rates": learning_rates(setup.rates(n)) if finished else None,
         "sampling": sampled(inputs, epochs) if finished else None,
+        **({} if inputs.partners is None else {"pairs": paired(inputs.partners)}),
         "views": describe_settings(inputs.views),
         "view_plan": described(method.view_plan(inputs.views)),
         "parameters": {"train": train.model_dump(), "method": setup.method.model_dump()},
@@ -92,8 +94,11 @@ def flops_per_image(method: Method, setup: Setup) -> int:
 
 
 def sampled(inputs: Inputs, epochs: PretrainingEpochs) -> dict[str, Any] | None:
-    """Describe how often images of one cluster met in the batches of the first epoch; None without labels."""
-    if not (inputs.clusters >= 0).any():
+    """Describe how often images of one cluster met in the batches of the first epoch; None without labels.
+
+    It is None of pairs too, which are meant to meet.
+    """
+    if inputs.partners is not None or not (inputs.clusters >= 0).any():
         return None
     met = conflicts(inputs.clusters, epochs.order(0))
     return {
@@ -104,6 +109,12 @@ def sampled(inputs: Inputs, epochs: PretrainingEpochs) -> dict[str, Any] | None:
         "conflicting_pairs": met.pairs,
         "share_affected": round(met.share_affected, 6),
     }
+
+
+def paired(partners: Partners) -> dict[str, int]:
+    """Count the pairs that a run trained on, and the images that have no partner."""
+    anchors = len(partners.anchors)
+    return {"pairs": len(partners.first) // 2, "anchors": anchors, "without_partner": partners.images - anchors}
 
 
 def write_history(path: Path, history: list[dict[str, float]]) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from reprise.reading.order import Sampling, batch_count, global_batches
+from reprise.reading.partners import Partners
 from reprise.runtime.seeds import numpy_rng
 from stages.pretrain.ahead import Ahead
 from stages.pretrain.method import Batch, Field
@@ -34,6 +35,7 @@ class PretrainingEpoch:
         device: where batches are put.
         following: draws the order of the next epoch; of none after the last.
         ahead: makes the next batch beside the step.
+        partners: who stands beside whom, where batches hold pairs.
     """
 
     number: int
@@ -44,6 +46,7 @@ class PretrainingEpoch:
     device: torch.device
     following: Callable[[], list[np.ndarray]]
     ahead: Ahead
+    partners: Partners | None = None
 
     def batch(self, number: int) -> Batch:
         """Return what a method's step gets: views (B, C, S, S), rows (B,), and a (B,) tensor for each field."""
@@ -59,9 +62,12 @@ class PretrainingEpoch:
         views = [self._moved(view) for view in made.pixels]
         if isinstance(self.views, StagedViews):
             self.views.expect(self.order[number + 1 :] or self.following())
-        fields = {name: self._moved(torch.from_numpy(values[rows])) for name, values in self.fields.items()}
+        fields = {name: values[rows] for name, values in self.fields.items()}
+        if self.partners is not None:
+            fields |= {"partner": self.partners.places(rows), "weights": self.partners.weights_in(rows)}
+        moved = {name: self._moved(torch.from_numpy(values)) for name, values in fields.items()}
         facts = {name: self._moved(torch.from_numpy(values[rows])) for name, values in self.facts.items()}
-        return Batch(views, self._moved(torch.from_numpy(rows)), fields, facts, made.drawn)
+        return Batch(views, self._moved(torch.from_numpy(rows)), moved, facts, made.drawn)
 
     def _moved(self, x: Tensor) -> Tensor:
         return x.to(self.device, non_blocking=True)
@@ -81,6 +87,7 @@ class PretrainingEpochs:
         views: makes the views of a batch.
         seed: of the run.
         device: where batches are put.
+        partners: the pairs that batches are made of (`sampling: partners`); else None.
     """
 
     count: int
@@ -92,11 +99,12 @@ class PretrainingEpochs:
     seed: int
     device: torch.device
     facts: Mapping[str, np.ndarray] = field(default_factory=dict)
+    partners: Partners | None = None
 
     @property
     def samples(self) -> int:
         """Images in an epoch."""
-        return len(self.clusters)
+        return len(self.clusters) if self.partners is None else self.partners.shown
 
     @property
     def batches(self) -> int:
@@ -114,6 +122,7 @@ class PretrainingEpochs:
             self.device,
             lambda: self.order(number + 1) if number + 1 < self.count else [],
             self.ahead,
+            self.partners,
         )
 
     @cached_property
@@ -124,4 +133,10 @@ class PretrainingEpochs:
     def order(self, number: int) -> list[np.ndarray]:
         """Draw the global batches of one epoch; the published order of G-SimCLR (`rank`) never changes."""
         rng = numpy_rng(self.seed, "batches", 0 if self.sampling == "rank" else number)
+        if self.sampling == "partners" and self.partners is not None:
+            return self.partners.batches(self.batch_size, rng)
+        if self.sampling == "partners" or self.partners is not None:
+            raise ValueError(
+                "batches are drawn by `partners` for methods that declare `needs_pairs`, and for no others"
+            )
         return global_batches(self.sampling, self.clusters, self.batch_size, rng)

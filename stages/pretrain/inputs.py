@@ -18,12 +18,14 @@ from reprise.networks.footprint import numbers
 from reprise.networks.recompute import blocks_of
 from reprise.reading.decoded import Decoded, open_decoded
 from reprise.reading.order import batch_count
+from reprise.reading.partners import Partners
 from reprise.reading.share import positions_in
 from reprise.runtime.memory import gibibytes
 from reprise.training.memory import training_memory
 from reprise.training.params import TrainParams
 from stages.pretrain.facts import read_run_facts
 from stages.pretrain.method import Field, Method
+from stages.pretrain.pairing import read_partners, refuse_parted_pairs
 from stages.pretrain.setup import Setup
 from stages.pretrain.views.settings import ViewSettings, resolve_views
 
@@ -41,6 +43,7 @@ class Inputs:
         confidences: (n,) float32 in [0, 1] from the run's label set; None where it states none.
         views: the run's augmentation, resolved.
         facts: what the method declares in `reads`, by name; see `read_run_facts`.
+        partners: the pairs of the run's label set; None for a method that does not train on pairs.
     """
 
     shards: Shards
@@ -49,10 +52,23 @@ class Inputs:
     confidences: np.ndarray | None
     views: ViewSettings
     facts: Mapping[str, np.ndarray] = field(default_factory=dict)
+    partners: Partners | None = None
+
+    @property
+    def shown(self) -> int:
+        """Images in an epoch: all n once, or each image that has a partner, and its partner."""
+        return len(self.decoded) if self.partners is None else self.partners.shown
 
 
-def read_inputs(labels: Path, setup: Setup, reads: Sequence[str] = ()) -> Inputs:
-    """Read shards, decoded training images, the label set and the facts joined by key, and the suggested views."""
+def read_inputs(labels: Path, setup: Setup, reads: Sequence[str] = (), pairs: bool = False) -> Inputs:
+    """Read shards, decoded training images, the label set and the facts joined by key, and the suggested views.
+
+    Args:
+        labels: the file of the label set.
+        setup: of the run.
+        reads: names of facts that the method is trained with.
+        pairs: whether the method trains on pairs, which are then read too.
+    """
     shards = Shards.open()
     rows = shards.rows("train")
     kept = positions_in(setup.train.image_share, shards.keys[rows])
@@ -67,7 +83,9 @@ def read_inputs(labels: Path, setup: Setup, reads: Sequence[str] = ()) -> Inputs
     views = resolve_views(setup.train.views, VIEWS, setup.image, mean, std)
     keys = shards.keys[rows[kept]]
     facts = read_run_facts(setup.row, reads, keys)
-    return Inputs(shards, decoded, clusters, confidences_for(table, keys) if stated else None, views, facts)
+    confidences = confidences_for(table, keys) if stated else None
+    partners = read_partners(labels, shards.keys[rows], kept, setup.row) if pairs else None
+    return Inputs(shards, decoded, clusters, confidences, views, facts, partners)
 
 
 def pixel_statistics(decoded: Decoded, image: ImageParams) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -92,7 +110,9 @@ def refuse_images(setup: Setup, method_class: type[Method], inputs: Inputs) -> N
     Raises:
         TrainingError: fewer images than a batch holds, or no labels where the method needs them.
     """
-    refuse_few(method_class, len(inputs.decoded), setup.train.batch_size)
+    refuse_few(method_class, inputs.shown, setup.train.batch_size)
+    if method_class.needs_pairs:
+        refuse_parted_pairs(setup.row, setup.train)
     if "clusters" in method_class.needs and not (inputs.clusters >= 0).any():
         raise without_labels(setup.row)
 

@@ -20,7 +20,7 @@ from reprise.training.change import Drawn
 from stages.pretrain.params import MethodParams
 from stages.pretrain.views.settings import ViewSettings
 
-Field = Literal["clusters", "confidences"]  # what a batch may hold of each image besides its views
+Field = Literal["clusters", "confidences", "partner", "weights"]  # what a batch may hold of each image besides views
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Batch:
         views: tensors (B, C, S, S), normalised, in the order of the method's `view_plan`; row i of each comes from
             the same image.
         rows: (B,) int64 positions of the images among the training images (for per-sample state).
-        fields: a (B,) tensor for each field that the method declares in `needs`, and no other.
+        fields: a (B,) tensor for each field that the method declares in `needs` or by `needs_pairs`, and no other.
         facts: a tensor for each number, flag, word or pose that the method declares in `reads`, and no other.
         draws: what was drawn for each view, for methods that declare `needs_drawn`; empty for others.
     """
@@ -63,6 +63,16 @@ class Batch:
         """(B,) float32 in [0, 1] from the run's label set, 0 where there is none."""
         return self._field("confidences")
 
+    @property
+    def partner(self) -> Tensor:
+        """(B,) int64, where the partner of each image stands in this batch; its own partner is the image."""
+        return self._field("partner", "set `needs_pairs`")
+
+    @property
+    def weights(self) -> Tensor:
+        """(B,) float32 above 0 and at most 1, the weight of each image's pair, as its miner states it."""
+        return self._field("weights", "set `needs_pairs`")
+
     def fact(self, name: str) -> Tensor:
         """Return a fact: (B,) float32 (number, flag; NaN where unknown), (B,) int64 (word, -1), or (B, d) (pose, NaN).
 
@@ -72,9 +82,10 @@ class Batch:
             raise KeyError(f"this method reads batch.fact('{name}'): it must declare '{name}' in `reads`")
         return self.facts[name]
 
-    def _field(self, name: Field) -> Tensor:
+    def _field(self, name: Field, declared: str = "") -> Tensor:
         if name not in self.fields:
-            raise KeyError(f"this method reads batch.{name}: it must declare '{name}' in `needs`")
+            how = declared or f"declare '{name}' in `needs`"
+            raise KeyError(f"this method reads batch.{name}: it must {how}")
         return self.fields[name]
 
 
@@ -117,6 +128,8 @@ class Method(nn.Module):
             that states none. A method may decide on it by its parameters, in its constructor.
         reads: names of facts that the method is trained with, besides the pixels. Each must be `given`, or the run's
             labels the truth; docs/how-to/facts.md.
+        needs_pairs: batches hold images beside their partners (`batch.partner`, `batch.weights`), which the run's label
+            set must state; images without a partner are not shown.
         gradient_free: no loop; `fit` sees plain images instead.
         architecture: the backbone that this method brings itself, or None for train.backbone.
         needs_start: it shows the weights that the run's row names in `from` as they are.
@@ -140,6 +153,7 @@ class Method(nn.Module):
     needs_start: ClassVar[bool] = False
     needs_teacher: ClassVar[bool] = False
     needs_drawn: ClassVar[bool] = False
+    needs_pairs: ClassVar[bool] = False
     weights: str = "student"
     smallest_batch: int = 1
     needs: tuple[Field, ...] = ()
@@ -180,8 +194,11 @@ class Method(nn.Module):
 
     @property
     def sampling(self) -> Sampling:
-        """How batches are drawn: `random`, `guided` (clusters kept apart) or `rank` (G-SimCLR as published)."""
-        return "random"
+        """How batches are drawn: `random`, `guided` (clusters kept apart), `rank` (G-SimCLR as published), `partners`.
+
+        A method with `needs_pairs` gets `partners`, and no other does.
+        """
+        return "partners" if self.needs_pairs else "random"
 
     def view_plan(self, settings: ViewSettings) -> list[ViewSettings]:
         """What each view of an image is made of: `views` times the run's own settings.

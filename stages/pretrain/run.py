@@ -52,6 +52,7 @@ from stages.pretrain.inputs import (
 from stages.pretrain.live import LiveLog
 from stages.pretrain.method import Context, Method
 from stages.pretrain.notes import notes_on, show
+from stages.pretrain.pairing import notes_on_pairs
 from stages.pretrain.params import MethodParams
 from stages.pretrain.setup import Setup
 from stages.pretrain.starting import (
@@ -100,19 +101,20 @@ def pretrain(
     start = read_start(row.name)
     train = with_network_of(start, method_params.applied_to(train_params), row, image.channels)
     compute = resolve_compute(train.device, train.precision, train.deterministic)
-    setup = Setup(row, seed, image, train, method_params, compute, cache, start)
+    pairs = method_class.needs_pairs
+    setup = Setup(row, seed, image, train, method_params, compute, cache, start, together=2 if pairs else 1)
 
     labels = layout.label_set(row.labels, seed) / FILE
-    inputs = read_inputs(labels, setup, method_class.reads)
+    inputs = read_inputs(labels, setup, method_class.reads, pairs)
     refuse_images(setup, method_class, inputs)
     if image.channels not in (1, 3):
         print(f"views of {image.channels} bands change in brightness and contrast, not in saturation, hue or grey")
     method = build_method(method_class, setup, inputs)
     refuse_memory(setup, method, memory_limit())
-    refuse_batches(row, method, len(inputs.decoded), train.batch_size, train.accumulate)
+    refuse_batches(row, method, inputs.shown, train.batch_size, train.accumulate)
     refuse_passes(row, method, train)
     epochs = epochs_of(setup, method, inputs)
-    notes = notes_on(setup, method, len(inputs.decoded))
+    notes = [*notes_on_pairs(inputs.partners), *notes_on(setup, method, inputs.shown)]
     show(notes, f"pretrain {row.name} seed {seed}")
 
     with work_folder(
@@ -139,7 +141,7 @@ def build_method(method_class: type[Method], setup: Setup, inputs: Inputs) -> Me
     context = Context(
         images=n,
         clusters=int(inputs.clusters.max(initial=-1)) + 1,
-        steps=setup.rates(n).steps,
+        steps=setup.rates(inputs.shown).steps,
         size=image.size,
         channels=image.channels,
         mean=inputs.views.mean,
@@ -163,6 +165,7 @@ def epochs_of(setup: Setup, method: Method, inputs: Inputs) -> PretrainingEpochs
         batch_size=setup.train.batch_size,
         sampling=method.sampling,
         clusters=inputs.clusters,
+        partners=inputs.partners,
         fields=fields_for(setup, method.needs, inputs),
         views=view_maker(inputs.decoded.shrunk(needed_side(plan)), plan, setup.seed, setup.compute, method.needs_drawn),
         seed=setup.seed,
@@ -181,7 +184,7 @@ def work_inputs(setup: Setup, labels: Path, inputs: Inputs) -> dict[str, Any]:
         "method": setup.method.model_dump(exclude={"on_collapse"}),
         "compute": asdict(setup.compute),
         "shards": inputs.shards.fingerprint,
-        "labels": file_digest(labels),
+        "labels": file_digest(labels),  # its file names the pairs by their digest
         "views": file_digest(VIEWS),
         "start": start_digest(setup),
         **({"facts": _digest(inputs.facts)} if inputs.facts else {}),

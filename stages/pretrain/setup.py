@@ -29,6 +29,7 @@ class Setup:
         compute: device, precision and threads, after `auto` was resolved.
         cache: bounds of the cache of decoded images.
         start: the weights that the run starts from and learns from.
+        together: images that no batch parts: 2 where batches hold images beside their partners.
     """
 
     row: RunRow
@@ -39,6 +40,7 @@ class Setup:
     compute: Compute
     cache: CacheParams = DEFAULT_CACHE
     start: Start = field(default_factory=Start)
+    together: int = 1
 
     @property
     def name(self) -> str:
@@ -51,7 +53,7 @@ class Setup:
         An epoch is cut into ceil(images / train.batch_size) batches whose sizes differ by at most one, so 257 images
         in batches of at most 256 make batches of 129 and 128.
         """
-        return -(-images // batch_count(images, self.train.batch_size))
+        return self.together * -(-images // (self.together * batch_count(images, self.train.batch_size)))
 
     def peak(self, images: int) -> float:
         """Return the learning rate at the end of the warm-up, scaled with the batch that is really trained on."""

@@ -14,7 +14,7 @@ from pipeline.sweeps.plans import points_of, write_changes
 from pipeline.sweeps.runner import load_plan
 from reprise.config.params import read_yaml
 from reprise.measures.statistics import paired_t
-from reprise.reading.order import Sampling, global_batches
+from reprise.reading.order import OneByOne, global_batches
 from reprise.runtime.seeds import numpy_rng
 from stages.check.parameters import problems
 from studies import gsimclr
@@ -33,7 +33,7 @@ def test_every_point_of_a_plan_is_a_right_params_yaml(plan: Path, tmp_path: Path
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("sampling", ["random", "guided", "rank"])
-def test_pushed_pairs_are_those_that_counting_finds(sampling: Sampling, masked: bool) -> None:
+def test_pushed_pairs_are_those_that_counting_finds(sampling: OneByOne, masked: bool) -> None:
     rng = np.random.default_rng(0)
     classes, clusters = rng.integers(0, 3, 40), rng.integers(-1, 5, 40)
     found = gsimclr.pushed(classes, clusters, sampling, masked, 12, seed=3)

@@ -77,9 +77,10 @@ def data_problems(raw: dict[str, Any], facts: Facts) -> list[Problem]:
     for sketch in sketch_runs(raw)[0]:
         row, size = sketch.row, sketch.train.batch_size
         images = images_in(sketch.train.image_share, facts.train)
+        shown = images * (2 if sketch.method.needs_pairs else 1)  # at most: not every image has a partner
         try:
-            inputs.refuse_few(type(sketch.method), images, size)
-            inputs.refuse_batches(row, sketch.method, images, size, sketch.train.accumulate)
+            inputs.refuse_few(type(sketch.method), shown, size)
+            inputs.refuse_batches(row, sketch.method, shown, size, sketch.train.accumulate)
         except RepriseError as error:
             found.append(problem_of(error, row.name))
     return list({(problem.path, problem.rule): problem for problem in found}.values())

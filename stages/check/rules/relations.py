@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -16,9 +17,9 @@ from pydantic import ValidationError
 from reprise.config.errors import RepriseError
 from reprise.config.params import Problem
 from reprise.config.registry import suites
-from reprise.config.tables import NONE, TRUTH
+from reprise.config.tables import NONE, TRUTH, MineRow
 from stages.check.plug_ins import plug_in_class
-from stages.check.sketches import Sketch, place_of, problem_of, sketch_runs
+from stages.check.sketches import Sketch, place_of, problem_of, rows_of, sketch_runs
 
 
 def relation_problems(raw: dict[str, Any]) -> list[Problem]:
@@ -26,6 +27,8 @@ def relation_problems(raw: dict[str, Any]) -> list[Problem]:
     sketches, found = sketch_runs(raw)
     for sketch in sketches:
         found += _run_problems(sketch)
+        if sketch.method.needs_pairs:
+            found += _pair_problems(raw, sketch)
     return found
 
 
@@ -48,6 +51,25 @@ def _run_problems(sketch: Sketch) -> Iterator[Problem]:
     except RepriseError as error:
         problem = problem_of(error, row.name)
         yield replace(problem, path=place_of(problem.path, row, sketch.params))
+
+
+def _pair_problems(raw: dict[str, Any], sketch: Sketch) -> Iterator[Problem]:
+    """Hold a run whose method trains on pairs against its label set, and against its batches."""
+    pairing = importlib.import_module("stages.pretrain.pairing")
+    row = sketch.row
+    found = {NONE: "is empty", TRUTH: "holds classes and no pairs"}.get(row.labels)
+    for mine in rows_of(raw, "mines"):
+        with suppress(ValidationError, RepriseError):  # a row that is not well formed is reported with its table
+            mined = MineRow.model_validate(mine)
+            miner: Any = plug_in_class("miners", mined.miner) if mined.name == row.labels else None
+            if miner is not None and not miner.makes_pairs:
+                found = f"is mined by '{mined.miner}', which finds no pairs"
+    if found:
+        yield problem_of(pairing.without_pairs(row, found), row.name)
+    try:
+        pairing.refuse_parted_pairs(row, sketch.train)
+    except RepriseError as error:
+        yield problem_of(error, row.name)
 
 
 def relation_warnings(raw: dict[str, Any]) -> list[Problem]:

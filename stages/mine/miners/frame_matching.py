@@ -66,6 +66,7 @@ class FrameMatching(Miner):
     """Bipartite matching between frames."""
 
     Params = MatchingParams
+    makes_pairs = True
     params: MatchingParams
 
     def mine(self, features: np.ndarray, truth: list[str | None] | None, work: Path) -> Mined:

@@ -51,6 +51,7 @@ class MutualNeighbours(Miner):
     """Reciprocal nearest neighbours."""
 
     Params = MutualParams
+    makes_pairs = True
     params: MutualParams
 
     @classmethod

@@ -57,6 +57,7 @@ class TransitivePairs(Miner):
     """Edges and their closure."""
 
     Params = TransitiveParams
+    makes_pairs = True
     params: TransitiveParams
 
     @classmethod

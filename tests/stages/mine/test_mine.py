@@ -176,7 +176,7 @@ def test_kmeans_is_the_best_of_its_starts_whole_or_in_pieces(tmp_path, monkeypat
 KILLED = {"clusters": 20, "iterations": 40, "starts": 2}
 MINE = f"""
 from pathlib import Path
-from reprise.config.params import MineRow
+from reprise.config.tables import MineRow
 from stages.mine.label_set import mine
 from stages.mine.miners import kmeans
 kmeans.WORK_BETWEEN_SAVES = 1

@@ -12,12 +12,15 @@ import pytest
 import torch
 
 from reprise.artifacts.label_sets import SCHEMA, write_pseudo_labels
+from reprise.artifacts.pairs import FILE as PAIRS_FILE
+from reprise.artifacts.pairs import write_pairs
 from reprise.artifacts.shards import Shards
 from reprise.artifacts.weights.backbones import write_backbone
 from reprise.config.params import ImageParams
 from reprise.config.tables import RunRow
 from reprise.networks.backbone import build_backbone
 from reprise.networks.state import arrays_of
+from reprise.storage.work_folder import file_digest
 from reprise.training.params import TrainParams
 from stages.models import starts
 from stages.pretrain.views import batched, per_image
@@ -78,32 +81,45 @@ PLAIN = Short(  # crops only; tests `replace` what they look at
     mean=(0.0,) * 3,
     std=(1.0,) * 3,
 )
+# Images 0 to 29 of the 80 in a ring, whose pairs weigh more and more, and 30 with each of 31 to 33; others have none.
+PAIRS = [(i, (i + 1) % 30, (i + 1) / 30) for i in range(30)] + [(30, other, 0.5) for other in range(31, 34)]
 
 
 @pytest.fixture
 def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder becomes a workspace with shards and the label sets `none` and `mined` of seed 0."""
+    """The current folder becomes a workspace with shards and the label sets `none`, `mined` and `paired` of seed 0."""
     monkeypatch.chdir(tmp_path)
     make_shards()
     shards = Shards.open()
     keys = shards.keys[shards.rows("train")]
     for name, clusters in {"none": np.full(len(keys), -1), "mined": np.arange(len(keys)) % 10}.items():
         write_label_set(name, keys, clusters)
+    write_label_set("paired", keys, np.full(len(keys), -1), pairs=PAIRS)
     return tmp_path
 
 
 def write_label_set(
-    name: str, keys: np.ndarray, clusters: np.ndarray, seed: int = 0, confidences: list[float | None] | None = None
+    name: str,
+    keys: np.ndarray,
+    clusters: np.ndarray,
+    seed: int = 0,
+    confidences: list[float | None] | None = None,
+    pairs: list[tuple[int, int, float]] | None = None,
 ) -> None:
-    """data/mine/<name>/<seed>/pseudo_labels.parquet; -1 is no label."""
+    """data/mine/<name>/<seed>/pseudo_labels.parquet, and pairs beside it; a cluster of -1 is no label."""
+    folder, digest = Path("data/mine") / name / str(seed), None
+    if pairs is not None:
+        first, second, weights = zip(*pairs, strict=True)
+        columns = {"first": keys[list(first)], "second": keys[list(second)], "weight": np.array(weights, np.float32)}
+        rest = {"kind": ["mutual"] * len(pairs), "hops": np.ones(len(pairs), np.int32)}
+        write_pairs(folder / PAIRS_FILE, pa.table({**columns, **rest}))
+        digest = file_digest(folder / PAIRS_FILE)
     sure = confidences or [None] * len(keys)
     rows = [
         {"key": k, "cluster": None if c < 0 else int(c), "distance": None, "confidence": s, "round": 0}
         for k, c, s in zip(keys, clusters, sure, strict=True)
     ]
-    write_pseudo_labels(
-        Path("data/mine") / name / str(seed) / "pseudo_labels.parquet", pa.Table.from_pylist(rows, SCHEMA)
-    )
+    write_pseudo_labels(folder / "pseudo_labels.parquet", pa.Table.from_pylist(rows, SCHEMA), digest)
 
 
 def write_start(

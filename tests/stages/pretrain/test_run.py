@@ -32,11 +32,14 @@ from tests.stages.pretrain.conftest import IMAGE, TINY, write_label_set, write_s
 from tests.stages.pretrain.methods.conftest import SMALL
 
 METHODS = names("methods")
-LABELS = {"supervised": "mined", "gsimclr": "mined", "supcon": "mined"}
+LABELS = {"supervised": "mined", "gsimclr": "mined", "supcon": "mined", "pair_contrast": "paired", "triplet": "paired"}
+IN_AN_EPOCH = {"pair_contrast": 68, "triplet": 68}  # images; 34 of 80 have a partner
 OPTIONS = {"patch_kmeans": {"patches": 8, "samples": 500}, **SMALL}
 CROPS = {
     "supervised": 1,
     "distill": 1,
+    "pair_contrast": 1,
+    "triplet": 1,
     "simmim": 1,
     "odc": 1,
     "swav": 4,
@@ -49,7 +52,7 @@ CROPS = {
 LEARNING = [m for m in METHODS if not load_class("methods", m, Method, "").gradient_free]
 # SimCLR is killed at four points of the loop; methods with a queue, a teacher, clusters, prototypes or masks once, in
 # the middle of an epoch. All others are slow tests.
-KILLED_ONCE = ("moco_v2", "byol", "dino", "odc", "deepcluster_v2", "swav", "msn", "nnclr")
+KILLED_ONCE = ("moco_v2", "byol", "dino", "odc", "deepcluster_v2", "swav", "msn", "nnclr", "triplet")
 KILLS = [
     pytest.param(m, k, marks=() if m == "simclr" or (m in KILLED_ONCE and k == 7) else pytest.mark.slow)
     for m in LEARNING
@@ -78,7 +81,7 @@ def test_every_method_runs_repeats_itself_and_loads_strictly(digits, method):
     network = assemble(config, *open_weights(first), where="a")
     taps = network(torch.zeros(2, 3, 16, 16))
     assert taps["backbone"].shape == (2, config["num_features"])
-    assert config["images_seen"] == config["epochs"] * 80
+    assert config["images_seen"] == config["epochs"] * IN_AN_EPOCH.get(method, 80)
     assert config["crops_seen"] == config["images_seen"] * CROPS.get(method, 2)
     assert config["flops_per_image"] > 0
     trained = config["epochs"] > 0

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from reprise.config.params import meaning
 from reprise.networks.heads import Projector
 from reprise.objectives.nt_xent import nt_xent
-from reprise.reading.order import Sampling
+from reprise.reading.order import OneByOne
 from stages.pretrain.method import Batch, Context, Field, Method, embed_views
 from stages.pretrain.params import HiddenWidth, Layers, MethodParams, OutputWidth, Temperature
 
@@ -41,7 +41,7 @@ class GSimCLRParams(MethodParams):
     output: OutputWidth = 64
     layers: Layers = 3
     sampling: Annotated[
-        Sampling,
+        OneByOne,
         meaning(
             "Batches keep clusters apart (`guided`), follow the published order (`rank`), or are drawn at `random`."
         ),
@@ -75,7 +75,7 @@ class GSimCLR(Method):
             self.needs = ("clusters", "confidences")
 
     @property
-    def sampling(self) -> Sampling:
+    def sampling(self) -> OneByOne:
         """Return the order of the images that the parameters name."""
         return self.params.sampling
 

@@ -72,6 +72,23 @@ def test_the_parameters_of_the_repository_fit_together_and_fit_the_digits(raw: d
             lambda raw: use(raw, "gsimclr", "truth", mask_negatives=True, weigh_by_confidence=True),
             "methods.simclr.weigh_by_confidence: weighing by confidence needs a label set that says how sure it is",
         ),
+        (
+            lambda raw: use(raw, "triplet"),
+            "runs: simclr: labels: method 'triplet' needs a label set of pairs. Found: \"'none', which is empty\".",
+        ),
+        (lambda raw: use(raw, "pair_contrast", "truth"), "'truth', which holds classes and no pairs"),
+        (
+            lambda raw: use(raw, "triplet", "dae_kmeans"),
+            "'dae_kmeans', which is mined by 'kmeans', which finds no pairs",
+        ),
+        (
+            lambda raw: (
+                raw["mines"][0].update(miner="mutual_neighbours"),
+                raw["mining"].update(dae_kmeans={}),
+                use(raw, "triplet", "dae_kmeans", batch_size=31),
+            ),
+            "hold images and their partners, so their size is even. Found: '31'. Set train.batch_size",
+        ),
         (lambda raw: raw["source"].update(root="~/images"), "source.root: `~` and environment variables are not"),
         (lambda raw: raw["source"].update(root="/data/${USER}/x"), "source.root: `~` and environment variables are"),
         (lambda raw: raw["source"].update(root="$HOME/x"), "source.root: `~` and environment variables are not"),
@@ -82,6 +99,15 @@ def test_values_that_do_not_fit_each_other(raw: dict[str, Any], change: Any, exp
     found = texts(problems(raw))
     assert len(found) == 1
     assert expected in found[0]
+
+
+def test_a_run_on_mined_pairs_is_as_it_should_be(raw: dict[str, Any]) -> None:
+    """Up to twice the images are shown in an epoch, so a batch may hold more than there are."""
+    raw["mines"][0]["miner"], raw["mining"]["dae_kmeans"] = "mutual_neighbours", {}
+    use(raw, "pair_contrast", "dae_kmeans", batch_size=2 * DIGITS.train)
+    assert texts([*problems(raw), *data_problems(raw, DIGITS)]) == []
+    use(raw, "pair_contrast", "dae_kmeans", batch_size=2 * DIGITS.train + 2)
+    assert "fewer training images than a batch holds" in texts(data_problems(raw, DIGITS))[0]
 
 
 def test_a_name_that_holds_the_sign_is_taken_when_it_is_written_as_a_path(raw: dict[str, Any]) -> None:

@@ -28,6 +28,7 @@ SMALL = {
     "nnclr": {"hidden": 16, "output": 8, "queue": 24},
     "msn": {"hidden": 16, "output": 8, "prototypes": 6, "small_crops": 2, "width": 16, "depth": 1, "heads": 2},
     "odc": {"hidden": 16, "output": 8, "clusters": 4, "centroid_steps": 2},
+    "pair_contrast": {"hidden": 16, "output": 8},
     "simmim": {"width": 16, "depth": 1, "heads": 2},
     "simsiam": {"hidden": 16, "output": 16, "bottleneck": 8},
     "supcon": {"hidden": 16, "output": 8},
@@ -40,6 +41,7 @@ SMALL = {
         "small_crops": 2,
         "frozen_for": 0.2,
     },
+    "triplet": {"hidden": 16, "output": 8, "hardest": 2},
     "vicreg": {"hidden": 16, "output": 12},
     "w_mse": {"hidden": 16, "output": 4, "sub_batch": 8},
 }
@@ -81,11 +83,18 @@ def build(name: str, images: int = 64, steps: int = 8, **options) -> Method:
 
 
 def random_batch(method: Method, size: int = 8, seed: int = 0, start: int = 0) -> Batch:
-    """Gaussian views of the sizes that the method plans; labels 0, 1, 2, 3, 0, ...; rows from `start` on."""
+    """Gaussian views of the sizes that the method plans; labels 0, 1, 2, 3, 0, ...; rows from `start` on.
+
+    The second half of a batch of pairs are the partners of the first.
+    """
     rng = torch.Generator().manual_seed(seed)
     views = [torch.randn(size, 3, s.size, s.size, generator=rng) for s in method.view_plan(SETTINGS)]
     rows = torch.arange(start, start + size) % method.context.images
-    return Batch(views, rows, {"clusters": torch.arange(size) % 4} if "clusters" in method.needs else {})
+    fields = {"clusters": torch.arange(size) % 4} if "clusters" in method.needs else {}
+    if method.needs_pairs:
+        weights = torch.linspace(0.2, 1.0, size // 2).repeat(2)
+        fields |= {"partner": torch.arange(size).roll(size // 2), "weights": weights}
+    return Batch(views, rows, fields)
 
 
 @pytest.fixture
