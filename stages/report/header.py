@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 from reprise.artifacts.manifest import SPLITS
 from stages.report.estimates import estimate, family_of, intervals_of
+from stages.report.few_labels import over_labels
 from stages.report.readers.comparison import Comparison
 from stages.report.readers.ingest import Dataset, Images
 from stages.report.readers.runs import Run
+from stages.report.references import UNTRAINED
 from stages.report.text import join_words, metric_title, number, one_line
-from stages.report.worth import UNTRAINED, worth
+from stages.report.worth import worth
 
 
 def outcome(comparison: Comparison | None, runs: Sequence[Run]) -> str:
@@ -29,8 +31,9 @@ def outcome(comparison: Comparison | None, runs: Sequence[Run]) -> str:
     if comparison is None or comparison.claim == "none":
         return f"{start}, of {len(estimates)} run{'s' if len(estimates) > 1 else ''}. {_no_claim(comparison)}"
     answer = worth(comparison, runs)
+    by_labels = over_labels(runs, comparison.confidence)
     further = "" if answer else _against_untrained(comparison, runs)
-    return f"{answer}{start}. {further}{_ties(comparison, best.name)}{_claim(comparison)}"
+    return f"{answer}{by_labels}{start}. {further}{_ties(comparison, best.name)}{_claim(comparison)}"
 
 
 def _no_claim(comparison: Comparison | None) -> str:

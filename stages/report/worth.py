@@ -6,27 +6,12 @@ none is shown, that is said in these words. See docs/explanation/statistics.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from reprise.artifacts.budgets import trains
-from reprise.config.tables import TRUTH
 from stages.report.readers.comparison import Comparison
 from stages.report.readers.runs import Run
+from stages.report.references import pretrained_runs, reference_runs, reference_words
 from stages.report.text import join_words, one_line
-
-UNTRAINED, SUPERVISED, PUBLISHED = "random", "supervised", "published"  # methods that are references
-
-
-def reference_words(config: Mapping[str, Any]) -> str:
-    """Say what a run is a reference for; empty for a run that is none."""
-    if config.get("method") == UNTRAINED:
-        return "the untrained network"
-    if config.get("method") == PUBLISHED:
-        return "the published weights"
-    if config.get("method") == SUPERVISED and config.get("labels") == TRUTH:
-        return "training on the true labels"
-    return ""
 
 
 def worth(comparison: Comparison | None, runs: Sequence[Run]) -> str:
@@ -35,12 +20,8 @@ def worth(comparison: Comparison | None, runs: Sequence[Run]) -> str:
     Returns:
         A sentence that ends with a space; empty where no run was pretrained or there is no reference.
     """
-    pretrained = [run.name for run in runs if trains(run.first.config) and not reference_words(run.first.config)]
-    order = (UNTRAINED, PUBLISHED, SUPERVISED)
-    references = sorted(
-        (run for run in runs if reference_words(run.first.config)),
-        key=lambda run: order.index(str(run.first.config["method"])),
-    )
+    pretrained = [run.name for run in pretrained_runs(runs)]
+    references = reference_runs(runs)
     if not pretrained or not references or comparison is None or comparison.claim == "none":
         return ""
     clauses = [clause for reference in references for clause in _against(comparison, pretrained, reference)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reprise.artifacts import layout
+from reprise.measures.statistics import CONFIDENCE
 from stages.report.readers.shape import expected_shape, read_object
 
 SUMMARY = layout.COMPARISON
@@ -52,6 +53,7 @@ class Comparison:
         intervals: the interval over examples of each run's mean over seeds, for every metric.
         remarks: warnings and notes of the summary stage.
         order: names of the runs in the order of params.yaml.
+        confidence: level of the intervals; 1 minus it is that of the tests.
     """
 
     family: str
@@ -62,6 +64,7 @@ class Comparison:
     intervals: Intervals
     remarks: tuple[str, ...]
     order: tuple[str, ...]
+    confidence: float = CONFIDENCE
 
 
 def read_comparison() -> Comparison | None:
@@ -90,6 +93,7 @@ def read_comparison() -> Comparison | None:
             },
             remarks=(*map(str, raw["warnings"]), *map(str, raw["notes"])),
             order=tuple(map(str, raw["runs"])),
+            confidence=float(raw["confidence"]),
         )
 
 
