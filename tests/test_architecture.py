@@ -41,6 +41,7 @@ STAGES = sorted(p.name for p in (ROOT / "stages").iterdir() if p.is_dir() and p.
 PLUGIN_FOLDERS = (
     "reprise/networks/backbones",
     "reprise/training/schedules",
+    "stages/embed/shifts",
     "stages/ingest/sources",
     "stages/mine/extractors",
     "stages/mine/miners",

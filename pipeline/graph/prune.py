@@ -25,6 +25,9 @@ LAYOUT = (
     "embed/{name}/{seed}",
     "probe/{name}/{seed}/features",
     "probe/{name}/{seed}/images/{name}",
+    "probe/_shifts/{name}",
+    "shifts/{name}/images",
+    "shifts/{name}/embed",
 )
 _PATTERN = {"{name}": r"[a-z][a-z0-9_]{0,47}", "{seed}": r"[0-9]{1,10}"}
 

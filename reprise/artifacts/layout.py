@@ -51,6 +51,8 @@ LABEL_SETS = DATA / "mine"
 RUNS = DATA / "runs"
 EMBEDDINGS = DATA / "embed"
 PROBES = DATA / "probe"
+PROBES_ON_SHIFTS = PROBES / "_shifts"
+SHIFTS = DATA / "shifts"  # for each row of `shifts` its images, and all runs embedded on them
 
 
 def code(*names: str) -> Path:
@@ -93,6 +95,16 @@ def embedding(name: str, seed: int) -> Path:
     return EMBEDDINGS / name / str(seed)
 
 
+def shift_images(shift: str) -> Path:
+    """The folder with the images of a row of `shifts`, or with a note that they are made of the scored split."""
+    return SHIFTS / shift / "images"
+
+
+def shift_embeddings(shift: str) -> Path:
+    """The folder with the embeddings of a row of `shifts` by every run and seed."""
+    return SHIFTS / shift / "embed"
+
+
 def probes_on_features(name: str, seed: int) -> Path:
     """The folder of the suites of probes that read a run's embeddings, a folder each."""
     return PROBES / name / str(seed) / "features"
@@ -101,6 +113,14 @@ def probes_on_features(name: str, seed: int) -> Path:
 def probes_on_images(name: str, seed: int) -> Path:
     """The folder of the suites of probes that train on the images, a folder each."""
     return PROBES / name / str(seed) / "images"
+
+
+def probes_on_shifts(suite: str) -> Path:
+    """The folder of a suite of probes on shifted images: in it one for each run and seed.
+
+    No run can have the name of the folder above it.
+    """
+    return PROBES_ON_SHIFTS / suite
 
 
 def inputs_of_report() -> tuple[str, ...]:

@@ -1,13 +1,16 @@
 """Read dvc.yaml and params.yaml without starting DVC: the stages with their commands, inputs and outputs.
 
-This module reads the part of DVC's language that dvc.yaml uses: `${...}` lookups into params.yaml, and `matrix` over
-lists. A test compares the result with DVC's own, so that the two cannot drift apart.
+This module reads the part of DVC's language that dvc.yaml uses: `${...}` lookups into params.yaml, `matrix` over lists,
+and rows of tables as options of a command. A test compares the result with DVC's own, so that the two cannot drift
+apart.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
+import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -110,7 +113,7 @@ def _stage(entry: str, name: str, item: dict[str, Any], definition: Any, context
         title=title,
         values=tuple(values.values()),
         desc=str(definition.get("desc", "")),
-        cmd=_text(definition["cmd"], context, where),
+        cmd=_text(definition["cmd"], context, where, options=True),
         deps=tuple(_text(dep, context, where) for dep in definition.get("deps", [])),
         fingerprints=bool((definition.get("meta") or {}).get("fingerprints", False)),
         params=tuple(_text(key, context, where) for key in definition.get("params", [])),
@@ -118,10 +121,35 @@ def _stage(entry: str, name: str, item: dict[str, Any], definition: Any, context
     )
 
 
-def _text(template: Any, context: dict[str, Any], where: str) -> str:
+def _text(template: Any, context: dict[str, Any], where: str, options: bool = False) -> str:
+    """Fill in the lookups of a text; with `options`, a mapping becomes the options of a command."""
     if not isinstance(template, str):
         raise refused("a path, key or command must be text", where, template)
-    return _LOOKUP.sub(lambda match: _scalar(_look_up(match[1], context, where), match[1], where), template)
+
+    def replaced(match: re.Match[str]) -> str:
+        value = _look_up(match[1], context, where)
+        if options and isinstance(value, dict):
+            return " ".join(_options(value, match[1], where))
+        return _scalar(value, match[1], where)
+
+    return _LOOKUP.sub(replaced, template)
+
+
+def _options(row: dict[str, Any], path: str, where: str) -> Iterator[str]:
+    """Write a mapping as DVC writes one in a command: `--name fog --severity 1 2`, nested keys with full stops."""
+    for key, value in row.items():
+        if isinstance(value, dict):
+            yield from _options({f"{key}.{inner}": below for inner, below in value.items()}, path, where)
+        elif isinstance(value, bool):
+            if value:
+                yield f"--{key}"
+        elif isinstance(value, list):
+            if any(isinstance(item, list | dict) for item in value):
+                raise refused(f"'{path}' holds a list in a list, which cannot be an option", where, value)
+            if value:
+                yield f"--{key} {' '.join(shlex.quote(v) if isinstance(v, str) else str(v) for v in value)}"
+        else:
+            yield f"--{key} {shlex.quote(value) if isinstance(value, str) else value}"
 
 
 def _look_up_template(template: str, context: dict[str, Any], where: str) -> Any:

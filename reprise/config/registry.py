@@ -59,6 +59,7 @@ KINDS = {
     "changes": Kind("change", "stages.pretrain.changes"),
     "backbones": Kind("backbone", "reprise.networks.backbones", otherwise="timm"),
     "schedules": Kind("schedule", "reprise.training.schedules"),
+    "shifts": Kind("shift", "stages.embed.shifts"),
     "probes": Kind("probe", "stages.probe.probes"),
     "sections": Kind("section of the report", "stages.report.sections"),
 }

@@ -31,6 +31,16 @@ class CacheParams(StrictModel):
     ] = 512 << 20
 
 
+class StoredParams(StrictModel):
+    """The part of the section `shard` that holds for images from elsewhere too (`shifts`)."""
+
+    max_side: Annotated[
+        int,
+        Field(ge=8, le=8192),
+        meaning("Images with a longer side are scaled down to it and stored without loss.", "pixels"),
+    ] = 512
+
+
 DEFAULT_CACHE = CacheParams()
 SHARED_SECTIONS: dict[str, type[StrictModel]] = {"image": ImageParams, "cache": CacheParams}
 OPTIONAL_SECTIONS = ("cache",)  # their defaults hold where params.yaml leaves them out
@@ -39,3 +49,9 @@ OPTIONAL_SECTIONS = ("cache",)  # their defaults hold where params.yaml leaves t
 def cache_params(raw: dict[str, Any]) -> CacheParams:
     """Return the section `cache` of params.yaml, or its defaults where there is none."""
     return parse(CacheParams, raw.get("cache", {}), "cache")
+
+
+def stored_params(raw: dict[str, Any]) -> StoredParams:
+    """Return what the section `shard` of params.yaml says of each image."""
+    known = {name: value for name, value in (raw.get("shard") or {}).items() if name in StoredParams.model_fields}
+    return parse(StoredParams, known, "shard")

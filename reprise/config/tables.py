@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from reprise.config.errors import printable
 from reprise.config.params import BackboneName, Problem, Seed, StrictModel, meaning, parameter_error, parse
+from reprise.config.shift_rows import ShiftRow
 from reprise.config.suggest import nearest
 from reprise.config.text_forms import NAME, Name, plug_in_name, with_pattern
 
@@ -120,7 +121,7 @@ class RunRow(StrictModel):
 
 
 class SuiteRow(StrictModel):
-    """A row of `suites` or `image_suites`: a folder of probes under stages/probe/probes."""
+    """A row of `suites`, `image_suites` or `shift_suites`: a folder of probes under stages/probe/probes."""
 
     name: Annotated[Name, meaning("The probes lie in the folder of this name.")]
 
@@ -148,6 +149,12 @@ class Tables(StrictModel):
     ] = Field(default_factory=list)
     image_suites: Annotated[
         list[SuiteRow], meaning("These suites of probes train on the images, minutes a run; none by default.")
+    ] = Field(default_factory=list)
+    shifts: Annotated[
+        list[ShiftRow], meaning("Every run is embedded on these changed or other images too; none by default.")
+    ] = Field(default_factory=list)
+    shift_suites: Annotated[
+        list[SuiteRow], meaning("These suites of probes measure every run on the shifted images; none by default.")
     ] = Field(default_factory=list)
 
 

@@ -174,6 +174,33 @@ def share(correct: np.ndarray, groups: np.ndarray | None = None, confidence: flo
     return korn_graubard(correct, groups, confidence)
 
 
+def difference_of_shares(
+    first: float,
+    of_first: tuple[float | None, float | None],
+    second: float,
+    of_second: tuple[float | None, float | None],
+) -> Interval:
+    """Return the interval of the difference of two shares of different examples (Newcombe 1998, method 10).
+
+    Args:
+        first: a share.
+        of_first: its interval, Wilson's or that over groups.
+        second: the share that is taken from it.
+        of_second: its interval.
+
+    Returns:
+        The interval; none where one of the shares has none.
+    """
+    low, high = of_first
+    lower, upper = of_second
+    if low is None or high is None or lower is None or upper is None:
+        return NO_INTERVAL
+    difference = first - second
+    below = float(np.hypot(first - low, upper - second))
+    above = float(np.hypot(high - first, second - lower))
+    return Interval(difference - below, difference + above)
+
+
 def mcnemar(correct_a: np.ndarray, correct_b: np.ndarray) -> float:
     """Return the p value of the exact two-sided McNemar test of two models on the same independent examples.
 

@@ -24,6 +24,7 @@ from reprise.storage.system.pseudo_files import pseudo_devices
 from reprise.storage.walk import list_entries, name_text
 
 LOCK_FILE = Path("source.lock.json")
+SHIFTS_LOCK = Path("shifts.lock.json")  # the same for each row of `shifts` that is a source, by name
 CACHE = Path(".reprise/listing")
 _BLOCK = 1 << 20
 _RACY_NS = 2_000_000_000  # nanoseconds; FAT's times have a resolution of two seconds

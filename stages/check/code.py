@@ -19,6 +19,7 @@ from reprise.storage.code.fingerprint import fingerprint
 from reprise.training.params import TrainParams
 from reprise.training.views import changes_named
 from stages.check.plug_ins import plug_in_class
+from stages.check.shifts import shifts_of
 from stages.check.starts import as_started, models_of
 
 # The module that each stage of dvc.yaml starts.
@@ -33,8 +34,11 @@ ENTRIES = {
     "models": "stages.models.__main__",
     "pretrain": "stages.pretrain.__main__",
     "embed": "stages.embed.__main__",
+    "shift_images": "stages.ingest.shift_images",
+    "embed_shift": "stages.embed.on_shift",
     "probe": "stages.probe.__main__",
     "probe_images": "stages.probe.on_images",
+    "probe_shifts": "stages.probe.on_shifts",
     "representations": "stages.probe.representations",
     "summary": "stages.summary.__main__",
     "report": "stages.report.__main__",
@@ -65,11 +69,18 @@ def modules_by_file(raw: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
         method, backbone = module_of("methods", row["method"]), backbones[row["name"]]
         yield f"pretrain/{row['name']}", of("pretrain", method, backbone, _schedule(raw, row), *_changes(raw, row))
         yield f"embed/{row['name']}", of("embed", backbone)
+    for shift in shifts_of(raw):
+        elsewhere = [module_of("sources", shift.shift)] if shift.is_source else []
+        yield f"shift_images/{shift.name}", of("shift_images", *elsewhere)
+        changes = [] if shift.is_source else [module_of("shifts", shift.shift)]
+        yield f"embed_shift/{shift.name}", of("embed_shift", *changes, *sorted(set(backbones.values())))
     suites = [row["name"] for row in raw["suites"]]
     yield "probe", of("probe", *(module for suite in suites for module in _suite(suite, raw["probes"][suite])))
     for suite in [row["name"] for row in raw.get("image_suites") or []]:
         trained = sorted(set(backbones.values()))  # one file for all runs
         yield f"probe_images/{suite}", of("probe_images", *_suite(suite, raw["image_probes"][suite]), *trained)
+    for suite in [row["name"] for row in raw.get("shift_suites") or []]:
+        yield f"probe_shifts/{suite}", of("probe_shifts", *_suite(suite, raw["shift_probes"][suite]))
     compared = (raw.get("representations") or {}).get("probes")
     yield "representations", of("representations", *_suite("representations", compared))
     yield "report", of("report", *(module_of("sections", name) for name in names("sections")))

@@ -17,7 +17,7 @@ from reprise.config.registry import kinds, kinds_named, location, names, origin
 from reprise.config.suggest import nearest
 from reprise.config.tables import Tables
 from stages.check.parameters import known_sections
-from stages.check.plug_ins import COMPARISON, ON_IMAGES, base_class, plug_in_class
+from stages.check.plug_ins import COMPARISON, ON_IMAGES, ON_SHIFTS, base_class, plug_in_class
 from stages.check.value_words import allowed_values, default_of, yaml_text
 
 SECTION = "params"  # the kind of what is no plug-in: a section or a table of params.yaml
@@ -30,9 +30,11 @@ _BLOCKS = {
     "methods": "methods.<name>",
     "schedules": "train.schedule",
     "changes": "train.views[]",
+    "shifts": "shifts[].options",
     "backbones": "",  # set by methods, not in params.yaml
     f"probes/{COMPARISON}": f"{COMPARISON}.probes.{{name}}",
     **{f"probes/{suite}": f"image_probes.{suite}.{{name}}" for suite in ON_IMAGES},
+    **{f"probes/{suite}": f"shift_probes.{suite}.{{name}}" for suite in ON_SHIFTS},
     "probes": "{kind}.{name}",
 }
 # The section with a block per row -> its table, and the field that names the plug-in.
@@ -160,7 +162,7 @@ def _owner(parts: list[str]) -> tuple[Subject, str, str] | None:
         if marker and head == first and len(rest) > 1:
             plug_in = _plug_in_of_row(kind, first, rest[0])
             return (describe(kind, plug_in), block, ".".join(rest[1:])) if plug_in in names(kind) else None
-    if first in ("probes", "image_probes") and len(rest) > 2 and f"probes/{rest[0]}" in kinds():
+    if first in ("probes", "image_probes", "shift_probes") and len(rest) > 2 and f"probes/{rest[0]}" in kinds():
         kind, name = f"probes/{rest[0]}", rest[1]
         prefix = ".".join([first, *rest[:2]])
         return (describe(kind, name), prefix, ".".join(rest[2:])) if name in names(kind) else None
@@ -278,6 +280,8 @@ def _needs(kind: str, plug_in: type | None) -> Iterator[str]:
         yield "It needs labels."
     if getattr(plug_in, "needs_augmented", False):
         yield "It needs embeddings of changed images: embed.augmented."
+    if getattr(plug_in, "needs_shifted", False):
+        yield "It needs rows of `shifts`."
     if getattr(plug_in, "uses_truth", False):
         yield "It reads true labels."
     if kind != "methods" or plug_in is None:

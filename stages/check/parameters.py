@@ -23,9 +23,10 @@ from reprise.config.registry import names, noun, suites
 from reprise.config.shared_sections import OPTIONAL_SECTIONS, SHARED_SECTIONS
 from reprise.config.suggest import nearest
 from reprise.config.tables import NONE, TRUTH, FeaturesRow, MineRow, RunRow, SuiteRow, Tables
-from stages.check.plug_ins import COMPARISON, ON_IMAGES, base_class, plug_in_class
+from stages.check.plug_ins import COMPARISON, base_class, plug_in_class, table_of_suite
 from stages.check.rules.facts import fact_problems
 from stages.check.rules.relations import relation_problems
+from stages.check.shifts import shift_problems
 from stages.check.starts import model_problems, start_problems
 
 # Table: its row class, the field that names a plug-in, the section with one block per row, the kind of plug-in.
@@ -34,7 +35,8 @@ _PLUGGED: dict[str, tuple[type[StrictModel], str, str, str]] = {
     "mines": (MineRow, "miner", "mining", "miners"),
     "runs": (RunRow, "method", "methods", "methods"),
 }
-_SUITES = {"suites": "probes", "image_suites": "image_probes"}  # table: the section with one block per row
+# Table of suites: the section with one block per row.
+_SUITES = {"suites": "probes", "image_suites": "image_probes", "shift_suites": "shift_probes"}
 
 
 def problems(raw: dict[str, Any]) -> list[Problem]:
@@ -63,7 +65,7 @@ def problems(raw: dict[str, Any]) -> list[Problem]:
         found += _block_problems(raw, table, classes)
     found += _probe_problems(raw)
     found += _comparison_problems(raw.get(COMPARISON))
-    found += [*_fit_problems(raw, classes), *model_problems(raw), *_start_problems(raw, classes)]
+    found += [*_fit_problems(raw, classes), *model_problems(raw), *_start_problems(raw, classes), *shift_problems(raw)]
     found += fact_problems(raw, classes)
     known_places = {(problem.path, problem.rule) for problem in found}
     return found + [problem for problem in relation_problems(raw) if (problem.path, problem.rule) not in known_places]
@@ -162,7 +164,7 @@ def _probe_problems(raw: dict[str, Any]) -> list[Problem]:
     rows = {table: _rows(raw, table, SuiteRow) for table in _SUITES}
     found = _repeated("suites", [row["name"] for listed in rows.values() for _, row in listed])
     for table, section in _SUITES.items():
-        blocks = raw.get(section, {} if table == "image_suites" else None)
+        blocks = raw.get(section, None if table == "suites" else {})
         if not isinstance(blocks, dict):
             rule = f"must hold one block per row of {table}"
             found.append(Problem(section, rule, _brief(blocks), " Add it."))
@@ -184,14 +186,13 @@ def _probe_problems(raw: dict[str, Any]) -> list[Problem]:
 
 
 def _suite_problems(table: str, index: int, suite: str, blocks: dict[str, Any]) -> list[Problem]:
-    """Check one row of `suites` or `image_suites`: the folder that it names, and the blocks of its probes."""
+    """Check one row of a table of suites: the folder that it names, and the blocks of its probes."""
     section = _SUITES[table]
-    folders = [name for name in suites() if name != COMPARISON]
-    fitting = [name for name in folders if (name in ON_IMAGES) == (table == "image_suites")]
+    folders = {name: table_of_suite(name) for name in suites() if name != COMPARISON}
+    fitting = [name for name, place in folders.items() if place == table]
     if suite not in fitting:
-        other = next(name for name in _SUITES if name != table)
         hint = nearest(suite, fitting) or f" Known: {', '.join(fitting)}."
-        hint = f" It belongs in {other}." if suite in folders else hint
+        hint = f" It belongs in {folders[suite]}." if suite in folders else hint
         return [Problem(f"{table}[{index}].name", "no such folder of probes", suite, hint)]
     if not isinstance(blocks.get(suite), dict):
         hint = f" Add `{suite}: {{}}` with a block for each probe."

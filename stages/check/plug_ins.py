@@ -9,6 +9,7 @@ from reprise.config.registry import load_class
 
 COMPARISON = "representations"  # the suite of probes that compare encoders; all others measure one encoder
 ON_IMAGES = ("dense", "finetune")  # suites of probes that read images: rows of image_suites, not of suites
+ON_SHIFTS = ("shift",)  # suites of probes on shifted images: rows of shift_suites
 
 # Kind of plug-in -> module and name of its base class. Sections of the report are modules without a class.
 _BASES = {
@@ -19,9 +20,15 @@ _BASES = {
     "changes": ("reprise.training.change", "Change"),
     "backbones": ("reprise.networks.backbone", "Backbone"),
     "schedules": ("reprise.training.schedule", "Schedule"),
+    "shifts": ("stages.embed.corruption", "Corruption"),
     "probes": ("stages.probe.probe", "Probe"),
     f"probes/{COMPARISON}": ("stages.probe.encoder", "RepresentationProbe"),
 }
+
+
+def table_of_suite(suite: str) -> str:
+    """Name the table of params.yaml to which a suite of probes belongs."""
+    return "image_suites" if suite in ON_IMAGES else "shift_suites" if suite in ON_SHIFTS else "suites"
 
 
 def base_class(kind: str) -> type | None:

@@ -82,7 +82,7 @@ def ingest(
         )
     check_splits_of_groups(candidates, source.root)
     with SketchFile(output) as sketches:
-        images, bad, others = _examine(candidates, params, workers, sketches)
+        images, bad, others = examine_candidates(candidates, params, workers, sketches)
         distinct, copies = resolve_duplicates(images)
         near = settle(distinct, sketches, params.near_copies)
     rows = assign_splits(near.kept, params.val_fraction, params.test_fraction, near.units)
@@ -128,9 +128,17 @@ def _require_images(rows: list[Image], others: list[Refused | LeftOut], source: 
         )
 
 
-def _examine(
+def examine_candidates(
     candidates: list[Candidate], params: SourceParams, workers: int, sketches: SketchFile
 ) -> tuple[list[Image], list[Refused], list[LeftOut]]:
+    """Decode all candidates: the images in them, the files that are refused, and those that nobody means as images.
+
+    Args:
+        candidates: what the source names.
+        params: limits, and what is taken of a file.
+        workers: number of decoding processes.
+        sketches: gets a sketch of each image.
+    """
     made_here = len(candidates) <= _IN_PROCESS and all(isinstance(c.reference, bytes) for c in candidates)
     findings = examine_all(
         [(c.name, c.reference) for c in candidates],

@@ -7,6 +7,7 @@ from typing import Any
 
 from reprise.config.params import parse, section
 from reprise.config.registry import load_class
+from reprise.config.shift_rows import ShiftRow
 from stages.ingest.params import SECTION, SourceParams
 from stages.ingest.source import Source
 
@@ -20,3 +21,14 @@ def load_source(raw: dict[str, Any]) -> tuple[Source, SourceParams]:
     params = section(raw, SECTION, SourceParams)
     kind = load_class("sources", params.name, Source, f"{SECTION}.name")  # type: ignore[type-abstract]
     return kind(Path(params.root), parse(kind.Params, params.options, f"{SECTION}.options")), params
+
+
+def load_shift(shift: ShiftRow) -> Source:
+    """Make the source of a row of `shifts` that has images from elsewhere, and check its options.
+
+    Raises:
+        ParameterError: the options are wrong, or no source has that name.
+    """
+    where = f"shifts: {shift.name}"
+    kind = load_class("sources", shift.shift, Source, where)  # type: ignore[type-abstract]
+    return kind(Path(shift.root or ""), parse(kind.Params, shift.options, f"{where}.options"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 from reprise.config.errors import InputsChanged, listed, printable
 from reprise.storage.listing import LOCK_FILE
@@ -38,8 +39,13 @@ def _times(path: bytes) -> tuple[int, int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
-def refuse_other_source(source: Source) -> None:
-    """Stop before anything is read where DVC runs this and source.lock.json describes another source.
+def refuse_other_source(source: Source, lock: Path = LOCK_FILE, row: str | None = None) -> None:
+    """Stop before anything is read where DVC runs this and the lock file describes another source.
+
+    Args:
+        source: as it is now.
+        lock: source.lock.json, or the file with a description by row.
+        row: of `shifts`, whose description counts; None where the file is one description.
 
     Raises:
         InputsChanged: it does.
@@ -47,13 +53,14 @@ def refuse_other_source(source: Source) -> None:
     if "DVC_STAGE" not in os.environ:
         return  # nobody records what this run takes in
     try:
-        digest = json.loads(LOCK_FILE.read_text(encoding="utf-8"))["digest"]
+        described = json.loads(lock.read_text(encoding="utf-8"))
+        digest = (described if row is None else described[row])["digest"]
     except (OSError, ValueError, KeyError, TypeError):
         digest = None
     if digest != source.extent().digest:
         raise InputsChanged(
             "the source is not the one that is described, and DVC would record the description",
-            where=LOCK_FILE,
+            where=lock,
             found="no description" if digest is None else "another digest of names and contents",
             fix="Run `reprise repro`, which describes the source first; with plain DVC, run "
             "`python -P stages/run.py stages.ingest.scan` before `dvc repro`.",

@@ -35,9 +35,8 @@ _RESULT, _PREDICTIONS, _TABLE = "result.json", "predictions.parquet", "table.par
 
 def key(name: str, probe: Probe | RepresentationProbe, data: ProbeData | Encoders) -> str:
     """Hash what the result depends on: data, parameters, the code of the probe and of its data, libraries."""
-    found = hashlib.sha256(
-        f"{name} {data.digest(probe.needs_labels, probe.needs_augmented)} {probe.params.model_dump_json()}".encode()
-    )
+    seen = data.digest(probe.needs_labels, probe.needs_augmented, probe.needs_shifted)
+    found = hashlib.sha256(f"{name} {seen} {probe.params.model_dump_json()}".encode())
     for library in _LIBRARIES:
         found.update(f"{library} {metadata.version(library)} ".encode())
     found.update(digest_of(fingerprint([type(probe).__module__, type(data).__module__])).encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from reprise.artifacts.embeddings import read_embeddings, taps_in
 from reprise.artifacts.facts.table import read_facts
 from reprise.artifacts.layout import ALL_FACTS, MANIFEST
 from reprise.artifacts.manifest import read_manifest, scored_split
+from reprise.artifacts.shifts import ShiftedFile
 from reprise.config.errors import EmbeddingError
 
 BACKBONE = "backbone"
@@ -42,6 +44,23 @@ class Part:
         return len(self.keys)
 
 
+@dataclass(frozen=True)
+class Shifted:
+    """A set of shifted images.
+
+    Args:
+        file: its name, the shift and the severity, notes.
+        part: the images, sorted by key.
+        features: (n, d) float32 features of the tap `backbone`.
+        paired: whether they are the images of the scored split, changed, in the order of `part(data.test)`.
+    """
+
+    file: ShiftedFile
+    part: Part
+    features: np.ndarray
+    paired: bool
+
+
 class ProbeData:
     """Embeddings, splits, labels and groups of one run.
 
@@ -51,6 +70,7 @@ class ProbeData:
         confidence: of every interval.
         device: where probes compute, `cpu` or `cuda`.
         facts: folder of the facts of all images; one that is not there holds none.
+        shifts: embeddings of this run on shifted images.
 
     Attributes:
         classes: names of the classes over all splits, sorted; a label is an index into them.
@@ -70,7 +90,9 @@ class ProbeData:
         confidence: float = 0.95,
         device: str = "cpu",
         facts: str | Path = ALL_FACTS,
+        shifts: Sequence[ShiftedFile] = (),
     ) -> None:
+        self._shifts = {file.name: file for file in shifts}
         self._path, self.confidence, self.device = Path(embeddings), confidence, device
         self.taps = tuple(taps_in(embeddings))
         if BACKBONE not in self.taps:
@@ -88,7 +110,7 @@ class ProbeData:
         self.classes = tuple(sorted({label for label in labels if label is not None}))
         index = {name: i for i, name in enumerate(self.classes)}
         self._labels = np.array([index.get(label, -1) for label in labels], dtype=np.int64)
-        self._groups = _numbered(groups, keys)
+        self._groups = numbered(groups, keys)
         self.facts = read_facts(Path(facts)).joined(keys)
         self.test = scored_split(splits)
 
@@ -181,10 +203,42 @@ class ProbeData:
         groups = None if self._groups is None else self._groups[rows]
         return Part(keys, self._labels[rows], groups), {name: found[2] for name, found in features.items()}
 
-    def digest(self, labels: bool, augmented: bool = False) -> str:
-        """Return the SHA-256 of all that a probe can see; labels and changed images count for probes that read them."""
+    @property
+    def shift_names(self) -> tuple[str, ...]:
+        """Names of the sets of shifted images, in the order of params.yaml."""
+        return tuple(self._shifts)
+
+    def shifted(self, name: str) -> Shifted:
+        """Return the images of a shift with their features by this run.
+
+        Raises:
+            EmbeddingError: damaged, or of other images than the manifest.
+        """
+        file = self._shifts[name]
+        keys, _, features = read_embeddings(file.embeddings, BACKBONE)
+        if file.severity is None:
+            return Shifted(file, of_elsewhere(file, keys, self.classes), features, paired=False)
+        part = self.part(self.test)
+        if keys.tolist() != part.keys.tolist():
+            raise EmbeddingError(
+                "the shifted images are not those of the scored split",
+                where=file.embeddings,
+                found=f"{len(keys)} images for {len(part)}",
+                fix="Run `dvc repro embed_shift` to write them again.",
+            )
+        return Shifted(file, part, features, paired=True)
+
+    def digest(self, labels: bool, augmented: bool = False, shifted: bool = False) -> str:
+        """Return the SHA-256 of all that a probe can see.
+
+        Labels, changed images and shifted images count for probes that read them.
+        """
         found = hashlib.sha256(f"{self.confidence} {self.device}".encode())
-        for path in (self._path, self._path.with_name(AUGMENTED))[: 1 + augmented]:
+        paths = [self._path, *([self._path.with_name(AUGMENTED)] if augmented else [])]
+        for shift in self._shifts.values() if shifted else ():
+            found.update(f"{shift.name} {shift.shift} {shift.severity}".encode())
+            paths += [shift.embeddings, *sorted(p for p in shift.images.iterdir() if p.suffix != ".tar")]
+        for path in paths:
             with path.open("rb") as file:
                 found.update(hashlib.file_digest(file, "sha256").digest())
         for fact in self.facts.declared:
@@ -199,7 +253,33 @@ class ProbeData:
         return found.hexdigest()
 
 
-def _numbered(groups: np.ndarray, keys: np.ndarray) -> np.ndarray | None:
+def of_elsewhere(file: ShiftedFile, keys: np.ndarray, classes: tuple[str, ...]) -> Part:
+    """Read labels and groups of images from elsewhere.
+
+    Args:
+        file: says where their manifest is.
+        keys: of the embeddings, sorted.
+        classes: of the data set, to which labels are indices.
+
+    Raises:
+        EmbeddingError: the embeddings are of other images than their manifest.
+        ManifestError: the manifest is missing or damaged.
+    """
+    path = file.images / MANIFEST.name
+    table = read_manifest(path, ["key", "label", "group"])
+    listed, labels, groups = (np.asarray(table[c].to_pylist(), dtype=object) for c in ("key", "label", "group"))
+    if listed.tolist() != keys.tolist():
+        raise EmbeddingError(
+            "the embeddings are of other images than the manifest of the shift",
+            where=file.embeddings,
+            found=f"{len(keys)} embeddings, {len(listed)} images",
+            fix="Run `dvc repro embed_shift` to write them again.",
+        )
+    index = {name: i for i, name in enumerate(classes)}
+    return Part(keys, np.array([index.get(label, -1) for label in labels], dtype=np.int64), numbered(groups, keys))
+
+
+def numbered(groups: np.ndarray, keys: np.ndarray) -> np.ndarray | None:
     """Number the groups; an image without one is a group of its own. None when no image has one."""
     if all(g is None for g in groups):
         return None

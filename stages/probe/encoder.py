@@ -69,7 +69,7 @@ class Encoders:
     examples: Examples
     members: tuple[Encoder, ...]
 
-    def digest(self, labels: bool, augmented: bool = False) -> str:
+    def digest(self, labels: bool, augmented: bool = False, shifted: bool = False) -> str:
         """Return the SHA-256 of everything that a probe can see; labels count only for probes that read them."""
         e = self.examples
         found = hashlib.sha256(repr([e.train_keys.tolist(), e.test_keys.tolist(), e.scored]).encode())
@@ -94,6 +94,7 @@ class RepresentationProbe(ABC):
     caption: ClassVar[str]
     needs_labels: ClassVar[bool] = False
     needs_augmented: ClassVar[bool] = False
+    needs_shifted: ClassVar[bool] = False
 
     class Params(StrictModel):
         """Override with the probe's own."""

@@ -96,9 +96,9 @@ class ImageData(ProbeData):
         decoded = open_decoded(self._shards, rows, self.config["channels"], threads=threads, at_once=False, **bounds)
         return decoded.squares(self.config["input_size"], **preparation_of(self.config))
 
-    def digest(self, labels: bool, augmented: bool = False) -> str:
+    def digest(self, labels: bool, augmented: bool = False, shifted: bool = False) -> str:
         """Return the SHA-256 of all that a probe can see: as ProbeData's, with the backbone and the shards."""
-        found = hashlib.sha256(super().digest(labels, augmented).encode())
+        found = hashlib.sha256(super().digest(labels, augmented, shifted).encode())
         found.update(f"{file_digest(self._folder)} {self._shards.fingerprint} {torch.get_num_threads()}".encode())
         found.update(digest_of(fingerprint([module_of("backbones", self.config["architecture"])])).encode())
         return found.hexdigest()

@@ -60,11 +60,13 @@ class Probe(ABC):
     Attributes:
         needs_labels: whether the probe is left out, with a note in its protocol, where there are no labels.
         needs_augmented: likewise where no features of changed images were written.
+        needs_shifted: likewise where there are no shifted images.
         needs_targets: whether the probe reads targets.csv and leaves itself out, with a note, where there is none.
     """
 
     needs_labels: ClassVar[bool] = False
     needs_augmented: ClassVar[bool] = False
+    needs_shifted: ClassVar[bool] = False
     needs_targets: ClassVar[bool] = False
 
     class Params(StrictModel):

@@ -56,6 +56,8 @@ def run_suite(probes: dict[str, Probe], data: ProbeData, label: str) -> SuiteRes
         reason = why_not(data) if probes[name].needs_labels else None
         if probes[name].needs_augmented and not data.has_augmented:
             reason = "not run: no changed images were embedded (embed.augmented in params.yaml)"
+        if probes[name].needs_shifted and not data.shift_names:
+            reason = "not run: there are no shifted images (shifts in params.yaml)"
         if reason is not None:
             suite.results[name] = ProbeResult({}, {"note": reason})
             continue

@@ -6,12 +6,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from reprise.config.params import StrictModel, meaning
+from reprise.config.params import meaning
+from reprise.config.shared_sections import StoredParams
 
 SECTION = "shard"
 
 
-class ShardParams(StrictModel):
+class ShardParams(StoredParams):
     """How images are packed."""
 
     max_shard_bytes: Annotated[
@@ -19,8 +20,3 @@ class ShardParams(StrictModel):
         Field(ge=1 << 20, le=1 << 32),
         meaning("A tar file is at most this large, unless it holds a single image.", "bytes"),
     ] = 64 << 20
-    max_side: Annotated[
-        int,
-        Field(ge=8, le=8192),
-        meaning("Images with a longer side are scaled down to it and stored without loss.", "pixels"),
-    ] = 512

@@ -24,7 +24,7 @@ def main(argv: list[str]) -> None:
 
     suites = [f"features/{suite.name}" for suite in rows.suites]
     suites += [f"images/{suite.name}" for suite in rows.image_suites]
-    results = gather([run.name for run in rows.runs], rows.seeds, suites)
+    results = gather([run.name for run in rows.runs], rows.seeds, suites, [suite.name for suite in rows.shift_suites])
     texts = {
         "comparison.json": dump_json(comparison(results, params)),
         "table.csv": table_csv(results),

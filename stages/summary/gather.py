@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from reprise.artifacts.layout import PROBES, RUNS
+from reprise.artifacts.layout import PROBES, RUNS, probes_on_shifts
 from reprise.artifacts.results import METRICS, read_json, read_predictions
 from reprise.config.errors import ResultError
 from reprise.storage.progress import track
@@ -75,13 +76,14 @@ class Results:
         return by_run
 
 
-def gather(runs: list[str], seeds: list[int], suites: list[str]) -> Results:
+def gather(runs: list[str], seeds: list[int], suites: list[str], shift_suites: Sequence[str] = ()) -> Results:
     """Read all artifacts of these rows.
 
     Args:
         runs: names of runs.
         seeds: of every run.
         suites: folders of results below a run and seed ("features/quality").
+        shift_suites: names of suites on shifted images, each a folder with one for every run and seed.
 
     Raises:
         ResultError: a file is missing or damaged, two suites hold a probe of one name, runs scored different images.
@@ -91,14 +93,15 @@ def gather(runs: list[str], seeds: list[int], suites: list[str]) -> Results:
     for run in track(runs, "read results", unit="runs"):
         for seed in seeds:
             figures[run, seed] = {}
-            for suite in suites:
-                folder = PROBES / run / str(seed) / suite
+            folders = [PROBES / run / str(seed) / suite for suite in suites]
+            folders += [probes_on_shifts(suite) / run / str(seed) for suite in shift_suites]
+            for folder in folders:
                 for probe, metrics in read_json(folder / METRICS).items():
                     if probe in figures[run, seed]:
                         raise ResultError(
                             f"two suites hold a probe called '{probe}'",
                             where=folder,
-                            found=", ".join(suites),
+                            found=", ".join([*suites, *shift_suites]),
                             fix="Rename one of the two files; metrics are named <run>.<probe>.<metric>.",
                         )
                     figures[run, seed][probe] = metrics

@@ -6,6 +6,7 @@
   does not hold is written by tiff/write.py.
 - `sheet_png`: contact sheets beside label sets.
 - `smallest`: pictures inside the report's page, where bytes count.
+- `through_jpeg`: images with the losses of JPEG, on which backbones are tested.
 """
 
 from __future__ import annotations
@@ -93,3 +94,26 @@ def smallest(pixels: np.ndarray, lossless: bool) -> tuple[str, bytes]:
         return "png", png
     jpeg = cv2.imencode(".jpg", swapped, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
     return ("jpeg", jpeg) if len(jpeg) < len(png) else ("png", png)
+
+
+def through_jpeg(pixels: np.ndarray, quality: int) -> np.ndarray:
+    """Encode as JPEG with Pillow and decode again.
+
+    Args:
+        pixels: (h, w, c) uint8; other bands than 1 or 3 are encoded one by one.
+        quality: from 1 to 95, as Pillow counts.
+
+    Returns:
+        (h, w, c) uint8.
+    """
+    from PIL import Image
+
+    def once(layer: np.ndarray) -> np.ndarray:
+        buffer = io.BytesIO()
+        Image.fromarray(layer).save(buffer, "JPEG", quality=quality)
+        with Image.open(buffer) as image:
+            return np.asarray(image)
+
+    if pixels.shape[2] == 3:
+        return once(pixels)
+    return np.stack([once(np.ascontiguousarray(pixels[:, :, band])) for band in range(pixels.shape[2])], axis=2)

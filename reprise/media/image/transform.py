@@ -124,6 +124,22 @@ def blur(pixels: np.ndarray, sigma: float) -> np.ndarray:
     return cv2.GaussianBlur(pixels, (0, 0), sigma).reshape(pixels.shape)
 
 
+def correlate(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """Weigh the surroundings of each pixel; the image is mirrored at its borders, which are not repeated.
+
+    Args:
+        x: (h, w, c) float64.
+        kernel: (k, k) float64, k odd.
+    """
+    import cv2
+
+    # A mirrored border cannot be longer than the image, so the image is continued as often as the kernel reaches.
+    reach = kernel.shape[0] // 2
+    padded = np.pad(x, ((reach, reach), (reach, reach), (0, 0)), mode="reflect")
+    found = cv2.filter2D(padded, cv2.CV_64F, kernel).reshape(padded.shape)
+    return found[reach : reach + x.shape[0], reach : reach + x.shape[1]]
+
+
 def _covering_size(width: float, height: float, size: int) -> tuple[int, int]:
     """Return width and height after the shorter side is scaled to `size`; the other is rounded down, as torchvision's.
 

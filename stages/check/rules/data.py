@@ -21,6 +21,7 @@ from reprise.config.tables import TRUTH, MineRow
 from reprise.reading.share import images_in
 from stages.check.plug_ins import plug_in_class
 from stages.check.rules.relations import chosen_probes
+from stages.check.shifts import data_problems_of_shifts, memory_warnings_of_shifts
 from stages.check.sketches import problem_of, rows_of, sketch_runs, well_formed_runs
 
 
@@ -69,7 +70,7 @@ def read_facts(root: Path = Path()) -> Facts:
 
 def data_problems(raw: dict[str, Any], facts: Facts) -> list[Problem]:
     """Find values with which a stage would refuse these images."""
-    found = list(_mine_problems(raw, facts))
+    found = [*_mine_problems(raw, facts), *data_problems_of_shifts(raw, facts.counts)]
     inputs = importlib.import_module("stages.pretrain.inputs")
     for row, method_class, _ in well_formed_runs(raw):
         if "clusters" in method_class.needs and row.labels == TRUTH and not facts.labelled.get("train"):
@@ -122,7 +123,7 @@ def data_warnings(raw: dict[str, Any], facts: Facts) -> list[Problem]:
         found.append(Problem("source.test_fraction", rule, dict(facts.counts), hint))
     for where, probe_class, params in chosen_probes(raw):
         found += _probe_warnings(where, probe_class, params, facts)
-    return found
+    return [*found, *memory_warnings_of_shifts(raw, facts.counts)]
 
 
 def _probe_warnings(where: str, probe_class: Any, params: Any, facts: Facts) -> Iterator[Problem]:

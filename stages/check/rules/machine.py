@@ -20,6 +20,7 @@ from reprise.runtime.entry import threads
 from reprise.runtime.memory import gibibytes, memory_limit
 from stages.check.parameters import known_sections
 from stages.check.plug_ins import plug_in_class
+from stages.check.shifts import root_warnings
 from stages.check.sketches import Sketch, sketch_runs
 
 _DEVICES = ("train", "embed")  # sections that choose a device
@@ -33,7 +34,7 @@ def machine_warnings(raw: dict[str, Any], train_images: int | None = None, root:
         train_images: where they are known.
         root: the project's folder.
     """
-    found = [*_device_warnings(raw), *_source_warnings(raw, root), *_thread_warnings()]
+    found = [*_device_warnings(raw), *_source_warnings(raw, root), *root_warnings(raw, root), *_thread_warnings()]
     limit = memory_limit()
     if limit is not None:
         try:

@@ -19,6 +19,7 @@ from reprise.config.params import Problem
 from reprise.config.registry import suites
 from reprise.config.tables import NONE, TRUTH, MineRow
 from stages.check.plug_ins import plug_in_class
+from stages.check.shifts import shift_warnings
 from stages.check.sketches import Sketch, place_of, problem_of, rows_of, sketch_runs
 
 
@@ -76,7 +77,7 @@ def relation_warnings(raw: dict[str, Any]) -> list[Problem]:
     """Find values that work, but not together as their words say."""
     by_runs = [problem for sketch in sketch_runs(raw)[0] for problem in _run_warnings(sketch)]
     found = list({(problem.path, problem.rule): problem for problem in by_runs}.values())
-    found += _image_warnings(raw)
+    found += [*_image_warnings(raw), *shift_warnings(raw)]
     chosen = list(chosen_probes(raw))
     for where, probe_class, _ in chosen:
         if getattr(probe_class, "needs_augmented", False) and _value(raw, "embed", "augmented") == 0:
@@ -132,7 +133,7 @@ def _image_warnings(raw: dict[str, Any]) -> Iterator[Problem]:
 
 def chosen_probes(raw: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     """Yield dotted name, class and typed parameters of each probe that params.yaml chooses and that is well formed."""
-    for section, table in (("probes", "suites"), ("image_probes", "image_suites")):
+    for section, table in (("probes", "suites"), ("image_probes", "image_suites"), ("shift_probes", "shift_suites")):
         rows = raw.get(table)
         listed = {row.get("name") for row in rows if isinstance(row, dict)} if isinstance(rows, list) else set()
         blocks = raw.get(section)

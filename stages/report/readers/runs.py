@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from reprise.artifacts.layout import PROBES, RUNS
+from reprise.artifacts.layout import PROBES, PROBES_ON_SHIFTS, RUNS
 from reprise.artifacts.results import METRICS, read_predictions
 from reprise.artifacts.tables import read_table
 from reprise.config.errors import ResultError
@@ -112,7 +112,8 @@ def _seed_run(run: str, seed: int, folder: Path) -> SeedRun:
     figures: dict[str, Figure] = {}
     protocol: dict[str, dict[str, Any]] = {}
     places: dict[str, Path] = {}
-    for suite in sorted(f for f in (PROBES / run / str(seed)).glob("*/*") if f.is_dir()):
+    folders = [*(PROBES / run / str(seed)).glob("*/*"), *PROBES_ON_SHIFTS.glob(f"*/{run}/{seed}")]
+    for suite in sorted(f for f in folders if f.is_dir()):
         with expected_shape(suite / METRICS, "probe"):
             for probe, metrics in read_object(suite / METRICS, "probe").items():
                 figures |= {f"{probe}.{metric}": _figure(raw) for metric, raw in metrics.items()}

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.graph.definition import load_graph
 from pipeline.processes.commands import capture
-from reprise.config.dvc_file import overlaps
+from reprise.config.dvc_file import overlaps, stages_of
 from reprise.config.errors import GraphError
 from tests.pipeline.dvc_project import Project
 
@@ -95,3 +95,17 @@ def test_what_cannot_be_read_is_named(toy: Project, old: str, new: str, message:
 def test_overlap_is_by_whole_names(a: str, b: str, expected: bool) -> None:
     assert overlaps(a, b) is expected
     assert overlaps(b, a) is expected
+
+
+def test_rows_become_options_as_dvc_writes_them() -> None:
+    from dvc.parsing.interpolate import to_str
+
+    row = {"name": "site_b", "root": "../si te's", "severity": [1, 2], "none": None, "yes": True, "no": False}
+    row |= {"options": {"labels": "parent", "splits": {}, "deep": {"words": ["a b", "c"]}}, "share": 0.5, "empty": []}
+    definition = {"cmd": "run ${item.row}", "matrix": {"row": "${rows}"}, "outs": ["${item.row.name}"]}
+    (stage,) = stages_of({"stages": {"shift": definition}}, {"rows": [row]})
+    assert stage.cmd == f"run {to_str(row)}"
+    with pytest.raises(GraphError, match="a list in a list"):
+        stages_of({"stages": {"shift": definition}}, {"rows": [row | {"severity": [[1]]}]})
+    with pytest.raises(GraphError, match="must be text or a number"):
+        stages_of({"stages": {"shift": definition | {"outs": ["${item.row}"]}}}, {"rows": [row]})

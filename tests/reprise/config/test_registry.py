@@ -237,7 +237,8 @@ def test_suggestions_ignore_case_hyphens_and_underscores() -> None:
 
 def test_kinds_are_known() -> None:
     assert set(KINDS) == {
-        "sources", "extractors", "miners", "methods", "changes", "backbones", "schedules", "probes", "sections",
+        "sources", "extractors", "miners", "methods", "changes", "backbones", "schedules", "shifts", "probes",
+        "sections",
     }  # fmt: skip
     with pytest.raises(KeyError):
         names("colours")

@@ -291,3 +291,15 @@ def test_metrics_without_scores_need_seeds() -> None:
     (pair,) = st.compare({"a": dict(enumerate([3.0, 3.1, 2.9])), "b": dict(enumerate([9.0, 9.1, 8.7]))})
     assert "b is above a" in pair.verdict
     assert st.compare({"a": {0: 1.0}, "b": {1: 1.0}}) == []
+
+
+def test_the_difference_of_two_shares_is_newcombes() -> None:
+    """Newcombe 1998, table II, method 10: 56/70 against 48/80 gives 0.0524 to 0.3339, and 0/10 against 0/20 -0.1611."""
+    for (a, m), (b, n), expected in (
+        ((56, 70), (48, 80), (0.0524, 0.3339)),
+        ((9, 10), (3, 10), (0.1705, 0.8090)),
+        ((0, 10), (0, 20), (-0.1611, 0.2775)),
+    ):
+        found = st.difference_of_shares(a / m, st.wilson(a, m), b / n, st.wilson(b, n))
+        assert found == pytest.approx(expected, abs=1e-4)
+    assert st.difference_of_shares(0.5, (None, None), 0.4, (0.3, 0.5)) == st.NO_INTERVAL

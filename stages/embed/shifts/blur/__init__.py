@@ -1,0 +1,1 @@
+"""Blur: the lens, the hand or the subject moves."""

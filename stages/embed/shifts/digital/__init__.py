@@ -1,0 +1,1 @@
+"""Digital changes: what processing and storing does to an image."""

@@ -1,0 +1,1 @@
+"""Noise: each value of a pixel is changed on its own."""
