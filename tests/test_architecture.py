@@ -363,10 +363,15 @@ def test_every_key_of_the_parameter_file_has_a_comment_above_or_beside_its_block
 # ---- declared parameters cover what the code reads -------------------------------------------------------
 
 
+@cache
+def code_of_all_stages() -> dict[str, list[str]]:
+    return dict(modules_by_file(read_yaml(ROOT / "params.yaml")))
+
+
 def code_of(stage: Stage) -> Fingerprint:
     """Project files that the stage's process can run or reads as its own."""
     name = next(dep for dep in stage.deps if dep.startswith("data/code/")).removeprefix("data/code/")
-    return fingerprint(dict(modules_by_file(read_yaml(ROOT / "params.yaml")))[name.removesuffix(".json")])
+    return fingerprint(code_of_all_stages()[name.removesuffix(".json")])
 
 
 def test_declared_parameters_exist_and_cover_the_sections_read() -> None:
@@ -379,11 +384,12 @@ def test_declared_parameters_exist_and_cover_the_sections_read() -> None:
             for part in key.split("."):
                 assert part in value, f"{stage.name}: params.yaml has no {key}"
                 value = value[part]
+    read_by_file = cache(lambda path: sections_read(path, raw))
     for stage in graph.stages:
         if stage.fingerprints:
             continue  # it depends on the whole file
         own = [ROOT / file for file in code_of(stage) if file.startswith("stages/") and file.endswith(".py")]
-        read = {name for path in own for name in sections_read(path, raw)}
+        read = {name for path in own for name in read_by_file(path)}
         declared = {key.split(".")[0] for key in stage.params}
         assert read <= declared, f"{stage.entry} reads {sorted(read - declared)} of params.yaml without declaring it"
 
