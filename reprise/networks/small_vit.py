@@ -38,11 +38,11 @@ def refuse_one_patch(size: int, patch_size: int, where: str) -> None:
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention."""
+    """Multi-head self-attention; causal: a token sees those before it only."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, causal: bool = False) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.causal = heads, causal
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
@@ -50,7 +50,8 @@ class Attention(nn.Module):
         """(B, N, D) -> (B, N, D)."""
         count, length, width = x.shape
         q, k, v = self.qkv(x).view(count, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(count, length, width))
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        return self.proj(mixed.transpose(1, 2).reshape(count, length, width))
 
 
 class MLP(nn.Module):
@@ -69,10 +70,10 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """Attention and MLP, each after a layer normalisation and beside a shortcut."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, causal: bool = False) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = Attention(width, heads)
+        self.attn = Attention(width, heads, causal)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.mlp = MLP(width)
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from reprise.networks.heads import Projector
+from reprise.networks.text.tokenizer import Tokenizer
 from reprise.reading.order import Sampling
 from reprise.training.change import Drawn
 from stages.pretrain.params import MethodParams
@@ -260,6 +261,13 @@ class Method(nn.Module):
     def trained_backbone(self) -> nn.Module:
         """The network that is saved: the student, or the teacher where `weights` says so."""
         return self.backbone
+
+    def text_model(self) -> tuple[Tokenizer, dict[str, nn.Module], dict[str, Any]] | None:
+        """The text side that is saved beside the backbone: tokenizer, `tower` and `projection`, and their sizes.
+
+        None for methods that read no texts; see reprise/artifacts/weights/text_models.py.
+        """
+        return None
 
     def heads(self) -> dict[str, Projector]:
         """Heads that are saved beside the backbone and can be tapped."""

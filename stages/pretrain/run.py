@@ -17,6 +17,7 @@ from reprise.artifacts import layout
 from reprise.artifacts.label_sets import FILE
 from reprise.artifacts.models import read_start
 from reprise.artifacts.weights.backbones import write_backbone
+from reprise.artifacts.weights.text_models import write_text_model
 from reprise.config.params import ImageParams
 from reprise.config.registry import load_class, module_of
 from reprise.config.shared_sections import DEFAULT_CACHE, CacheParams
@@ -126,6 +127,7 @@ def pretrain(
         with atomic_directory(out) as folder:
             write_backbone(folder, arrays_of(method.trained_backbone().state_dict()), head_arrays(method), config)
             write_history(folder / "history.csv", done.history)
+            write_text_side(method, folder)
     speed = config["images_seen"] / (time.monotonic() - began)
     record(f"pretrain/{setup.name}", began, {"images_per_second": round(speed, 1)})
 
@@ -267,6 +269,15 @@ def passes(method: Method, train: TrainParams) -> Iterator[list[str]]:
             yield notes
         if method.backbone not in called:
             notes.append("`chunk_size` had no effect: the method never passes images through the whole backbone.")
+
+
+def write_text_side(method: Method, folder: Path) -> None:
+    """Write tokenizer, text tower and projection of a method that has them."""
+    text = method.text_model()
+    if text is not None:
+        tokenizer, modules, config = text
+        arrays = {f"{name}.{k}": v for name, one in modules.items() for k, v in arrays_of(one.state_dict()).items()}
+        write_text_model(folder, arrays, {"tokenizer": tokenizer.as_json(), **config})
 
 
 def head_arrays(method: Method) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def test_a_study_is_valid_and_compares_every_method(repository, study):
     raw = read_yaml(repository / "studies" / study)
     assert problems(raw) == []
     kinds = {name: load_class("methods", name, Method, "") for name in names("methods")}
-    # These need weights, or pairs, which come from videos.
-    elsewhere = {n for n, kind in kinds.items() if kind.needs_start or kind.needs_teacher or kind.needs_pairs}
+    # These need weights, pairs, which come from videos, or facts, which neither data set has.
+    elsewhere = {n for n, k in kinds.items() if k.needs_start or k.needs_teacher or k.needs_pairs or k.reads}
     assert {run.method for run in tables(raw).runs} == set(kinds) - elsewhere
     assert f"studies/{study}" in (repository / "docs/reference/methods.md").read_text(encoding="utf-8")

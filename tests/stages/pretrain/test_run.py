@@ -37,6 +37,7 @@ IN_AN_EPOCH = {"pair_contrast": 68, "triplet": 68}  # images; 34 of 80 have a pa
 OPTIONS = {"patch_kmeans": {"patches": 8, "samples": 500}, **SMALL}
 CROPS = {
     "supervised": 1,
+    "clip": 1,
     "distill": 1,
     "pair_contrast": 1,
     "triplet": 1,
@@ -67,6 +68,9 @@ def run(method: str, out: str, train=TINY, seed: int = 0, labels: str | None = N
     if begins and not Path("data/starts", method).exists():
         write_start(method, **begins)
     labels = labels or LABELS.get(method, "none")
+    if kind.reads and not Path("data/facts/runs", method).exists():
+        write_known_facts(0, [fact for fact in DECLARED if fact.use == "given"])
+        write_facts_of_run(method, kind.reads)
     row = RunRow.model_validate({"name": method, "method": method, "labels": labels, **begins})
     pretrain(row, seed, IMAGE, train, params, Path(out), restart=False)
     return Path(out)
@@ -171,13 +175,9 @@ def interrupt_after(steps: int):
 def test_labels_never_reach_an_unsupervised_method(digits, method):
     """Whatever the label set and the facts that are labels say, the weights stay the same to the byte."""
     two = TINY.model_copy(update={"epochs": 2})  # methods with a memory learn from the second one on
-    reads = load_class("methods", method, Method, "runs").reads
-    if reads:  # what it reads is given both times
-        write_known_facts(0, [fact for fact in DECLARED if fact.use == "given"])
-        write_facts_of_run(method, reads)
     without = run(method, "a", train=two, labels="none")
-    write_known_facts(seed=1)
-    write_facts_of_run(method, reads)
+    write_known_facts(seed=1)  # what is given stays the same
+    write_facts_of_run(method, load_class("methods", method, Method, "runs").reads)
     with_labels = run(method, "b", train=two, labels="mined")
     assert file_digest(without / "backbone.safetensors") == file_digest(with_labels / "backbone.safetensors")
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from reprise.artifacts.facts.table import objects
 from reprise.config.registry import load_class
 from reprise.networks.weights.starting import Teacher
 from stages.pretrain.method import Batch, Context, Method
@@ -18,6 +19,7 @@ SETTINGS = replace(PLAIN, size=8, crop_scale_min=0.3).settings
 SMALL = {
     "barlow_twins": {"hidden": 16, "output": 12},
     "byol": {"hidden": 16, "output": 8},
+    "clip": {"output": 8, "text_width": 16, "text_depth": 1, "vocabulary": 270, "text_length": 16},
     "dcl": {"hidden": 16, "output": 8},
     "deepcluster_v2": {"hidden": 16, "output": 8, "prototypes": 4, "clusterings": 2, "small_crops": 2},
     "dino": {"hidden": 16, "bottleneck": 8, "outputs": 12, "small_crops": 2, "frozen_for": 0.2},
@@ -71,6 +73,8 @@ def build(name: str, images: int = 64, steps: int = 8, **options) -> Method:
     if kind.needs_teacher:
         shared = (context.mean, context.std)
         context = replace(context, teacher=Teacher(TinyBackbone(), *shared, (0.1, 0.2, 0.3), (0.5, 0.5, 1.0)))
+    if "caption" in kind.reads:
+        context = replace(context, facts={"caption": objects([(f"number {i % 7}",) for i in range(images)])})
     params = kind.Params(**{**SMALL.get(name, {}), **options})
     own = kind.own_backbone(params)
     if own is None:

@@ -1,0 +1,1 @@
+"""Texts as numbers, and a small transformer over them. Never files, never images."""

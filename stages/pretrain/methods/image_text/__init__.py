@@ -1,0 +1,1 @@
+"""Methods that learn from images and the texts beside them. Never labels."""
