@@ -27,6 +27,7 @@ from reprise.storage.progress import Progress, track
 from reprise.storage.provenance import record
 from reprise.storage.work_folder import file_digest, work_folder
 from stages.embed import augmented
+from stages.embed.bag import BagOfPatches
 from stages.embed.params import EmbedParams
 
 CHUNK = 50_000  # images between two checkpoints; a kill costs no more than these
@@ -62,6 +63,8 @@ def embed(
     folder = layout.run(run, seed)
     config = read_config(folder)
     network = assemble(config, *open_weights(folder), where=str(folder)).to(compute.device)
+    if params.bag:
+        network = BagOfPatches(network, params.bag, params.bag_area)
     shards, size = Shards.open(), params.images_at_a_time(config["input_size"], compute.device)
     squares = squares_for(shards, config, compute.threads, cache)
     inputs = {

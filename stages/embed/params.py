@@ -10,6 +10,7 @@ from reprise.config.params import StrictModel, meaning
 from reprise.runtime.memory import evaluation_batch
 
 SECTION = "embed"
+BAG_AREA = 0.25  # of the patches that `emp_ssl` is trained on
 
 
 class EmbedParams(StrictModel):
@@ -30,6 +31,20 @@ class EmbedParams(StrictModel):
             "Changed copies of this many images are embedded too, for the probes of invariance; 0 for none.", "images"
         ),
     ] = 256
+    bag: Annotated[  # this and the next are part of the work's inputs only where they are set
+        Annotated[int, Field(ge=1, le=1024)] | None,
+        Field(exclude_if=lambda value: value is None),
+        meaning(
+            "An image is embedded as the mean of so many patches in place of the whole, for backbones that were "
+            "trained on crops of one area (`emp_ssl`); null embeds the whole.",
+            "patches",
+        ),
+    ] = None
+    bag_area: Annotated[
+        float,
+        Field(gt=0, le=1, exclude_if=lambda value: value == BAG_AREA),
+        meaning("Each patch of a bag covers this share of the image's area."),
+    ] = BAG_AREA
     device: Annotated[
         Literal["auto", "cpu", "cuda"], meaning("Embedding runs here; `auto` takes a GPU where there is one.")
     ] = "auto"
