@@ -55,7 +55,7 @@ def describe(setup: Setup, method: Method, inputs: Inputs, epochs: PretrainingEp
         "epochs": finished,
         "steps": done.step,
         "images_seen": finished * n,
-        "crops_seen": finished * n * len(method.view_plan(inputs.views)),
+        "crops_seen": finished * n * method.crops_of_an_image(inputs.views),
         "flops_per_image": flops_per_image(method, setup),
         "precision": setup.compute.precision,
         "device": setup.compute.device,

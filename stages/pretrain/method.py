@@ -208,6 +208,10 @@ class Method(nn.Module):
         """
         return [settings] * self.views
 
+    def crops_of_an_image(self, settings: ViewSettings) -> int:
+        """How many crops of an image a step sees: its views, unless the method cuts others from them."""
+        return len(self.view_plan(settings))
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Parameters that are optimised in their own way; all others follow `train`.
 

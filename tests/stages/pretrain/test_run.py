@@ -49,6 +49,7 @@ CROPS = {
     "msn": 4,
     "emp_ssl": 4,
     "lejepa": 4,
+    "re_iqa": 6,  # two of the image and of each copy
 }
 LEARNING = [m for m in METHODS if not load_class("methods", m, Method, "").gradient_free]
 # SimCLR is killed at four points of the loop; methods with a queue, a teacher, clusters, prototypes or masks once, in

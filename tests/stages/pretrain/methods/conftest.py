@@ -27,6 +27,7 @@ SMALL = {
     "lejepa": {"hidden": 16, "output": 8, "slices": 8},
     "moco_v2": {"hidden": 16, "output": 8, "queue": 24},
     "moco_v3": {"hidden": 16, "output": 8},
+    "re_iqa": {"hidden": 16, "output": 8, "queue": 24, "copies": 2},
     "nnclr": {"hidden": 16, "output": 8, "queue": 24},
     "msn": {"hidden": 16, "output": 8, "prototypes": 6, "small_crops": 2, "width": 16, "depth": 1, "heads": 2},
     "odc": {"hidden": 16, "output": 8, "clusters": 4, "centroid_steps": 2},
