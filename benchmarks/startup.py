@@ -27,6 +27,7 @@ KINDS = {  # command -> how often the default graph of five runs has it
     "stages.ingest": 1,
     "stages.validate": 1,
     "stages.shard": 1,
+    "stages.models.train --seed 0": 1,
     "stages.mine.features --name dae --seed 0": 1,
     "stages.mine.given": 1,
     "stages.mine --name dae_kmeans --seed 0": 1,

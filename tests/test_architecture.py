@@ -40,6 +40,7 @@ RUNNING = ("processes", "graph", "compare", "sweeps", "flows", "cli")  # package
 STAGES = sorted(p.name for p in (ROOT / "stages").iterdir() if p.is_dir() and p.name != "__pycache__")
 PLUGIN_FOLDERS = (
     "reprise/networks/backbones",
+    "reprise/training/models",
     "reprise/training/schedules",
     "stages/embed/shifts",
     "stages/ingest/sources",

@@ -21,6 +21,7 @@ from reprise.artifacts.layout import DATA
 LAYOUT = (
     "features/{name}/{seed}",
     "mine/{name}/{seed}",
+    "trained/{seed}",
     "runs/{name}/{seed}",
     "embed/{name}/{seed}",
     "probe/{name}/{seed}/features",

@@ -45,6 +45,7 @@ PRESENT_CODE = Path(".reprise/code")  # the fingerprints of that code; `data/cod
 # ---- one a row of params.yaml and a seed -----------------------------------------------------------------------------
 
 MODELS = DATA / "models"  # weights from elsewhere, checked and converted
+TRAINED = DATA / "trained"  # models that are no backbones, trained on the images
 STARTS = DATA / "starts"  # for each run, a copy of what it starts from and learns from
 FEATURES = DATA / "features"
 LABEL_SETS = DATA / "mine"
@@ -68,6 +69,21 @@ def start(run: str) -> Path:
 def run_facts(run: str) -> Path:
     """The folder of the facts that a run's method reads, the same for every seed."""
     return RUN_FACTS / run
+
+
+def trained_models(seed: int) -> Path:
+    """The folder of all models that are trained with a seed."""
+    return TRAINED / str(seed)
+
+
+def trained_model(name: str, seed: int) -> Path:
+    """The folder of a trained row of `models`: weights, config.json, metrics.json, restored images."""
+    return trained_models(seed) / "models" / name
+
+
+def model_of_features(name: str, seed: int) -> Path:
+    """The folder of the model that a row of `features` uses, a copy; empty but for a note where it uses none."""
+    return trained_models(seed) / "features" / name
 
 
 def features(name: str, seed: int) -> Path:
@@ -126,6 +142,7 @@ def probes_on_shifts(suite: str) -> Path:
 def inputs_of_report() -> tuple[str, ...]:
     """Patterns of the files that the report is made from."""
     tables = {SHARDS: "index.parquet", LABEL_SETS: "*/*/*", RUNS: "*/*/*", EMBEDDINGS: "*/*/*", PROBES: "*/*/*/*/*"}
+    tables[TRAINED] = "*/models/*/*"
     whole = (
         INGEST / "*.json",
         INGEST / "*.parquet",

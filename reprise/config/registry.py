@@ -55,6 +55,7 @@ KINDS = {
     "sources": Kind("source", "stages.ingest.sources"),
     "extractors": Kind("extractor", "stages.mine.extractors"),
     "miners": Kind("miner", "stages.mine.miners"),
+    "models": Kind("model", "reprise.training.models"),
     "methods": Kind("method", "stages.pretrain.methods"),
     "changes": Kind("change", "stages.pretrain.changes"),
     "backbones": Kind("backbone", "reprise.networks.backbones", otherwise="timm"),

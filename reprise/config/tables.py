@@ -1,4 +1,4 @@
-"""The tables of params.yaml that name the graph's rows: runs, what they start from, and their probes."""
+"""The tables of params.yaml that name the graph's rows: runs, weights and models that they use, and their probes."""
 
 from __future__ import annotations
 
@@ -58,17 +58,24 @@ ModelName = Annotated[str, with_pattern(rf"models/{NAME.pattern}", "write models
 
 
 class ModelRow(StrictModel):
-    """A row of `models`: weights that were trained elsewhere, from which runs start or learn."""
+    """A row of `models`: weights that were trained elsewhere, or a model that is no backbone and is trained here."""
 
-    name: Annotated[Name, meaning("Runs refer to these weights as `models/<name>`.")]
+    name: Annotated[
+        Name, meaning("Runs refer to weights as `models/<name>`, and extractors to a trained model by <name>.")
+    ]
     weights: Annotated[
         str,
-        Field(min_length=1, max_length=1000),
+        Field(max_length=1000),
         meaning(
             "These are published weights (`timm:NAME`), a .safetensors file, a torch file, or the folder of a finished "
-            "run that lies outside of `data`."
+            "run that lies outside of `data`; left out where `model` says what is trained."
         ),
-    ]
+    ] = ""
+    model: Annotated[
+        Annotated[str, plug_in_name("models")] | None,
+        meaning("A model of this kind is trained for every seed; its parameters stand in `model_options`."),
+    ] = None
+    on: Annotated[Literal["images"], meaning("A model is trained on the training images, without labels.")] = "images"
     architecture: Annotated[
         BackboneName | None,
         meaning("A file is for this backbone or timm model; null for `timm:NAME` and for a folder, which name it."),
@@ -95,8 +102,21 @@ class ModelRow(StrictModel):
         return not self.weights.startswith(TIMM) and re.search(r"\.[A-Za-z]+$", self.weights) is not None
 
     @model_validator(mode="after")
+    def _either_weights_or_a_model(self) -> Self:
+        if (self.model is None) == (self.weights == ""):
+            raise ValueError("a row names either `weights` from elsewhere or the kind of `model` that is trained here")
+        foreign = sorted(self.model_fields_set & {"architecture", "stem", "size", "part", "sha256"})
+        if self.model is not None and foreign:
+            raise ValueError(
+                f"{', '.join(foreign)} belong to `weights`; what a model is trained with stands in model_options"
+            )
+        if self.model is None and "on" in self.model_fields_set:
+            raise ValueError("`on` belongs to a `model` that is trained here; weights have been trained elsewhere")
+        return self
+
+    @model_validator(mode="after")
     def _architecture_where_needed(self) -> Self:
-        if self.is_file == (self.architecture is None):
+        if self.model is None and self.is_file == (self.architecture is None):
             raise ValueError("architecture belongs to files, which need it; `timm:NAME` and folders name their own")
         return self
 
@@ -145,7 +165,10 @@ class Tables(StrictModel):
         list[SuiteRow], Field(min_length=1), meaning("These suites of probes measure every run's features.")
     ]
     models: Annotated[
-        list[ModelRow], meaning("Runs may start from these weights, or learn from them; none by default.")
+        list[ModelRow],
+        meaning(
+            "Runs may start from these weights or learn from them, and extractors describe images by these models."
+        ),
     ] = Field(default_factory=list)
     image_suites: Annotated[
         list[SuiteRow], meaning("These suites of probes train on the images, minutes a run; none by default.")

@@ -19,6 +19,7 @@ from reprise.storage.code.fingerprint import fingerprint
 from reprise.training.params import TrainParams
 from reprise.training.views import changes_named
 from stages.check.plug_ins import plug_in_class
+from stages.check.rules.models import modules_of_trained
 from stages.check.shifts import shifts_of
 from stages.check.starts import as_started, models_of
 
@@ -32,6 +33,7 @@ ENTRIES = {
     "features": "stages.mine.features",
     "mine": "stages.mine.__main__",
     "models": "stages.models.__main__",
+    "train_models": "stages.models.train",
     "pretrain": "stages.pretrain.__main__",
     "embed": "stages.embed.__main__",
     "shift_images": "stages.ingest.shift_images",
@@ -64,6 +66,7 @@ def modules_by_file(raw: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
     for row in raw["mines"]:
         yield f"mine/{row['name']}", of("mine", module_of("miners", row["miner"]))
     yield "models", of("models", *sorted({module_of("backbones", architecture_of(model)) for model in models_of(raw)}))
+    yield "train_models", of("train_models", *sorted({m for found in modules_of_trained(raw).values() for m in found}))
     backbones = {row["name"]: _backbone(raw, row) for row in raw["runs"]}
     for row in raw["runs"]:
         method, backbone = module_of("methods", row["method"]), backbones[row["name"]]
@@ -95,7 +98,8 @@ def _looked_up(raw: dict[str, Any], row: dict[str, Any]) -> list[str]:
     """The modules of the plug-ins of other kinds that an extractor looks up by name."""
     extractor_class: Any = plug_in_class("extractors", row["extractor"])
     params = extractor_class.Params.model_validate((raw.get("extractors") or {}).get(row["name"], {}))
-    return extractor_class.modules(params)
+    model = extractor_class.model_of(params)
+    return [*extractor_class.modules(params), *(modules_of_trained(raw)[model] if model is not None else ())]
 
 
 def _backbone(raw: dict[str, Any], row: dict[str, Any]) -> str:

@@ -27,6 +27,7 @@ _BLOCKS = {
     "sources": "source.options",
     "extractors": "extractors.<name>",
     "miners": "mining.<name>",
+    "models": "model_options.<name>",
     "methods": "methods.<name>",
     "schedules": "train.schedule",
     "changes": "train.views[]",
@@ -38,7 +39,12 @@ _BLOCKS = {
     "probes": "{kind}.{name}",
 }
 # The section with a block per row -> its table, and the field that names the plug-in.
-_TABLES = {"extractors": ("features", "extractor"), "mining": ("mines", "miner"), "methods": ("runs", "method")}
+_TABLES = {
+    "extractors": ("features", "extractor"),
+    "mining": ("mines", "miner"),
+    "model_options": ("models", "model"),
+    "methods": ("runs", "method"),
+}
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from reprise.config.suggest import nearest
 from reprise.config.tables import NONE, TRUTH, FeaturesRow, MineRow, RunRow, SuiteRow, Tables
 from stages.check.plug_ins import COMPARISON, base_class, plug_in_class, table_of_suite
 from stages.check.rules.facts import fact_problems
+from stages.check.rules.models import OPTIONS, trained_problems
 from stages.check.rules.relations import relation_problems
 from stages.check.shifts import shift_problems
 from stages.check.starts import model_problems, start_problems
@@ -42,7 +43,7 @@ _SUITES = {"suites": "probes", "image_suites": "image_probes", "shift_suites": "
 def problems(raw: dict[str, Any]) -> list[Problem]:
     """Find everything that is wrong with `raw`, the content of params.yaml, in the order of its sections."""
     sections = known_sections()
-    blocks = [section for _, _, section, _ in _PLUGGED.values()] + [*_SUITES.values()]
+    blocks = [section for _, _, section, _ in _PLUGGED.values()] + [*_SUITES.values(), OPTIONS]
     known = [*Tables.model_fields, *sections, *blocks]
     found = [
         Problem(str(key), "unknown section", _brief(raw[key]), nearest(key, known) or f" Known: {', '.join(known)}.")
@@ -65,8 +66,8 @@ def problems(raw: dict[str, Any]) -> list[Problem]:
         found += _block_problems(raw, table, classes)
     found += _probe_problems(raw)
     found += _comparison_problems(raw.get(COMPARISON))
-    found += [*_fit_problems(raw, classes), *model_problems(raw), *_start_problems(raw, classes), *shift_problems(raw)]
-    found += fact_problems(raw, classes)
+    found += [*_fit_problems(raw, classes), *model_problems(raw), *trained_problems(raw, classes)]
+    found += [*_start_problems(raw, classes), *shift_problems(raw), *fact_problems(raw, classes)]
     known_places = {(problem.path, problem.rule) for problem in found}
     return found + [problem for problem in relation_problems(raw) if (problem.path, problem.rule) not in known_places]
 

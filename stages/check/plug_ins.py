@@ -16,6 +16,7 @@ _BASES = {
     "sources": ("stages.ingest.source", "Source"),
     "extractors": ("stages.mine.extractor", "Extractor"),
     "miners": ("stages.mine.miner", "Miner"),
+    "models": ("reprise.training.model", "Model"),
     "methods": ("stages.pretrain.method", "Method"),
     "changes": ("reprise.training.change", "Change"),
     "backbones": ("reprise.networks.backbone", "Backbone"),

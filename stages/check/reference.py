@@ -16,6 +16,7 @@ _HEADS = {
     "sources": "Sources of images",
     "extractors": "Extractors",
     "miners": "Miners",
+    "models": "Models",
     "methods": "Methods",
     "changes": "Changes of images",
     "backbones": "Backbones",

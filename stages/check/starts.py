@@ -16,15 +16,20 @@ from reprise.config.tables import RANDOM, TIMM, ModelRow, RunRow
 from reprise.training.params import TrainParams
 
 
-def models_of(raw: dict[str, Any]) -> list[ModelRow]:
-    """Return the well-formed rows of `models`."""
+def rows_of_models(raw: dict[str, Any]) -> list[tuple[int, ModelRow]]:
+    """Return the well-formed rows of `models` with their index."""
     rows, found = raw.get("models"), []
-    for row in rows if isinstance(rows, list) else ():
+    for index, row in enumerate(rows if isinstance(rows, list) else ()):
         try:
-            found.append(ModelRow.model_validate(row))
+            found.append((index, ModelRow.model_validate(row)))
         except ValidationError:
             continue  # reported with the tables
     return found
+
+
+def models_of(raw: dict[str, Any]) -> list[ModelRow]:
+    """Return the well-formed rows of `models` that are weights from elsewhere."""
+    return [row for _, row in rows_of_models(raw) if row.model is None]
 
 
 def as_started(train: TrainParams, start: str, raw: dict[str, Any]) -> TrainParams:
@@ -49,11 +54,13 @@ def model_problems(raw: dict[str, Any]) -> Iterator[Problem]:
     from reprise.networks.backbone import backbone_named
 
     names: list[str] = []
-    for index, row in enumerate(models_of(raw)):
+    for index, row in rows_of_models(raw):
         where = f"models[{index}]"
         if row.name in names:
             yield Problem("models", "two rows may not have the same name", row.name, " Rename or remove one.")
         names.append(row.name)
+        if row.model is not None:
+            continue  # stages.check.rules.models
         if not row.weights.startswith(TIMM) and Path(row.weights).parts[:1] == ("data",):
             yield Problem(
                 f"{where}.weights",
@@ -77,10 +84,15 @@ def start_problems(raw: dict[str, Any], runs: list[tuple[int, RunRow, Any, Any]]
         runs: index, row, method class and block of each well-formed run.
     """
     known = [f"models/{row.name}" for row in models_of(raw)]
+    trained = [f"models/{row.name}" for _, row in rows_of_models(raw) if row.model is not None]
     for index, row, method_class, block in runs:
         where = f"runs[{index}]"
         for field, name in (("from", row.start), ("teacher", row.teacher)):
-            if name not in (None, RANDOM, *known):
+            if name in trained:
+                rule = "a run starts from a backbone, and this row of 'models' is trained here and is none"
+                hint = f" Write {RANDOM}, or a row of 'models' with `weights`; extractors may use this one."
+                yield Problem(f"{where}.{field}", rule, name, hint)
+            elif name not in (None, RANDOM, *known):
                 hint = nearest(name, known) or f" Known: {', '.join(known) or 'none'}."
                 yield Problem(f"{where}.{field}", f"no row of 'models' is called '{str(name)[7:]}'", name, hint)
         if method_class is None:

@@ -18,10 +18,12 @@ class Extractor:
         Params: the typed parameter class.
         seeded: whether the features depend on the seed. Where they do not, one seed computes them and the other seeds
             of the same inputs copy them.
+        trained: the folder of the model that `model_of` names; None where it names none.
     """
 
     Params: ClassVar[type[StrictModel]] = StrictModel
     seeded: bool = True
+    trained: Path | None = None
 
     def __init__(self, params: StrictModel, seed: int, compute: Compute) -> None:
         self.params, self.seed, self.compute = params, seed, compute
@@ -34,6 +36,11 @@ class Extractor:
     def modules(cls, params: StrictModel) -> list[str]:
         """List the modules that the extractor looks up by name, such as a backbone's; their code counts as its own."""
         return []
+
+    @classmethod
+    def model_of(cls, params: StrictModel) -> str | None:
+        """Name the trained row of `models` that the extractor uses; none by default."""
+        return None
 
     def features(self, images: np.ndarray, work: Path) -> np.ndarray:
         """Describe images.

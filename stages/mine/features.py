@@ -39,7 +39,8 @@ def main(argv: list[str]) -> None:
     )
     out = layout.features(chosen.name, arguments.seed)
     cache = cache_params(raw)
-    extract(extractor_class, params, chosen.extractor, arguments.seed, image, out, arguments.restart, cache)
+    trained = layout.model_of_features(chosen.name, arguments.seed) if extractor_class.model_of(params) else None
+    extract(extractor_class, params, chosen.extractor, arguments.seed, image, out, arguments.restart, cache, trained)
 
 
 def extract(
@@ -51,10 +52,23 @@ def extract(
     out: Path,
     restart: bool,
     cache: CacheParams = DEFAULT_CACHE,
+    trained: Path | None = None,
 ) -> None:
-    """Describe the training images and write `embeddings.parquet` with the tap `features`."""
+    """Describe the training images and write `embeddings.parquet` with the tap `features`.
+
+    Args:
+        extractor_class, params, extractor: the extractor, its parameters and its name.
+        seed: of the extractor.
+        image: the images as networks see them.
+        out: the folder to write.
+        restart: discard what an interrupted process left.
+        cache: bounds of the cache of decoded images.
+        trained: the folder of the trained model that the extractor names; None where it names none.
+    """
     from reprise.artifacts.embeddings import FILE
     from reprise.artifacts.shards import Shards
+    from reprise.artifacts.weights.models import read_model
+    from reprise.config.registry import module_of
     from reprise.runtime.device import resolve_compute
     from reprise.storage.atomic import atomic_directory, write_json
     from reprise.storage.provenance import record
@@ -64,8 +78,11 @@ def extract(
     began, name = time.monotonic(), f"features/{out.parent.name}/{seed}"
     compute = resolve_compute("auto", "auto")
     shards, chosen = Shards.open(), extractor_class(params, seed, compute)
+    chosen.trained = trained
     inputs = _inputs(chosen, extractor, image, shards)
     code = ["stages.mine.features", extractor_class.__module__, *extractor_class.modules(params)]
+    if trained is not None:
+        code.append(module_of("models", read_model(trained)[0].model))
     key = inputs_key(keyed_by_code({k: v for k, v in inputs.items() if k != "seed"}, code))
     store, facts = ResultStore(STORE, KEPT), {}
     with work_folder(name, inputs, code, restart) as work:

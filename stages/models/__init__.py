@@ -1,1 +1,1 @@
-"""Stage `models`: weights from elsewhere, checked and converted. Never images or training."""
+"""Stages `models` and `train_models`: weights from elsewhere, converted; models that are no backbones, trained here."""

@@ -24,10 +24,11 @@ def main(argv: list[str]) -> None:
     from stages.models.starts import write_start
 
     with atomic_directory(MODELS) as models:
-        if rows.models:
+        foreign = [row for row in rows.models if row.model is None]
+        if foreign:
             from stages.models.convert import convert  # imports torch, which takes seconds
 
-            for model in rows.models:
+            for model in foreign:
                 (models / model.name).mkdir()
                 convert(model, models / model.name)
         with atomic_directory(STARTS) as starts:

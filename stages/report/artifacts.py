@@ -22,6 +22,7 @@ from stages.report.readers.ingest import (
 )
 from stages.report.readers.inputs import Input, read_inputs
 from stages.report.readers.label_sets import LabelSet, read_label_sets
+from stages.report.readers.models import TrainedModel, read_models
 from stages.report.readers.near_copies import NearCopies, read_copies
 from stages.report.readers.representations import Representations, read_representations
 from stages.report.readers.runs import Run, read_runs
@@ -41,6 +42,7 @@ class Artifacts:
         near_copies: images that show the same picture in other pixels.
         checks: the expectations of validate and their results.
         album: the pixels of the images, read from the shards as they are asked for.
+        models: models that are no backbones, by name and seed, from train_models.
         label_sets: label sets by name and seed, from mine.
         runs: trained runs with the figures, maps and predictions of their probes.
         comparison: verdicts on pairs of runs, from summary.
@@ -57,6 +59,7 @@ class Artifacts:
     near_copies: NearCopies | None
     checks: tuple[Check, ...] | None
     album: Album
+    models: tuple[TrainedModel, ...]
     label_sets: tuple[LabelSet, ...]
     runs: tuple[Run, ...]
     comparison: Comparison | None
@@ -83,6 +86,7 @@ def gather(params: ReportParams) -> Artifacts:
         near_copies=read_copies(),
         checks=read_checks(),
         album=Album(shards),
+        models=read_models(),
         label_sets=read_label_sets(),
         runs=read_runs(comparison.order if comparison else ()),
         comparison=comparison,

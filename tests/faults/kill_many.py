@@ -93,7 +93,7 @@ def passes(folder: Path, kills: int, a_pass: int, rng: Random, limit: float, epo
     if epochs is not None:
         params = read(root / "params.yaml")
         params["train"] |= {"epochs": epochs, "warmup_epochs": 1}
-        params["extractors"]["dae"]["epochs"] = max(1, epochs // 4)
+        params["model_options"]["dae"]["epochs"] = max(1, epochs // 4)
         write(root / "params.yaml", params)
     from_nothing(root)
     spans, reference = undisturbed(root, log)

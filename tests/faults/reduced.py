@@ -27,6 +27,7 @@ def one_run(root: Path, repository: Path, epochs: int, checkpoint_steps: int = 3
     params["suites"] = [{"name": "quality"}]
     params["methods"] = {"simclr": {"temperature": 0.2}}
     params["mining"], params["extractors"] = {}, {}
+    params["models"], params["model_options"] = [], {}
     params["probes"] = {"quality": params["probes"]["quality"]}
     params["train"]["epochs"] = epochs
     params["train"]["checkpoint_steps"] = checkpoint_steps

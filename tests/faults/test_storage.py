@@ -150,7 +150,7 @@ def test_each_way_to_fail_has_its_own_way_out(number: int, words: str) -> None:
 STAGES = {
     "ingest": ("stages.ingest",),
     "shard": ("stages.shard",),
-    "features": ("stages.mine.features", "--name", "dae", "--seed", "0"),
+    "train_models": ("stages.models.train", "--seed", "0"),
     "pretrain": ("stages.pretrain", "--run", "random", "--seed", "0"),
 }
 SOME = [pytest.param(name, marks=[] if name in ("ingest", "pretrain") else pytest.mark.slow) for name in STAGES]

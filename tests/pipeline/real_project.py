@@ -27,7 +27,7 @@ def real_project(root: Path, repository: Path) -> Project:
         del params["methods"][name]
     params["train"]["epochs"] = 1
     params["train"]["warmup_epochs"] = 0
-    params["extractors"]["dae"]["epochs"] = 1
+    params["model_options"]["dae"]["epochs"] = 1
     params["mining"]["dae_kmeans"]["clusters"] = 32
     with (root / "params.yaml").open("w", encoding="utf-8") as file:
         yaml.dump(params, file)

@@ -28,7 +28,11 @@ def in_colour(data: bytes, where: str) -> np.ndarray:
     Raises:
         ImageRefused: the bytes cannot be decoded.
     """
-    pixels = decode(data, where, None, plain=True)
+    return as_colour(decode(data, where, None, plain=True))
+
+
+def as_colour(pixels: np.ndarray) -> np.ndarray:
+    """Show decoded (h, w, c) uint8 as colour: (h, w, 3) uint8 RGB; see `in_colour`."""
     if pixels.shape[2] == 3:
         return pixels
     return np.ascontiguousarray(pixels[:, :, :3] if pixels.shape[2] > 3 else np.repeat(pixels[:, :, :1], 3, axis=2))
@@ -68,3 +72,16 @@ def contact_sheet(rows: Sequence[Sequence[tuple[bytes, str]]], columns: int, sid
             square = resize_to_square(in_colour(data, where), side)
             sheet[line * step : line * step + side, column * step : column * step + side] = square
     return sheet_png(sheet)
+
+
+def picture_of_arrays(rows: Sequence[Sequence[np.ndarray]], side: int) -> bytes:
+    """Draw decoded square images in rows without gaps.
+
+    Args:
+        rows: of each row of the picture, as many (s, s, c) uint8 images as the first row has, all of one side.
+        side: in pixels to which larger images are scaled down.
+
+    Returns:
+        a PNG.
+    """
+    return sheet_png(np.concatenate([np.concatenate([shrink(as_colour(i), side) for i in row], 1) for row in rows]))

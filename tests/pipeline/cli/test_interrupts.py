@@ -26,6 +26,7 @@ STAGES = {
     "ingest": ["stages.ingest"],
     "validate": ["stages.validate"],
     "shard": ["stages.shard"],
+    "train_models": ["stages.models.train", "--seed", "0", "--restart"],
     "features": ["stages.mine.features", "--name", "dae", "--seed", "0", "--restart"],
     "mine": ["stages.mine", "--name", "dae_kmeans", "--seed", "0", "--restart"],
     "pretrain": ["stages.pretrain", "--run", "gsimclr", "--seed", "0", "--restart"],

@@ -184,7 +184,7 @@ def test_names_that_reach_paths_and_commands_are_plain(name: str) -> None:
         ("runs", "method", "SimCLR", "simclr"),
         ("runs", "method", "Barlow-Twins", "barlow_twins"),
         ("mines", "miner", "K-means", "kmeans"),
-        ("features", "extractor", "DAE", "dae"),
+        ("features", "extractor", "Pixels", "pixels"),
         ("runs", "name", "My run", "my_run"),
     ],
 )

@@ -54,7 +54,7 @@ def install(folder: Path, monkeypatch: pytest.MonkeyPatch, group: str, name: str
 
 
 def test_our_own_plug_ins_are_files() -> None:
-    for kind in ("sources", "extractors", "miners", "methods", *(f"probes/{suite}" for suite in suites())):
+    for kind in ("sources", "extractors", "miners", "models", "methods", *(f"probes/{suite}" for suite in suites())):
         found = names(kind)
         assert found == sorted(found)
         assert found, kind
@@ -237,7 +237,7 @@ def test_suggestions_ignore_case_hyphens_and_underscores() -> None:
 
 def test_kinds_are_known() -> None:
     assert set(KINDS) == {
-        "sources", "extractors", "miners", "methods", "changes", "backbones", "schedules", "shifts", "probes",
+        "sources", "extractors", "miners", "models", "methods", "changes", "backbones", "schedules", "shifts", "probes",
         "sections",
     }  # fmt: skip
     with pytest.raises(KeyError):

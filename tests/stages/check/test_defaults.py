@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from reprise.config.params import Problem, read_yaml
 from stages.check import parameters
+from stages.check.rules import models
 
 # Fields whose shipped value is deliberately another than the default, and why.
 EXCEPTIONS = {
@@ -26,7 +27,8 @@ def checked_blocks(raw: dict[str, Any], patch: pytest.MonkeyPatch) -> list[tuple
         blocks.append((where, model, block))
         return []
 
-    patch.setattr(parameters, "problems_of", record)
+    for module in (parameters, models):
+        patch.setattr(module, "problems_of", record)
     parameters.problems(raw)
     return blocks
 
@@ -47,7 +49,7 @@ def differences(model: type[BaseModel], block: dict, where: str) -> Iterator[str
 def test_what_params_yaml_shows_is_the_default(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = checked_blocks(read_yaml(repository / "params.yaml"), monkeypatch)
     paths = {where for where, _, _ in blocks}
-    assert {"", "train", "methods.simclr", "extractors.dae", "probes.quality.few_shot", "source.options"} <= paths
+    assert {"", "train", "methods.simclr", "model_options.dae", "probes.quality.few_shot", "source.options"} <= paths
     assert [line for where, model, block in blocks for line in differences(model, block, where)] == []
 
 

@@ -65,7 +65,7 @@ class Words(StrictModel):
     g: bool = True
     h: Annotated[list[Annotated[int, Field(lt=5)]], Field(min_length=1, max_length=9)] = Field(default_factory=list)
     i: Annotated[str, with_pattern("x+", "some letters x")] = "xx"
-    j: Annotated[str, plug_in_name("extractors")] = "dae"
+    j: Annotated[str, plug_in_name("extractors")] = "pixels"
     k: Name = "k"
     p: Inner = Inner()
     m: dict[str, Any] = Field(default_factory=dict)
@@ -84,7 +84,7 @@ class Words(StrictModel):
         ("g", "true or false", "true"),
         ("h", "list of 1 to 9 values: whole number below 5", "[]"),
         ("i", "text: some letters x", "xx"),
-        ("j", "name of an extractor", "dae"),
+        ("j", "name of an extractor", "pixels"),
         ("k", "name of lower-case letters, digits and underscores", "k"),
         ("p", "block", "{rate: 0.1}"),
         ("m", "block", "{}"),
@@ -232,7 +232,7 @@ def test_the_command_prints_or_says_why_not(repository: Path, arguments: list[st
         ("methods.simclr.temperature", "methods.<name>.temperature"),
         ("methods.<name>.temperature", None),
         ("mining.dae_kmeans.clusters", "mining.<name>.clusters"),  # a row of params.yaml, which uses kmeans
-        ("extractors.dae.noise", "extractors.<name>.noise"),
+        ("model_options.dae.noise", "model_options.<name>.noise"),
         ("probes.quality.few_shot.shots", "probes.quality.few_shot.shots"),
         ("summary.family", "summary.family"),
     ],

@@ -64,9 +64,9 @@ def test_principal_components_keep_distances_when_all_are_kept():
     assert (np.diff(got.var(axis=0)) <= 0).all()
 
 
-@pytest.mark.parametrize("name", ["pixels", "dae", "patches"])
+@pytest.mark.parametrize("name", ["pixels", "patches"])
 def test_large_images_are_described_at_the_stated_side(name, images, tmp_path):
-    options = {"dae": {"epochs": 1}, "patches": {"patches": 8, "samples": 500}}.get(name, {})
+    options = {"patches": {"patches": 8, "samples": 500}}.get(name, {})
     kind = load_class("extractors", name, Extractor, "")
     large = np.kron(images[:20], np.ones((1, 14, 14, 1), np.uint8))  # 224 pixels
     small = np.stack([resize_to_square(image, 24) for image in large])

@@ -76,14 +76,14 @@ def test_pixels_are_the_principal_components(images, tmp_path):
 
 
 def test_features_without_a_seed_are_computed_once(workspace, monkeypatch):
-    """The features of the second seed are copies; those of other inputs, and those of the autoencoder, are not."""
+    """The features of the second seed are copies; those of other inputs, and those that depend on the seed, are not."""
     described = []
-    pixels, autoencoder = (load_class("extractors", name, Extractor, "") for name in ("pixels", "dae"))
+    pixels, patches = (load_class("extractors", name, Extractor, "") for name in ("pixels", "patches"))
 
     def counted(real):
         return lambda *arguments: described.append(1) or real(*arguments)
 
-    for kind in (pixels, autoencoder):
+    for kind in (pixels, patches):
         monkeypatch.setattr(kind, "features", counted(kind.features))
     first, second = workspace(seed=0), workspace(seed=1)
     assert len(described) == 1
@@ -96,34 +96,8 @@ def test_features_without_a_seed_are_computed_once(workspace, monkeypatch):
     workspace(seed=2, components=8)
     assert len(described) == 3
     for seed in (0, 1):
-        workspace("dae", "dae", seed=seed, epochs=1)
+        workspace("patches", "patches", seed=seed, patches=8, samples=500)
     assert len(described) == 5
-
-
-def test_autoencoder_learns_and_resumes_to_the_same_features(images, tmp_path, monkeypatch):
-    import torch
-
-    kind = load_class("extractors", "dae", Extractor, "")
-    params = kind.Params(epochs=3, batch_size=32)
-    for name in ("whole", "cut"):
-        (tmp_path / name).mkdir()
-    whole = kind(params, 0, CPU).features(images, tmp_path / "whole")
-    real, calls = torch.optim.Adam.step, []
-
-    def step(self, *arguments, **keywords):
-        calls.append(1)
-        if len(calls) == 5:
-            raise KeyboardInterrupt
-        return real(self, *arguments, **keywords)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(torch.optim.Adam, "step", step)
-        with pytest.raises(KeyboardInterrupt):
-            kind(params, 0, CPU).features(images, tmp_path / "cut")
-    assert list((tmp_path / "cut").glob("step-*"))
-    assert (kind(params, 0, CPU).features(images, tmp_path / "cut") == whole).all()
-    assert whole.shape == (120, 128)
-    assert not (kind(params, 1, CPU).features(images, tmp_path / "none") == whole).all()
 
 
 def test_kmeans_is_as_good_as_scikit_learns_and_repeats_itself(tmp_path):

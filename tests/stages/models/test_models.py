@@ -36,7 +36,10 @@ def raw(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> di
     torch.manual_seed(3)
     network = build_backbone("resnet_tiny", 3, 32)
     torch.save({"state_dict": {f"module.encoder_q.{n}": v for n, v in network.state_dict().items()}}, "moco.pth")
-    return copy.deepcopy(read_yaml(repository / "params.yaml"))
+    found = copy.deepcopy(read_yaml(repository / "params.yaml"))
+    found |= {"models": [], "model_options": {}, "extractors": {"dae": {}}}  # none is trained here
+    found["features"] = [{"name": "dae", "extractor": "pixels"}]
+    return found
 
 
 def convert(raw: dict[str, Any], *rows: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""`dae`: the code of a denoising autoencoder, as in G-SimCLR.
+"""`autoencoder`: a denoising autoencoder, as in G-SimCLR.
 
 Source: Chakraborty et al. 2020 (network: reprise/networks/autoencoder.py). Adam, mean squared error, noise 0.01.
 Deviations: a stated number of epochs instead of early stopping on a validation loss; images larger than `side` are
@@ -13,6 +13,7 @@ Checked by: tests/stages/mine/test_extractors.py; docs/explanation/mining.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from reprise.config.params import StrictModel, meaning
 from reprise.networks.autoencoder import DenoisingAutoencoder
@@ -29,14 +30,14 @@ from reprise.reading.reduced import REDUCED_SIDE, reduced
 from reprise.runtime.seeds import numpy_rng, seed_torch, torch_rng
 from reprise.storage.progress import track
 from reprise.training.fit import fit
+from reprise.training.model import Model, TrainedModel
 from reprise.training.records import Checkpoints
-from stages.mine.extractor import Extractor
 
 Pair = tuple[Tensor, Tensor]  # (B, C, S, S) each, in [0, 1]: with noise, and clean
 
 
-class DAEParams(StrictModel):
-    """Parameters of `dae`."""
+class AutoencoderParams(StrictModel):
+    """Parameters of `autoencoder`."""
 
     epochs: Annotated[
         int, Field(ge=1, le=10_000), meaning("The autoencoder passes over the images this many times.", "epochs")
@@ -115,27 +116,31 @@ class NoisyEpochs:
         return NoisyEpoch(number, order, self.images, self.noise, self.seed, self.device)
 
 
-class DAEFeatures(Extractor):
-    """Trains the autoencoder on the images and returns their averaged codes."""
+class Autoencoder(Model):
+    """Learns to take noise out of images; the code of an image is the mean of the encoder's output over its places."""
 
-    Params = DAEParams
-    params: DAEParams
+    Params = AutoencoderParams
+    params: AutoencoderParams
 
-    def features(self, images: np.ndarray, work: Path) -> np.ndarray:
-        """Train on (n, S, S, C) uint8 images and describe each by its code: (n, 128) float32.
+    def build(self, channels: int) -> nn.Module:
+        """Build the network: (B, C, S, S) -> (B, C, S, S) in [0, 1] for images of any side."""
+        return DenoisingAutoencoder(channels).to(self.compute.device, memory_format=torch.channels_last)
+
+    def train(self, images: np.ndarray, work: Path) -> TrainedModel:
+        """Train on (n, S, S, C) uint8 images.
 
         Raises:
             TrainingError: the loss is not finite.
         """
-        device, images = self.compute.device, reduced(images, self.params.side, self.compute.threads)
+        device, images = self.compute.device, self.seen(images)
         seed_torch(self.seed, "dae")
-        network = DenoisingAutoencoder(images.shape[3]).to(device, memory_format=torch.channels_last)
+        network = self.build(images.shape[3])
 
         def step(batch: Pair) -> tuple[Tensor, dict[str, Tensor]]:
             noisy, clean = batch
             return F.mse_loss(network(noisy).float(), clean), {}
 
-        fit(
+        done = fit(
             network,
             step,
             NoisyEpochs(self.params.epochs, self.params.batch_size, images, self.params.noise, self.seed, device),
@@ -143,18 +148,30 @@ class DAEFeatures(Extractor):
             self.compute,
             f"autoencoder seed {self.seed}",
             checkpoints=Checkpoints(work),
-            advice="Lower extractors.*.learning_rate.",
+            advice="Lower model_options.*.learning_rate.",
         )
-        return codes(network.eval(), images, device)
+        return TrainedModel(network.eval(), done.history, done.notes)
 
+    def seen(self, images: np.ndarray) -> np.ndarray:
+        """Scale images above `side` down to it: (n, S, S, C) uint8 -> (n, s, s, C) uint8."""
+        return reduced(images, self.params.side, self.compute.threads)
 
-def codes(network: DenoisingAutoencoder, images: np.ndarray, device: str) -> np.ndarray:
-    """Compute the code of every image, 1,024 of 32 pixels at a time and fewer of larger ones: (n, 128) float32."""
-    batch = max(1, 1024 * REDUCED_SIDE**2 // max(REDUCED_SIDE, images.shape[1]) ** 2)
-    with torch.inference_mode():
-        starts = track(range(0, len(images), batch), "autoencoder features", unit="batches")
-        parts = [network.code(scaled(images[s : s + batch], device)) for s in starts]
-        return np.concatenate([part.float().cpu().numpy() for part in parts])
+    def codes(self, network: nn.Module, images: np.ndarray) -> np.ndarray:
+        """Describe images by their codes: (n, S, S, C) uint8 -> (n, 128) float32."""
+        assert isinstance(network, DenoisingAutoencoder)
+        return self._in_batches(network.code, self.seen(images), "autoencoder features")
+
+    def restored(self, network: nn.Module, images: np.ndarray) -> np.ndarray:
+        """Restore clean images: (n, s, s, C) uint8 -> (n, s, s, C) float32 from 0 to 1."""
+        return self._in_batches(network, images, "restored images").transpose(0, 2, 3, 1)
+
+    def _in_batches(self, compute: Callable[[Tensor], Tensor], images: np.ndarray, label: str) -> np.ndarray:
+        """Compute something of every image, 1,024 of 32 pixels at a time and fewer of larger ones: float32."""
+        batch = max(1, 1024 * REDUCED_SIDE**2 // max(REDUCED_SIDE, images.shape[1]) ** 2)
+        with torch.inference_mode():
+            starts = track(range(0, len(images), batch), label, unit="batches")
+            parts = [compute(scaled(images[s : s + batch], self.compute.device)) for s in starts]
+            return np.concatenate([part.float().cpu().numpy() for part in parts])
 
 
 def scaled(images: np.ndarray, device: str) -> Tensor:
