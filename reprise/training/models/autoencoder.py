@@ -8,7 +8,7 @@ The state is saved after every epoch, so a run that was killed goes on from the 
 
 Shape legend: n images, B images in a batch, C channels, S side in pixels.
 
-Checked by: tests/stages/mine/test_extractors.py; docs/explanation/mining.md.
+Checked by: tests/reprise/training/test_models.py; tests/stages/models/test_train.py; docs/explanation/mining.md.
 """
 
 from __future__ import annotations

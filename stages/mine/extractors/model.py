@@ -2,6 +2,10 @@
 
 The stage `train_models` trains the model for every seed (reprise/training/models); this extractor only describes the
 images with it. With the kind `autoencoder` these are the features of G-SimCLR.
+
+Source: Chakraborty et al. 2020, for the code of an autoencoder as features.
+
+Checked by: tests/stages/models/test_train.py; docs/explanation/mining.md.
 """
 
 from __future__ import annotations

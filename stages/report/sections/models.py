@@ -1,4 +1,7 @@
-"""Trained models that are no backbones: how they learned, and images beside what is restored of them."""
+"""Trained models that are no backbones: how they learned, and images beside what is restored of them.
+
+Checked by: tests/stages/report/test_sections.py.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ class Shown:
         images: number of training images.
         epochs: that it was trained for.
         losses: loss of the first and of the last epoch; None where there was none.
-        errors: (error, images in words) of each split whose images are restored.
+        errors: (root mean squared error, images in words) of each split whose images are restored.
         picture: images above, restored below; None where nothing is restored.
         scale: by which the picture is enlarged.
     """
@@ -79,7 +82,9 @@ def _shown(seeds: Sequence[TrainedModel], budget: int) -> Shown:
             images=int(first.config.get("images") or 0),
             epochs=len(history),
             losses=ends,
-            errors=tuple((number(errors[s]), words) for s, words in SPLITS.items() if errors.get(s) is not None),
+            errors=tuple(
+                (number(float(errors[s]) ** 0.5), words) for s, words in SPLITS.items() if errors.get(s) is not None
+            ),
             picture=picture,
             scale=scale,
         )

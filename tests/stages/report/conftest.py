@@ -23,6 +23,7 @@ from reprise.artifacts.near_copies import NEAR_COPIES_SCHEMA, write_near_copies
 from reprise.artifacts.results import write_metrics, write_predictions
 from reprise.artifacts.shards import INDEX, write_index
 from reprise.artifacts.tables import write_table
+from reprise.media.image.thumbnail import picture_of_arrays
 from reprise.storage.atomic import write_json
 from stages.report.artifacts import gather
 from stages.report.page import render
@@ -73,6 +74,7 @@ class Tree:
     def write(self) -> None:
         """Everything."""
         self.data()
+        self.models()
         self.mined()
         for run in self.runs:
             for seed in self.seeds:
@@ -186,6 +188,19 @@ class Tree:
             SHARDS / INDEX,
             pa.table({name: pa.array([r[name] for r in rows], kind) for name, kind in _index_types()}),
         )
+
+    def models(self) -> None:
+        """data/trained: an autoencoder that restores images at half their brightness."""
+        images = [cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) for data in self.png[:4]]
+        for seed in self.seeds:
+            folder = Path(f"data/trained/{seed}/models/dae")
+            write_json(folder / "config.json", {"model": "autoencoder", "images": 75, "seed": seed})
+            history = [{"epoch": 1, "loss": 0.25}, {"epoch": 2, "loss": 0.125}]
+            write_json(
+                folder / "metrics.json", {"history": history, "squared_error": {"train": 0.0625, "val": 0.03125}}
+            )
+            picture = picture_of_arrays([images, [image // 2 for image in images]], 64)
+            (folder / "reconstructions.png").write_bytes(picture)
 
     def mined(self) -> None:
         """data/mine: an empty label set and one of seven clusters."""

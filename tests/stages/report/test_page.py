@@ -268,6 +268,8 @@ def test_the_page_can_be_read_without_eyes_or_mouse(build: Build) -> None:
         ("data/mine", "No label set holds clusters"),
         ("data/mine/dae_kmeans/0/montage.png", "7 clusters over 75 of 75 images"),
         ("data/mine/dae_kmeans/0/quality.json", "unknown miner"),
+        ("data/trained", "No model is trained"),
+        ("data/trained/0/models/dae/metrics.json", "trained on 75 images for 0 epochs."),
         ("data/runs", "Nothing has been trained yet"),
         ("data/runs/simclr/0/config.json", "gsimclr"),
         ("data/runs/simclr/0/history.csv", "random , simclr"),

@@ -7,7 +7,8 @@ position, as one that sees the padding of its borders does, fails on all three.
 Deviations: places that the shift moves out of the image are not scored, nor are places whose features are the same
 elsewhere in the original (an empty background): no feature could tell those apart.
 
-Source: He et al. 2023, "Geometric visual similarity learning", who call it the point error of cosine matching.
+Source: the cosine matching of local features that GEMINI (a homeomorphism prior for dense contrastive learning,
+authors' code YutingHe-list/GEMINI) is compared with. The known changes are ours.
 
 Legend: n images, D width, L = h w places.
 
