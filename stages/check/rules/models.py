@@ -25,20 +25,23 @@ def trained_problems(raw: dict[str, Any], classes: Mapping[str, type]) -> Iterat
         raw: the content of params.yaml.
         classes: the extractor of each well-formed row of `features` ("features.<name>").
     """
-    trained = [(index, row) for index, row in rows_of_models(raw) if row.model is not None]
+    rows, listed = rows_of_models(raw), raw.get("models")
+    trained = [(index, row) for index, row in rows if row.model is not None]
     known = [row.name for _, row in trained]
+    all_known = len(rows) == (len(listed) if isinstance(listed, list) else 0)  # rows of no form are reported already
     blocks = raw.get(OPTIONS)
     if not isinstance(blocks, dict):
         rule = "must hold one block per row of 'models' that is trained here"
         yield Problem(OPTIONS, rule, _brief(blocks), f" Write `{OPTIONS}: {{}}` where there is none.")
         blocks = {row.name: {} for _, row in trained}
     for name, block in blocks.items():
-        if name not in known:
+        if name not in known and all_known:
             rule = "this block belongs to no row of 'models' that is trained here"
             yield Problem(f"{OPTIONS}.{name}", rule, _brief(block), nearest(name, known) or " Remove it.")
     for index, row in trained:
         yield from _row_problems(index, row, blocks)
-    yield from _user_problems(raw, classes, known)
+    if all_known:
+        yield from _user_problems(raw, classes, known)
 
 
 def modules_of_trained(raw: dict[str, Any]) -> dict[str, list[str]]:

@@ -15,6 +15,7 @@ from stages.check.rules import models
 
 # Fields whose shipped value is deliberately another than the default, and why.
 EXCEPTIONS = {
+    "models": "a table has no rows by default; the label set of the shipped graph rests on this one",
     "probes": "a comparison of representations runs where it is listed, as a probe does; without a list there is none",
 }
 

@@ -79,7 +79,7 @@ def raw(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> di
     Path("plugins/models").mkdir(parents=True)
     Path("plugins/models/brightness.py").write_text(KIND)
     found = copy.deepcopy(read_yaml(repository / "params.yaml"))
-    found["models"], found["model_options"] = [LIGHT], {"light": {"gain": 2.0}}
+    found["models"], found["model_options"] = [dict(LIGHT)], {"light": {"gain": 2.0}}
     found["features"] = [{"name": "codes", "extractor": "model"}, {"name": "plain", "extractor": "pixels"}]
     found["extractors"] = {"codes": {"model": "light"}, "plain": {}}
     found["mines"], found["mining"] = [], {}
