@@ -85,10 +85,10 @@ PROBES = ["probe gsimclr seed 0", "probe random seed 0"]
 def test_changes_touch_what_uses_them_and_comments_touch_nothing(real: Project) -> None:
     """One question to DVC about four changes whose stages differ; the slow test below asks about each alone."""
     comment_everywhere(real)
-    edit_params(real, extractors__dae__noise=0.02, validate__min_classes=3)
+    edit_params(real, model_options__dae__noise=0.02, validate__min_classes=3)
     add(real, "gsimclr.py", REAL)
     add(real, "map.py", REAL, "stages/probe")
-    assert changed(real) == sorted(["features dae seed 0", "validate", *GSIMCLR, *PROBES])
+    assert changed(real) == sorted(["train_models seed 0", "validate", *GSIMCLR, *PROBES])
 
 
 @pytest.mark.slow
