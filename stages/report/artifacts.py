@@ -26,6 +26,7 @@ from stages.report.readers.models import TrainedModel, read_models
 from stages.report.readers.near_copies import NearCopies, read_copies
 from stages.report.readers.representations import Representations, read_representations
 from stages.report.readers.runs import Run, read_runs
+from stages.report.readers.shifts import ShiftedAnswers, read_shifted
 from stages.report.readers.validation import Check, read_checks
 
 
@@ -45,6 +46,7 @@ class Artifacts:
         models: models that are no backbones, by name and seed, from train_models.
         label_sets: label sets by name and seed, from mine.
         runs: trained runs with the figures, maps and predictions of their probes.
+        shifted: which images each run answered right under a shift.
         comparison: verdicts on pairs of runs, from summary.
         representations: how alike the representations of two runs are.
         inputs: the files themselves, with their hashes.
@@ -62,6 +64,7 @@ class Artifacts:
     models: tuple[TrainedModel, ...]
     label_sets: tuple[LabelSet, ...]
     runs: tuple[Run, ...]
+    shifted: tuple[ShiftedAnswers, ...]
     comparison: Comparison | None
     representations: Representations | None
     inputs: tuple[Input, ...]
@@ -77,6 +80,7 @@ def gather(params: ReportParams) -> Artifacts:
     shards = Shards.open() if (SHARDS / INDEX).exists() else None
     comparison = read_comparison()
     dataset = read_dataset()
+    runs = read_runs(comparison.order if comparison else ())
     return Artifacts(
         dataset=dataset,
         images=read_images(dataset.classes if dataset else ()),
@@ -88,7 +92,8 @@ def gather(params: ReportParams) -> Artifacts:
         album=Album(shards),
         models=read_models(),
         label_sets=read_label_sets(),
-        runs=read_runs(comparison.order if comparison else ()),
+        runs=runs,
+        shifted=read_shifted(runs),
         comparison=comparison,
         representations=read_representations(),
         inputs=read_inputs(),
