@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 from reprise.measures.shortlist import Shortlist, is_faster
 
 BLOCK_CELLS = 1 << 24  # similarities held at once: 64 MiB of float32
+GPU_TIMES = 8  # as many on a GPU, which is left waiting by small blocks
 SPARE = 16  # candidates beyond k
 
 
@@ -59,6 +60,7 @@ def top_k(
     if k < 1 or bank.shape[0] < 1 or queries.shape[1] != bank.shape[1]:
         raise ValueError(f"need k >= 1, a filled bank and equal dimensions, got k {k}, {queries.shape}, {bank.shape}")
     query64, bank64 = unit_rows(queries).to(device), unit_rows(bank).to(device)
+    cells = cells if device == "cpu" else GPU_TIMES * cells
     search = _Search(bank64, min(k, len(bank64)), len(query64), ordered, cells)
     n, d = bank64.shape
     similarities = np.empty((len(query64), search.k), dtype=np.float32)

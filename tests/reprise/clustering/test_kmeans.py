@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.cluster import KMeans as ReferenceKMeans
 
-from reprise.clustering.centres import nearest, sums
+from reprise.clustering import centres as centres_module
+from reprise.clustering.centres import nearest, sums, two_best_on_device
 from reprise.clustering.kmeans import kmeans
 from reprise.clustering.lloyd import lloyd
 from reprise.clustering.merging import merging_kmeans
@@ -73,3 +75,50 @@ def test_only_mining_depends_on_merging(repository: Path):
         assert entry in code
         assert merging not in code
     assert merging in fingerprint(["stages.mine.miners.kmeans"])
+
+
+def ties(K: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    """Rows on borders of float32 and of float64, and centres of which some are equal."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(K, 16)).astype(np.float32)
+    centres[7] = centres[3]
+    between = (centres[:-1] + centres[1:]) / 2
+    near = between + (1e-7 * rng.normal(size=between.shape)).astype(np.float32)
+    return np.concatenate([between, near, centres, rng.normal(size=(500, 16)).astype(np.float32)]), centres
+
+
+@pytest.mark.parametrize("K", [1, 2, 40])
+def test_what_runs_on_a_device_finds_what_the_cpu_finds(monkeypatch, K):
+    """torch's reductions, which only a GPU takes, on the CPU: any of equal scores may come first."""
+    rows, centres = ties()
+    want = nearest(rows, centres[:K])
+    moved = kmeans(rows, 30, 20, 2, np.random.default_rng(1), device="cpu")
+    used: list[int] = []
+
+    def on_device(score):
+        used.append(1)
+        best, top, other, following = two_best_on_device(score)
+        tied = top == following  # a GPU gives any of them first
+        return np.where(tied, other, best), top, np.where(tied, best, other), following
+
+    monkeypatch.setattr(centres_module, "two_best", on_device)
+    found = nearest(rows, centres[:K])
+    assert used
+    assert (found.centre == want.centre).all()
+    assert (found.squared == want.squared).all()
+    assert (found.second == want.second).all()
+    assert (kmeans(rows, 30, 20, 2, np.random.default_rng(1), device="cpu") == moved).all()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_finds_what_the_cpu_finds():
+    rows, centres = ties()
+    found, want = (nearest(rows, centres, device) for device in ("cuda", "cpu"))
+    assert (found.centre == want.centre).all()
+    assert (found.squared == want.squared).all()
+    assert (found.second == want.second).all()
+    features = np.random.default_rng(0).normal(size=(20_000, 64)).astype(np.float32)
+    on_gpu, on_cpu = (kmeans(features, 200, 20, 1, np.random.default_rng(1), device=d) for d in ("cuda", "cpu"))
+    objective = [float(nearest(features, c, "cpu").squared.sum(dtype=np.float64)) for c in (on_gpu, on_cpu)]
+    assert objective[0] == pytest.approx(objective[1], rel=2e-3)  # a CPU may make early moves on 8-bit integers

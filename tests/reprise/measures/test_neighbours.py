@@ -152,3 +152,21 @@ def test_torch_input_gives_the_same() -> None:
 def test_nonsense_is_refused(k: int, n: int, d: int) -> None:
     with pytest.raises(ValueError, match="filled bank"):
         neighbours.top_k(np.ones((1, 2)), np.ones((n, d)), k)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_gpu_finds_what_the_cpu_finds(ordered: bool) -> None:
+    """Bank rows repeat, so that ties are everywhere."""
+    rng = np.random.default_rng(0)
+    bank = np.repeat(rng.normal(size=(2000, 64)), 2, axis=0).astype(np.float32)
+    queries = np.concatenate([bank[:200], rng.normal(size=(300, 64)).astype(np.float32)])
+    (near, found), (value, want) = (neighbours.top_k(queries, bank, 20, ordered, device=d) for d in ("cuda", "cpu"))
+    np.testing.assert_allclose(near, value, atol=1e-6)
+    if ordered:
+        assert (found == want).all()
+    assert (
+        neighbours.classify(queries, bank, np.arange(4000) // 2 % 7, 7, 20, 0.07, "cuda")[0]
+        == neighbours.classify(queries, bank, np.arange(4000) // 2 % 7, 7, 20, 0.07)[0]
+    ).all()

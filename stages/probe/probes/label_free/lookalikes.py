@@ -76,7 +76,7 @@ class Lookalikes(Probe):
             return ProbeResult({}, {"note": "not run: there are no training images beside those that are tested"})
         rows = data.choose(data.test, self.params.queries)
         queries = data.features(data.test, BACKBONE)[rows]
-        similarity, nearest = top_k(queries, data.features("train", BACKBONE), 1)
+        similarity, nearest = top_k(queries, data.features("train", BACKBONE), 1, device=data.device)
         distances = 1.0 - similarity[:, 0].astype(np.float64)
         usual = float(np.median(distances))
         if usual < COLLAPSED:

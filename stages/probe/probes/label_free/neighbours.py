@@ -48,7 +48,7 @@ class Neighbours(Probe):
         rows = data.choose(data.test, self.params.queries)
         itself = data.test == "train"  # no other split: a query is in the bank, and is not shown as its own neighbour
         queries, k = data.features(data.test, BACKBONE)[rows], self.params.k + itself
-        similarity, nearest = top_k(queries, data.features("train", BACKBONE), k)
+        similarity, nearest = top_k(queries, data.features("train", BACKBONE), k, device=data.device)
         if itself:
             others = nearest != rows[:, None]
             others[others.all(axis=1), -1] = False  # more equal images than neighbours: the query is not among them
