@@ -166,7 +166,7 @@ def two_best_on_device(score: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.
     score.scatter_(1, places, -torch.inf)
     following, others = score.max(dim=1)
     found = (places[:, 0], values[:, 0], others, following)
-    return tuple(x.cpu().numpy() for x in found)  
+    return tuple(x.cpu().numpy() for x in found)
 
 
 def _tie(length: np.ndarray, longest: float) -> np.ndarray:
