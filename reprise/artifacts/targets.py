@@ -99,7 +99,7 @@ def read_targets(
     rows = _rows(path)
     head, first = next(rows, None), next(rows, None)
     if head is None or first is None:
-        return Targets({}, 0)
+        return Targets({}, 0, names=tuple((head or [])[1:]))
     by, *names = head
     _check_head(by, names, path)
     columns: dict[str, np.ndarray] = {

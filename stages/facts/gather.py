@@ -75,6 +75,13 @@ def _columns(params: FactsParams, found: Targets, path: Path) -> list[Fact]:
             found=f"columns {', '.join(found.names) or 'none'}",
             fix="Write the column, or remove it from facts.columns in params.yaml.",
         )
+    if params.columns and not present:
+        raise ManifestError(
+            f"targets.csv has no row, and facts.columns declares the column '{next(iter(params.columns))}'",
+            where=path,
+            found=f"columns {', '.join(found.names)}",
+            fix="Write a row for each image, or remove the column from facts.columns in params.yaml.",
+        )
     known = {fact.name: fact for fact in params.declared()}
     facts = []
     for name in [name for name in found.names if name in present]:

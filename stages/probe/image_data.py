@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from reprise.artifacts.layout import SHARDS
 from reprise.artifacts.shards import Shards
 from reprise.artifacts.weights.backbones import CONFIG, WEIGHTS, open_weights, preparation_of, read_config
+from reprise.artifacts.weights.text_models import TEXT, read_text_model
 from reprise.config.registry import module_of
 from reprise.config.shared_sections import DEFAULT_CACHE, CacheParams
 from reprise.networks.assemble import assemble
 from reprise.networks.local_features import places_of
+from reprise.networks.text.encoder import TextEncoder, text_encoder
 from reprise.reading.decoded import open_decoded
 from reprise.storage.code.fingerprint import digest_of, fingerprint
 from reprise.storage.work_folder import file_digest
@@ -70,6 +73,24 @@ class ImageData(ProbeData):
         x = torch.from_numpy(self.squares[rows]).to(self.device).permute(0, 3, 1, 2).float().div_(255.0)
         mean, std = (torch.tensor(self.config[name], device=self.device).view(1, -1, 1, 1) for name in ("mean", "std"))
         return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
+
+    @cached_property
+    def text(self) -> TextEncoder | None:
+        """The text side of the run, on the CPU; None for a run that has none.
+
+        Raises:
+            BackboneError: it is damaged.
+        """
+        if not (self._folder / TEXT).exists():
+            return None
+        return text_encoder(*read_text_model(self._folder), str(self._folder))
+
+    def in_shared_space(self, features: np.ndarray) -> np.ndarray:
+        """Bring features into the space that images and texts share: (n, d) -> (n, z) float32 of length one."""
+        projector = assemble(self.config, *open_weights(self._folder), where=str(self._folder)).projector
+        assert projector is not None, "a run with a text side has a projector"
+        with torch.no_grad():
+            return F.normalize(projector(torch.from_numpy(features).float()), dim=1).numpy()
 
     @cached_property
     def local(self) -> LocalFeatures | None:

@@ -89,6 +89,13 @@ def test_what_is_wrong_with_a_column_is_said(
         gather(declared(**columns))
 
 
+def test_a_declared_column_without_rows_is_said(images: list[str]) -> None:
+    write(("key", "site"))
+    with pytest.raises(ManifestError, match="no row, and facts.columns declares the column 'site'"):
+        gather(declared(site="word"))
+    assert gather(FactsParams())[0].declared == ()
+
+
 def test_source_and_columns_may_not_give_the_same_fact(images: list[str]) -> None:
     write_known_facts()
     write(("key", "angle"), (images[0], "1"))
