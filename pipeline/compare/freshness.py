@@ -22,6 +22,7 @@ from reprise.storage.content_hashes import md5_of_small_file
 from reprise.storage.listing import LOCK_FILE as SOURCE_LOCK
 
 _SHOWN = 8
+_OF_A_RUN = ("pretrain", "adapt", "embed", "embed_adapted", "probe", "probe_adapted", "probe_images")
 
 
 def old_figures(root: Path = Path()) -> dict[str, str]:
@@ -76,7 +77,7 @@ def refuse_old_figures(runs: Sequence[str], root: Path = Path()) -> None:
 
 def _run_of(stage: Stage) -> str:
     """Return the run that a stage belongs to; empty for stages that all runs share."""
-    return stage.values[0] if stage.entry in ("pretrain", "embed", "probe", "probe_images") else ""
+    return stage.values[0] if stage.entry in _OF_A_RUN else ""
 
 
 def _changed(graph: Graph, root: Path) -> dict[str, list[str]]:

@@ -30,19 +30,33 @@ def entry(budget: Mapping[str, Any], name: str) -> Any:
     return _IMPLIED.get(name) if value is None else value
 
 
+def with_earlier(budget: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Count the images of the runs that a run goes on from among those that it has seen itself."""
+    earlier = budget.get("before") or []
+    seen = [step.get("images_seen") or 0 for step in (budget, *earlier)]
+    return {**budget, "images_seen": sum(seen)} if earlier else budget
+
+
+def labels_read(config: Mapping[str, Any]) -> list[str]:
+    """Name the label sets that a run and the runs before it could read, each once; `none` is left out."""
+    steps = [*(config.get("before") or []), config]
+    return [name for name in dict.fromkeys(str(step.get("labels")) for step in steps) if name not in ("none", "None")]
+
+
 def unequal(budgets: Sequence[Mapping[str, Any]]) -> list[str]:
     """List the entries of `SHARED` in which runs that train differ.
 
     Args:
         budgets: entries of config.json. An entry that a file does not have is unknown, and differs from nothing.
     """
-    trained = [budget for budget in budgets if trains(budget)]
+    trained = [with_earlier(budget) for budget in budgets if trains(budget)]
     values = {name: {str(entry(budget, name)) for budget in trained} - {"None"} for name in SHARED}
     return [name for name in SHARED if len(values[name]) > 1]
 
 
 def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
     """Say in what two runs that train differ: ["images seen (3,000 and 300)"]."""
+    first, second = with_earlier(first), with_earlier(second)
     return [
         f"{SHARED[name]} ({in_words(entry(first, name))} and {in_words(entry(second, name))})"
         for name in unequal([first, second])

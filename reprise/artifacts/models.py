@@ -10,7 +10,7 @@ from typing import Any
 from reprise.artifacts import layout
 from reprise.artifacts.results import read_json
 from reprise.artifacts.weights.backbones import WEIGHTS, read_config
-from reprise.config.tables import RANDOM, TIMM, ModelRow
+from reprise.config.tables import RANDOM, TIMM, AnyRun, ModelRow, RunRow
 
 MAPPING = "mapping.json"  # what became of each tensor of the file
 FACTS = "start.json"  # in the folder of a run: what its row says
@@ -23,7 +23,7 @@ class Start:
     """What a run starts from and learns from.
 
     Attributes:
-        name: `random`, or `models/<name>`.
+        name: `random`, `models/<name>`, or `runs/<name>` for another run of the table.
         folder: of the weights; None for random ones.
         config: config.json of the weights; empty for random ones.
         teacher: the folder of the teacher; None where there is none.
@@ -51,6 +51,18 @@ def read_start(run: str) -> Start:
     start = folder / START if name != RANDOM else None
     config = None if start is None else read_config(start)
     return Start(name, start, config, folder / TEACHER if teacher else None, teacher)
+
+
+def start_of(row: AnyRun, seed: int) -> Start:
+    """Return what a row of `runs` or `adapt` starts from.
+
+    Raises:
+        ResultError, BackboneError: a file is missing or damaged.
+    """
+    if isinstance(row, RunRow):
+        return read_start(row.name)
+    folder = layout.run(row.parent, seed)
+    return Start(row.start, folder, read_config(folder))
 
 
 def architecture_of(row: ModelRow) -> str:

@@ -102,9 +102,12 @@ def _expand(entry: str, definition: Any, params: dict[str, Any]) -> list[Stage]:
 
 
 def _stage(entry: str, name: str, item: dict[str, Any], definition: Any, context: dict[str, Any], where: str) -> Stage:
-    values = {
-        axis: str(value.get("name", value)) if isinstance(value, dict) else str(value) for axis, value in item.items()
-    }
+    values: dict[str, str] = {}
+    for axis, value in item.items():
+        if isinstance(value, dict) and "name" not in value:  # a row without a name is told by its fields
+            values |= {str(field): str(inner) for field, inner in value.items()}
+        else:
+            values[axis] = str(value["name"] if isinstance(value, dict) else value)
     title = " ".join([entry, *(f"seed {value}" if axis == "seed" else value for axis, value in values.items())])
     outs = [*definition.get("outs", []), *definition.get("metrics", []), *definition.get("plots", [])]
     return Stage(

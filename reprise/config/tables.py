@@ -121,18 +121,27 @@ class ModelRow(StrictModel):
         return self
 
 
-class RunRow(StrictModel):
-    """A row of `runs`: a method, the label set it may use, and the weights that it starts from."""
+class TrainedRow(StrictModel):
+    """What every row that trains a backbone says: its name, its method, and the label set that the method may use."""
 
     name: Annotated[Name, meaning("The run's folders, and all tables of results, carry this name.")]
     method: Annotated[str, plug_in_name("methods"), meaning("This method trains the backbone.")]
     labels: Annotated[
         Name, meaning("The method may use this label set: `none`, `truth` (the manifest's labels) or a row of `mines`.")
     ]
+
+
+class RunRow(TrainedRow):
+    """A row of `runs`: it starts from random weights, or from weights that were trained elsewhere."""
+
     start: Annotated[
         str,
         Field(alias="from"),
-        with_pattern(rf"{RANDOM}|models/{NAME.pattern}", f"write {RANDOM}, or models/<name> for a row of 'models'"),
+        with_pattern(
+            rf"{RANDOM}|models/{NAME.pattern}",
+            f"write {RANDOM}, or models/<name> for a row of 'models'; a row that goes on from another run "
+            "(runs/<name>) belongs in the table 'adapt'",
+        ),
         meaning("The backbone starts from these weights: `random` ones, or a row of `models` (models/<name>)."),
     ] = RANDOM
     teacher: Annotated[
@@ -140,10 +149,42 @@ class RunRow(StrictModel):
     ] = None
 
 
+class AdaptRow(TrainedRow):
+    """A row of `adapt`: a run that goes on from the backbone of another run. Everything else is as in `runs`."""
+
+    start: Annotated[
+        str,
+        Field(alias="from"),
+        with_pattern(rf"runs/{NAME.pattern}", "write runs/<name> for a row of 'runs' or of 'adapt'"),
+        meaning("The backbone starts from that of this row of `runs` or `adapt` (runs/<name>), trained with its seed."),
+    ]
+
+    @property
+    def teacher(self) -> None:
+        """No adapted run learns from a frozen network."""
+        return
+
+    @property
+    def parent(self) -> str:
+        """The name of the run that it starts from."""
+        return self.start.removeprefix("runs/")
+
+
+AnyRun = RunRow | AdaptRow
+
+
 class SuiteRow(StrictModel):
-    """A row of `suites`, `image_suites` or `shift_suites`: a folder of probes under stages/probe/probes."""
+    """A row of `suites` or `shift_suites`: a folder of probes under stages/probe/probes."""
 
     name: Annotated[Name, meaning("The probes lie in the folder of this name.")]
+
+
+class CheckRow(StrictModel):
+    """A row of `checks`: one group of probes that train on the images, on the backbone of one run and seed."""
+
+    run: Annotated[Name, meaning("The probes start from the backbone of this row of `runs` or `adapt`.")]
+    seed: Annotated[Seed, meaning("The run was trained with this seed of `seeds`.")]
+    group: Annotated[Name, meaning("The probes lie in the folder of this name, as `image_probes` lists them.")]
 
 
 class Tables(StrictModel):
@@ -170,8 +211,9 @@ class Tables(StrictModel):
             "Runs may start from these weights or learn from them, and extractors describe images by these models."
         ),
     ] = Field(default_factory=list)
-    image_suites: Annotated[
-        list[SuiteRow], meaning("These suites of probes train on the images, minutes a run; none by default.")
+    adapt: Annotated[
+        list[AdaptRow],
+        meaning("These runs go on from the backbones of other runs; all else is as for `runs`."),
     ] = Field(default_factory=list)
     shifts: Annotated[
         list[ShiftRow], meaning("Every run is embedded on these changed or other images too; none by default.")
@@ -179,6 +221,14 @@ class Tables(StrictModel):
     shift_suites: Annotated[
         list[SuiteRow], meaning("These suites of probes measure every run on the shifted images; none by default.")
     ] = Field(default_factory=list)
+    checks: Annotated[
+        list[CheckRow], meaning("Probes that train on the images, minutes a row, run on these runs and seeds only.")
+    ] = Field(default_factory=list)
+
+    @property
+    def trained(self) -> list[AnyRun]:
+        """All rows that train a backbone, in the order of results: `runs`, then `adapt`."""
+        return [*self.runs, *self.adapt]
 
 
 def tables(raw: dict[str, Any]) -> Tables:

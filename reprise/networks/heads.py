@@ -61,6 +61,21 @@ class PlainHead(nn.Module):
         return self.layers(h)
 
 
+class Classifier(nn.Linear):
+    """A linear classifier that begins at zero, so that its first gradients do not disturb the network below it.
+
+    Args:
+        features: d.
+        classes: K.
+    """
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__(features, classes)
+        self.widths = [features, classes]
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)
+
+
 class Prototypes(nn.Module):
     """Cosine similarity to K learned directions, which are of length one.
 

@@ -35,6 +35,7 @@ ENTRIES = {
     "models": "stages.models.__main__",
     "train_models": "stages.models.train",
     "pretrain": "stages.pretrain.__main__",
+    "adapt": "stages.pretrain.__main__",
     "embed": "stages.embed.__main__",
     "shift_images": "stages.ingest.shift_images",
     "embed_shift": "stages.embed.on_shift",
@@ -67,11 +68,13 @@ def modules_by_file(raw: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
         yield f"mine/{row['name']}", of("mine", module_of("miners", row["miner"]))
     yield "models", of("models", *sorted({module_of("backbones", architecture_of(model)) for model in models_of(raw)}))
     yield "train_models", of("train_models", *sorted({m for found in modules_of_trained(raw).values() for m in found}))
-    backbones = {row["name"]: _backbone(raw, row) for row in raw["runs"]}
-    for row in raw["runs"]:
-        method, backbone = module_of("methods", row["method"]), backbones[row["name"]]
-        yield f"pretrain/{row['name']}", of("pretrain", method, backbone, _schedule(raw, row), *_changes(raw, row))
-        yield f"embed/{row['name']}", of("embed", backbone)
+    adapted = raw.get("adapt") or []
+    backbones = {row["name"]: _backbone(raw, row) for row in (*raw["runs"], *adapted)}
+    for stage, rows in (("pretrain", raw["runs"]), ("adapt", adapted)):
+        for row in rows:
+            method, backbone = module_of("methods", row["method"]), backbones[row["name"]]
+            yield f"{stage}/{row['name']}", of(stage, method, backbone, _schedule(raw, row), *_changes(raw, row))
+            yield f"embed/{row['name']}", of("embed", backbone)
     for shift in shifts_of(raw):
         elsewhere = [module_of("sources", shift.shift)] if shift.is_source else []
         yield f"shift_images/{shift.name}", of("shift_images", *elsewhere)
@@ -79,7 +82,7 @@ def modules_by_file(raw: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
         yield f"embed_shift/{shift.name}", of("embed_shift", *changes, *sorted(set(backbones.values())))
     suites = [row["name"] for row in raw["suites"]]
     yield "probe", of("probe", *(module for suite in suites for module in _suite(suite, raw["probes"][suite])))
-    for suite in [row["name"] for row in raw.get("image_suites") or []]:
+    for suite in dict.fromkeys(row["group"] for row in raw.get("checks") or []):
         trained = sorted(set(backbones.values()))  # one file for all runs
         yield f"probe_images/{suite}", of("probe_images", *_suite(suite, raw["image_probes"][suite]), *trained)
     for suite in [row["name"] for row in raw.get("shift_suites") or []]:
@@ -138,7 +141,9 @@ def write_fingerprints(raw: dict[str, Any], folder: Path) -> None:
     """
     for name, modules in modules_by_file(raw):
         write_json((folder / name).with_suffix(".json"), fingerprint(modules))
-    write_json(folder / READS.name, {row["name"]: _reads(row["method"]) for row in raw["runs"]})
+    write_json(
+        folder / READS.name, {row["name"]: _reads(row["method"]) for row in (*raw["runs"], *(raw.get("adapt") or []))}
+    )
 
 
 def _reads(method: str) -> list[str]:

@@ -18,6 +18,7 @@ from reprise.config.suggest import nearest
 from reprise.config.tables import Tables
 from stages.check.parameters import known_sections
 from stages.check.plug_ins import COMPARISON, ON_IMAGES, ON_SHIFTS, base_class, plug_in_class
+from stages.check.rows import listed_in
 from stages.check.value_words import allowed_values, default_of, yaml_text
 
 SECTION = "params"  # the kind of what is no plug-in: a section or a table of params.yaml
@@ -38,12 +39,12 @@ _BLOCKS = {
     **{f"probes/{suite}": f"shift_probes.{suite}.{{name}}" for suite in ON_SHIFTS},
     "probes": "{kind}.{name}",
 }
-# The section with a block per row -> its table, and the field that names the plug-in.
+# The section with a block per row -> its tables, and the field that names the plug-in.
 _TABLES = {
-    "extractors": ("features", "extractor"),
-    "mining": ("mines", "miner"),
-    "model_options": ("models", "model"),
-    "methods": ("runs", "method"),
+    "extractors": (("features",), "extractor"),
+    "mining": (("mines",), "miner"),
+    "model_options": (("models",), "model"),
+    "methods": (("runs", "adapt"), "method"),
 }
 
 
@@ -177,12 +178,12 @@ def _owner(parts: list[str]) -> tuple[Subject, str, str] | None:
 
 def _plug_in_of_row(kind: str, section: str, row: str) -> str:
     """Return the plug-in that a row of params.yaml uses; the name itself where there is no such row."""
-    table, field = _TABLES[section]
+    tables, field = _TABLES[section]
     try:
-        rows = read_yaml().get(table)
+        raw = read_yaml()
     except ParameterError:
         return row
-    for listed in rows if isinstance(rows, list) else ():
+    for listed in [one for table in tables for one in listed_in(raw, table)]:
         if isinstance(listed, dict) and listed.get("name") == row and listed.get(field) in names(kind):
             return str(listed[field])
     return row

@@ -17,10 +17,11 @@ from pydantic import ValidationError
 
 from reprise.config.errors import BackboneError, ParameterError, RepriseError
 from reprise.config.params import ImageParams, Problem
-from reprise.config.tables import RunRow
+from reprise.config.tables import AdaptRow, AnyRun, RunRow
 from reprise.training.params import REFERENCE_BATCH, TrainParams
 from stages.check.plug_ins import plug_in_class
-from stages.check.starts import as_started
+from stages.check.rows import listed_in
+from stages.check.starts import as_started, network_started
 
 if TYPE_CHECKING:
     from reprise.networks.footprint import Footprint
@@ -33,7 +34,7 @@ class Sketch:
     """A run as it would be built.
 
     Attributes:
-        row: of the table `runs`.
+        row: of the table `runs` or `adapt`.
         train: the budget, with the run's own values in place of the shared ones.
         params: the method's own.
         method: the method on the meta device, with its backbone and heads.
@@ -41,7 +42,7 @@ class Sketch:
         footprint: of the backbone, at image.size; None for a method without gradients.
     """
 
-    row: RunRow
+    row: AnyRun
     train: TrainParams
     params: Any
     method: Any
@@ -69,11 +70,13 @@ def sketch_runs(raw: dict[str, Any], images: int = _MANY) -> tuple[list[Sketch],
     for row, method_class, params in well_formed_runs(raw):
         try:
             train = as_started(params.applied_to(shared), row.start, raw)
+            network = network_started(row.start, raw)
+            options = {} if network is None else network.options
         except (ParameterError, BackboneError):
             continue  # a wrong recipe or a wrong row of `models`, which are reported with these
         try:
             method_class.refuse_size(params, image.size)
-            sketches.append(_sketch(row, method_class, params, train, image, images))
+            sketches.append(_sketch(row, method_class, params, train, options, image, images))
         except RepriseError as error:
             problem = problem_of(error, row.name)
             problem = replace(problem, path=place_of(problem.path, row, params))
@@ -81,12 +84,14 @@ def sketch_runs(raw: dict[str, Any], images: int = _MANY) -> tuple[list[Sketch],
     return sketches, list(found.values())
 
 
-def well_formed_runs(raw: dict[str, Any]) -> Iterator[tuple[RunRow, Any, Any]]:
-    """Yield row, method class and typed parameters of each run that is right by itself."""
+def well_formed_runs(raw: dict[str, Any]) -> Iterator[tuple[AnyRun, Any, Any]]:
+    """Yield row, method class and typed parameters of each row of `runs` and `adapt` that is right by itself."""
     blocks = raw.get("methods")
-    for listed in rows_of(raw, "runs"):
+    rows: list[tuple[Any, Any]] = [(RunRow, listed) for listed in listed_in(raw, "runs")]
+    rows += [(AdaptRow, listed) for listed in listed_in(raw, "adapt")]
+    for model, listed in rows:
         try:
-            row = RunRow.model_validate(listed)
+            row: AnyRun = model.model_validate(listed)
             method_class: Any = plug_in_class("methods", row.method)
             block = blocks.get(row.name) if isinstance(blocks, dict) else None
             if method_class is not None and isinstance(block, dict):
@@ -95,18 +100,12 @@ def well_formed_runs(raw: dict[str, Any]) -> Iterator[tuple[RunRow, Any, Any]]:
             continue
 
 
-def rows_of(raw: dict[str, Any], table: str) -> list[Any]:
-    """Return the rows of a table, well formed or not."""
-    rows = raw.get(table)
-    return rows if isinstance(rows, list) else []
-
-
 def problem_of(error: RepriseError, row: str) -> Problem:
     """Make a problem of what a stage would say at its start; `*` in the name of a parameter stands for the row."""
     return Problem(error.where.replace("*", row), error.what, error.found, f" {error.fix}")
 
 
-def place_of(path: str, row: RunRow, params: Any) -> str:
+def place_of(path: str, row: AnyRun, params: Any) -> str:
     """Name the parameter that decides a value of `train` for a run: the run's own, or the shared one.
 
     Args:
@@ -122,8 +121,16 @@ def place_of(path: str, row: RunRow, params: Any) -> str:
     return f"methods.{row.name}.{own}"
 
 
-def _sketch(row: RunRow, method_class: Any, params: Any, train: TrainParams, image: ImageParams, images: int) -> Sketch:
-    architecture, options = method_class.own_backbone(params) or (train.backbone, {})
+def _sketch(
+    row: AnyRun,
+    method_class: Any,
+    params: Any,
+    train: TrainParams,
+    options: dict[str, Any],
+    image: ImageParams,
+    images: int,
+) -> Sketch:
+    architecture, options = method_class.own_backbone(params) or (train.backbone, options)
     network = _Network(architecture, json.dumps(options), image.channels, image.size, train.stem)
     whole = None if method_class.gradient_free else _value(_footprint(network, image.size))
     method = _value(_method(method_class, params, network, images, f"methods.{row.name}"))

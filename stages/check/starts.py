@@ -1,8 +1,10 @@
-"""The table `models`, and the runs that start from its rows or learn from them."""
+"""The table `models`, and the runs that start from its rows or from other runs, or learn from them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ from reprise.artifacts.models import architecture_of
 from reprise.config.errors import RepriseError
 from reprise.config.params import Problem
 from reprise.config.suggest import nearest
-from reprise.config.tables import RANDOM, TIMM, ModelRow, RunRow
+from reprise.config.tables import RANDOM, TIMM, AdaptRow, AnyRun, ModelRow, RunRow
 from reprise.training.params import TrainParams
+from stages.check.plug_ins import plug_in_class
+from stages.check.rows import listed_in
 
 
 def rows_of_models(raw: dict[str, Any]) -> list[tuple[int, ModelRow]]:
@@ -32,21 +36,75 @@ def models_of(raw: dict[str, Any]) -> list[ModelRow]:
     return [row for _, row in rows_of_models(raw) if row.model is None]
 
 
+@dataclass(frozen=True)
+class Network:
+    """The network that a run trains: a backbone's name and options, and its stem."""
+
+    architecture: str
+    options: dict[str, Any]
+    stem: str
+
+
+def network_started(start: str, raw: dict[str, Any]) -> Network | None:
+    """Return the network of the weights that a run starts from; None for random weights, or where no row fits.
+
+    Args:
+        start: `random`, `models/<name>` or `runs/<name>`.
+        raw: the content of params.yaml.
+
+    Raises:
+        BackboneError: a row of `models` names a folder that cannot be read.
+    """
+    seen: set[str] = set()
+    while start.startswith("runs/") and start not in seen:  # `check` refuses circles, and may not hang in one
+        seen.add(start)
+        listed = _row_of(start.removeprefix("runs/"), raw)
+        if listed is None:
+            return None
+        row, method_class, params = listed
+        if own := method_class.own_backbone(params):
+            return Network(own[0], dict(own[1]), str(_trained(params, raw).stem))
+        if row.start == RANDOM:
+            train = _trained(params, raw)
+            return Network(train.backbone, {}, train.stem)
+        start = row.start
+    model = next((model for model in models_of(raw) if f"models/{model.name}" == start), None)
+    return None if model is None else Network(architecture_of(model), {}, model.stem)
+
+
+def _row_of(name: str, raw: dict[str, Any]) -> tuple[AnyRun, Any, Any] | None:
+    """Find the row of `runs` or `adapt` with this name, the class of its method and its typed block; None if wrong."""
+    for table, model in (("runs", RunRow), ("adapt", AdaptRow)):
+        for listed in listed_in(raw, table):
+            if isinstance(listed, dict) and listed.get("name") == name:
+                with suppress(ValidationError, RepriseError, KeyError, TypeError):
+                    row = model.model_validate(listed)
+                    method_class: Any = plug_in_class("methods", row.method)
+                    return row, method_class, method_class.Params.model_validate(raw["methods"][name])
+    return None
+
+
+def _trained(params: Any, raw: dict[str, Any]) -> TrainParams:
+    """Return the budget of a run, with what it replaces of `train`."""
+    budget: TrainParams = params.applied_to(TrainParams.model_validate(raw.get("train")))
+    return budget
+
+
 def as_started(train: TrainParams, start: str, raw: dict[str, Any]) -> TrainParams:
-    """Return the budget of a run with the network of the weights that it starts from.
+    """Return the budget of a run with the network of the weights that it starts from; see `network_started`.
 
     Args:
         train: with what the run replaces.
-        start: `random`, or `models/<name>`.
+        start: `random`, `models/<name>` or `runs/<name>`.
         raw: the content of params.yaml.
 
     Raises:
         BackboneError: the row names a folder that cannot be read.
     """
-    row = next((model for model in models_of(raw) if f"models/{model.name}" == start), None)
-    if row is None:
+    network = network_started(start, raw)
+    if network is None:
         return train
-    return train.model_copy(update={"backbone": architecture_of(row), "stem": row.stem})
+    return train.model_copy(update={"backbone": network.architecture, "stem": network.stem})
 
 
 def model_problems(raw: dict[str, Any]) -> Iterator[Problem]:
@@ -76,23 +134,23 @@ def model_problems(raw: dict[str, Any]) -> Iterator[Problem]:
             yield Problem(f"{where}.{field}", error.what, error.found, f" {error.fix}")
 
 
-def start_problems(raw: dict[str, Any], runs: list[tuple[int, RunRow, Any, Any]]) -> Iterator[Problem]:
+def start_problems(raw: dict[str, Any], runs: list[tuple[str, AnyRun, Any, Any]]) -> Iterator[Problem]:
     """Find runs that start from weights, or learn from a network, that they cannot have.
 
     Args:
         raw: the content of params.yaml.
-        runs: index, row, method class and block of each well-formed run.
+        runs: place ("runs[0]"), row, method class and block of each well-formed row of `runs` and `adapt`.
     """
     known = [f"models/{row.name}" for row in models_of(raw)]
     trained = [f"models/{row.name}" for _, row in rows_of_models(raw) if row.model is not None]
-    for index, row, method_class, block in runs:
-        where = f"runs[{index}]"
+    classes = {row.name: method_class for _, row, method_class, _ in runs}
+    for where, row, method_class, block in runs:
         for field, name in (("from", row.start), ("teacher", row.teacher)):
             if name in trained:
                 rule = "a run starts from a backbone, and this row of 'models' is trained here and is none"
                 hint = f" Write {RANDOM}, or a row of 'models' with `weights`; extractors may use this one."
                 yield Problem(f"{where}.{field}", rule, name, hint)
-            elif name not in (None, RANDOM, *known):
+            elif isinstance(row, RunRow) and name not in (None, RANDOM, *known):
                 hint = nearest(name, known) or f" Known: {', '.join(known) or 'none'}."
                 yield Problem(f"{where}.{field}", f"no row of 'models' is called '{str(name)[7:]}'", name, hint)
         if method_class is None:
@@ -104,18 +162,37 @@ def start_problems(raw: dict[str, Any], runs: list[tuple[int, RunRow, Any, Any]]
             needs = method_class.needs_teacher
             rule = f"the method '{row.method}' learns from {'a teacher' if needs else 'no teacher'}"
             hint = " Write `teacher: models/NAME`, for a row of `models`." if needs else " Remove it."
+            hint = " Use it in a row of `runs`." if needs and isinstance(row, AdaptRow) else hint
             yield Problem(f"{where}.teacher", rule, row.teacher, hint)
+        if isinstance(row, AdaptRow):
+            yield from _adapted_problems(where, row, method_class, classes.get(row.parent))
         if row.start != RANDOM:
-            yield from _started_problems(where, row, method_class, block)
+            yield from _started_problems(where, row, method_class, block, raw)
 
 
-def _started_problems(where: str, row: RunRow, method_class: Any, block: Any) -> Iterator[Problem]:
+def _adapted_problems(where: str, row: AdaptRow, method_class: Any, parent_class: Any) -> Iterator[Problem]:
+    """Find what a run that goes on from another may not have."""
+    if method_class.gradient_free:
+        rule = f"the method '{row.method}' takes no steps, so nothing would go on"
+        yield Problem(f"{where}.method", rule, row.method, " Choose a method that trains.")
+    if parent_class is not None and not parent_class.trainable:
+        rule = f"the backbone of '{row.parent}' has no weights that learn by gradients"
+        yield Problem(f"{where}.from", rule, row.start, " Name another run.")
+
+
+def _started_problems(where: str, row: AnyRun, method_class: Any, block: Any, raw: dict[str, Any]) -> Iterator[Problem]:
     """Find what a run that starts from weights may not have."""
     try:
         own = method_class.own_backbone(method_class.Params.model_validate(block))
     except ValidationError:
         return  # reported with the block
-    if own or (method_class.gradient_free and not method_class.needs_start):
+    if isinstance(row, AdaptRow):
+        network = network_started(row.start, raw)
+        if own and network is not None and (network.architecture, network.options) != (own[0], dict(own[1])):
+            rule = f"the method '{row.method}' brings its own network, and that of '{row.parent}' is another"
+            hint = " Give both runs the same method and options of the network."
+            yield Problem(f"{where}.from", rule, f"{network.architecture} {network.options}", hint)
+    elif own or (method_class.gradient_free and not method_class.needs_start):
         rule = f"the method '{row.method}' has nothing to do with weights to start from"
         yield Problem(f"{where}.from", rule, row.start, " Remove it, or choose the method `published`.")
     for field in ("backbone", "stem"):

@@ -14,7 +14,7 @@ def main(argv: list[str]) -> None:
     """Embed the images with the backbone of one run and seed."""
     arguments = arguments_of(argv, "stages.embed", __doc__, {"run": "runs"}, restart=True)
     raw = read_yaml()
-    run = row(tables(raw).runs, arguments.run, "runs").name
+    run = row(tables(raw).trained, arguments.run, "runs, adapt").name
     params = section(raw, "embed", EmbedParams)
 
     from reprise.artifacts.tables import leave_out_pandas

@@ -31,7 +31,7 @@ def main(argv: list[str]) -> None:
     from stages.embed.shifted import embed_shift
 
     leave_out_pandas()
-    runs = [(run.name, seed) for run in rows.runs for seed in rows.seeds]
+    runs = [(run.name, seed) for run in rows.trained for seed in rows.seeds]
     with atomic_directory(shift_embeddings(shift.name)) as folder:
         embed_shift(shift, runs, params, folder, cache_params(raw))
 

@@ -21,7 +21,7 @@ from reprise.measures.cluster_quality import agreement, share_moved
 def label_set_before(tables: Tables, row: MineRow) -> str | None:
     """Name the label set of the run on whose embedding `row` is mined; None for features that no run made."""
     source, name = row.on.split("/", 1)
-    return next((run.labels for run in tables.runs if source == "embed" and run.name == name), None)
+    return next((run.labels for run in tables.trained if source == "embed" and run.name == name), None)
 
 
 def round_of(tables: Tables, row: MineRow) -> int:

@@ -13,7 +13,7 @@ def main(argv: list[str]) -> None:
     """Parse the command line, type the parameters, train."""
     arguments = arguments_of(argv, "stages.pretrain", __doc__, {"run": "runs"}, restart=True)
     raw = read_yaml()
-    chosen = row(tables(raw).runs, arguments.run, "runs")
+    chosen = row(tables(raw).trained, arguments.run, "runs, adapt")
     image = section(raw, "image", ImageParams)
 
     from reprise.config.registry import load_class

@@ -80,6 +80,7 @@ class PretrainingEpochs:
     Attributes:
         count: epochs.
         batch_size: images in a global batch, at most.
+        rows: (m,) positions of the images that are trained on.
         sampling: how batches are drawn.
         clusters: (n,) int64, -1 for none; `guided` and `rank` order by them whether or not the method sees them.
         fields: (n,) arrays that the method asked for.
@@ -93,6 +94,7 @@ class PretrainingEpochs:
     count: int
     batch_size: int
     sampling: Sampling
+    rows: np.ndarray
     clusters: np.ndarray
     fields: Mapping[Field, np.ndarray]
     views: MakeViews
@@ -104,7 +106,7 @@ class PretrainingEpochs:
     @property
     def samples(self) -> int:
         """Images in an epoch."""
-        return len(self.clusters) if self.partners is None else self.partners.shown
+        return len(self.rows) if self.partners is None else self.partners.shown
 
     @property
     def batches(self) -> int:
@@ -139,4 +141,5 @@ class PretrainingEpochs:
             raise ValueError(
                 "batches are drawn by `partners` for methods that declare `needs_pairs`, and for no others"
             )
-        return global_batches(self.sampling, self.clusters, self.batch_size, rng)
+        batches = global_batches(self.sampling, self.clusters[self.rows], self.batch_size, rng)
+        return [self.rows[batch] for batch in batches]

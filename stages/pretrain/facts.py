@@ -11,13 +11,13 @@ from reprise.artifacts.facts.table import read_facts
 from reprise.artifacts.layout import SHARDS, run_facts
 from reprise.config.errors import TrainingError
 from reprise.config.facts import Fact, refusal
-from reprise.config.tables import TRUTH, RunRow
+from reprise.config.tables import TRUTH, AnyRun
 from reprise.media.image.sides import decode_side
 
 _FIX = "Run `dvc repro facts`, which writes it."
 
 
-def read_run_facts(row: RunRow, reads: Sequence[str], keys: np.ndarray) -> dict[str, np.ndarray]:
+def read_run_facts(row: AnyRun, reads: Sequence[str], keys: np.ndarray) -> dict[str, np.ndarray]:
     """Read what the method declares in `reads`.
 
     Args:

@@ -13,7 +13,7 @@ from reprise.artifacts.layout import VIEWS
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import MachineError, TrainingError
 from reprise.config.params import ImageParams
-from reprise.config.tables import RunRow
+from reprise.config.tables import AnyRun
 from reprise.networks.footprint import numbers
 from reprise.networks.recompute import blocks_of
 from reprise.reading.decoded import Decoded, open_decoded
@@ -43,6 +43,7 @@ class Inputs:
         confidences: (n,) float32 in [0, 1] from the run's label set; None where it states none.
         views: the run's augmentation, resolved.
         facts: what the method declares in `reads`, by name; see `read_run_facts`.
+        rows: positions of the images that are trained on; all of them, unless the method chooses.
         partners: the pairs of the run's label set; None for a method that does not train on pairs.
     """
 
@@ -51,23 +52,23 @@ class Inputs:
     clusters: np.ndarray
     confidences: np.ndarray | None
     views: ViewSettings
+    rows: np.ndarray
     facts: Mapping[str, np.ndarray] = field(default_factory=dict)
     partners: Partners | None = None
 
     @property
     def shown(self) -> int:
-        """Images in an epoch: all n once, or each image that has a partner, and its partner."""
-        return len(self.decoded) if self.partners is None else self.partners.shown
+        """Images in an epoch: those that are trained on once, or each image that has a partner, and its partner."""
+        return len(self.rows) if self.partners is None else self.partners.shown
 
 
-def read_inputs(labels: Path, setup: Setup, reads: Sequence[str] = (), pairs: bool = False) -> Inputs:
+def read_inputs(labels: Path, setup: Setup, method_class: type[Method]) -> Inputs:
     """Read shards, decoded training images, the label set and the facts joined by key, and the suggested views.
 
     Args:
         labels: the file of the label set.
         setup: of the run.
-        reads: names of facts that the method is trained with.
-        pairs: whether the method trains on pairs, which are then read too.
+        method_class: chooses images, and says which facts and whether pairs are read.
     """
     shards = Shards.open()
     rows = shards.rows("train")
@@ -82,10 +83,13 @@ def read_inputs(labels: Path, setup: Setup, reads: Sequence[str] = (), pairs: bo
         mean, std = (tuple(setup.start.config[name]) for name in ("mean", "std"))
     views = resolve_views(setup.train.views, VIEWS, setup.image, mean, std)
     keys = shards.keys[rows[kept]]
-    facts = read_run_facts(setup.row, reads, keys)
+    facts = read_run_facts(setup.row, method_class.reads, keys)
     confidences = confidences_for(table, keys) if stated else None
+    pairs = method_class.needs_pairs
     partners = read_partners(labels, shards.keys[rows], kept, setup.row) if pairs else None
-    return Inputs(shards, decoded, clusters, confidences, views, facts, partners)
+    chosen = method_class.chosen_images(setup.method, clusters, setup.seed)
+    chosen = np.arange(len(keys)) if chosen is None else chosen
+    return Inputs(shards, decoded, clusters, confidences, views, chosen, facts, partners)
 
 
 def pixel_statistics(decoded: Decoded, image: ImageParams) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -110,11 +114,11 @@ def refuse_images(setup: Setup, method_class: type[Method], inputs: Inputs) -> N
     Raises:
         TrainingError: fewer images than a batch holds, or no labels where the method needs them.
     """
-    refuse_few(method_class, inputs.shown, setup.train.batch_size)
     if method_class.needs_pairs:
         refuse_parted_pairs(setup.row, setup.train)
     if "clusters" in method_class.needs and not (inputs.clusters >= 0).any():
         raise without_labels(setup.row)
+    refuse_few(method_class, inputs.shown, setup.train.batch_size)
 
 
 def refuse_few(method_class: type[Method], n: int, size: int) -> None:
@@ -128,7 +132,7 @@ def refuse_few(method_class: type[Method], n: int, size: int) -> None:
     Raises:
         TrainingError: there are fewer.
     """
-    if n < size and not method_class.gradient_free:
+    if n < size and not method_class.gradient_free and not method_class.takes_few:
         raise TrainingError(
             "there are fewer training images than a batch holds",
             where="train.batch_size",
@@ -137,7 +141,7 @@ def refuse_few(method_class: type[Method], n: int, size: int) -> None:
         )
 
 
-def refuse_batches(row: RunRow, method: Method, n: int, size: int, accumulate: int = 1) -> None:
+def refuse_batches(row: AnyRun, method: Method, n: int, size: int, accumulate: int = 1) -> None:
     """Refuse batches that are too small for the method; sizes differ by at most one, so the smallest is known.
 
     Args:
@@ -169,7 +173,7 @@ def refuse_batches(row: RunRow, method: Method, n: int, size: int, accumulate: i
         )
 
 
-def refuse_passes(row: RunRow, method: Method, train: TrainParams) -> None:
+def refuse_passes(row: AnyRun, method: Method, train: TrainParams) -> None:
     """Refuse ways of passing a batch that the method or its backbone cannot take.
 
     Raises:
@@ -217,7 +221,7 @@ def refuse_memory(setup: Setup, method: Method, limit: int | None) -> None:
         )
 
 
-def without_labels(row: RunRow) -> TrainingError:
+def without_labels(row: AnyRun) -> TrainingError:
     """Make the error of a run whose method needs labels and whose label set labels no image."""
     return TrainingError(
         f"method '{row.method}' needs a label set with labels",
@@ -227,7 +231,7 @@ def without_labels(row: RunRow) -> TrainingError:
     )
 
 
-def without_confidences(row: RunRow) -> TrainingError:
+def without_confidences(row: AnyRun) -> TrainingError:
     """Make the error of a run that weighs by confidence and whose label set has none."""
     return TrainingError(
         "weighing by confidence needs a label set that says how sure it is",

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reprise.networks.heads import Projector
+from reprise.networks.heads import Classifier, Projector
 from reprise.networks.text.tokenizer import Tokenizer
 from reprise.reading.order import Sampling
 from reprise.training.change import Drawn
@@ -133,6 +133,8 @@ class Method(nn.Module):
             set must state; images without a partner are not shown.
         gradient_free: no loop; `fit` sees plain images instead.
         architecture: the backbone that this method brings itself, or None for train.backbone.
+        trainable: the backbone that it leaves has weights that learn by gradients, so another run may go on from it.
+        takes_few: where there are fewer images than train.batch_size, they are one batch instead of an error.
         needs_start: it shows the weights that the run's row names in `from` as they are.
         needs_teacher: it learns from the frozen network that the row names as `teacher`: `context.teacher`.
         needs_drawn: every batch tells what was drawn for its views: `batch.drawn`. Such a step is never recorded.
@@ -151,6 +153,8 @@ class Method(nn.Module):
     gradient_free: ClassVar[bool] = False
     capturable: ClassVar[bool] = False
     chunkable: ClassVar[bool] = True
+    trainable: ClassVar[bool] = True
+    takes_few: ClassVar[bool] = False
     needs_start: ClassVar[bool] = False
     needs_teacher: ClassVar[bool] = False
     needs_drawn: ClassVar[bool] = False
@@ -192,6 +196,20 @@ class Method(nn.Module):
         Raises:
             TrainingError: saying what does not fit; none here.
         """
+
+    @classmethod
+    def chosen_images(cls, params: MethodParams, clusters: np.ndarray, seed: int) -> np.ndarray | None:
+        """Choose the images that the method is trained on, before they are counted and cut into batches.
+
+        Args:
+            params: of the run.
+            clusters: (n,) int64 from the run's label set, -1 where there is none.
+            seed: of the run.
+
+        Returns:
+            Their positions (int64, ascending); None for all.
+        """
+        return None
 
     @property
     def sampling(self) -> Sampling:
@@ -273,8 +291,8 @@ class Method(nn.Module):
         """
         return None
 
-    def heads(self) -> dict[str, Projector]:
-        """Heads that are saved beside the backbone and can be tapped."""
+    def heads(self) -> dict[str, Projector | Classifier]:
+        """Heads that are saved beside the backbone; a projector can be tapped."""
         return {"projector": self.projector} if self.projector is not None else {}
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from reprise.config.tables import NONE, TRUTH
+from reprise.artifacts.budgets import labels_read, with_earlier
+from reprise.config.tables import NONE, TRUTH, AdaptRow
 from reprise.networks.recompute import has_batch_statistics
 from reprise.training.optimizers import scaled_learning_rate
 from stages.pretrain.method import Method
@@ -23,7 +24,8 @@ def notes_on(setup: Setup, method: Method, images: int) -> list[str]:
     if method.gradient_free:
         return [*share, *method.notes]
     passed = _on_the_passes(setup, method, setup.batch_size(images))
-    return [*share, *_on_the_batch(setup, images), *passed, *_on_the_warmup(setup, images), *method.notes]
+    batch = [*_on_the_batch(setup, images), *passed]
+    return [*share, *_on_the_start(setup), *batch, *_on_the_warmup(setup, images), *method.notes]
 
 
 def show(notes: list[str], label: str) -> None:
@@ -38,6 +40,18 @@ def _on_the_share(setup: Setup, images: int) -> list[str]:
         return []
     mined = "" if labels in (NONE, TRUTH) else f", while the label set '{labels}' was mined from all"
     return [f"it sees {images} training images, {100 * share:g} % of them{mined}."]
+
+
+def _on_the_start(setup: Setup) -> list[str]:
+    """Say what a run goes on from, and which label sets were read on the way."""
+    config = setup.start.config
+    if config is None or not isinstance(setup.row, AdaptRow):
+        return []
+    read = labels_read({"before": [*config.get("before", []), config], "labels": setup.row.labels})
+    words = f"it and the runs before it could read: {', '.join(read)}" if read else "no labels were read"
+    return [
+        f"the backbone goes on from {setup.row.start} ({with_earlier(config)['images_seen']:,} images seen); {words}."
+    ]
 
 
 def _on_the_batch(setup: Setup, images: int) -> list[str]:

@@ -8,12 +8,12 @@ import numpy as np
 
 from reprise.artifacts.pairs import FILE, read_pairs_of, rows_of
 from reprise.config.errors import TrainingError
-from reprise.config.tables import RunRow
+from reprise.config.tables import AnyRun
 from reprise.reading.partners import Partners, partners_of
 from reprise.training.params import TrainParams
 
 
-def read_partners(labels: Path, keys: np.ndarray, kept: np.ndarray, row: RunRow) -> Partners:
+def read_partners(labels: Path, keys: np.ndarray, kept: np.ndarray, row: AnyRun) -> Partners:
     """Read the pairs that belong to a label set, between images that the run is trained on.
 
     Args:
@@ -39,7 +39,7 @@ def read_partners(labels: Path, keys: np.ndarray, kept: np.ndarray, row: RunRow)
     return found
 
 
-def without_pairs(row: RunRow, found: str) -> TrainingError:
+def without_pairs(row: AnyRun, found: str) -> TrainingError:
     """Make the error of a run whose method needs pairs and whose label set has none.
 
     Args:
@@ -55,7 +55,7 @@ def without_pairs(row: RunRow, found: str) -> TrainingError:
     )
 
 
-def refuse_parted_pairs(row: RunRow, train: TrainParams) -> None:
+def refuse_parted_pairs(row: AnyRun, train: TrainParams) -> None:
     """Refuse batches that would part an image from its partner.
 
     Args:

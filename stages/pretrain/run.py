@@ -15,13 +15,13 @@ import torch
 
 from reprise.artifacts import layout
 from reprise.artifacts.label_sets import FILE
-from reprise.artifacts.models import read_start
+from reprise.artifacts.models import start_of
 from reprise.artifacts.weights.backbones import write_backbone
 from reprise.artifacts.weights.text_models import write_text_model
 from reprise.config.params import ImageParams
 from reprise.config.registry import load_class, module_of
 from reprise.config.shared_sections import DEFAULT_CACHE, CacheParams
-from reprise.config.tables import RunRow
+from reprise.config.tables import AnyRun
 from reprise.networks.backbone import build_backbone
 from reprise.networks.recompute import blocks_of, in_chunks, recomputed
 from reprise.networks.state import arrays_of
@@ -72,7 +72,7 @@ from stages.pretrain.watch import Watch
 
 
 def pretrain(
-    row: RunRow,
+    row: AnyRun,
     seed: int,
     image: ImageParams,
     train_params: TrainParams,
@@ -99,14 +99,14 @@ def pretrain(
     began = time.monotonic()
     method_class = load_class("methods", row.method, Method, f"runs.{row.name}.method")
     method_params = method_params.with_recipe(method_params.batch_size_in(train_params))
-    start = read_start(row.name)
+    start = start_of(row, seed)
     train = with_network_of(start, method_params.applied_to(train_params), row, image.channels)
     compute = resolve_compute(train.device, train.precision, train.deterministic)
     pairs = method_class.needs_pairs
     setup = Setup(row, seed, image, train, method_params, compute, cache, start, together=2 if pairs else 1)
 
     labels = layout.label_set(row.labels, seed) / FILE
-    inputs = read_inputs(labels, setup, method_class.reads, pairs)
+    inputs = read_inputs(labels, setup, method_class)
     refuse_images(setup, method_class, inputs)
     if image.channels not in (1, 3):
         print(f"views of {image.channels} bands change in brightness and contrast, not in saturation, hue or grey")
@@ -134,7 +134,7 @@ def pretrain(
 
 def build_method(method_class: type[Method], setup: Setup, inputs: Inputs) -> Method:
     """Initialise backbone and heads; the same seed gives every method the same backbone."""
-    image, n = setup.image, len(inputs.decoded)
+    image, n = setup.image, len(inputs.rows)
     architecture, options = method_class.own_backbone(setup.method) or (setup.train.backbone, options_of(setup.start))
     seed_torch(setup.seed, "backbone")
     side = side_of(setup, method_class)
@@ -166,6 +166,7 @@ def epochs_of(setup: Setup, method: Method, inputs: Inputs) -> PretrainingEpochs
         count=setup.train.epochs,
         batch_size=setup.train.batch_size,
         sampling=method.sampling,
+        rows=inputs.rows,
         clusters=inputs.clusters,
         partners=inputs.partners,
         fields=fields_for(setup, method.needs, inputs),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from reprise.artifacts.models import Start
 from reprise.config.params import ImageParams
 from reprise.config.shared_sections import DEFAULT_CACHE, CacheParams
-from reprise.config.tables import RunRow
+from reprise.config.tables import AnyRun
 from reprise.reading.order import batch_count
 from reprise.runtime.device import Compute
 from reprise.training.optimizers import scaled_learning_rate
@@ -32,7 +32,7 @@ class Setup:
         together: images that no batch parts: 2 where batches hold images beside their partners.
     """
 
-    row: RunRow
+    row: AnyRun
     seed: int
     image: ImageParams
     train: TrainParams

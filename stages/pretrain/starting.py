@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from torch import nn
 from reprise.artifacts.models import Start
 from reprise.artifacts.weights.backbones import PREPARATION, read_config, read_weights
 from reprise.config.errors import BackboneError
-from reprise.config.tables import RANDOM, RunRow
+from reprise.config.tables import RANDOM, AdaptRow, AnyRun
 from reprise.media.image.transform import TRIANGLE
 from reprise.networks.weights.layers import freeze, frozen_names, layers_of, with_layer_rates
 from reprise.networks.weights.starting import Teacher, load_start, load_teacher
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from stages.pretrain.setup import Setup
 
 
-def with_network_of(start: Start, train: TrainParams, row: RunRow, channels: int) -> TrainParams:
+def with_network_of(start: Start, train: TrainParams, row: AnyRun, channels: int) -> TrainParams:
     """Return the budget of a run with the network of the weights that it starts from.
 
     Raises:
@@ -111,5 +112,12 @@ def origin(setup: Setup) -> dict[str, Any]:
     start, config = setup.start, setup.start.config
     if config is None:
         return {"started_from": RANDOM, "teacher": start.teacher_name}
+    if isinstance(setup.row, AdaptRow):
+        return {"started_from": start.name, "before": [*config.get("before", []), _in_short(config)], "teacher": None}
     facts = {name: config.get(name) for name in ("source", "sha256", "notes")}
     return {"started_from": start.name, "start": facts, "teacher": start.teacher_name}
+
+
+def _in_short(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Say of a run what the budget of those that go on from it needs: what it learned from, and how long."""
+    return {name: config.get(name) for name in ("run", "method", "labels", "epochs", "images_seen", "started_from")}

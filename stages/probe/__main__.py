@@ -14,7 +14,7 @@ def main(argv: list[str]) -> None:
     """Run all suites of the table `suites` in one process, which reads the features once."""
     arguments = arguments_of(argv, "stages.probe", __doc__, {"run": "runs"})
     raw = read_yaml()
-    run = row(tables(raw).runs, arguments.run, "runs").name
+    run = row(tables(raw).trained, arguments.run, "runs, adapt").name
 
     from stages.probe.load import load_suite, read_confidence
 

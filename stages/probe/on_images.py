@@ -1,7 +1,7 @@
-"""`python -m stages.probe.on_images --run NAME --seed N --suite NAME`: a suite of probes that train on a run's images.
+"""`python -m stages.probe.on_images --run NAME --seed N --group NAME`: a group of probes that train on a run's images.
 
-The output is data/probe/NAME/N/images/SUITE. Such a suite takes minutes and is a stage of its own, so that neither it
-nor its parameters make the cheap suites run again.
+The output is data/probe/NAME/N/images/GROUP. A row of the table `checks` asks for it. Such a group takes minutes and is
+a stage of its own, so that neither it nor its parameters make the cheap suites run again.
 """
 
 from __future__ import annotations
@@ -9,18 +9,22 @@ from __future__ import annotations
 import time
 
 from reprise.artifacts import layout
-from reprise.config.params import read_yaml
+from reprise.config.params import Problem, parameter_error, read_yaml
 from reprise.config.shared_sections import cache_params
 from reprise.config.tables import row, tables
 from reprise.runtime.entry import arguments_of, run_stage
 
 
 def main(argv: list[str]) -> None:
-    """Run one suite of the table `image_suites` on the images of a run and its backbone."""
-    arguments = arguments_of(argv, "stages.probe.on_images", __doc__, {"run": "runs", "suite": "image_suites"})
+    """Run the group of one row of the table `checks` on the images and the backbone of its run."""
+    arguments = arguments_of(argv, "stages.probe.on_images", __doc__, {"run": "runs", "group": "checks"})
     raw = read_yaml()
-    run = row(tables(raw).runs, arguments.run, "runs").name
-    suite = row(tables(raw).image_suites, arguments.suite, "image_suites").name
+    run = row(tables(raw).trained, arguments.run, "runs, adapt").name
+    suite = str(arguments.group)
+    if suite not in [check.group for check in tables(raw).checks]:
+        raise parameter_error(
+            [Problem("checks", "no row names this group", suite, " Add a row, with its run and seed.")]
+        )
 
     from stages.probe.load import load_suite, read_confidence
 

@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
     device = resolve_compute("auto", "fp32").device
     origins = {}
     with atomic_directory(layout.probes_on_shifts(suite)) as folder:
-        for run, seed in [(run.name, seed) for run in rows.runs for seed in rows.seeds]:
+        for run, seed in [(run.name, seed) for run in rows.trained for seed in rows.seeds]:
             path = layout.embedding(run, seed) / EMBEDDINGS
             files = shifted_files(rows.shifts, run, seed)
             data = ProbeData(path, confidence=confidence, device=device, shifts=files)

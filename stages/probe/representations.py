@@ -65,7 +65,7 @@ def _files_of_runs(rows: Tables) -> dict[str, tuple[str, int, Path]]:
             seed,
             layout.embedding(run.name, seed) / "embeddings.parquet",
         )
-        for run in rows.runs
+        for run in rows.trained
         for seed in rows.seeds
     }
 

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from reprise.artifacts.budgets import differences
+from reprise.artifacts.budgets import differences, labels_read
+from reprise.config.tables import TRUTH
 from reprise.measures.statistics import Pair, compare, holm
 from stages.report.readers.runs import Run
 from stages.report.references import pretrained_runs, reference_runs, reference_words
@@ -66,11 +67,13 @@ def shares_of(runs: Sequence[Run]) -> dict[float, str]:
 def gaps(runs: Sequence[Run], confidence: float) -> tuple[Gap, ...]:
     """Compare every pretrained run with every reference at every share; none where there are too few seeds.
 
+    A run that has read labels itself, or goes on from one that has, is left out: it saw more than the share.
+
     Args:
         runs: of the page.
         confidence: level of the intervals; 1 minus it is that of the tests.
     """
-    pretrained = pretrained_runs(runs)
+    pretrained = [run for run in pretrained_runs(runs) if TRUTH not in labels_read(run.first.config)]
     pairs: dict[tuple[str, str, float], Pair] = {}
     for percent, metric in shares_of(runs).items():
         for reference in reference_runs(runs):

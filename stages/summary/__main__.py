@@ -23,8 +23,9 @@ def main(argv: list[str]) -> None:
     from stages.summary.tables import confusion_csv, curves_csv, nested_means, table_csv
 
     suites = [f"features/{suite.name}" for suite in rows.suites]
-    suites += [f"images/{suite.name}" for suite in rows.image_suites]
-    results = gather([run.name for run in rows.runs], rows.seeds, suites, [suite.name for suite in rows.shift_suites])
+    checks = [(check.run, check.seed, f"images/{check.group}") for check in rows.checks]
+    shift_suites = [suite.name for suite in rows.shift_suites]
+    results = gather([run.name for run in rows.trained], rows.seeds, suites, shift_suites, checks)
     texts = {
         "comparison.json": dump_json(comparison(results, params)),
         "table.csv": table_csv(results),

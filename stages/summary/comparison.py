@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reprise.artifacts.budgets import SHARED, differences, entry, trains
+from reprise.artifacts.budgets import SHARED, differences, entry, trains, with_earlier
 from reprise.measures.statistics import Interval, Pair, bootstrap_mean, compare
 from reprise.storage.progress import track
 from stages.summary.tables import rounded
@@ -135,13 +135,13 @@ def _pair(pair: Pair) -> dict[str, Any]:
 def _budget(results: Results, run: str) -> dict[str, Any]:
     """Give the budget of a run, from its first seed."""
     config = results.configs[run, results.seeds[0]]
-    share = {name: config[name] for name in ("image_share",) if name in config}
-    return {name: config.get(name) for name in BUDGET} | share
+    further = {name: config[name] for name in ("image_share", "before") if config.get(name)}
+    return {name: config.get(name) for name in BUDGET} | further
 
 
 def warnings(results: Results) -> list[str]:
     """Warn where runs that train differ in what a fair comparison shares (`SHARED`), for any seed."""
-    trained = {key: config for key, config in results.configs.items() if trains(config)}
+    trained = {key: with_earlier(config) for key, config in results.configs.items() if trains(config)}
     sentences = []
     for name in SHARED:
         runs_by_value: dict[str, list[str]] = {}

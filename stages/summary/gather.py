@@ -76,14 +76,21 @@ class Results:
         return by_run
 
 
-def gather(runs: list[str], seeds: list[int], suites: list[str], shift_suites: Sequence[str] = ()) -> Results:
+def gather(
+    runs: list[str],
+    seeds: list[int],
+    suites: list[str],
+    shift_suites: Sequence[str] = (),
+    checks: Sequence[tuple[str, int, str]] = (),
+) -> Results:
     """Read all artifacts of these rows.
 
     Args:
         runs: names of runs.
         seeds: of every run.
-        suites: folders of results below a run and seed ("features/quality").
+        suites: folders of results below every run and seed ("features/quality").
         shift_suites: names of suites on shifted images, each a folder with one for every run and seed.
+        checks: run, seed and folder ("images/finetune") of results that some of them have.
 
     Raises:
         ResultError: a file is missing or damaged, two suites hold a probe of one name, runs scored different images.
@@ -93,7 +100,8 @@ def gather(runs: list[str], seeds: list[int], suites: list[str], shift_suites: S
     for run in track(runs, "read results", unit="runs"):
         for seed in seeds:
             figures[run, seed] = {}
-            folders = [PROBES / run / str(seed) / suite for suite in suites]
+            own = [*suites, *(folder for name, number, folder in checks if (name, number) == (run, seed))]
+            folders = [PROBES / run / str(seed) / suite for suite in own]
             folders += [probes_on_shifts(suite) / run / str(seed) for suite in shift_suites]
             for folder in folders:
                 for probe, metrics in read_json(folder / METRICS).items():
@@ -101,7 +109,7 @@ def gather(runs: list[str], seeds: list[int], suites: list[str], shift_suites: S
                         raise ResultError(
                             f"two suites hold a probe called '{probe}'",
                             where=folder,
-                            found=", ".join([*suites, *shift_suites]),
+                            found=", ".join([*own, *shift_suites]),
                             fix="Rename one of the two files; metrics are named <run>.<probe>.<metric>.",
                         )
                     figures[run, seed][probe] = metrics

@@ -19,6 +19,7 @@ from reprise.storage.provenance import FOLDER
 
 _MOST_BYTES = 1 << 20
 _LONGEST = 1e8  # seconds
+_AS = {"adapt": "pretrain", "embed_adapted": "embed", "probe_adapted": "probe"}  # entries that run another's module
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def _expected(stage: Stage, graph: Graph, folder: Path) -> float | None:
 
 
 def _recorded(stage: Stage, folder: Path) -> float | None:
-    name = Path(stage.entry, *stage.values)
+    name = Path(_AS.get(stage.entry, stage.entry), *stage.values)
     if stage.entry == "probe_images":
         name = Path("probe", *stage.values[:2], "images", *stage.values[2:])
     for path in (name.with_name(f"{name.name}.json"), name / "features.json"):

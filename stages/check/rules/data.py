@@ -20,9 +20,10 @@ from reprise.config.params import Problem
 from reprise.config.tables import TRUTH, MineRow
 from reprise.reading.share import images_in
 from stages.check.plug_ins import plug_in_class
+from stages.check.rows import listed_in
 from stages.check.rules.relations import chosen_probes
 from stages.check.shifts import data_problems_of_shifts, memory_warnings_of_shifts
-from stages.check.sketches import problem_of, rows_of, sketch_runs, well_formed_runs
+from stages.check.sketches import problem_of, sketch_runs, well_formed_runs
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def data_problems(raw: dict[str, Any], facts: Facts) -> list[Problem]:
 def _mine_problems(raw: dict[str, Any], facts: Facts) -> Iterator[Problem]:
     """Ask every miner whether the training images suffice; resampling leaves some of them out."""
     blocks = raw.get("mining")
-    for listed in rows_of(raw, "mines"):
+    for listed in listed_in(raw, "mines"):
         try:
             row = MineRow.model_validate(listed)
             miner: Any = plug_in_class("miners", row.miner)

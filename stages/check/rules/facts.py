@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from reprise.config.errors import RepriseError
 from reprise.config.facts import Fact, refusal
 from reprise.config.params import Problem
-from reprise.config.tables import TRUTH, RunRow
+from reprise.config.tables import TRUTH, AdaptRow, RunRow
 from stages.check.plug_ins import plug_in_class
+from stages.check.rows import well_formed
 
 
 def fact_problems(raw: dict[str, Any], classes: dict[str, type]) -> Iterator[Problem]:
@@ -21,7 +22,7 @@ def fact_problems(raw: dict[str, Any], classes: dict[str, type]) -> Iterator[Pro
 
     Args:
         raw: the content of params.yaml.
-        classes: `runs.<name>` -> class of its method.
+        classes: `runs.<name>` or `adapt.<name>` -> class of its method.
     """
     given, columns = _of_source(raw.get("source")), _of_columns(raw.get("facts"))
     if given is None or columns is None:
@@ -30,15 +31,12 @@ def fact_problems(raw: dict[str, Any], classes: dict[str, type]) -> Iterator[Pro
         if fact.name in {other.name for other in given}:
             rule = "the source gives a fact of this name, so a column cannot"
             yield Problem(f"facts.columns.{fact.name}", rule, fact.kind, " Rename the column.")
-    for index, listed in enumerate(raw.get("runs") if isinstance(raw.get("runs"), list) else ()):  # type: ignore[arg-type]
-        try:
-            row = RunRow.model_validate(listed)
-        except ValidationError:
-            continue
-        reads = getattr(classes.get(f"runs.{row.name}"), "reads", ())
-        if refused := refusal(reads, [*given, *columns], row.labels == TRUTH):
-            rule, found, fix = refused
-            yield Problem(f"runs[{index}].method", rule, f"{row.method}; {found}", f" {fix}")
+    for table, model in (("runs", RunRow), ("adapt", AdaptRow)):
+        for index, row in well_formed(raw, table, model):
+            reads = getattr(classes.get(f"{table}.{row['name']}"), "reads", ())
+            if refused := refusal(reads, [*given, *columns], row["labels"] == TRUTH):
+                rule, found, fix = refused
+                yield Problem(f"{table}[{index}].method", rule, f"{row['method']}; {found}", f" {fix}")
 
 
 def _of_source(block: Any) -> list[Fact] | None:

@@ -19,8 +19,9 @@ from reprise.config.params import Problem
 from reprise.config.registry import suites
 from reprise.config.tables import NONE, TRUTH, MineRow
 from stages.check.plug_ins import plug_in_class
+from stages.check.rows import listed_in
 from stages.check.shifts import shift_warnings
-from stages.check.sketches import Sketch, place_of, problem_of, rows_of, sketch_runs
+from stages.check.sketches import Sketch, place_of, problem_of, sketch_runs
 
 
 def relation_problems(raw: dict[str, Any]) -> list[Problem]:
@@ -59,7 +60,7 @@ def _pair_problems(raw: dict[str, Any], sketch: Sketch) -> Iterator[Problem]:
     pairing = importlib.import_module("stages.pretrain.pairing")
     row = sketch.row
     found = {NONE: "is empty", TRUTH: "holds classes and no pairs"}.get(row.labels)
-    for mine in rows_of(raw, "mines"):
+    for mine in listed_in(raw, "mines"):
         with suppress(ValidationError, RepriseError):  # a row that is not well formed is reported with its table
             mined = MineRow.model_validate(mine)
             miner: Any = plug_in_class("miners", mined.miner) if mined.name == row.labels else None
@@ -133,9 +134,14 @@ def _image_warnings(raw: dict[str, Any]) -> Iterator[Problem]:
 
 def chosen_probes(raw: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     """Yield dotted name, class and typed parameters of each probe that params.yaml chooses and that is well formed."""
-    for section, table in (("probes", "suites"), ("image_probes", "image_suites"), ("shift_probes", "shift_suites")):
+    tables = (
+        ("probes", "suites", "name"),
+        ("image_probes", "checks", "group"),
+        ("shift_probes", "shift_suites", "name"),
+    )
+    for section, table, field in tables:
         rows = raw.get(table)
-        listed = {row.get("name") for row in rows if isinstance(row, dict)} if isinstance(rows, list) else set()
+        listed = {row.get(field) for row in rows if isinstance(row, dict)} if isinstance(rows, list) else set()
         blocks = raw.get(section)
         for suite, probes in blocks.items() if isinstance(blocks, dict) else ():
             if suite not in listed or suite not in suites() or not isinstance(probes, dict):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reprise.artifacts.budgets import labels_read
 from reprise.artifacts.label_sets import FILE as PSEUDO_LABELS
 from reprise.artifacts.label_sets import read_pseudo_labels
 from reprise.artifacts.layout import LABEL_SETS
@@ -63,11 +64,12 @@ def _label_set(name: str, seed: int, folder: Path) -> LabelSet:
 def sets_with_true_labels(label_sets: Sequence[LabelSet], runs: Sequence[Run]) -> frozenset[str]:
     """Name the label sets that true labels have reached.
 
-    They reach a set by its miner, or by the run on whose embedding it was mined, over any number of rounds.
+    They reach a set by its miner, or by the run on whose embedding it was mined, over any number of rounds and of
+    runs that go on from each other.
     """
-    labels_of = {run.name: run.first.config.get("labels") for run in runs}
+    labels_of = {run.name: set(labels_read(run.first.config)) for run in runs}
     mined_on = {s.name: str(s.quality.get("on")).removeprefix("embed/") for s in label_sets}
     reached = {s.name for s in label_sets if s.quality.get("uses_truth")}
-    while further := {name for name, run in mined_on.items() if labels_of.get(run) in reached} - reached:
+    while further := {name for name, run in mined_on.items() if labels_of.get(run, set()) & reached} - reached:
         reached |= further
     return frozenset(reached)

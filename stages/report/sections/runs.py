@@ -12,7 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reprise.artifacts.budgets import SHARED, entry, in_words, trains, unequal
+from reprise.artifacts.budgets import SHARED, entry, in_words, labels_read, trains, unequal, with_earlier
 from stages.report.drawing.charts import Estimate, interval_chart
 from stages.report.estimates import estimate, family_of, intervals_of
 from stages.report.readers.comparison import Comparison, Intervals, Verdict
@@ -169,7 +169,7 @@ def table(
         )
         config = run.first.config
         labels = str(config.get("labels") or "–")
-        if labels in true_labels:
+        if true_labels & set(labels_read(config)):
             labels += " (has seen true labels)"
         if reads := config.get("reads"):
             labels += f"; reads {', '.join(map(str, reads))}"
@@ -189,6 +189,7 @@ def own_budget(config: Mapping[str, Any], unlike: Sequence[str]) -> str:
         return ""
     if not trains(config):
         return "not trained"
+    config = with_earlier(config)
     stated = {name: value for name in unlike if (value := entry(config, name)) is not None}
     return "; ".join(f"{SHARED[name]} {in_words(value)}" for name, value in stated.items())
 
@@ -263,6 +264,13 @@ def _verdict_words(verdict: Verdict) -> str:
     return f"{words}; unequal budgets: {', '.join(verdict.unequal)}" if verdict.unequal else words
 
 
+def _images(config: Mapping[str, Any]) -> str:
+    """Write the images that a run has seen, and those of the runs that it goes on from ("1,800 after 10,000")."""
+    own = quantity(config.get("images_seen"))
+    earlier = [step.get("images_seen") or 0 for step in config.get("before") or []]
+    return f"{own} after {quantity(sum(earlier))}" if earlier else own
+
+
 def _budget(name: str, config: Mapping[str, Any]) -> Budget:
     def word(key: str) -> str:
         value = config.get(key)
@@ -278,7 +286,7 @@ def _budget(name: str, config: Mapping[str, Any]) -> Budget:
         pixels=f"{pixels} px" if pixels else "–",
         weights=word("weights"),
         epochs=word("epochs"),
-        images=quantity(config.get("images_seen")),
+        images=_images(config),
         crops=quantity(config.get("crops_seen")),
         flops=quantity(config.get("flops_per_image")),
         precision=word("precision"),

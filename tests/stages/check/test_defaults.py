@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from reprise.config.params import Problem, read_yaml
-from stages.check import parameters
+from stages.check import parameters, rows
 from stages.check.rules import models
 
 # Fields whose shipped value is deliberately another than the default, and why.
@@ -28,7 +28,7 @@ def checked_blocks(raw: dict[str, Any], patch: pytest.MonkeyPatch) -> list[tuple
         blocks.append((where, model, block))
         return []
 
-    for module in (parameters, models):
+    for module in (parameters, rows, models):
         patch.setattr(module, "problems_of", record)
     parameters.problems(raw)
     return blocks

@@ -204,7 +204,7 @@ def test_the_pages_of_plug_ins_are_fresh(repository: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("arguments", "status", "expected"),
     [
-        ([], 0, "methods:\n    barlow_twins, byol"),
+        ([], 0, "methods:\n    adversarial, barlow_twins, byol"),
         (["image"], 0, "image.size\n    whole number from 8 to 1,024 (pixels); required\n"),
         (["imgae"], 1, "Did you mean 'image'?"),
         (["map"], 0, "map (probe, Reprise)\n"),

@@ -213,17 +213,18 @@ def test_what_is_not_a_parameter_file_is_a_sentence(tmp_path: Path, repository: 
 
 def test_suites_on_images_have_a_list_and_a_section_of_their_own() -> None:
     raw = read_yaml(Path(__file__).parents[3] / "params.yaml")
-    raw["image_suites"] = [{"name": "finetune"}]
+    raw["checks"] = [{"run": "simclr", "seed": 0, "group": "finetune"}]
     raw["image_probes"] = {"finetune": {"finetune": {"epochs": 0}, "moment": {}}}
     assert [(p.path, p.found) for p in problems(raw)] == [("image_probes.finetune.finetune.epochs", 0)]
     raw["image_probes"], raw["probes"]["finetune"] = {}, {"moment": {}}
     found = {p.path: p.rule for p in problems(raw)}
     assert found["image_probes.finetune"] == "must hold one block per probe"
     assert found["probes.finetune"] == "this block belongs to no row of 'suites'"
-    raw["suites"], raw["image_suites"] = [*raw["suites"], {"name": "finetune"}], [{"name": "quality"}]
+    raw["suites"] = [*raw["suites"], {"name": "finetune"}]
+    raw["checks"] = [{"run": "simclr", "seed": 0, "group": "quality"}]
     found = {p.path: p.hint for p in problems(raw)}
-    assert found["suites[2].name"] == " It belongs in image_suites."
-    assert found["image_suites[0].name"] == " It belongs in suites."
+    assert found["suites[2].name"] == " It belongs in checks."
+    assert found["checks[0].group"] == " It belongs in suites."
 
 
 def test_a_method_reads_what_is_given_and_no_labels(raw: dict[str, Any], tmp_path: Path, monkeypatch: Any) -> None:

@@ -14,6 +14,7 @@ from reprise.config.tables import tables
 from reprise.networks.backbone import build_backbone
 from stages.check.parameters import problems
 from stages.pretrain.method import Batch, Context, Method
+from stages.pretrain.strategy import Strategy
 
 
 def test_the_documented_method_learns(repository, tmp_path):
@@ -68,7 +69,9 @@ def test_a_study_is_valid_and_compares_every_method(repository, study):
     raw = read_yaml(repository / "studies" / study)
     assert problems(raw) == []
     kinds = {name: load_class("methods", name, Method, "") for name in names("methods")}
-    # These need weights, pairs, which come from videos, or facts, which neither data set has.
+    # These need weights, the backbone of another run, pairs, which come from videos, or facts, which neither has.
+    strategies = {name for name, kind in kinds.items() if issubclass(kind, Strategy)}
     elsewhere = {n for n, k in kinds.items() if k.needs_start or k.needs_teacher or k.needs_pairs or k.reads}
+    elsewhere |= strategies
     assert {run.method for run in tables(raw).runs} == set(kinds) - elsewhere
     assert f"studies/{study}" in (repository / "docs/reference/methods.md").read_text(encoding="utf-8")

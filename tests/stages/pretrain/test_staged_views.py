@@ -96,7 +96,7 @@ def test_each_image_is_read_once_for_all_views_and_ahead_of_its_batch(photos):
 def test_epochs_read_ahead_into_the_next_one_and_not_beyond_the_last(photos):
     staged = StagedViews(photos, [CROPS, CROPS], SEED, CPU)
     nothing = np.full(30, -1)
-    epochs = PretrainingEpochs(2, 10, "random", nothing, {}, staged, SEED, torch.device("cpu"))
+    epochs = PretrainingEpochs(2, 10, "random", np.arange(30), nothing, {}, staged, SEED, torch.device("cpu"))
     waiting = []
     for number in range(2):
         epoch = epochs.epoch(number)

@@ -151,14 +151,14 @@ def test_moments_tell_what_means_cannot() -> None:
 def test_the_command(images: ImageData, like_a_stage: None) -> None:
     repository = Path(__file__).parents[3]
     raw = read_yaml(repository / "params.yaml")
-    raw["image_suites"] = [{"name": "finetune"}]
+    raw["checks"] = [{"run": "simclr", "seed": 0, "group": "finetune"}]
     raw["image_probes"]["finetune"] = {
         "finetune": {"epochs": 1, "percents": [], "rates": [0.05]},
         "moment": {"epochs": 1, "rates": [0.01]},
     }
     with Path("params.yaml").open("w", encoding="utf-8") as file:
         YAML().dump(raw, file)
-    on_images.main(["--run", "simclr", "--seed", "0", "--suite", "finetune"])
+    on_images.main(["--run", "simclr", "--seed", "0", "--group", "finetune"])
     metrics = read_json("data/probe/simclr/0/images/finetune/metrics.json")
     assert set(metrics) == {"finetune", "moment"}
     assert metrics["finetune"]["top1"]["n"] == 60

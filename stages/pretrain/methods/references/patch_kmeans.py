@@ -57,6 +57,7 @@ class PatchKMeans(Method):
 
     Params = PatchKMeansParams
     gradient_free = True
+    trainable = False
     params: PatchKMeansParams
 
     @classmethod

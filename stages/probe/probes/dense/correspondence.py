@@ -57,7 +57,7 @@ class Correspondence(Probe):
         from reprise.measures.statistics import bootstrap_mean
         from stages.probe.image_data import ImageData
 
-        assert isinstance(data, ImageData), "this probe belongs to a suite of image_suites"
+        assert isinstance(data, ImageData), "this probe belongs to a group of `checks`"
         local, rows, part = data.local, data.choose(data.test, self.params.images), data.part(data.test)
         if local is None:
             return ProbeResult({}, {"note": f"not run: {data.config['architecture']} has no local features"})

@@ -60,7 +60,7 @@ class Adversarial(Probe):
         from reprise.measures.statistics import bootstrap_mean
         from stages.probe.image_data import ImageData
 
-        assert isinstance(data, ImageData), "this probe belongs to a suite of image_suites"
+        assert isinstance(data, ImageData), "this probe belongs to a group of `checks`"
         rows, part = data.choose(data.test, self.params.images), data.part(data.test)
         groups = None if part.groups is None else part.groups[rows]
         note = {
@@ -117,17 +117,12 @@ class Adversarial(Probe):
         """Images within epsilon of (n, C, H, W) `x` in 0 to 1 whose features lie far from those of `x`."""
         import torch
 
+        from reprise.objectives.ascent import ascend
+
         with torch.no_grad():
             goal = network((x - mean) / std)
-        changed, length = start, 2.5 * self.params.epsilon / self.params.steps
-        for _ in range(self.params.steps):
-            changed = changed.detach().requires_grad_(True)
-            away = (network((changed - mean) / std) - goal).square().sum()
-            if not away.requires_grad:
-                return None
-            (slope,) = torch.autograd.grad(away, changed)
-            with torch.no_grad():
-                changed = changed + length * slope.sign()
-                changed = torch.minimum(torch.maximum(changed, x - self.params.epsilon), x + self.params.epsilon)
-                changed = changed.clamp(0, 1)
-        return changed.detach()
+
+        def distance(changed: Tensor) -> Tensor:
+            return (network((changed - mean) / std) - goal).square().sum()
+
+        return ascend(distance, x, start, self.params.epsilon, self.params.steps)

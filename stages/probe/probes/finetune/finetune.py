@@ -71,7 +71,7 @@ class Finetune(Probe):
         """Train on train, choose on val, score test."""
         from stages.probe.image_data import ImageData
 
-        assert isinstance(data, ImageData), "this probe belongs to a suite of image_suites"
+        assert isinstance(data, ImageData), "this probe belongs to a group of `checks`"
         train, _ = scoring.labelled(data, "train", BACKBONE)
         val, _ = scoring.labelled(data, "val", BACKBONE)
         test, _ = scoring.labelled(data, data.test, BACKBONE)

@@ -64,7 +64,7 @@ class Moment(Probe):
         from reprise.runtime.memory import evaluation_batch
         from stages.probe.image_data import ImageData
 
-        assert isinstance(data, ImageData), "this probe belongs to a suite of image_suites"
+        assert isinstance(data, ImageData), "this probe belongs to a group of `checks`"
         if data.local is None:
             return ProbeResult({}, {"note": f"not run: {data.config['architecture']} has no local features"})
         tokens = data.local.tokens

@@ -1,0 +1,76 @@
+"""`adversarial`: fine-tuning on the small changes of each image that hurt most.
+
+Source: Madry, Makelov, Schmidt, Tsipras, Vladu, "Towards Deep Learning Models Resistant to Adversarial Attacks", ICLR
+2018.
+
+Idea: the loss is that of the worst image within `epsilon` of each, found by projected gradient ascent on the cross
+entropy from a random start.
+
+Deviations: the network is in evaluation mode while the change is sought, so that its statistics are those of the images
+that it learns from; crops and colours are those of `train.views`; it starts from the backbone of another run.
+
+Checked by: tests/stages/pretrain/test_adapt.py
+
+Shape legend: B batch, C channels, S side in pixels, d features, K classes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from reprise.config.params import meaning
+from reprise.objectives.ascent import ascend
+from stages.pretrain.method import Batch, Context
+from stages.pretrain.strategy import Strategy, StrategyParams, images_of
+
+
+class AdversarialParams(StrategyParams):
+    """Parameters of `adversarial`."""
+
+    epsilon: Annotated[float, Field(gt=0, le=1), meaning("A channel, between 0 and 1, changes by at most this.")] = (
+        4 / 255
+    )
+    steps: Annotated[
+        int, Field(ge=1, le=1000), meaning("The ascent takes this many steps, each 2.5 epsilon / steps long.", "steps")
+    ] = 3
+
+
+class Adversarial(Strategy):
+    """Cross entropy of the changed images, through the backbone."""
+
+    Params = AdversarialParams
+    params: AdversarialParams
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: nn.Module, params: AdversarialParams, context: Context) -> None:
+        super().__init__(backbone, params, context)
+        self.register_buffer("mean", torch.tensor(context.mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(context.std).view(1, -1, 1, 1), persistent=False)
+
+    def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Change the images, then average the cross entropy over them."""
+        changed = self.changed(images_of(batch.views), batch.clusters)
+        features_Bd = self.backbone(changed)
+        return F.cross_entropy(self.classifier(features_Bd).float(), batch.clusters), {"features": features_Bd}
+
+    def changed(self, views: Tensor, classes: Tensor) -> Tensor:
+        """Return the images within `epsilon` that the classifier gets most wrong: normalised, (B, C, S, S)."""
+        pixels, epsilon = (views * self.std + self.mean).clamp(0, 1), self.params.epsilon
+        modes = {module: module.training for module in self.modules()}
+        self.eval()
+
+        def loss(x: Tensor) -> Tensor:
+            logits = self.classifier(self.backbone((x - self.mean) / self.std)).float()
+            return F.cross_entropy(logits, classes, reduction="sum")
+
+        start = (pixels + epsilon * (2 * torch.rand_like(pixels) - 1)).clamp(0, 1)
+        found = ascend(loss, pixels, start, epsilon, self.params.steps)
+        for module, mode in modes.items():
+            module.training = mode
+        return views if found is None else (found - self.mean) / self.std
