@@ -8,11 +8,7 @@ from reprise.config.params import StrictModel
 from reprise.config.registry import load_class
 
 COMPARISON = "representations"  # the suite of probes that compare encoders; all others measure one encoder
-<<<<<<< HEAD
-ON_IMAGES = ("dense", "finetune", "words")  # suites of probes that read images: rows of image_suites, not of suites
-=======
-ON_IMAGES = ("dense", "finetune")  # folders of probes that read images: groups of checks, not of suites
->>>>>>> 27f43c0 (Let runs go on from other runs, with labels or without)
+ON_IMAGES = ("dense", "finetune", "words")  # folders of probes that read images: groups of checks, not of suites
 ON_SHIFTS = ("shift",)  # suites of probes on shifted images: rows of shift_suites
 
 # Kind of plug-in -> module and name of its base class. Sections of the report are modules without a class.
