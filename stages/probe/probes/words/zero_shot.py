@@ -48,7 +48,7 @@ class ZeroShot(Probe):
         """Compare images with sentences; nothing is fitted and nothing is chosen."""
         from stages.probe.image_data import ImageData
 
-        assert isinstance(data, ImageData), "this probe belongs to a suite of image_suites"
+        assert isinstance(data, ImageData), "this probe belongs to a group of `checks`"
         if data.text is None:
             return ProbeResult({}, {"note": "not run: this run has no text side, which `clip` and its like have"})
         classes = self._classes(data)
