@@ -95,7 +95,7 @@ def train_reprise(architecture: str, epochs: int, seed: int, precision: str) -> 
     simclr = load_class("methods", "simclr", Method, "")
     row = RunRow(name="simclr", method="simclr", labels="none")
     setup = Setup(row, seed, image, params, simclr.Params(temperature=TEMPERATURE), compute)
-    inputs = read_inputs(Path("data/mine/none/0/pseudo_labels.parquet"), setup)
+    inputs = read_inputs(Path("data/mine/none/0/pseudo_labels.parquet"), setup, simclr)
     method = build_method(simclr, setup, inputs)
     with tempfile.TemporaryDirectory() as work:
         learn(setup, method, inputs, epochs_of(setup, method, inputs), Path(work))

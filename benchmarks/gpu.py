@@ -188,9 +188,9 @@ def child_limit(case: Case, device: str, began: float) -> None:
     row, image, train, kind, own = prepared(case, device)
     compute = resolve_compute(device, "bf16", False)
     setup = Setup(row, 0, image, train, own, compute)
-    inputs = read_inputs(Path("data/mine/none/0/pseudo_labels.parquet"), setup)
+    inputs = read_inputs(Path("data/mine/none/0/pseudo_labels.parquet"), setup, kind)
     method = build_method(kind, setup, inputs)
-    views = epochs_of(setup, method, inputs).views(np.arange(case.batch), 0, 0)
+    views = epochs_of(setup, method, inputs).views(np.arange(case.batch), 0, 0).pixels
     batch = Batch([view.to(device) for view in views], torch.arange(case.batch, device=device))
     method.to(device=device, memory_format=torch.channels_last).train()
     start = copy.deepcopy(method.state_dict())

@@ -121,14 +121,14 @@ def run_reprise(net: str, batch: int, tick: Tick, limit: bool) -> None:
     simclr = load_class("methods", "simclr", Method, "")
     row = RunRow(name="simclr", method="simclr", labels="none")
     setup = Setup(row, 0, image, params, simclr.Params(temperature=TEMPERATURE), compute)
-    inputs = read_inputs(Path("data/mine/none/0/pseudo_labels.parquet"), setup)
+    inputs = read_inputs(Path("data/mine/none/0/pseudo_labels.parquet"), setup, simclr)
     method = build_method(simclr, setup, inputs)
     passes = epochs_of(setup, method, inputs)
     if not limit:
         method.after_step = lambda progress: tick(batch)
         with tempfile.TemporaryDirectory() as work:
             learn(setup, method, inputs, passes, Path(work))
-    ready = Batch(passes.views(np.arange(batch), 0, 0), torch.arange(batch))
+    ready = Batch(passes.views(np.arange(batch), 0, 0).pixels, torch.arange(batch))
     method.to(memory_format=torch.channels_last).train()
     optimizer = build_optimizer(method, params)
     while True:
