@@ -140,6 +140,27 @@ def params(
 
 
 @app.command()
+def views(
+    run: Annotated[
+        str | None, typer.Option(help="Run whose views are shown; by default those of the section `train`.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Show every change that there is, not only the run's.")] = False,
+    moments: Annotated[
+        bool, typer.Option("--moments", help="Print mean and deviation of each change, in closed form and measured.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="HTML page to write.")] = Path(".reprise/views.html"),
+) -> None:
+    """Show what the changes of a run make of your own pictures.
+
+    A self-contained page shows each change alone, and whole views, on training images.
+    """
+    enter_project()
+    chosen = [] if run is None else ["--run", run]
+    flags = [flag for flag, wanted in (("--all", every), ("--moments", moments)) if wanted]
+    stage_modules.show_views([*chosen, *flags, "--out", str(out)])
+
+
+@app.command()
 def compare(
     base: Annotated[str, typer.Argument(help="Git revision; `workspace` means the folder as it is.")] = "HEAD",
     other: Annotated[str, typer.Argument(help="Git revision to compare with it.")] = "workspace",

@@ -45,6 +45,19 @@ def describe_parameters(name: str | None = None, root: Path = Path()) -> None:
     run_module("stages.check.describe", [] if name is None else ["--", name], root, None)
 
 
+def show_views(arguments: list[str], root: Path = Path()) -> None:
+    """Write the page of views, or print their moments, in a process that may import stages.
+
+    Args:
+        arguments: of `python -m stages.pretrain.show_views`.
+        root: the project folder.
+
+    Raises:
+        CommandFailed: there is no such run, or there are no images yet; the process has explained it.
+    """
+    run_module("stages.pretrain.show_views", arguments, root, None)
+
+
 def scan(root: Path = Path(), *, on_line: Callable[[str], None] | None = None) -> None:
     """Scan the source of images, and rewrite source.lock.json if it changed.
 

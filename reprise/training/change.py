@@ -12,6 +12,7 @@ Shape legend: B images, n chosen ones among them, C channels, S side of a view i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
@@ -184,6 +185,19 @@ class Change(ABC):
         """Do the same in the form that suits a GPU, where `apply` is slow there: few operations on all images."""
         return self.apply(x, ready)
 
+    def outcomes(self, x: Tensor) -> Iterable[tuple[float, Tensor]] | None:
+        """List what images may become where the change happens, each with its probability; they sum to 1.
+
+        What varies continuously is listed at the nodes of a quadrature (`nodes`).
+
+        Args:
+            x: (n, C, S, S) in [0, 1]; it stays as it is.
+
+        Returns:
+            None where that cannot be listed.
+        """
+        return None
+
     def transform(self, frame: Frame) -> Any:
         """Build the albumentations transform that does the same to one (H, W, C) uint8 image.
 
@@ -222,3 +236,12 @@ class Cut(Change):
     def smallest_area(self) -> float:
         """Share of an image's area that the smallest box covers."""
         return 1.0
+
+
+def nodes(low: float, high: float, count: int = 48) -> list[tuple[float, float]]:
+    """Return weights and nodes of Gauss and Legendre's rule for a number that is uniform between two limits."""
+    import numpy as np
+
+    places, weights = np.polynomial.legendre.leggauss(count)
+    middle, half = (low + high) / 2, (high - low) / 2
+    return [(float(w) / 2, middle + half * float(p)) for w, p in zip(weights, places, strict=True)]

@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from reprise.config.params import meaning
-from reprise.training.change import ByView, Change, ChangeParams, Drawn, Frame
+from reprise.training.change import ByView, Change, ChangeParams, Drawn, Frame, nodes
 
 SIGMA = (0.1, 2.0)
 Sigma = Annotated[float, Field(gt=0, le=100)]
@@ -62,6 +62,12 @@ class Blur(Change):
         if not len(rows):
             return x
         return x.index_copy_(0, rows, blurred_by_matrices(x[rows], ready["sigma"], kernel_of(x.shape[-1])))
+
+    def outcomes(self, x: Tensor) -> list[tuple[float, Tensor]]:
+        """Yield the images blurred by sigmas at the nodes of a quadrature."""
+        kernel = kernel_of(x.shape[-1])
+        limits = nodes(self.params.sigma_min, self.params.sigma_max)
+        return [(share, blurred(x, x.new_full((len(x),), sigma), kernel)) for share, sigma in limits]
 
     def transform(self, frame: Frame) -> Any:
         """Take albumentations' own."""

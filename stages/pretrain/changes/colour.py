@@ -23,7 +23,7 @@ from pydantic import Field
 from torch import Tensor
 
 from reprise.config.params import meaning
-from reprise.training.change import ByView, Change, ChangeParams, Drawn, Frame
+from reprise.training.change import ByView, Change, ChangeParams, Drawn, Frame, nodes
 from stages.pretrain.parts.hue import turned_hue
 from stages.pretrain.parts.luma import luma, luma_on_gpu
 
@@ -132,6 +132,14 @@ class Colour(Change):
                 turns = ready[f"turns_{turn}"].to(x.dtype).view(-1, 1, 1, 1)
                 x.index_copy_(0, rows, turned_hue(x[rows], turns).clamp_(0.0, 1.0))
         return x
+
+    def outcomes(self, x: Tensor) -> list[tuple[float, Tensor]] | None:
+        """Yield brighter and darker images where nothing but the brightness changes, so that no order is drawn."""
+        others = [self.params.limits(name) for name in ("contrast", "saturation")]
+        if others != [(1.0, 1.0)] * 2 or self.params.turn:
+            return None
+        limits = nodes(*self.params.limits("brightness"))
+        return [(share, (x * factor).clamp(0.0, 1.0)) for share, factor in limits]
 
     def transform(self, frame: Frame) -> Any:
         """Take albumentations' own; it knows grey and RGB only, so other bands have a step of ours."""

@@ -53,6 +53,10 @@ class Grey(Change):
         """Choose for each image between itself and its luma."""
         return torch.where(ready["applied"].view(-1, 1, 1, 1), luma_on_gpu(x), x)
 
+    def outcomes(self, x: Tensor) -> list[tuple[float, Tensor]]:
+        """Yield the images without colours."""
+        return [(1.0, luma(x).expand_as(x))]
+
     def transform(self, frame: Frame) -> Any:
         """Take albumentations' own, where there are colours."""
         import albumentations as A

@@ -2,7 +2,8 @@
 
 Source: Jing, Zhu, LeCun, "Masked Siamese ConvNets", arXiv 2206.07700.
 
-Checked by: tests/stages/pretrain/test_views_as_files.py (area, independence, noise).
+Checked by: tests/stages/pretrain/test_views_as_files.py (area, independence, noise);
+docs/measurements/views.md.
 
 Idea: a convolution sees the edges of a mask, and flat cells change the statistics of a batch, so cells are filled with
 noise. Channels are masked apart from each other in most images, so that the colour of a hidden cell is no cue. In some

@@ -2,7 +2,8 @@
 
 Source: "Random Field Augmentations for Self-Supervised Representation Learning", arXiv 2311.03629.
 
-Checked by: tests/stages/pretrain/test_views_as_files.py (mean, variance and covariance, the constant field).
+Checked by: tests/stages/pretrain/test_views_as_files.py (mean, variance and covariance, the constant field);
+docs/measurements/views.md.
 
 Idea: each parameter of an affine map and of a change of colours is a Gaussian random field over the image in place of
 one number, so that near places change alike and far ones apart. A field of infinite length is one number.

@@ -53,6 +53,10 @@ class Solarize(Change):
         chosen = ready["applied"].view(-1, 1, 1, 1) & (x >= self.params.threshold)
         return torch.where(chosen, 1.0 - x, x)
 
+    def outcomes(self, x: Tensor) -> list[tuple[float, Tensor]]:
+        """Yield the solarized images."""
+        return [(1.0, self.changed(x, {}))]
+
     def transform(self, frame: Frame) -> Any:
         """Take albumentations' own."""
         import albumentations as A

@@ -3,7 +3,8 @@
 Source: Saha, Mishra, Bovik, "Re-IQA: Unsupervised Learning for Image Quality Assessment in the Wild", CVPR 2023, the
 quality-aware encoder. Authors' code: avinabsaha/ReIQA.
 
-Checked by: tests/stages/pretrain/test_views_as_files.py (overlap, negatives).
+Checked by: tests/stages/pretrain/test_views_as_files.py (overlap, negatives);
+docs/measurements/views.md.
 
 Idea: a chunk holds an image and distorted copies of it. Two crops of one copy are positives; they overlap by 10 to
 30 %, so that they share quality and hardly content. The other copies of the same image are hard negatives: same

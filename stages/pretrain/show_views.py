@@ -1,0 +1,179 @@
+"""`python -m stages.pretrain.show_views`: what changes and whole views make of the user's own pictures, as one page.
+
+The pictures are training images of data/shards, spread over all of them. The page is self-contained: pictures lie in it
+as data, and it asks for nothing from elsewhere. With --moments a table is printed in place of a page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reprise.artifacts.layout import VIEWS
+from reprise.artifacts.shards import Shards
+from reprise.config.params import ImageParams, read_yaml, section
+from reprise.config.registry import load_class, names
+from reprise.config.tables import row, tables
+from reprise.media.image.encode import lossless_png
+from reprise.reading.decoded import open_decoded
+from reprise.runtime.entry import run_stage
+from reprise.runtime.seeds import torch_rng
+from reprise.storage.atomic import atomic_file
+from reprise.training.change import Change, Cut
+from reprise.training.params import TrainParams
+from reprise.training.views import change_named
+from stages.pretrain.method import Method
+from stages.pretrain.views.batched import made_view
+from stages.pretrain.views.draws import draw_view, frame_of
+from stages.pretrain.views.moments import Moments, closed, measured
+from stages.pretrain.views.settings import ViewSettings, resolve_views
+
+PICTURES, VIEWS_SHOWN = 8, 4
+DRAWS = 400  # of each picture, for moments that are measured
+ERROR = 0.01  # relative, up to which the mean of draws is to be known
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem; color-scheme: light dark; }
+table { border-collapse: collapse; } td, th { padding: .2rem .3rem; text-align: left; vertical-align: middle; }
+td.words { max-width: 24rem; } code { font-size: 85%; overflow-wrap: anywhere; }
+img { width: 96px; height: 96px; object-fit: contain; image-rendering: pixelated; display: block; }
+"""
+
+
+def main(argv: list[str]) -> None:
+    """Parse the command line, and write the page or print the moments."""
+    parser = argparse.ArgumentParser(prog="python -m stages.pretrain.show_views", description=__doc__)
+    parser.add_argument("--run", help="a row of `runs`; without it the views of the section `train` are shown")
+    parser.add_argument("--all", action="store_true", help="show every change that there is")
+    parser.add_argument("--moments", action="store_true", help="print mean and deviation, in closed form and measured")
+    parser.add_argument("--out", type=Path, default=Path(".reprise/views.html"), help="the page")
+    options = parser.parse_args(argv)
+    raw = read_yaml()
+    image = section(raw, "image", ImageParams)
+    settings = settings_of(raw, options.run, image)
+    changes = [change_named(name) for name in names("changes")] if options.all else list(settings.changes)
+    changes = [change for change in changes if image.channels == 3 or not change.needs_rgb]
+    pixels = pictures(image)
+    if options.moments:
+        print("\n".join(moments_table(changes, in_unit(pixels, image.size))))
+        return
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(options.out, "w") as file:
+        file.write(page(options.run or "train", changes, settings, pixels))
+    print(f"written: {options.out}")
+
+
+def settings_of(raw: dict[str, Any], run: str | None, image: ImageParams) -> ViewSettings:
+    """Resolve the views of a run, or of `train`; they are not normalised, because they are looked at.
+
+    Raises:
+        ParameterError: there is no such run.
+    """
+    train = section(raw, "train", TrainParams)
+    if run is not None:
+        chosen = row(tables(raw).runs, run, "--run")
+        method = load_class("methods", chosen.method, Method, f"runs: {run}")
+        params = method.Params.model_validate((raw.get("methods") or {}).get(run, {}))
+        train = params.applied_to(train)
+    plain = ((0.0,) * image.channels, (1.0,) * image.channels)
+    return resolve_views(train.views, VIEWS, image, *plain)
+
+
+def pictures(image: ImageParams) -> list[np.ndarray]:
+    """Read training images, evenly spread: (H, W, C) uint8 each."""
+    shards = Shards.open()
+    rows = shards.rows("train")
+    chosen = rows[np.linspace(0, len(rows) - 1, min(PICTURES, len(rows))).astype(int)]
+    decoded = open_decoded(shards, chosen, image.channels)
+    return [decoded.image(i) for i in range(len(chosen))]
+
+
+def in_unit(pixels: list[np.ndarray], size: int) -> Tensor:
+    """Return whole pictures as squares: (n, C, S, S) in [0, 1]."""
+    whole = ViewSettings(size, pixels[0].shape[2], (0.0,), (1.0,))
+    return torch.cat([seen(picture, whole, "whole") for picture in pixels])
+
+
+def seen(picture: np.ndarray, settings: ViewSettings, *seed: int | str) -> Tensor:
+    """Make one view of one picture: (1, C, S, S) in [0, 1]."""
+    height, width, channels = picture.shape
+    plain = replace(settings, mean=(0.0,) * channels, std=(1.0,) * channels)
+    drawn = draw_view(frame_of(1, height, width), plain, torch_rng(0, "shown", *seed))
+    return made_view(torch.from_numpy(np.array(picture))[None], plain, drawn)
+
+
+def always(change: Change) -> Change:
+    """Return the change as it happens in every view."""
+    if isinstance(change, Cut):
+        return change
+    return type(change)(change.params.model_copy(update={"probability": 1.0}))
+
+
+def page(title: str, changes: Sequence[Change], settings: ViewSettings, pixels: list[np.ndarray]) -> str:
+    """Write the page: a row of pictures for each change alone, then rows of whole views."""
+    whole = replace(settings, changes=())
+    rows = [_row("pictures", "as they are", [seen(p, whole, "whole") for p in pixels])]
+    for change in changes:
+        alone, name = replace(settings, changes=(always(change),)), change.params.name
+        options = {key: value for key, value in change.params.model_dump().items() if key != "name"}
+        words = ", ".join(f"{key}: {value}" for key, value in options.items())
+        rows.append(_row(name, words, [seen(p, alone, name, i) for i, p in enumerate(pixels)]))
+    for view in range(VIEWS_SHOWN):
+        own = settings.of_view(view)
+        made = [seen(p, own, "view", view, i) for i, p in enumerate(pixels)]
+        rows.append(_row(f"view {view + 1}", "all changes, each with its own probability", made))
+    head = (
+        f"<h1>Views of {escape(title)}</h1><p>Each change alone happens in every picture of its row. Below stand whole "
+        f"views, {settings.size} pixels wide.</p>"
+    )
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Views of {escape(title)}</title>'
+        f"<style>{STYLE}</style>{head}<table>{''.join(rows)}</table></html>\n"
+    )
+
+
+def _row(name: str, words: str, views: Iterable[Tensor]) -> str:
+    cells = "".join(f'<td><img alt="{escape(name)}" src="{_data(view)}"></td>' for view in views)
+    return f'<tr><th>{escape(name)}</th><td class="words"><code>{escape(words)}</code></td>{cells}</tr>'
+
+
+def _data(view: Tensor) -> str:
+    """Write (1, C, S, S) in [0, 1] as a PNG in the page; of more than three bands, the first three are shown."""
+    pixels = view[0].permute(1, 2, 0).mul(255).add(0.5).clamp(0, 255).to(torch.uint8).numpy()
+    shown = pixels[:, :, :3] if pixels.shape[2] >= 3 else pixels[:, :, :1]
+    return f"data:image/png;base64,{base64.b64encode(lossless_png(np.ascontiguousarray(shown))).decode()}"
+
+
+def moments_table(changes: Sequence[Change], x: Tensor) -> Iterator[str]:
+    """Print for each change how far it moves the mean picture, its deviation, and how many draws show the mean."""
+    form = "{:<14} {:>9} {:>10} {:>10} {:>9} {:>10}"
+    yield f"{len(x)} pictures, {DRAWS} draws of each; mean and deviation in steps of 255"
+    yield form.format("change", "", "mean by", "deviation", "draws", "")
+    for change in changes:
+        if isinstance(change, Cut):
+            continue
+        found = closed(change, x)
+        drawn = measured(change, x, DRAWS, torch_rng(0, "moments", change.params.name))
+        name = change.params.name
+        yield form.format(name, "closed" if found else "-", *_figures(found, x))
+        yield form.format("", "measured", *_figures(drawn, x))
+
+
+def _figures(moments: Moments | None, x: Tensor) -> tuple[str, str, str, str]:
+    if moments is None:
+        return "-", "-", "-", ""
+    moved = 255 * float((moments.mean - x).square().mean().sqrt())
+    deviation = 255 * float(moments.variance.mean().sqrt())
+    return f"{moved:.2f}", f"{deviation:.2f}", f"{moments.samples(ERROR):,.0f}", f"for {ERROR:.0%}"
+
+
+if __name__ == "__main__":
+    run_stage(main)
