@@ -74,7 +74,7 @@ class GraphRun:
         if not state.is_completed():
             return Failed(message=state.message)
         graph = prepared["graph"]
-        source = _digest(self.tasks.root / "source.lock.json")
+        source = "".join(_digest(self.tasks.root / name) for name in ("source.lock.json", "shifts.lock.json"))
         if only_if_source_changed and source == read_digest(self.tasks.root / SOURCE):
             return Completed(name="Unchanged", message="the source has not changed since the last completed run")
         changed = dvc.status(self.tasks.root, graph)

@@ -35,8 +35,13 @@ from reprise.config.params import read_yaml
 from reprise.storage.atomic import atomic_file
 from reprise.storage.content_hashes import REMEMBERED
 
-SOURCE_LOCK = "source.lock.json"
-COPIED_FILES = (LOCK_FILE, str(METRICS), SOURCE_LOCK)  # written by Reprise, not by people, so they need no commit
+SOURCE_LOCK, SHIFTS_LOCK = "source.lock.json", "shifts.lock.json"
+COPIED_FILES = (
+    LOCK_FILE,
+    str(METRICS),
+    SOURCE_LOCK,
+    SHIFTS_LOCK,
+)  # written by Reprise, not by people, so they need no commit
 _SHARED_FOLDERS = (STATE / "decoded",)  # safe to share: keyed by content and built under a lock
 _NO_HOOKS = ("-c", "core.hooksPath=/dev/null")
 _END_SECONDS = 60.0  # for the processes of a killed sweep; a stage may take 45 to save its work
@@ -178,15 +183,17 @@ class PointClone:
             file.write("".join(f"[{section}]\n{''.join(lines)}" for section, lines in sections.items()))
 
     def _link_source(self) -> None:
-        """Link a relative source.root to the project's images, which git does not hold."""
-        source = read_yaml(self.project / "params.yaml").get("source")
-        root = source.get("root") if isinstance(source, dict) else None
-        if not isinstance(root, str) or not root or Path(root).is_absolute() or ".." in Path(root).parts:
-            return
-        here, there = self.project / root, self.base.root / root
-        if there.exists() and not here.exists():
-            here.parent.mkdir(parents=True, exist_ok=True)
-            here.symlink_to(there.resolve())
+        """Link relative roots of the source and of `shifts` to the project's images, which git does not hold."""
+        raw = read_yaml(self.project / "params.yaml")
+        shifts = raw.get("shifts")
+        for block in (raw.get("source"), *(shifts if isinstance(shifts, list) else ())):
+            root = block.get("root") if isinstance(block, dict) else None
+            if not isinstance(root, str) or not root or Path(root).is_absolute() or ".." in Path(root).parts:
+                continue
+            here, there = self.project / root, self.base.root / root
+            if there.exists() and not here.exists():
+                here.parent.mkdir(parents=True, exist_ok=True)
+                here.symlink_to(there.resolve())
 
     def run(self, on_line: Callable[[str], None], cancelled: threading.Event) -> None:
         """Check the parameters and bring the graph up to date.
@@ -199,7 +206,7 @@ class PointClone:
             CommandFailed: a check or a stage ended with an error; `lines` holds its last output.
         """
         check(self.project, on_line=on_line)
-        if any(re.match(r"source\b", key) for key in self.point.changes):
+        if any(re.match(r"(source|shifts)\b", key) for key in self.point.changes):
             scan(self.project, on_line=on_line)
         graph = load_graph(self.project)
         prune(graph, self.project)

@@ -33,13 +33,15 @@ def scan(path: Path = LOCK_FILE) -> bool:
 def scan_shifts(path: Path = SHIFTS_LOCK) -> bool:
     """Write the lock file of the sources of `shifts` if its content changes, and return whether it did.
 
+    DVC asks for the file as soon as there is a row, so that it exists then even without a source.
+
     Raises:
         SourceError: a source cannot be read. ParameterError: the table, or the options of a row, are wrong.
     """
     raw = read_yaml()
     rows = tables(raw).shifts if raw.get("shifts") else []
     lock = {row.name: _described(row.shift, row.root, load_shift(row)) for row in rows if row.is_source}
-    return (bool(lock) or path.exists()) and _written(path, lock)
+    return (bool(rows) or path.exists()) and _written(path, lock)
 
 
 def _described(name: str, root: str | None, source: Source) -> dict[str, Any]:
