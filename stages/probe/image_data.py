@@ -11,6 +11,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from reprise.artifacts.facts.sides import FILE as SIDES_FILE
+from reprise.artifacts.facts.sides import Sides
 from reprise.artifacts.layout import SHARDS
 from reprise.artifacts.shards import Shards
 from reprise.artifacts.weights.backbones import CONFIG, WEIGHTS, open_weights, preparation_of, read_config
@@ -25,6 +27,7 @@ from reprise.storage.code.fingerprint import digest_of, fingerprint
 from reprise.storage.work_folder import file_digest
 from stages.probe.data import ProbeData
 from stages.probe.local_features import LocalFeatures
+from stages.probe.masks import side_values, squares_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -43,6 +46,7 @@ class ImageData(ProbeData):
     Attributes:
         config: of the backbone (config.json).
         local: local features of the images; None where the architecture has none.
+        sides: facts that lie beside the images in the shards: masks, boxes, flow, poses.
     """
 
     def __init__(
@@ -57,7 +61,7 @@ class ImageData(ProbeData):
         self._folder, self._shards = Path(backbone), Shards.open(shards)
         self.config = read_config(self._folder)
         self._row = {key: row for row, key in enumerate(self._shards.keys)}
-        self._cache = cache
+        self._cache, self.sides = cache, Sides(Path(shards))
 
     def network(self) -> nn.Module:
         """Return a new copy of the backbone from disk, in evaluation mode, with every parameter trainable."""
@@ -110,6 +114,18 @@ class ImageData(ProbeData):
         keys = self._shards.keys.tolist()
         return LocalFeatures(network, places, self._pixels, keys, depends_on, code, size, self._cache)
 
+    def side(self, fact: str, keys: np.ndarray) -> list[np.ndarray]:
+        """Return a fact that lies beside the images, such as boxes, decoded; see `side_values`."""
+        return side_values(self.sides, fact, keys.tolist())
+
+    def masks(self, fact: str, keys: np.ndarray) -> np.ndarray:
+        """Return masks as the backbone sees their images: (n, S, S) uint8, 0 for background.
+
+        Raises:
+            ShardError: an image has no such mask.
+        """
+        return squares_of(self.side(fact, keys), self.config["input_size"], preparation_of(self.config))
+
     @cached_property
     def squares(self) -> np.ndarray:
         """All images as the squares that the backbone sees: (n, S, S, C) uint8, decoded once for all runs."""
@@ -121,5 +137,7 @@ class ImageData(ProbeData):
         """Return the SHA-256 of all that a probe can see: as ProbeData's, with the backbone and the shards."""
         found = hashlib.sha256(super().digest(labels, augmented, shifted).encode())
         found.update(f"{file_digest(self._folder)} {self._shards.fingerprint} {torch.get_num_threads()}".encode())
+        if (beside := self._shards.directory / SIDES_FILE).exists():  # it holds the hash of every mask
+            found.update(file_digest(beside).encode())
         found.update(digest_of(fingerprint([module_of("backbones", self.config["architecture"])])).encode())
         return found.hexdigest()
