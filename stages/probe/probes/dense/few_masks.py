@@ -61,7 +61,7 @@ class FewMasks(Probe):
         from stages.probe.image_data import ImageData
         from stages.probe.masks import shares_of
 
-        assert isinstance(data, ImageData), "this probe belongs to a suite of image_suites"
+        assert isinstance(data, ImageData), "this probe belongs to a group of `checks`"
         if data.local is None:
             return ProbeResult({}, {"note": f"not run: {data.config['architecture']} has no local features"})
         if data.sides.kinds.get(self.params.fact) != "mask":
