@@ -34,6 +34,15 @@ class Aside:
             self._open.popleft().result()
         self._open.append(self._pool.submit(task, *arguments))
 
+    def wait(self) -> None:
+        """Wait until all tasks are done and what they held is released; raise what one of them raised."""
+        if self._pool is None:
+            return
+        while self._open:
+            self._open.popleft().result()
+        # A thread lets go of a task's arguments after it has told the result, and before it takes the next task.
+        self._pool.submit(tuple).result()
+
     def __enter__(self) -> Self:
         return self
 

@@ -91,7 +91,6 @@ def fit(
     if checkpoints is not None and (state := latest_checkpoint(checkpoints.folder)) is not None:
         done = restore(state, model, optimizer, observer)
     records = Records(done, observer, checkpoints, steps, label, advice, may_diverge)
-    gradients = Gradients(model, step, compute, acceleration, micro_batches)
     unread: list[Tensor] = []  # losses that are still on the device
 
     counts = {"epoch": epochs.count, "step": steps}
@@ -100,6 +99,7 @@ def fit(
         compute.own_stream(),
         Aside(threaded=compute.device == "cuda") as aside,
     ):
+        gradients = Gradients(model, step, compute, acceleration, micro_batches, aside.wait)
         while done.step < steps:
             number, first = divmod(done.step, epochs.batches)  # a resumed epoch begins in its middle
             epoch = epochs.epoch(number)

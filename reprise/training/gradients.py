@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +84,9 @@ class Gradients:
         compute: device and precision.
         acceleration: how.
         micro_batches: into how many parts a batch is cut, which go forward and backward one after the other.
+        quiet: called before a step is recorded; other threads must not release pinned memory of this stream meanwhile,
+            because the event that marks the release would become a part of the graph, and CUDA refuses to ask for it
+            afterwards ("invalid argument", wherever pinned memory is next asked for).
     """
 
     def __init__(
@@ -92,8 +96,9 @@ class Gradients:
         compute: Compute,
         acceleration: Acceleration = PLAINLY,
         micro_batches: int = 1,
+        quiet: Callable[[], None] = lambda: None,
     ) -> None:
-        self.model, self.compute, self.micro_batches = model, compute, micro_batches
+        self.model, self.compute, self.micro_batches, self.quiet = model, compute, micro_batches, quiet
         self.step = step
         self.records = acceleration.graph and compute.device == "cuda"
         self.notes: list[str] = []
@@ -144,6 +149,8 @@ class Gradients:
 
     def _record(self, batch: Any, shape: Any) -> bool:
         """Record the step for batches of this shape; tell whether that was possible."""
+        self.quiet()
+        torch.cuda.synchronize()
         for parameter in self.model.parameters():
             parameter.grad = None  # the graph allocates its own, and each replay writes them anew
         try:
