@@ -7,7 +7,7 @@ run asks for few, and a linear classifier is saved as a head.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -62,7 +62,7 @@ class Strategy(Method):
 
     def __init__(self, backbone: nn.Module, params: StrategyParams, context: Context) -> None:
         super().__init__(backbone, params, context)
-        self.classifier = Classifier(backbone.num_features, context.clusters)
+        self.classifier: Any = self.build_classifier(backbone, context)
         if params.percent < 100:
             self.notes.append(f"{context.images} labelled images are seen (`percent: {params.percent:g}`).")
 
@@ -70,6 +70,10 @@ class Strategy(Method):
     def chosen_images(cls, params: StrategyParams, clusters: np.ndarray, seed: int) -> np.ndarray:  # type: ignore[override]
         """Choose the labelled images, or a share of each class at random."""
         return share_of_each_class(clusters, params.percent, numpy_rng(seed, "labels"))
+
+    def build_classifier(self, backbone: nn.Module, context: Context) -> nn.Module:
+        """Build the head that the loss reads; it states its `widths`."""
+        return Classifier(backbone.num_features, context.clusters)
 
     def heads(self) -> dict[str, Projector | Classifier]:
         """Return the classifier."""

@@ -32,7 +32,7 @@ def test_adapted_runs_are_trained_in_order_probed_compared_and_shown(tmp_path: P
         checks=[{"run": "tuned", "seed": 0, "group": "finetune"}],
         image_probes={"finetune": {"adversarial": {"images": 8, "steps": 1}}},
     )
-    project.dvc("repro")
+    project.reprise("repro")
     config = json.loads((project.root / "data/runs/more/0/config.json").read_text())
     assert [step["run"] for step in config["before"]] == ["random", "tuned"]
     metrics = json.loads((project.root / "metrics.json").read_text())

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from reprise.artifacts.shards import Shards
 from reprise.artifacts.weights.backbones import read_config, read_weights
+from reprise.config.errors import TrainingError
 from reprise.config.registry import load_class
 from reprise.config.tables import AdaptRow, RunRow
 from reprise.objectives.ascent import ascend
@@ -111,7 +112,7 @@ def test_every_class_gives_one_image_at_least_and_seeds_draw_others() -> None:
     assert share_of_each_class(np.full(4, -1), 10.0, np.random.default_rng(0)).tolist() == []
 
 
-@pytest.mark.parametrize("method", ["finetune", "adversarial"])
+@pytest.mark.parametrize("method", ["finetune", "adversarial", "moment"])
 def test_a_strategy_that_is_killed_takes_the_steps_that_it_would_have_taken(parent, monkeypatch, method) -> None:
     options = {"epochs": 2, "percent": 70.0, "learning_rate": 0.2}
     whole = file_digest(adapt("tuned", method, **options))
@@ -143,6 +144,29 @@ def test_fine_tuning_is_cross_entropy_of_a_classifier_that_begins_at_zero() -> N
     logits = logs["features"] @ method.classifier.weight.T + method.classifier.bias
     target = 0.8 * F.one_hot(batch.clusters, 4) + 0.05
     assert loss.item() == pytest.approx(-(target * logits.log_softmax(1)).sum(1).mean().item(), rel=1e-5)
+
+
+def test_second_moments_tell_classes_whose_means_are_equal_and_reach_the_backbone() -> None:
+    method = build("moment")
+    tokens = torch.randn(64, 30, 12, generator=torch.Generator().manual_seed(0))
+    classes = torch.arange(64) % 2
+    tokens[:, :, 1] = torch.where(classes == 1, 1.0, -1.0)[:, None] * tokens[:, :, 0]
+    tokens -= tokens.mean(dim=1, keepdim=True)
+    optimizer = torch.optim.Adam(method.classifier.parameters(), 0.01)
+    for _ in range(60):
+        loss = F.cross_entropy(method.classifier(tokens), classes)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert (method.classifier(tokens).argmax(1) == classes).float().mean().item() > 0.95
+    batch = random_batch(method)
+    loss, logs = method.step(batch)
+    loss.backward()
+    assert method.backbone.convolution.weight.grad.abs().sum().item() > 0
+    torch.testing.assert_close(logs["features"], method.backbone(batch.views[0]), rtol=1e-3, atol=1e-4)
+    method.backbone.forward_features = lambda x: x
+    with pytest.raises(TrainingError, match="3 numbers for a place, 12 for an image"):
+        method.step(batch)
 
 
 def test_the_ascent_reaches_the_corner_that_a_linear_loss_has_its_maximum_in() -> None:

@@ -32,16 +32,18 @@ from tests.stages.pretrain.conftest import IMAGE, TINY, write_label_set, write_s
 from tests.stages.pretrain.methods.conftest import SMALL
 
 METHODS = names("methods")
-LABELS = dict.fromkeys(("supervised", "gsimclr", "supcon", "finetune", "adversarial"), "mined")
+LABELS = dict.fromkeys(("supervised", "gsimclr", "supcon", "finetune", "adversarial", "moment"), "mined")
 LABELS |= {"pair_contrast": "paired", "triplet": "paired"}
 IN_AN_EPOCH = {"pair_contrast": 68, "triplet": 68}  # images; 34 of 80 have a partner
 OPTIONS = {"patch_kmeans": {"patches": 8, "samples": 500}, "finetune": {"epochs": None}, **SMALL}
 OPTIONS["adversarial"] = {"epochs": None, "steps": 1}
+OPTIONS["moment"] = {**SMALL["moment"], "epochs": None}
 CROPS = {
     "supervised": 1,
     "clip": 1,
     "finetune": 1,
     "adversarial": 1,
+    "moment": 1,
     "distill": 1,
     "pair_contrast": 1,
     "triplet": 1,

@@ -29,6 +29,7 @@ SMALL = {
     "moco_v3": {"hidden": 16, "output": 8},
     "re_iqa": {"hidden": 16, "output": 8, "queue": 24, "copies": 2},
     "nnclr": {"hidden": 16, "output": 8, "queue": 24},
+    "moment": {"moment_heads": 2, "moment_width": 7},
     "msn": {"hidden": 16, "output": 8, "prototypes": 6, "small_crops": 2, "width": 16, "depth": 1, "heads": 2},
     "odc": {"hidden": 16, "output": 8, "clusters": 4, "centroid_steps": 2},
     "pair_contrast": {"hidden": 16, "output": 8},
@@ -61,7 +62,10 @@ class TinyBackbone(nn.Module):
         self.norm = nn.BatchNorm2d(12)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.relu(self.norm(self.convolution(x))).mean(dim=(2, 3))
+        return self.forward_features(x).mean(dim=(2, 3))
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.norm(self.convolution(x)))
 
 
 def build(name: str, images: int = 64, steps: int = 8, **options) -> Method:
