@@ -48,6 +48,7 @@ PLUGIN_FOLDERS = (
     "stages/mine/miners",
     "stages/pretrain/changes",
     "stages/pretrain/methods",
+    "stages/pretrain/watches",
     "stages/report/sections",
     *sorted(
         str(p.relative_to(ROOT)) for p in (ROOT / "stages/probe/probes").iterdir() if p.is_dir() and p.name[0] != "_"

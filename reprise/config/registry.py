@@ -58,6 +58,7 @@ KINDS = {
     "models": Kind("model", "reprise.training.models"),
     "methods": Kind("method", "stages.pretrain.methods"),
     "changes": Kind("change", "stages.pretrain.changes"),
+    "watches": Kind("watch", "stages.pretrain.watches"),
     "backbones": Kind("backbone", "reprise.networks.backbones", otherwise="timm"),
     "schedules": Kind("schedule", "reprise.training.schedules"),
     "shifts": Kind("shift", "stages.embed.shifts"),

@@ -100,6 +100,7 @@ def fit(
         Aside(threaded=compute.device == "cuda") as aside,
     ):
         gradients = Gradients(model, step, compute, acceleration, micro_batches, aside.wait)
+        observer.start(done.step)
         while done.step < steps:
             number, first = divmod(done.step, epochs.batches)  # a resumed epoch begins in its middle
             epoch = epochs.epoch(number)

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from reprise.config.params import BackboneName, StrictModel, meaning
 from reprise.training.schedule import DEFAULT, ScheduleBlock, typed_block
 from reprise.training.views import ViewParams, ViewsBlock
+from reprise.training.watch import WatchesBlock
 
 REFERENCE_BATCH = 256  # learning rates are stated for this global batch and scaled linearly (Goyal et al. 2017)
 OptimizerName = Literal["sgd", "adamw", "adam", "lars"]
@@ -177,6 +178,14 @@ class TrainParams(StrictModel):
             "a list of changes."
         ),
     ] = ViewParams()
+    watches: Annotated[  # written to config.json only where there are any
+        WatchesBlock,
+        Field(exclude_if=lambda value: not value),
+        meaning(
+            "These watches look at the training, at its start and after epochs, and change nothing in it: a block with "
+            "a key for each."
+        ),
+    ] = ()
 
     @field_validator("deterministic")
     @classmethod

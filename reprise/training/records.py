@@ -45,6 +45,9 @@ class Observer:
     def __init__(self) -> None:
         self.state: dict[str, Any] = {}
 
+    def start(self, step: int) -> None:
+        """Look at the model before the first step of this process, after so many steps of earlier ones."""
+
     def look(self, batch: Any) -> dict[str, Tensor]:
         """Compute on the device what `inspect` needs of the last batch of an epoch, without waiting for it."""
         return {}

@@ -73,7 +73,8 @@ def modules_by_file(raw: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
     for stage, rows in (("pretrain", raw["runs"]), ("adapt", adapted)):
         for row in rows:
             method, backbone = module_of("methods", row["method"]), backbones[row["name"]]
-            yield f"{stage}/{row['name']}", of(stage, method, backbone, _schedule(raw, row), *_changes(raw, row))
+            looked_up = [_schedule(raw, row), *_changes(raw, row), *_watches(raw, row)]
+            yield f"{stage}/{row['name']}", of(stage, method, backbone, *looked_up)
             yield f"embed/{row['name']}", of("embed", backbone)
     for shift in shifts_of(raw):
         elsewhere = [module_of("sources", shift.shift)] if shift.is_source else []
@@ -126,6 +127,11 @@ def _schedule(raw: dict[str, Any], row: dict[str, Any]) -> str:
 def _changes(raw: dict[str, Any], row: dict[str, Any]) -> list[str]:
     """The modules of the changes of which a run's views are made."""
     return [module_of("changes", name) for name in changes_named(_train(raw, row).views)]
+
+
+def _watches(raw: dict[str, Any], row: dict[str, Any]) -> list[str]:
+    """The modules of the watches that look at a run's training."""
+    return [module_of("watches", params.name) for params in _train(raw, row).watches]
 
 
 def _train(raw: dict[str, Any], row: dict[str, Any]) -> TrainParams:

@@ -33,6 +33,7 @@ _BLOCKS = {
     "schedules": "train.schedule",
     "changes": "train.views[]",
     "shifts": "shifts[].options",
+    "watches": "train.watches.{name}",
     "backbones": "",  # set by methods, not in params.yaml
     f"probes/{COMPARISON}": f"{COMPARISON}.probes.{{name}}",
     **{f"probes/{suite}": f"image_probes.{suite}.{{name}}" for suite in ON_IMAGES},
@@ -217,6 +218,8 @@ def describe(kind: str, name: str) -> Subject:
     found = tuple(_parameters(model, block)) if model else ()
     if kind == "schedules":  # the base has `name`, which chooses the schedule
         found = tuple(p for p in found if p.name != "train.schedule.name")
+    if kind == "watches":  # likewise; the key of its block is its name
+        found = tuple(p for p in found if p.name != f"{block}.name")
     if kind == "methods":
         found = tuple(_as_train_says(p) for p in found)
     notes = (*_needs(kind, plug_in), *_recipe(model))
@@ -293,6 +296,8 @@ def _needs(kind: str, plug_in: type | None) -> Iterator[str]:
         yield "It reads true labels."
     if kind != "methods" or plug_in is None:
         return
+    if getattr(plug_in, "needs_pairs", False):
+        yield "It needs a label set of pairs."
     if getattr(plug_in, "gradient_free", False):
         yield "It learns without gradients."
     if _overrides(plug_in, kind, "own_backbone"):

@@ -19,6 +19,7 @@ _BASES = {
     "models": ("reprise.training.model", "Model"),
     "methods": ("stages.pretrain.method", "Method"),
     "changes": ("reprise.training.change", "Change"),
+    "watches": ("reprise.training.watch", "Watch"),
     "backbones": ("reprise.networks.backbone", "Backbone"),
     "schedules": ("reprise.training.schedule", "Schedule"),
     "shifts": ("stages.embed.corruption", "Corruption"),

@@ -22,7 +22,9 @@ def notes_on(setup: Setup, method: Method, images: int) -> list[str]:
     """
     share = _on_the_share(setup, images)
     if method.gradient_free:
-        return [*share, *method.notes]
+        watches = ", ".join(params.name for params in setup.train.watches)
+        unseen = [f"nothing is trained by gradient steps, so these watches see nothing: {watches}."] if watches else []
+        return [*share, *unseen, *method.notes]
     passed = _on_the_passes(setup, method, setup.batch_size(images))
     batch = [*_on_the_batch(setup, images), *passed]
     return [*share, *_on_the_start(setup), *batch, *_on_the_warmup(setup, images), *method.notes]

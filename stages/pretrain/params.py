@@ -20,6 +20,7 @@ from reprise.training.params import (
 )
 from reprise.training.schedule import OptionalScheduleBlock
 from reprise.training.views import OptionalViewsBlock, merged_views
+from reprise.training.watch import OptionalWatchesBlock
 
 SECTION = "train"
 
@@ -56,6 +57,7 @@ BUDGET = (
     "activation_checkpointing",
     "freeze",
     "layer_decay",
+    "watches",
 )
 LARGE_BATCH = 1024  # images: from here on a recipe is the one that authors state for large batches, if they state two
 
@@ -157,6 +159,12 @@ class MethodParams(StrictModel):
     views: Annotated[
         OptionalViewsBlock,
         meaning("This run changes images in these ways where they are set, else as train.views; a list replaces all."),
+    ] = None
+
+    watches: Annotated[
+        OptionalWatchesBlock,
+        Field(exclude_if=lambda value: value is None),
+        meaning("These watches look at this run's training instead of those of train.watches; `{}` for none."),
     ] = None
 
     freeze: Annotated[

@@ -53,6 +53,7 @@ from stages.pretrain.inputs import (
 from stages.pretrain.live import LiveLog
 from stages.pretrain.method import Context, Method
 from stages.pretrain.notes import notes_on, show
+from stages.pretrain.observing import RunObserver
 from stages.pretrain.pairing import notes_on_pairs
 from stages.pretrain.params import MethodParams
 from stages.pretrain.setup import Setup
@@ -68,7 +69,8 @@ from stages.pretrain.starting import (
 )
 from stages.pretrain.views.make import view_maker
 from stages.pretrain.views.settings import needed_side
-from stages.pretrain.watch import Watch
+from stages.pretrain.watching import FILE as WATCHES
+from stages.pretrain.watching import Watching, write_watches
 
 
 def pretrain(
@@ -121,13 +123,16 @@ def pretrain(
     with work_folder(
         f"pretrain/{setup.name}", work_inputs(setup, labels, inputs), code_of(setup, method_class), restart
     ) as work:
-        done, collapse = learn(setup, method, inputs, epochs, work)
+        watching = watching_of(setup, method, epochs, work)
+        done, collapse = learn(setup, method, inputs, epochs, work, watching)
         notes = [*notes, *done.notes]
         config = describe(setup, method, inputs, epochs, done) | {"notes": notes, "collapse": collapse}
         with atomic_directory(out) as folder:
             write_backbone(folder, arrays_of(method.trained_backbone().state_dict()), head_arrays(method), config)
             write_history(folder / "history.csv", done.history)
             write_text_side(method, folder)
+            if watching is not None:
+                write_watches(folder / WATCHES, watching.seen)
     speed = config["images_seen"] / (time.monotonic() - began)
     record(f"pretrain/{setup.name}", began, {"images_per_second": round(speed, 1)})
 
@@ -206,11 +211,24 @@ def code_of(setup: Setup, method_class: type[Method]) -> list[str]:
     architecture, _ = method_class.own_backbone(setup.method) or (setup.train.backbone, {})
     plug_ins = [module_of("backbones", architecture), module_of("schedules", setup.train.schedule.name)]
     changes = [module_of("changes", name) for name in changes_named(setup.train.views)]
-    return [__name__, method_class.__module__, *plug_ins, *changes]
+    watches = [module_of("watches", params.name) for params in setup.train.watches]
+    return [__name__, method_class.__module__, *plug_ins, *changes, *watches]
+
+
+def watching_of(setup: Setup, method: Method, epochs: PretrainingEpochs, work: Path) -> Watching | None:
+    """Gather the watches of the run; None where there are none, or where no loop runs that they could look at."""
+    if not setup.train.watches or method.gradient_free:
+        return None
+    return Watching(setup.train.watches, method, setup.compute, setup.seed, epochs, work)
 
 
 def learn(
-    setup: Setup, method: Method, inputs: Inputs, epochs: PretrainingEpochs, work: Path
+    setup: Setup,
+    method: Method,
+    inputs: Inputs,
+    epochs: PretrainingEpochs,
+    work: Path,
+    watching: Watching | None = None,
 ) -> tuple[Trained, dict[str, Any] | None]:
     """Fit the method in place, by the loop or, for gradient-free methods, by its own `fit`.
 
@@ -222,7 +240,8 @@ def learn(
         return Trained(), None
     method.to(device=epochs.device, memory_format=torch.channels_last)
     label, images = f"pretrain {setup.row.name} seed {setup.seed}", epochs.samples
-    watch = Watch(method, setup.compute, LiveLog(setup.name), label, setup.train.on_collapse, work)
+    live, stop = LiveLog(setup.name), setup.train.on_collapse
+    observer = RunObserver(method, setup.compute, live, label, stop, work, watching)
 
     def after_backward(progress: float) -> None:
         method.after_backward(progress)
@@ -245,12 +264,12 @@ def learn(
             after_backward=after_backward,
             after_step=method.after_step,
             checkpoints=Checkpoints(work, setup.train.checkpoint_steps),
-            observer=watch,
+            observer=observer,
             acceleration=accelerated(train.compile, train.graph, setup.compute, recorded, twice),
             micro_batches=train.accumulate,
         )
     done.notes += notes
-    return done, watch.state["collapse"]
+    return done, observer.state["collapse"]
 
 
 @contextmanager

@@ -1,8 +1,14 @@
-"""Which images of a batch of pairs may be negatives of which."""
+"""Which images of a batch of pairs may be negatives of which, and how a batch is cut without parting a pair."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import torch
 from torch import Tensor
+
+from reprise.training.batches import mapped
+from stages.pretrain.method import Batch
 
 
 def others(rows: Tensor, partner: Tensor) -> Tensor:
@@ -18,3 +24,28 @@ def others(rows: Tensor, partner: Tensor) -> Tensor:
         (B, B) bool.
     """
     return (rows[:, None] != rows) & (rows[partner][:, None] != rows)
+
+
+def parts_of(batch: Batch, count: int) -> list[Batch]:
+    """Cut a batch into parts whose sizes differ by at most one image, or by one pair where it holds pairs.
+
+    Args:
+        batch: of at least as many images, or pairs, as there are parts.
+        count: parts.
+    """
+    size = len(batch.rows)
+    if "partner" not in batch.fields:
+        return [_chosen(batch, places) for places in torch.arange(size).tensor_split(count)]
+    parts = []
+    for first in torch.arange(size // 2, device=batch.rows.device).tensor_split(count):
+        chosen = torch.cat([first, batch.partner[first]])
+        part = _chosen(batch, chosen)
+        partner = torch.arange(len(chosen), device=chosen.device).roll(len(first))
+        parts.append(replace(part, fields={**part.fields, "partner": partner}))
+    return parts
+
+
+def _chosen(batch: Batch, places: Tensor) -> Batch:
+    """Return some images of a batch; what was drawn for views lies on the host, the rest on the device."""
+    part: Batch = mapped(batch, lambda x: x[places.to(x.device)])
+    return part

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,7 @@ class SeedRun:
         map: (key, x, y) of every image in the embedding map.
         neighbours: query -> (neighbour, similarity) by rank.
         lookalikes: (test, train) images that its network hardly tells apart, nearest first; None where nobody looked.
+        watched: "<watch>: <figure>" -> (epoch, value) by epoch, of a run that was watched.
         predictions: the probe, the true classes, and the classes that it predicted.
     """
 
@@ -76,6 +77,7 @@ class SeedRun:
     neighbours: dict[str, tuple[tuple[str, float], ...]]
     predictions: tuple[str, tuple[str, ...], tuple[str, ...]] | None
     lookalikes: tuple[tuple[str, str], ...] | None = None
+    watched: dict[str, tuple[tuple[float, float | None], ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -130,11 +132,35 @@ def _seed_run(run: str, seed: int, folder: Path) -> SeedRun:
         neighbours=_neighbours(places.get("neighbours.parquet")),
         predictions=_predictions(places),
         lookalikes=_lookalikes(places.get("lookalikes.parquet")),
+        watched=read_watched(watches) if (watches := folder / "watches.csv").exists() else {},
     )
 
 
 def _figure(raw: dict[str, Any]) -> Figure:
     return Figure(float(raw["value"]), raw.get("low"), raw.get("high"), raw.get("n"))
+
+
+def read_watched(path: Path) -> dict[str, tuple[tuple[float, float | None], ...]]:
+    """Read the figures of a watches.csv by watch and name; values that are empty or not finite become None.
+
+    Raises:
+        ResultError: the file is no such table.
+    """
+    found: dict[str, list[tuple[float, float | None]]] = {}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                value = float(row["value"]) if row["value"] else math.nan
+                point = (float(row["epoch"]), value if math.isfinite(value) else None)
+                found.setdefault(f"{row['watch']}: {row['figure']}", []).append(point)
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise ResultError(
+            "what watches saw is not a table",
+            where=path,
+            found=error,
+            fix="Run `dvc repro pretrain` to write it again.",
+        ) from error
+    return {name: tuple(points) for name, points in found.items()}
 
 
 def read_history(path: Path) -> dict[str, tuple[float | None, ...]]:

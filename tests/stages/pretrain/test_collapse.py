@@ -19,7 +19,7 @@ from stages.pretrain import watch as watch_module
 from stages.pretrain.collapse import failure, judged
 from stages.pretrain.methods.distillation import byol as byol_module
 from stages.pretrain.methods.distillation import simsiam as simsiam_module
-from stages.pretrain.watch import Watch
+from stages.pretrain.observing import RunObserver
 from tests.stages.pretrain.conftest import TINY
 from tests.stages.pretrain.test_run import run
 
@@ -167,7 +167,7 @@ def test_healthy_methods_are_left_alone(digits, method) -> None:
 def test_no_state_is_saved_after_a_check_that_failed(monkeypatch, tmp_path) -> None:
     """One failure is not yet a collapse, but its state is not kept; a check that passes makes up for it."""
     low, high = {"projections": vectors(0.01)}, {"projections": vectors(5.0)}
-    watch = Watch(type("M", (), {"needs": ()})(), None, None, "x", "stop", tmp_path)
+    watch = RunObserver(type("M", (), {"needs": ()})(), None, None, "x", "stop", tmp_path)
     watch.begin(high)
     steps = ((10, low), (200, low), (300, high), (400, low), (500, high))
     saved = [watch.may_save(logs, step, 1000) for step, logs in steps]
@@ -175,7 +175,7 @@ def test_no_state_is_saved_after_a_check_that_failed(monkeypatch, tmp_path) -> N
     assert watch.may_save(low, 600, 1000) is False
     with pytest.raises(TrainingError, match="There is no checkpoint from before"):
         watch.may_save(low, 700, 1000)
-    late = Watch(type("M", (), {"needs": ()})(), None, None, "x", "stop", tmp_path)
+    late = RunObserver(type("M", (), {"needs": ()})(), None, None, "x", "stop", tmp_path)
     late.begin(high)
     with pytest.raises(TrainingError, match="step 999 of 1000"):  # the last check decides alone
         late.may_save(low, 999, 1000)

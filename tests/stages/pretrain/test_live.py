@@ -12,7 +12,7 @@ from reprise.networks.backbone import build_backbone
 from reprise.runtime.device import Compute
 from stages.pretrain import run as run_module
 from stages.pretrain.live import LiveLog
-from stages.pretrain.watch import own_view_found
+from stages.pretrain.observing import own_view_found
 from tests.stages.pretrain.test_run import run
 
 FP32 = Compute("cpu", "fp32", 1)

@@ -23,13 +23,14 @@ from reprise.training.records import Observer
 from stages.pretrain.collapse import BEGIN, FIRST_STEP, IN_A_ROW, failure, judged
 from stages.pretrain.live import LiveLog
 from stages.pretrain.method import Batch, Method
+from stages.pretrain.watching import Watching
 
 WATCHED = 64  # images that are embedded once more at the end of an epoch
 SHOWN = ("feature_std", "rankme")  # on the progress line
 PREFIXES = {"features": ("feature_std", "rankme"), "projections": ("projection_std", "projection_rankme")}
 
 
-class Watch(Observer):
+class RunObserver(Observer):
     """Figures of the last batch of each epoch, for the history, the progress line and the live log; and collapse.
 
     Args:
@@ -39,18 +40,34 @@ class Watch(Observer):
         label: names the training in messages.
         on_collapse: `stop` or `warn`.
         work: the folder of the checkpoints, for the message.
+        watching: the watches of the run; None for none.
     """
 
     def __init__(
-        self, method: Method, compute: Compute, live: LiveLog, label: str, on_collapse: str, work: Path
+        self,
+        method: Method,
+        compute: Compute,
+        live: LiveLog,
+        label: str,
+        on_collapse: str,
+        work: Path,
+        watching: Watching | None = None,
     ) -> None:
         super().__init__()
+        self.watching = watching
         self.method, self.compute, self.live, self.label = method, compute, live, label
         self.on_collapse, self.work = on_collapse, work
         self.state = {"start": {}, "failed": 0, "collapse": None}
 
+    def start(self, step: int) -> None:
+        """Let the watches look before the first step."""
+        if self.watching is not None:
+            self.watching.start(step)
+
     def look(self, batch: Batch) -> dict[str, Tensor]:
-        """Compute the own-view share of one batch."""
+        """Compute the own-view share of one batch, and let the watches look."""
+        if self.watching is not None:
+            self.watching.end_epoch()
         return own_view_found(self.method.backbone, batch.views, self.compute)
 
     def inspect(self, seen: dict[str, Tensor], logs: dict[str, Tensor]) -> tuple[dict[str, float], dict[str, float]]:
