@@ -69,7 +69,10 @@ def test_shifts_from_end_to_end(tmp_path: Path, repository: Path) -> None:
 
     configure(project, FOG, SITE)
     said = project.reprise("repro", "probe_shifts").stdout
-    assert ran(said) == ["shift_images@shift1", "embed_shift@shift1", "probe_shifts@suite0"]
+    assert [name for name in ran(said) if not name.startswith("shift_images")] == [
+        "embed_shift@shift1",
+        "probe_shifts@suite0",
+    ]
     assert "120 images are scored, of 10 of the 10 classes" in said
     (tmp_path / "site b's/3/3.png").unlink()
     again = ran(project.reprise("repro", "probe_shifts").stdout)
