@@ -15,7 +15,7 @@ from reprise.config.errors import TrainingError
 from reprise.measures.spectrum import feature_std, rankme
 from reprise.storage.work_folder import file_digest
 from reprise.training.records import Observer
-from stages.pretrain import watch as watch_module
+from stages.pretrain import observing
 from stages.pretrain.collapse import failure, judged
 from stages.pretrain.methods.distillation import byol as byol_module
 from stages.pretrain.methods.distillation import simsiam as simsiam_module
@@ -101,7 +101,7 @@ def without_stop(self, batch):
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the rule judge a training of twenty steps, which is too short for it otherwise."""
-    monkeypatch.setattr(watch_module, "FIRST_STEP", 5)
+    monkeypatch.setattr(observing, "FIRST_STEP", 5)
 
 
 WIDE = {"hidden": 64, "output": 64, "momentum": 0.9}
