@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.pretrain import watch
+from stages.pretrain import observing
 from stages.pretrain.views import make
 from tests.stages.pretrain.conftest import TINY, Short, batched_view
 from tests.stages.pretrain.test_run import run
@@ -69,7 +69,7 @@ def test_every_image_is_drawn_once_an_epoch_and_memory_stays_flat(digits, monkey
     drawn: list[int] = []
     held: list[int] = []
     tensors: list[int] = []
-    real_views, real_figures = make.made_view, watch.figures
+    real_views, real_figures = make.made_view, observing.figures
 
     def view(images, *arguments):
         drawn.append(len(images))
@@ -82,7 +82,7 @@ def test_every_image_is_drawn_once_an_epoch_and_memory_stays_flat(digits, monkey
         return real_figures(logs)
 
     monkeypatch.setattr(make, "made_view", view)
-    monkeypatch.setattr(watch, "figures", at_the_end_of_an_epoch)
+    monkeypatch.setattr(observing, "figures", at_the_end_of_an_epoch)
     run("simclr", "warm", train=TINY.model_copy(update={"epochs": 1}))  # imports what the loop imports late
     for noted in (drawn, held, tensors):
         noted.clear()
