@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from ruamel.yaml import YAML
 from sklearn.datasets import load_digits
 
 from pipeline.sweeps.clone import Base, PointClone
 from pipeline.sweeps.plans import Point
+from reprise.config.params import read_yaml
 from tests.pipeline.dvc_project import Project
 from tests.pipeline.real_project import real_project
 
@@ -23,16 +23,14 @@ SUITE = {"shifted_knn": {}, "shift_distance": {}}
 
 
 def configure(project: Project, *rows: dict[str, object]) -> None:
-    yaml = YAML()
     path = project.root / "params.yaml"
-    raw = yaml.load(path.read_text(encoding="utf-8"))
+    raw = read_yaml(path)
     raw["shifts"], raw["shift_suites"] = list(rows), [{"name": "shift"}] if rows else []
     raw["shift_probes"] = {"shift": SUITE} if rows else {}
     raw["runs"] = [row for row in raw["runs"] if row["name"] == "random"]
     raw["methods"] = {"random": {}}
     raw |= {"mines": [], "mining": {}, "features": [], "extractors": {}, "models": [], "model_options": {}}
-    with path.open("w", encoding="utf-8") as file:
-        yaml.dump(raw, file)
+    path.write_text(json.dumps(raw), encoding="utf-8")  # JSON is YAML
 
 
 def other_site(folder: Path) -> None:
