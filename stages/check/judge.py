@@ -1,0 +1,62 @@
+"""Parameters and code are judged together, and the verdict is kept as long as neither changes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from reprise.artifacts.layout import CHECKED, PRESENT_CODE
+from reprise.config.errors import InputsChanged
+from reprise.config.params import PARAMS_FILE, Problem, read_yaml
+from reprise.storage.atomic import atomic_directory, write_json
+from reprise.storage.code.fingerprint import PACKAGES, digest_of_project
+from reprise.storage.system.signatures import Signature, changed_files, signatures
+
+SHOWN = 12  # files named in a message
+
+
+def judge() -> tuple[dict[str, Any] | None, list[Problem]]:
+    """Check parameters and take the fingerprints of all code, unless the same project was found valid before.
+
+    Returns:
+        params.yaml where it was read, and its problems.
+
+    Raises:
+        InputsChanged: somebody edited the project meanwhile. The fingerprints would be of neither version, and they
+            would stay, because the next check would take them for those of the version before the edit.
+    """
+    before, digest = _signatures(), digest_of_project(Path())
+    if PRESENT_CODE.is_dir() and _checked_before() == digest:
+        return None, []
+    from stages.check.code import write_fingerprints
+    from stages.check.parameters import problems
+
+    raw = read_yaml()
+    found = problems(raw)
+    if not found:
+        CHECKED.unlink(missing_ok=True)  # until the fingerprints fit again
+        with atomic_directory(PRESENT_CODE) as folder:
+            write_fingerprints(raw, folder)
+    if changed := changed_files(before, _signatures()):
+        raise InputsChanged(
+            "the project changed while it was being checked",
+            where="params.yaml and code",
+            found=", ".join(changed[:SHOWN]),
+            fix="Run it again: it begins with the present parameters and code.",
+        )
+    if not found:
+        write_json(CHECKED, {"digest": digest})
+    return raw, found
+
+
+def _signatures() -> dict[str, Signature | None]:
+    return signatures([PARAMS_FILE, *PACKAGES, "plugins"])
+
+
+def _checked_before() -> str | None:
+    """Return the digest of the project that was found valid last, or None."""
+    try:
+        return json.loads(CHECKED.read_text(encoding="utf-8"))["digest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
