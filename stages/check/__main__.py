@@ -10,7 +10,6 @@ import argparse
 import shutil
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from reprise.artifacts.layout import CODE, PRESENT_CODE
