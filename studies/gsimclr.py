@@ -67,7 +67,8 @@ def batches_of(clusters: np.ndarray, sampling: OneByOne, batch_size: int, seed: 
     def no_views(rows: np.ndarray, epoch: int, number: int) -> list[torch.Tensor]:
         return []
 
-    return PretrainingEpochs(1, batch_size, sampling, clusters, {}, no_views, seed, torch.device("cpu")).order(epoch)
+    rows, device = np.arange(len(clusters)), torch.device("cpu")
+    return PretrainingEpochs(1, batch_size, sampling, rows, clusters, {}, no_views, seed, device).order(epoch)
 
 
 def pushed(

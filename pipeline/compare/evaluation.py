@@ -126,6 +126,10 @@ def prepare_work_folder(
         "features": [],
         "mines": [],
         "runs": [{"name": RUN, "method": "random", "labels": "none"}],
+        "adapt": [],
+        "checks": [],
+        "shifts": [],
+        "shift_suites": [],
     }
     if not augmented:
         params["embed"] = {**(params.get("embed") or {}), "augmented": 0}

@@ -52,8 +52,8 @@ class RandomFieldParams(ChangeParams):
         Annotated[float, Field(gt=0, le=10_000)] | None,
         meaning("Places this far apart still change alike; null for the same change everywhere.", "pixels"),
     ] = 8.0
-    geometry: Annotated[bool, meaning("Places are moved.")] = True
-    colour: Annotated[bool, meaning("Colours change.")] = True
+    geometry: Annotated[bool, meaning("A field moves the places of pixels.")] = True
+    colour: Annotated[bool, meaning("Fields change the colours of pixels.")] = True
 
 
 class RandomField(Change):

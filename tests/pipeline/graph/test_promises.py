@@ -190,7 +190,7 @@ def test_every_stage_ran_once_and_features_are_shared(first_run: tuple[Project, 
 
 # ---- 4 and 6: a stage is a function of what it declares --------------------------------------------------
 
-SAMPLES = ("check", "ingest", "validate", "shard", "facts", "features/dae", "mine/dae_kmeans", "pretrain/gsimclr",
+SAMPLES = ("check", "ingest", "validate", "shard", "features/dae", "mine/dae_kmeans", "pretrain/gsimclr",
            "embed/gsimclr", "probe/gsimclr", "representations", "summary", "report")  # fmt: skip
 
 

@@ -238,7 +238,7 @@ def test_suggestions_ignore_case_hyphens_and_underscores() -> None:
 def test_kinds_are_known() -> None:
     assert set(KINDS) == {
         "sources", "extractors", "miners", "models", "methods", "changes", "backbones", "schedules", "shifts", "probes",
-        "sections",
+        "sections", "watches",
     }  # fmt: skip
     with pytest.raises(KeyError):
         names("colours")

@@ -54,7 +54,7 @@ class ClipParams(MethodParams):
         meaning("The tokenizer has at most this many tokens; 259 are single bytes and signs.", "tokens"),
     ] = 1024
     text_length: Annotated[
-        int, Field(ge=4, le=512), meaning("Of a caption, this many tokens are read, start and end included.", "tokens")
+        int, Field(ge=4, le=512), meaning("This many tokens of a caption are read, start and end included.", "tokens")
     ] = 32
     temperature: Annotated[
         float, Field(gt=0, le=10), meaning("Similarities are divided by this temperature at the start; it is learned.")

@@ -252,7 +252,7 @@ def test_a_run_s_own_values_win_over_the_recipe_and_the_recipe_over_train() -> N
     train = own.applied_to(TrainParams.model_validate(TINY.model_dump() | ODD))
     assert (train.weight_decay, train.optimizer, train.momentum) == (0.5, "lars", 0.9)
     assert own.with_recipe(256).momentum == 0.9
-    assert (train.views.flip, train.views.blur, train.views.solarize) == (False, [0.3, 0.4], [0.0, 0.2])
+    assert (train.views.flip, train.views.blur, train.views.solarize) == (False, (0.3, 0.4), (0.0, 0.2))
     apart = byol(views={"grey": 0.3}, optimizer_momentum=0.8).applied_to(
         TrainParams.model_validate(TINY.model_dump() | ODD)
     )
