@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 
 def arrays_of(value: Any) -> Any:
@@ -73,3 +76,15 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
         for name, value in buffers.items():
             if torch.is_tensor(value) and value.shape == parameter.shape:
                 buffers[name] = torch.empty_like(parameter).copy_(value)
+
+
+@contextmanager
+def in_evaluation(network: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode until the block ends, and each of its modules back into its own after it."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode  # not train(), which would also switch modules that stay in evaluation mode

@@ -12,7 +12,6 @@ alone is not written, with the same result.
 
 from __future__ import annotations
 
-import errno
 import math
 import os
 import shutil
@@ -24,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from reprise.reading.entry import DISK_FULL
 from reprise.reading.words import bytes_in_words, say
 from reprise.storage.atomic import atomic_file
 from reprise.storage.locks import waiting_for
@@ -31,7 +31,6 @@ from reprise.storage.progress import Progress
 
 Compute = Callable[[np.ndarray], np.ndarray]  # (m,) row numbers -> (m, *shape) float32
 SIZE = "size"  # the file that states how many bytes an entry will take
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,7 @@ class Blocks:
         except FileNotFoundError:  # another process has just removed the entry
             pass
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in DISK_FULL:
                 raise
             self.cached = False
             say(f"the disk is full ({error.strerror}): {self._noun} are computed on the way from here on")

@@ -23,6 +23,7 @@ from reprise.storage.locks import waiting_for
 from reprise.storage.progress import Progress
 
 Read = Callable[[int], np.ndarray]  # position -> (h, w, c) uint8
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the work goes on without a cache
 _CHUNK = 256  # images a task of a thread
 
 
@@ -124,9 +125,9 @@ def build_entry(
             os.replace(partial, folder)
         except OSError as error:
             shutil.rmtree(partial, ignore_errors=True)
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if error.errno not in DISK_FULL:
                 raise
-            return None  # the work goes on without a cache
+            return None
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise

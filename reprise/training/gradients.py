@@ -102,7 +102,7 @@ class Gradients:
         self.step = step
         self.records = acceleration.graph and compute.device == "cuda"
         self.notes: list[str] = []
-        self.proven = not acceleration.compile  # whether the first compiled step has gone through
+        self.proven = not acceleration.compile  # whether a step has been tried with compiled networks
         if acceleration.compile:
             for network in model.children():
                 network.compile(dynamic=False)
@@ -123,20 +123,18 @@ class Gradients:
     def _plainly(self, batch: Any) -> Figures:
         for parameter in self.model.parameters():
             parameter.grad = None
+        first, self.proven = not self.proven, True
         try:
             return backward(self._forward, batch, self.micro_batches)
         except Exception as error:
-            if self.proven:
+            if not first:
                 raise
-            self.proven = True
             for network in self.model.children():  # a machine without a compiler, or code that it cannot take
                 network._compiled_call_impl = None  # noqa: SLF001 - torch has no public way back
             if self.compute.device == "cuda":
                 torch.cuda.synchronize()  # what the compiler began ends here, not in a later call
             self._note(f"the networks are not compiled: {type(error).__name__}: {_reason(error)}")
             return self._plainly(batch)
-        finally:
-            self.proven = True
 
     def _note(self, sentence: str) -> None:
         self.notes.append(sentence)

@@ -12,12 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
-from reprise.artifacts.layout import MANIFEST, shift_images
+from reprise.artifacts.layout import MANIFEST, QUARANTINE, shift_images
 from reprise.artifacts.manifest import (
-    MANIFEST_SCHEMA,
-    QUARANTINE_SCHEMA,
     read_manifest,
     scored_split,
     write_manifest,
@@ -29,10 +25,10 @@ from reprise.config.errors import SourceError, printable
 from reprise.config.shift_rows import ShiftRow
 from reprise.media.lookup import modality
 from reprise.storage.progress import track
-from stages.ingest.ingest import examine_candidates
+from stages.ingest.ingest import examine_candidates, manifest_table, quarantine_table
 from stages.ingest.near.sketches import SketchFile
 from stages.ingest.notes import notes_table, summary
-from stages.ingest.pack import Packed, pack
+from stages.ingest.pack import pack
 from stages.ingest.params import SourceParams
 from stages.ingest.select import Image, resolve_duplicates
 from stages.ingest.source import Candidate, LeftOut, Refused, Source
@@ -83,10 +79,15 @@ def take_in(
             fix="Name a folder with other images of the same classes.",
         )
     rows = _in_the_same_range(kept, known, params)
-    packed = pack(rows, output, max_side)
-    where = shift_images(shift.name)
-    write_manifest(output / MANIFEST.name, _manifest(rows, packed, where))
-    write_quarantine(output / "quarantine.parquet", _quarantine(refused))
+    packed, where = pack(rows, output, max_side), shift_images(shift.name)
+    places = {
+        row.key: (str(where / own.shard), own.offset, own.bytes)
+        for row in rows
+        if isinstance(row.candidate.reference, bytes)
+        for own in [packed[row.key]]
+    }
+    write_manifest(output / MANIFEST.name, manifest_table(rows, places))
+    write_quarantine(output / QUARANTINE.name, quarantine_table(refused))
     notes = notes_table(rows)
     write_notes(output / "notes.parquet", notes)
     counts = {"found": len(rows) + len(refused), "kept": len(rows), "refused": reasons(refused)}
@@ -164,37 +165,6 @@ def _in_the_same_range(images: list[Image], known: list[dict[str, Any]], params:
             page = replace(own, facts=facts, changes={**image.page.changes, "range": done})
         completed.append(replace(image, facts=page.facts, page=page))
     return completed
-
-
-def _manifest(rows: list[Image], packed: dict[str, Packed], where: Path) -> pa.Table:
-    """Describe the images; those that exist only as bytes are found in the shard."""
-    described = []
-    for row in rows:
-        path, offset, size = row.candidate.reference, 0, row.bytes
-        if isinstance(path, bytes):
-            place = packed[row.key]
-            path, offset, size = str(where / place.shard), place.offset, place.bytes
-        described.append(
-            {
-                "key": row.key,
-                "path": path,
-                "offset": offset,
-                "bytes": size,
-                "split": SPLIT,
-                "label": row.candidate.label,
-                **row.facts,
-                "sha256": row.sha256,
-                "group": row.candidate.group,
-            }
-        )
-    return pa.Table.from_pylist(described, schema=MANIFEST_SCHEMA)
-
-
-def _quarantine(refused: list[Refused]) -> pa.Table:
-    return pa.Table.from_pylist(
-        [{"path": r.name, "reason": r.reason, "detail": r.detail, "sha256": r.sha256} for r in refused],
-        schema=QUARANTINE_SCHEMA,
-    )
 
 
 def _said(rows: list[Image], refused: list[Refused], known: list[dict[str, Any]]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,10 @@ def ingest(
     _require_images(rows, [*quarantined, *left_out], source)
     rows = completed(rows, params.choices)
     offsets = _write_tar(rows, output / IMAGES)
-    write_manifest(output / MANIFEST.name, _manifest(rows, offsets, published / IMAGES))
-    write_quarantine(output / QUARANTINE.name, _quarantine(quarantined))
+    tar = str(published / IMAGES)
+    places = {row.key: (tar, offsets[row.key], row.bytes) for row in rows if row.key in offsets}
+    write_manifest(output / MANIFEST.name, manifest_table(rows, places))
+    write_quarantine(output / QUARANTINE.name, quarantine_table(quarantined))
     write_left_out(output / LEFT_OUT.name, _left_out(left_out))
     notes = notes_table(rows)
     write_notes(output / NOTES.name, notes)
@@ -176,27 +179,34 @@ def _write_tar(rows: list[Image], path: Path) -> dict[str, int]:
     return offsets
 
 
-def _manifest(rows: list[Image], offsets: dict[str, int], tar: Path) -> pa.Table:
-    return pa.Table.from_pylist(
-        [
+def manifest_table(rows: list[Image], places: Mapping[str, tuple[str, int, int]]) -> pa.Table:
+    """Describe images as the manifest does.
+
+    Args:
+        rows: the images.
+        places: by key, of images that exist only as bytes: the file that holds them, the offset, and the length there.
+    """
+    described = []
+    for row in rows:
+        path, offset, size = places.get(row.key) or (row.candidate.reference, 0, row.bytes)
+        described.append(
             {
                 "key": row.key,
-                "path": str(tar) if row.key in offsets else row.candidate.reference,
-                "offset": offsets.get(row.key, 0),
-                "bytes": row.bytes,
+                "path": path,
+                "offset": offset,
+                "bytes": size,
                 "split": row.candidate.split,
                 "label": row.candidate.label,
                 **row.facts,
                 "sha256": row.sha256,
                 "group": row.candidate.group,
             }
-            for row in rows
-        ],
-        schema=MANIFEST_SCHEMA,
-    )
+        )
+    return pa.Table.from_pylist(described, schema=MANIFEST_SCHEMA)
 
 
-def _quarantine(refused: list[Refused]) -> pa.Table:
+def quarantine_table(refused: list[Refused]) -> pa.Table:
+    """List what was refused as the quarantine does."""
     return pa.Table.from_pylist(
         [{"path": r.name, "reason": r.reason, "detail": r.detail, "sha256": r.sha256} for r in refused],
         schema=QUARANTINE_SCHEMA,

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from reprise.training.gradients import tensors_in
+from reprise.training.batches import tensors_in
 
 
 class Ahead:

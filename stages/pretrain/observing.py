@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from reprise.artifacts.weights.checkpoints import newest_checkpoint
 from reprise.config.errors import TrainingError
 from reprise.measures.spectrum import feature_std, rankme
+from reprise.networks.state import in_evaluation
 from reprise.runtime.device import Compute
 from reprise.training.records import Observer
 from stages.pretrain.collapse import BEGIN, FIRST_STEP, IN_A_ROW, failure, judged
@@ -139,12 +140,8 @@ def own_view_found(backbone: nn.Module, views: list[Tensor], compute: Compute) -
     """
     if len(views) < 2 or views[0].shape != views[1].shape:
         return {}
-    modes = {module: module.training for module in backbone.modules()}
-    backbone.eval()
-    with compute.autocast():
+    with in_evaluation(backbone), compute.autocast():
         both = backbone(torch.cat([view[:WATCHED] for view in views[:2]])).float()
-    for module, mode in modes.items():
-        module.training = mode  # not train(), which would also switch modules that a method holds in evaluation mode
     first, second = F.normalize(both, dim=1).chunk(2)
     nearest = (first @ second.T).argmax(dim=1)
     return {"own_view": (nearest == torch.arange(len(first), device=nearest.device)).float().mean()}

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from reprise.config.params import meaning
 from reprise.networks.heads import Classifier, Projector
+from reprise.reading.share import drawn_of_each
 from reprise.runtime.seeds import numpy_rng
 from stages.pretrain.method import Context, Method
 from stages.pretrain.params import MethodParams
@@ -94,8 +95,7 @@ def share_of_each_class(classes: np.ndarray, percent: float, rng: np.random.Gene
     if percent == 100:
         return np.flatnonzero(classes >= 0)
     members = [np.flatnonzero(classes == name) for name in np.unique(classes[classes >= 0])]
-    drawn = [rng.choice(m, max(1, round(percent / 100 * len(m))), replace=False) for m in members]
-    return np.sort(np.concatenate(drawn)) if drawn else np.zeros(0, np.int64)
+    return np.sort(drawn_of_each(members, percent, rng))
 
 
 def images_of(views: list[Tensor]) -> Tensor:

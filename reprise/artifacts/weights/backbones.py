@@ -9,13 +9,12 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator
-from safetensors.numpy import save
 
-from reprise.artifacts.weights.tensors import TensorFile
+from reprise.artifacts.weights.tensors import TensorFile, refuse_not_finite, write_tensors
 from reprise.config.errors import BackboneError, ImageRefused
 from reprise.config.params import MOST_BANDS, BackboneName, StrictModel, in_one_line, problems_of
 from reprise.config.text_forms import with_pattern
-from reprise.storage.atomic import atomic_file, write_json
+from reprise.storage.atomic import write_json
 from reprise.storage.listing import read_regular
 
 WEIGHTS, HEADS, CONFIG = "backbone.safetensors", "heads.safetensors", "config.json"
@@ -111,18 +110,9 @@ def write_backbone(
     Raises:
         BackboneError: weights that are not finite.
     """
-    for name, value in {**weights, **heads}.items():
-        if value.dtype.kind == "f" and not np.isfinite(value).all():
-            raise BackboneError(
-                "weights are not finite",
-                where=f"{folder}: {name}",
-                found=f"{int((~np.isfinite(value)).sum())} of {value.size}",
-                fix="The run diverged: lower its learning rate.",
-            )
-    for file_name, tensors in ((WEIGHTS, weights), (HEADS, heads)):
-        with atomic_file(folder / file_name) as file:
-            # Sorted and contiguous: safetensors writes tensors as they come, and the bytes are hashed by DVC.
-            file.write(save({k: v.copy(order="C") for k, v in sorted(tensors.items())}))
+    refuse_not_finite({**weights, **heads}, folder, "The run diverged: lower its learning rate.")
+    write_tensors(folder / WEIGHTS, weights)
+    write_tensors(folder / HEADS, heads)
     write_json(folder / CONFIG, config)
 
 

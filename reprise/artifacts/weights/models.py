@@ -8,9 +8,8 @@ from typing import Annotated, Any
 
 import numpy as np
 from pydantic import ConfigDict, Field
-from safetensors.numpy import save
 
-from reprise.artifacts.weights.tensors import TensorFile
+from reprise.artifacts.weights.tensors import TensorFile, refuse_not_finite, write_tensors
 from reprise.config.errors import BackboneError, ImageRefused
 from reprise.config.params import MOST_BANDS, StrictModel, in_one_line, problems_of
 from reprise.config.text_forms import Name
@@ -60,17 +59,8 @@ def write_model(
     Raises:
         BackboneError: weights that are not finite.
     """
-    for name, value in weights.items():
-        if value.dtype.kind == "f" and not np.isfinite(value).all():
-            raise BackboneError(
-                "weights are not finite",
-                where=f"{folder}: {name}",
-                found=f"{int((~np.isfinite(value)).sum())} of {value.size}",
-                fix="The training diverged: lower its learning rate.",
-            )
-    with atomic_file(folder / WEIGHTS) as file:
-        # Sorted and contiguous: safetensors writes tensors as they come, and the bytes are hashed by DVC.
-        file.write(save({k: v.copy(order="C") for k, v in sorted(weights.items())}))
+    refuse_not_finite(weights, folder, "The training diverged: lower its learning rate.")
+    write_tensors(folder / WEIGHTS, weights)
     write_json(folder / CONFIG, config)
     write_json(folder / METRICS, metrics)
     if picture is not None:

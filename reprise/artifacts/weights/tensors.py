@@ -10,15 +10,17 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, deserialize
-from safetensors.numpy import load
+from safetensors.numpy import load, save
 
 from reprise.config.errors import BackboneError, ImageRefused
+from reprise.storage.atomic import atomic_file
 from reprise.storage.listing import open_regular
 
 FOREIGN = "the weights cannot be read"
@@ -207,3 +209,31 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError("its header names one tensor twice")
     return found
+
+
+def refuse_not_finite(weights: Mapping[str, np.ndarray], folder: Path, fix: str) -> None:
+    """Refuse weights of which a value is infinite or no number.
+
+    Args:
+        weights: by name.
+        folder: where they would be written, for the message.
+        fix: what to do about it.
+
+    Raises:
+        BackboneError: naming the first such tensor.
+    """
+    for name, value in weights.items():
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise BackboneError(
+                "weights are not finite",
+                where=f"{folder}: {name}",
+                found=f"{int((~np.isfinite(value)).sum())} of {value.size}",
+                fix=fix,
+            )
+
+
+def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Write a safetensors file, whole or not at all; the same tensors give the same bytes, since DVC hashes them."""
+    with atomic_file(path) as file:
+        # Sorted and contiguous: safetensors writes tensors as they come.
+        file.write(save({name: value.copy(order="C") for name, value in sorted(tensors.items())}))

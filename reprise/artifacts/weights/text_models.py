@@ -7,13 +7,12 @@ from typing import Annotated, Any
 
 import numpy as np
 from pydantic import ConfigDict, Field
-from safetensors.numpy import save
 
 from reprise.artifacts.results import read_json
-from reprise.artifacts.weights.tensors import TensorFile
+from reprise.artifacts.weights.tensors import TensorFile, refuse_not_finite, write_tensors
 from reprise.config.errors import BackboneError
 from reprise.config.params import StrictModel, in_one_line, problems_of
-from reprise.storage.atomic import atomic_file, write_json
+from reprise.storage.atomic import write_json
 
 TEXT_WEIGHTS, TEXT = "text.safetensors", "text.json"
 _FIX = "Run `dvc repro pretrain` to write it again."
@@ -55,12 +54,8 @@ def write_text_model(folder: Path, arrays: dict[str, np.ndarray], config: dict[s
     Raises:
         BackboneError: weights that are not finite.
     """
-    for name, value in arrays.items():
-        if value.dtype.kind == "f" and not np.isfinite(value).all():
-            fix = "The run diverged: lower its learning rate."
-            raise BackboneError("weights are not finite", where=f"{folder}: {name}", found="NaN or infinity", fix=fix)
-    with atomic_file(folder / TEXT_WEIGHTS) as file:
-        file.write(save({name: value.copy(order="C") for name, value in sorted(arrays.items())}))
+    refuse_not_finite(arrays, folder, "The run diverged: lower its learning rate.")
+    write_tensors(folder / TEXT_WEIGHTS, arrays)
     write_json(folder / TEXT, config)
 
 

@@ -1,4 +1,4 @@
-"""Which images of a batch of pairs may be negatives of which, and how a batch is cut without parting a pair."""
+"""Batches of pairs: who may be a negative of whom, what a pair counts, and how to cut one without parting a pair."""
 
 from __future__ import annotations
 
@@ -24,6 +24,21 @@ def others(rows: Tensor, partner: Tensor) -> Tensor:
         (B, B) bool.
     """
     return (rows[:, None] != rows) & (rows[partner][:, None] != rows)
+
+
+def weighted_mean(each: Tensor, weights: Tensor, power: float) -> Tensor:
+    """Average over images, each of which counts as its pair is trusted; the weights of a batch sum to 1.
+
+    Args:
+        each: (B,) loss of each image.
+        weights: (B,) in (0, 1], of the pairs.
+        power: of the weights, at least 0; 0 lets all pairs count alike.
+
+    Returns:
+        A scalar.
+    """
+    counted = weights.to(each.dtype) ** power
+    return (counted * each).sum() / counted.sum()
 
 
 def parts_of(batch: Batch, count: int) -> list[Batch]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from pathlib import Path
 
@@ -119,7 +120,7 @@ def test_two_at_once_write_the_same_bytes(tmp_path):
 
 def test_a_full_disk_ends_the_writing_and_not_the_work(tmp_path, monkeypatch, capsys):
     def full(*arguments, **keywords):
-        raise OSError(blocks.errno.ENOSPC, "No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     found, _ = opened(tmp_path / "a")
     monkeypatch.setattr(blocks.tempfile, "mkstemp", full)

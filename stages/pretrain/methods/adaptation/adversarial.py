@@ -24,6 +24,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from reprise.config.params import meaning
+from reprise.networks.state import in_evaluation
 from reprise.objectives.ascent import ascend
 from stages.pretrain.method import Batch, Context
 from stages.pretrain.strategy import Strategy, StrategyParams, images_of
@@ -62,15 +63,12 @@ class Adversarial(Strategy):
     def changed(self, views: Tensor, classes: Tensor) -> Tensor:
         """Return the images within `epsilon` that the classifier gets most wrong: normalised, (B, C, S, S)."""
         pixels, epsilon = (views * self.std + self.mean).clamp(0, 1), self.params.epsilon
-        modes = {module: module.training for module in self.modules()}
-        self.eval()
 
         def loss(x: Tensor) -> Tensor:
             logits = self.classifier(self.backbone((x - self.mean) / self.std)).float()
             return F.cross_entropy(logits, classes, reduction="sum")
 
         start = (pixels + epsilon * (2 * torch.rand_like(pixels) - 1)).clamp(0, 1)
-        found = ascend(loss, pixels, start, epsilon, self.params.steps)
-        for module, mode in modes.items():
-            module.training = mode
+        with in_evaluation(self):
+            found = ascend(loss, pixels, start, epsilon, self.params.steps)
         return views if found is None else (found - self.mean) / self.std

@@ -37,7 +37,7 @@ from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method
 from stages.pretrain.params import HiddenWidth, Layers, MethodParams, OutputWidth, Temperature
-from stages.pretrain.parts.pairs import others
+from stages.pretrain.parts.pairs import others, weighted_mean
 
 
 class PairContrastParams(MethodParams):
@@ -76,8 +76,7 @@ def pair_contrast_loss(
     candidate = others(rows, partner) | (place == partner[:, None])
     similarity = (z @ z.T / temperature).masked_fill(~candidate, float("-inf"))
     each = F.cross_entropy(similarity, partner, reduction="none")
-    counted = weights.to(each.dtype) ** power
-    return (counted * each).sum() / counted.sum()
+    return weighted_mean(each, weights, power)
 
 
 class PairContrast(Method):

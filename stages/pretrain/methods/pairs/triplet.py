@@ -37,7 +37,7 @@ from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method
 from stages.pretrain.params import HiddenWidth, Layers, MethodParams, OutputWidth
-from stages.pretrain.parts.pairs import others
+from stages.pretrain.parts.pairs import others, weighted_mean
 
 
 class TripletParams(MethodParams):
@@ -100,8 +100,7 @@ def triplet_loss(
         nearest = cosine_BB.detach().masked_fill(~negative_BB, float("-inf")).topk(hardest, dim=1).indices
         negative_BB = negative_BB & torch.zeros_like(negative_BB).scatter(1, nearest, True)
     each_B = (hinge_BB * negative_BB).sum(dim=1) / negative_BB.sum(dim=1).clamp(min=1)
-    counted_B = weights.to(each_B.dtype) ** power
-    return (counted_B * each_B).sum() / counted_B.sum()
+    return weighted_mean(each_B, weights, power)
 
 
 class Triplet(Method):

@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from reprise.config.params import Seed, StrictModel, meaning
+from reprise.reading.share import drawn_of_each
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, Part, ProbeData
 from stages.probe.fitting import may_choose
@@ -183,7 +184,7 @@ def _drawn(train: Part, percent: float, seed: int) -> np.ndarray:
     """Rows of a share of every class, at least one each."""
     rng = np.random.default_rng([seed, round(percent * 1e6)])
     members = [np.flatnonzero(train.labels == name) for name in np.unique(train.labels)]
-    return np.concatenate([rng.choice(m, max(1, round(percent / 100 * len(m))), replace=False) for m in members])
+    return drawn_of_each(members, percent, rng)
 
 
 def _shifted(x: Tensor, rng: np.random.Generator) -> Tensor:

@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from reprise.config.params import Seed, meaning
+from reprise.reading.share import drawn_of_each
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.fitting import PenaltyParams, fit
@@ -65,9 +66,7 @@ class LabelFraction(Probe):
             rng = np.random.default_rng([self.params.seed, round(percent * 1e6)])
             correct = np.empty((self.params.draws, len(test)), dtype=bool)
             for draw in range(self.params.draws):
-                rows = np.concatenate(
-                    [rng.choice(m, max(1, round(percent / 100 * len(m))), replace=False) for m in members]
-                )
+                rows = drawn_of_each(members, percent, rng)
                 problem = Problem(x[rows], train.labels[rows], torch.float32, data.device)
                 suffix = f" at {percent:g} %, draw {draw}"
                 fitted = fit(problem, x_val, val.labels, data, self.params.penalties, self.params.penalty, suffix)
