@@ -40,7 +40,7 @@ $(STAMP): requirements.lock pyproject.toml
 	    || { echo "setup: Reprise needs Python 3.11 to 3.13, and '$(PYTHON)' is $$("$(PYTHON)" -V)"; exit 1; }; \
 	  echo "setup: making .venv with $$("$(PYTHON)" -V)"; "$(PYTHON)" -m venv "$(VENV)"; fi
 	@echo "setup: installing $$(grep -c == requirements.lock) pinned packages into .venv (minutes the first time)"
-	@python -m pip install --quiet --no-compile --no-deps -r requirements.lock  # the lock is whole: nothing to resolve
+	@python -m pip install --quiet --no-compile -r requirements.lock
 	@echo "setup: installing Reprise itself, in place"
 	@python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@python -m pip check
