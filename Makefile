@@ -75,7 +75,8 @@ deploy: setup ## register the schedules of prefect.yaml with the server of `make
 	@reprise flows deploy
 
 bench: setup ## the timed scripts of benchmarks/; each says what it measures
-	@shopt -s nullglob; for script in benchmarks/*.py; do echo "== $$script"; python -m benchmarks.$$(basename "$$script" .py); done
+	@for script in benchmarks/*.py benchmarks/training/*.py; do \
+	  echo "== $$script"; module="$${script%.py}"; python -m "$${module//\//.}"; done
 
 gsimclr-table: setup ## G-SimCLR against SimCLR: make gsimclr-table CIFAR10=/folder IMAGENET5=/folder (hours; resumable)
 	@python -m studies.gsimclr $(if $(CIFAR10),--cifar10 "$(CIFAR10)") $(if $(IMAGENET5),--imagenet5 "$(IMAGENET5)")

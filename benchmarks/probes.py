@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from reprise.measures import linear, neighbours
+from reprise.measures import linear
+from reprise.measures.nearest import neighbours
 from reprise.runtime.entry import prepare_process
 from reprise.storage.provenance import machine, versions
 

@@ -26,7 +26,7 @@ from pipeline.compare.revisions import per_seed
 from pipeline.graph import dvc
 from pipeline.processes.markdown import table
 from pipeline.sweeps.runner import SweepPlan, load_plan, run_sweep
-from reprise.artifacts.label_sets import clusters_for, read_pseudo_labels
+from reprise.artifacts.labels.label_sets import clusters_for, read_pseudo_labels
 from reprise.artifacts.manifest import read_manifest
 from reprise.config.errors import RepriseError
 from reprise.config.params import read_yaml

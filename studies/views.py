@@ -124,11 +124,11 @@ def make_workspace(data: Path | None) -> None:
     """Ingest and shard the images, and write an empty label set for every seed, in the current folder."""
     import pyarrow as pa
 
-    from reprise.artifacts.label_sets import FILE, SCHEMA, write_pseudo_labels
+    from reprise.artifacts.labels.label_sets import FILE, SCHEMA, write_pseudo_labels
     from reprise.artifacts.layout import MANIFEST, SHARDS, label_set
     from reprise.artifacts.manifest import read_manifest
     from reprise.artifacts.shards import Shards
-    from reprise.config.registry import load_class
+    from reprise.config.plug_ins.registry import load_class
     from reprise.runtime.entry import threads
     from stages.ingest.ingest import ingest
     from stages.ingest.params import SourceParams
@@ -159,7 +159,7 @@ def train(job: tuple[str, str, dict[str, Any], int, Budget]) -> Result | None:
         return None
     from reprise.artifacts.layout import run as folder_of
     from reprise.config.params import ImageParams
-    from reprise.config.registry import load_class
+    from reprise.config.plug_ins.registry import load_class
     from reprise.config.tables import RunRow
     from reprise.training.params import TrainParams
     from stages.embed.embedding import embed
@@ -195,7 +195,7 @@ def judged(embedding: Path) -> dict[str, float]:
     from reprise.artifacts.embeddings import FILE, read_embeddings
     from reprise.artifacts.manifest import read_manifest
     from reprise.measures.linear import Problem
-    from reprise.measures.neighbours import classify
+    from reprise.measures.nearest.neighbours import classify
 
     table = read_manifest()
     labels = dict(zip(table["key"].to_pylist(), table["label"].to_pylist(), strict=True))
@@ -245,7 +245,7 @@ def distorted_features(
     from reprise.artifacts.weights.backbones import open_weights, read_config
     from reprise.networks.assemble import assemble
     from reprise.reading.decoded import open_decoded
-    from stages.pretrain.parts.distortions import KINDS, distorted
+    from stages.pretrain.parts.pixels.distortions import KINDS, distorted
 
     folder = folder_of(run, seed)
     config = read_config(folder)

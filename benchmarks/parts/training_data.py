@@ -52,7 +52,7 @@ def make_workspace(folder: Path, files: list[bytes], views: dict[str, Any]) -> N
     import pyarrow as pa
     from PIL import Image
 
-    from reprise.artifacts.label_sets import FILE, SCHEMA, write_pseudo_labels
+    from reprise.artifacts.labels.label_sets import FILE, SCHEMA, write_pseudo_labels
     from reprise.artifacts.shards import INDEX, write_index
     from reprise.storage import ustar
     from reprise.storage.atomic import write_json

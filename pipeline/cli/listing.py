@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.graph.definition import Graph
-from reprise.config.plug_in_facts import PlugInFacts, facts_of
-from reprise.config.registry import kinds, kinds_named, names
+from reprise.config.plug_ins.docstrings import PlugInFacts, facts_of
+from reprise.config.plug_ins.registry import kinds, kinds_named, names
 
 
 def list_stage_states(graph: Graph, status: Mapping[str, Any]) -> list[tuple[str, str, str]]:

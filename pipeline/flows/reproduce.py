@@ -22,12 +22,12 @@ from pipeline.flows import artifacts
 from pipeline.flows.serving.server import report_address
 from pipeline.flows.tasks import TRANSIENT, Tasks
 from pipeline.graph import dvc
-from pipeline.graph.code_changes import changed_code
 from pipeline.graph.definition import Graph
 from pipeline.graph.lock_file import LOCK_FILE, read_lock
-from pipeline.graph.plan import Need, Plan, output_bytes, reasons, stages_for
+from pipeline.graph.pending.code_changes import changed_code
+from pipeline.graph.pending.plan import Need, Plan, output_bytes, reasons, stages_for
+from pipeline.graph.pending.why import explain
 from pipeline.graph.remotes import remote
-from pipeline.graph.why import explain
 from pipeline.graph.workspace import STATE, read_digest
 from pipeline.processes.commands import CommandFailed
 from reprise.config.dvc_file import Stage

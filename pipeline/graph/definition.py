@@ -11,7 +11,7 @@ from pathlib import Path
 from reprise.config.dvc_file import GRAPH_FILE, Stage, overlaps, refused, stages_of
 from reprise.config.errors import GraphError
 from reprise.config.params import PARAMS_FILE, read_yaml
-from reprise.config.suggest import closest
+from reprise.config.texts.suggest import closest
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.graph.code_changes import changed_code
 from pipeline.graph.definition import Graph, load_graph
 from pipeline.graph.dvc_output import (
     ADVICE,
@@ -25,12 +24,13 @@ from pipeline.graph.dvc_output import (
 )
 from pipeline.graph.ingested import check_images
 from pipeline.graph.lock_file import LOCK_FILE, fit_lock, read_lock
+from pipeline.graph.pending.code_changes import changed_code
+from pipeline.graph.pending.why import Explanation, explain
 from pipeline.graph.previous_outputs import previous_outputs_kept
 from pipeline.graph.prune import Pruned, prune
 from pipeline.graph.records import truthful_records
 from pipeline.graph.running.processes import what_runs
 from pipeline.graph.stage_modules import check, run_module, scan
-from pipeline.graph.why import Explanation, explain
 from pipeline.graph.workspace import Say, exclusive, hold_dvc_lock, repair_workspace
 from pipeline.processes.commands import CommandFailed, capture, run
 from pipeline.processes.redaction import run_shown

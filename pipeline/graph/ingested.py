@@ -13,8 +13,8 @@ from typing import Any
 
 from pipeline.graph.lock_file import read_lock
 from pipeline.graph.workspace import read_digest
+from reprise.artifacts.labels.targets import TARGETS
 from reprise.artifacts.layout import CODE, INGEST, MANIFEST, PARAMS, PRESENT_CODE
-from reprise.artifacts.targets import TARGETS
 from reprise.config.errors import GraphError, ParameterError
 from reprise.config.params import read_yaml
 from reprise.storage.atomic import write_json

@@ -26,8 +26,8 @@ from urllib.parse import quote, quote_plus, unquote
 from pipeline.processes.commands import run
 from pipeline.processes.markdown import escape
 from pipeline.processes.secret_values import find_secrets
-from reprise.config.credentials import HIDDEN, hide_credentials
 from reprise.config.errors import printable
+from reprise.config.texts.credentials import HIDDEN, hide_credentials
 
 Hide = Callable[[str], str]
 MIN_LENGTH = 6

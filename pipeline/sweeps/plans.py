@@ -25,7 +25,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from reprise.config.errors import ParameterError, SweepError, listed, printable
 from reprise.config.params import MetricName, Seed, StrictModel, problems_of, read_yaml
-from reprise.config.text_forms import Name
+from reprise.config.texts.text_forms import Name
 from reprise.storage.atomic import atomic_file
 
 MAX_POINTS = 500  # points of one plan

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reprise.artifacts.tables import read_table, write_table
+from reprise.artifacts.tables.parquet import read_table, write_table
 from reprise.config.errors import EmbeddingError
 
 FILE = "embeddings.parquet"

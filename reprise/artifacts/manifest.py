@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from reprise.artifacts.layout import LEFT_OUT, MANIFEST, NOTES, QUARANTINE
-from reprise.artifacts.tables import read_table, write_table
+from reprise.artifacts.tables.parquet import read_table, write_table
 from reprise.config.errors import ManifestError
 
 KEY_DIGITS = 24

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from reprise.artifacts.layout import NEAR_COPIES
-from reprise.artifacts.tables import read_table, write_table
+from reprise.artifacts.tables.parquet import read_table, write_table
 from reprise.config.errors import ManifestError
 
 TOGETHER = "kept_together"  # in one split, because they are copies

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from reprise.artifacts.tables import read_table, write_table
+from reprise.artifacts.tables.parquet import read_table, write_table
 from reprise.config.errors import ResultError
 from reprise.storage.atomic import write_json
 

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from reprise.artifacts.layout import SHARDS
-from reprise.artifacts.tables import read_table, write_table
+from reprise.artifacts.tables.parquet import read_table, write_table
 from reprise.config.errors import ShardError
 from reprise.storage.system.machine import FAULTS, machine_error
 

@@ -104,7 +104,7 @@ def _search(
     half64 = (bank64**2).sum(1) / 2
     half = torch.from_numpy(half64.astype(np.float32)).to(device)
     longest = float(np.sqrt(2 * half64.max())) if K else 0.0
-    # the same bound as in reprise/measures/neighbours.py
+    # the same bound as in reprise/measures/nearest/neighbours.py
     slack = 4 * (features.shape[1] + 4) ** 0.5 * float(np.finfo(np.float32).eps)
     centre = np.empty(n, np.int64)
     step = max(1, (CELLS if device == "cpu" else GPU_CELLS) // K)

@@ -19,7 +19,7 @@ import torch
 from scipy.linalg import hadamard
 
 from reprise.clustering.blocks import each_block
-from reprise.measures.shortlist import multiplies_bytes
+from reprise.measures.nearest.shortlist import multiplies_bytes
 
 LEVELS = 127  # 8-bit integers, symmetric
 LEAST_WORK = 1 << 31  # multiplications, n d K: below, preparing costs more than it saves

@@ -1,4 +1,4 @@
-"""Neighbour graphs of images, exact and in bounded memory (reprise/measures/neighbours.py).
+"""Neighbour graphs of images, exact and in bounded memory (reprise/measures/nearest/neighbours.py).
 
 Legend: n images, d dimensions, k neighbours.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array
 
-from reprise.measures.neighbours import top_k
+from reprise.measures.nearest.neighbours import top_k
 
 
 def neighbours(features: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

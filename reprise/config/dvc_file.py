@@ -37,7 +37,8 @@ class Stage:
         params: keys of params.yaml that it depends on ("methods.simclr").
         outs: paths that it writes, metrics and plots included.
         fingerprints: whether it writes the fingerprints of the code (`meta: {fingerprints: true}`). Such a stage runs
-            after every edit; of the others, those follow whose fingerprint differs (pipeline/graph/code_changes.py).
+            after every edit; of the others, those follow whose fingerprint differs
+            (pipeline/graph/pending/code_changes.py).
     """
 
     name: str

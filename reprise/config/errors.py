@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reprise.config.credentials import hide_credentials
+from reprise.config.texts.credentials import hide_credentials
 
 _BEGINNING = 4  # times the length that is shown: the part of a text that is looked at
 _LONGEST_LIST = 8000  # characters of all findings together

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from reprise.config.errors import ManifestError
-from reprise.config.suggest import nearest
+from reprise.config.texts.suggest import nearest
 
 Kind = Literal["number", "flag", "word", "caption", "mask", "boxes", "flow", "pose"]
 Use = Literal["label", "given"]

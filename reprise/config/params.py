@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from reprise.config.errors import ParameterError, listed, printable
 from reprise.config.plain_yaml import content_of, plain_data
-from reprise.config.suggest import nearest
-from reprise.config.text_forms import with_pattern
+from reprise.config.texts.suggest import nearest
+from reprise.config.texts.text_forms import with_pattern
 
 PARAMS_FILE = Path("params.yaml")
 _SHORT = reprlib.Repr()  # what was found, but never the whole of an alias bomb

@@ -13,8 +13,8 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from reprise.config.params import StrictModel, meaning
-from reprise.config.registry import names
-from reprise.config.text_forms import Name, plug_in_name, with_pattern, wrong_value
+from reprise.config.plug_ins.registry import names
+from reprise.config.texts.text_forms import Name, plug_in_name, with_pattern, wrong_value
 
 SEVERITIES = 5
 Severity = Annotated[int, Field(ge=1, le=SEVERITIES)]

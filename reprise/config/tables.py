@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from reprise.config.errors import printable
 from reprise.config.params import BackboneName, Problem, Seed, StrictModel, meaning, parameter_error, parse
 from reprise.config.shift_rows import ShiftRow
-from reprise.config.suggest import nearest
-from reprise.config.text_forms import NAME, Name, plug_in_name, with_pattern
+from reprise.config.texts.suggest import nearest
+from reprise.config.texts.text_forms import NAME, Name, plug_in_name, with_pattern
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from reprise.config.errors import BackboneError
 from reprise.config.params import Problem, StrictModel, parse, problems_of
-from reprise.config.registry import load_class
+from reprise.config.plug_ins.registry import load_class
 from reprise.media.image.transform import CROP_MODES, INTERPOLATIONS, TRIANGLE
 
 if TYPE_CHECKING:

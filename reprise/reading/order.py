@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from reprise.artifacts.label_sets import NO_LABEL
+from reprise.artifacts.labels.label_sets import NO_LABEL
 
 OneByOne = Literal["random", "guided", "rank"]  # every image once an epoch
 Sampling = Literal[OneByOne, "partners"]  # images beside their partners: reprise/reading/partners.py

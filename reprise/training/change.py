@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 from pydantic import BeforeValidator, Field
 
 from reprise.config.params import Probability, StrictModel, meaning
-from reprise.config.text_forms import plug_in_name, wrong_value
+from reprise.config.texts.text_forms import plug_in_name, wrong_value
 
 if TYPE_CHECKING:
     import torch

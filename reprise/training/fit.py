@@ -18,12 +18,12 @@ from reprise.networks.state import OnHost, load_optimizer, tensors_of
 from reprise.runtime.device import Compute
 from reprise.runtime.seeds import seed_torch
 from reprise.storage.progress import Progress
-from reprise.training.aside import Aside
 from reprise.training.batches import Step
 from reprise.training.epochs import Epochs
-from reprise.training.gradients import PLAINLY, Acceleration, Gradients
-from reprise.training.optimizers import set_rates
-from reprise.training.records import Checkpoints, Observer, Records, Trained
+from reprise.training.history.aside import Aside
+from reprise.training.history.records import Checkpoints, Observer, Records, Trained
+from reprise.training.optimization.gradients import PLAINLY, Acceleration, Gradients
+from reprise.training.optimization.optimizers import set_rates
 from reprise.training.schedule import Rates
 
 # Steps between two readings of the loss. On a GPU a second thread reads, and each reading costs a copy.

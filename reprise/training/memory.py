@@ -37,7 +37,7 @@ def training_memory(
     Args:
         weights: numbers in the parameters and buffers of the whole method, teachers and queues included.
         trained: those of them that get gradients.
-        kept: numbers that the backbone's layers give out for one image (reprise/networks/footprint.py).
+        kept: numbers that the backbone's layers give out for one image (reprise/networks/memory/footprint.py).
         views: of each image, each weighed by its area in proportion to the whole image's.
         batch: images in a step.
         optimizer: `sgd`, `lars` or `adamw`.

@@ -18,7 +18,7 @@ import numpy as np
 
 from reprise.artifacts.weights.models import CONFIG, read_model
 from reprise.config.params import StrictModel, parse
-from reprise.config.registry import load_class
+from reprise.config.plug_ins.registry import load_class
 from reprise.runtime.device import Compute
 
 if TYPE_CHECKING:

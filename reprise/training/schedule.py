@@ -14,9 +14,9 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from reprise.config.params import StrictModel, meaning
-from reprise.config.plug_in_blocks import typed_by_name
-from reprise.config.registry import load_class
-from reprise.config.text_forms import plug_in_name
+from reprise.config.plug_ins.blocks import typed_by_name
+from reprise.config.plug_ins.registry import load_class
+from reprise.config.texts.text_forms import plug_in_name
 
 DEFAULT = "cosine"
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -10,9 +10,9 @@ from pydantic_core import InitErrorDetails
 
 from reprise.config.params import Probability, StrictModel, meaning, parameter_error
 from reprise.config.params import Problem as ParameterProblem
-from reprise.config.plug_in_blocks import detail, refused, typed_by_name
-from reprise.config.registry import load_class, names
-from reprise.config.text_forms import wrong_value
+from reprise.config.plug_ins.blocks import detail, refused, typed_by_name
+from reprise.config.plug_ins.registry import load_class, names
+from reprise.config.texts.text_forms import wrong_value
 from reprise.training.change import ByView, Change, CutParams, NamedChange
 
 EXAMPLE = "crop"

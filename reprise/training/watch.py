@@ -21,10 +21,10 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError
 from pydantic_core import InitErrorDetails
 
 from reprise.config.params import StrictModel, meaning
-from reprise.config.plug_in_blocks import detail, refused, typed_by_name
-from reprise.config.registry import load_class, names
-from reprise.config.suggest import nearest
-from reprise.config.text_forms import plug_in_name, wrong_value
+from reprise.config.plug_ins.blocks import detail, refused, typed_by_name
+from reprise.config.plug_ins.registry import load_class, names
+from reprise.config.texts.suggest import nearest
+from reprise.config.texts.text_forms import plug_in_name, wrong_value
 from reprise.runtime.seeds import seed_torch
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Any
 
 from reprise.artifacts.layout import READS
 from reprise.artifacts.models import architecture_of
-from reprise.config.registry import module_of, names
+from reprise.config.plug_ins.registry import module_of, names
 from reprise.config.tables import RANDOM
 from reprise.storage.atomic import write_json
 from reprise.storage.code.fingerprint import fingerprint

@@ -14,12 +14,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from reprise.config.errors import printable
-from reprise.config.registry import noun
+from reprise.config.plug_ins.registry import noun
 from reprise.runtime.entry import run_stage
 from reprise.storage.atomic import atomic_file
-from stages.check.parameter_list import SECTION, Parameter, Subject, kinds_meant, subject_named, subjects
-from stages.check.plug_in_pages import FOLDER, write_pages
-from stages.check.reference import page
+from stages.check.description.parameter_list import SECTION, Parameter, Subject, kinds_meant, subject_named, subjects
+from stages.check.description.plug_in_pages import FOLDER, write_pages
+from stages.check.description.reference import page
 
 WIDTH = 100  # columns of a terminal
 

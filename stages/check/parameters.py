@@ -19,8 +19,8 @@ import stages
 from reprise.config.errors import ParameterError, RepriseError
 from reprise.config.params import BackboneName, Problem, StrictModel, problems_of
 from reprise.config.shared_sections import OPTIONAL_SECTIONS, SHARED_SECTIONS
-from reprise.config.suggest import nearest
 from reprise.config.tables import NONE, TRUTH, AdaptRow, AnyRun, FeaturesRow, MineRow, RunRow, Tables
+from reprise.config.texts.suggest import nearest
 from stages.check.plug_ins import COMPARISON
 from stages.check.rows import (
     brief,

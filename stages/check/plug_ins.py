@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 
 from reprise.config.params import StrictModel
-from reprise.config.registry import load_class
+from reprise.config.plug_ins.registry import load_class
 
 COMPARISON = "representations"  # the suite of probes that compare encoders; all others measure one encoder
 ON_IMAGES = ("dense", "finetune", "words")  # folders of probes that read images: groups of checks, not of suites

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from reprise.config.errors import RepriseError
 from reprise.config.params import Problem, StrictModel, problems_of
-from reprise.config.registry import names, noun
-from reprise.config.suggest import nearest
+from reprise.config.plug_ins.registry import names, noun
+from reprise.config.texts.suggest import nearest
 from stages.check.plug_ins import base_class, plug_in_class
 
 

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from reprise.artifacts.manifest import scored_split
 from reprise.config.errors import RepriseError
 from reprise.config.params import ImageParams, Problem, problems_of
-from reprise.config.registry import names
+from reprise.config.plug_ins.registry import names
 from reprise.config.shared_sections import cache_params
 from reprise.config.shift_rows import ShiftRow
-from reprise.config.suggest import nearest
+from reprise.config.texts.suggest import nearest
 from stages.check.plug_ins import plug_in_class
 
 

@@ -24,7 +24,7 @@ from stages.check.rows import listed_in
 from stages.check.starts import as_started, network_started
 
 if TYPE_CHECKING:
-    from reprise.networks.footprint import Footprint
+    from reprise.networks.memory.footprint import Footprint
 
 _MANY, _CLASSES, _STEPS = 1 << 16, 10, 1000  # what a method is laid out for where the data are not known
 
@@ -177,7 +177,7 @@ def _method(method_class: Any, params: Any, network: _Network, images: int, wher
 @cache
 def _footprint(network: _Network, side: int) -> Footprint | RepriseError:
     """Lay out a backbone and apply it to images of `side` pixels."""
-    from reprise.networks.footprint import footprint
+    from reprise.networks.memory.footprint import footprint
 
     seen = "images" if side == network.size else "the method's small crops"
     return _laid_out(

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from reprise.artifacts.models import architecture_of
 from reprise.config.errors import RepriseError
 from reprise.config.params import Problem
-from reprise.config.suggest import nearest
 from reprise.config.tables import RANDOM, TIMM, AdaptRow, AnyRun, ModelRow, RunRow
+from reprise.config.texts.suggest import nearest
 from reprise.training.params import TrainParams
 from stages.check.plug_ins import plug_in_class
 from stages.check.rows import listed_in

@@ -17,7 +17,7 @@ def main(argv: list[str]) -> None:
     run = row(tables(raw).trained, arguments.run, "runs, adapt").name
     params = section(raw, "embed", EmbedParams)
 
-    from reprise.artifacts.tables import leave_out_pandas
+    from reprise.artifacts.tables.parquet import leave_out_pandas
     from stages.embed.embedding import embed
 
     leave_out_pandas()

@@ -15,7 +15,7 @@ from reprise.artifacts.embeddings import FILE, write_embeddings
 from reprise.artifacts.shards import Shards
 from reprise.artifacts.weights.backbones import open_weights, preparation_of, read_config
 from reprise.artifacts.weights.checkpoints import latest_checkpoint, save_checkpoint
-from reprise.config.registry import module_of
+from reprise.config.plug_ins.registry import module_of
 from reprise.config.shared_sections import DEFAULT_CACHE, CacheParams
 from reprise.networks.assemble import assemble
 from reprise.reading.ahead import ahead

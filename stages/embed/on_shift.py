@@ -26,7 +26,7 @@ def main(argv: list[str]) -> None:
     shift = row(rows.shifts, arguments.name, "shifts")
     params = section(raw, "embed", EmbedParams)
 
-    from reprise.artifacts.tables import leave_out_pandas
+    from reprise.artifacts.tables.parquet import leave_out_pandas
     from reprise.storage.atomic import atomic_directory
     from stages.embed.shifted import embed_shift
 

@@ -23,7 +23,7 @@ from reprise.artifacts.manifest import scored_split
 from reprise.artifacts.shards import Shards
 from reprise.artifacts.weights.backbones import open_weights, preparation_of, read_config
 from reprise.config.params import parse
-from reprise.config.registry import load_class, module_of
+from reprise.config.plug_ins.registry import load_class, module_of
 from reprise.config.shared_sections import CacheParams
 from reprise.config.shift_rows import ShiftedSet, ShiftRow
 from reprise.networks.assemble import assemble

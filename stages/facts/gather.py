@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow.compute as pc
 
 from reprise.artifacts.facts.table import Facts, objects, read_facts
+from reprise.artifacts.labels.targets import TARGETS, Targets, read_targets
 from reprise.artifacts.layout import INGEST, MANIFEST
 from reprise.artifacts.manifest import read_manifest
-from reprise.artifacts.targets import TARGETS, Targets, read_targets
 from reprise.config.errors import ManifestError, printable
 from reprise.config.facts import Fact, problem_of
 from stages.facts.params import FactsParams

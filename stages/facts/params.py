@@ -8,7 +8,7 @@ from pydantic import Field
 
 from reprise.config.facts import FACT_NAME, MOST_FACTS, Fact
 from reprise.config.params import StrictModel, meaning
-from reprise.config.text_forms import with_pattern
+from reprise.config.texts.text_forms import with_pattern
 
 SECTION = "facts"
 ColumnName = Annotated[

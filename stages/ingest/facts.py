@@ -21,7 +21,7 @@ from reprise.config.errors import ImageRefused, SourceError, printable
 from reprise.config.facts import MOST_FACTS, SCALARS, SIDES, Fact, problem_of, repeated_name
 from reprise.storage import ustar
 from reprise.storage.progress import track
-from stages.ingest.select import Image
+from stages.ingest.candidates.select import Image
 
 LONGEST_WORD, LONGEST_CAPTION, MOST_CAPTIONS = 200, 4000, 100  # characters, and captions of an image
 

@@ -32,18 +32,18 @@ from reprise.media.modality import Limits
 from reprise.storage import ustar
 from reprise.storage.atomic import write_json
 from reprise.storage.progress import track
-from stages.ingest.examine import examine_all
+from stages.ingest.account.notes import completed, images_in, notes_table, summary
+from stages.ingest.account.statement import by_reason, reasons, state
+from stages.ingest.candidates.examine import examine_all
+from stages.ingest.candidates.select import Image, assign_splits, resolve_duplicates
 from stages.ingest.facts import write_source_facts
 from stages.ingest.names.groups import check_splits_of_groups
 from stages.ingest.names.pictures import claims_picture
 from stages.ingest.near.policy import settle
 from stages.ingest.near.record import near_copies_card, near_copies_table
 from stages.ingest.near.sketches import SketchFile
-from stages.ingest.notes import completed, images_in, notes_table, summary
 from stages.ingest.params import SourceParams
-from stages.ingest.select import Image, assign_splits, resolve_duplicates
 from stages.ingest.source import Candidate, LeftOut, Refused, Source
-from stages.ingest.statement import by_reason, reasons, state
 
 IMAGES = "images.tar"
 VIEWS = "views.json"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from reprise.config.params import parse, section
-from reprise.config.registry import load_class
+from reprise.config.plug_ins.registry import load_class
 from reprise.config.shift_rows import ShiftRow
 from stages.ingest.params import SECTION, SourceParams
 from stages.ingest.source import Source

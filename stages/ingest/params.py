@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from reprise.artifacts import layout
 from reprise.config.params import MOST_BANDS, StrictModel, meaning
-from reprise.config.text_forms import plug_in_name, with_pattern, wrong_value
+from reprise.config.texts.text_forms import plug_in_name, with_pattern, wrong_value
 
 if TYPE_CHECKING:
     from reprise.media.modality import Choices

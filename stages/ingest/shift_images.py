@@ -38,7 +38,7 @@ def main(argv: list[str]) -> None:
             return
 
         from reprise.storage.provenance import record
-        from stages.ingest.elsewhere import take_in
+        from stages.ingest.other_sources.elsewhere import take_in
 
         began = time.monotonic()
         source = load_shift(shift)

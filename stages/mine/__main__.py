@@ -15,10 +15,10 @@ def main(argv: list[str]) -> None:
     graph = tables(raw)
     chosen = row(graph.mines, arguments.name, "mines")
 
-    from reprise.config.registry import load_class
-    from stages.mine.label_set import mine
+    from reprise.config.plug_ins.registry import load_class
+    from stages.mine.label_sets.label_set import mine
+    from stages.mine.label_sets.rounds import label_set_before, round_of
     from stages.mine.miner import Miner
-    from stages.mine.rounds import label_set_before, round_of
 
     miner_class = load_class("miners", chosen.miner, Miner, f"mines.{chosen.name}.miner")
     params = parse(miner_class.Params, (raw.get("mining") or {}).get(chosen.name, {}), f"mining.{chosen.name}")

@@ -44,9 +44,9 @@ def main(argv: list[str]) -> None:
     chosen = row(tables(raw).mines, arguments.name, "mines")
 
     from reprise.artifacts.embeddings import FILE, read_embeddings
-    from reprise.config.registry import load_class
+    from reprise.config.plug_ins.registry import load_class
     from reprise.storage.atomic import write_json
-    from stages.mine.label_set import manifest_facts
+    from stages.mine.label_sets.label_set import manifest_facts
     from stages.mine.miner import Miner
 
     miner_class = load_class("miners", chosen.miner, Miner, f"mines.{chosen.name}.miner")
@@ -109,7 +109,7 @@ def compare(
         seed: of the miner and of the resamples.
     """
     from reprise.storage.progress import Progress
-    from stages.mine.resampling import resampled
+    from stages.mine.label_sets.resampling import resampled
 
     rows = []
     with Progress("clusters", len(params), "numbers") as progress, tempfile.TemporaryDirectory() as folder:

@@ -30,7 +30,7 @@ def main(argv: list[str]) -> None:
     chosen = row(tables(raw).features, arguments.name, "features")
     image = section(raw, "image", ImageParams)
 
-    from reprise.config.registry import load_class
+    from reprise.config.plug_ins.registry import load_class
     from stages.mine.extractor import Extractor
 
     extractor_class = load_class("extractors", chosen.extractor, Extractor, f"features.{chosen.name}.extractor")
@@ -68,7 +68,7 @@ def extract(
     from reprise.artifacts.embeddings import FILE
     from reprise.artifacts.shards import Shards
     from reprise.artifacts.weights.models import read_model
-    from reprise.config.registry import module_of
+    from reprise.config.plug_ins.registry import module_of
     from reprise.runtime.device import resolve_compute
     from reprise.storage.atomic import atomic_directory, write_json
     from reprise.storage.provenance import record

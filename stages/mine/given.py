@@ -83,12 +83,12 @@ def write_label_set(folder: Path, name: str, keys: np.ndarray, clusters: np.ndar
     import numpy as np
     import pyarrow as pa
 
-    from reprise.artifacts.label_sets import FILE, SCHEMA, write_pseudo_labels
+    from reprise.artifacts.labels.label_sets import FILE, SCHEMA, write_pseudo_labels
     from reprise.artifacts.layout import MANIFEST
     from reprise.artifacts.shards import Shards
     from reprise.storage.atomic import write_json
+    from stages.mine.label_sets.montage import write_montage
     from stages.mine.miner import Mined
-    from stages.mine.montage import write_montage
 
     labelled = clusters >= 0
     unknown = pa.nulls(len(keys), pa.float32())  # there are no centres, so no distance and no confidence

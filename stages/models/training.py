@@ -14,7 +14,7 @@ import torch
 from reprise.artifacts.shards import Shards
 from reprise.artifacts.weights.models import CONFIG, METRICS, PICTURE, WEIGHTS, write_model
 from reprise.config.params import ImageParams, StrictModel, parse
-from reprise.config.registry import load_class
+from reprise.config.plug_ins.registry import load_class
 from reprise.config.shared_sections import CacheParams
 from reprise.config.tables import ModelRow
 from reprise.media.image.thumbnail import picture_of_arrays

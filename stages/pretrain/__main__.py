@@ -16,7 +16,7 @@ def main(argv: list[str]) -> None:
     chosen = row(tables(raw).trained, arguments.run, "runs, adapt")
     image = section(raw, "image", ImageParams)
 
-    from reprise.config.registry import load_class
+    from reprise.config.plug_ins.registry import load_class
     from reprise.training.params import TrainParams
     from stages.pretrain.method import Method
     from stages.pretrain.run import pretrain

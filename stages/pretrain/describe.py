@@ -14,13 +14,13 @@ from reprise.networks.backbone import backbone_named
 from reprise.reading.order import conflicts
 from reprise.reading.partners import Partners
 from reprise.storage.atomic import atomic_file
-from reprise.training.records import Trained
+from reprise.training.history.records import Trained
 from reprise.training.schedule import Rates
 from stages.pretrain.epochs import PretrainingEpochs
-from stages.pretrain.inputs import Inputs
+from stages.pretrain.inputs.images import Inputs
+from stages.pretrain.inputs.starting import options_of, origin, preparation, side_of
 from stages.pretrain.method import Method
 from stages.pretrain.setup import Setup
-from stages.pretrain.starting import options_of, origin, preparation, side_of
 from stages.pretrain.views.settings import describe_settings, described
 
 HISTORY = ("epoch", "step", "loss", "learning_rate", "feature_std", "rankme")

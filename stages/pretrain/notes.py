@@ -6,8 +6,8 @@ import sys
 
 from reprise.artifacts.budgets import labels_read, with_earlier
 from reprise.config.tables import NONE, TRUTH, AdaptRow
-from reprise.networks.recompute import has_batch_statistics
-from reprise.training.optimizers import scaled_learning_rate
+from reprise.networks.memory.recompute import has_batch_statistics
+from reprise.training.optimization.optimizers import scaled_learning_rate
 from stages.pretrain.method import Method
 from stages.pretrain.setup import Setup
 

@@ -14,16 +14,16 @@ import numpy as np
 import torch
 
 from reprise.artifacts import layout
-from reprise.artifacts.label_sets import FILE
+from reprise.artifacts.labels.label_sets import FILE
 from reprise.artifacts.models import start_of
 from reprise.artifacts.weights.backbones import write_backbone
 from reprise.artifacts.weights.text_models import write_text_model
 from reprise.config.params import ImageParams
-from reprise.config.registry import load_class, module_of
+from reprise.config.plug_ins.registry import load_class, module_of
 from reprise.config.shared_sections import DEFAULT_CACHE, CacheParams
 from reprise.config.tables import AnyRun
 from reprise.networks.backbone import build_backbone
-from reprise.networks.recompute import blocks_of, in_chunks, recomputed
+from reprise.networks.memory.recompute import blocks_of, in_chunks, recomputed
 from reprise.networks.state import arrays_of
 from reprise.runtime.device import resolve_compute
 from reprise.runtime.memory import memory_limit
@@ -32,15 +32,15 @@ from reprise.storage.atomic import atomic_directory
 from reprise.storage.provenance import record
 from reprise.storage.work_folder import file_digest, work_folder
 from reprise.training.fit import fit
-from reprise.training.gradients import accelerated
-from reprise.training.optimizers import build_optimizer
+from reprise.training.history.records import Checkpoints, Trained
+from reprise.training.optimization.gradients import accelerated
+from reprise.training.optimization.optimizers import build_optimizer
 from reprise.training.params import TrainParams
-from reprise.training.records import Checkpoints, Trained
 from reprise.training.views import changes_named
 from stages.pretrain.describe import describe, write_history
 from stages.pretrain.epochs import PretrainingEpochs
-from stages.pretrain.facts import batch_facts
-from stages.pretrain.inputs import (
+from stages.pretrain.inputs.facts import batch_facts
+from stages.pretrain.inputs.images import (
     VIEWS,
     Inputs,
     fields_for,
@@ -50,14 +50,8 @@ from stages.pretrain.inputs import (
     refuse_memory,
     refuse_passes,
 )
-from stages.pretrain.live import LiveLog
-from stages.pretrain.method import Context, Method
-from stages.pretrain.notes import notes_on, show
-from stages.pretrain.observing import RunObserver
-from stages.pretrain.pairing import notes_on_pairs
-from stages.pretrain.params import MethodParams
-from stages.pretrain.setup import Setup
-from stages.pretrain.starting import (
+from stages.pretrain.inputs.pairing import notes_on_pairs
+from stages.pretrain.inputs.starting import (
     begin,
     freeze_layers,
     options_of,
@@ -67,10 +61,16 @@ from stages.pretrain.starting import (
     teacher_of,
     with_network_of,
 )
+from stages.pretrain.method import Context, Method
+from stages.pretrain.monitoring.live import LiveLog
+from stages.pretrain.monitoring.observing import RunObserver
+from stages.pretrain.monitoring.watching import FILE as WATCHES
+from stages.pretrain.monitoring.watching import Watching, write_watches
+from stages.pretrain.notes import notes_on, show
+from stages.pretrain.params import MethodParams
+from stages.pretrain.setup import Setup
 from stages.pretrain.views.make import view_maker
 from stages.pretrain.views.settings import needed_side
-from stages.pretrain.watching import FILE as WATCHES
-from stages.pretrain.watching import Watching, write_watches
 
 
 def pretrain(

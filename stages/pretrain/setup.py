@@ -10,7 +10,7 @@ from reprise.config.shared_sections import DEFAULT_CACHE, CacheParams
 from reprise.config.tables import AnyRun
 from reprise.reading.order import batch_count
 from reprise.runtime.device import Compute
-from reprise.training.optimizers import scaled_learning_rate
+from reprise.training.optimization.optimizers import scaled_learning_rate
 from reprise.training.params import TrainParams
 from reprise.training.schedule import Rates, load_schedule
 from stages.pretrain.params import MethodParams

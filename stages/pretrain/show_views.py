@@ -21,7 +21,7 @@ from torch import Tensor
 from reprise.artifacts.layout import VIEWS
 from reprise.artifacts.shards import Shards
 from reprise.config.params import ImageParams, read_yaml, section
-from reprise.config.registry import load_class, names
+from reprise.config.plug_ins.registry import load_class, names
 from reprise.config.tables import row, tables
 from reprise.media.image.encode import lossless_png
 from reprise.reading.decoded import open_decoded

@@ -16,18 +16,18 @@ def main(argv: list[str]) -> None:
     raw = read_yaml()
     run = row(tables(raw).trained, arguments.run, "runs, adapt").name
 
-    from stages.probe.load import load_suite, read_confidence
+    from stages.probe.running.load import load_suite, read_confidence
 
     confidence = read_confidence(raw)
     suites = {suite.name: load_suite(raw, "probes", suite.name) for suite in tables(raw).suites}
 
     from reprise.artifacts.embeddings import FILE as EMBEDDINGS
-    from reprise.artifacts.tables import leave_out_pandas
+    from reprise.artifacts.tables.parquet import leave_out_pandas
     from reprise.runtime.device import resolve_compute
     from reprise.storage.atomic import atomic_directory
     from reprise.storage.provenance import record
     from stages.probe.data import ProbeData
-    from stages.probe.suite import run_suite, write_suite
+    from stages.probe.running.suite import run_suite, write_suite
 
     leave_out_pandas()
     began = time.monotonic()

@@ -26,18 +26,18 @@ def main(argv: list[str]) -> None:
             [Problem("checks", "no row names this group", suite, " Add a row, with its run and seed.")]
         )
 
-    from stages.probe.load import load_suite, read_confidence
+    from stages.probe.running.load import load_suite, read_confidence
 
     confidence = read_confidence(raw)
     probes = load_suite(raw, "image_probes", suite)
 
     from reprise.artifacts.embeddings import FILE as EMBEDDINGS
-    from reprise.artifacts.tables import leave_out_pandas
+    from reprise.artifacts.tables.parquet import leave_out_pandas
     from reprise.runtime.device import resolve_compute
     from reprise.storage.atomic import atomic_directory
     from reprise.storage.provenance import record
-    from stages.probe.image_data import ImageData
-    from stages.probe.suite import run_suite, write_suite
+    from stages.probe.images.image_data import ImageData
+    from stages.probe.running.suite import run_suite, write_suite
 
     leave_out_pandas()
     began = time.monotonic()

@@ -23,19 +23,19 @@ def main(argv: list[str]) -> None:
     rows = tables(raw)
     suite = row(rows.shift_suites, arguments.suite, "shift_suites").name
 
-    from stages.probe.load import load_suite, read_confidence
+    from stages.probe.running.load import load_suite, read_confidence
 
     confidence = read_confidence(raw)
     probes = load_suite(raw, "shift_probes", suite)
 
     from reprise.artifacts.embeddings import FILE as EMBEDDINGS
     from reprise.artifacts.shifts import shifted_files
-    from reprise.artifacts.tables import leave_out_pandas
+    from reprise.artifacts.tables.parquet import leave_out_pandas
     from reprise.runtime.device import resolve_compute
     from reprise.storage.atomic import atomic_directory
     from reprise.storage.provenance import record
     from stages.probe.data import ProbeData
-    from stages.probe.suite import run_suite, write_suite
+    from stages.probe.running.suite import run_suite, write_suite
 
     leave_out_pandas()
     began = time.monotonic()

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from reprise.config.params import StrictModel, meaning
-from reprise.config.text_forms import Name
+from reprise.config.texts.text_forms import Name
 
 SECTION = "representations"
 

@@ -30,11 +30,11 @@ def main(argv: list[str]) -> None:
     params = section(raw, SECTION, RepresentationsParams)
     files = _named_files(arguments.encoder) if arguments.encoder else _files_of_runs(tables(raw))
 
-    from reprise.artifacts.tables import leave_out_pandas
+    from reprise.artifacts.tables.parquet import leave_out_pandas
     from reprise.storage.provenance import record
-    from stages.probe.all_pairs import compare_all, read_encoders
     from stages.probe.encoder import RepresentationProbe
-    from stages.probe.load import load_probes
+    from stages.probe.running.all_pairs import compare_all, read_encoders
+    from stages.probe.running.load import load_probes
 
     leave_out_pandas()
     began = time.monotonic()

@@ -9,8 +9,8 @@ from reprise.artifacts.shards import INDEX, Shards
 from stages.report.drawing.thumbnails import Album
 from stages.report.params import ReportParams
 from stages.report.readers.comparison import Comparison, read_comparison
-from stages.report.readers.facts import KnownFact, read_known_facts
-from stages.report.readers.ingest import (
+from stages.report.readers.images.facts import KnownFact, read_known_facts
+from stages.report.readers.images.ingest import (
     Change,
     Dataset,
     Images,
@@ -20,14 +20,14 @@ from stages.report.readers.ingest import (
     read_images,
     read_refusals,
 )
+from stages.report.readers.images.near_copies import NearCopies, read_copies
+from stages.report.readers.images.validation import Check, read_checks
 from stages.report.readers.inputs import Input, read_inputs
 from stages.report.readers.label_sets import LabelSet, read_label_sets
 from stages.report.readers.models import TrainedModel, read_models
-from stages.report.readers.near_copies import NearCopies, read_copies
 from stages.report.readers.representations import Representations, read_representations
 from stages.report.readers.runs import Run, read_runs
 from stages.report.readers.shifts import ShiftedAnswers, read_shifted
-from stages.report.readers.validation import Check, read_checks
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from reprise.artifacts.manifest import SPLITS
 from stages.report.estimates import estimate, family_of, intervals_of
 from stages.report.few_labels import over_labels
 from stages.report.readers.comparison import Comparison
-from stages.report.readers.ingest import Dataset, Images
+from stages.report.readers.images.ingest import Dataset, Images
 from stages.report.readers.runs import Run
 from stages.report.references import UNTRAINED
 from stages.report.text import join_words, metric_title, number, one_line

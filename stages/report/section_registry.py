@@ -28,8 +28,8 @@ from typing import Any
 from markupsafe import Markup
 
 from reprise.config.errors import ParameterError
-from reprise.config.registry import load_module, names
-from reprise.config.suggest import nearest
+from reprise.config.plug_ins.registry import load_module, names
+from reprise.config.texts.suggest import nearest
 from stages.report.artifacts import Artifacts
 
 

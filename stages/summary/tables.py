@@ -6,7 +6,7 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any
 
-from reprise.artifacts.spreadsheet import safe
+from reprise.artifacts.tables.spreadsheet import safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,7 +62,7 @@ def confusion_csv(results: Results, probe: str | None) -> str:
     """Write a row for each run and test image, from the first seed: run, actual, predicted.
 
     `dvc plots` makes a confusion matrix of these columns. Names of classes that a spreadsheet would compute begin with
-    an apostrophe; see reprise/artifacts/spreadsheet.py.
+    an apostrophe; see reprise/artifacts/tables/spreadsheet.py.
 
     Args:
         results: all results.

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 from ruamel.yaml import YAML
 
-from reprise.artifacts.label_sets import FILE, SCHEMA, write_pseudo_labels
+from reprise.artifacts.labels.label_sets import FILE, SCHEMA, write_pseudo_labels
 from reprise.artifacts.shards import Shards
 from tests.pipeline.dvc_project import Project
 from tests.pipeline.real_project import real_project

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reprise.artifacts.label_sets import SCHEMA, write_pseudo_labels
+from reprise.artifacts.labels.label_sets import SCHEMA, write_pseudo_labels
 from reprise.artifacts.shards import Shards
 from reprise.artifacts.weights.checkpoints import latest_checkpoint, save_checkpoint
 from reprise.config.errors import EmbeddingError, ShardError, StorageError
-from reprise.config.registry import load_class
+from reprise.config.plug_ins.registry import load_class
 from reprise.config.tables import RunRow
 from reprise.reading import decoded
 from reprise.storage.atomic import explained_storage, write_json

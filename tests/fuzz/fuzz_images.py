@@ -31,7 +31,7 @@ from reprise.media.image.decode import decode
 from reprise.media.image.inspect import inspect
 from reprise.media.lookup import modality
 from reprise.media.modality import Choices
-from stages.ingest.examine import Finding, Limits, examine_all
+from stages.ingest.candidates.examine import Finding, Limits, examine_all
 from stages.ingest.source import Candidate
 from stages.ingest.sources.cifar10 import Cifar10
 from tests.reprise.media import tiff_files as t
@@ -218,7 +218,7 @@ def _check_chunk(chunk: list[tuple[str, bytes]], limits: Limits) -> list[Finding
 
 def run(mutations: int, seed: int, workers: int = 2) -> dict[str, object]:
     """Fuzz; returns counts of what happened and all findings (name of the mutation -> what was wrong)."""
-    from stages.ingest import examine
+    from stages.ingest.candidates import examine
 
     rng = random.Random(seed)
     seeds, archive = image_seeds(), archive_seed()

@@ -21,8 +21,8 @@ from typing import Any, get_args
 import psutil
 
 from pipeline.graph.workspace import STATE, SWEEPS
-from reprise.config.credentials import hide_credentials
 from reprise.config.errors import printable
+from reprise.config.texts.credentials import hide_credentials
 from reprise.storage.content_hashes import IrregularFile, read_regular
 from reprise.storage.running import FOLDER, MOST_BYTES, Kind, birth_of, machine_id
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from reprise.artifacts.layout import SHARDS
-from reprise.artifacts.tables import read_table, write_table
+from reprise.artifacts.tables.parquet import read_table, write_table
 from reprise.config.errors import ShardError
 
 FILE = "sides.parquet"

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from reprise.artifacts.results import read_json
-from reprise.artifacts.tables import read_table, write_table
+from reprise.artifacts.tables.parquet import read_table, write_table
 from reprise.config.errors import ManifestError
 from reprise.config.facts import SCALARS, Fact, parse_facts
 from reprise.storage.atomic import write_json

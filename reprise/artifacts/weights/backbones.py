@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 from reprise.artifacts.weights.tensors import TensorFile, refuse_not_finite, write_tensors
 from reprise.config.errors import BackboneError, ImageRefused
 from reprise.config.params import MOST_BANDS, BackboneName, StrictModel, in_one_line, problems_of
-from reprise.config.text_forms import with_pattern
+from reprise.config.texts.text_forms import with_pattern
 from reprise.storage.atomic import write_json
 from reprise.storage.listing import read_regular
 

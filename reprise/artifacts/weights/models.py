@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 from reprise.artifacts.weights.tensors import TensorFile, refuse_not_finite, write_tensors
 from reprise.config.errors import BackboneError, ImageRefused
 from reprise.config.params import MOST_BANDS, StrictModel, in_one_line, problems_of
-from reprise.config.text_forms import Name
+from reprise.config.texts.text_forms import Name
 from reprise.storage.atomic import atomic_file, write_json
 from reprise.storage.listing import read_regular
 

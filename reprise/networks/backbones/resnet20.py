@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from reprise.networks.backbone import Backbone
-from reprise.networks.small_resnet import MADE_FOR, SmallResNet, SmallResNetParams
+from reprise.networks.small.small_resnet import MADE_FOR, SmallResNet, SmallResNetParams
 
 
 class ResNet20(Backbone):

@@ -19,10 +19,10 @@ from torch import nn
 
 from reprise.config.errors import BackboneError
 from reprise.config.params import StrictModel, meaning
-from reprise.config.registry import names
-from reprise.config.suggest import closest
+from reprise.config.plug_ins.registry import names
+from reprise.config.texts.suggest import closest
 from reprise.networks.backbone import Backbone, resolve_stem
-from reprise.networks.small_vit import refuse_one_patch
+from reprise.networks.small.small_vit import refuse_one_patch
 from reprise.networks.torchvision_schemas import ensure_torchvision_imports
 
 # timm says in no other way which options a network takes: its class refuses those that it does not know.

@@ -2,7 +2,7 @@
 
 It takes images of any side that its patches fill, and methods can hide patches or leave them out.
 
-Source: Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021; see reprise/networks/small_vit.py.
+Source: Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021; see reprise/networks/small/small_vit.py.
 
 Checked by: tests/reprise/networks/test_networks.py.
 """
@@ -16,7 +16,7 @@ from torch import nn
 
 from reprise.config.params import StrictModel, meaning
 from reprise.networks.backbone import Backbone, resolve_stem
-from reprise.networks.small_vit import SmallViT
+from reprise.networks.small.small_vit import SmallViT
 
 
 class ViTMiniParams(StrictModel):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from reprise.config.errors import BackboneError
-from reprise.networks.small_vit import Block
+from reprise.networks.small.small_vit import Block
 from reprise.networks.text.tokenizer import END
 
 

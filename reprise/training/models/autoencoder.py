@@ -1,6 +1,6 @@
 """`autoencoder`: a denoising autoencoder, as in G-SimCLR.
 
-Source: Chakraborty et al. 2020 (network: reprise/networks/autoencoder.py). Adam, mean squared error, noise 0.01.
+Source: Chakraborty et al. 2020 (network: reprise/networks/small/autoencoder.py). Adam, mean squared error, noise 0.01.
 Deviations: a stated number of epochs instead of early stopping on a validation loss; images larger than `side` are
 scaled down to it, since a step at 224 pixels takes 49 times the time and memory of one at 32.
 
@@ -25,13 +25,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from reprise.config.params import StrictModel, meaning
-from reprise.networks.autoencoder import DenoisingAutoencoder
+from reprise.networks.small.autoencoder import DenoisingAutoencoder
 from reprise.reading.reduced import REDUCED_SIDE, reduced
 from reprise.runtime.seeds import numpy_rng, seed_torch, torch_rng
 from reprise.storage.progress import track
 from reprise.training.fit import fit
+from reprise.training.history.records import Checkpoints
 from reprise.training.model import Model, TrainedModel
-from reprise.training.records import Checkpoints
 
 Pair = tuple[Tensor, Tensor]  # (B, C, S, S) each, in [0, 1]: with noise, and clean
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from reprise.config.params import meaning
-from reprise.training.annealing import half_cosine
+from reprise.training.optimization.annealing import half_cosine
 from reprise.training.schedule import Schedule, ScheduleParams, Share
 
 

@@ -55,9 +55,9 @@ def read_facts(root: Path = Path()) -> Facts:
         ManifestError: the manifest, or the facts of the source, are missing or damaged.
     """
     from reprise.artifacts.facts.table import read_facts as facts_in
+    from reprise.artifacts.labels.targets import TARGETS
     from reprise.artifacts.layout import INGEST, MANIFEST
     from reprise.artifacts.manifest import read_manifest
-    from reprise.artifacts.targets import TARGETS
 
     table = read_manifest(root / MANIFEST, ["split", "label"])
     rows = list(zip(table["split"].to_pylist(), table["label"].to_pylist(), strict=True))
@@ -72,7 +72,7 @@ def read_facts(root: Path = Path()) -> Facts:
 def data_problems(raw: dict[str, Any], facts: Facts) -> list[Problem]:
     """Find values with which a stage would refuse these images."""
     found = [*_mine_problems(raw, facts), *data_problems_of_shifts(raw, facts.counts)]
-    inputs = importlib.import_module("stages.pretrain.inputs")
+    inputs = importlib.import_module("stages.pretrain.inputs.images")
     for row, method_class, _ in well_formed_runs(raw):
         if "clusters" in method_class.needs and row.labels == TRUTH and not facts.labelled.get("train"):
             found.append(problem_of(inputs.without_labels(row), row.name))

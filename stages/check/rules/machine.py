@@ -113,7 +113,7 @@ def estimate(sketch: Sketch, pixels: int) -> Any:
         sketch: of the run, which has a footprint.
         pixels: bytes of decoded images that are held in memory.
     """
-    from reprise.networks.footprint import numbers
+    from reprise.networks.memory.footprint import numbers
     from reprise.training.memory import training_memory
 
     assert sketch.footprint is not None

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from reprise.config.errors import RepriseError
 from reprise.config.params import Problem, problems_of
-from reprise.config.registry import module_of, names
-from reprise.config.suggest import nearest
+from reprise.config.plug_ins.registry import module_of, names
 from reprise.config.tables import FeaturesRow, ModelRow
+from reprise.config.texts.suggest import nearest
 from stages.check.plug_ins import plug_in_class
 from stages.check.starts import rows_of_models
 

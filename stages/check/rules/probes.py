@@ -7,9 +7,9 @@ from typing import Any
 
 from reprise.config.errors import printable
 from reprise.config.params import Problem
-from reprise.config.registry import suites
-from reprise.config.suggest import nearest
+from reprise.config.plug_ins.registry import suites
 from reprise.config.tables import CheckRow, SuiteRow
+from reprise.config.texts.suggest import nearest
 from stages.check.plug_ins import COMPARISON, table_of_suite
 from stages.check.rows import brief, choices, find_plug_in, listed_in, params_problems, repeated, well_formed
 

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from reprise.config.errors import RepriseError
 from reprise.config.params import Problem
-from reprise.config.registry import suites
+from reprise.config.plug_ins.registry import suites
 from reprise.config.tables import NONE, TRUTH, MineRow
 from stages.check.plug_ins import plug_in_class
 from stages.check.rows import listed_in
@@ -36,7 +36,7 @@ def relation_problems(raw: dict[str, Any]) -> list[Problem]:
 
 def _run_problems(sketch: Sketch) -> Iterator[Problem]:
     """Hold a run against its label set and its batches."""
-    inputs = importlib.import_module("stages.pretrain.inputs")
+    inputs = importlib.import_module("stages.pretrain.inputs.images")
     row, size = sketch.row, sketch.train.batch_size
     if sketch.params.backbone and type(sketch.method).own_backbone(sketch.params):
         yield Problem(
@@ -57,7 +57,7 @@ def _run_problems(sketch: Sketch) -> Iterator[Problem]:
 
 def _pair_problems(raw: dict[str, Any], sketch: Sketch) -> Iterator[Problem]:
     """Hold a run whose method trains on pairs against its label set, and against its batches."""
-    pairing = importlib.import_module("stages.pretrain.pairing")
+    pairing = importlib.import_module("stages.pretrain.inputs.pairing")
     row = sketch.row
     found = {NONE: "is empty", TRUTH: "holds classes and no pairs"}.get(row.labels)
     for mine in listed_in(raw, "mines"):

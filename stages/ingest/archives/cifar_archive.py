@@ -20,7 +20,7 @@ from typing import Annotated, Any, ClassVar, NoReturn
 
 from reprise.config.errors import ImageRefused, SourceError
 from reprise.config.params import StrictModel, meaning
-from reprise.config.text_forms import with_pattern
+from reprise.config.texts.text_forms import with_pattern
 from reprise.storage.atomic import atomic_file
 from reprise.storage.listing import open_regular, sha256_of
 from reprise.storage.progress import Progress

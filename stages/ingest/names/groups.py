@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from reprise.artifacts.image_names import ImageNames
+from reprise.artifacts.labels.image_names import ImageNames
 from reprise.config.errors import SourceError, printable
 from stages.ingest.source import Candidate
 

@@ -16,9 +16,9 @@ from typing import Literal
 
 import numpy as np
 
+from stages.ingest.candidates.select import PRECEDENCE, Image, unit_of
 from stages.ingest.near.search import Found, find_near_copies
 from stages.ingest.near.sketches import SketchFile
-from stages.ingest.select import PRECEDENCE, Image, unit_of
 from stages.ingest.source import Refused
 
 Policy = Literal["report", "keep_one", "same_split"]

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from reprise.artifacts.near_copies import APART, NEAR_COPIES_SCHEMA, NOTHING, REFUSED, TOGETHER
+from stages.ingest.candidates.select import Image
 from stages.ingest.near.policy import Settled, labels_differ
-from stages.ingest.select import Image
 
 
 def near_copies_table(settled: Settled, rows: Mapping[str, Image]) -> pa.Table:

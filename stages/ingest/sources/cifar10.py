@@ -5,7 +5,7 @@
 
 Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", technical report, 2009.
 
-Checked by: tests/stages/ingest/test_cifar.py.
+Checked by: tests/stages/ingest/sources/test_cifar.py.
 """
 
 from __future__ import annotations

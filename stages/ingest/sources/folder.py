@@ -5,7 +5,7 @@ ways is asked for; what was understood is stated. Content decides what a file is
 
 Source: no publication; the images are the user's own.
 
-Checked by: tests/stages/ingest/test_folder.py; tests/stages/ingest/names/test_layout.py.
+Checked by: tests/stages/ingest/sources/test_folder.py; tests/stages/ingest/names/test_layout.py.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pydantic import Field, model_validator
 from reprise.artifacts.layout import IMAGES, INGEST
 from reprise.config.errors import ImageRefused, SourceError
 from reprise.config.params import StrictModel, meaning
-from reprise.config.text_forms import wrong_value
+from reprise.config.texts.text_forms import wrong_value
 from reprise.storage.listing import digest_folder, sha256_of
 from reprise.storage.progress import Progress
 from reprise.storage.walk import LEFT_OUT, Entry, list_entries

@@ -7,7 +7,7 @@ of the others. Every shape looks different at every rotation that is drawn (-45 
 
 Source: no publication; drawn by Reprise.
 
-Checked by: tests/stages/ingest/test_source_facts.py.
+Checked by: tests/stages/ingest/sources/test_source_facts.py.
 """
 
 from __future__ import annotations

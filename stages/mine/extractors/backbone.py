@@ -36,8 +36,8 @@ from reprise.artifacts.weights.backbones import CONFIG, WEIGHTS, open_weights, p
 from reprise.artifacts.weights.tensors import TensorFile
 from reprise.config.errors import BackboneError, ImageRefused
 from reprise.config.params import BackboneName, StrictModel, meaning
-from reprise.config.registry import module_of
-from reprise.config.text_forms import with_pattern
+from reprise.config.plug_ins.registry import module_of
+from reprise.config.texts.text_forms import with_pattern
 from reprise.media.lookup import modality
 from reprise.networks.assemble import Mismatch, assemble, load_bare
 from reprise.networks.backbone import build_backbone, published_preparation

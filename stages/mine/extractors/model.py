@@ -16,7 +16,7 @@ from typing import Annotated
 import numpy as np
 
 from reprise.config.params import StrictModel, meaning
-from reprise.config.text_forms import Name
+from reprise.config.texts.text_forms import Name
 from reprise.training.model import load_model
 from stages.mine.extractor import Extractor
 

@@ -3,8 +3,8 @@
 Source: Chen, Kornblith, Norouzi, Hinton, "A Simple Framework for Contrastive Learning of Visual Representations",
 ICML 2020, appendix A: the kernel is a tenth of the image wide, and its standard deviation is uniform in pixels.
 
-Checked by: tests/stages/pretrain/test_views.py; tests/stages/pretrain/test_view_parameters.py (against OpenCV, and the
-distribution of both forms).
+Checked by: tests/stages/pretrain/views/test_views.py; tests/stages/pretrain/views/test_view_parameters.py (against
+OpenCV, and the distribution of both forms).
 
 Shape legend: n images, C channels, S side, K side of the kernel.
 """

@@ -3,7 +3,7 @@
 Source: Conde et al., "Model-Based Image Signal Processors via Learnable Dictionaries", AAAI 2022. The closed inverses
 of the stages are those of Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019.
 
-Checked by: tests/stages/pretrain/test_views_as_files.py (round trip, noise against brightness).
+Checked by: tests/stages/pretrain/changes/test_views_as_files.py (round trip, noise against brightness).
 
 Idea: a picture is taken back to what the sensor measured (RAW), where light adds up and noise is simple. Gains and
 noise change there, and the same stages lead forward again: white balance, colour matrix, gamma, tone curve.
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from reprise.config.params import meaning
 from reprise.training.change import Change, ChangeParams, Drawn, Frame
-from stages.pretrain.parts.noise import covering, draw_noise
+from stages.pretrain.parts.pixels.noise import covering, draw_noise
 
 GAMMA = 2.2
 DARKEST = 1e-8  # the gamma curve has no slope at 0

@@ -4,8 +4,8 @@ Source: Chen, Kornblith, Norouzi, Hinton, "A Simple Framework for Contrastive Le
 ICML 2020, appendix A: a strength s changes the first three by factors in [1 - 0.8 s, 1 + 0.8 s] and turns the hue by up
 to 0.2 s of a circle, with probability 0.8. Each of the four may have a limit of its own, as BYOL's saturation has.
 
-Checked by: tests/stages/pretrain/test_views.py; tests/stages/pretrain/test_view_parameters.py (against colorsys, and
-the distribution of both forms).
+Checked by: tests/stages/pretrain/views/test_views.py; tests/stages/pretrain/views/test_view_parameters.py (against
+colorsys, and the distribution of both forms).
 
 Values are cut off at black and white after each of the four. Grey images, and those of other bands than RGB, have
 neither saturation nor hue.
@@ -24,8 +24,8 @@ from torch import Tensor
 
 from reprise.config.params import meaning
 from reprise.training.change import ByView, Change, ChangeParams, Drawn, Frame, nodes
-from stages.pretrain.parts.hue import turned_hue
-from stages.pretrain.parts.luma import luma, luma_on_gpu
+from stages.pretrain.parts.pixels.hue import turned_hue
+from stages.pretrain.parts.pixels.luma import luma, luma_on_gpu
 
 PROBABILITY = 0.8
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # columns of `factor`
@@ -145,7 +145,7 @@ class Colour(Change):
         """Take albumentations' own; it knows grey and RGB only, so other bands have a step of ours."""
         import albumentations as A
 
-        from stages.pretrain.parts.band_jitter import band_jitter
+        from stages.pretrain.parts.pixels.band_jitter import band_jitter
 
         spans = [self.params.limits(name) for name in ("brightness", "contrast", "saturation")]
         turn = self.params.turn

@@ -4,8 +4,8 @@ Source: Szegedy et al., "Going Deeper with Convolutions", CVPR 2015; as torchvis
 Candidates of a random area and aspect are drawn until one fits into the image, ten at most. Where none fits, the whole
 image is seen.
 
-Checked by: tests/stages/pretrain/test_views.py; tests/stages/pretrain/test_view_parameters.py (against Pillow, and the
-distribution of both forms).
+Checked by: tests/stages/pretrain/views/test_views.py; tests/stages/pretrain/views/test_view_parameters.py (against
+Pillow, and the distribution of both forms).
 
 Shape legend: B images, T tries.
 """

@@ -3,7 +3,7 @@
 Source: Saha, Mishra, Bovik, "Re-IQA: Unsupervised Learning for Image Quality Assessment in the Wild", CVPR 2023, whose
 bank has 26 distortions. Authors' code: avinabsaha/ReIQA.
 
-Checked by: tests/stages/pretrain/test_views_as_files.py (the signal-to-noise ratio falls with the level).
+Checked by: tests/stages/pretrain/changes/test_views_as_files.py (the signal-to-noise ratio falls with the level).
 
 As a change of views it asks for the same representation of a good and a bad picture. The method `re_iqa` asks for the
 opposite.
@@ -21,8 +21,8 @@ from torch import Tensor
 
 from reprise.config.params import meaning
 from reprise.training.change import Change, ChangeParams, Drawn, Frame
-from stages.pretrain.parts.distortions import KINDS, LEVELS, distorted
-from stages.pretrain.parts.noise import covering, draw_noise
+from stages.pretrain.parts.pixels.distortions import KINDS, LEVELS, distorted
+from stages.pretrain.parts.pixels.noise import covering, draw_noise
 
 
 class DistortParams(ChangeParams):

@@ -4,8 +4,8 @@ Directly after a cut it costs nothing, since the cut then resizes with mirrored 
 
 Source: no publication; every library of image augmentation has it.
 
-Checked by: tests/stages/pretrain/test_views.py; tests/stages/pretrain/test_view_parameters.py (the distribution of both
-forms).
+Checked by: tests/stages/pretrain/views/test_views.py; tests/stages/pretrain/views/test_view_parameters.py (the
+distribution of both forms).
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Source: Chen, Kornblith, Norouzi, Hinton, "A Simple Framework for Contrastive Learning of Visual Representations",
 ICML 2020, appendix A.
 
-Checked by: tests/stages/pretrain/test_views.py; tests/stages/pretrain/test_view_parameters.py (the distribution of both
-forms).
+Checked by: tests/stages/pretrain/views/test_views.py; tests/stages/pretrain/views/test_view_parameters.py (the
+distribution of both forms).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from reprise.config.params import meaning
 from reprise.training.change import ByView, Change, ChangeParams, Drawn, Frame
-from stages.pretrain.parts.luma import luma, luma_on_gpu
+from stages.pretrain.parts.pixels.luma import luma, luma_on_gpu
 
 
 class GreyParams(ChangeParams):

@@ -2,7 +2,7 @@
 
 Source: Jing, Zhu, LeCun, "Masked Siamese ConvNets", arXiv 2206.07700.
 
-Checked by: tests/stages/pretrain/test_views_as_files.py (area, independence, noise);
+Checked by: tests/stages/pretrain/changes/test_views_as_files.py (area, independence, noise);
 docs/measurements/views.md.
 
 Idea: a convolution sees the edges of a mask, and flat cells change the statistics of a batch, so cells are filled with
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from reprise.config.params import Probability, meaning
 from reprise.training.change import Change, ChangeParams, Drawn, Frame
-from stages.pretrain.parts.noise import covering, draw_noise
+from stages.pretrain.parts.pixels.noise import covering, draw_noise
 
 MIDDLE = 0.5  # of the scale from black to white
 

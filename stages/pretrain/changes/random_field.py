@@ -2,7 +2,7 @@
 
 Source: "Random Field Augmentations for Self-Supervised Representation Learning", arXiv 2311.03629.
 
-Checked by: tests/stages/pretrain/test_views_as_files.py (mean, variance and covariance, the constant field);
+Checked by: tests/stages/pretrain/changes/test_views_as_files.py (mean, variance and covariance, the constant field);
 docs/measurements/views.md.
 
 Idea: each parameter of an affine map and of a change of colours is a Gaussian random field over the image in place of
@@ -27,9 +27,9 @@ from torch import Tensor
 
 from reprise.config.params import meaning
 from reprise.training.change import Change, ChangeParams, Drawn, Frame
-from stages.pretrain.parts.hue import turned_hue
-from stages.pretrain.parts.luma import luma
-from stages.pretrain.parts.warps import places, warped
+from stages.pretrain.parts.pixels.hue import turned_hue
+from stages.pretrain.parts.pixels.luma import luma
+from stages.pretrain.parts.pixels.warps import places, warped
 
 # What one standard deviation of a field is at sigma 1. Places: half a side, a quarter turn, a factor of e, slope 1.
 # Colours: half a circle, and factors of e.
@@ -79,7 +79,7 @@ class RandomField(Change):
         return recoloured(x, values) if self.params.colour else x
 
     def source(self, drawn: Drawn, size: int) -> Tensor:
-        """Return where each pixel is taken from, for masks and boxes: (B, S, S, 2); see `parts/warps.py`."""
+        """Return where each pixel is taken from, for masks and boxes: (B, S, S, 2); see `parts/pixels/warps.py`."""
         values = fields(drawn["waves"], size, self.params.length).unbind(1)
         scaled = [value * self.params.sigma * unit for value, unit in zip(values, UNITS.values(), strict=True)]
         return source_of(dict(zip(UNITS, scaled, strict=True)), size)

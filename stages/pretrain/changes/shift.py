@@ -3,7 +3,7 @@
 Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2 (there with black edges): the
 usual augmentation of 32-pixel images.
 
-Checked by: tests/stages/pretrain/test_view_moments.py (mean and variance in closed form).
+Checked by: tests/stages/pretrain/changes/test_view_moments.py (mean and variance in closed form).
 
 Shape legend: B images, n moved ones, C channels, S side in pixels.
 """

@@ -2,8 +2,8 @@
 
 Source: Grill et al., "Bootstrap Your Own Latent", NeurIPS 2020, appendix B.
 
-Checked by: tests/stages/pretrain/test_views.py; tests/stages/pretrain/test_view_parameters.py (the distribution of both
-forms).
+Checked by: tests/stages/pretrain/views/test_views.py; tests/stages/pretrain/views/test_view_parameters.py (the
+distribution of both forms).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Source: Bookstein, "Principal Warps: Thin-Plate Splines and the Decomposition of Deformations", TPAMI 1989; the warp is
 that of Ren et al., "Cloth Interactive Transformer for Virtual Try-On", arXiv 2104.05519, of which nothing else is here.
 
-Checked by: tests/stages/pretrain/test_views_as_files.py (control points, identity, inverse, masks and boxes).
+Checked by: tests/stages/pretrain/changes/test_views_as_files.py (control points, identity, inverse, masks and boxes).
 
 Idea: control points on a grid move at random, and the thin plate through them that bends least moves all other places.
 The plate maps places of the view to places of the image, so it says for each pixel where it is taken from.
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from reprise.config.params import meaning
 from reprise.training.change import Change, ChangeParams, Drawn, Frame
-from stages.pretrain.parts.warps import places, warped, warped_boxes
+from stages.pretrain.parts.pixels.warps import places, warped, warped_boxes
 
 
 class TPSParams(ChangeParams):

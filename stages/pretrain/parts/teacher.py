@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from reprise.config.params import meaning
 from reprise.networks.heads import Projector
-from reprise.training.annealing import anneal
+from reprise.training.optimization.annealing import anneal
 from stages.pretrain.method import Context, Method
 from stages.pretrain.params import RecipeParams
 

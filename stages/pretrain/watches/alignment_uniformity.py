@@ -14,7 +14,7 @@ method has a single view of each image, only uniformity is there.
 Figures: `features.alignment` and `features.uniformity` of the backbone, `projections.alignment` and
 `projections.uniformity` where the method has a projector that takes the backbone's features.
 
-Checked by: tests/stages/pretrain/test_watches.py.
+Checked by: tests/stages/pretrain/monitoring/test_watches.py.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ compares images compares those of one part, so for such a loss the figure is abo
 Figures: `images`, the noise scale, left out where |G|^2 is not above 0; `gradient`, the length of the mean gradient g;
 `noise`, the square root of tr(S).
 
-Checked by: tests/stages/pretrain/test_watches.py.
+Checked by: tests/stages/pretrain/monitoring/test_watches.py.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ Figures, over all convolutions and linear layers in the order in which a batch m
 what a layer gives out: `growth`, the factor by which q grows from a layer to the next one, from the slope of log q;
 `first` and `last`, the q of the two ends. The network is in the mode of training.
 
-Checked by: tests/stages/pretrain/test_watches.py.
+Checked by: tests/stages/pretrain/monitoring/test_watches.py.
 """
 
 from __future__ import annotations

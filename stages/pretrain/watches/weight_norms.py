@@ -9,7 +9,7 @@ the effective learning rate does, too; those of a layer that does not learn stay
 Figures: the Euclidean length of all weights of the `backbone` and of the `heads`, that is, of all other weights that
 learn; with `by_layer` also of each layer of the backbone, the lowest first (`layer_01`).
 
-Checked by: tests/stages/pretrain/test_watches.py.
+Checked by: tests/stages/pretrain/monitoring/test_watches.py.
 """
 
 from __future__ import annotations

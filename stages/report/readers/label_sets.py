@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from reprise.artifacts.budgets import labels_read
-from reprise.artifacts.label_sets import FILE as PSEUDO_LABELS
-from reprise.artifacts.label_sets import read_pseudo_labels
+from reprise.artifacts.labels.label_sets import FILE as PSEUDO_LABELS
+from reprise.artifacts.labels.label_sets import read_pseudo_labels
 from reprise.artifacts.layout import LABEL_SETS
 from stages.report.readers.runs import Run
 from stages.report.readers.seed_folders import seed_folders

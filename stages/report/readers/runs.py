@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from reprise.artifacts.layout import PROBES, PROBES_ON_SHIFTS, RUNS
 from reprise.artifacts.results import METRICS, read_predictions
-from reprise.artifacts.tables import read_table
+from reprise.artifacts.tables.parquet import read_table
 from reprise.config.errors import ResultError
 from stages.report.readers.seed_folders import seed_folders
 from stages.report.readers.shape import expected_shape, read_object

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from reprise.artifacts.layout import PROBES_ON_SHIFTS
-from reprise.artifacts.tables import read_table
+from reprise.artifacts.tables.parquet import read_table
 from reprise.config.errors import ResultError
 from stages.report.readers.runs import Run
 

@@ -1,6 +1,6 @@
 """Guided batches: how often images of one cluster met in a batch, by run and seed.
 
-Checked by: tests/stages/report/test_sections.py.
+Checked by: tests/stages/report/sections/test_sections.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Label sets: sizes and quality of their clusters, and a montage of example images.
 
-Checked by: tests/stages/report/test_sections.py.
+Checked by: tests/stages/report/sections/test_sections.py.
 """
 
 from __future__ import annotations

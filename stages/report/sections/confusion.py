@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from stages.report.drawing.charts import svg
 from stages.report.drawing.matrix import cell_text, empty_cell, names_around, shade
-from stages.report.readers.ingest import Images
+from stages.report.readers.images.ingest import Images
 from stages.report.readers.runs import Run
 from stages.report.section_registry import Absent
 from stages.report.text import one_line, share

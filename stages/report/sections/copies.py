@@ -11,8 +11,8 @@ from typing import Any
 
 from reprise.artifacts.near_copies import APART, NOTHING, REFUSED, TOGETHER
 from stages.report.drawing.thumbnails import Album, Picture
-from stages.report.readers.ingest import Images
-from stages.report.readers.near_copies import NearCopies
+from stages.report.readers.images.ingest import Images
+from stages.report.readers.images.near_copies import NearCopies
 from stages.report.readers.runs import Run
 from stages.report.section_registry import Absent
 

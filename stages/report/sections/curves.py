@@ -1,6 +1,6 @@
 """Training curves: loss, learning rate, effective rank and spread of the features over the epochs of each run.
 
-Checked by: tests/stages/report/test_sections.py.
+Checked by: tests/stages/report/sections/test_sections.py.
 """
 
 from __future__ import annotations

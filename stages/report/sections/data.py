@@ -1,6 +1,6 @@
 """The data: files found, kept and refused, class balance, validation, a sample of images.
 
-Checked by: tests/stages/report/test_sections.py.
+Checked by: tests/stages/report/sections/test_sections.py.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from reprise.artifacts.manifest import SPLITS
 from stages.report.drawing.charts import bar_chart
 from stages.report.drawing.thumbnails import Album, Picture
 from stages.report.params import ReportParams
-from stages.report.readers.facts import KnownFact
-from stages.report.readers.ingest import Change, Dataset, Images, Refusal
-from stages.report.readers.validation import Check
+from stages.report.readers.images.facts import KnownFact
+from stages.report.readers.images.ingest import Change, Dataset, Images, Refusal
+from stages.report.readers.images.validation import Check
 from stages.report.text import share
 
 TITLE = "Data"

@@ -1,6 +1,6 @@
 """Few labels: what a linear probe reaches with a share of the labels, for each run and against the references.
 
-Checked by: tests/stages/report/test_few_labels.py.
+Checked by: tests/stages/report/sections/test_few_labels.py.
 """
 
 from __future__ import annotations

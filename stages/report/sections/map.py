@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from stages.report.drawing.scatter import choose_marks, legend_mark, scatter
 from stages.report.drawing.thumbnails import Album, Sprite
-from stages.report.readers.ingest import Images
+from stages.report.readers.images.ingest import Images
 from stages.report.readers.label_sets import LabelSet
 from stages.report.readers.runs import Run
 from stages.report.section_registry import Absent

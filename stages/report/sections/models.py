@@ -1,6 +1,6 @@
 """Trained models that are no backbones: how they learned, and images beside what is restored of them.
 
-Checked by: tests/stages/report/test_sections.py.
+Checked by: tests/stages/report/sections/test_sections.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Nearest neighbours: a few images that were not trained on, with the training images that each run finds nearest.
 
-Checked by: tests/stages/report/test_sections.py.
+Checked by: tests/stages/report/sections/test_sections.py.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.report.drawing.thumbnails import Album, Picture
-from stages.report.readers.ingest import Images
+from stages.report.readers.images.ingest import Images
 from stages.report.readers.runs import Run
 from stages.report.section_registry import Absent
 

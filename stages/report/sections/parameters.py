@@ -1,6 +1,6 @@
 """The parameters of every run and the protocol of its probes, with the rows first in which runs differ.
 
-Checked by: tests/stages/report/test_sections.py.
+Checked by: tests/stages/report/sections/test_sections.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The comparison of representations: how alike the features of two runs are, one square of figures a metric.
 
-Checked by: tests/stages/report/test_representations.py.
+Checked by: tests/stages/report/sections/test_representations.py.
 """
 
 from __future__ import annotations

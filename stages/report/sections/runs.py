@@ -1,6 +1,6 @@
 """The runs side by side: figures with intervals, verdicts on pairs, budgets.
 
-Checked by: tests/stages/report/test_header.py; tests/stages/report/test_sections.py.
+Checked by: tests/stages/report/test_header.py; tests/stages/report/sections/test_sections.py.
 """
 
 from __future__ import annotations

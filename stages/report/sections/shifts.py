@@ -1,6 +1,6 @@
 """Under shift: what each run still answers right on changed images and on images from elsewhere.
 
-Checked by: tests/stages/report/test_shifts.py.
+Checked by: tests/stages/report/sections/test_shifts.py.
 """
 
 from __future__ import annotations

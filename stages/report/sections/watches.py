@@ -1,6 +1,6 @@
 """What watches saw: the figures of each watch over the epochs of each run, from before the first step on.
 
-Checked by: tests/stages/report/test_watched.py.
+Checked by: tests/stages/report/sections/test_watched.py.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import pytest
 from pipeline.cli.commands import plug_ins
 from pipeline.cli.listing import list_plug_ins
 from reprise.config.errors import ParameterError
-from reprise.config.registry import kinds, names
+from reprise.config.plug_ins.registry import kinds, names
 
 
 def test_every_plug_in_of_reprise_is_listed(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +80,7 @@ def test_a_file_says_its_source_and_what_checks_it(tmp_path: Path, monkeypatch: 
 
 
 def test_an_installed_plug_in_is_listed_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from reprise.config import registry
+    from reprise.config.plug_ins import registry
 
     (tmp_path / "someones").mkdir()
     (tmp_path / "someones/own.py").write_text('"""`own`: a miner of somebody else. It is new."""\n', encoding="utf-8")

@@ -15,8 +15,8 @@ import pytest
 
 from pipeline.processes.redaction import make_redactor
 from pipeline.processes.secret_values import SECRET_NAME
-from reprise.config.credentials import hide_credentials
 from reprise.config.errors import RemoteError
+from reprise.config.texts.credentials import hide_credentials
 
 CANARY = "c4nary/with+signs%&<x>"
 

@@ -14,7 +14,7 @@ from pydantic import Field
 from reprise.config.errors import ParameterError
 from reprise.config.params import Problem, StrictModel, parameter_error, parse, problems_of, read_yaml, section
 from reprise.config.tables import row, tables
-from reprise.config.text_forms import with_pattern
+from reprise.config.texts.text_forms import with_pattern
 from tests.limits import at_most
 
 ROOT = Path(__file__).parents[3]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from reprise.config.registry import names
+from reprise.config.plug_ins.registry import names
 from reprise.networks.backbone import build_backbone
 from reprise.networks.local_features import local_features, places_of
 from reprise.networks.patch_dictionary import PatchDictionary

@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from reprise.config.errors import BackboneError, ParameterError
-from reprise.config.registry import names
-from reprise.networks.autoencoder import DenoisingAutoencoder
+from reprise.config.plug_ins.registry import names
 from reprise.networks.backbone import backbone_named, build_backbone, resolve_stem
 from reprise.networks.heads import Projector, Prototypes
 from reprise.networks.patch_dictionary import NORMALISE_EPSILON, PatchDictionary
-from reprise.networks.small_resnet import BasicBlock
+from reprise.networks.small.autoencoder import DenoisingAutoencoder
+from reprise.networks.small.small_resnet import BasicBlock
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from reprise.runtime.device import Compute
 from reprise.runtime.seeds import numpy_rng
 from reprise.training.epochs import ShuffledEpochs
 from reprise.training.fit import fit
-from reprise.training.records import Checkpoints, Observer, Trained
+from reprise.training.history.records import Checkpoints, Observer, Trained
 from reprise.training.schedule import Rates, load_schedule, typed_block
 
 FP32 = Compute("cpu", "fp32", 1)

@@ -36,7 +36,7 @@ def test_a_measured_run_lies_within_a_third(repository: Path) -> None:
     import torch
 
     from reprise.networks.backbone import build_backbone
-    from reprise.networks.footprint import footprint
+    from reprise.networks.memory.footprint import footprint
 
     subprocess.run([sys.executable, "-c", MEASURED], cwd=repository, check=True)
     measured = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024

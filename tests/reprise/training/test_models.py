@@ -10,7 +10,7 @@ import torch
 
 from reprise.artifacts.weights.models import CONFIG, WEIGHTS, read_model, write_model
 from reprise.config.errors import BackboneError, ParameterError
-from reprise.config.registry import load_class, names
+from reprise.config.plug_ins.registry import load_class, names
 from reprise.media.image.transform import resize_to_square
 from reprise.networks.state import arrays_of
 from reprise.runtime.device import Compute

@@ -8,8 +8,8 @@ import pytest
 
 from reprise.config.errors import ParameterError
 from reprise.config.params import parse, problems_of
-from reprise.config.registry import names
-from reprise.training.annealing import anneal, half_cosine
+from reprise.config.plug_ins.registry import names
+from reprise.training.optimization.annealing import anneal, half_cosine
 from reprise.training.params import TrainParams
 from reprise.training.schedule import ScheduleParams, learning_rate_at, load_schedule, typed_block
 from stages.pretrain.params import MethodParams

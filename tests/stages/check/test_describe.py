@@ -14,12 +14,12 @@ from pydantic import Field
 
 from reprise.config.errors import ParameterError
 from reprise.config.params import StrictModel, meaning
-from reprise.config.text_forms import Name, plug_in_name, with_pattern
+from reprise.config.texts.text_forms import Name, plug_in_name, with_pattern
 from stages.check.describe import text
-from stages.check.parameter_list import describe, find, kinds_meant, subject_named
-from stages.check.plug_in_pages import FOLDER, pages
-from stages.check.reference import COMMAND, page
-from stages.check.value_words import allowed_values, default_of
+from stages.check.description.parameter_list import describe, find, kinds_meant, subject_named
+from stages.check.description.plug_in_pages import FOLDER, pages
+from stages.check.description.reference import COMMAND, page
+from stages.check.description.value_words import allowed_values, default_of
 from stages.pretrain.params import NAMES_IN_TRAIN, MethodParams
 
 MINE = '''"""`kmeans`: a method that shares its name with a miner."""

@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
-from reprise.config.registry import kinds, names
+from reprise.config.plug_ins.registry import kinds, names
 from reprise.config.tables import Tables
 from stages.check.parameters import known_sections
 from stages.check.plug_ins import params_class

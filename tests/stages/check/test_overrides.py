@@ -10,7 +10,7 @@ import pytest
 
 from reprise.config.errors import ParameterError
 from reprise.config.params import read_yaml
-from reprise.config.registry import load_class, names
+from reprise.config.plug_ins.registry import load_class, names
 from reprise.training.params import TrainParams
 from stages.check.code import modules_by_file
 from stages.check.parameters import problems

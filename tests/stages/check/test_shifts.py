@@ -12,7 +12,7 @@ import pytest
 from reprise.config.errors import RepriseError
 from reprise.config.params import read_yaml
 from stages.check.code import modules_by_file
-from stages.check.parameter_list import subject_named
+from stages.check.description.parameter_list import subject_named
 from stages.check.parameters import problems
 from stages.check.rules.data import Facts, data_problems, data_warnings
 from stages.check.rules.relations import relation_warnings

@@ -20,7 +20,7 @@ from reprise.artifacts.shards import Shards
 from reprise.artifacts.shifts import embedding_of_set, write_card
 from reprise.config.errors import EmbeddingError, ParameterError
 from reprise.config.params import read_yaml
-from reprise.config.registry import load_class, names
+from reprise.config.plug_ins.registry import load_class, names
 from reprise.config.shared_sections import CacheParams
 from reprise.config.shift_rows import ShiftRow
 from reprise.storage.result_store import ResultStore

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from stages.ingest.examine import Finding, Limits, examine
+from stages.ingest.candidates.examine import Finding, Limits, examine
 
 
 def crash_on_marker(chunk: list[tuple[str, bytes]], limits: Limits) -> list[Finding]:

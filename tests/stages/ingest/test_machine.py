@@ -16,8 +16,8 @@ from reprise.runtime.workers import Lost
 from reprise.storage.listing import digest_folder
 from reprise.storage.system import machine
 from reprise.storage.walk import list_entries
-from stages.ingest import examine as examining
-from stages.ingest.examine import Finding, Limits, examine, examine_all, has_memory
+from stages.ingest.candidates import examine as examining
+from stages.ingest.candidates.examine import Finding, Limits, examine, examine_all, has_memory
 from tests.stages.ingest import hostile
 
 LIMITS = Limits(1_000_000, 4)

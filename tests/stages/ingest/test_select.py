@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.ingest.select import Image, assign_splits, resolve_duplicates
+from stages.ingest.candidates.select import Image, assign_splits, resolve_duplicates
 from stages.ingest.source import Candidate
 
 FACTS = {"width": 8, "height": 8, "channels": 1, "format": "PNG", "plain": True}

@@ -24,10 +24,10 @@ from reprise.media.image.decode import decode
 from reprise.media.image.image import Image
 from reprise.storage.listing import read_regular
 from reprise.storage.walk import list_entries
-from stages.ingest import examine as examining
 from stages.ingest import ingest as ingesting
 from stages.ingest.__main__ import main
-from stages.ingest.examine import Limits, examine, examine_all
+from stages.ingest.candidates import examine as examining
+from stages.ingest.candidates.examine import Limits, examine, examine_all
 from stages.ingest.load import load_source
 from stages.ingest.scan import scan
 from tests.stages.ingest import hostile

@@ -13,7 +13,7 @@ from safetensors.numpy import save
 
 from reprise.artifacts.weights.backbones import write_backbone
 from reprise.config.errors import BackboneError, MiningError
-from reprise.config.registry import load_class
+from reprise.config.plug_ins.registry import load_class
 from reprise.media.image.transform import resize_to_square
 from reprise.networks.backbone import build_backbone, published_preparation
 from reprise.networks.backbones.timm import Timm, TimmParams

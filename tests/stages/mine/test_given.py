@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from reprise.artifacts.label_sets import FILE, SCHEMA, read_pseudo_labels, write_pseudo_labels
+from reprise.artifacts.labels.label_sets import FILE, SCHEMA, read_pseudo_labels, write_pseudo_labels
 from reprise.artifacts.layout import MANIFEST
 from reprise.artifacts.manifest import read_manifest, write_manifest
 from reprise.storage.work_folder import file_digest

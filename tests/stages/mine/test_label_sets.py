@@ -12,20 +12,20 @@ from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score
 
 from reprise.artifacts.embeddings import FILE as EMBEDDINGS
 from reprise.artifacts.embeddings import read_embeddings, write_embeddings
-from reprise.artifacts.label_sets import FILE, confidences_for, read_pseudo_labels
-from reprise.artifacts.pairs import SCHEMA, read_pairs, rows_of, write_pairs
+from reprise.artifacts.labels.label_sets import FILE, confidences_for, read_pseudo_labels
+from reprise.artifacts.labels.pairs import SCHEMA, read_pairs, rows_of, write_pairs
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import MiningError, PseudoLabelError
 from reprise.config.params import parse, read_yaml
-from reprise.config.registry import load_class
+from reprise.config.plug_ins.registry import load_class
 from reprise.config.tables import MineRow, tables
 from reprise.measures.cluster_quality import calinski_harabasz, davies_bouldin, matched_clusters, share_moved
 from reprise.storage.work_folder import file_digest
 from stages.mine import choose
 from stages.mine.given import write_given
-from stages.mine.label_set import mine
+from stages.mine.label_sets.label_set import mine
+from stages.mine.label_sets.rounds import label_set_before, round_of
 from stages.mine.miner import ClusterParams, Miner
-from stages.mine.rounds import label_set_before, round_of
 from stages.mine.streaming import stream_features
 from tests.workspace import make_shards
 

@@ -18,17 +18,17 @@ from sklearn.cluster import KMeans as ReferenceKMeans
 from sklearn.decomposition import PCA
 
 from reprise.artifacts.embeddings import FILE as EMBEDDINGS
-from reprise.artifacts.label_sets import read_pseudo_labels
+from reprise.artifacts.labels.label_sets import read_pseudo_labels
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import MiningError
-from reprise.config.registry import load_class
+from reprise.config.plug_ins.registry import load_class
 from reprise.config.tables import MineRow
 from reprise.runtime.device import Compute
 from reprise.runtime.seeds import numpy_rng
 from reprise.storage.work_folder import file_digest
 from stages.mine.extractor import Extractor
 from stages.mine.features import extract
-from stages.mine.label_set import mine
+from stages.mine.label_sets.label_set import mine
 from stages.mine.miner import Miner
 from stages.mine.miners import kmeans
 from stages.mine.miners.kmeans import renumbered
@@ -151,7 +151,7 @@ KILLED = {"clusters": 20, "iterations": 40, "starts": 2}
 MINE = f"""
 from pathlib import Path
 from reprise.config.tables import MineRow
-from stages.mine.label_set import mine
+from stages.mine.label_sets.label_set import mine
 from stages.mine.miners import kmeans
 kmeans.WORK_BETWEEN_SAVES = 1
 row = MineRow(name="set", miner="kmeans", on="features/pixels")

@@ -16,7 +16,7 @@ from sklearn.cluster import KMeans as ReferenceKMeans
 from reprise.clustering import centres as parts
 from reprise.clustering.neighbour_graph import mutual, neighbours
 from reprise.config.errors import MiningError
-from reprise.config.registry import load_class, names
+from reprise.config.plug_ins.registry import load_class, names
 from reprise.measures.cluster_quality import agreement
 from stages.mine import mixture
 from stages.mine.miner import Images, Miner

@@ -12,19 +12,19 @@ from scipy.optimize import linear_sum_assignment
 
 from reprise.artifacts.embeddings import FILE as EMBEDDINGS
 from reprise.artifacts.embeddings import write_embeddings
-from reprise.artifacts.label_sets import FILE, read_pseudo_labels
+from reprise.artifacts.labels.label_sets import FILE, read_pseudo_labels
 from reprise.artifacts.layout import MANIFEST
 from reprise.artifacts.manifest import read_manifest, write_manifest
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import MiningError, ParameterError
 from reprise.config.params import parse, read_yaml
-from reprise.config.registry import load_class, names
+from reprise.config.plug_ins.registry import load_class, names
 from reprise.config.tables import MineRow
 from reprise.measures.cluster_quality import accuracy_by_class, agreement
 from reprise.storage.work_folder import file_digest
 from stages.check.parameters import problems
 from stages.mine import choose
-from stages.mine.label_set import hide_others, mine
+from stages.mine.label_sets.label_set import hide_others, mine
 from stages.mine.miner import Miner
 from stages.mine.miners.semi_supervised_mixture import SemiSupervisedMixture, SemiSupervisedParams, far_from, start
 from stages.mine.mixture import Mixture, MixtureParams, prepared

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 import torch
 
-from reprise.artifacts.label_sets import SCHEMA, write_pseudo_labels
-from reprise.artifacts.pairs import FILE as PAIRS_FILE
-from reprise.artifacts.pairs import write_pairs
+from reprise.artifacts.labels.label_sets import SCHEMA, write_pseudo_labels
+from reprise.artifacts.labels.pairs import FILE as PAIRS_FILE
+from reprise.artifacts.labels.pairs import write_pairs
 from reprise.artifacts.shards import Shards
 from reprise.artifacts.weights.backbones import write_backbone
 from reprise.config.params import ImageParams

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from reprise.artifacts.shards import Shards
 from reprise.artifacts.weights.backbones import read_config, read_weights
 from reprise.config.errors import TrainingError
-from reprise.config.registry import load_class
+from reprise.config.plug_ins.registry import load_class
 from reprise.config.tables import AdaptRow, RunRow
 from reprise.objectives.ascent import ascend
 from reprise.storage.work_folder import file_digest

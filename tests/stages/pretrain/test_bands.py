@@ -14,7 +14,7 @@ from reprise.artifacts.shards import Shards
 from reprise.artifacts.weights.backbones import read_config, read_weights
 from reprise.config.errors import ImageRefused, TrainingError, ValidationFailed
 from reprise.config.params import ImageParams
-from reprise.config.registry import load_class
+from reprise.config.plug_ins.registry import load_class
 from reprise.config.tables import RunRow
 from reprise.media.image.readers.tiff.write import write_tiff
 from reprise.media.image.thumbnail import contact_sheet, thumbnail

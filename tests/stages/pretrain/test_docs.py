@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from reprise.config.params import read_yaml
-from reprise.config.registry import load_class, names, subclass_in
+from reprise.config.plug_ins.registry import load_class, names, subclass_in
 from reprise.config.tables import tables
 from reprise.networks.backbone import build_backbone
 from stages.check.parameters import problems

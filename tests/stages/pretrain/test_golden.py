@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.pretrain import observing
+from stages.pretrain.monitoring import observing
 from stages.pretrain.views import make
 from tests.stages.pretrain.conftest import TINY, Short, batched_view
 from tests.stages.pretrain.test_run import run

@@ -10,13 +10,13 @@ from torch import nn
 
 from reprise.artifacts.weights.backbones import read_config, read_weights
 from reprise.config.errors import TrainingError
-from reprise.config.registry import load_class, names
+from reprise.config.plug_ins.registry import load_class, names
 from reprise.config.tables import RunRow
-from reprise.networks.recompute import in_chunks
+from reprise.networks.memory.recompute import in_chunks
 from reprise.runtime.device import Compute
 from reprise.storage.work_folder import file_digest
-from reprise.training.gradients import accelerated
-from stages.pretrain.inputs import refuse_batches, refuse_passes
+from reprise.training.optimization.gradients import accelerated
+from stages.pretrain.inputs.images import refuse_batches, refuse_passes
 from stages.pretrain.method import Batch, Method
 from stages.pretrain.run import passes
 from tests.stages.pretrain.conftest import TINY

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reprise.artifacts.weights.backbones import read_config
-from reprise.config.registry import load_class
+from reprise.config.plug_ins.registry import load_class
 from reprise.config.tables import RunRow
 from reprise.runtime.device import Compute
 from reprise.training.params import TrainParams

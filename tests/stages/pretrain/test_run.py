@@ -16,14 +16,14 @@ import torch
 from reprise.artifacts.shards import Shards
 from reprise.artifacts.weights.backbones import open_weights, read_config, read_weights
 from reprise.config.errors import ParameterError, PseudoLabelError, TrainingError, WorkspaceBusyError
-from reprise.config.registry import load_class, names
+from reprise.config.plug_ins.registry import load_class, names
 from reprise.config.tables import RunRow
 from reprise.networks.assemble import assemble
 from reprise.reading.decoded import open_decoded
 from reprise.storage.work_folder import file_digest, locked
 from reprise.training import fit as fit_module
 from reprise.training import schedule as schedule_module
-from reprise.training.records import check_finite
+from reprise.training.history.records import check_finite
 from stages.pretrain import inputs as inputs_module
 from stages.pretrain.method import Batch, Context, Method
 from stages.pretrain.run import pretrain

@@ -9,7 +9,7 @@ import torch
 
 from reprise.artifacts.weights.backbones import read_config
 from reprise.config.params import parse, problems_of
-from reprise.config.registry import names
+from reprise.config.plug_ins.registry import names
 from reprise.training.params import TrainParams
 from reprise.training.schedule import learning_rate_at, load_schedule, typed_block
 from tests.stages.pretrain.conftest import TINY

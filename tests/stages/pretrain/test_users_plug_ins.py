@@ -7,7 +7,7 @@ from pathlib import Path
 from reprise.artifacts.embeddings import read_embeddings
 from reprise.artifacts.weights.backbones import read_config
 from reprise.config.params import read_yaml
-from reprise.config.registry import load_class
+from reprise.config.plug_ins.registry import load_class
 from reprise.config.tables import RunRow
 from stages.check.parameters import problems
 from stages.embed.embedding import embed

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.neighbors import KNeighborsClassifier
 
-from reprise.config.registry import subclass_in
+from reprise.config.plug_ins.registry import subclass_in
 from stages.probe.probe import Probe
-from stages.probe.suite import run_suite
+from stages.probe.running.suite import run_suite
 
 if TYPE_CHECKING:
     import pytest

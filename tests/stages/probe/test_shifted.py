@@ -17,12 +17,13 @@ from reprise.artifacts.shifts import ShiftedFile
 from reprise.config.errors import EmbeddingError
 from reprise.config.params import read_yaml
 from reprise.measures.statistics import bootstrap_mean, wilson
-from stages.probe import cache, on_shifts
+from stages.probe import on_shifts
 from stages.probe.data import ProbeData
 from stages.probe.probes.shift.shift_distance import ShiftDistance
 from stages.probe.probes.shift.shifted_knn import ShiftedKnn
 from stages.probe.probes.shift.shifted_linear import ShiftedLinear
-from stages.probe.suite import run_suite
+from stages.probe.running import cache
+from stages.probe.running.suite import run_suite
 
 FOLDER = Path("data")
 

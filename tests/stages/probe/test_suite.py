@@ -15,15 +15,15 @@ import pytest
 
 from reprise.artifacts.results import read_json, read_predictions
 from reprise.config.errors import ParameterError, ProbeError, ResultError
-from reprise.config.registry import load_class, names
+from reprise.config.plug_ins.registry import load_class, names
 from reprise.storage.atomic import atomic_directory
-from stages.probe import cache
 from stages.probe.__main__ import main
 from stages.probe.probe import Figure, Probe, ProbeResult
 from stages.probe.probes.label_free.spectrum import Spectrum
 from stages.probe.probes.quality.knn import Knn
 from stages.probe.probes.quality.linear import Linear
-from stages.probe.suite import run_suite, write_suite
+from stages.probe.running import cache
+from stages.probe.running.suite import run_suite, write_suite
 
 ROOT = Path(__file__).parents[3]
 SUITES = ("quality", "label_free")

@@ -16,13 +16,13 @@ import pyarrow as pa
 import pytest
 from sklearn.datasets import load_digits
 
-from reprise.artifacts.label_sets import write_pseudo_labels
+from reprise.artifacts.labels.label_sets import write_pseudo_labels
 from reprise.artifacts.layout import MANIFEST, NEAR_COPIES, NOTES, QUARANTINE, SHARDS
 from reprise.artifacts.manifest import NOTES_SCHEMA, QUARANTINE_SCHEMA, write_manifest, write_notes, write_quarantine
 from reprise.artifacts.near_copies import NEAR_COPIES_SCHEMA, write_near_copies
 from reprise.artifacts.results import write_metrics, write_predictions
 from reprise.artifacts.shards import INDEX, write_index
-from reprise.artifacts.tables import write_table
+from reprise.artifacts.tables.parquet import write_table
 from reprise.media.image.thumbnail import picture_of_arrays
 from reprise.storage.atomic import write_json
 from stages.report.artifacts import gather

@@ -25,7 +25,7 @@ from reprise.artifacts.near_copies import NEAR_COPIES_SCHEMA
 from reprise.config.errors import ManifestError, ResultError, ShardError
 from reprise.config.facts import Fact
 from stages.report.__main__ import main
-from stages.report.readers.near_copies import NearCopies
+from stages.report.readers.images.near_copies import NearCopies
 from tests.stages.report.conftest import Build, rendered
 
 CANARY = "<script>alert(1)</script>"
@@ -403,7 +403,7 @@ def test_unlabelled_map_is_coloured_by_cluster_where_images_have_one(build: Buil
     build(labelled=False)
     import pyarrow.parquet as pq
 
-    from reprise.artifacts.tables import write_table
+    from reprise.artifacts.tables.parquet import write_table
 
     labels = pq.read_table("data/mine/dae_kmeans/0/pseudo_labels.parquet")
     for run in ("random", "simclr", "gsimclr"):

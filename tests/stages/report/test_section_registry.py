@@ -15,7 +15,7 @@ import pytest
 
 import stages.report.sections as package
 from reprise.config.errors import ParameterError
-from reprise.config.registry import module_of, names
+from reprise.config.plug_ins.registry import module_of, names
 from reprise.storage.code.fingerprint import changed_definitions, fingerprint
 from stages.report.artifacts import Artifacts, gather
 from stages.report.page import chapter, make_environment

@@ -16,7 +16,8 @@ image farthest from its own centroid (the authors leave it where it was). Optimi
 
 Shape legend: B batch, V crops, K prototypes, n images.
 
-Checked by: tests/stages/pretrain/methods/test_clustering_losses.py; tests/stages/pretrain/methods/test_recipes.py.
+Checked by: tests/stages/pretrain/methods/losses/test_clustering_losses.py;
+tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations

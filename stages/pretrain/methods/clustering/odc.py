@@ -16,7 +16,8 @@ degrees and change the colours of all of them, which cannot be stated here.
 
 Shape legend: B batch, K clusters, n images, d projection.
 
-Checked by: tests/stages/pretrain/methods/test_clustering_losses.py; tests/stages/pretrain/methods/test_recipes.py.
+Checked by: tests/stages/pretrain/methods/losses/test_clustering_losses.py;
+tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations

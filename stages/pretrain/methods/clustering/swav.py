@@ -14,7 +14,8 @@ queue 3840.
 
 Shape legend: B batch, V crops, K prototypes, Q queue.
 
-Checked by: tests/stages/pretrain/methods/test_multi_view_losses.py; tests/stages/pretrain/methods/test_recipes.py.
+Checked by: tests/stages/pretrain/methods/losses/test_multi_view_losses.py;
+tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations

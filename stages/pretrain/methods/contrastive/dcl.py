@@ -12,7 +12,8 @@ its authors. Widths of the paper: those of SimCLR.
 
 Shape legend: B batch, d projection.
 
-Checked by: tests/stages/pretrain/methods/test_contrastive_losses.py; tests/stages/pretrain/methods/test_recipes.py.
+Checked by: tests/stages/pretrain/methods/losses/test_contrastive_losses.py;
+tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations

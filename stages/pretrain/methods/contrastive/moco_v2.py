@@ -13,7 +13,8 @@ The paper's queue is 65536, its head 2048-128. The release's learning rate falls
 
 Shape legend: B batch, d features.
 
-Checked by: tests/stages/pretrain/methods/test_contrastive_losses.py; tests/stages/pretrain/methods/test_recipes.py.
+Checked by: tests/stages/pretrain/methods/losses/test_contrastive_losses.py;
+tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations

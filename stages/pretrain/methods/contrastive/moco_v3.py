@@ -14,7 +14,8 @@ projector layers.
 
 Shape legend: B batch, d features.
 
-Checked by: tests/stages/pretrain/methods/test_contrastive_losses.py; tests/stages/pretrain/methods/test_recipes.py.
+Checked by: tests/stages/pretrain/methods/losses/test_contrastive_losses.py;
+tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations

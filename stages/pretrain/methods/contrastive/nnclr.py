@@ -15,7 +15,8 @@ views could not be checked. Widths of the paper: 2048-2048-256, predictor 4096, 
 
 Shape legend: B batch, d projection, Q support set.
 
-Checked by: tests/stages/pretrain/methods/test_contrastive_losses.py; tests/stages/pretrain/methods/test_recipes.py.
+Checked by: tests/stages/pretrain/methods/losses/test_contrastive_losses.py;
+tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Source: Saha, Mishra, Bovik, "Re-IQA: Unsupervised Learning for Image Quality Assessment in the Wild", CVPR 2023, the
 quality-aware encoder. Authors' code: avinabsaha/ReIQA.
 
-Checked by: tests/stages/pretrain/test_views_as_files.py (overlap, negatives);
+Checked by: tests/stages/pretrain/changes/test_views_as_files.py (overlap, negatives);
 docs/measurements/views.md.
 
 Idea: a chunk holds an image and distorted copies of it. Two crops of one copy are positives; they overlap by 10 to
@@ -35,7 +35,7 @@ from reprise.networks.heads import PlainHead
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context
 from stages.pretrain.params import HiddenWidth, OutputWidth, Temperature
-from stages.pretrain.parts.distortions import KINDS, LEVELS, distorted
+from stages.pretrain.parts.pixels.distortions import KINDS, LEVELS, distorted
 from stages.pretrain.parts.queue import Queue, queue_length
 from stages.pretrain.parts.teacher import LastMomentum, Momentum, TeacherMethod, TeacherParams
 from stages.pretrain.views.settings import ViewSettings

@@ -15,7 +15,7 @@ layers.
 
 Shape legend: B batch, d projection.
 
-Checked by: tests/stages/pretrain/methods/test_two_view_losses.py; tests/stages/pretrain/methods/test_recipes.py.
+Checked by: tests/stages/pretrain/methods/losses/test_two_view_losses.py; tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations

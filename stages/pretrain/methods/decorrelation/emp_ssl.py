@@ -13,7 +13,8 @@ projector 4096-512 on top of a 4096 wide layer.
 
 Shape legend: V patches an image, B batch, d projection.
 
-Checked by: tests/stages/pretrain/methods/test_multi_view_losses.py; tests/stages/pretrain/methods/test_recipes.py.
+Checked by: tests/stages/pretrain/methods/losses/test_multi_view_losses.py;
+tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations

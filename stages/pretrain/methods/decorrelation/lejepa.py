@@ -14,7 +14,8 @@ paper` is the authors' minimal example, since the paper searches over rates and 
 
 Shape legend: V views, B batch, d projection, A directions, T knots.
 
-Checked by: tests/stages/pretrain/methods/test_multi_view_losses.py; tests/stages/pretrain/methods/test_recipes.py.
+Checked by: tests/stages/pretrain/methods/losses/test_multi_view_losses.py;
+tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ all three layers.
 
 Shape legend: B batch, d embedding.
 
-Checked by: tests/stages/pretrain/methods/test_two_view_losses.py; tests/stages/pretrain/methods/test_recipes.py.
+Checked by: tests/stages/pretrain/methods/losses/test_two_view_losses.py; tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations

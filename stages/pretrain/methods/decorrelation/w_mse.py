@@ -15,7 +15,8 @@ mixes in the identity (the code's `eps`, 0 there).
 
 Shape legend: B batch, d projection, W sub-batch.
 
-Checked by: tests/stages/pretrain/methods/test_multi_view_losses.py; tests/stages/pretrain/methods/test_recipes.py.
+Checked by: tests/stages/pretrain/methods/losses/test_multi_view_losses.py;
+tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations

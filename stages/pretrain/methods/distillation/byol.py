@@ -11,7 +11,7 @@ LARS, batch 4096; one view always blurred, the other solarised at times. Widths 
 
 Shape legend: B batch, d features.
 
-Checked by: tests/stages/pretrain/methods/test_two_view_losses.py; tests/stages/pretrain/methods/test_recipes.py;
+Checked by: tests/stages/pretrain/methods/losses/test_two_view_losses.py; tests/stages/pretrain/methods/test_recipes.py;
 docs/measurements/worth-it.md.
 """
 

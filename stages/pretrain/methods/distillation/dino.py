@@ -14,7 +14,8 @@ runs (`teacher_temperature_end`, `temperature_warmup`).
 
 Shape legend: B batch, V crops, K outputs.
 
-Checked by: tests/stages/pretrain/methods/test_multi_view_losses.py; tests/stages/pretrain/methods/test_recipes.py.
+Checked by: tests/stages/pretrain/methods/losses/test_multi_view_losses.py;
+tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations

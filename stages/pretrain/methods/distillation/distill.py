@@ -14,7 +14,7 @@ losses are added with the weights `cosine` and `relational`, of which one may be
 
 Shape legend: B batch, d features of the student, t features of the teacher.
 
-Checked by: tests/stages/pretrain/methods/test_two_view_losses.py.
+Checked by: tests/stages/pretrain/methods/losses/test_two_view_losses.py.
 """
 
 from __future__ import annotations

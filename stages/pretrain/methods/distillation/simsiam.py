@@ -12,7 +12,7 @@ whose base rate is 0.03 and decay 5e-4).
 
 Shape legend: B batch, d features.
 
-Checked by: tests/stages/pretrain/methods/test_two_view_losses.py; tests/stages/pretrain/methods/test_recipes.py.
+Checked by: tests/stages/pretrain/methods/losses/test_two_view_losses.py; tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ masks of 15 to 70 % by the size of the model, target temperature 0.025 = 0.25 ti
 
 Shape legend: B batch, A anchors an image, K prototypes.
 
-Checked by: tests/stages/pretrain/methods/test_masked_losses.py; tests/stages/pretrain/methods/test_recipes.py.
+Checked by: tests/stages/pretrain/methods/losses/test_masked_losses.py; tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from reprise.config.params import meaning
 from reprise.networks.heads import Projector, Prototypes
-from reprise.networks.small_vit import SmallViT
+from reprise.networks.small.small_vit import SmallViT
 from reprise.objectives.precision import full_precision
 from reprise.objectives.sinkhorn import sinkhorn
 from stages.pretrain.method import Batch, Context

@@ -13,7 +13,7 @@ after it. The features are the mean of the patches: the class token has no loss 
 
 Shape legend: B batch, N patches, P patch side, p = P * P * C pixels, D width.
 
-Checked by: tests/stages/pretrain/methods/test_masked_losses.py; tests/stages/pretrain/methods/test_recipes.py.
+Checked by: tests/stages/pretrain/methods/losses/test_masked_losses.py; tests/stages/pretrain/methods/test_recipes.py.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from reprise.config.params import meaning
-from reprise.networks.small_vit import SmallViT
+from reprise.networks.small.small_vit import SmallViT
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method
 from stages.pretrain.params import Depth, Heads, PatchSize, RecipeParams, Width

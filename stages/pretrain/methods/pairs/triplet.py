@@ -18,7 +18,7 @@ and a projector takes it; a pair counts as much as its weight to the power `powe
 alike; the number of hard negatives is that of Wang and Gupta 2015, on which the paper builds. These values are from
 memory and could not be checked against code.
 
-Checked by: tests/stages/pretrain/methods/test_pair_losses.py; tests/stages/pretrain/test_pairs.py.
+Checked by: tests/stages/pretrain/methods/losses/test_pair_losses.py; tests/stages/pretrain/inputs/test_pairs.py.
 
 Shape legend: B images in a batch, partners included, d features, z projection.
 """

@@ -5,7 +5,7 @@ at their side, with their normalisation, crop and interpolation.
 
 Source: no publication; the weights are those of whoever published them.
 
-Checked by: tests/stages/pretrain/test_starts.py; docs/measurements/worth-it.md.
+Checked by: tests/stages/pretrain/inputs/test_starts.py; docs/measurements/worth-it.md.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ authors' code YutingHe-list/GEMINI) is compared with. The known changes are ours
 
 Legend: n images, D width, L = h w places.
 
-Checked by: tests/stages/probe/test_local_features.py.
+Checked by: tests/stages/probe/images/test_local_features.py.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from stages.probe.probe import Figure, Probe, ProbeResult
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from stages.probe.image_data import ImageData
+    from stages.probe.images.image_data import ImageData
 
 ALIKE = 1 - 1e-6  # cosine beyond which two places have the same features
 FEWEST_PLACES = 4
@@ -55,7 +55,7 @@ class Correspondence(Probe):
     def run(self, data: ProbeData) -> ProbeResult:
         """Match the scored images with their changed copies."""
         from reprise.measures.statistics import bootstrap_mean
-        from stages.probe.image_data import ImageData
+        from stages.probe.images.image_data import ImageData
 
         assert isinstance(data, ImageData), "this probe belongs to a group of `checks`"
         local, rows, part = data.local, data.choose(data.test, self.params.images), data.part(data.test)

@@ -11,7 +11,7 @@ transductive inference is all you need?", RePRI, CVPR 2021; authors' code mboudi
 
 Legend: n images, D width, L = h w places.
 
-Checked by: tests/stages/probe/test_few_masks.py.
+Checked by: tests/stages/probe/images/test_few_masks.py.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class FewMasks(Probe):
     def run(self, data: ProbeData) -> ProbeResult:
         """Average over the masks of a few training images, and judge the scored images."""
         from reprise.measures.statistics import bootstrap
-        from stages.probe.image_data import ImageData
-        from stages.probe.masks import shares_of
+        from stages.probe.images.image_data import ImageData
+        from stages.probe.images.masks import shares_of
 
         assert isinstance(data, ImageData), "this probe belongs to a group of `checks`"
         if data.local is None:

@@ -9,7 +9,7 @@ Deviations: features of the last layer only (their maps are over all layers), th
 a classifier's loss, CKA is the debiased one. The backbone's weights never change. No interval for CKA: copies, as a
 bootstrap draws them, are alike.
 
-Checked by: tests/stages/probe/test_adversarial.py.
+Checked by: tests/stages/probe/images/test_adversarial.py.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Adversarial(Probe):
         from reprise.measures.invariance import apart, moved, normalised_distance
         from reprise.measures.similarity import debiased_cka
         from reprise.measures.statistics import bootstrap_mean
-        from stages.probe.image_data import ImageData
+        from stages.probe.images.image_data import ImageData
 
         assert isinstance(data, ImageData), "this probe belongs to a group of `checks`"
         rows, part = data.choose(data.test, self.params.images), data.part(data.test)
@@ -92,7 +92,7 @@ class Adversarial(Probe):
         """(n, d) of the images as they are, attacked, and with random signs; None where there is no gradient."""
         import torch
 
-        from stages.probe.image_data import ImageData
+        from stages.probe.images.image_data import ImageData
 
         assert isinstance(data, ImageData)
         network = data.network().requires_grad_(False).eval()

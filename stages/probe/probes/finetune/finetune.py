@@ -6,7 +6,7 @@ shifted at random by up to an eighth of their side. The learning rate is chosen 
 Source: the protocol of SimCLR, appendix B.5 (Chen et al. 2020). Deviation: no crops, flips or colour changes, since not
 every kind of image bears them. The backbone on disk is read and never written.
 
-Checked by: tests/stages/probe/test_on_images.py.
+Checked by: tests/stages/probe/images/test_on_images.py.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from stages.probe.probe import Probe, ProbeResult
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from stages.probe.image_data import ImageData
+    from stages.probe.images.image_data import ImageData
 
 Rate = Annotated[float, Field(gt=0, le=100)]
 LARGEST_GRADIENT = 5.0  # gradients are clipped to this norm: a rate that is too high loses on val and does not blow up
@@ -70,7 +70,7 @@ class Finetune(Probe):
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Train on train, choose on val, score test."""
-        from stages.probe.image_data import ImageData
+        from stages.probe.images.image_data import ImageData
 
         assert isinstance(data, ImageData), "this probe belongs to a group of `checks`"
         train, _ = scoring.labelled(data, "train", BACKBONE)

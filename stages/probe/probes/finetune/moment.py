@@ -6,7 +6,7 @@ Source: Gao et al. 2023 (networks/moments.py says what is as in the authors' cod
 Deviation: features of one centred view; features standardised by their mean and deviation over train; AdamW's learning
 rate chosen on val. Of an architecture without local features the protocol says so.
 
-Checked by: tests/stages/probe/test_on_images.py; tests/reprise/networks/test_moments.py.
+Checked by: tests/stages/probe/images/test_on_images.py; tests/reprise/networks/test_moments.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from reprise.config.params import Seed, StrictModel, meaning
-from reprise.training.annealing import half_cosine
+from reprise.training.optimization.annealing import half_cosine
 from reprise.training.schedule import Rates, Schedule, ScheduleParams
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
@@ -62,7 +62,7 @@ class Moment(Probe):
     def run(self, data: ProbeData) -> ProbeResult:
         """Train the head on train, choose on val, score test."""
         from reprise.runtime.memory import evaluation_batch
-        from stages.probe.image_data import ImageData
+        from stages.probe.images.image_data import ImageData
 
         assert isinstance(data, ImageData), "this probe belongs to a group of `checks`"
         if data.local is None:

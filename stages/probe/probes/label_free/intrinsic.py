@@ -9,7 +9,7 @@ ten at a few thousand points) they fall short.
 
 Legend: `x_ND` points (n, d); `t_NK` distances to the k nearest others, increasing.
 
-Checked by: tests/stages/probe/test_intrinsic.py; tests/stages/probe/test_intrinsic_figures.py.
+Checked by: tests/stages/probe/label_free/test_intrinsic.py; tests/stages/probe/label_free/test_intrinsic_figures.py.
 """
 
 from __future__ import annotations

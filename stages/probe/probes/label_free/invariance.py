@@ -5,7 +5,7 @@ uniformity after Wang and Isola 2020. The changes and their strength are fixed i
 that moves no feature of any image (grey on grey images) says nothing and is left out.
 Deviation: pairs of different images only, all of them; the interval is the bootstrap of linearised contributions.
 
-Checked by: tests/stages/probe/test_invariance.py.
+Checked by: tests/stages/probe/label_free/test_invariance.py.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ network and let people judge them. They rank all pairs; here the usual distance 
 
 Distance is one minus the cosine similarity. Labels are not read.
 
-Checked by: tests/stages/probe/test_label_free.py.
+Checked by: tests/stages/probe/label_free/test_label_free.py.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Lookalikes(Probe):
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Compare test with train."""
-        from reprise.measures.neighbours import top_k
+        from reprise.measures.nearest.neighbours import top_k
 
         bank, test = data.part("train").keys, data.part(data.test).keys
         if data.test == "train" or not len(bank):

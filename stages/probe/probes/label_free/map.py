@@ -4,7 +4,7 @@ Source: van der Maaten and Hinton 2008, scikit-learn's Barnes-Hut version, start
 thread and a fixed seed, since threads add up in changing order and small differences grow to another map. Distances
 between far groups and sizes of groups on the map mean nothing.
 
-Checked by: tests/stages/probe/test_label_free.py.
+Checked by: tests/stages/probe/label_free/test_label_free.py.
 """
 
 from __future__ import annotations

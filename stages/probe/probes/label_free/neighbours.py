@@ -5,7 +5,7 @@ Cosine similarity; ties go to the lower key.
 
 Source: no publication; the nearest features by cosine.
 
-Checked by: tests/stages/probe/test_label_free.py.
+Checked by: tests/stages/probe/label_free/test_label_free.py.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Neighbours(Probe):
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Queries from test, neighbours from train."""
-        from reprise.measures.neighbours import top_k
+        from reprise.measures.nearest.neighbours import top_k
 
         bank, test = data.part("train").keys, data.part(data.test).keys
         if len(bank) == 0:

@@ -5,7 +5,7 @@ features span the smoothest eigenvectors of that relation's graph. Measured on c
 of stages/embed/augmented.py): 1, the leading directions are constant over the copies of each image; 0, they are as
 random directions are. No interval: images are drawn together with all of their copies, and copies bias ranks.
 
-Checked by: tests/stages/probe/test_invariance.py.
+Checked by: tests/stages/probe/label_free/test_invariance.py.
 """
 
 from __future__ import annotations

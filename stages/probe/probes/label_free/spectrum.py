@@ -4,7 +4,7 @@ Source: RankMe (Garrido et al. 2023), effective rank (Roy and Vetterli 2007), un
 std (Chen and He 2021). No intervals: duplicates, which a bootstrap makes, bias all of them. They compare runs only at
 an equal number of images and dimensions, and a high rank is no proof of quality: random features have one, too.
 
-Checked by: tests/stages/probe/test_label_free.py.
+Checked by: tests/stages/probe/label_free/test_label_free.py.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ wants round clusters of one size: a class in two parts costs accuracy though a l
 Source: the usual figures of deep clustering (Xie et al. 2016). Features of length one. No intervals: drawing images
 with replacement makes duplicates, and duplicates raise agreement.
 
-Checked by: tests/stages/probe/test_retrieval.py.
+Checked by: tests/stages/probe/quality/test_retrieval.py.
 """
 
 from __future__ import annotations

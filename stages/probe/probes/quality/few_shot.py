@@ -6,7 +6,7 @@ Source: Snell et al. 2017 (episodes, prototypes); all ways at once as in big tra
 Classes with fewer than k training images give all that they have. The interval draws test images (or groups) and
 episodes anew, so it says how sure the figure is of this model over both.
 
-Checked by: tests/stages/probe/test_quality_more.py.
+Checked by: tests/stages/probe/quality/test_quality_more.py.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ Deviation: features of length one in front of the random layer, so that gamma me
 
 Legend: n examples of a batch, D dimensions, c classes seen so far.
 
-Checked by: tests/stages/probe/test_gacil.py.
+Checked by: tests/stages/probe/quality/test_gacil.py.
 """
 
 from __future__ import annotations

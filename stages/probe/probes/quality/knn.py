@@ -5,7 +5,7 @@ Source: Wu et al. 2018 (instance discrimination); k 20 and temperature 0.07 as i
 Deviation: none. Bank: labelled train images. With k above their number all of them vote. Ties: lowest row, then
 lowest class name.
 
-Checked by: tests/stages/probe/test_quality.py; docs/measurements/results.md.
+Checked by: tests/stages/probe/quality/test_quality.py; docs/measurements/results.md.
 """
 
 from __future__ import annotations
@@ -62,6 +62,6 @@ class Knn(Probe):
     def _classify(
         self, queries: np.ndarray, bank: np.ndarray, labels: np.ndarray, data: ProbeData
     ) -> tuple[np.ndarray, np.ndarray]:
-        from reprise.measures.neighbours import classify
+        from reprise.measures.nearest.neighbours import classify
 
         return classify(queries, bank, labels, len(data.classes), self.params.k, self.params.temperature, data.device)

@@ -6,7 +6,7 @@ cosine between both subspaces, less what random directions reach: 1, the stronge
 classes are nowhere among them, though a linear probe may still find them in weaker ones. Nothing is fitted or chosen.
 No interval: copies, as a bootstrap draws them, bias ranks.
 
-Checked by: tests/stages/probe/test_invariance.py.
+Checked by: tests/stages/probe/label_free/test_invariance.py.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Source: the semi-supervised protocol of SimCLR (Chen et al. 2020), here with the
 The penalty is chosen on val for every draw, so val's labels are used beside the few: the protocol states how many.
 The interval draws test images (or groups) and the draws anew.
 
-Checked by: tests/stages/probe/test_quality_more.py.
+Checked by: tests/stages/probe/quality/test_quality_more.py.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Source: the usual protocol (Zhang et al. 2016; Kornblith et al. 2019 choose the 
 With projector taps the same is done at each: P3 (backbone), P2, P1 of G-SimCLR's evaluation (Chakraborty et al. 2020).
 Deviation: full-batch L-BFGS on features of one centred view, no augmentation of the probe's own training.
 
-Checked by: tests/stages/probe/test_quality.py; docs/measurements/results.md.
+Checked by: tests/stages/probe/quality/test_quality.py; docs/measurements/results.md.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ again by 16, 32 ... and all of them, against the full search.
 Source: Kusupati et al. 2022 (Matryoshka representation learning). Prefixes are brought to length one anew. Features of
 a method without nested training have no order: their prefixes are as good as any other choice of dimensions.
 
-Checked by: tests/stages/probe/test_retrieval.py.
+Checked by: tests/stages/probe/quality/test_retrieval.py.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def funnel(
     """
     import torch
 
-    from reprise.measures.neighbours import unit_rows
+    from reprise.measures.nearest.neighbours import unit_rows
 
     kept, cost = np.empty((len(queries), 0), dtype=np.int64), 0
     for number, (dimensions, asked_for) in enumerate(steps):
@@ -100,7 +100,7 @@ class Matryoshka(Probe):
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Train is bank and gallery, test asks."""
-        from reprise.measures.neighbours import classify
+        from reprise.measures.nearest.neighbours import classify
 
         bank, x = scoring.labelled(data, "train", BACKBONE)
         test, queries = scoring.labelled(data, data.test, BACKBONE)
@@ -130,7 +130,7 @@ class Matryoshka(Probe):
 
     def _funnel(self, data: ProbeData, widths: list[int], metrics: dict[str, Figure], protocol: dict[str, str]) -> None:
         """Retrieval by steps against all dimensions at once."""
-        from reprise.measures.retrieval import average_precision, rankings
+        from reprise.measures.nearest.retrieval import average_precision, rankings
         from reprise.measures.statistics import bootstrap_mean
 
         gallery, rows = scoring.labelled(data, "train", BACKBONE)

@@ -5,7 +5,7 @@ have several parts. Well above kNN: neighbourhoods are noisy, centres are not.
 Source: Snell et al. 2017 (prototypical networks) and Mensink et al. 2013 (nearest class mean), without training.
 Cosine similarity of features of length one; ties go to the first class name.
 
-Checked by: tests/stages/probe/test_quality_more.py.
+Checked by: tests/stages/probe/quality/test_quality_more.py.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Source: Razavian et al. 2014 (retrieval off the shelf), Song et al. 2016 (recall
 Exact copies cannot be in both: ingest keeps one of each. A query whose class the gallery lacks has no right answer: it
 is left out, and the protocol says so.
 
-Checked by: tests/stages/probe/test_retrieval.py.
+Checked by: tests/stages/probe/quality/test_retrieval.py.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Retrieval(Probe):
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Rank train for each query of test."""
-        from reprise.measures.retrieval import average_precision, rankings
+        from reprise.measures.nearest.retrieval import average_precision, rankings
         from reprise.measures.statistics import bootstrap_mean
 
         gallery, rows = scoring.labelled(data, "train", BACKBONE)

@@ -7,7 +7,7 @@ Deviations: all pairs of the images are looked at (the authors' code pairs two s
 compares equal labels in place of unequal ones). Pairs with equal features, which would be infinite, are counted apart.
 No interval: a maximum over pairs has none that a bootstrap could give.
 
-Checked by: tests/stages/probe/test_sharpness.py.
+Checked by: tests/stages/probe/quality/test_sharpness.py.
 """
 
 from __future__ import annotations

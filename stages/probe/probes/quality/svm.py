@@ -6,7 +6,7 @@ Deviation: one centred view (no jittered copies); the signed power of the featur
 training views, is a parameter and off by default. Features are centred and not divided by their deviation: that would
 undo the normalisation.
 
-Checked by: tests/stages/probe/test_quality_more.py.
+Checked by: tests/stages/probe/quality/test_quality_more.py.
 """
 
 from __future__ import annotations

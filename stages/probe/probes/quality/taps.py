@@ -6,7 +6,7 @@ Source: P3 (backbone), P2, P1 of G-SimCLR's evaluation (Chakraborty et al. 2020)
 (benefits of the projection head). Each tap's features are standardised by its own training features, and each tap's
 penalty is chosen on val, so no tap is at a disadvantage. `linear` shows the same accuracies without the gains.
 
-Checked by: tests/stages/probe/test_quality_more.py.
+Checked by: tests/stages/probe/quality/test_quality_more.py.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ probe is meant for versions of one model (`reprise compare-representations`).
 Legend: `c_VV[i][j]` is the score of queries by version i on the gallery of version j, in the order of time; the
 diagonal is each version on itself. Q queries, N gallery images, D dimensions.
 
-Checked by: tests/stages/probe/test_representation_figures.py.
+Checked by: tests/stages/probe/representations/test_representation_figures.py.
 """
 
 from __future__ import annotations

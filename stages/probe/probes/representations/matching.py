@@ -11,7 +11,7 @@ that vary most are matched; the l1 problem is solved by FISTA for all units at o
 
 Legend: `x_ND`, `y_NE` features of the same n examples; `c_DE` correlations between their units.
 
-Checked by: tests/stages/probe/test_representation_figures.py.
+Checked by: tests/stages/probe/representations/test_representation_figures.py.
 """
 
 from __future__ import annotations

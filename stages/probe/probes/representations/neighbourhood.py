@@ -5,7 +5,7 @@ that of their kNN classifiers on the scored split: the share of images with diff
 takes out the agreement that their answers' frequencies bring by chance. Two models of one accuracy may agree on
 little. Cosine similarity; chance level of `mutual_knn` in the protocol.
 
-Checked by: tests/stages/probe/test_representation_figures.py.
+Checked by: tests/stages/probe/representations/test_representation_figures.py.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Neighbourhood(RepresentationProbe):
 
     def prepare(self, encoder: Encoder, examples: Examples) -> dict[str, Any]:
         """Neighbours of each scored image among the others, and the classifier's answers."""
-        from reprise.measures.neighbours import classify, top_k
+        from reprise.measures.nearest.neighbours import classify, top_k
 
         n = len(encoder.test)
         _, rows = top_k(encoder.test, encoder.test, min(self.params.k + 1, n))

@@ -6,7 +6,7 @@ scale. `cka` rises with few images and many dimensions, for unrelated features t
 
 Legend: `x_ND`, `y_NE` features of the same n examples; computed in float64.
 
-Checked by: tests/stages/probe/test_representation_figures.py.
+Checked by: tests/stages/probe/representations/test_representation_figures.py.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ since relative features are not invariant to translation; nothing is chosen.
 
 Legend: `x_ND` features; `a_AD` features of the anchors, the same examples for all encoders; k classes.
 
-Checked by: tests/stages/probe/test_representation_figures.py.
+Checked by: tests/stages/probe/representations/test_representation_figures.py.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class ShiftedKnn(Probe):
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Bank train, queries the scored split and all shifted images."""
-        from reprise.measures.neighbours import classify
+        from reprise.measures.nearest.neighbours import classify
         from stages.probe import scoring, under_shift
 
         bank, features = scoring.labelled(data, "train", BACKBONE)

@@ -6,7 +6,7 @@ Source: Radford et al., "Learning Transferable Visual Models From Natural Langua
 the vectors of a class's sentences, each of length one, are averaged and brought to length one again.
 Deviation: the sentences are parameters, and none is chosen; underscores in the name of a class are read as spaces.
 
-Checked by: tests/stages/probe/test_words.py.
+Checked by: tests/stages/probe/images/test_words.py.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import numpy as np
 from pydantic import Field
 
 from reprise.config.params import StrictModel, meaning
-from reprise.config.text_forms import with_pattern
+from reprise.config.texts.text_forms import with_pattern
 from stages.probe import scoring
 from stages.probe.data import BACKBONE, ProbeData
 from stages.probe.probe import Probe, ProbeResult
 
 if TYPE_CHECKING:
-    from stages.probe.image_data import ImageData
+    from stages.probe.images.image_data import ImageData
 
 Sentence = Annotated[
     str, Field(max_length=200), with_pattern(r"[^{}]*\{\}[^{}]*", "a sentence has one {}, where the class's name goes")
@@ -46,7 +46,7 @@ class ZeroShot(Probe):
 
     def run(self, data: ProbeData) -> ProbeResult:
         """Compare images with sentences; nothing is fitted and nothing is chosen."""
-        from stages.probe.image_data import ImageData
+        from stages.probe.images.image_data import ImageData
 
         assert isinstance(data, ImageData), "this probe belongs to a group of `checks`"
         if data.text is None:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from reprise.artifacts.facts.table import objects
-from reprise.config.registry import load_class
+from reprise.config.plug_ins.registry import load_class
 from reprise.networks.weights.starting import Teacher
 from stages.pretrain.method import Batch, Context, Method
 from tests.stages.pretrain.conftest import PLAIN

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from reprise.config.registry import load_class, names
+from reprise.config.plug_ins.registry import load_class, names
 from reprise.networks.backbone import build_backbone
 from stages.pretrain.method import Batch, Method
 from tests.stages.pretrain.methods.conftest import SMALL, build, random_batch

@@ -13,7 +13,7 @@ import torch
 from reprise.artifacts.facts.table import objects
 from reprise.artifacts.weights.text_models import read_text_model
 from reprise.config.errors import BackboneError
-from reprise.config.registry import load_class
+from reprise.config.plug_ins.registry import load_class
 from reprise.config.tables import RunRow
 from reprise.networks.text.encoder import text_encoder
 from reprise.objectives.image_text import image_text_loss

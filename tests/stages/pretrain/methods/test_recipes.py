@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from reprise.config.registry import load_class, names
+from reprise.config.plug_ins.registry import load_class, names
 from reprise.config.tables import RunRow
 from reprise.runtime.device import Compute
-from reprise.training.lars import LARS
-from reprise.training.optimizers import build_optimizer, set_rates
+from reprise.training.optimization.lars import LARS
+from reprise.training.optimization.optimizers import build_optimizer, set_rates
 from reprise.training.params import TrainParams
 from stages.pretrain.method import Method
 from stages.pretrain.setup import Setup

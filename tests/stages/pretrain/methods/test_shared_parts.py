@@ -14,8 +14,8 @@ from reprise.objectives.centring import Centre
 from reprise.objectives.coding_rate import coding_rate
 from reprise.objectives.info_nce import in_batch_info_nce
 from reprise.objectives.sinkhorn import sinkhorn
-from reprise.training.annealing import anneal
-from reprise.training.optimizers import build_optimizer
+from reprise.training.optimization.annealing import anneal
+from reprise.training.optimization.optimizers import build_optimizer
 from reprise.training.params import TrainParams
 from stages.pretrain.parts.multi_crop import MultiCropParams, embed_crops, multi_crop_plan
 from stages.pretrain.parts.queue import Queue

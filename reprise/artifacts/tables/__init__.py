@@ -1,0 +1,1 @@
+"""Tables of any schema: Parquet for programs, CSV for people. Never the schema of one artifact."""

@@ -1,0 +1,1 @@
+"""Our own small networks for small images. Never a network of timm or torchvision."""

@@ -1,0 +1,100 @@
+"""Pack images from elsewhere into one shard, in the form of the shards of the data set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from reprise.artifacts.shards import INDEX, INDEX_SCHEMA, write_index
+from reprise.config.errors import ImageRefused, InputsChanged
+from reprise.media.lookup import modality
+from reprise.storage import ustar
+from reprise.storage.atomic import atomic_file
+from reprise.storage.listing import read_regular
+from reprise.storage.progress import track
+from stages.ingest.candidates.select import Image
+
+SHARD = "test-000000.tar"
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Where an image lies: the name of the shard, the offset of its first byte, and its length."""
+
+    shard: str
+    offset: int
+    bytes: int
+
+
+def pack(rows: list[Image], output: Path, max_side: int) -> dict[str, Packed]:
+    """Write the shard and its index.
+
+    Args:
+        rows: the images.
+        output: folder to fill.
+        max_side: longest side in pixels; larger images are scaled down and stored without loss.
+
+    Returns:
+        The place of each image by its key.
+
+    Raises:
+        InputsChanged: a file is no longer what was examined.
+    """
+    places: dict[str, Packed] = {}
+    index = []
+    media, offset = modality(), 0
+    with atomic_file(output / SHARD) as file:
+        for row in track(sorted(rows, key=lambda row: row.key), "pack"):
+            facts = {**row.facts, "bytes": row.bytes}
+            stored = media.stored_form(_bytes_of(row), row.candidate.name, facts, max_side)
+            entry = {
+                "channels": row.facts["channels"],
+                "group": row.candidate.group,
+                "height": stored.height,
+                "key": row.key,
+                "split": row.candidate.split,
+                "width": stored.width,
+            }
+            places[row.key] = Packed(SHARD, offset + ustar.BLOCK, len(stored.data))
+            image = ustar.member(f"{row.key}.{stored.extension}", stored.data)
+            card = ustar.member(f"{row.key}.json", json.dumps(entry, sort_keys=True).encode("ascii"))
+            file.write(image + card)
+            index.append(
+                {
+                    **entry,
+                    "shard": SHARD,
+                    "offset": offset + ustar.BLOCK,
+                    "bytes": len(stored.data),
+                    "ext": stored.extension,
+                    "sha256": hashlib.sha256(stored.data).hexdigest(),
+                }
+            )
+            offset += len(image) + len(card)
+        file.write(ustar.END)
+    write_index(output / INDEX, pa.Table.from_pylist(index, schema=INDEX_SCHEMA))
+    return places
+
+
+def _bytes_of(row: Image) -> bytes:
+    """Read the bytes that were examined."""
+    reference = row.candidate.reference
+    try:
+        data = reference if isinstance(reference, bytes) else read_regular(reference, row.bytes)
+    except ImageRefused as refusal:
+        raise _changed(row, f"{refusal.what}: {refusal.found}") from refusal
+    if hashlib.sha256(data).hexdigest() != row.sha256:
+        raise _changed(row, "other bytes than were examined")
+    return data
+
+
+def _changed(row: Image, found: str) -> InputsChanged:
+    return InputsChanged(
+        "an image changed while it was taken in",
+        where=row.candidate.name,
+        found=found,
+        fix="Run `reprise repro` again when nobody writes to the folder.",
+    )
