@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import time
 
@@ -27,13 +26,15 @@ def main(argv: list[str]) -> None:
     from stages.validate.bands import require_bands
     from stages.validate.check import FAILED, PASSED, VERDICT, check, require
     from stages.validate.facts import gather
+    from stages.validate.page import PAGE, render_page
 
     began = time.monotonic()
     manifest = read_manifest()
     require_bands(manifest, image.channels)
     facts = gather(manifest, read_quarantine())
-    shutil.rmtree(VALIDATION_DOCS, ignore_errors=True)
-    verdicts = check(facts, params, VALIDATION_DOCS)
+    verdicts = check(facts, params)
+    with atomic_directory(VALIDATION_DOCS) as folder:
+        (folder / PAGE).write_bytes(render_page(verdicts))
     warnings = [v for v in verdicts if v["severity"] == "warning" and not v["success"]]
     for verdict in warnings:
         print(

@@ -21,7 +21,6 @@ FAILED = Path(".reprise/validation_failed.json")
 VERDICT = "validation.json"
 PASSED = "passed.json"
 TABLES = {"images": "key", "classes": "label", "totals": "train_images"}  # table -> the column that names a row
-_SITE = "reprise"
 
 
 def load_suite(params: ValidateParams, labelled: bool) -> list[dict[str, Any]]:
@@ -40,19 +39,21 @@ def load_suite(params: ValidateParams, labelled: bool) -> list[dict[str, Any]]:
     return entries
 
 
-def check(facts: Facts, params: ValidateParams, docs: Path | None = None) -> list[dict[str, Any]]:
+def check(facts: Facts, params: ValidateParams) -> list[dict[str, Any]]:
     """Check every expectation of the suite.
 
     Args:
         facts: the tables that the expectations are about.
         params: the thresholds.
-        docs: folder for Great Expectations' Data Docs (HTML); None builds none.
 
     Returns:
         in the suite's order, {expectation, says, table, column, severity, success, observed, threshold, examples}.
     """
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when great_expectations is imported
-    context, actions = _context(docs)
+    import great_expectations as gx
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
     source = context.data_sources.add_pandas("reprise")
     entries = load_suite(params, facts.labelled)
     verdicts: dict[int, dict[str, Any]] = {}
@@ -61,7 +62,7 @@ def check(facts: Facts, params: ValidateParams, docs: Path | None = None) -> lis
             chosen = {number: entry for number, entry in enumerate(entries) if entry["table"] == table}
             if not chosen:
                 continue
-            checkpoint = context.checkpoints.add(_checkpoint(context, source, table, chosen, actions))
+            checkpoint = context.checkpoints.add(_checkpoint(context, source, table, chosen))
             outcome = checkpoint.run(batch_parameters={"dataframe": facts.table(table)})
             for result in next(iter(outcome.run_results.values())).results:
                 number = result.expectation_config.meta["number"]
@@ -70,26 +71,7 @@ def check(facts: Facts, params: ValidateParams, docs: Path | None = None) -> lis
     return [verdicts[number] for number in range(len(entries))]
 
 
-def _context(docs: Path | None) -> tuple[Any, list[Any]]:
-    """Make the context and the actions that follow each check: none, or building the Data Docs."""
-    import great_expectations as gx
-    from great_expectations.checkpoint import UpdateDataDocsAction
-
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
-    if docs is None:
-        return context, []
-    store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.absolute())}
-    site = {
-        "class_name": "SiteBuilder",
-        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-        "store_backend": store,
-    }
-    context.add_data_docs_site(_SITE, site)
-    return context, [UpdateDataDocsAction(name="docs", site_names=[_SITE])]
-
-
-def _checkpoint(context: Any, source: Any, table: str, chosen: dict[int, dict[str, Any]], actions: list[Any]) -> Any:
+def _checkpoint(context: Any, source: Any, table: str, chosen: dict[int, dict[str, Any]]) -> Any:
     """Make the checkpoint of one table.
 
     Args:
@@ -97,7 +79,6 @@ def _checkpoint(context: Any, source: Any, table: str, chosen: dict[int, dict[st
         source: its pandas data source.
         table: name of the table.
         chosen: place in the suite -> entry, for the entries about this table; results carry the place with them.
-        actions: from `_context`.
     """
     import great_expectations as gx
     from great_expectations.expectations.registry import get_expectation_impl
@@ -114,7 +95,7 @@ def _checkpoint(context: Any, source: Any, table: str, chosen: dict[int, dict[st
         "partial_unexpected_count": EXAMPLES,
         "unexpected_index_column_names": [TABLES[table]],
     }
-    return gx.Checkpoint(name=table, validation_definitions=[definition], actions=actions, result_format=form)
+    return gx.Checkpoint(name=table, validation_definitions=[definition], result_format=form)
 
 
 def _verdict(entry: dict[str, Any], result: dict[str, Any], facts: Facts) -> dict[str, Any]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 import os
+import re
 import shutil
 import socket
+import subprocess
 import warnings
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from reprise.config.errors import ValidationFailed
 from stages.validate.__main__ import main
 from stages.validate.check import SUITE, check, load_suite, require
 from stages.validate.facts import gather
+from stages.validate.page import render_page
 from stages.validate.params import ValidateParams
 
 with warnings.catch_warnings():
@@ -27,6 +31,7 @@ with warnings.catch_warnings():
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:great_expectations")
 ROOT = Path(__file__).parents[3]
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
 PARAMS = ValidateParams(min_train_images=20, min_images_per_class=5, max_imbalance=3.0)
 
 
@@ -101,7 +106,7 @@ def spoil(row: int = 0, **changes: Any) -> list[dict[str, Any]]:
         ([row | {"group": f"patient {row['key'][0]}"} for row in rows()], 0, "no group lies in two splits"),
         (spoil(width=0), 0, "widths are positive"),
         (spoil(height=-1), 0, "heights are positive"),
-        (spoil(channels=4), 0, "images are grey or colour"),
+        (spoil(channels=0), 0, "images have from 1 to 64 bands"),
         (spoil(bytes=0), 0, "no image is an empty file"),
         (rows(train=19), 0, "there are enough images to train on"),
         (rows(), 10, "few files had to be refused, copies apart"),
@@ -172,13 +177,70 @@ def place(manifest: list[dict[str, Any]]) -> None:
     write_quarantine("data/ingest/quarantine.parquet", pa.Table.from_pylist([], QUARANTINE_SCHEMA))
 
 
+def test_images_of_many_bands_pass_where_networks_see_as_many(workspace: Path) -> None:
+    place([row | {"channels": 7} for row in rows(train=200)])
+    with pytest.raises(ValidationFailed, match="Set image.channels to 7"):
+        main([])
+    params = Path("params.yaml")
+    params.write_text(re.sub(r"(?m)^  channels: \d+", "  channels: 7", params.read_text()))
+    main([])
+    assert Path("data/validate/passed.json").exists()
+
+
+@pytest.fixture(scope="module")
+def poor() -> list[dict[str, Any]]:
+    """Verdicts on too few images, with names from the data that are markup, unreadable or both."""
+    names = ["<script src=//evil.example/x.js></script>", "\u202egnp.exe\n\x1b", '"><img src=http://evil.example/>']
+    quarantine = [{"path": path, "reason": "empty", "detail": "", "sha256": None} for path in names]
+    manifest = pa.Table.from_pylist(rows(train=19, val=0, labels=("dog", "<b>cat</b>", *"abcdefg")), MANIFEST_SCHEMA)
+    return check(gather(manifest, pa.Table.from_pylist(quarantine, QUARANTINE_SCHEMA)), PARAMS)
+
+
+def test_the_page_says_what_holds_and_what_does_not(poor: list[dict[str, Any]]) -> None:
+    shown = render_page(poor).decode("utf-8")
+    assert "<h1>The data do not pass</h1>" in shown
+    assert "19 (at least 20)" in shown
+    assert [shown.count(f'<td class="{result}">') for result in ("error", "warning")] == [3, 1]
+    warned = [verdict | {"success": verdict["success"] or verdict["severity"] == "error"} for verdict in poor]
+    assert "<h1>The data pass with warnings</h1>" in render_page(warned).decode("utf-8")
+    sound = render_page([verdict | {"success": True} for verdict in poor]).decode("utf-8")
+    assert "<h1>The data pass</h1>" in sound
+    assert f"{len(poor)} of {len(poor)} expectations hold" in sound
+    assert sound.count('<td class="holds">') == len(poor)
+
+
+def test_the_page_asks_no_host_and_runs_nothing(poor: list[dict[str, Any]]) -> None:
+    shown = render_page(poor).decode("utf-8")
+    assert "default-src 'none'; style-src 'sha256-" in html.unescape(shown)
+    foreign = re.compile(r"<(script|img|link|iframe|object|a|form)\b|@import|url\(|\b(src|href|action)=[\"']")
+    assert foreign.search(shown) is None
+    assert "&lt;script src=//evil.example" in shown
+    assert "\\u202egnp.exe\\n\\x1b" in shown
+    assert "&lt;b&gt;cat" in shown
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not BROWSER, reason="there is no Chromium on this machine")
+def test_a_browser_without_a_network_shows_the_page_whole(tmp_path: Path, poor: list[dict[str, Any]]) -> None:
+    (tmp_path / "index.html").write_bytes(render_page(poor))
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    log = ["--enable-logging=stderr", f"--log-net-log={tmp_path / 'net.json'}", "--host-resolver-rules=MAP * ~NOTFOUND"]
+    shown = subprocess.run(
+        [*command, *log, "--dump-dom", (tmp_path / "index.html").as_uri()], capture_output=True, text=True, timeout=180
+    )
+    assert "there are images to choose on (val)" in shown.stdout
+    assert "CONSOLE" not in shown.stderr  # where refusals of the policy would stand
+    asked = set(re.findall(r'"url":"https?://([^/"]*)', (tmp_path / "net.json").read_text()))
+    assert not [host for host in asked if not host.endswith((".google.com", ".googleapis.com", ".gvt1.com"))]  # its own
+
+
 def test_the_stage_writes_a_deterministic_verdict_and_data_docs(workspace: Path) -> None:
     main([])
-    first = {p.name: p.read_bytes() for p in Path("data/validate").iterdir()}
-    assert set(first) == {"validation.json", "passed.json"}
+    folders = ("data/validate", "data/validation_docs")
+    first = {path: path.read_bytes() for folder in folders for path in Path(folder).iterdir()}
+    assert {path.name for path in first} == {"validation.json", "passed.json", "index.html"}
     main([])
-    assert {p.name: p.read_bytes() for p in Path("data/validate").iterdir()} == first
-    assert "reprise" in Path("data/validation_docs/index.html").read_text().lower()
+    assert {path: path.read_bytes() for folder in folders for path in Path(folder).iterdir()} == first
     assert not Path(".reprise/validation_failed.json").exists()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from reprise.artifacts import layout
 from reprise.artifacts.results import read_json
+from reprise.artifacts.verdicts import observed_in_words
 from stages.report.readers.shape import expected_shape
 
 VALIDATION = layout.VALIDATION / "validation.json"
@@ -50,21 +51,6 @@ def _check(row: dict[str, Any]) -> Check:
         name=f"{row['says']} ({row['table']}{column})",
         level=row["severity"],
         passed=row["success"],
-        found=_observed(row.get("observed"), row.get("threshold") or {}),
+        found=observed_in_words(row.get("observed"), row.get("threshold") or {}),
         keys=tuple(map(str, row.get("examples") or ())),
     )
-
-
-def _observed(observed: Any, threshold: dict[str, Any]) -> str:
-    """Put the observed value and its limits into words."""
-    if isinstance(observed, dict) and set(observed) == {"rows", "unexpected"}:
-        return f"{observed['unexpected']:,} of {observed['rows']:,} rows differ"
-    if isinstance(observed, list):
-        return f"{len(observed)} columns"
-    value = ", ".join(f"{k} {v}" for k, v in observed.items()) if isinstance(observed, dict) else str(observed)
-    limits = [
-        f"{words} {threshold[key]}"
-        for key, words in (("min_value", "at least"), ("max_value", "at most"))
-        if threshold.get(key) is not None
-    ]
-    return f"{value} ({', '.join(limits)})" if limits else value
