@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from reprise.config.errors import ParameterError
-from reprise.runtime.entry import threads
+from reprise.runtime.entry import threads, workers
 
 NO_CUDA = "no CUDA device is visible"
 
@@ -84,7 +84,8 @@ def resolve_compute(device: str, precision: str, deterministic: bool | None = No
         else:
             native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001 - no public name before 2.13
         precision = "bf16" if native else "fp32"
-    torch.set_num_threads(threads())
+    count = threads() if chosen == "cpu" else workers()  # a GPU's results do not depend on what feeds it
+    torch.set_num_threads(count)
     # The same as torch.use_deterministic_algorithms, which also imports the compiler: two seconds of every stage.
     if chosen == "cpu":
         torch.set_deterministic_debug_mode("error")
@@ -95,7 +96,7 @@ def resolve_compute(device: str, precision: str, deterministic: bool | None = No
     # The mode also fills fresh memory, so that code which reads it before writing repeats itself. Nothing here does
     # that, and filling takes 4 % of the time.
     torch.utils.deterministic.fill_uninitialized_memory = False
-    return Compute(chosen, precision, threads(), bool(deterministic) or chosen == "cpu")
+    return Compute(chosen, precision, count, bool(deterministic) or chosen == "cpu")
 
 
 def choose_algorithms(deterministic: bool) -> None:

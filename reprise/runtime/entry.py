@@ -38,15 +38,28 @@ ALLOCATOR_VARIABLES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIB
 
 
 def threads() -> int:
-    """Return how many cores this process may use (affinity and container quota), or REPRISE_THREADS.
+    """Return how many threads a stage computes with: REPRISE_THREADS, or one.
 
-    The last bits of results may depend on it.
+    The last bits of results may depend on it, so the default is the same on every machine. Threads that wait for each
+    other lose most of their speed beside other work, whereas stages that run at once do not wait.
     """
+    return _asked_threads() or 1
+
+
+def workers() -> int:
+    """Return how many workers may share work whose result does not depend on them: REPRISE_THREADS, or all cores."""
+    return _asked_threads() or cores()
+
+
+def _asked_threads() -> int | None:
     asked = os.environ.get("REPRISE_THREADS", "")
-    if asked.isdigit():
-        return max(1, int(asked))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, container_cores(Path("/sys/fs/cgroup/cpu.max"), cores)))
+    return max(1, int(asked)) if asked.isdigit() else None
+
+
+def cores() -> int:
+    """Return how many cores this process may use: those of its affinity, or the whole ones of a container's quota."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(found, container_cores(Path("/sys/fs/cgroup/cpu.max"), found)))
 
 
 def container_cores(quota_file: Path, cores: int) -> int:

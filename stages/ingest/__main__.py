@@ -8,7 +8,7 @@ import time
 from reprise.artifacts.layout import MANIFEST
 from reprise.config.errors import printable
 from reprise.config.params import read_yaml
-from reprise.runtime.entry import run_stage, threads
+from reprise.runtime.entry import run_stage, workers
 from reprise.storage.atomic import atomic_directory
 from stages.ingest.load import load_source
 from stages.ingest.source_state import refuse_changes, refuse_other_source, times_of
@@ -28,7 +28,7 @@ def main(argv: list[str]) -> None:
     before = times_of(source)
     refuse_other_source(source)
     with atomic_directory(MANIFEST.parent) as output:
-        card = ingest(source, params, output, threads())
+        card = ingest(source, params, output, workers())
         refuse_changes(source, before)
     found, refused = card["found"], card["quarantined"]
     record("ingest", began, {"images": found, "images_per_second": round(found / (time.monotonic() - began), 1)})

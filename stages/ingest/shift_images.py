@@ -16,7 +16,7 @@ from reprise.config.errors import printable
 from reprise.config.params import read_yaml, section
 from reprise.config.shared_sections import stored_params
 from reprise.config.tables import row, tables
-from reprise.runtime.entry import run_stage, threads
+from reprise.runtime.entry import run_stage, workers
 from reprise.storage.atomic import atomic_directory
 from reprise.storage.listing import SHIFTS_LOCK
 from stages.ingest.load import load_shift
@@ -44,7 +44,7 @@ def main(argv: list[str]) -> None:
         source = load_shift(shift)
         before = times_of(source)
         refuse_other_source(source, SHIFTS_LOCK, shift.name)
-        notes = take_in(shift, source, params, max_side, output, threads())
+        notes = take_in(shift, source, params, max_side, output, workers())
         refuse_changes(source, before)
     record(f"shift_images/{shift.name}", began)
     for sentence in notes:

@@ -6,7 +6,7 @@ import argparse
 import time
 
 from reprise.config.params import read_yaml, section
-from reprise.runtime.entry import run_stage, threads
+from reprise.runtime.entry import run_stage, workers
 from stages.shard.params import SECTION, ShardParams
 
 
@@ -32,7 +32,7 @@ def main(argv: list[str]) -> None:
     if sides:
         inputs["sides"] = file_digest(INGEST / FILE)
     with work_folder("shard", inputs, ["stages.shard.write"]) as work, atomic_directory(SHARDS) as output:
-        shards = write_shards(manifest, params, output, threads(), work, sides)
+        shards = write_shards(manifest, params, output, workers(), work, sides)
     record(
         "shard",
         began,

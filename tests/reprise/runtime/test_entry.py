@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from reprise.runtime.entry import container_cores, threads
+from reprise.runtime.entry import container_cores, cores, threads, workers
 
 ROOT = Path(__file__).parents[3]
 
@@ -24,20 +24,25 @@ def run(repository, body: str, **environment: str) -> subprocess.CompletedProces
 
 
 @pytest.mark.parametrize(
-    ("text", "cores"), [("max 100000", 8), ("200000 100000", 2), ("50000 100000", 1), ("nonsense", 8), (None, 8)]
+    ("text", "expected"), [("max 100000", 8), ("200000 100000", 2), ("50000 100000", 1), ("nonsense", 8), (None, 8)]
 )
-def test_a_containers_quota_bounds_the_threads(tmp_path, text, cores):
+def test_a_containers_quota_bounds_the_threads(tmp_path, text, expected):
     file = tmp_path / "cpu.max"
     if text is not None:
         file.write_text(text)
-    assert container_cores(file, 8) == cores
+    assert container_cores(file, 8) == expected
 
 
-def test_threads_can_be_set(monkeypatch):
+def test_threads_can_be_set_and_do_not_depend_on_the_machine_otherwise(monkeypatch):
+    monkeypatch.setattr("reprise.runtime.entry.cores", lambda: 16)
     monkeypatch.setenv("REPRISE_THREADS", "3")
-    assert threads() == 3
+    assert (threads(), workers()) == (3, 3)
     monkeypatch.setenv("REPRISE_THREADS", "all")
-    assert 1 <= threads() <= (os.cpu_count() or 1)
+    assert (threads(), workers()) == (1, 16)
+
+
+def test_there_is_a_core_and_no_more_than_the_machine_has():
+    assert 1 <= cores() <= (os.cpu_count() or 1)
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="glibc's allocator")
