@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, Protocol
 
 import psutil
 
-from pipeline.processes.signals import STOP_SIGNALS, handling
+from pipeline.processes.signals import handling, signals_without_handler
 from reprise.config import telemetry
 from reprise.runtime.encoding import child_encoding
 from reprise.runtime.interrupts import patience
@@ -28,6 +28,27 @@ GRACE_SECONDS = 45.0  # a stage needs time to save its work; torchrun alone give
 PARENT_DEATH = Path(__file__).with_name("parent_death.py")
 OnLine = Callable[[str], None]
 Family = dict[int, psutil.Process]  # the processes of a command by process number
+
+
+class Started(Protocol):
+    """A command that runs in a session of its own, as `subprocess.Popen` presents one."""
+
+    @property
+    def pid(self) -> int:
+        """Its process number."""
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status, or -n after signal n; None while it runs."""
+
+    def poll(self) -> int | None:
+        """Look whether it has ended, and return `returncode`."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; `subprocess.TimeoutExpired` is raised after `timeout` seconds."""
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
 
 
 class CommandFailed(Exception):
@@ -100,10 +121,32 @@ def run(
         stderr=subprocess.STDOUT if on_line else subprocess.PIPE if on_error else None,
         start_new_session=True,
     )
+    return follow(process, ((process.stdout, on_output), (process.stderr, on_error)), cancelled=cancelled, grace=grace)
+
+
+def follow(
+    process: Started,
+    streams: Sequence[tuple[IO[bytes] | None, OnLine | None]],
+    *,
+    cancelled: threading.Event | None = None,
+    grace: float = GRACE_SECONDS,
+) -> int:
+    """Wait for the end of a command that has been started in a session of its own; see `run`.
+
+    Args:
+        process: the command.
+        streams: its output and error output, if they are read here, and what is called with each line.
+        cancelled: as for `run`.
+        grace: as for `run`.
+
+    Returns:
+        The exit status; 128 + n if signal n ended the command.
+
+    Raises:
+        BaseException: as `run`.
+    """
     readers = [
-        threading.Thread(target=_read, args=(stream, use), daemon=True)
-        for stream, use in ((process.stdout, on_output), (process.stderr, on_error))
-        if stream and use
+        threading.Thread(target=_read, args=(stream, use), daemon=True) for stream, use in streams if stream and use
     ]
     for reader in readers:
         reader.start()
@@ -120,7 +163,8 @@ def run(
         reader.join(timeout=5)
     if received:
         raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(128 + received[0])
-    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+    status = process.wait()
+    return status if status >= 0 else 128 - status
 
 
 def capture(command: Sequence[str], *, cwd: Path | None = None) -> str:
@@ -150,7 +194,7 @@ def is_running(pid: int, word: str = "") -> bool:
 
 
 def _wait(
-    process: subprocess.Popen[bytes],
+    process: Started,
     family: Family,
     received: list[int],
     cancelled: threading.Event | None,
@@ -262,9 +306,7 @@ def _forwarding(leader: int, family: Family) -> Iterator[list[int]]:
         received.append(signum)
         signal_session(leader, signal.SIGTERM if len(received) > 1 else signum)
 
-    default = (signal.SIG_DFL, signal.SIG_IGN, signal.default_int_handler)
-    without_handler = [number for number in STOP_SIGNALS if signal.getsignal(number) in default]
-    with handling(without_handler, forward):
+    with handling(signals_without_handler(), forward):
         yield received
 
 

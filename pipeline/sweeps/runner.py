@@ -8,14 +8,12 @@ unfinished training by its checkpoint. A point that fails does not stop the othe
 from __future__ import annotations
 
 import queue
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 
 from pipeline.compare.runs import read_family
 from pipeline.graph import dvc
@@ -25,7 +23,7 @@ from pipeline.processes.commands import CommandFailed
 from pipeline.processes.failure import failure_message
 from pipeline.processes.git import git
 from pipeline.processes.redaction import make_redactor
-from pipeline.processes.signals import STOP_SIGNALS, handling
+from pipeline.processes.signals import stopping_on_signals
 from pipeline.sweeps.clone import Base, PointClone, find_base, load_table
 from pipeline.sweeps.curve import Axis
 from pipeline.sweeps.plans import Point, SweepPlan, base_index, load_plan, points_of
@@ -148,7 +146,8 @@ def run_sweep(
         )
         for i in range(len(points)):
             run.report_point(i)
-        with _stop_on_signals(cancelled) as stop, patience():
+        stop = _Stop(cancelled)
+        with stopping_on_signals(stop), patience():
             run.run_all(plan.parallel, stop)
         tables = {p.name: load_table(root, p.experiment) for p in run.points if p.experiment}
         metric = plan.metric or f"{read_family(root).removesuffix('_val')}_val"
@@ -332,27 +331,3 @@ def _hold_sweep_lock(root: Path, wait: bool, say: Say) -> Iterator[None]:
             found=error.found,
             fix="Wait until it ends, or let this sweep wait for it: `reprise sweep FILE --wait`.",
         ) from error
-
-
-@contextmanager
-def _stop_on_signals(cancelled: threading.Event | None) -> Iterator[threading.Event]:
-    """Yield an event that `cancelled` or a signal sets; after a signal, raise its exception at the end.
-
-    Raises:
-        KeyboardInterrupt: SIGINT was received.
-        SystemExit: SIGTERM or SIGHUP was received.
-    """
-    stop = _Stop(cancelled)
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    received: list[int] = []
-
-    def record(signum: int, frame: FrameType | None) -> None:
-        received.append(signum)
-        stop.set()
-
-    with handling(STOP_SIGNALS, record):
-        yield stop
-    if received:
-        raise KeyboardInterrupt if received[0] == signal.SIGINT else SystemExit(128 + received[0])
