@@ -15,6 +15,7 @@ from pipeline.cli.project import enter_project
 from pipeline.graph import dvc, stage_modules
 from pipeline.graph.definition import load_graph
 from pipeline.graph.ingested import data_option
+from pipeline.graph.jobs.repro import repro as run_graph
 
 app = typer.Typer(
     add_completion=False,
@@ -34,6 +35,9 @@ Targets = Annotated[
     list[str] | None,
     typer.Argument(help="Stages such as `pretrain`, `pretrain/simclr` or `pretrain/simclr/0`; all stages by default."),
 ]
+Jobs = Annotated[
+    int | None, typer.Option(min=1, help="How many stages may run at once; as many as the cores allow by default.")
+]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for another run in this folder, instead of giving up.")]
 
 
@@ -42,14 +46,26 @@ def repro(
     targets: Targets = None,
     wait: Wait = False,
     force: Annotated[bool, typer.Option("--force", help="Run the stages even if nothing changed.")] = False,
+    jobs: Jobs = None,
+    keep_going: Annotated[
+        bool,
+        typer.Option(
+            "--keep-going/--fail-fast",
+            help="After a failure, run all stages that do not depend on what failed, or end the run at once.",
+        ),
+    ] = True,
 ) -> None:
     """Run every stage that is not up to date.
+
+    Stages that do not depend on each other run at once, as many as --jobs allows, within the machine's memory and with
+    a GPU for each training where there are GPUs. The results do not depend on their number. With --jobs 1, one DVC runs
+    them one after the other. Each stage computes with one thread, unless REPRISE_THREADS says otherwise.
 
     Before the first stage, the parameters are checked, the source of images is scanned, what a killed run left behind
     is repaired, and the results of rows that left params.yaml are removed.
     """
     enter_project()
-    dvc.repro(targets or [], wait=wait, force=force, say=say)
+    run_graph(targets or [], jobs=jobs, wait=wait, force=force, fail_fast=not keep_going, say=say)
 
 
 @app.command()

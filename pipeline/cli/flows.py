@@ -25,6 +25,11 @@ run_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run a f
 app.add_typer(run_app, name="run")
 
 
+Jobs = Annotated[
+    int | None, typer.Option(min=1, help="How many stages may run at once; as many as the cores allow by default.")
+]
+
+
 @run_app.command()
 def reproduce(
     targets: Annotated[
@@ -34,9 +39,10 @@ def reproduce(
     drop: Annotated[
         bool, typer.Option("--drop", help="Give up if another run works in this folder, instead of waiting for it.")
     ] = False,
+    jobs: Jobs = None,
 ) -> None:
     """Bring the graph up to date, one task per stage."""
-    _run("reproduce", targets=targets, busy="drop" if drop else "wait")
+    _run("reproduce", targets=targets, busy="drop" if drop else "wait", jobs=jobs)
 
 
 @run_app.command()
@@ -44,9 +50,10 @@ def refresh(
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for another run in this folder, instead of giving up.")
     ] = False,
+    jobs: Jobs = None,
 ) -> None:
     """Bring the graph up to date if the source changed."""
-    _run("refresh", busy="wait" if wait else "drop")
+    _run("refresh", busy="wait" if wait else "drop", jobs=jobs)
 
 
 @run_app.command()

@@ -32,13 +32,18 @@ from reprise.config.errors import GraphError, ParameterError, RepriseError, Work
 
 Busy = Literal["wait", "drop"]
 Retries = Annotated[int, Field(ge=0, le=10)]
+Jobs = Annotated[int, Field(ge=1)] | None
 Delay = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 
 
 @callable_flow
 @flow(name="reproduce", validate_parameters=True)
 def reproduce(
-    targets: list[str] | None = None, busy: Busy = "wait", retries: Retries = 2, retry_delay_seconds: Delay = 10.0
+    targets: list[str] | None = None,
+    busy: Busy = "wait",
+    retries: Retries = 2,
+    retry_delay_seconds: Delay = 10.0,
+    jobs: Jobs = None,
 ) -> State:
     """Bring the graph up to date, with one task per stage.
 
@@ -47,29 +52,31 @@ def reproduce(
         busy: what to do while another run works in this folder: wait for it, or drop this run.
         retries: how often a task is retried after a failure that may be temporary (a download, a remote).
         retry_delay_seconds: delay before the first retry; it doubles with each further one.
+        jobs: how many stages may run at once; None takes as many as the cores allow.
     """
 
     def work(tasks: Tasks) -> State:
         with exclusive(tasks.root, wait=busy == "wait", say=tasks.say):
-            return GraphRun(tasks).reproduce(targets or [])
+            return GraphRun(tasks, jobs).reproduce(targets or [])
 
     return _run_as_flow(work, retries, retry_delay_seconds)
 
 
 @callable_flow
 @flow(name="refresh", validate_parameters=True)
-def refresh(busy: Busy = "drop", retries: Retries = 2, retry_delay_seconds: Delay = 10.0) -> State:
+def refresh(busy: Busy = "drop", retries: Retries = 2, retry_delay_seconds: Delay = 10.0, jobs: Jobs = None) -> State:
     """Scan the source of images, and bring the graph up to date if it changed since the last completed run.
 
     Args:
         busy: as for `reproduce`.
         retries: as for `reproduce`.
         retry_delay_seconds: as for `reproduce`.
+        jobs: as for `reproduce`.
     """
 
     def work(tasks: Tasks) -> State:
         with exclusive(tasks.root, wait=busy == "wait", say=tasks.say):
-            return GraphRun(tasks).reproduce([], only_if_source_changed=True)
+            return GraphRun(tasks, jobs).reproduce([], only_if_source_changed=True)
 
     return _run_as_flow(work, retries, retry_delay_seconds)
 

@@ -1,13 +1,15 @@
 """Run the graph under Prefect: one task per stage, with its outcome and the reason for it.
 
 DVC alone decides what is up to date; Prefect shows it. A task ends as Cached, Restored or Ran, as Failed with the
-message of its stage, or as Skipped if a stage that it depends on failed. All tasks run in the main thread, where
-signals arrive: whatever ends the flow first ends the processes of the stage.
+message of its stage, or as Skipped if a stage that it depends on failed. Stages that do not depend on each other run at
+once (pipeline/graph/jobs). The main thread, where signals arrive, waits for them: whatever ends the flow first ends the
+processes of all stages.
 """
 
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,17 +25,21 @@ from pipeline.flows.serving.server import report_address
 from pipeline.flows.tasks import TRANSIENT, Tasks
 from pipeline.graph import dvc
 from pipeline.graph.definition import Graph
+from pipeline.graph.jobs.demands import demands_of, expected_seconds
+from pipeline.graph.jobs.loaded_dvc import LoadedDvc, loaded_dvc
+from pipeline.graph.jobs.machine import this_machine
+from pipeline.graph.jobs.schedule import Work, run_in_parallel
 from pipeline.graph.lock_file import LOCK_FILE, read_lock
 from pipeline.graph.pending.code_changes import changed_code
-from pipeline.graph.pending.plan import Need, Plan, output_bytes, reasons, stages_for
+from pipeline.graph.pending.plan import Need, Plan, Step, output_bytes, reasons, stages_for
 from pipeline.graph.pending.why import explain
 from pipeline.graph.remotes import remote
 from pipeline.graph.workspace import STATE, read_digest
 from pipeline.processes.commands import CommandFailed
 from reprise.config.dvc_file import Stage
+from reprise.config.errors import RepriseError
 from reprise.config.params import read_yaml
 from reprise.storage.atomic import write_json
-from reprise.storage.running import report_step
 
 SOURCE = STATE / "flows" / "source.json"  # digest of the source that the last completed run has seen
 PUSHED = STATE / "flows" / "pushed.json"  # digests of the dvc.lock and the settings of DVC at the last push
@@ -46,15 +52,15 @@ class GraphRun:
 
     Attributes:
         tasks: creates the tasks of the flow run.
+        jobs: how many stages may run at once; None takes as many as the cores allow.
         remote_name: name of the default DVC remote, if something changed, there is one, and it can be read.
-        lock: entries of dvc.lock as DVC left them last; kept, because reading the file takes a while.
         lines: the outcome of each stage, for the lineage.
         states: the final state of each stage's task.
     """
 
     tasks: Tasks
+    jobs: int | None = None
     remote_name: str | None = None
-    lock: Mapping[str, Any] = field(default_factory=dict)
     lines: list[artifacts.StageLine] = field(default_factory=list)
     states: dict[str, State] = field(default_factory=dict)
 
@@ -125,42 +131,79 @@ class GraphRun:
         return state
 
     def _run_stages(self, graph: Graph, targets: Sequence[str], changed: Mapping[str, Any]) -> Plan:
-        """Run a task for each stage in graph order, and return the plan with what became of them."""
+        """Run a task for each stage after those that it depends on, and return the plan with what became of them."""
+        root = self.tasks.root
         stages = stages_for(graph, graph.find(targets))
-        self.lock = read_lock(self.tasks.root)
-        params = read_yaml(self.tasks.root / "params.yaml")
-        explanation = explain(graph, changed, self.lock, params, code=changed_code(graph, self.tasks.root))
+        lock = read_lock(root)
+        explanation = explain(graph, changed, lock, read_yaml(root / "params.yaml"), code=changed_code(graph, root))
         plan = Plan(graph, changed, reasons(explanation))
-        for number, stage in enumerate(stages, 1):
-            report_step(number, len(stages), stage.name, waiting=[later.name for later in stages[number:]])
-            upstream = [self.states[up.name] for up in stages if up.name in graph.upstream(stage.name)]
-            self.states[stage.name] = self.tasks.run(stage.title, partial(self._run_stage, stage, plan), upstream)
+
+        def run_as_task(stage: Stage, body: Callable[[], State]) -> State:
+            above = [self.states[name] for name in graph.upstream(stage.name) if name in self.states]
+            self.states[stage.name] = self.tasks.run(stage.title, body, above)
+            return self.states[stage.name]
+
+        def settle(stage: Stage) -> bool:
+            step = plan.step(stage.name)
+            if step.need is not Need.DVC:
+                run_as_task(stage, lambda: self._settle(stage, step, lock))
+            return step.need is not Need.DVC
+
+        with loaded_dvc(root) as loaded:
+
+            def run(stage: Stage, variables: Mapping[str, str], cancelled: threading.Event) -> bool:
+                body = partial(self._run_stage, stage, plan, loaded, variables, cancelled)
+                return run_as_task(stage, body).is_completed()
+
+            run_in_parallel(
+                graph,
+                stages,
+                Work(settle, run),
+                this_machine(self.jobs),
+                demands=demands_of(stages, root),
+                seconds=expected_seconds(stages, graph, root),
+            )
         return plan
 
-    def _run_stage(self, stage: Stage, plan: Plan) -> State:
-        """Do what the plan says about a stage, and return the final state of its task."""
-        step = plan.step(stage.name)
-        why = self.tasks.hide("; ".join(step.why))
+    def _settle(self, stage: Stage, step: Step, lock: Mapping[str, Any]) -> State:
+        """Return the final state of a stage that DVC need not look at."""
         if step.need is Need.IMPOSSIBLE:
+            why = self.tasks.hide("; ".join(step.why))
             self._add_line(stage, "skipped", 0.0, 0, why)
             return Cancelled(name="Skipped", message=f"not run because {why}")
-        before = self.lock
-        size = output_bytes(before.get(stage.name))
-        if step.need is Need.NOTHING:
-            self._add_line(stage, "cached", 0.0, size, "")
-            return Completed(name="Cached", message=f"up to date, {artifacts.megabytes(size)}")
-        began = time.perf_counter()
+        size = output_bytes(lock.get(stage.name))
+        self._add_line(stage, "cached", 0.0, size, "")
+        return Completed(name="Cached", message=f"up to date, {artifacts.megabytes(size)}")
+
+    def _run_stage(
+        self,
+        stage: Stage,
+        plan: Plan,
+        loaded: LoadedDvc,
+        variables: Mapping[str, str],
+        cancelled: threading.Event,
+    ) -> State:
+        """Let DVC run a stage, and return the final state of its task."""
+        root, log = self.tasks.root, self.tasks.log()
+        why = self.tasks.hide("; ".join(plan.step(stage.name).why))
+        before, began = read_lock(root), time.perf_counter()
         try:
             outcome = dvc.repro_stage(
-                stage.name, root=self.tasks.root, on_line=self.tasks.log(), pull=bool(self.remote_name)
+                stage.name,
+                loaded,
+                root=root,
+                on_each_line=(log, log),
+                cancelled=cancelled,
+                variables=variables,
+                pull=bool(self.remote_name),
             )
-        except CommandFailed as error:
+        except (CommandFailed, RepriseError) as error:
             plan.fail(stage.name)
             self._add_line(stage, "failed", time.perf_counter() - began, 0, why)
             return self.tasks.failure(error)
-        self.lock = read_lock(self.tasks.root)
-        plan.finish(stage.name, before, self.lock)
-        seconds, size = time.perf_counter() - began, output_bytes(self.lock.get(stage.name))
+        after = read_lock(root)
+        plan.finish(stage.name, before, after)
+        seconds, size = time.perf_counter() - began, output_bytes(after.get(stage.name))
         self._add_line(stage, outcome.value, seconds, size, why)
         message = f"{outcome.value} in {seconds:.1f} s, {artifacts.megabytes(size)}; {why}"
         return Completed(name=_STATE_NAMES[outcome], message=message)

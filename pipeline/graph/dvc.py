@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +23,7 @@ from pipeline.graph.dvc_output import (
     with_sentence,
 )
 from pipeline.graph.ingested import check_images
+from pipeline.graph.jobs.loaded_dvc import LoadedDvc
 from pipeline.graph.lock_file import LOCK_FILE, fit_lock, read_lock
 from pipeline.graph.pending.code_changes import changed_code
 from pipeline.graph.pending.why import Explanation, explain
@@ -43,34 +44,32 @@ _CHECKED_DVC = (sys.executable, "-P", "-m", "pipeline.graph.in_dvc")  # DVC, wit
 _PAUSES = (0.1, 0.5)  # seconds before another attempt to read what DVC is just writing
 
 
-def repro(
-    targets: Sequence[str] = (), *, root: Path = Path(), wait: bool = False, force: bool = False, say: Say = print
+def repro_in_order(
+    graph: Graph, names: Sequence[str], *, root: Path, force: bool = False, fail_fast: bool = False, say: Say = print
 ) -> None:
-    """Run the stages that are not up to date: of the whole graph, or of the targets and what they depend on.
+    """Run the stages that are not up to date in one DVC, one after the other. The caller must hold `exclusive`.
 
     Args:
-        targets: see `Graph.find`; none means the whole graph.
+        graph: the graph.
+        names: DVC's names of the stages to run with all that they depend on; none means the whole graph.
         root: the project folder.
-        wait: whether to wait for another run in this folder instead of giving up.
-        force: whether to run the targets even if nothing changed.
+        force: whether to run the stages even if nothing changed.
+        fail_fast: whether a failure ends the run; otherwise all stages follow that do not depend on what failed.
         say: prints a line for people.
 
     Raises:
-        CommandFailed: DVC, a stage or a check ended with an error, which it has explained.
-        WorkspaceBusyError: another run holds the folder and `wait` is false.
+        CommandFailed: DVC or a stage ended with an error, which it has explained.
     """
-    with exclusive(root, wait=wait, say=say):
-        graph = prepare(root, say)
-        names = graph.find(targets)
-        command = [*_CHECKED_DVC, "--wait-for-lock", "repro", *(["--force"] if force else []), *names]
-        lines: list[str] = []
-        with truthful_records(root, cache_folder), previous_outputs_kept(root, say):
-            try:
-                code = run_shown(command, root, skip=ADVICE_TO_UNLOCK.match, keep=lines)
-            finally:
-                sort_lock(graph, root)
-        if code:
-            raise known_failure(lines, root) or CommandFailed(command, code)
+    options = [*(["--force"] if force else []), *([] if fail_fast else ["--keep-going"])]
+    command = [*_CHECKED_DVC, "--wait-for-lock", "repro", *options, *names]
+    lines: list[str] = []
+    with truthful_records(root, cache_folder), previous_outputs_kept(root, say):
+        try:
+            code = run_shown(command, root, skip=ADVICE_TO_UNLOCK.match, keep=lines)
+        finally:
+            sort_lock(graph, root)
+    if code:
+        raise known_failure(lines, root) or CommandFailed(command, code)
 
 
 def sort_lock(graph: Graph, root: Path) -> None:
@@ -109,33 +108,45 @@ def prepare(root: Path, say: Say, on_line: Callable[[str], None] | None = None) 
 
 def repro_stage(
     name: str,
+    loaded: LoadedDvc,
     *,
     root: Path = Path(),
-    on_line: Callable[[str], None],
-    cancelled: threading.Event | None = None,
+    on_each_line: tuple[Callable[[str], None], Callable[[str], None]],
+    cancelled: threading.Event,
+    variables: Mapping[str, str] | None = None,
     pull: bool = False,
+    force: bool = False,
 ) -> Outcome:
-    """Run one stage, without those that it depends on. The caller must hold `exclusive`.
+    """Run one stage, without those that it depends on. The caller must hold `exclusive`; any thread may call this.
 
     Args:
         name: DVC's name of the stage.
+        loaded: what runs DVC.
         root: the project folder.
-        on_line: called with each line of output.
+        on_each_line: called with each line of output, and of error output.
         cancelled: ends the stage when another thread sets it.
+        variables: environment variables for the stage.
         pull: whether to look in the remote for outputs that the run cache knows, before anything is computed.
+        force: whether to run the stage even if nothing changed.
 
     Returns:
         What DVC did with the stage.
 
     Raises:
         CommandFailed: the stage failed; `lines` holds its last output.
+        InputsChanged: DVC recorded other inputs than the stage used; the record has been removed.
     """
-    command = ["repro", *(["--pull"] if pull else []), "--single-item", name]
+    options = [*(["--pull"] if pull else []), *(["--force"] if force else [])]
+    command = ["--wait-for-lock", "repro", *options, "--single-item", name]
     lines: list[str] = []
-    with truthful_records(root, cache_folder), previous_outputs_kept(root, on_line):
-        status = _run_dvc(command, lines, root, on_line, cancelled)
+    say, say_aside = (_keeping(lines, on_line) for on_line in on_each_line)
+    with truthful_records(root, cache_folder, name), previous_outputs_kept(root, on_each_line[0]):
+        status = loaded.run(command, on_each_line=(say, say_aside), cancelled=cancelled, variables=variables)
     if status:
-        raise CommandFailed([*_CHECKED_DVC, *command], status, with_sentence(last_lines(lines), root))
+        error = known_failure(lines, root)
+        for line in f"error: {error}".splitlines() if error else ():
+            say_aside(line)
+        raise CommandFailed([*_CHECKED_DVC, *command], status, last_lines(lines))
     return parse_outcome(name, lines)
 
 
@@ -349,10 +360,16 @@ def _run_dvc(
     cancelled: threading.Event | None,
 ) -> int:
     """Run DVC, wait for its lock, and append its output to `lines`; `on_line` does not get its advice."""
+    command = [*_CHECKED_DVC, "--wait-for-lock", *arguments]
+    return run(command, cwd=root, on_line=_keeping(lines, on_line), cancelled=cancelled)
+
+
+def _keeping(lines: list[str], on_line: Callable[[str], None]) -> Callable[[str], None]:
+    """Append each line to `lines`, and pass it on unless it is advice of DVC's."""
 
     def keep(line: str) -> None:
         lines.append(line)
         if not ADVICE.match(line):
             on_line(line)
 
-    return run([*_CHECKED_DVC, "--wait-for-lock", *arguments], cwd=root, on_line=keep, cancelled=cancelled)
+    return keep

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -20,6 +21,7 @@ from reprise.config.errors import printable
 
 PREVIOUS = Path(".reprise/previous")  # <process number of DVC>/<output, percent-encoded>
 UNFINISHED = Path(".reprise/unfinished")  # <output, percent-encoded>: what a failed command left in its place
+_putting_back = threading.Lock()  # several stages may end at the same moment
 
 
 def set_aside(output: str, root: Path) -> bool:
@@ -73,6 +75,19 @@ def put_back(root: Path, say: Callable[[str], None]) -> None:
         root: the project folder.
         say: prints a line for people.
     """
+    with _putting_back:
+        restored, unfinished = _put_back(root)
+    if restored:
+        say(
+            f"put back, because the stage did not finish: {printable(', '.join(restored), 2000)}. It comes from a "
+            "previous run; `reprise why` says whether it belongs to the present parameters, data and code."
+        )
+    if unfinished:
+        say(f"what the stage had left there is in {UNFINISHED}: {printable(', '.join(unfinished), 2000)}")
+
+
+def _put_back(root: Path) -> tuple[list[str], list[str]]:
+    """Return the outputs that were put back, and those of which something unfinished was kept."""
     restored, unfinished = [], []
     for folder in sorted((root / PREVIOUS).glob("*")):
         if not folder.name.isdigit() or is_running(int(folder.name), "dvc"):
@@ -93,13 +108,7 @@ def put_back(root: Path, say: Callable[[str], None]) -> None:
                 restored.append(output)
         with suppress(OSError):
             folder.rmdir()
-    if restored:
-        say(
-            f"put back, because the stage did not finish: {printable(', '.join(restored), 2000)}. It comes from a "
-            "previous run; `reprise why` says whether it belongs to the present parameters, data and code."
-        )
-    if unfinished:
-        say(f"what the stage had left there is in {UNFINISHED}: {printable(', '.join(unfinished), 2000)}")
+    return restored, unfinished
 
 
 def _is_inside(output: str) -> bool:

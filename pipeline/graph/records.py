@@ -23,22 +23,23 @@ _SHOWN = 12
 
 
 @contextmanager
-def truthful_records(root: Path, cache: Callable[[Path], Path]) -> Iterator[None]:
+def truthful_records(root: Path, cache: Callable[[Path], Path], stage: str | None = None) -> Iterator[None]:
     """Remove from dvc.lock and from the run cache what stages that ended inside the `with` block did not use.
 
     Args:
         root: the project folder.
         cache: gives the folder of DVC's cache.
+        stage: looks only at this stage, because others run beside it, of which DVC has recorded nothing yet.
 
     Raises:
         InputsChanged: a record was wrong, and has been removed.
     """
     began = time.time()
     yield
-    if not notes(since=began, root=root):
+    if not notes(since=began, stage=stage, root=root):
         return
     with hold_dvc_lock(root):
-        wrong = wrong_records(since=began, root=root)
+        wrong = wrong_records(since=began, stage=stage, root=root)
         if not wrong:
             return
         entries = read_lock(root)

@@ -51,12 +51,15 @@ def write_note(stage: Stage, params: dict[str, Any], files: dict[str, str | None
     write_json(_path(stage.name), note | {"params": params, "deps": files})
 
 
-def notes(dvc: str | None = None, since: float = 0.0, root: Path = Path()) -> list[dict[str, Any]]:
+def notes(
+    dvc: str | None = None, since: float = 0.0, stage: str | None = None, root: Path = Path()
+) -> list[dict[str, Any]]:
     """Read the notes.
 
     Args:
         dvc: only those of this DVC process (`dvc_process`).
         since: only those written at this time (seconds since the epoch) or later.
+        stage: only that of the stage which DVC calls so.
         root: the project folder.
     """
     found = []
@@ -65,7 +68,8 @@ def notes(dvc: str | None = None, since: float = 0.0, root: Path = Path()) -> li
             if file.stat().st_mtime < since:
                 continue
             note = json.loads(file.read_text(encoding="utf-8"))
-            if {"stage", "title", "cmd", "params", "deps"} <= note.keys() and dvc in (None, note["dvc"]):
+            whole = {"stage", "title", "cmd", "params", "deps"} <= note.keys()
+            if whole and dvc in (None, note["dvc"]) and stage in (None, note["stage"]):
                 found.append(note)
         except (OSError, ValueError, AttributeError, KeyError, TypeError):
             continue  # a note that cannot be read says nothing
@@ -90,18 +94,21 @@ def contradictions(note: dict[str, Any], entry: dict[str, Any]) -> list[str]:
     return lines + [f"{path}: recorded, not used" for path in sorted(present.keys() - note["deps"].keys())]
 
 
-def wrong_records(dvc: str | None = None, since: float = 0.0, root: Path = Path()) -> dict[str, list[str]]:
+def wrong_records(
+    dvc: str | None = None, since: float = 0.0, stage: str | None = None, root: Path = Path()
+) -> dict[str, list[str]]:
     """Find what dvc.lock records wrongly, by the notes; a note that agrees has done its work and is removed.
 
     Args:
         dvc: look only at the stages that this DVC process started.
         since: look only at stages that ended at this time (seconds since the epoch) or later.
+        stage: look only at the stage which DVC calls so.
         root: the project folder.
 
     Returns:
         By DVC's name of the stage, what differs.
     """
-    mine, lock = notes(dvc, since, root), root / LOCK_FILE
+    mine, lock = notes(dvc, since, stage, root), root / LOCK_FILE
     text = lock.read_text(encoding="utf-8") if mine and lock.is_file() else ""
     wrong = {}
     for note in mine:

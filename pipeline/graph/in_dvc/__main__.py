@@ -2,60 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 import signal
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
-from pathlib import Path
+
+STAGES_FROM = "--stages-from"  # `repro --stages-from DESCRIPTOR`: the stages are named over a socket, one by one
 
 
 def main() -> int:
-    """Run DVC and return its exit status, or 1 if bytes from a remote were refused that it could not compute."""
-    from reprise.runtime import interrupts
+    """Run one command, or wait for stages to run; return the exit status."""
+    arguments = sys.argv[1:]
+    if arguments[1:2] == [STAGES_FROM]:
+        from pipeline.graph.in_dvc.loaded import run_stages_from
 
-    with interrupts.ending_soon({signal.SIGINT: ""}):  # whoever started this process says the sentence
-        return _run()
+        return run_stages_from(int(arguments[2]))
+    from pipeline.graph.in_dvc.command import run_command
 
-
-def _run() -> int:
-    command = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
-    _keep_notes_private()
-    from pipeline.graph.in_dvc.cache import REFUSALS
-    from pipeline.graph.in_dvc.replacements import do_without_locks, install
-    from reprise.storage.running import announced
-
-    install()
-    if command == "status":
-        do_without_locks()
-    if command == "get-output":
-        from pipeline.graph.in_dvc.outputs import get_output
-
-        return get_output(*sys.argv[2:])
-    from dvc.cli import main as run_dvc
-
-    REFUSALS.optional = command == "repro"
-    with announced(_title(sys.argv[1:]), "graph") if command != "status" else nullcontext():
-        status = int(run_dvc(sys.argv[1:]) or 0)
-    return status or int(REFUSALS.foreign and not REFUSALS.optional)
-
-
-def _title(arguments: Sequence[str]) -> str:
-    return f"dvc {shlex.join(word for word in arguments if word != '--wait-for-lock')}"
-
-
-def _keep_notes_private() -> None:
-    """Keep DVC's notes about this folder in the folder.
-
-    Their usual place, /var/tmp/dvc, is open to every user of the machine, and DVC unpickles what it finds there.
-    """
-    from pipeline.graph.workspace import STATE
-
-    if "DVC_SITE_CACHE_DIR" not in os.environ:
-        folder = Path.cwd() / STATE / "dvc"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.environ["DVC_SITE_CACHE_DIR"] = str(folder)
+    return run_command(arguments)
 
 
 if __name__ == "__main__":

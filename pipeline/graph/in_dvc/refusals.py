@@ -36,10 +36,15 @@ class Refusals:
         self.sizes: dict[str, int] = {}
         self._said: set[str] = set()
         self._lock = threading.Lock()
+        self.note_outputs()
+
+    def note_outputs(self) -> None:
+        """Note which files dvc.lock gives which objects."""
         with suppress(RepriseError, OSError, RecursionError):  # whoever reads dvc.lock for its own sake explains it
             self._note_outputs()
 
     def _note_outputs(self) -> None:
+        self.paths.clear()
         for entry in read_lock().values() if Path(LOCK_FILE).exists() else ():
             for out in entry.get("outs", []):
                 self.paths.setdefault(out["md5"], []).append(out["path"])

@@ -5,7 +5,7 @@ the run cache, nor what lies in the cache already; and only `persist`, which swi
 outputs of the previous run where they are. So eleven functions and classes of DVC are replaced, of the version that
 requirements.lock pins; tests/pipeline/graph (remotes/test_hostile.py, test_previous_outputs.py) fail if a replacement
 has no effect.
-Two more say which stage of how many begins, since DVC does not count them.
+Two more say which stage of how many begins, since DVC does not count them, and two let DVCs work beside each other.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import dvc.cachemgr
 import dvc.data_cloud
+import dvc.dvcfile
 import dvc.lock
 import dvc.repo.reproduce
 import dvc.rwlock
@@ -29,7 +30,7 @@ from dvc.stage.cache import StageCache
 from dvc_data.hashfile.tree import Tree
 from dvc_objects.fs.local import LocalFileSystem
 
-from pipeline.graph.in_dvc import cache, folder, previous, run_cache, steps
+from pipeline.graph.in_dvc import beside, cache, folder, previous, run_cache, steps
 
 
 def install() -> None:
@@ -65,6 +66,8 @@ def install() -> None:
         (dvc.stage.run, "cmd_run", steps.say_before),
         (Output, "remove", previous.keep_previous),
         (Stage, "_run_stage", previous.forget_previous),
+        (dvc.dvcfile, "modify_yaml", beside.replace_whole_file),
+        (dvc.lock.Lock, "lock", beside.look_often),
     ]
     for owner, name, replace in replacements:
         setattr(owner, name, replace(getattr(owner, name)))  # a DVC without the attribute fails here

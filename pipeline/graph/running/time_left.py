@@ -58,7 +58,7 @@ def time_left(running: Running, others: Sequence[Running], graph: Graph | None, 
     changed = set(graph.downstream([*part.ran, part.title]))
     # Of a stage that nothing before it changed, only DVC will know whether it runs.
     sure = [stage for stage in waiting if stage.name in changed or _recorded(stage, folder) is None]
-    estimates = [_of_current(now, graph, folder), *(_expected(stage, graph, folder) for stage in sure)]
+    estimates = [_of_current(now, graph, folder), *(expected_seconds_of(stage, graph, folder) for stage in sure)]
     found = [seconds for seconds in estimates if seconds is not None]
     known = len(found) == len(estimates) and len(sure) == len(waiting) and part.counted
     return Left(sum(found), known) if known or sum(found) >= 1 else None
@@ -79,12 +79,12 @@ def _of_current(now: Running | None, graph: Graph, folder: Path) -> float | None
         return 0.0
     left = next((counted.seconds_left for counted in now.counted if counted.seconds_left is not None), None)
     if left is None and now.stage in graph.by_name and now.since is not None:
-        expected = _expected(graph.by_name[now.stage], graph, folder)
+        expected = expected_seconds_of(graph.by_name[now.stage], graph, folder)
         return None if expected is None else max(0.0, expected - (time.time() - now.since))
     return left
 
 
-def _expected(stage: Stage, graph: Graph, folder: Path) -> float | None:
+def expected_seconds_of(stage: Stage, graph: Graph, folder: Path) -> float | None:
     """Return how long a stage took the last time or, if it never ran, others of its entry on average."""
     own = _recorded(stage, folder)
     if own is not None:

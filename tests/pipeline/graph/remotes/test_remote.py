@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.graph import dvc
 from pipeline.graph.dvc import Outcome
+from pipeline.graph.jobs.loaded_dvc import loaded_dvc
 from pipeline.graph.remotes import remote
 from reprise.config.errors import RemoteError
 from tests.pipeline.dvc_project import Project
@@ -23,9 +24,12 @@ def use_s3(project: Project, address: str, url: str) -> None:
 
 
 def restored(project: Project, *, pull: bool = False) -> list[Outcome]:
-    return [
-        dvc.repro_stage(name, root=project.root, on_line=lambda line: None, pull=pull) for name in ("first", "second")
-    ]
+    silent, never = (lambda line: None, lambda line: None), threading.Event()
+    with loaded_dvc(project.root) as loaded:
+        return [
+            dvc.repro_stage(name, loaded, root=project.root, on_each_line=silent, cancelled=never, pull=pull)
+            for name in ("first", "second")
+        ]
 
 
 def test_a_clone_restores_instead_of_computing(origin: Project, tmp_path: Path) -> None:

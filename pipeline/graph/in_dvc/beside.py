@@ -1,0 +1,53 @@
+"""Let several DVC processes work in one folder at once: whole files to read, and no long waits for a lock.
+
+Each holds DVC's lock whenever it reads or writes what they share, but a stage reads dvc.lock while another DVC writes
+it, and a DVC that is killed while it writes leaves half a file to the others.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dvc.lock import LockError
+
+_POLL_SECONDS = 0.03  # DVC itself looks twice a second
+
+
+def replace_whole_file(modify: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap `modify_yaml`, with which DVC changes dvc.lock: the file is replaced when its new content is complete."""
+
+    @contextmanager
+    def modify_copy(path: str, fs: Any = None) -> Iterator[Any]:
+        partial = f"{path}.partial-{os.getpid()}"
+        try:
+            if os.path.exists(path):
+                Path(partial).write_bytes(Path(path).read_bytes())
+            with modify(partial, fs=fs) as content:
+                yield content
+            os.replace(partial, path)
+        finally:
+            Path(partial).unlink(missing_ok=True)
+
+    return modify_copy
+
+
+def look_often(lock: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Wrap `Lock.lock`: who waits for as long as it takes looks often."""
+
+    def take(self: Any) -> None:
+        if not self._wait:
+            lock(self)
+            return
+        while True:
+            try:
+                self._do_lock()
+                return
+            except LockError:
+                time.sleep(_POLL_SECONDS)
+
+    return take

@@ -1,0 +1,98 @@
+"""What a machine has for stages that run at once, and what is taken of it.
+
+A stage takes a place among the jobs, memory, and GPUs where it computes on them. One that needs more than there is runs
+alone, because another machine may not be at hand.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reprise.runtime.entry import cores, threads
+from reprise.runtime.memory import memory_limit
+
+GPUS = "CUDA_VISIBLE_DEVICES"
+_NVIDIA = Path("/proc/driver/nvidia/gpus")  # a folder for each GPU that the driver knows
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a stage needs.
+
+    Attributes:
+        memory: bytes.
+        gpus: how many; 0 for a stage that computes on the CPU.
+    """
+
+    memory: int = 0
+    gpus: int = 0
+
+
+@dataclass
+class Machine:
+    """What there is, and what is free.
+
+    Attributes:
+        jobs: how many stages may run at once.
+        memory: bytes that they may take together; None where nobody knows.
+        gpus: the GPUs, as CUDA_VISIBLE_DEVICES names them.
+    """
+
+    jobs: int
+    memory: int | None = None
+    gpus: tuple[str, ...] = ()
+    _taken: dict[str, tuple[Demand, tuple[str, ...]]] = field(default_factory=dict)
+
+    def take(self, stage: str, demand: Demand) -> dict[str, str] | None:
+        """Take what a stage needs.
+
+        Args:
+            stage: its name, under which `give_back` returns everything.
+            demand: what it needs.
+
+        Returns:
+            Environment variables for the stage, or None if it has to wait.
+        """
+        busy = {gpu for _, gpus in self._taken.values() for gpu in gpus}
+        free = [gpu for gpu in self.gpus if gpu not in busy]
+        memory = demand.memory + sum(other.memory for other, _ in self._taken.values())
+        wanted = min(demand.gpus, len(self.gpus))
+        if self._taken and (
+            len(self._taken) >= self.jobs or len(free) < wanted or (self.memory is not None and memory > self.memory)
+        ):
+            return None
+        chosen = tuple(free[:wanted])
+        self._taken[stage] = demand, chosen
+        return {GPUS: ",".join(chosen)} if chosen else {}
+
+    def give_back(self, stage: str) -> None:
+        """Return what a stage has taken."""
+        self._taken.pop(stage, None)
+
+
+def this_machine(jobs: int | None = None, environment: Mapping[str, str] = os.environ) -> Machine:
+    """Return what this machine has.
+
+    Args:
+        jobs: how many stages may run at once; None takes as many as the cores allow, at `threads()` cores a stage.
+        environment: environment variables, of which CUDA_VISIBLE_DEVICES may leave out GPUs.
+    """
+    return Machine(jobs or max(1, cores() // threads()), memory_limit(), visible_gpus(environment))
+
+
+def visible_gpus(environment: Mapping[str, str], nvidia: Path = _NVIDIA) -> tuple[str, ...]:
+    """Return the GPUs that CUDA would show, as CUDA_VISIBLE_DEVICES names them.
+
+    Args:
+        environment: environment variables.
+        nvidia: the folder in which NVIDIA's driver lists its GPUs.
+    """
+    count = len(list(nvidia.iterdir())) if nvidia.is_dir() else 0
+    if GPUS not in environment:
+        return tuple(map(str, range(count)))
+    named = [name.strip() for name in environment[GPUS].split(",")]
+    valid = named[: named.index("-1")] if "-1" in named else named  # CUDA stops at the first that is not there
+    return tuple(name for name in valid if name) if count else ()

@@ -1,0 +1,145 @@
+"""Bring the graph up to date for `reprise repro`: in one DVC, or with several stages at once."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from pipeline.graph import dvc
+from pipeline.graph.definition import Graph
+from pipeline.graph.dvc_output import Outcome
+from pipeline.graph.jobs.demands import demands_of, expected_seconds
+from pipeline.graph.jobs.loaded_dvc import LoadedDvc, loaded_dvc
+from pipeline.graph.jobs.machine import Machine, this_machine
+from pipeline.graph.jobs.schedule import Work, run_in_parallel
+from pipeline.graph.lock_file import read_lock
+from pipeline.graph.pending.plan import Need, Plan, stages_for
+from pipeline.graph.workspace import Say, exclusive
+from pipeline.processes.commands import CommandFailed
+from pipeline.processes.redaction import make_redactor
+from reprise.config.dvc_file import Stage
+from reprise.config.errors import RepriseError
+
+
+def repro(
+    targets: Sequence[str] = (),
+    *,
+    root: Path = Path(),
+    jobs: int | None = None,
+    wait: bool = False,
+    force: bool = False,
+    fail_fast: bool = False,
+    say: Say = print,
+) -> None:
+    """Run the stages that are not up to date: of the whole graph, or of the targets and what they depend on.
+
+    Args:
+        targets: see `Graph.find`; none means the whole graph.
+        root: the project folder.
+        jobs: how many stages may run at once; None takes as many as the cores allow. With 1, one DVC runs all stages.
+        wait: whether to wait for another run in this folder instead of giving up.
+        force: whether to run the targets even if nothing changed.
+        fail_fast: whether the first failure ends the run; otherwise all stages go on that do not depend on what failed.
+        say: prints a line for people.
+
+    Raises:
+        CommandFailed: DVC, a stage or a check ended with an error, which it has explained.
+        WorkspaceBusyError: another run holds the folder and `wait` is false.
+    """
+    machine = this_machine(jobs)
+    with exclusive(root, wait=wait, say=say):
+        graph = dvc.prepare(root, say)
+        names = graph.find(targets)
+        if machine.jobs == 1:
+            dvc.repro_in_order(graph, names, root=root, force=force, fail_fast=fail_fast, say=say)
+            return
+        with loaded_dvc(root) as loaded:
+            stages = stages_for(graph, names)
+            changed = {stage.name: [] for stage in stages} if force else dvc.status(root, graph)
+            run = _Run(graph, stages, Plan(graph, changed, {}), loaded, root, force, say)
+            run.run(machine, fail_fast)
+
+
+class _Run:
+    """One run, with several stages at once."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        stages: Sequence[Stage],
+        plan: Plan,
+        loaded: LoadedDvc,
+        root: Path,
+        force: bool,
+        say: Say,
+    ) -> None:
+        self._graph, self._stages, self._plan, self._loaded = graph, stages, plan, loaded
+        self._root, self._force, self._say = root, force, say
+        self._places = {stage.name: f"stage {n} of {len(stages)}, {stage.title}" for n, stage in enumerate(stages, 1)}
+        self._hide, self._printing = make_redactor(root), threading.Lock()
+        self._skipped: list[Stage] = []
+        self._ended = 0
+
+    def run(self, machine: Machine, fail_fast: bool) -> None:
+        work = Work(self._settle, self._run_stage)
+        try:
+            run_in_parallel(
+                self._graph,
+                self._stages,
+                work,
+                machine,
+                demands=demands_of(self._stages, self._root),
+                seconds=expected_seconds(self._stages, self._graph, self._root),
+                fail_fast=fail_fast,
+            )
+        finally:
+            dvc.sort_lock(self._graph, self._root)
+        if self._plan.failures:
+            raise CommandFailed(["reprise", "repro"], 1, [self._failures()])
+        if not self._ended:
+            self._say("everything is up to date")
+
+    def _settle(self, stage: Stage) -> bool:
+        need = self._plan.step(stage.name).need
+        if need is Need.IMPOSSIBLE:
+            self._skipped.append(stage)
+        return need is not Need.DVC
+
+    def _run_stage(self, stage: Stage, variables: Mapping[str, str], cancelled: threading.Event) -> bool:
+        self._print(self._places[stage.name], sys.stdout)
+        before = read_lock(self._root)
+        try:
+            outcome = dvc.repro_stage(
+                stage.name,
+                self._loaded,
+                root=self._root,
+                on_each_line=(self._writer(stage, sys.stdout), self._writer(stage, sys.stderr)),
+                cancelled=cancelled,
+                variables=variables,
+                force=self._force,
+            )
+        except (CommandFailed, RepriseError) as error:
+            if isinstance(error, RepriseError):
+                self._writer(stage, sys.stderr)(f"error: {error}")
+            self._plan.fail(stage.name)
+            return False
+        self._plan.finish(stage.name, before, read_lock(self._root))
+        self._ended += 1
+        if outcome is Outcome.RESTORED:
+            self._print(f"{stage.title}: {outcome.value}", sys.stdout)
+        return True
+
+    def _writer(self, stage: Stage, stream: TextIO) -> Callable[[str], None]:
+        return lambda line: self._print(f"{stage.title} | {line}", stream)
+
+    def _print(self, line: str, stream: TextIO) -> None:
+        with self._printing:
+            print(self._hide(line), file=stream, flush=True)
+
+    def _failures(self) -> str:
+        failed = ", ".join(self._graph.title(name) for name in self._plan.failures)
+        skipped = ", ".join(stage.title for stage in self._skipped)
+        return f"failed: {failed}" + (f"; not run, because they depend on it: {skipped}" if skipped else "")
