@@ -25,6 +25,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import ClassVar
 
 from reprise.config.errors import StorageError
 from reprise.storage.atomic import write_json
@@ -213,6 +214,8 @@ class _SourceCache:
     Losing the file costs time only; two processes that write it at once each leave a whole one.
     """
 
+    _parsed: ClassVar[dict[str, Source]] = {}  # by hash: a process that works in several folders parses a file once
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self._read: dict[Path, tuple[Signature | None, Source]] = {}  # what this process has read already
@@ -241,7 +244,9 @@ class _SourceCache:
         with suppress(KeyError, TypeError, AttributeError):
             if record is not None:
                 return Source(tuple(record["imports"]), dict(record["definitions"]), frozenset(record["strings"]))
-        source = read_source(data.decode("utf-8"), str(file))
+        if key not in self._parsed:
+            self._parsed[key] = read_source(data.decode("utf-8"), str(file))
+        source = self._parsed[key]
         self._records[key] = {
             "imports": list(source.imports),
             "definitions": source.definitions,

@@ -50,7 +50,7 @@ def read_source(text: str, where: str = "source") -> Source:
         raise StorageError(
             "a source file cannot be parsed", where=where, found=error, fix="Correct the file; nothing was run."
         ) from error
-    typing_only = _typing_only(tree)
+    typing_only = _typing_only(tree) if "TYPE_CHECKING" in text else set()
     nodes = [node for node in ast.walk(tree) if id(node) not in typing_only]
     strings = {
         n.value
@@ -108,6 +108,8 @@ def _without_meanings(text: str, tree: ast.Module, lines: list[tuple[int, str]])
 
     The line breaks go as well: a formatter puts them where the length of the words makes it.
     """
+    if MEANING not in text:  # most files, and walking the tree takes as long as parsing it
+        return lines
     replaced: dict[int, str] = {}
     dropped: set[int] = set()
     for node in ast.walk(tree):

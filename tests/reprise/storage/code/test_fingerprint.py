@@ -222,6 +222,17 @@ def test_a_damaged_cache_is_no_error(tree: Path) -> None:
         assert fingerprint(["house.top"], roots) == found
 
 
+def test_a_process_parses_a_file_once_also_in_another_folder(
+    tree: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = fingerprint(["house.top"], {"house": tree})
+    here = CACHE.read_bytes()
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    monkeypatch.delattr("reprise.storage.code.fingerprint.read_source")
+    assert fingerprint(["house.top"], {"house": tree}) == found
+    assert CACHE.read_bytes() == here  # the next process is spared the work in this folder, too
+
+
 def test_what_cannot_be_read_is_a_sentence(tree: Path) -> None:
     with pytest.raises(StorageError, match="no source file"):
         fingerprint(["house.absent"], {"house": tree})
