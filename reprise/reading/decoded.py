@@ -217,22 +217,38 @@ class Decoded:
         pixels = load_entry(folder, total, at.memory_bytes)
         if pixels is not None:
             return pixels
+        shared = self._of_all_rows()
+        if shared is not None:
+            return shared
         size, most = bytes_in_words(total), bytes_in_words(at.max_bytes)
         say(f"{len(self):,} decoded images take {size} of {most} in {at.folder}")
         return build_entry(folder, self._layout, self._read, at.max_bytes, at.memory_bytes, at.threads)
 
+    def _of_all_rows(self) -> np.ndarray | None:
+        """Take these images from the entry of all rows; None where they have one of their own.
+
+        Where all images have the size of the squares, both forms are the same, and the images are decoded once.
+        """
+        shards, first, n = self._shards, int(self._rows[0]), len(self)
+        contiguous = n < len(shards) and np.array_equal(self._rows, np.arange(first, first + n))
+        everything = Decoded(shards, shards.rows(), self._layout.channels, self._form, self._at)
+        if not contiguous or everything.uniform is None or not (self._unchanged() and everything._unchanged()):
+            return None
+        if everything._layout.total > self._at.max_bytes or everything.images is None:
+            return None
+        return everything.images[first : first + n].reshape(-1)
+
     def _key(self) -> str:
-        form = self._form
-        if form.size is not None and not form.preparation and self._as_stored(form.size):
-            form = Form()  # the squares are the stored images themselves
+        form = Form() if self._unchanged() else self._form
         rows = hashlib.sha256(self._rows.tobytes()).hexdigest()
         kept = [form.size, form.shorter, form.preparation]
         named = json.dumps([_VERSION, self._shards.fingerprint, rows, self._layout.channels, kept], sort_keys=True)
         return hashlib.sha256(named.encode()).hexdigest()[:32]
 
-    def _as_stored(self, size: int) -> bool:
-        sides = (self._shards.heights[self._rows], self._shards.widths[self._rows])
-        return all(bool((side == size).all()) for side in sides)
+    def _unchanged(self) -> bool:
+        """Return whether this form is that of the stored images themselves."""
+        stored = np.stack([self._shards.heights[self._rows], self._shards.widths[self._rows]], axis=1)
+        return not self._form.preparation and np.array_equal(self._layout.sizes, stored)
 
     def _read(self, i: int) -> np.ndarray:
         """Decode the image at a position of the rows, in the form wanted."""

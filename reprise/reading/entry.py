@@ -25,6 +25,7 @@ from reprise.storage.progress import Progress
 Read = Callable[[int], np.ndarray]  # position -> (h, w, c) uint8
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the work goes on without a cache
 _CHUNK = 256  # images a task of a thread
+_SMALL = 64 * 64  # pixels; below, threads wait for Python's lock longer than they decode
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,8 @@ def build_entry(
             def fill(i: int) -> None:
                 pixels[layout.place(i)] = read(i).reshape(-1)
 
+            if layout.total < _SMALL * layout.channels * len(layout.sizes):
+                threads = 1
             with Progress("decode", len(layout.sizes)) as progress:
                 in_threads(fill, len(layout.sizes), threads, done=progress.advance)
             pixels.flush()

@@ -77,22 +77,22 @@ def test_some_rows_are_resized_as_they_are_among_all(tmp_path: Path, uniform: bo
 
 
 def test_older_entries_make_room(tmp_path: Path) -> None:
-    shards = make_shards(tmp_path / "s", [(16, 16)] * 4)
+    shards = make_shards(tmp_path / "s", [(16, 16)] * 5)
     cache, one = tmp_path / "cache", 3 * 16 * 16 * 3
-    for number, rows in enumerate(([0, 1, 2], [1, 2, 3], [0, 2, 3])):
+    for number, rows in enumerate(([0, 1, 3], [0, 2, 3], [1, 3, 4])):
         open_decoded(shards, np.array(rows), 3, cache=cache, max_bytes=2 * one)
         for entry in cache.glob("[!.]*"):
             os.utime(entry, ns=(number, number)) if entry.stat().st_mtime > 1e6 else None
     assert sum(p.stat().st_size for p in cache.glob("*/pixels.bin")) == 2 * one
-    again = open_decoded(shards, np.array([0, 2, 3]), 3, cache=cache, max_bytes=2 * one)
+    again = open_decoded(shards, np.array([1, 3, 4]), 3, cache=cache, max_bytes=2 * one)
     assert again.cached
 
 
 def test_threads_do_not_change_the_result(tmp_path: Path) -> None:
     shards = make_shards(tmp_path / "s", [(8 + s % 5, 9) for s in range(20)])
     rows = np.tile(shards.rows(), 40)
-    one = open_decoded(shards, rows, 3, size=7, cache=tmp_path / "a", threads=1)
-    four = open_decoded(shards, rows, 3, size=7, cache=tmp_path / "b", threads=4)
+    one = open_decoded(shards, rows, 3, size=70, cache=tmp_path / "a", threads=1)
+    four = open_decoded(shards, rows, 3, size=70, cache=tmp_path / "b", threads=4)
     assert np.array_equal(one.images, four.images)
 
 

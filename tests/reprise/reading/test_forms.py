@@ -64,6 +64,19 @@ def test_squares_are_those_of_evaluation_and_one_entry_serves_every_split(tmp_pa
     assert sizes.count(5 * 10 * 10 * 3) == 2  # with and without a preparation
 
 
+@pytest.mark.parametrize("sizes", [[(12, 12)] * 6, [(12, 12)] * 5 + [(12, 13)]], ids=["one size", "two sizes"])
+def test_a_split_of_images_of_one_size_is_part_of_the_entry_of_all_rows(
+    tmp_path: Path, sizes: list[tuple[int, int]]
+) -> None:
+    shards = make_shards(tmp_path / "s", sizes)
+    rows = np.arange(1, 5)
+    alone = opened(shards, rows, cache=tmp_path / "none", max_bytes=0)
+    split = opened(shards, rows, cache=tmp_path / "cache").shrunk(20)
+    assert np.array_equal(split.images, np.stack([alone.image(i) for i in range(4)]))
+    assert np.array_equal(split.squares(12), alone.resized(12))
+    assert len(list((tmp_path / "cache").glob("*/pixels.bin"))) == (1 if len(set(sizes)) == 1 else 2)
+
+
 def test_nothing_is_decoded_before_pixels_are_asked_for(tmp_path: Path) -> None:
     shards = make_shards(tmp_path / "s", spoil=2)
     decoded = opened(shards, cache=tmp_path / "cache")
