@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.two_ranks import TwoRanks
+
 # Tiny tensors: on a busy machine two threads mostly wait for each other (measured: 20 times slower). Before torch.
 os.environ["OMP_NUM_THREADS"] = os.environ["REPRISE_THREADS"] = "1"
 
@@ -43,6 +45,14 @@ def _plain_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         for name, value in settings.items():
             patch.setenv(name, value)
         yield
+
+
+@pytest.fixture(scope="session")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoRanks]:
+    """Two processes that compute together (gloo)."""
+    ranks = TwoRanks(tmp_path_factory.mktemp("ranks") / "store")
+    yield ranks
+    ranks.end()
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,9 @@
 """The processes that train one network together, and what they exchange. One process alone is the identity.
 
-Each process (rank) holds a part of every global batch. Objectives that compare the images of a batch take a `World`,
-gather what the other ranks have, and return a loss whose mean over the ranks is the loss of one process on the whole
-batch. Training in several processes averages gradients over ranks, so gradients agree too: `gather` and `reduce` sum
-what all ranks send back to a value.
+Each process (rank) holds a part of every global batch. A loss may be that of the whole batch on every rank, computed
+from gathered rows, or that of this rank's rows. Either way its mean over the ranks is the loss of one process on the
+whole batch. Gradients are averaged over the ranks, so they agree too: `gather` and `reduce` sum what all ranks send
+back to a value.
 
 This is the only file that imports torch.distributed, and it does so only where there are several processes.
 
@@ -12,11 +12,19 @@ Shape legend: b rows of this rank, B rows of all ranks, in the order of the rank
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+Value = TypeVar("Value")
+# A process that waits this long gives up. The first one may watch, judge and write in the meantime.
+PATIENCE = timedelta(minutes=30)
 
 
 @dataclass(frozen=True)
@@ -31,12 +39,52 @@ class World:
     rank: int = 0
     size: int = 1
 
-    def gather(self, x: Tensor) -> Tensor:
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that writes and tells."""
+        return self.rank == 0
+
+    def counts(self, rows: int) -> list[int]:
+        """Return how many of the rows of a global batch each rank takes; they differ by at most one."""
+        bounds = [rows * rank // self.size for rank in range(self.size + 1)]
+        return [end - begin for begin, end in pairwise(bounds)]
+
+    def own(self, rows: int) -> slice:
+        """Return which of the rows of a global batch this rank takes."""
+        return slice(rows * self.rank // self.size, rows * (self.rank + 1) // self.size)
+
+    def gather(self, x: Tensor, counts: Sequence[int] | None = None) -> Tensor:
         """Return the rows of all ranks: (b, ...) -> (B, ...); gradients flow back to the rank that a row is from.
 
         Ranks may hold different numbers of rows, of one shape.
+
+        Args:
+            x: rows of this rank.
+            counts: rows of each rank, where they are known; else the ranks tell each other.
         """
-        return x if self.size == 1 else _Gather.apply(x, self.rank, self._counts(x))
+        if self.size == 1:
+            return x
+        return _Gather.apply(x, self.rank, self._counts(x) if counts is None else list(counts))
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Replace tensors, which have the same shapes on all ranks, by their means over the ranks, in place."""
+        if self.size == 1:
+            return
+        for kind in sorted({x.dtype for x in tensors}, key=str):
+            chosen = [x for x in tensors if x.dtype == kind]
+            total = _summed(torch.cat([x.reshape(-1) for x in chosen])).div_(self.size)
+            for x, part in zip(chosen, total.split([x.numel() for x in chosen]), strict=True):
+                x.copy_(part.view(x.shape))
+
+    def agreed(self, make: Callable[[], Value]) -> Value:
+        """Make a value on the first rank, and return it on all of them; it must be picklable."""
+        if self.size == 1:
+            return make()
+        import torch.distributed as dist
+
+        held = [make() if self.first else None]
+        dist.broadcast_object_list(held, src=0, device=torch.device("cpu"))
+        return held[0]  # type: ignore[return-value]
 
     def reduce(self, x: Tensor) -> Tensor:
         """Return the sum over all ranks of a tensor that has one shape everywhere, with gradients."""
@@ -74,8 +122,43 @@ class World:
         dist.all_gather(counts, torch.tensor([len(x)], device=x.device))
         return torch.cat(counts).tolist()
 
+    @property
+    def group(self) -> Any:
+        """Torch's process group, for its own layers that talk to other ranks."""
+        import torch.distributed as dist
+
+        return dist.group.WORLD
+
 
 ALONE = World()
+
+
+def join(rank: int, size: int, device: str, store: Path | None = None) -> World:
+    """Meet the other processes, and return the world of all of them.
+
+    Args:
+        rank: of this process.
+        size: processes.
+        device: `cpu` (gloo) or `cuda` (nccl, and gloo for what lies on the host).
+        store: a file that all of them share, and that no others have used; None takes the address that the variables
+            MASTER_ADDR and MASTER_PORT name, as torchrun sets them.
+    """
+    if size == 1:
+        return ALONE
+    import torch.distributed as dist
+
+    backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
+    address = "env://" if store is None else f"file://{store.absolute()}"
+    dist.init_process_group(backend, init_method=address, rank=rank, world_size=size, timeout=PATIENCE)
+    return World(rank, size)
+
+
+def leave() -> None:
+    """Part from the other processes, where there are any."""
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 class _Gather(torch.autograd.Function):

@@ -3,6 +3,8 @@
 A batch that does not fit into memory is cut into micro-batches. Each goes forward and backward by itself, and the
 gradients are added up. That is the gradient of the mean of their losses, which is the loss of the whole batch only
 where a loss is a mean over images. A loss that compares images compares those of one micro-batch.
+
+A batch that several processes hold together cuts itself (`Shared`), because its parts are those of all of them.
 """
 
 from __future__ import annotations
@@ -10,13 +12,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from operator import itemgetter
-from typing import Any
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
 
 Step = Callable[[Any], tuple[Tensor, dict[str, Tensor]]]  # batch -> loss to differentiate, figures for the observer
 Figures = tuple[Tensor, dict[str, Tensor]]  # the same, without gradients
+
+
+@runtime_checkable
+class Shared(Protocol):
+    """A batch that knows how to cut itself, because not all of its tensors have a row for each image."""
+
+    @property
+    def images(self) -> int:
+        """How many images it has, those of other processes included."""
+        ...
+
+    def part(self, number: int, count: int) -> Self:
+        """Return one of `count` micro-batches."""
+        ...
+
+
+def bounds(images: int, number: int, count: int) -> tuple[int, int]:
+    """Return the first image of one of `count` micro-batches and the one behind its last."""
+    return images * number // count, images * (number + 1) // count
 
 
 def backward(step: Step, batch: Any, micro_batches: int = 1) -> Figures:
@@ -37,11 +58,13 @@ def backward(step: Step, batch: Any, micro_batches: int = 1) -> Figures:
         return loss.detach(), {name: value.detach() for name, value in figures.items()}
     losses: list[Tensor] = []
     parts: list[tuple[float, int, dict[str, Tensor]]] = []
-    images = len(tensors_in(batch)[0])
+    images = batch.images if isinstance(batch, Shared) else len(tensors_in(batch)[0])
     for number in range(micro_batches):
-        first, end = (images * k // micro_batches for k in (number, number + 1))
+        first, end = bounds(images, number, micro_batches)
         share = (end - first) / images
-        loss, figures = step(mapped(batch, itemgetter(slice(first, end))))
+        whole = isinstance(batch, Shared)
+        part = batch.part(number, micro_batches) if whole else mapped(batch, itemgetter(slice(first, end)))
+        loss, figures = step(part)
         (loss * share).backward()
         losses.append(loss.detach() * share)
         parts.append((share, end - first, {name: value.detach() for name, value in figures.items()}))

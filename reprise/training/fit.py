@@ -8,6 +8,7 @@ killed takes the steps that it would have taken.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from reprise.artifacts.weights.checkpoints import latest_checkpoint
 from reprise.networks.state import OnHost, load_optimizer, tensors_of
 from reprise.runtime.device import Compute
 from reprise.runtime.seeds import seed_torch
+from reprise.runtime.world import ALONE, World
 from reprise.storage.progress import Progress
 from reprise.training.batches import Step
 from reprise.training.epochs import Epochs
@@ -54,6 +56,7 @@ def fit(
     advice: str = ADVICE,
     acceleration: Acceleration = PLAINLY,
     micro_batches: int = 1,
+    world: World = ALONE,
 ) -> Trained:
     """Train `model` in place, from its newest checkpoint on where there is one.
 
@@ -77,6 +80,8 @@ def fit(
         advice: what to do about a loss that is not finite.
         acceleration: whether the step is compiled, or recorded as a CUDA graph.
         micro_batches: parts of a batch that go forward and backward one after the other, before the optimiser's step.
+        world: the processes that train `model` together. Each is given the same arguments, and batches of its own
+            images; all take the same steps, and the first one reads and writes checkpoints.
 
     Raises:
         TrainingError: the loss is not finite; the last checkpoint before it stays.
@@ -88,7 +93,8 @@ def fit(
 
     # ------------------------------------------------------------------ resume
     done = Trained()
-    if checkpoints is not None and (state := latest_checkpoint(checkpoints.folder)) is not None:
+    state = None if checkpoints is None else world.agreed(partial(latest_checkpoint, checkpoints.folder))
+    if state is not None:
         done = restore(state, model, optimizer, observer)
     records = Records(done, observer, checkpoints, steps, label, advice, may_diverge)
     unread: list[Tensor] = []  # losses that are still on the device
@@ -99,7 +105,7 @@ def fit(
         compute.own_stream(),
         Aside(threaded=compute.device == "cuda") as aside,
     ):
-        gradients = Gradients(model, step, compute, acceleration, micro_batches, aside.wait)
+        gradients = Gradients(model, step, compute, acceleration, micro_batches, aside.wait, world)
         observer.start(done.step)
         while done.step < steps:
             number, first = divmod(done.step, epochs.batches)  # a resumed epoch begins in its middle
@@ -138,7 +144,7 @@ def fit(
                 if ends:
                     seen = OnHost(observer.look(batch))
                     aside.do(records.end_epoch, seen, copies, number + 1, done.step, rate)
-                if checkpoints is not None and due and done.step < steps:
+                if checkpoints is not None and checkpoints.writes and due and done.step < steps:
                     aside.do(records.save, OnHost(snapshot(model, optimizer)), done.step)
     done.notes = [*acceleration.notes, *gradients.notes]
     return done

@@ -48,7 +48,7 @@ def blocks_of(network: nn.Module) -> list[nn.Module]:
 def recomputed(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Let each of these modules keep its input only, until the block ends."""
     modules = list(modules)
-    with _replaced({module: _twice(module) for module in modules}):
+    with replaced({module: _twice(module) for module in modules}):
         yield
 
 
@@ -83,7 +83,7 @@ def in_chunks(networks: Iterable[nn.Module], size: int) -> Iterator[set[nn.Modul
 
         return forward
 
-    with _replaced({network: chunked(network) for network in networks}):
+    with replaced({network: chunked(network) for network in networks}):
         yield called
 
 
@@ -140,12 +140,16 @@ def _buffers_kept(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _replaced(forwards: dict[nn.Module, Callable[..., Any]]) -> Iterator[None]:
-    """Give modules other forward passes; state, parameters and hooks stay theirs."""
+def replaced(forwards: dict[nn.Module, Callable[..., Any]]) -> Iterator[None]:
+    """Give modules other forward passes until the block ends; state, parameters and hooks stay theirs."""
+    before = {module: vars(module).get("forward") for module in forwards}
     for module, forward in forwards.items():
         module.forward = forward
     try:
         yield
     finally:
-        for module in forwards:
-            del module.forward  # that of the class shows again
+        for module, earlier in before.items():
+            if earlier is None:
+                del module.forward  # that of the class shows again
+            else:
+                module.forward = earlier

@@ -25,10 +25,12 @@ class Checkpoints:
     Attributes:
         folder: already locked by this process.
         every: steps between two checkpoints besides the one at the end of each epoch; None: only that one.
+        writes: whether this process writes them; of several that train together, only the first one does.
     """
 
     folder: Path
     every: int | None = None
+    writes: bool = True
 
     def due(self, steps_done: int) -> bool:
         """Tell whether a checkpoint is due after so many steps."""
@@ -166,7 +168,7 @@ class Records:
             state: `model` and `optimizer`.
             step: steps taken.
         """
-        if self.checkpoints is None or not self.passes:
+        if self.checkpoints is None or not self.checkpoints.writes or not self.passes:
             return
         own = {"step": step, "history": self.done.history, "losses": self.done.losses, "observer": self.observer.state}
         save_checkpoint(self.checkpoints.folder, step, own | arrays_of(state.wait()))

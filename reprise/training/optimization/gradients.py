@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from reprise.runtime.device import Compute
+from reprise.runtime.world import ALONE, World
 from reprise.training.batches import Figures, Step, backward, copied, tensors_in
 
 PLAIN_STEPS = 2  # of each shape before it is recorded: libraries choose their algorithms and workspaces in these
@@ -46,7 +47,7 @@ PLAINLY = Acceleration()
 
 
 def accelerated(
-    compiled: str, graph: str, compute: Compute, capturable: bool, recomputes: bool = False
+    compiled: str, graph: str, compute: Compute, capturable: bool, recomputes: bool = False, processes: int = 1
 ) -> Acceleration:
     """Resolve `train.compile` and `train.graph`, each `auto`, `off` or `on`.
 
@@ -59,10 +60,13 @@ def accelerated(
         compute: device, and whether results must repeat.
         capturable: the step is a function of its batch and of tensors.
         recomputes: the step computes parts of itself again in its backward pass, which neither can take.
+        processes: that take the step together; neither can take what they exchange within it.
     """
     on_gpu, notes = compute.device == "cuda", []
-    if recomputes:
+    if recomputes or processes > 1:
         also = " train.activation_checkpointing and train.chunk_size compute parts of it twice."
+        if processes > 1:
+            also = " several processes exchange what it computes (train.processes)."
         if compiled == "on":
             notes.append(f"the step is not compiled:{also}")
         if graph != "off" and on_gpu:
@@ -84,6 +88,7 @@ class Gradients:
         compute: device and precision.
         acceleration: how.
         micro_batches: into how many parts a batch is cut, which go forward and backward one after the other.
+        world: the processes that hold the batch together; the gradients are averaged over them, and so is the loss.
         quiet: called before a step is recorded; other threads must not release pinned memory of this stream meanwhile,
             because the event that marks the release would become a part of the graph, and CUDA refuses to ask for it
             afterwards ("invalid argument", wherever pinned memory is next asked for).
@@ -97,8 +102,10 @@ class Gradients:
         acceleration: Acceleration = PLAINLY,
         micro_batches: int = 1,
         quiet: Callable[[], None] = lambda: None,
+        world: World = ALONE,
     ) -> None:
         self.model, self.compute, self.micro_batches, self.quiet = model, compute, micro_batches, quiet
+        self.world = world
         self.step = step
         self.records = acceleration.graph and compute.device == "cuda"
         self.notes: list[str] = []
@@ -125,7 +132,7 @@ class Gradients:
             parameter.grad = None
         first, self.proven = not self.proven, True
         try:
-            return backward(self._forward, batch, self.micro_batches)
+            return self._averaged(backward(self._forward, batch, self.micro_batches))
         except Exception as error:
             if not first:
                 raise
@@ -135,6 +142,15 @@ class Gradients:
                 torch.cuda.synchronize()  # what the compiler began ends here, not in a later call
             self._note(f"the networks are not compiled: {type(error).__name__}: {_reason(error)}")
             return self._plainly(batch)
+
+    def _averaged(self, result: Figures) -> Figures:
+        """Average gradients, the loss and single figures over the processes; rows are those of the whole batch."""
+        if self.world.size == 1:
+            return result
+        loss, figures = result[0].clone(), {name: value.clone() for name, value in result[1].items()}
+        self.world.average([p.grad for p in self.model.parameters() if p.grad is not None])
+        self.world.average([loss, *(value for value in figures.values() if value.ndim == 0)])
+        return loss, figures
 
     def _note(self, sentence: str) -> None:
         self.notes.append(sentence)

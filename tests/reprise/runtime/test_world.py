@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +14,7 @@ from reprise.objectives.info_nce import in_batch_info_nce
 from reprise.objectives.nt_xent import nt_xent
 from reprise.objectives.sinkhorn import sinkhorn
 from reprise.runtime.world import ALONE, World
+from tests.two_ranks import TwoRanks
 
 ROWS, WIDTH = 8, 5
 SPLITS = {"even": [4, 4], "uneven": [5, 3]}
@@ -68,28 +67,16 @@ def evaluated(own: slice, world: World) -> dict[str, Tensor]:
     return found
 
 
-def one_rank(rank: int, store: Path) -> None:
-    import torch.distributed as dist
-
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    first = {name: sum(split[:rank]) for name, split in SPLITS.items()}
-    found = {
-        name: evaluated(slice(first[name], first[name] + split[rank]), World(rank, 2)) for name, split in SPLITS.items()
+def evaluated_by_rank(world: World) -> dict[str, dict[str, Tensor]]:
+    """Each loss on this rank's rows, for each way of sharing them out."""
+    first = {name: sum(split[: world.rank]) for name, split in SPLITS.items()}
+    return {
+        name: evaluated(slice(first[name], first[name] + split[world.rank]), world) for name, split in SPLITS.items()
     }
-    torch.save(found, f"{store}.{rank}")
-    dist.destroy_process_group()
 
 
-def test_two_processes_give_the_losses_and_gradients_of_one(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=one_rank, args=(rank, tmp_path / "store")) for rank in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-    assert [process.exitcode for process in processes] == [0, 0]
-    ranks = [torch.load(tmp_path / f"store.{rank}", weights_only=True) for rank in range(2)]
+def test_two_processes_give_the_losses_and_gradients_of_one(two_ranks: TwoRanks) -> None:
+    ranks = two_ranks.call(evaluated_by_rank)
     whole = evaluated(slice(0, ROWS), ALONE)
     assert torch.equal(whole["order"], torch.arange(ROWS).double())
     for split in SPLITS:
@@ -98,6 +85,30 @@ def test_two_processes_give_the_losses_and_gradients_of_one(tmp_path: Path) -> N
             where = f"{name}, {split}: "
             # nt_xent computes in float32 whatever it is given
             torch.testing.assert_close(found, want, rtol=1e-5, atol=1e-6, msg=lambda text, where=where: where + text)
+
+
+def averaged(world: World) -> tuple[list[Tensor], str]:
+    """Tensors of two formats and memory layouts, averaged in place; and a value of the first rank."""
+    images = torch.arange(16.0).reshape(1, 2, 2, 4).to(memory_format=torch.channels_last)
+    tensors = [images * (world.rank + 1), torch.full((2,), float(world.rank), dtype=torch.float64)]
+    world.average(tensors)
+    return tensors, world.agreed(lambda: f"of rank {world.rank}")
+
+
+def test_averages_and_agreed_values_are_the_same_everywhere(two_ranks: TwoRanks) -> None:
+    for (images, halves), agreed in two_ranks.call(averaged):
+        assert torch.equal(images, 1.5 * torch.arange(16.0).reshape(1, 2, 2, 4))
+        assert halves.tolist() == [0.5, 0.5]
+        assert agreed == "of rank 0"
+
+
+def test_ranks_share_the_rows_of_a_batch_out() -> None:
+    for rows, size in ((7, 2), (9, 4), (4, 4)):
+        owns = [World(rank, size).own(rows) for rank in range(size)]
+        assert [row for own in owns for row in range(rows)[own]] == list(range(rows))
+        counts = World(0, size).counts(rows)
+        assert counts == [own.stop - own.start for own in owns]
+        assert max(counts) - min(counts) <= 1
 
 
 def test_one_process_is_the_identity() -> None:
