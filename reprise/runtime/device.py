@@ -55,7 +55,12 @@ class Compute:
             outside.wait_stream(stream)
 
 
-def resolve_compute(device: str, precision: str, deterministic: bool | None = None) -> Compute:
+def chosen_device(device: str) -> str:
+    """Resolve `auto` to `cuda` where there is a GPU, else to `cpu`."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+def resolve_compute(device: str, precision: str, deterministic: bool | None = None, processes: int = 1) -> Compute:
     """Resolve `auto`, and set torch's threads and deterministic algorithms.
 
     `auto` takes bf16 where the processor multiplies it natively (AVX512-BF16 or AMX; CUDA from Ampere on). There it was
@@ -66,6 +71,7 @@ def resolve_compute(device: str, precision: str, deterministic: bool | None = No
         precision: `auto`, `fp32` or `bf16`.
         deterministic: whether a GPU takes algorithms that give the same bits again, which are slower; None takes them
             where there are any, and warns of operations without one. A CPU always takes them.
+        processes: of one training on this machine, which divide the threads among them.
 
     Raises:
         ParameterError: `cuda` was asked for and there is none.
@@ -77,15 +83,15 @@ def resolve_compute(device: str, precision: str, deterministic: bool | None = No
             found="cuda",
             fix="Set train.device to auto or cpu, or check `nvidia-smi`.",
         )
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    chosen = chosen_device(device)
     if precision == "auto":
         if chosen == "cuda":
             native = torch.cuda.is_bf16_supported(including_emulation=False)
         else:
             native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001 - no public name before 2.13
         precision = "bf16" if native else "fp32"
-    count = threads() if chosen == "cpu" else workers()  # a GPU's results do not depend on what feeds it
-    torch.set_num_threads(count)
+    share = max(1, threads_beside(chosen) // processes)
+    torch.set_num_threads(share)
     # The same as torch.use_deterministic_algorithms, which also imports the compiler: two seconds of every stage.
     if chosen == "cpu":
         torch.set_deterministic_debug_mode("error")
@@ -96,7 +102,12 @@ def resolve_compute(device: str, precision: str, deterministic: bool | None = No
     # The mode also fills fresh memory, so that code which reads it before writing repeats itself. Nothing here does
     # that, and filling takes 4 % of the time.
     torch.utils.deterministic.fill_uninitialized_memory = False
-    return Compute(chosen, precision, count, bool(deterministic) or chosen == "cpu")
+    return Compute(chosen, precision, share, bool(deterministic) or chosen == "cpu")
+
+
+def threads_beside(device: str) -> int:
+    """Return the threads of all processes of one training; a GPU's results do not depend on what feeds it."""
+    return threads() if device == "cpu" else workers()
 
 
 def choose_algorithms(deterministic: bool) -> None:

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 
@@ -22,6 +23,7 @@ from reprise.config.errors import RepriseError
 from reprise.runtime import interrupts
 from reprise.runtime.declared_inputs import take_inputs
 from reprise.runtime.encoding import use_utf8
+from reprise.runtime.ranks.place import follows
 from reprise.runtime.watchdog import watch_parents
 from reprise.storage.running import announced
 from reprise.storage.system.refusals import refusal
@@ -155,8 +157,9 @@ def run_stage(main: Callable[[list[str]], None], algebra: bool = True) -> None:
 def _run(main: Callable[[list[str]], None]) -> None:
     """Run a stage's `main` between the first and the last look at its inputs; expected errors become sentences."""
     try:
-        with announced(title_of(sys.orig_argv), "stage"):
-            inputs = take_inputs(sys.orig_argv)
+        silent = follows()  # another process speaks for this work, and answers for its inputs
+        with nullcontext() if silent else announced(title_of(sys.orig_argv), "stage"):
+            inputs = None if silent else take_inputs(sys.orig_argv)
             main(sys.argv[1:])
             if inputs is not None:
                 inputs.finish()

@@ -82,6 +82,16 @@ def end_while_loading(number: int, frame: FrameType | None, sentence: str) -> No
         frame = frame.f_back
 
 
+def end_now(status: int, sentence: str) -> NoReturn:
+    """End this process at once from any thread, because another process that it waits for is gone.
+
+    Args:
+        status: of the process.
+        sentence: is printed on stderr.
+    """
+    _end_with(status, sentence)
+
+
 @contextmanager
 def patience() -> Iterator[None]:
     """Let the process live on inside the `with` block, because it waits for the end of others that it has signalled."""
@@ -112,8 +122,12 @@ def _end(number: int, sentence: str) -> None:
 
 
 def _leave(number: int, sentence: str) -> NoReturn:
+    _end_with(128 + number, sentence)
+
+
+def _end_with(status: int, sentence: str) -> NoReturn:
     if os.isatty(2):
         os.write(2, _SHOW_CURSOR)
     say(sentence)
     withdraw()
-    os._exit(128 + number)
+    os._exit(status)

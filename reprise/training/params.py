@@ -17,6 +17,7 @@ OptimizerName = Literal["sgd", "adamw", "adam", "lars"]
 
 MicroBatches = Annotated[int, Field(ge=1, le=100_000)]
 Share = Annotated[float, Field(gt=0, le=1)]
+Processes = Annotated[int, Field(ge=1, le=4096)]
 ChunkSize = Annotated[int, Field(ge=1, le=1_000_000)]
 FrozenLayers = Literal["stem", "all_but_last"] | Annotated[int, Field(ge=1, le=1000)]
 
@@ -142,12 +143,21 @@ class TrainParams(StrictModel):
         Field(ge=1, le=1_000_000_000),
         meaning("A checkpoint is written after every so many steps, besides after every epoch.", "steps"),
     ] = 200
-    # The next four are written to config.json only where they are set.
+    # The next five are written to config.json only where they are set.
     image_share: Annotated[
         Share,
         Field(exclude_if=lambda value: value == 1),
         meaning("Training sees this share of the training images; smaller shares are part of larger ones."),
     ] = 1.0
+    processes: Annotated[
+        Processes,
+        Field(exclude_if=lambda value: value == 1),
+        meaning(
+            "So many processes train together, each with its share of every batch, as one process would: on a CPU they "
+            "divide its cores, on GPUs each has its own. torchrun may start them, on several machines too.",
+            "processes",
+        ),
+    ] = 1
     accumulate: Annotated[
         MicroBatches,
         Field(exclude_if=lambda value: value == 1),

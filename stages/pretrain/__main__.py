@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from reprise.artifacts import layout
 from reprise.config.params import ImageParams, parse, read_yaml, section
 from reprise.config.shared_sections import cache_params
@@ -17,6 +19,8 @@ def main(argv: list[str]) -> None:
     image = section(raw, "image", ImageParams)
 
     from reprise.config.plug_ins.registry import load_class
+    from reprise.runtime.device import chosen_device
+    from reprise.runtime.ranks.start import together
     from reprise.training.params import TrainParams
     from stages.pretrain.method import Method
     from stages.pretrain.run import pretrain
@@ -24,16 +28,21 @@ def main(argv: list[str]) -> None:
     train = section(raw, "train", TrainParams)
     method_class = load_class("methods", chosen.method, Method, f"runs.{chosen.name}.method")
     own = parse(method_class.Params, (raw.get("methods") or {}).get(chosen.name, {}), f"methods.{chosen.name}")
-    pretrain(
-        chosen,
-        arguments.seed,
-        image,
-        train,
-        own,
-        layout.run(chosen.name, arguments.seed),
-        arguments.restart,
-        cache_params(raw),
-    )
+    asked = own.applied_to(train)
+    processes = 1 if method_class.gradient_free else asked.processes
+    command = [sys.executable, *sys.orig_argv[1:]]
+    with together(processes, chosen_device(asked.device), command) as world:
+        pretrain(
+            chosen,
+            arguments.seed,
+            image,
+            train,
+            own,
+            layout.run(chosen.name, arguments.seed),
+            arguments.restart,
+            cache_params(raw),
+            world,
+        )
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from reprise.reading.partners import Partners
 from reprise.runtime.seeds import numpy_rng
 from stages.pretrain.ahead import Ahead
 from stages.pretrain.method import Batch, Field
+from stages.pretrain.ranks.share import WHOLE, Share
 from stages.pretrain.views.make import MakeViews
 from stages.pretrain.views.staged import StagedViews
 
@@ -36,6 +37,7 @@ class PretrainingEpoch:
         following: draws the order of the next epoch; of none after the last.
         ahead: makes the next batch beside the step.
         partners: who stands beside whom, where batches hold pairs.
+        share: which images of a batch this process embeds, where several train together.
     """
 
     number: int
@@ -47,6 +49,7 @@ class PretrainingEpoch:
     following: Callable[[], list[np.ndarray]]
     ahead: Ahead
     partners: Partners | None = None
+    share: Share = WHOLE
 
     def batch(self, number: int) -> Batch:
         """Return what a method's step gets: views (B, C, S, S), rows (B,), and a (B,) tensor for each field."""
@@ -57,17 +60,17 @@ class PretrainingEpoch:
 
     def make(self, number: int) -> Batch:
         """Make one batch from its rows."""
-        rows = self.order[number]
-        made = self.views(rows, self.number, number)
+        rows, share = self.order[number], self.share
+        made = self.views(rows, self.number, number, share.positions(len(rows)))
         views = [self._moved(view) for view in made.pixels]
         if isinstance(self.views, StagedViews):
-            self.views.expect(self.order[number + 1 :] or self.following())
+            self.views.expect([share.of(coming) for coming in self.order[number + 1 :] or self.following()])
         fields = {name: values[rows] for name, values in self.fields.items()}
         if self.partners is not None:
             fields |= {"partner": self.partners.places(rows), "weights": self.partners.weights_in(rows)}
         moved = {name: self._moved(torch.from_numpy(values)) for name, values in fields.items()}
         facts = {name: self._moved(torch.from_numpy(values[rows])) for name, values in self.facts.items()}
-        return Batch(views, self._moved(torch.from_numpy(rows)), moved, facts, made.drawn)
+        return Batch(views, self._moved(torch.from_numpy(rows)), moved, facts, made.drawn, share.world)
 
     def _moved(self, x: Tensor) -> Tensor:
         return x.to(self.device, non_blocking=True)
@@ -89,6 +92,7 @@ class PretrainingEpochs:
         seed: of the run.
         device: where batches are put.
         partners: the pairs that batches are made of (`sampling: partners`); else None.
+        share: which images of a batch this process embeds, where several train together.
     """
 
     count: int
@@ -102,6 +106,7 @@ class PretrainingEpochs:
     device: torch.device
     facts: Mapping[str, np.ndarray] = field(default_factory=dict)
     partners: Partners | None = None
+    share: Share = WHOLE
 
     @property
     def samples(self) -> int:
@@ -125,6 +130,7 @@ class PretrainingEpochs:
             lambda: self.order(number + 1) if number + 1 < self.count else [],
             self.ahead,
             self.partners,
+            self.share,
         )
 
     @cached_property

@@ -7,7 +7,7 @@ the file's. It declares which views and fields it needs and how its batches are 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from reprise.networks.heads import Classifier, Projector
 from reprise.networks.text.tokenizer import Tokenizer
 from reprise.reading.order import Sampling
+from reprise.runtime.world import ALONE, World
+from reprise.training.batches import bounds, mapped
 from reprise.training.change import Drawn
 from stages.pretrain.params import MethodParams
 from stages.pretrain.views.settings import ViewSettings
@@ -35,6 +37,8 @@ class Batch:
         fields: a (B,) tensor for each field that the method declares in `needs` or by `needs_pairs`, and no other.
         facts: a tensor for each number, flag, word or pose that the method declares in `reads`, and no other.
         draws: what was drawn for each view, for methods that declare `needs_drawn`; empty for others.
+        world: the processes that train together. With several of them `views` hold the images of this one only, in
+            their order, and everything else holds all B; `embedding_networks` return the vectors of all B.
     """
 
     views: list[Tensor]
@@ -42,6 +46,41 @@ class Batch:
     fields: Mapping[Field, Tensor] = field(default_factory=dict)
     facts: Mapping[str, Tensor] = field(default_factory=dict)
     draws: Sequence[Mapping[str, Drawn]] = ()
+    world: World = ALONE
+
+    @property
+    def images(self) -> int:
+        """Return B."""
+        return len(self.rows)
+
+    def own(self, x: Tensor) -> Tensor:
+        """Return the rows of this process's images: (B, ...) -> (b, ...). One process has them all.
+
+        Of (V B, ...), where V rows of an image lie together, all V are returned.
+        """
+        if self.world.size == 1:
+            return x
+        each, own = len(x) // self.images, self.world.own(self.images)
+        return x[each * own.start : each * own.stop]
+
+    def whole(self, x: Tensor) -> Tensor:
+        """Gather the rows of all processes, with gradients: (b, ...) -> (B, ...). One process has them all."""
+        return self.world.gather(x, self.world.counts(self.images))
+
+    def share(self) -> float:
+        """Return what makes the mean over the processes of means over their images the mean over all images."""
+        return self.world.weight(self.world.counts(self.images)[self.world.rank], self.images)
+
+    def part(self, number: int, count: int) -> Self:
+        """Return one of `count` micro-batches, which all processes hold together as they hold the batch."""
+        if count == 1:
+            return self
+        cuts = [bounds(self.images, k, count) for k in range(count)]
+        mine = [self.world.counts(end - first)[self.world.rank] for first, end in cuts]
+        begin = sum(mine[:number])
+        seen, all_of_it = slice(begin, begin + mine[number]), slice(*cuts[number])
+        rest = mapped(replace(self, views=[]), lambda x: x[all_of_it])
+        return replace(rest, views=[view[seen] for view in self.views])
 
     @property
     def drawn(self) -> Sequence[Mapping[str, Drawn]]:
@@ -141,6 +180,8 @@ class Method(nn.Module):
         weights: which weights become the backbone (`student`, `teacher`).
         capturable: the step is a function of its batch and of tensors, so a GPU may record it once and repeat it: it
             changes nothing but tensors, never branches on a tensor's value, and draws nothing on the CPU.
+        views_by_image: a step passes the views of an image one after the other through its networks, instead of all
+            first views before all second ones.
         chunkable: it passes whole images through its networks by calling them, and through no part of them, so that a
             batch may pass in chunks (`train.chunk_size`).
         smallest_batch: images that every batch must hold; a smaller one is refused before the first step.
@@ -153,6 +194,7 @@ class Method(nn.Module):
     gradient_free: ClassVar[bool] = False
     capturable: ClassVar[bool] = False
     chunkable: ClassVar[bool] = True
+    views_by_image: ClassVar[bool] = False
     trainable: ClassVar[bool] = True
     takes_few: ClassVar[bool] = False
     needs_start: ClassVar[bool] = False

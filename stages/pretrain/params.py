@@ -15,6 +15,7 @@ from reprise.training.params import (
     LarsParams,
     MicroBatches,
     OptimizerName,
+    Processes,
     Share,
     TrainParams,
 )
@@ -52,6 +53,7 @@ BUDGET = (
     "on_collapse",
     "checkpoint_steps",
     "image_share",
+    "processes",
     "accumulate",
     "chunk_size",
     "activation_checkpointing",
@@ -94,6 +96,11 @@ class MethodParams(StrictModel):
         Share | None,
         Field(exclude_if=lambda value: value is None),
         meaning("This run sees this share of the training images instead of train.image_share."),
+    ] = None
+    processes: Annotated[
+        Processes | None,
+        Field(exclude_if=lambda value: value is None),
+        meaning("So many processes train this run together instead of train.processes.", "processes"),
     ] = None
     accumulate: Annotated[
         MicroBatches | None,

@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,10 @@ from reprise.config.tables import AnyRun
 from reprise.networks.backbone import build_backbone
 from reprise.networks.memory.recompute import blocks_of, in_chunks, recomputed
 from reprise.networks.state import arrays_of
-from reprise.runtime.device import resolve_compute
+from reprise.runtime.device import resolve_compute, threads_beside
 from reprise.runtime.memory import memory_limit
 from reprise.runtime.seeds import seed_torch
+from reprise.runtime.world import ALONE, World
 from reprise.storage.atomic import atomic_directory
 from reprise.storage.provenance import record
 from reprise.storage.work_folder import file_digest, work_folder
@@ -68,9 +69,14 @@ from stages.pretrain.monitoring.watching import FILE as WATCHES
 from stages.pretrain.monitoring.watching import Watching, write_watches
 from stages.pretrain.notes import notes_on, show
 from stages.pretrain.params import MethodParams
+from stages.pretrain.ranks.share import WHOLE, Share
+from stages.pretrain.ranks.together import refuse_other_inputs, shared_step
 from stages.pretrain.setup import Setup
 from stages.pretrain.views.make import view_maker
 from stages.pretrain.views.settings import needed_side
+
+NOT_IN_THE_STEPS = {"on_collapse", "processes"}  # the steps are the same, whatever these say
+WORK_OF_THE_FIRST = Path("the work folder of the first process")  # the others never open it
 
 
 def pretrain(
@@ -82,8 +88,9 @@ def pretrain(
     out: Path,
     restart: bool,
     cache: CacheParams = DEFAULT_CACHE,
+    world: World = ALONE,
 ) -> None:
-    """Train one run and write its folder.
+    """Train one run and write its folder; of several processes, the first one writes.
 
     Args:
         row: name, method and label set of the run.
@@ -94,18 +101,15 @@ def pretrain(
         out: the folder to write; it appears whole or not at all.
         restart: discard what an interrupted run left, instead of going on from it.
         cache: bounds of the cache of decoded images.
+        world: the processes that train this run together; each calls this function with the same other arguments.
 
     Raises:
         TrainingError: too few images, no labels where the method needs them, a loss that is not finite.
     """
     began = time.monotonic()
     method_class = load_class("methods", row.method, Method, f"runs.{row.name}.method")
-    method_params = method_params.with_recipe(method_params.batch_size_in(train_params))
-    start = start_of(row, seed)
-    train = with_network_of(start, method_params.applied_to(train_params), row, image.channels)
-    compute = resolve_compute(train.device, train.precision, train.deterministic)
-    pairs = method_class.needs_pairs
-    setup = Setup(row, seed, image, train, method_params, compute, cache, start, together=2 if pairs else 1)
+    setup = set_up(row, seed, image, train_params, method_params, method_class, cache, world)
+    train = setup.train
 
     labels = layout.label_set(row.labels, seed) / FILE
     inputs = read_inputs(labels, setup, method_class)
@@ -114,15 +118,17 @@ def pretrain(
         print(f"views of {image.channels} bands change in brightness and contrast, not in saturation, hue or grey")
     method = build_method(method_class, setup, inputs)
     refuse_memory(setup, method, memory_limit())
-    refuse_batches(row, method, inputs.shown, train.batch_size, train.accumulate)
+    refuse_batches(row, method, inputs.shown, train.batch_size, train.accumulate, train.processes)
     refuse_passes(row, method, train)
     epochs = epochs_of(setup, method, inputs)
     notes = [*notes_on_pairs(inputs.partners), *notes_on(setup, method, inputs.shown)]
+    given = work_inputs(setup, labels, inputs)
+    refuse_other_inputs(given, world)
+    if not world.first:
+        learn(setup, method, inputs, epochs, WORK_OF_THE_FIRST)
+        return
     show(notes, f"pretrain {row.name} seed {seed}")
-
-    with work_folder(
-        f"pretrain/{setup.name}", work_inputs(setup, labels, inputs), code_of(setup, method_class), restart
-    ) as work:
+    with work_folder(f"pretrain/{setup.name}", given, code_of(setup, method_class), restart) as work:
         watching = watching_of(setup, method, epochs, work)
         done, collapse = learn(setup, method, inputs, epochs, work, watching)
         notes = [*notes, *done.notes]
@@ -135,6 +141,25 @@ def pretrain(
                 write_watches(folder / WATCHES, watching.seen)
     speed = config["images_seen"] / (time.monotonic() - began)
     record(f"pretrain/{setup.name}", began, {"images_per_second": round(speed, 1)})
+
+
+def set_up(
+    row: AnyRun,
+    seed: int,
+    image: ImageParams,
+    train: TrainParams,
+    params: MethodParams,
+    method_class: type[Method],
+    cache: CacheParams,
+    world: World,
+) -> Setup:
+    """Resolve what the run was asked for; the arguments are those of `pretrain`."""
+    params = params.with_recipe(params.batch_size_in(train))
+    start = start_of(row, seed)
+    train = with_network_of(start, params.applied_to(train), row, image.channels)
+    compute = resolve_compute(train.device, train.precision, train.deterministic, world.size)
+    together = 2 if method_class.needs_pairs else 1
+    return Setup(row, seed, image, train, params, compute, cache, start, together, world)
 
 
 def build_method(method_class: type[Method], setup: Setup, inputs: Inputs) -> Method:
@@ -179,18 +204,22 @@ def epochs_of(setup: Setup, method: Method, inputs: Inputs) -> PretrainingEpochs
         seed=setup.seed,
         device=torch.device(setup.compute.device),
         facts=batch_facts(inputs.facts),
+        share=Share(setup.world, setup.train.accumulate),
     )
 
 
 def work_inputs(setup: Setup, labels: Path, inputs: Inputs) -> dict[str, Any]:
-    """Name everything besides the code that decides the result: checkpoints of other inputs are never continued."""
+    """Name everything besides the code that decides the result: checkpoints of other inputs are never continued.
+
+    The number of processes is no part of it: they take the steps that one process takes.
+    """
     return {
         "run": setup.row.model_dump(),
         "seed": setup.seed,
         "image": setup.image.model_dump(),
-        "train": setup.train.model_dump(exclude={"on_collapse"}),  # the steps are the same, whatever it says
-        "method": setup.method.model_dump(exclude={"on_collapse"}),
-        "compute": asdict(setup.compute),
+        "train": setup.train.model_dump(exclude=NOT_IN_THE_STEPS),
+        "method": setup.method.model_dump(exclude=NOT_IN_THE_STEPS),
+        "compute": asdict(setup.compute) | {"threads": threads_beside(setup.compute.device)},
         "shards": inputs.shards.fingerprint,
         "labels": file_digest(labels),  # its file names the pairs by their digest
         "views": file_digest(VIEWS),
@@ -219,7 +248,8 @@ def watching_of(setup: Setup, method: Method, epochs: PretrainingEpochs, work: P
     """Gather the watches of the run; None where there are none, or where no loop runs that they could look at."""
     if not setup.train.watches or method.gradient_free:
         return None
-    return Watching(setup.train.watches, method, setup.compute, setup.seed, epochs, work)
+    # Watches look from one process at whole batches.
+    return Watching(setup.train.watches, method, setup.compute, setup.seed, replace(epochs, share=WHOLE), work)
 
 
 def learn(
@@ -232,6 +262,9 @@ def learn(
 ) -> tuple[Trained, dict[str, Any] | None]:
     """Fit the method in place, by the loop or, for gradient-free methods, by its own `fit`.
 
+    Args:
+        work: the folder of the checkpoints, which the first process reads and writes.
+
     Returns:
         How far it came, and where it collapsed if it did and the user wanted it to go on.
     """
@@ -240,7 +273,8 @@ def learn(
         return Trained(), None
     method.to(device=epochs.device, memory_format=torch.channels_last)
     label, images = f"pretrain {setup.row.name} seed {setup.seed}", epochs.samples
-    live, stop = LiveLog(setup.name), setup.train.on_collapse
+    world, stop = setup.world, setup.train.on_collapse
+    live = LiveLog(setup.name, off=not world.first)
     observer = RunObserver(method, setup.compute, live, label, stop, work, watching)
 
     def after_backward(progress: float) -> None:
@@ -254,7 +288,7 @@ def learn(
     with passes(method, train) as notes:
         done = fit(
             method,
-            method.step,
+            shared_step(method, world),
             epochs,
             build_optimizer(method, setup.train, param_groups(method, setup), setup.batch_size(images)),
             setup.compute,
@@ -263,10 +297,11 @@ def learn(
             seed=setup.seed,
             after_backward=after_backward,
             after_step=method.after_step,
-            checkpoints=Checkpoints(work, setup.train.checkpoint_steps),
+            checkpoints=Checkpoints(work, setup.train.checkpoint_steps, writes=world.first),
             observer=observer,
-            acceleration=accelerated(train.compile, train.graph, setup.compute, recorded, twice),
+            acceleration=accelerated(train.compile, train.graph, setup.compute, recorded, twice, world.size),
             micro_batches=train.accumulate,
+            world=world,
         )
     done.notes += notes
     return done, observer.state["collapse"]

@@ -10,6 +10,7 @@ from reprise.config.shared_sections import DEFAULT_CACHE, CacheParams
 from reprise.config.tables import AnyRun
 from reprise.reading.order import batch_count
 from reprise.runtime.device import Compute
+from reprise.runtime.world import ALONE, World
 from reprise.training.optimization.optimizers import scaled_learning_rate
 from reprise.training.params import TrainParams
 from reprise.training.schedule import Rates, load_schedule
@@ -30,6 +31,7 @@ class Setup:
         cache: bounds of the cache of decoded images.
         start: the weights that the run starts from and learns from.
         together: images that no batch parts: 2 where batches hold images beside their partners.
+        world: the processes that train this run together.
     """
 
     row: AnyRun
@@ -41,6 +43,7 @@ class Setup:
     cache: CacheParams = DEFAULT_CACHE
     start: Start = field(default_factory=Start)
     together: int = 1
+    world: World = ALONE
 
     @property
     def name(self) -> str:

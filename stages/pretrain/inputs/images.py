@@ -141,7 +141,7 @@ def refuse_few(method_class: type[Method], n: int, size: int) -> None:
         )
 
 
-def refuse_batches(row: AnyRun, method: Method, n: int, size: int, accumulate: int = 1) -> None:
+def refuse_batches(row: AnyRun, method: Method, n: int, size: int, accumulate: int = 1, processes: int = 1) -> None:
     """Refuse batches that are too small for the method; sizes differ by at most one, so the smallest is known.
 
     Args:
@@ -150,6 +150,7 @@ def refuse_batches(row: AnyRun, method: Method, n: int, size: int, accumulate: i
         n: training images.
         size: images in a batch, at most.
         accumulate: micro-batches that each batch is cut into; then it is these that must not be too small.
+        processes: that share each of them; every one needs an image.
 
     Raises:
         TrainingError: the smallest batch of n images holds too few.
@@ -157,6 +158,13 @@ def refuse_batches(row: AnyRun, method: Method, n: int, size: int, accumulate: i
     if method.gradient_free:
         return
     smallest = n // batch_count(n, size)
+    if processes > 1 and smallest // accumulate < processes:
+        raise TrainingError(
+            "each process needs at least one image of every batch, or of every micro-batch",
+            where=f"train.processes, train.batch_size, methods.{row.name}",
+            found=f"{processes} processes, the smallest batch of {smallest} images in {accumulate} parts",
+            fix="Lower processes or accumulate, or raise the batch size.",
+        )
     if accumulate > 1 and smallest // accumulate < max(1, method.smallest_batch):
         raise TrainingError(
             f"method '{row.method}' needs at least {max(1, method.smallest_batch)} images in every micro-batch",
@@ -187,6 +195,13 @@ def refuse_passes(row: AnyRun, method: Method, train: TrainParams) -> None:
             where="train.chunk_size",
             found=train.chunk_size,
             fix=f"Set chunk_size in the blocks of the other runs only, and accumulate in methods.{row.name}.",
+        )
+    if train.chunk_size is not None and train.processes > 1:
+        raise TrainingError(
+            "batches that pass in chunks are not shared out among processes",
+            where="train.chunk_size, train.processes",
+            found=f"{train.chunk_size}, {train.processes}",
+            fix="Set processes to 1, or chunk_size to null: each process holds the layers of its own images only.",
         )
     if train.activation_checkpointing and not blocks_of(method.backbone):
         raise TrainingError(

@@ -14,12 +14,13 @@ class LiveLog:
 
     Args:
         name: of the run and its seed, which is the folder below FOLDER ("simclr/0").
+        off: log nothing.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, off: bool = False) -> None:
         self.folder = FOLDER / name
         self.live: Any = None
-        self.off = False
+        self.off = off
 
     def __call__(self, epoch: int, figures: dict[str, float]) -> None:
         """Log the figures of an epoch, counted from 1; a resumed run appends to its files."""

@@ -69,6 +69,8 @@ class RunObserver(Observer):
         """Compute the own-view share of one batch, and let the watches look."""
         if self.watching is not None:
             self.watching.end_epoch()
+        if not batch.world.first:
+            return {}
         return own_view_found(self.method.backbone, batch.views, self.compute)
 
     def inspect(self, seen: dict[str, Tensor], logs: dict[str, Tensor]) -> tuple[dict[str, float], dict[str, float]]:

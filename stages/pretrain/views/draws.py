@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,6 +36,30 @@ class ViewDraws:
         pairs = zip(settings.after_cut, self.changes, strict=True)
         found = {change.params.name: drawn for change, drawn in pairs if drawn is not None}
         return {settings.cut.params.name if settings.cut else "whole": self.cut, **found}
+
+
+def of_images(draws: list[ViewDraws], own: np.ndarray | None) -> list[ViewDraws]:
+    """Return what was drawn for some images of a batch.
+
+    Args:
+        draws: of each view of the whole batch.
+        own: (b,) positions in the batch; None for all.
+    """
+    if own is None:
+        return draws
+    places = torch.from_numpy(own)
+
+    def chosen(drawn: Drawn) -> Drawn:
+        return {name: value[places] for name, value in drawn.items()}
+
+    return [
+        ViewDraws(
+            drawn.boxes[places],
+            tuple(None if change is None else chosen(change) for change in drawn.changes),
+            chosen(drawn.cut),
+        )
+        for drawn in draws
+    ]
 
 
 def draw_view(frame: Frame, settings: ViewSettings, rng: torch.Generator) -> ViewDraws:

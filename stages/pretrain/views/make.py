@@ -7,8 +7,8 @@ come in time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from reprise.runtime.device import Compute
 from reprise.runtime.seeds import torch_rng
 from stages.pretrain.views.batched import made_view
 from stages.pretrain.views.device import to_device, views_on_device
-from stages.pretrain.views.draws import draw_views, named
+from stages.pretrain.views.draws import draw_views, named, of_images
 from stages.pretrain.views.made import Views
 from stages.pretrain.views.per_image import PerImageViews
 from stages.pretrain.views.settings import ViewSettings, by_view
@@ -27,7 +27,21 @@ from stages.pretrain.views.staged import StagedViews
 
 BATCHED_SIDE = 64  # pixels: up to here images of one size take the batched path on a CPU
 RESIDENT_SHARE = 0.25  # of a GPU's free memory, for the training images; the rest is the network's
-MakeViews = Callable[[np.ndarray, int, int], Views]  # (image rows, epoch, batch) -> V views
+Own = np.ndarray | None  # positions in the batch whose views are made, in rising order; None for all
+
+
+class MakeViews(Protocol):
+    """Makes the views of a batch. What is drawn for an image is the same whichever others views are made of."""
+
+    def __call__(self, rows: np.ndarray, epoch: int, number: int, own: Own = None) -> Views:
+        """Make the views of images of one batch.
+
+        Args:
+            rows: (B,) positions of all images of the batch.
+            epoch, number: of the batch.
+            own: of which of them.
+        """
+        ...
 
 
 def view_maker(
@@ -65,16 +79,17 @@ class BatchedViews:
         """All images in the GPU's memory, put there when the first views are made; None on a CPU."""
         return on_device(self.images, self.device)
 
-    def __call__(self, rows: np.ndarray, epoch: int, number: int) -> Views:
-        """Make the views of one batch."""
+    def __call__(self, rows: np.ndarray, epoch: int, number: int, own: Own = None) -> Views:
+        """Make the views of one batch, or of some of its images."""
         rngs = [torch_rng(self.seed, "views", epoch, number, v) for v in range(len(self.plan))]
-        draws = draw_views(len(rows), self.images.shape[1], self.images.shape[2], self.plan, rngs)
+        every = draw_views(len(rows), self.images.shape[1], self.images.shape[2], self.plan, rngs)
+        draws, rows = of_images(every, own), rows if own is None else rows[own]
         if self.device == "cpu":
             pixels = torch.from_numpy(self.images[rows])
             views = [made_view(pixels, s, drawn) for s, drawn in zip(self.plan, draws, strict=True)]
         else:
             views = views_on_device(self.pixels(rows), self.plan, draws)
-        return Views(views, named(draws, self.plan) if self.keep_drawn else [])
+        return Views(views, named(every, self.plan) if self.keep_drawn else [])
 
     def pixels(self, rows: np.ndarray) -> Tensor:
         """Bring the images of one batch to the GPU, where they are not there already."""
@@ -92,10 +107,10 @@ class SingleViews:
         self.plan, self.seed, self.keep_drawn = plan, seed, keep_drawn
         self.made = {settings: PerImageViews(decoded.image, settings, threads) for settings in plan}
 
-    def __call__(self, rows: np.ndarray, epoch: int, number: int) -> Views:
-        """Make the views of one batch."""
+    def __call__(self, rows: np.ndarray, epoch: int, number: int, own: Own = None) -> Views:
+        """Make the views of one batch, or of some of its images."""
         made = [
-            self.made[settings].with_draws(rows, self.seed, "views", epoch, number, v, keep=self.keep_drawn)
+            self.made[settings].with_draws(rows, self.seed, "views", epoch, number, v, keep=self.keep_drawn, own=own)
             for v, settings in enumerate(self.plan)
         ]
         return Views([view for view, _ in made], [drawn for _, drawn in made if self.keep_drawn])

@@ -43,7 +43,7 @@ class PerImageViews:
         return self.with_draws(rows, *seed, keep=False)[0]
 
     def with_draws(
-        self, rows: Sequence[int] | np.ndarray, *seed: int | str, keep: bool = True
+        self, rows: Sequence[int] | np.ndarray, *seed: int | str, keep: bool = True, own: np.ndarray | None = None
     ) -> tuple[Tensor, dict[str, Drawn]]:
         """Make one view of each image, and tell what was drawn for it by the name of each change.
 
@@ -51,11 +51,20 @@ class PerImageViews:
             rows: positions of the images.
             seed: what the view is a function of.
             keep: whether what was drawn is wanted; it takes time.
+            own: (b,) positions in `rows` whose views are wanted, rising; None for all. What was drawn is told of all.
         """
         chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
         seeds = [mix(*seed, number) % 2**32 for number in range(len(chunks))]
+        places = np.arange(len(rows))
+        if own is not None and not keep:  # the other chunks share no seed with these images
+            wanted = np.unique(own // CHUNK)
+            chunks, seeds = [chunks[number] for number in wanted], [seeds[number] for number in wanted]
+            places = places[np.isin(places // CHUNK, wanted)]
         done = list(self.pool.map(self._chunk, chunks, seeds, [keep] * len(chunks)))
-        x = torch.from_numpy(np.concatenate([views for views, _ in done])).permute(0, 3, 1, 2).float().div_(255.0)
+        made = np.concatenate([views for views, _ in done])
+        if own is not None:
+            made = made[np.isin(places, own)]
+        x = torch.from_numpy(made).permute(0, 3, 1, 2).float().div_(255.0)
         mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (self.settings.mean, self.settings.std))
         drawn = _gathered([one for _, chunk in done for one in chunk])
         return ((x - mean) / std).contiguous(memory_format=torch.channels_last), drawn

@@ -23,7 +23,7 @@ from reprise.reading.decoded import Decoded
 from reprise.runtime.device import Compute
 from reprise.runtime.seeds import torch_rng
 from stages.pretrain.views.device import views_on_device
-from stages.pretrain.views.draws import draw_views, named
+from stages.pretrain.views.draws import draw_views, named, of_images
 from stages.pretrain.views.made import Views
 from stages.pretrain.views.settings import ViewSettings
 
@@ -68,20 +68,21 @@ class StagedViews:
         self.pool = ThreadPoolExecutor(compute.threads, thread_name_prefix="read")
         modality().limit_threads()
 
-    def __call__(self, rows: np.ndarray, epoch: int, number: int) -> Views:
-        """Make the views of one batch; they do not depend on what was read ahead."""
-        if not (self.coming and np.array_equal(self.coming[0].rows, rows)):
+    def __call__(self, rows: np.ndarray, epoch: int, number: int, own: np.ndarray | None = None) -> Views:
+        """Make the views of one batch, or of some of its images; they do not depend on what was read ahead."""
+        mine = rows if own is None else rows[own]
+        if not (self.coming and np.array_equal(self.coming[0].rows, mine)):
             self.forget()
-            self.coming.append(self.read(rows))
+            self.coming.append(self.read(mine))
         batch = self.coming.popleft()
         for task in batch.tasks:
             task.result()
         rngs = [torch_rng(self.seed, "views", epoch, number, v) for v in range(len(self.plan))]
-        tall, wide = torch.from_numpy(batch.sizes).float().T
-        draws = draw_views(len(rows), tall, wide, self.plan, rngs)
-        views = views_on_device(self.there(batch.pixels), self.plan, draws)
+        tall, wide = torch.from_numpy(self.decoded.sizes[rows]).float().T
+        every = draw_views(len(rows), tall, wide, self.plan, rngs)
+        views = views_on_device(self.there(batch.pixels), self.plan, of_images(every, own))
         self.stay_near()
-        return Views(views, named(draws, self.plan) if self.keep_drawn else [])
+        return Views(views, named(every, self.plan) if self.keep_drawn else [])
 
     def expect(self, batches: Sequence[np.ndarray]) -> None:
         """Begin to read the batches that will be asked for next, in this order; those that are being read go on."""

@@ -185,7 +185,7 @@ def test_adversarial_images_stay_within_reach_are_worse_and_leave_statistics_alo
     batch = random_batch(method)
     views = ((batch.views[0] * 0.1 + 0.5).clamp(0, 1) - 0.5) / 0.5
     before = {name: value.clone() for name, value in method.state_dict().items()}
-    changed = method.changed(views, batch.clusters)
+    changed = method.changed(views, batch)
     assert float((changed - views).abs().max()) <= 0.1 / 0.5 + 1e-6
     assert float((changed * 0.5 + 0.5).min()) >= -1e-6
     assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())

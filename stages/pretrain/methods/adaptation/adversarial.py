@@ -56,19 +56,26 @@ class Adversarial(Strategy):
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Change the images, then average the cross entropy over them."""
-        changed = self.changed(images_of(batch.views), batch.clusters)
+        changed = self.changed(images_of(batch.views), batch)
         features_Bd = self.backbone(changed)
         return F.cross_entropy(self.classifier(features_Bd).float(), batch.clusters), {"features": features_Bd}
 
-    def changed(self, views: Tensor, classes: Tensor) -> Tensor:
-        """Return the images within `epsilon` that the classifier gets most wrong: normalised, (B, C, S, S)."""
+    def changed(self, views: Tensor, batch: Batch) -> Tensor:
+        """Return the images within `epsilon` that the classifier gets most wrong: normalised, (b, C, S, S)."""
         pixels, epsilon = (views * self.std + self.mean).clamp(0, 1), self.params.epsilon
 
         def loss(x: Tensor) -> Tensor:
             logits = self.classifier(self.backbone((x - self.mean) / self.std)).float()
-            return F.cross_entropy(logits, classes, reduction="sum")
+            return F.cross_entropy(logits, batch.clusters, reduction="sum")
 
-        start = (pixels + epsilon * (2 * torch.rand_like(pixels) - 1)).clamp(0, 1)
+        noise = batch.own(torch.rand_like(pixels if batch.world.size == 1 else places_for(pixels, batch.images)))
+        start = (pixels + epsilon * (2 * noise - 1)).clamp(0, 1)
         with in_evaluation(self):
             found = ascend(loss, pixels, start, epsilon, self.params.steps)
         return views if found is None else (found - self.mean) / self.std
+
+
+def places_for(x: Tensor, images: int) -> Tensor:
+    """Make room for so many images that lie in memory as these do, so that draws for them come in the same order."""
+    last = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+    return torch.empty((images, *x.shape[1:]), dtype=x.dtype, device=x.device, memory_format=last)

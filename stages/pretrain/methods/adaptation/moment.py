@@ -80,6 +80,6 @@ class Moment(Strategy):
                 found=found,
                 fix="Choose `finetune`, or a backbone with such features (docs/reference/probes.md, dense).",
             )
-        tokens_BLD = places.flatten(2).transpose(1, 2)
+        tokens_BLD = batch.whole(places.flatten(2).transpose(1, 2))
         logits_BK = self.classifier(tokens_BLD).float()
         return F.cross_entropy(logits_BK, batch.clusters), {"features": tokens_BLD.mean(dim=1)}

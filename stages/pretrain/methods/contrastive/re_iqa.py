@@ -109,6 +109,7 @@ class ReIQA(TeacherMethod):
 
     Params = ReIQAParams
     views = 1
+    views_by_image = True
     params: ReIQAParams
 
     def __init__(self, backbone: nn.Module, params: ReIQAParams, context: Context) -> None:
@@ -130,12 +131,12 @@ class ReIQA(TeacherMethod):
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Make chunks, and two crops of each copy; what is random comes from the step's seed."""
-        copies = self.copies(batch.views[0] * self.std + self.mean)  # (B, K, C, S, S)
-        count, kinds = copies.shape[:2]
+        copies = self.copies(batch.views[0] * self.std + self.mean, batch)  # (b, K, C, S, S)
+        count, kinds = batch.images, copies.shape[1]
         flat = ((copies.flatten(0, 1) - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         places = crop_places(count, flat.shape[-1], self.side)  # the same for all copies of an image
-        first, second = (p.repeat_interleave(kinds, 0).to(flat.device) for p in places)
-        swapped = (torch.rand(len(flat), 1) < 0.5).to(flat.device)  # so that no side is always the query's
+        first, second = (batch.own(p).repeat_interleave(kinds, 0).to(flat.device) for p in places)
+        swapped = batch.own(torch.rand(count * kinds, 1) < 0.5).to(flat.device)  # so that no side is always the query's
         first, second = torch.where(swapped, second, first), torch.where(swapped, first, second)
         features = self.backbone(cropped(flat, first, self.side))
         queries, keys = self.head(features), self.taught(cropped(flat, second, self.side))
@@ -145,11 +146,11 @@ class ReIQA(TeacherMethod):
         self.queue.push(F.normalize(keys.float(), dim=1))
         return loss, {"features": features, "projections": queries}
 
-    def copies(self, x: Tensor) -> Tensor:
-        """Return each image and its distorted copies: (B, C, S, S) in [0, 1] -> (B, K, C, S, S)."""
+    def copies(self, x: Tensor, batch: Batch) -> Tensor:
+        """Return each image of this process and its copies: (b, C, S, S) in [0, 1] -> (b, K, C, S, S)."""
         x = x.clamp(0.0, 1.0)
         kinds = torch.randperm(len(KINDS))[: self.params.copies].tolist()
         kinds += torch.randint(len(KINDS), (self.params.copies - len(kinds),)).tolist()
         levels = torch.randint(LEVELS, (len(kinds),)).tolist()
-        noise = torch.randn(x.shape).to(x.device, x.dtype)
+        noise = batch.own(torch.randn(batch.images, *x.shape[1:])).to(x.device, x.dtype)
         return torch.stack([x, *(distorted(x, *chosen, noise) for chosen in zip(kinds, levels, strict=True))], dim=1)

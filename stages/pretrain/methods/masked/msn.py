@@ -141,8 +141,8 @@ class MSN(TeacherMethod):
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Compare masked anchors with the target; masks come from the step's seed, prototypes learn from anchors."""
         large = self.backbone.tokens(batch.views[1])
-        hidden = random_mask(len(large), large.shape[1], self.params.mask).to(large.device)
-        features = [self.backbone.pooled(self.backbone.encode(visible(large, hidden)))]
+        hidden = batch.own(random_mask(batch.images, large.shape[1], self.params.mask)).to(large.device)
+        features = [batch.whole(self.backbone.pooled(self.backbone.encode(visible(large, hidden))))]
         if len(batch.views) > 2:
             features.append(self.backbone(torch.cat(batch.views[2:])))
         projections = self.projector(torch.cat(features))

@@ -102,7 +102,7 @@ class SimMIM(Method):
         """Predict the pixels of hidden patches; masks come from the step's seed."""
         view = batch.views[0]
         pixels = patches_of(view, self.params.patch_size)
-        hidden = random_mask(len(view), pixels.shape[1], self.params.mask).to(view.device)
+        hidden = batch.own(random_mask(batch.images, pixels.shape[1], self.params.mask)).to(view.device)
         encoded = self.backbone.encode(self.backbone.tokens(view, hidden, self.mask_token))
-        loss = masked_l1(self.decoder(encoded[:, 1:]), pixels, hidden)
-        return loss, {"features": self.backbone.pooled(encoded)}
+        loss = batch.share() * masked_l1(self.decoder(encoded[:, 1:]), pixels, hidden)
+        return loss, {"features": batch.whole(self.backbone.pooled(encoded))}

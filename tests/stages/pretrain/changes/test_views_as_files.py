@@ -254,7 +254,7 @@ def test_a_chunk_holds_the_image_and_its_copies():
     method = build("re_iqa", copies=3)
     batch = random_batch(method)
     torch.manual_seed(1)
-    copies = method.copies(batch.views[0])
+    copies = method.copies(batch.views[0], batch)
     assert copies.shape == (8, 4, 3, 8, 8)
     assert torch.equal(copies[:, 0], batch.views[0].clamp(0, 1))
     assert len({copy.numpy().tobytes() for copy in copies[0]}) == 4

@@ -1,0 +1,86 @@
+"""Two processes take the steps of one: losses, gradients, figures and state of every method, in fp32."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from reprise.config.plug_ins.registry import load_class, names
+from reprise.runtime.device import Compute
+from reprise.runtime.world import ALONE, World
+from reprise.training.optimization.gradients import Gradients
+from stages.pretrain.method import Batch, Method
+from stages.pretrain.ranks.share import Share
+from stages.pretrain.ranks.together import shared_step
+from tests.stages.pretrain.methods.conftest import build, random_batch
+from tests.two_ranks import TwoRanks
+
+METHODS = [name for name in names("methods") if not load_class("methods", name, Method, "").gradient_free]
+OPTIONS = {"gsimclr": {"mask_negatives": True}, "dcl": {"weighted": True}, "distill": {"relational": 1.0}}
+SIZE, STEPS = 14, 4  # images that no number of micro-batches and ranks divides; queues and memories are full at the end
+Taken = tuple[Tensor, dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]
+
+
+def batch_of(method: Method, number: int, share: Share) -> Batch:
+    """A batch of random views; those of this process's images, and everything else of all."""
+    batch = random_batch(method, SIZE, seed=number, start=SIZE * number)
+    own = share.positions(SIZE)
+    views = batch.views if own is None else [view[own] for view in batch.views]
+    return replace(batch, views=views, world=share.world)
+
+
+def taken(method: Method, optimizer: torch.optim.Optimizer, number: int, share: Share) -> Taken:
+    """Take a step: loss, gradients, figures and the state after it."""
+    step, compute = shared_step(method, share.world), Compute("cpu", "fp32", 1)
+    gradients = Gradients(method, step, compute, micro_batches=share.micro_batches, world=share.world)
+    torch.manual_seed(number)
+    loss, figures = gradients(batch_of(method, number, share))
+    found = {name: p.grad.clone() for name, p in method.named_parameters() if p.grad is not None}
+    method.after_backward(number / STEPS)
+    optimizer.step()
+    method.after_step((number + 1) / STEPS)
+    return loss, found, figures, {name: value.clone().float() for name, value in method.state_dict().items()}
+
+
+def apart(name: str, micro_batches: int, world: World) -> dict[str, float]:
+    """Take each step from the same state as one process and as one of several: the largest relative differences."""
+    method = build(name, images=2 * SIZE, steps=STEPS, **OPTIONS.get(name, {}))
+    optimizer = torch.optim.SGD(method.parameters(), 0.05)
+    worst = {"loss": 0.0, "gradients": 0.0, "figures": 0.0, "state": 0.0}
+    for number in range(STEPS):
+        before = {key: value.clone() for key, value in method.state_dict().items()}
+        shared = taken(method, optimizer, number, Share(world, micro_batches))
+        method.load_state_dict(before)
+        alone = taken(method, optimizer, number, Share(ALONE, micro_batches))
+        for kind, (a, b) in zip(worst, zip(alone, shared, strict=True), strict=True):
+            worst[kind] = max(worst[kind], relative(a, b))
+    return worst
+
+
+def relative(expected: Tensor | dict[str, Tensor], found: Tensor | dict[str, Tensor]) -> float:
+    """The length of the difference over the length of what is expected, all tensors together."""
+    if isinstance(expected, Tensor):
+        return float((found - expected).abs() / expected.abs().clamp_min(1.0))
+    assert isinstance(found, dict)
+    assert expected.keys() == found.keys()
+    assert all(found[name].shape == value.shape for name, value in expected.items())
+    length, distance = (
+        torch.stack([value.norm() for value in values]).norm()
+        for values in (list(expected.values()), [found[name] - value for name, value in expected.items()])
+    )
+    return float(distance / length.clamp_min(1e-12))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_two_ranks_take_the_steps_of_one(name: str, two_ranks: TwoRanks) -> None:
+    for worst in two_ranks.call(apart, name, 1):
+        assert max(worst.values()) < 1e-5, worst
+
+
+@pytest.mark.parametrize("name", ["simmim", "vicreg"])
+def test_micro_batches_are_shared_out_one_by_one(name: str, two_ranks: TwoRanks) -> None:
+    for worst in two_ranks.call(apart, name, 3):
+        assert max(worst.values()) < 1e-5, worst
