@@ -118,9 +118,12 @@ def paired(partners: Partners) -> dict[str, int]:
 
 
 def write_history(path: Path, history: list[dict[str, float]]) -> None:
-    """Write history.csv: one row per epoch, and only the header for gradient-free methods."""
-    names = list(history[0]) if history else list(HISTORY)
+    """Write history.csv: one row per epoch, and only the header for gradient-free methods.
+
+    A cell is empty where an epoch lacks a figure.
+    """
+    names = list(dict.fromkeys(name for row in history for name in row)) if history else list(HISTORY)
     whole = ("epoch", "step")
-    columns = {n: pa.array([r[n] for r in history], pa.int64() if n in whole else pa.float64()) for n in names}
+    columns = {n: pa.array([r.get(n) for r in history], pa.int64() if n in whole else pa.float64()) for n in names}
     with atomic_file(path) as file:
         pyarrow.csv.write_csv(pa.table(columns), file)

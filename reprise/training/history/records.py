@@ -7,10 +7,12 @@ second thread (`Aside`).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from reprise.artifacts.weights.checkpoints import save_checkpoint
@@ -167,11 +169,17 @@ class Records:
         Args:
             state: `model` and `optimizer`.
             step: steps taken.
+
+        Raises:
+            TrainingError: a finite loss has made the weights not finite; a state like that would be no way back.
         """
         if self.checkpoints is None or not self.checkpoints.writes or not self.passes:
             return
         own = {"step": step, "history": self.done.history, "losses": self.done.losses, "observer": self.observer.state}
-        save_checkpoint(self.checkpoints.folder, step, own | arrays_of(state.wait()))
+        arrays = arrays_of(state.wait())
+        if not self.may_diverge:
+            check_weights(arrays["model"], step, self.label, self.steps, self.advice)
+        save_checkpoint(self.checkpoints.folder, step, own | arrays)
 
 
 def check_finite(losses: list[float], step: int, label: str, details: str, advice: str) -> None:
@@ -190,3 +198,23 @@ def check_finite(losses: list[float], step: int, label: str, details: str, advic
         if not math.isfinite(value):
             where = f"{label}, step {number} {details}"
             raise TrainingError("the loss is not finite", where=where, found=value, fix=advice)
+
+
+def check_weights(weights: Mapping[str, np.ndarray], step: int, label: str, steps: int, advice: str) -> None:
+    """Refuse to keep weights that are not finite: the gradient of a finite loss may be infinite or no number.
+
+    Args:
+        weights: by name, after `step` steps.
+        step: steps taken.
+        label: names the training.
+        steps: of the whole training.
+        advice: what to do, an imperative sentence.
+
+    Raises:
+        TrainingError: naming the first such tensor.
+    """
+    for name, value in weights.items():
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            found = f"{int((~np.isfinite(value)).sum()):,} of {value.size:,} values of {name}"
+            where = f"{label}, after step {step} of {steps}"
+            raise TrainingError("the weights are not finite, though the loss is", where=where, found=found, fix=advice)

@@ -10,6 +10,8 @@ sees.
 The rule. A check stands at the end of every epoch and before every checkpoint. It compares with the untrained network
 in the first batch, since a head without normalisation begins with projections that are nearly equal, and fails where
 
+- features or projections have values that are not finite, which a finite loss may hide,
+- a deviation is below 0.001, whatever it was: then the network answers alike from the start,
 - the deviation of the features is below 0.05 and below half of what it was,
 - the deviation of the projections is below 0.07 and below half of what it was, or
 - RankMe of the projections is below 3 while that of the features is below 0.6 of what it was (complete collapse leaves
@@ -27,6 +29,7 @@ What the rule was measured on stands in docs/explanation/collapse.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -34,6 +37,7 @@ from torch import Tensor
 from reprise.measures.spectrum import feature_std, rankme
 
 LEAST_STD = {"features": 0.05, "projections": 0.07}
+LEAST_OF_ALL = 0.001  # deviation that fails whatever it was; healthy heads of DINO begin at 0.06
 DECLINE_OF_STD = 0.5  # share of the untrained network's deviation below which it must lie too
 LEAST_RANK = 3.0  # of the projections
 DECLINE_OF_RANK = 0.6  # share of the untrained network's RankMe of the features
@@ -56,8 +60,9 @@ def judged(logs: Mapping[str, Tensor], labelled: bool) -> dict[str, float]:
         vectors = logs[name].detach().float().cpu() if name in logs else None
         if vectors is None or len(vectors) < FEWEST_IMAGES:
             continue
-        found[f"{name}.std"] = feature_std(vectors)
-        if not labelled and min(vectors.shape) >= FEWEST_FOR_RANK:
+        found[f"{name}.std"] = feature_std(vectors)  # not a number where a value is not finite
+        finite = math.isfinite(found[f"{name}.std"])
+        if finite and not labelled and min(vectors.shape) >= FEWEST_FOR_RANK:
             found[f"{name}.rank"] = rankme(vectors)
     return found
 
@@ -71,7 +76,13 @@ def failure(found: Mapping[str, float], start: Mapping[str, float]) -> str | Non
     """
     for name, least in LEAST_STD.items():
         spread, before = found.get(f"{name}.std"), start.get(f"{name}.std")
-        if spread is not None and before is not None and spread < min(least, DECLINE_OF_STD * before):
+        if spread is None:
+            continue
+        if not math.isfinite(spread):
+            return f"the {name} have values that are not finite"
+        if spread < LEAST_OF_ALL:
+            return f"the standard deviation of the {name} is {spread:.3g}, below {LEAST_OF_ALL:g}"
+        if before is not None and spread < min(least, DECLINE_OF_STD * before):
             return f"the standard deviation of the {name} is {spread:.3g}, below {least:g}"
     ranks = (found.get("projections.rank"), found.get("features.rank"), start.get("features.rank"))
     if None in ranks:

@@ -8,6 +8,7 @@ Shape legend: B batch, d features.
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
@@ -85,7 +86,8 @@ class RunObserver(Observer):
 
     def begin(self, logs: dict[str, Tensor]) -> None:
         """Remember the figures of the untrained network, with which later ones are compared."""
-        self.state["start"] = judged(logs, "clusters" in self.method.needs)
+        found = judged(logs, "clusters" in self.method.needs)
+        self.state["start"] = {name: value for name, value in found.items() if math.isfinite(value)}
 
     def may_save(self, logs: dict[str, Tensor], step: int, steps: int) -> bool:
         """Judge a batch by the rule of collapse.py; a state whose check fails is not saved, unless the user wants it.
@@ -115,13 +117,17 @@ class RunObserver(Observer):
 
 
 def figures(logs: dict[str, Tensor]) -> dict[str, float]:
-    """Turn a method's logs into numbers; vectors (B, d) become their standard deviation and effective rank."""
+    """Turn a method's logs into numbers; vectors (B, d) become their standard deviation and effective rank.
+
+    What is not finite is left out: the history has an empty cell there.
+    """
     found = {name: float(value.detach()) for name, value in logs.items() if name not in PREFIXES}
     for name, (spread, rank) in PREFIXES.items():
         if name in logs:
             vectors_Bd = logs[name].detach().float().cpu()
-            found |= {spread: feature_std(vectors_Bd), rank: rankme(vectors_Bd)}
-    return found
+            if vectors_Bd.isfinite().all():
+                found |= {spread: feature_std(vectors_Bd), rank: rankme(vectors_Bd)}
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 @torch.no_grad()

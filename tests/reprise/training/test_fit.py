@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from reprise.artifacts.weights.checkpoints import latest_checkpoint
 from reprise.config.errors import TrainingError
 from reprise.runtime.device import Compute
 from reprise.runtime.seeds import numpy_rng
@@ -134,3 +135,24 @@ def test_shuffled_epochs_meet_every_row_once(drop_last: bool, batches: int, samp
         assert len(set(seen.tolist())) == len(seen) == samples
         assert set(seen.tolist()) <= set(range(5, 15))
     assert not np.array_equal(first.batch(0), second.batch(0))
+
+
+def test_weights_that_a_finite_loss_has_broken_are_no_checkpoint(tmp_path: Path) -> None:
+    """The root of zero has a loss of 0 and a gradient that is no number: the loss tells of it a step later."""
+    model, steps = nn.Linear(3, 1), []
+
+    def step(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        steps.append(1)
+        loss = (model(batch[0]) - batch[1]).square().mean()
+        if len(steps) == 4:  # after it a checkpoint is due
+            loss = loss + (model.weight - model.weight.detach()).square().sum().sqrt()
+        return loss, {}
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    with pytest.raises(
+        TrainingError, match=r"weights are not finite.*a line, after step 4 of 12.*3 of 3 values of weight"
+    ):
+        fit(model, step, Passes(), optimizer, FP32, "a line", checkpoints=Checkpoints(tmp_path, 2))
+    kept = latest_checkpoint(tmp_path)
+    assert kept["step"] == 3
+    assert np.isfinite(kept["model"]["weight"]).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from reprise.config.errors import TrainingError
 from reprise.measures.spectrum import feature_std, rankme
 from reprise.storage.work_folder import file_digest
 from reprise.training.history.records import Observer
+from stages.pretrain.describe import write_history
 from stages.pretrain.methods.distillation import byol as byol_module
 from stages.pretrain.methods.distillation import simsiam as simsiam_module
 from stages.pretrain.monitoring import observing
@@ -73,6 +75,44 @@ def test_what_begins_low_is_compared_with_its_start() -> None:
     assert low["projections.std"] < 0.07
     assert failure(low, low) is None
     assert failure(judged({"projections": vectors(0.02)}, labelled=False), low) is not None
+
+
+@pytest.mark.parametrize("name", ["features", "projections"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_vectors_that_are_not_finite_fail_also_where_one_value_is_such(name: str, value: float) -> None:
+    """A loss may hide them: neither figure can be computed, and comparisons with them are all false."""
+    start = judged(SPREAD, labelled=False)
+    spoilt = vectors(5.0)
+    spoilt[3, 5] = value
+    found = judged(SPREAD | {name: spoilt}, labelled=False)
+    assert failure(found, start) == f"the {name} have values that are not finite"
+    assert failure(judged(SPREAD | {name: torch.full((64, 48), value)}, labelled=True), start) is not None
+
+
+def test_figures_that_are_not_finite_are_left_out(tmp_path: Path) -> None:
+    logs = SPREAD | {"projections": torch.full((64, 48), float("nan")), "agreement": torch.tensor(float("inf"))}
+    found = observing.figures(logs)
+    assert set(found) == {"feature_std", "rankme"}
+    rows = [{"epoch": 1, "step": 2, "loss": 3.0, "agreement": 0.5}, {"epoch": 2, "step": 4, "loss": 2.0}]
+    write_history(tmp_path / "history.csv", rows)
+    assert (tmp_path / "history.csv").read_text().splitlines()[1:] == ["1,2,3,0.5", "2,4,2,"]
+
+
+@pytest.mark.parametrize("answer", [0.0, 3.0])
+def test_a_network_that_answers_alike_from_the_start_is_found(answer: float) -> None:
+    """A backbone of zeros, or images that are all black, leave nothing to decline from."""
+    alike = {"features": torch.full((64, 48), answer), "projections": vectors(5.0)}
+    start = judged(alike, labelled=False)
+    assert "the standard deviation of the features is 0, below 0.001" in failure(start, start)
+
+
+def test_features_of_one_direction_fail_whatever_their_length_and_the_supervised_are_not_asked_for_directions() -> None:
+    start = judged(SPREAD, labelled=False)
+    line = torch.linspace(-1, 1, 64)[:, None] * torch.ones(48)
+    for scale in (1e-20, 1.0, 1e20):
+        both = dict.fromkeys(SPREAD, scale * line)
+        assert "the RankMe of the projections is 1, below 3" in failure(judged(both, labelled=False), start)
+        assert failure(judged(both, labelled=True), start) is None
 
 
 def test_small_batches_and_methods_without_vectors_are_not_judged() -> None:
@@ -158,10 +198,20 @@ def test_simsiam_without_stopped_gradient_stops(digits, monkeypatch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["byol", "simsiam", "simclr", "vicreg", "dino", "msn", "swav", "emp_ssl"])
+@pytest.mark.parametrize("method", ["byol", "simsiam", "simclr", "vicreg", "msn", "emp_ssl"])
 def test_healthy_methods_are_left_alone(digits, method) -> None:
     options = {"simclr": {}, "vicreg": {"optimizer": "adamw", "learning_rate": 0.004}}.get(method, {})
     assert read_config(run(method, "out", train=LONG, **options))["collapse"] is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "outputs"), [("dino", 12), ("swav", 6)])
+def test_methods_with_far_too_few_outputs_collapse_and_are_found(digits, method, outputs) -> None:
+    """They end at the logarithm of the number of outputs, the loss of a network that tells nothing apart."""
+    out = run(method, "out", train=LONG.model_copy(update={"on_collapse": "warn"}))
+    assert read_config(out)["collapse"] is not None
+    last = (out / "history.csv").read_text(encoding="utf-8").splitlines()[-1].split(",")
+    assert float(last[2]) == pytest.approx(math.log(outputs), abs=0.02)
 
 
 def test_no_state_is_saved_after_a_check_that_failed(monkeypatch, tmp_path) -> None:
