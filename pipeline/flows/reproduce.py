@@ -136,7 +136,7 @@ class GraphRun:
         stages = stages_for(graph, graph.find(targets))
         lock = read_lock(root)
         explanation = explain(graph, changed, lock, read_yaml(root / "params.yaml"), code=changed_code(graph, root))
-        plan = Plan(graph, changed, reasons(explanation))
+        plan = Plan(graph, changed, reasons(explanation), lock, root)
 
         def run_as_task(stage: Stage, body: Callable[[], State]) -> State:
             above = [self.states[name] for name in graph.upstream(stage.name) if name in self.states]
@@ -186,7 +186,7 @@ class GraphRun:
         """Let DVC run a stage, and return the final state of its task."""
         root, log = self.tasks.root, self.tasks.log()
         why = self.tasks.hide("; ".join(plan.step(stage.name).why))
-        before, began = read_lock(root), time.perf_counter()
+        began = time.perf_counter()
         try:
             outcome = dvc.repro_stage(
                 stage.name,
@@ -202,7 +202,7 @@ class GraphRun:
             self._add_line(stage, "failed", time.perf_counter() - began, 0, why)
             return self.tasks.failure(error)
         after = read_lock(root)
-        plan.finish(stage.name, before, after)
+        plan.finish(stage.name, after)
         seconds, size = time.perf_counter() - began, output_bytes(after.get(stage.name))
         self._add_line(stage, outcome.value, seconds, size, why)
         message = f"{outcome.value} in {seconds:.1f} s, {artifacts.megabytes(size)}; {why}"

@@ -40,6 +40,7 @@ PARAMS = Path("params.yaml")
 # ---- working state: no output of DVC, its loss costs time only ---------------------------------------
 
 CHECKED = Path(".reprise/checked.json")  # which parameters and code were found valid last
+NEEDS = Path(".reprise/needs.json")  # for each run: memory, device and processes of its training
 PRESENT_CODE = Path(".reprise/code")  # the fingerprints of that code; `data/code` holds those of the last run
 
 # ---- one a row of params.yaml and a seed -----------------------------------------------------------------------------

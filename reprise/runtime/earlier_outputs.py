@@ -7,7 +7,7 @@ the next stage, and dvc.lock would say that they came from the right ones.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from reprise.config.dvc_file import Stage, overlaps
@@ -39,7 +39,7 @@ def refuse_altered_outputs(stage: Stage, stages: Sequence[Stage]) -> None:
             if entry and entry.get("cmd") == producer.cmd:
                 outs = {out["path"]: out["md5"] for out in entry.get("outs", []) if out.get("hash") == "md5"}
                 recorded |= {path: md5 for path, md5 in outs.items() if path in read}
-    found = _present(recorded)
+    found = md5s_of_outputs(recorded)
     wrong = [f"{path}: {found[path]} instead of {md5}" for path, md5 in recorded.items() if found[path] != md5]
     if wrong:
         raise ObjectError(
@@ -51,9 +51,13 @@ def refuse_altered_outputs(stage: Stage, stages: Sequence[Stage]) -> None:
         )
 
 
-def _present(recorded: dict[str, str]) -> dict[str, str]:
-    """Return the MD5s of outputs as they are in the folder, or words where there is none."""
-    members = {path: [file for file, status in signatures([path]).items() if status is not None] for path in recorded}
+def md5s_of_outputs(paths: Iterable[str]) -> dict[str, str]:
+    """Return the MD5s by which DVC would record files and folders as they are now, or words where there is none.
+
+    Args:
+        paths: the files and folders.
+    """
+    members = {path: [file for file, status in signatures([path]).items() if status is not None] for path in paths}
     hashes = ContentHashes().md5s([file for files in members.values() for file in files])
     found = {}
     for path, files in members.items():

@@ -118,7 +118,15 @@ def announced(title: str, kind: Kind, folder: Path = FOLDER) -> Iterator[Announc
 
 
 def report_step(
-    number: int, of: int, title: str, *, unit: str = "stage", waiting: Sequence[str] = (), ran: Sequence[str] = ()
+    number: int,
+    of: int,
+    title: str,
+    *,
+    unit: str = "stage",
+    waiting: Sequence[str] = (),
+    ran: Sequence[str] = (),
+    beside: Sequence[str] = (),
+    at_once: int = 1,
 ) -> None:
     """Note which part of the announced work begins; without an announcement, nothing happens.
 
@@ -129,11 +137,18 @@ def report_step(
         unit: what is counted.
         waiting: names of the parts that come later.
         ran: names of earlier parts that had something to do.
+        beside: names of other parts that are under way at the same time.
+        at_once: how many parts may be.
     """
     step = {"number": number, "of": of, "title": title, "unit": unit, "since": time.time()}
     with _changing:
         for announcement in _announcements[-1:]:
-            announcement.step = step | {"waiting": list(waiting), "ran": list(ran)}
+            announcement.step = step | {
+                "waiting": list(waiting),
+                "ran": list(ran),
+                "beside": list(beside),
+                "at_once": at_once,
+            }
             announcement.write()
 
 

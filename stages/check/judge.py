@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from reprise.artifacts.layout import CHECKED, PRESENT_CODE
+from reprise.artifacts.layout import CHECKED, NEEDS, PRESENT_CODE
 from reprise.config.errors import InputsChanged
 from reprise.config.params import PARAMS_FILE, Problem, read_yaml
 from reprise.storage.atomic import atomic_directory, write_json
@@ -30,6 +30,7 @@ def judge() -> tuple[dict[str, Any] | None, list[Problem]]:
     if PRESENT_CODE.is_dir() and _checked_before() == digest:
         return None, []
     from stages.check.code import write_fingerprints
+    from stages.check.needs import training_needs
     from stages.check.parameters import problems
 
     raw = read_yaml()
@@ -38,6 +39,7 @@ def judge() -> tuple[dict[str, Any] | None, list[Problem]]:
         CHECKED.unlink(missing_ok=True)  # until the fingerprints fit again
         with atomic_directory(PRESENT_CODE) as folder:
             write_fingerprints(raw, folder)
+        write_json(NEEDS, training_needs(raw))
     if changed := changed_files(before, _signatures()):
         raise InputsChanged(
             "the project changed while it was being checked",

@@ -1,7 +1,7 @@
 """What a machine has for stages that run at once, and what is taken of it.
 
-A stage takes a place among the jobs, memory, and GPUs where it computes on them. One that needs more than there is runs
-alone, because another machine may not be at hand.
+A stage takes a place among the jobs for each of its processes, memory, and GPUs where it trains on them. One that needs
+more than there is runs alone, because another machine may not be at hand.
 """
 
 from __future__ import annotations
@@ -24,11 +24,15 @@ class Demand:
 
     Attributes:
         memory: bytes.
-        gpus: how many; 0 for a stage that computes on the CPU.
+        gpus: how many it has for itself; 0 for a stage that does not train on them.
+        places: how many of the jobs it counts for.
+        shares_gpu: whether it may compute on a GPU beside others.
     """
 
     memory: int = 0
     gpus: int = 0
+    places: int = 1
+    shares_gpu: bool = False
 
 
 @dataclass
@@ -36,7 +40,7 @@ class Machine:
     """What there is, and what is free.
 
     Attributes:
-        jobs: how many stages may run at once.
+        jobs: how many processes of stages may run at once.
         memory: bytes that they may take together; None where nobody knows.
         gpus: the GPUs, as CUDA_VISIBLE_DEVICES names them.
     """
@@ -59,13 +63,15 @@ class Machine:
         busy = {gpu for _, gpus in self._taken.values() for gpu in gpus}
         free = [gpu for gpu in self.gpus if gpu not in busy]
         memory = demand.memory + sum(other.memory for other, _ in self._taken.values())
+        places = demand.places + sum(other.places for other, _ in self._taken.values())
         wanted = min(demand.gpus, len(self.gpus))
-        if self._taken and (
-            len(self._taken) >= self.jobs or len(free) < wanted or (self.memory is not None and memory > self.memory)
-        ):
+        too_much = places > self.jobs or (self.memory is not None and memory > self.memory)
+        if self._taken and (too_much or len(free) < wanted):
             return None
         chosen = tuple(free[:wanted])
         self._taken[stage] = demand, chosen
+        if demand.shares_gpu and self.gpus:
+            chosen = ((free or self.gpus)[0],)
         return {GPUS: ",".join(chosen)} if chosen else {}
 
     def give_back(self, stage: str) -> None:

@@ -59,7 +59,7 @@ def repro(
         with loaded_dvc(root) as loaded:
             stages = stages_for(graph, names)
             changed = {stage.name: [] for stage in stages} if force else dvc.status(root, graph)
-            run = _Run(graph, stages, Plan(graph, changed, {}), loaded, root, force, say)
+            run = _Run(graph, stages, Plan(graph, changed, {}, read_lock(root), root), loaded, root, force, say)
             run.run(machine, fail_fast)
 
 
@@ -110,7 +110,6 @@ class _Run:
 
     def _run_stage(self, stage: Stage, variables: Mapping[str, str], cancelled: threading.Event) -> bool:
         self._print(self._places[stage.name], sys.stdout)
-        before = read_lock(self._root)
         try:
             outcome = dvc.repro_stage(
                 stage.name,
@@ -126,7 +125,7 @@ class _Run:
                 self._writer(stage, sys.stderr)(f"error: {error}")
             self._plan.fail(stage.name)
             return False
-        self._plan.finish(stage.name, before, read_lock(self._root))
+        self._plan.finish(stage.name, read_lock(self._root))
         self._ended += 1
         if outcome is Outcome.RESTORED:
             self._print(f"{stage.title}: {outcome.value}", sys.stdout)

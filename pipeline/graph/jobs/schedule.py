@@ -81,7 +81,7 @@ class _Run:
         self._above = {stage.name: graph.upstream(stage.name) & names for stage in stages}
         self._waiting = _by_urgency(graph, stages, seconds)
         self._running: dict[str, Stage] = {}
-        self._of = len(stages)
+        self._of, self._ran = len(stages), list[str]()
         self._ended: set[str] = set()
         self._results: queue.SimpleQueue[tuple[str, bool | BaseException]] = queue.SimpleQueue()
         self._work, self._machine, self._demands, self._fail_fast = work, machine, demands, fail_fast
@@ -137,8 +137,19 @@ class _Run:
 
     def _report(self) -> None:
         """Tell `reprise status` which stages run."""
+        if not self._running:
+            return
+        *beside, last = self._running
         waiting = [stage.name for stage in self._waiting if stage.name not in self._running]
-        report_step(self._of - len(waiting), self._of, next(reversed(self._running)), waiting=waiting)
+        report_step(
+            self._of - len(waiting),
+            self._of,
+            last,
+            waiting=waiting,
+            ran=self._ran,
+            beside=beside,
+            at_once=self._machine.jobs,
+        )
 
     def _await_one(self) -> None:
         while True:
@@ -148,12 +159,14 @@ class _Run:
             except queue.Empty:
                 continue
         del self._running[name]
+        self._ran.append(name)
         self._ended.add(name)
         self._machine.give_back(name)
         if isinstance(result, BaseException):
             self._errors.append(result)
         if isinstance(result, BaseException) or (self._fail_fast and not result):
             self._stop.set()
+        self._report()
 
 
 def _by_urgency(graph: Graph, stages: Sequence[Stage], seconds: Mapping[str, float]) -> list[Stage]:

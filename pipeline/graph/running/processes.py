@@ -46,6 +46,8 @@ class Part:
         waiting: names of the parts that come later.
         ran: names of earlier parts that had something to do.
         counted: whether the process itself counts; otherwise the order of the graph says it.
+        beside: names of other parts that are under way at the same time.
+        at_once: how many parts may be.
     """
 
     number: int
@@ -56,6 +58,8 @@ class Part:
     waiting: tuple[str, ...] = ()
     ran: tuple[str, ...] = ()
     counted: bool = True
+    beside: tuple[str, ...] = ()
+    at_once: int = 1
 
 
 @dataclass(frozen=True)
@@ -185,6 +189,8 @@ def _parsed(note: Mapping[str, Any], process: int, host: str, folder: str) -> Ru
             since=_number(step["since"]) or 0.0,
             waiting=tuple(map(_text, step["waiting"])),
             ran=tuple(map(_text, step["ran"])),
+            beside=tuple(map(_text, step.get("beside", ()))),
+            at_once=max(1, _whole(step.get("at_once", 1))),
         )
     return Running(
         process=process,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Sequence
+from bisect import insort
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,15 +54,43 @@ def time_left(running: Running, others: Sequence[Running], graph: Graph | None, 
     if graph is None:
         return None
     folder = root / running.folder
-    now = next((r for r in others if r.stage == part.title and r.folder == running.folder), None)
+    at_work = (part.title, *part.beside)
+    now = {r.stage: r for r in others if r.stage in at_work and r.folder == running.folder}
     waiting = [graph.by_name[name] for name in part.waiting if name in graph.by_name]
-    changed = set(graph.downstream([*part.ran, part.title]))
+    changed = set(graph.downstream([*part.ran, *at_work]))
     # Of a stage that nothing before it changed, only DVC will know whether it runs.
     sure = [stage for stage in waiting if stage.name in changed or _recorded(stage, folder) is None]
-    estimates = [_of_current(now, graph, folder), *(expected_seconds_of(stage, graph, folder) for stage in sure)]
-    found = [seconds for seconds in estimates if seconds is not None]
+    estimates = {name: _of_current(now.get(name), graph, folder) for name in at_work}
+    estimates |= {stage.name: expected_seconds_of(stage, graph, folder) for stage in sure}
+    found = {name: seconds for name, seconds in estimates.items() if seconds is not None}
     known = len(found) == len(estimates) and len(sure) == len(waiting) and part.counted
-    return Left(sum(found), known) if known or sum(found) >= 1 else None
+    seconds = _together(found, at_work, graph, part.at_once)
+    return Left(seconds, known) if known or seconds >= 1 else None
+
+
+def _together(seconds: Mapping[str, float], at_work: Sequence[str], graph: Graph, at_once: int) -> float:
+    """Return how long stages take together, of which some run and the others begin as soon as they can.
+
+    Args:
+        seconds: of each stage, by name, in the order in which they begin.
+        at_work: the stages that run.
+        graph: the graph.
+        at_once: how many may run at once.
+    """
+    ends = sorted((seconds[name], name) for name in at_work if name in seconds)
+    waiting = [name for name in seconds if name not in at_work]
+    now = 0.0
+    while ends or waiting:
+        for name in list(waiting):
+            before = {*waiting, *(other for _, other in ends)}
+            free = len(ends) < at_once
+            if free and not (name in graph.by_name and graph.upstream(name) & before):
+                waiting.remove(name)
+                insort(ends, (now + seconds[name], name))
+        if not ends:  # a graph that changed meanwhile
+            return now + sum(seconds[name] for name in waiting)
+        now, _ = ends.pop(0)
+    return now
 
 
 def _by_parts(running: Running) -> Left | None:

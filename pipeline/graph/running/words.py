@@ -91,6 +91,9 @@ class Report:
         if part is None:
             return ""
         of = f"{part.of:,}" if part.counted else f"the {part.of:,} of the graph"
+        if part.beside:
+            names = ", ".join(map(self._name, (*part.beside, part.title)))
+            return f"{part.number:,} of {of} {part.unit}s have begun, {names} are under way"
         return f"{part.unit} {part.number:,} of {of}, {self._name(part.title)}"
 
     def _title(self, running: Running) -> str:
@@ -112,7 +115,9 @@ class Report:
             "stopped": running.stopped,
             "since": _time(running.since, "seconds"),
             "seconds": None if running.since is None else round(max(0.0, time.time() - running.since), 1),
-            "part": part and {"unit": part.unit, "number": part.number, "of": part.of, "title": self._name(part.title)},
+            "part": part
+            and {"unit": part.unit, "number": part.number, "of": part.of, "title": self._name(part.title)}
+            | {"beside": [*map(self._name, part.beside)]},
             "work": [_work(counted) for counted in running.counted],
             "seconds_left": None if left is None else round(left.seconds, 1),
             "seconds_left_is_a_minimum": None if left is None else not left.known,

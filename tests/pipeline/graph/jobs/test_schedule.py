@@ -182,9 +182,22 @@ def test_each_training_has_a_gpu_of_its_own() -> None:
     assert machine.take("two", Demand(gpus=2)) == {GPUS: "1,2"}
     assert machine.take("c", Demand(gpus=1)) is None
     assert machine.take("report", Demand()) == {}
+    assert machine.take("probe", Demand(shares_gpu=True)) == {GPUS: "0"}
     machine.give_back("two")
     assert machine.take("c", Demand(gpus=1)) == {GPUS: "1"}
     assert machine.take("three", Demand(gpus=3)) is None
+    assert machine.take("embed", Demand(shares_gpu=True)) == {GPUS: "2"}
+    assert Machine(8).take("a", Demand(gpus=1, shares_gpu=True)) == {}
+
+
+def test_a_training_in_several_processes_takes_as_many_places() -> None:
+    machine = Machine(4)
+    assert machine.take("three", Demand(places=3)) == {}
+    assert machine.take("two", Demand(places=2)) is None
+    assert machine.take("one", Demand()) == {}
+    machine.give_back("three")
+    machine.give_back("one")
+    assert machine.take("five", Demand(places=5)) == {}
 
 
 def test_gpus_are_those_that_cuda_would_show(tmp_path) -> None:

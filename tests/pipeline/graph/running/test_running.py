@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +250,32 @@ def test_steps_are_reported_and_estimated_by_how_long_they_took_before(toy: Proj
     assert said is not None
     assert said.startswith("a run is in progress: dvc repro (process 1): since ")
     assert f"; stage {number} of {len(names)}, pretrain random seed 0; at least 5 min left" in said
+
+
+def test_stages_that_run_at_once_are_named_together_and_share_the_time(toy: Project) -> None:
+    root, graph = toy.root, load_graph(toy.root)
+    names = [stage.name for stage in graph.stages]
+    for name, seconds in {
+        "pretrain/random/0": 100.0,
+        "pretrain/simclr/0": 200.0,
+        "probe/random/0/features": 7.0,
+    }.items():
+        put(root, {"seconds": seconds}, f"{name}.json", Path(".reprise/provenance"))
+    waiting = ("probe@run0-0", "probe@run1-0")
+    beside = ("pretrain@run0-0",)
+    part = Part(3, 5, "pretrain@run1-0", "stage", time.time(), waiting, ("shard",), beside=beside, at_once=2)
+    assert {*waiting, *beside} < {*names}
+    driver = Running(1, "command", "reprise repro", time.time() - 50, part=part)
+    stages = [Running(n, "stage", "x", time.time(), stage=f"pretrain@run{n - 2}-0", parent=1) for n in (2, 3)]
+    left = time_left(driver, [driver, *stages], graph, root)
+    assert left is not None
+    assert left.seconds == pytest.approx(200 + 7, abs=2)  # the other training and its probe end before
+    line = Report([driver, *stages], graph, root).lines()[0]
+    assert "3 of 5 stages have begun, pretrain random seed 0, pretrain simclr seed 0 are under way; about" in line
+    alone = replace(part, at_once=1)
+    left = time_left(replace(driver, part=alone), [driver, *stages], graph, root)
+    assert left is not None
+    assert left.seconds == pytest.approx(200 + 7 + 7, abs=2)
 
 
 def test_a_dvc_that_counts_nothing_is_placed_by_the_graph(toy: Project) -> None:
