@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms
 
 
 def photo(seed: int = 0, height: int = 24, width: int = 32) -> np.ndarray:
@@ -55,6 +55,27 @@ def rotated(orientation: int, seed: int = 7, kind: str = "PNG") -> bytes:
     return encoded(photo(seed), kind, exif=exif)
 
 
+def with_segments(jpeg: bytes, number: int) -> bytes:
+    """A JPEG with so many segments of 65,533 bytes that call themselves EXIF."""
+    segment = b"\xff\xe1\xff\xffExif\0\0" + bytes(65_527)
+    return jpeg[:2] + segment * number + jpeg[2:]
+
+
+def transparent_palette(seed: int) -> bytes:
+    """A palette of which one colour is transparent."""
+    return encoded(Image.fromarray(photo(seed)).quantize(8), "PNG", transparency=3)
+
+
+def profiled(seed: int, kind: str) -> bytes:
+    """An image with a colour profile."""
+    return encoded(photo(seed), kind, icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+
+
+def deep(seed: int) -> Image.Image:
+    """A grey picture of 16 bits."""
+    return Image.fromarray(photo(seed)[:, :, 0].astype(np.uint16) * 257)
+
+
 JPEG = encoded(photo(1), "JPEG", quality=90)
 PNG = encoded(photo(2), "PNG")
 
@@ -98,6 +119,28 @@ FILES: dict[str, tuple[bytes, str | None]] = {
     "float.tif": (encoded(Image.fromarray(np.linspace(0, 1, 24 * 32, dtype=np.float32).reshape(24, 32)), "TIFF"), None),
     "lab.tif": (encoded(Image.new("LAB", (32, 24)), "TIFF"), "unsupported_depth"),
     ".hidden.png": (encoded(photo(26), "PNG"), "hidden"),
+    "profile.jpg": (profiled(40, "JPEG"), None),
+    "profile.png": (profiled(41, "PNG"), None),
+    "palette with transparency.png": (transparent_palette(42), None),
+    "grey and alpha.png": (encoded(Image.fromarray(photo(43)).convert("LA"), "PNG"), None),
+    "much exif.jpg": (with_segments(encoded(photo(44), "JPEG"), 10), None),
+    "turned and deep.tif": (encoded(deep(45), "TIFF", tiffinfo={274: 6}), None),
+    f"{'n' * 251}.png": (encoded(photo(46), "PNG"), None),
+    "caf\u00e9.png": (encoded(photo(47), "PNG"), None),
+    "cafe\u0301.png": (encoded(photo(48), "PNG"), None),
+    " spaces .png ": (encoded(photo(49), "PNG"), None),
+    "back\\slash.png": (encoded(photo(50), "PNG"), None),
+    "-rf.png": (encoded(photo(51), "PNG"), None),
+    "a..b.png": (encoded(photo(52), "PNG"), None),
+    "%2e%2e%2fpasswd.png": (encoded(photo(53), "PNG"), None),
+    "C:\\con.png": (encoded(photo(54), "PNG"), None),
+    "\u202egnp.exe.png": (encoded(photo(55), "PNG"), None),
+    "truncated.gif": (encoded(photo(59), "GIF")[:-200], "truncated"),
+    "truncated.webp": (encoded(photo(56), "WEBP", lossless=True)[:-100], "truncated"),
+    "truncated.tif": (encoded(photo(57), "TIFF")[:-300], "truncated"),
+    "truncated.bmp": (encoded(photo(58), "BMP")[:-300], "truncated"),
+    "archive.jpg": (b"PK\x03\x04" + bytes(100), "not_an_image"),
+    "zeros.png": (bytes(4096), "not_an_image"),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from pathlib import Path
 
@@ -71,3 +72,15 @@ def test_every_reason_is_explained_and_every_explanation_has_a_reason() -> None:
     ]
     documented = {match[1] for row in rows if (match := re.search(r"\| `([a-z0-9_]+)` \|$", row))}
     assert reasons_in_code() == documented
+
+
+def test_every_expectation_of_validation_is_in_the_table_with_its_level_and_threshold() -> None:
+    text = (ROOT / "docs/reference/data-rules.md").read_text(encoding="utf-8")
+    table = text[text.index("| expectation | level | threshold |") :].split("\n\n")[0].splitlines()[2:-1]
+    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in table]
+    suite = json.loads((ROOT / "stages/validate/suite.json").read_text(encoding="utf-8"))
+    wanted = []
+    for entry in suite:
+        named = [f"`validate.{v[1:]}`" for v in entry["kwargs"].values() if isinstance(v, str) and v.startswith("$")]
+        wanted.append([entry["says"], entry["severity"], *(named or [""])])
+    assert rows == wanted

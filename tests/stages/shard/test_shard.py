@@ -169,7 +169,7 @@ def test_webdataset_reads_every_sample(manifest: pa.Table, tmp_path: Path) -> No
             values = np.asarray(Image.open(io.BytesIO(shards.read(row))))
             assert values.dtype.name == samples_of[sample["__key__"]]
             deep += 1
-    assert deep == 2
+    assert deep == 3
 
 
 def _png(seed: int) -> bytes:
