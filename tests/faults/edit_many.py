@@ -121,7 +121,7 @@ def one_edit(root: Path, command: tuple[str, ...], log: Path, rng: Random, secon
     if name.startswith("data/") and FILES[name][0].encode() not in path.read_bytes():  # an earlier edit is still there
         driver.wait()
         return
-    before, during = path.read_bytes(), stage_at_work(root)[0].split(" ")[0] or "between two stages"
+    before, during = path.read_bytes(), stage_at_work(root).split(" ")[0] or "between two stages"
     path.write_bytes(edited(name, before))
     if rng.random() < 0.5:
         time.sleep(rng.uniform(0, 3))

@@ -1,5 +1,7 @@
 """`python -m tests.faults.kill_many --kills 100 --seed 0 --project DIR`: kill the default graph again and again.
 
+With `--jobs 2`, two stages run at once, and the signals go to `reprise` itself, to one of the stages, or to all.
+
 A git clone of this repository runs its graph once undisturbed, and the times of its stages are written down. Then
 it runs from nothing again and again, and each such pass is killed some twenty times: SIGINT, SIGTERM or SIGKILL to
 DVC, the stage, or all of the run, which is started again. Half of the moments are drawn from the time that the
@@ -19,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -28,13 +31,14 @@ from tests.faults.killing import (
     REPRISE,
     SIGNALS,
     TARGETS,
+    TARGETS_OF_JOBS,
     family,
     finish,
     held_locks,
     into,
     kill_once,
     leftovers,
-    stage_at_work,
+    stages_at_work,
     start,
     watching,
 )
@@ -51,11 +55,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--project", type=Path, required=True, help="a folder to make; the clone and its log go there")
     parser.add_argument("--limit", type=float, default=float("inf"), help="seconds after which no further kill is made")
+    parser.add_argument("--jobs", type=int, default=1, help="stages at once")
     parser.add_argument("--epochs", type=int, help="train this long, and the autoencoder a fourth of it")
     options = parser.parse_args()
     project = options.project.resolve()
     os.environ["PYTHONPATH"] = str(project / "clone")  # the clone's code, not an installed one
-    report = passes(project, options.kills, options.a_pass, Random(options.seed), options.limit, options.epochs)
+    report = passes(project, options, Random(options.seed))
     print(json.dumps(report, indent=2))
     return int(
         any(report[name] for name in ("orphans", "stuck_locks", "second_trainers", "hash_differences", "failed"))
@@ -85,8 +90,11 @@ class Span:
     end: float
 
 
-def passes(folder: Path, kills: int, a_pass: int, rng: Random, limit: float, epochs: int | None) -> dict[str, object]:
+def passes(folder: Path, options: argparse.Namespace, rng: Random) -> dict[str, object]:
     """The undisturbed run, then kills and restarts; see the module."""
+    kills, epochs, limit = options.kills, options.epochs, options.limit
+    command = (*REPRISE, "--jobs", str(options.jobs))
+    targets = TARGETS if options.jobs == 1 else TARGETS_OF_JOBS
     folder.mkdir(parents=True)
     root, log = folder / "clone", folder / "log.txt"
     subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(root)], check=True)
@@ -96,23 +104,23 @@ def passes(folder: Path, kills: int, a_pass: int, rng: Random, limit: float, epo
         params["model_options"]["dae"]["epochs"] = max(1, epochs // 4)
         write(root / "params.yaml", params)
     from_nothing(root)
-    spans, reference = undisturbed(root, log)
+    spans, reference = undisturbed(root, log, command)
     want = (root / "dvc.lock").read_bytes()
     print(f"undisturbed run: {len(spans)} stages, {reference:.0f} s", flush=True)
     found, began = Found(), time.monotonic()
     kinds: list[tuple[str, int]] = []  # target and signal: each pair comes equally often, in random order
     while found.signals.total() < kills and time.monotonic() - began < limit:
         from_nothing(root)
-        for place, seconds in moments(spans, min(a_pass, kills - found.signals.total()), rng):
+        for place, seconds in moments(spans, min(options.a_pass, kills - found.signals.total()), rng):
             if time.monotonic() - began > limit:
                 break
             if not kinds:
-                kinds = list(product(TARGETS, SIGNALS))
+                kinds = list(product(targets, SIGNALS))
                 rng.shuffle(kinds)
             target, signum = kinds[-1]
             until = into(root, [span.line for span in spans], place, seconds)
             with watching(root) as seen:
-                killed = kill_once(root, target, signum, log, rng, until, REPRISE)
+                killed = kill_once(root, target, signum, log, rng, until, command)
             found.twins += seen
             found.orphans += killed.left
             for process in family(root) if killed.left else []:
@@ -126,11 +134,12 @@ def passes(folder: Path, kills: int, a_pass: int, rng: Random, limit: float, epo
             met = f"{len(killed.told)} processes, {killed.stage or 'between two stages'}"
             print(f"{found.signals.total()}: {signal.Signals(signum).name} to {target} ({met})", flush=True)
         with watching(root) as seen:
-            compare(root, want, log, found)
+            compare(root, want, log, found, command)
         found.twins += seen
     return {
         "undisturbed_seconds": round(reference),
         "stages": len(spans),
+        "jobs": options.jobs,
         "epochs": read(root / "params.yaml")["train"]["epochs"],
         "kills": found.signals.total(),
         "while": dict(found.stages.most_common()),
@@ -146,14 +155,14 @@ def passes(folder: Path, kills: int, a_pass: int, rng: Random, limit: float, epo
     }
 
 
-def undisturbed(root: Path, log: Path) -> tuple[list[Span], float]:
+def undisturbed(root: Path, log: Path, command: Sequence[str]) -> tuple[list[Span], float]:
     """Run the whole graph and note when each stage was at work; the spans in order, and the seconds of all."""
     spans: dict[str, Span] = {}
     began = time.monotonic()
-    process = start(root, REPRISE, log)
+    process = start(root, command, log)
     while process.poll() is None:
-        line, now = stage_at_work(root)[0], time.monotonic() - began
-        if line:
+        now = time.monotonic() - began
+        for line in stages_at_work(root):
             spans[line] = Span(line, spans[line].begin if line in spans else now, now)
         time.sleep(0.05)
     assert process.returncode == 0, log.read_text()[-2000:]
@@ -177,9 +186,9 @@ def moments(spans: list[Span], kills: int, rng: Random) -> list[tuple[int, float
     return sorted(drawn)
 
 
-def compare(root: Path, want: bytes, log: Path, found: Found) -> None:
+def compare(root: Path, want: bytes, log: Path, found: Found, command: Sequence[str]) -> None:
     """Bring the graph to its end and hold it against the undisturbed one."""
-    if finish(root, REPRISE, log, 3600):
+    if finish(root, command, log, 3600):
         found.failed.append(log.read_text()[-500:])
         return
     differences = leftovers(root)

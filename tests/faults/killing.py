@@ -27,6 +27,7 @@ import psutil
 from pipeline.processes.commands import environment
 
 TARGETS = ("dvc", "stage", "group")
+TARGETS_OF_JOBS = ("driver", "one stage", "group")  # of a run with several stages at once
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 REPRISE = (sys.executable, "-c", "from pipeline.cli.main import main; main()", "repro")
 RUN = "stages/run.py"  # starts every stage
@@ -80,16 +81,28 @@ def start(root: Path, command: Sequence[str], log: Path) -> subprocess.Popen[byt
         )
 
 
-def kill(root: Path, driver: subprocess.Popen[bytes], target: str, signum: int, patience: float = 30.0) -> list[str]:
-    """Send a signal to the run's DVC, its stage, or everything of it; waits until there is one.
+def kill(
+    root: Path,
+    driver: subprocess.Popen[bytes],
+    target: str,
+    signum: int,
+    patience: float = 30.0,
+    rng: Random | None = None,
+) -> list[str]:
+    """Send a signal to the run's DVC, its stages, one of these, its driver, or everything of it; waits for such.
+
+    Args:
+        target: of TARGETS or TARGETS_OF_JOBS.
+        rng: chooses the one stage.
 
     Returns:
         The command lines that got it; empty when the run ended first.
     """
     end = time.monotonic() + patience
     while driver.poll() is None and time.monotonic() < end:
-        chosen = [p for p in family(root) if target == "group" or role(p) == target]
+        chosen = _chosen(root, driver, target)
         if chosen:
+            chosen = [(rng or Random(0)).choice(chosen)] if target == "one stage" else chosen
             told = []
             for process in chosen:
                 with suppress(psutil.Error):
@@ -98,6 +111,13 @@ def kill(root: Path, driver: subprocess.Popen[bytes], target: str, signum: int, 
             return told
         time.sleep(0.02)
     return []
+
+
+def _chosen(root: Path, driver: subprocess.Popen[bytes], target: str) -> list[psutil.Process]:
+    running = family(root)
+    if target == "driver":
+        return [process for process in running if process.pid == driver.pid]
+    return [process for process in running if target == "group" or role(process) == target.removeprefix("one ")]
 
 
 @contextmanager
@@ -199,17 +219,23 @@ class Kill:
     left: list[str]
 
 
-def stage_at_work(root: Path) -> tuple[str, float]:
-    """Command line of the stage that DVC runs in `root` ("stages.pretrain --run simclr --seed 0"), and its start.
+def stages_at_work(root: Path) -> dict[str, float]:
+    """Command lines of the stages that DVC runs in `root` ("stages.pretrain --run simclr --seed 0"), and their starts.
 
-    ("", 0.0) for none. What reads the source before DVC starts is none either.
+    What reads the source before DVC starts is none.
     """
-    running = [(p, words(p)[1:]) for p in family(root) if role(p) == "stage"]
-    for process, line in running:
+    found = {}
+    for process in family(root):
+        line = words(process)[1:] if role(process) == "stage" else []
         if line and line[0] != "stages.ingest.scan":
             with suppress(psutil.Error):
-                return " ".join(line), process.create_time()
-    return "", 0.0
+                found[" ".join(line)] = process.create_time()
+    return found
+
+
+def stage_at_work(root: Path) -> str:
+    """Command line of a stage that DVC runs in `root`; "" for none."""
+    return next(iter(stages_at_work(root)), "")
 
 
 def kill_once(
@@ -231,8 +257,8 @@ def kill_once(
     """
     driver = start(root, command, log)
     until(driver)
-    met = stage_at_work(root)[0].split(" ")[0]
-    told = kill(root, driver, target, signum)
+    met = stage_at_work(root).split(" ")[0]
+    told = kill(root, driver, target, signum, rng=rng)
     hit = [found[1] for line in told if (found := re.match(rf"{RUN} (stages\.\S+)", line))]
     try:
         driver.wait(timeout=rng.uniform(5, 10))
@@ -259,8 +285,7 @@ def into(root: Path, order: Sequence[str], place: int, seconds: float) -> Callab
         begun = time.time() if place < 0 else 0.0
         while driver.poll() is None and not (begun and time.time() - begun >= seconds):
             if not begun:
-                line, started = stage_at_work(root)
-                begun = started if line in order[place:] else 0.0
+                begun = min((at for line, at in stages_at_work(root).items() if line in order[place:]), default=0.0)
             time.sleep(0.05)
 
     return until

@@ -22,6 +22,7 @@ from tests.faults.killing import (
     REPRISE,
     SIGNALS,
     TARGETS,
+    TARGETS_OF_JOBS,
     after,
     family,
     finish,
@@ -37,6 +38,7 @@ from tests.faults.killing import (
 )
 from tests.faults.reduced import one_run, training_only
 from tests.pipeline.dvc_project import Project
+from tests.pipeline.real_project import real_project
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -233,3 +235,26 @@ def test_the_kill_matrix(whole: tuple[Path, bytes], tmp_path: Path, target: str,
     for _ in range(3):
         kill_and_check(root, target, signum, rng, (0.5, 25.0))
     finish_and_check(root, want)
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> tuple[Path, bytes]:
+    """A project of two runs before its first run, and its dvc.lock after one stage at a time."""
+    root = tmp_path_factory.mktemp("several") / "project"
+    project = real_project(root, repository)
+    shutil.copytree(root, root.with_name("fresh"), symlinks=True)
+    project.reprise("repro", "--jobs", "1")
+    return root.with_name("fresh"), project.lock()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_kills_of_a_run_with_stages_at_once(several: tuple[Path, bytes], tmp_path: Path, signum: int) -> None:
+    """The driver, one of the stages and all of them, at random moments; then to the end, with the bytes of one job."""
+    fresh, want = several
+    root, command = tmp_path / "project", (*REPRISE, "--jobs", "3")
+    shutil.copytree(fresh, root, symlinks=True)
+    rng = Random(f"jobs {signum}")
+    for target in TARGETS_OF_JOBS:
+        kill_and_check(root, target, signum, rng, (5, 40), command)
+    finish_and_check(root, want, command)
