@@ -36,6 +36,39 @@ def replace_whole_file(modify: Callable[..., Any]) -> Callable[..., Any]:
     return modify_copy
 
 
+def replace_whole_notes(edit: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap `_edit_rwlock`, with which DVC changes its notes of who reads and writes what, in the same way."""
+
+    def edit_copy(folder: str, fs: Any, hardlink: bool) -> Any:
+        return edit(folder, _WholeFiles(fs), hardlink)
+
+    return edit_copy
+
+
+class _WholeFiles:
+    """A file system that replaces a file when its new content is complete."""
+
+    def __init__(self, fs: Any) -> None:
+        self._fs = fs
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._fs, name)
+
+    @contextmanager
+    def open(self, path: str, mode: str = "r", **options: Any) -> Iterator[Any]:
+        if "w" not in mode:
+            with self._fs.open(path, mode, **options) as file:
+                yield file
+            return
+        partial = f"{path}.partial-{os.getpid()}"
+        try:
+            with self._fs.open(partial, mode, **options) as file:
+                yield file
+            os.replace(partial, path)
+        finally:
+            Path(partial).unlink(missing_ok=True)
+
+
 def look_often(lock: Callable[[Any], None]) -> Callable[[Any], None]:
     """Wrap `Lock.lock`: who waits for as long as it takes looks often."""
 

@@ -5,7 +5,7 @@ the run cache, nor what lies in the cache already; and only `persist`, which swi
 outputs of the previous run where they are. So eleven functions and classes of DVC are replaced, of the version that
 requirements.lock pins; tests/pipeline/graph (remotes/test_hostile.py, test_previous_outputs.py) fail if a replacement
 has no effect.
-Two more say which stage of how many begins, since DVC does not count them, and two let DVCs work beside each other.
+Two more say which stage of how many begins, since DVC does not count them, and three let DVCs work beside each other.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ def install() -> None:
         (Output, "remove", previous.keep_previous),
         (Stage, "_run_stage", previous.forget_previous),
         (dvc.dvcfile, "modify_yaml", beside.replace_whole_file),
+        (dvc.rwlock, "_edit_rwlock", beside.replace_whole_notes),
         (dvc.lock.Lock, "lock", beside.look_often),
     ]
     for owner, name, replace in replacements:
