@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import pickle
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ def test_an_error_crosses_processes_whole(kind: type[RepriseError]) -> None:
     assert (copy.what, copy.where, copy.found, copy.fix) == ("w", "x", "y", "z")
 
 
+@cache
 def raised() -> list[tuple[str, str, ast.Call]]:
     """(where in the source, class, call) of every error that the product builds."""
     names = {kind.__name__ for kind in CLASSES}
