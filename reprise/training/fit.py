@@ -8,6 +8,7 @@ killed takes the steps that it would have taken.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -57,6 +58,7 @@ def fit(
     acceleration: Acceleration = PLAINLY,
     micro_batches: int = 1,
     world: World = ALONE,
+    around: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Trained:
     """Train `model` in place, from its newest checkpoint on where there is one.
 
@@ -82,6 +84,7 @@ def fit(
         micro_batches: parts of a batch that go forward and backward one after the other, before the optimiser's step.
         world: the processes that train `model` together. Each is given the same arguments, and batches of its own
             images; all take the same steps, and the first one reads and writes checkpoints.
+        around: makes the context of the forward and backward pass of each batch.
 
     Raises:
         TrainingError: the loss is not finite; the last checkpoint before it stays.
@@ -105,7 +108,7 @@ def fit(
         compute.own_stream(),
         Aside(threaded=compute.device == "cuda") as aside,
     ):
-        gradients = Gradients(model, step, compute, acceleration, micro_batches, aside.wait, world)
+        gradients = Gradients(model, step, compute, acceleration, micro_batches, aside.wait, world, around)
         observer.start(done.step)
         while done.step < steps:
             number, first = divmod(done.step, epochs.batches)  # a resumed epoch begins in its middle

@@ -70,7 +70,7 @@ from stages.pretrain.monitoring.watching import Watching, write_watches
 from stages.pretrain.notes import notes_on, show
 from stages.pretrain.params import MethodParams
 from stages.pretrain.ranks.share import WHOLE, Share
-from stages.pretrain.ranks.together import refuse_other_inputs, shared_step
+from stages.pretrain.ranks.together import exchanging, refuse_other_inputs, shared_step
 from stages.pretrain.setup import Setup
 from stages.pretrain.views.make import view_maker
 from stages.pretrain.views.settings import needed_side
@@ -302,6 +302,7 @@ def learn(
             acceleration=accelerated(train.compile, train.graph, setup.compute, recorded, twice, world.size),
             micro_batches=train.accumulate,
             world=world,
+            around=exchanging(method, world),
         )
     done.notes += notes
     return done, observer.state["collapse"]

@@ -42,12 +42,22 @@ def across_ranks(networks: Iterable[nn.Module], images: int, world: World, by_im
     if world.size == 1:
         yield
         return
-    networks, calls = list(networks), count()
+    calls = count()
+    with replaced({network: _shared(network, images, world, by_image, calls) for network in networks}):
+        yield
+
+
+@contextmanager
+def common_statistics(networks: Iterable[nn.Module], world: World) -> Iterator[None]:
+    """Let batch normalisation inside networks see the images of all ranks, until the block ends.
+
+    The backward pass belongs into the block as well, since it may compute parts of a network again.
+    """
+    if world.size == 1:
+        yield
+        return
     layers = {part for network in networks for part in network.modules() if isinstance(part, _BatchNorm)}
-    with (
-        replaced({layer: synchronised(layer, world) for layer in layers}),
-        replaced({network: _shared(network, images, world, by_image, calls) for network in networks}),
-    ):
+    with replaced({layer: synchronised(layer, world) for layer in layers}):
         yield
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +90,7 @@ class Gradients:
         acceleration: how.
         micro_batches: into how many parts a batch is cut, which go forward and backward one after the other.
         world: the processes that hold the batch together; the gradients are averaged over them, and so is the loss.
+        around: makes the context of the forward and backward pass of each batch.
         quiet: called before a step is recorded; other threads must not release pinned memory of this stream meanwhile,
             because the event that marks the release would become a part of the graph, and CUDA refuses to ask for it
             afterwards ("invalid argument", wherever pinned memory is next asked for).
@@ -103,9 +105,10 @@ class Gradients:
         micro_batches: int = 1,
         quiet: Callable[[], None] = lambda: None,
         world: World = ALONE,
+        around: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.model, self.compute, self.micro_batches, self.quiet = model, compute, micro_batches, quiet
-        self.world = world
+        self.world, self.around = world, around
         self.step = step
         self.records = acceleration.graph and compute.device == "cuda"
         self.notes: list[str] = []
@@ -132,7 +135,9 @@ class Gradients:
             parameter.grad = None
         first, self.proven = not self.proven, True
         try:
-            return self._averaged(backward(self._forward, batch, self.micro_batches))
+            with self.around():
+                result = backward(self._forward, batch, self.micro_batches)
+            return self._averaged(result)
         except Exception as error:
             if not first:
                 raise

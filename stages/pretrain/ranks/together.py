@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from reprise.config.errors import TrainingError
-from reprise.networks.ranks.sharing import across_ranks
+from reprise.networks.ranks.sharing import across_ranks, common_statistics
 from reprise.runtime.world import World
 from reprise.storage.work_folder import difference
 from reprise.training.batches import Step
@@ -35,6 +38,11 @@ def shared_step(method: Method, world: World) -> Step:
         return loss, figures
 
     return step
+
+
+def exchanging(method: Method, world: World) -> Callable[[], AbstractContextManager[None]]:
+    """Return what makes the context of a step's forward and backward pass."""
+    return partial(common_statistics, method.embedding_networks(), world)
 
 
 def refuse_other_inputs(inputs: dict[str, Any], world: World) -> None:

@@ -14,7 +14,7 @@ from reprise.runtime.world import ALONE, World
 from reprise.training.optimization.gradients import Gradients
 from stages.pretrain.method import Batch, Method
 from stages.pretrain.ranks.share import Share
-from stages.pretrain.ranks.together import shared_step
+from stages.pretrain.ranks.together import exchanging, shared_step
 from tests.stages.pretrain.methods.conftest import build, random_batch
 from tests.two_ranks import TwoRanks
 
@@ -34,8 +34,8 @@ def batch_of(method: Method, number: int, share: Share) -> Batch:
 
 def taken(method: Method, optimizer: torch.optim.Optimizer, number: int, share: Share) -> Taken:
     """Take a step: loss, gradients, figures and the state after it."""
-    step, compute = shared_step(method, share.world), Compute("cpu", "fp32", 1)
-    gradients = Gradients(method, step, compute, micro_batches=share.micro_batches, world=share.world)
+    step, around, compute = shared_step(method, share.world), exchanging(method, share.world), Compute("cpu", "fp32", 1)
+    gradients = Gradients(method, step, compute, micro_batches=share.micro_batches, world=share.world, around=around)
     torch.manual_seed(number)
     loss, figures = gradients(batch_of(method, number, share))
     found = {name: p.grad.clone() for name, p in method.named_parameters() if p.grad is not None}
