@@ -25,7 +25,7 @@ def training_needs(raw: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _needs(sketch: Sketch, held: int) -> dict[str, Any]:
-    processes = 1 if sketch.footprint is None else getattr(sketch.train, "processes", 1)
+    processes = 1 if sketch.footprint is None else sketch.train.processes
     if sketch.footprint is None or sketch.train.device == "cuda":  # the memory of a GPU is not shared with others
         memory = PROCESS + held
     else:

@@ -82,7 +82,7 @@ def data_problems(raw: dict[str, Any], facts: Facts) -> list[Problem]:
         shown = images * (2 if sketch.method.needs_pairs else 1)  # at most: not every image has a partner
         try:
             inputs.refuse_few(type(sketch.method), shown, size)
-            inputs.refuse_batches(row, sketch.method, shown, size, sketch.train.accumulate)
+            inputs.refuse_batches(row, sketch.method, shown, size, sketch.train.accumulate, sketch.train.processes)
         except RepriseError as error:
             found.append(problem_of(error, row.name))
     return list({(problem.path, problem.rule): problem for problem in found}.values())

@@ -16,12 +16,12 @@ from pydantic import ValidationError
 from reprise.config.errors import RepriseError
 from reprise.config.params import Problem
 from reprise.config.shared_sections import DEFAULT_CACHE, cache_params
-from reprise.runtime.entry import threads
+from reprise.runtime.entry import cores, threads
 from reprise.runtime.memory import gibibytes, memory_limit
 from stages.check.parameters import known_sections
 from stages.check.plug_ins import plug_in_class
 from stages.check.shifts import root_warnings
-from stages.check.sketches import Sketch, sketch_runs
+from stages.check.sketches import Sketch, place_of, sketch_runs
 
 _DEVICES = ("train", "embed")  # sections that choose a device
 
@@ -35,13 +35,15 @@ def machine_warnings(raw: dict[str, Any], train_images: int | None = None, root:
         root: the project's folder.
     """
     found = [*_device_warnings(raw), *_source_warnings(raw, root), *root_warnings(raw, root), *_thread_warnings()]
+    sketches = sketch_runs(raw)[0]
+    found += process_warnings(sketches, cores(), _visible_gpus())
     limit = memory_limit()
     if limit is not None:
         try:
             held = cache_params(raw).memory_bytes
         except RepriseError:  # named as a problem elsewhere
             held = DEFAULT_CACHE.memory_bytes
-        found += memory_warnings(sketch_runs(raw)[0], limit, train_images, held)
+        found += memory_warnings(sketches, limit, train_images, held)
     return found
 
 
@@ -75,6 +77,32 @@ def _thread_warnings() -> Iterator[Problem]:
         yield Problem("REPRISE_THREADS", rule, f"{threads()}, with {cores} cores", f" Set it to at most {cores}.")
 
 
+def _visible_gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def process_warnings(sketches: list[Sketch], cores: int, gpus: int) -> list[Problem]:
+    """Compare the processes of each run with the GPUs of this machine, or with its cores where it has none.
+
+    Args:
+        sketches: of the runs.
+        cores: that there are.
+        gpus: that are visible.
+    """
+    found: dict[tuple[str, int], Problem] = {}
+    for sketch in sketches:
+        asked, on_gpu = sketch.train.processes, sketch.train.device != "cpu" and gpus > 0
+        there = gpus if on_gpu else cores
+        if sketch.method.gradient_free or asked <= there:
+            continue
+        rule = "each process needs a GPU of its own" if on_gpu else "more processes than cores wait for each other"
+        where, unit = place_of("train.processes", sketch.row, sketch.params), "visible GPUs" if on_gpu else "cores"
+        found[where, asked] = Problem(where, rule, f"{asked}, with {there} {unit}", f" Set it to at most {there}.")
+    return list(found.values())
+
+
 def memory_warnings(
     sketches: list[Sketch], limit: int, train_images: int | None = None, held: int = DEFAULT_CACHE.memory_bytes
 ) -> list[Problem]:
@@ -92,12 +120,13 @@ def memory_warnings(
             continue
         context = sketch.method.context
         pixels = min((train_images or 0) * context.size**2 * context.channels, held)
-        needed = estimate(sketch, pixels).peak
+        processes = sketch.train.processes
+        needed, by = estimate(sketch, pixels).peak * processes, f" in {processes} processes" if processes > 1 else ""
         if needed > limit:
             found.append(
                 Problem(
                     f"runs: {sketch.row.name}",
-                    f"training takes about {gibibytes(needed)} of memory, and there are {gibibytes(limit)}",
+                    f"training takes about {gibibytes(needed)} of memory{by}, and there are {gibibytes(limit)}",
                     f"train.batch_size {sketch.train.batch_size}, image.size {context.size}",
                     " Lower train.batch_size or image.size, choose a smaller backbone, or see train.chunk_size, "
                     "train.accumulate and train.activation_checkpointing.",
@@ -107,7 +136,7 @@ def memory_warnings(
 
 
 def estimate(sketch: Sketch, pixels: int) -> Any:
-    """Estimate the memory of a run; see reprise/training/memory.py for the formula.
+    """Estimate the memory of each process of a run; see reprise/training/memory.py for the formula.
 
     Args:
         sketch: of the run, which has a footprint.
@@ -121,7 +150,7 @@ def estimate(sketch: Sketch, pixels: int) -> Any:
     views = sum((side / sketch.method.context.size) ** 2 for side in sketch.sides)
     train, weights = sketch.train, numbers(sketch.method)
     kept = sketch.footprint.kept_by_blocks if train.activation_checkpointing else sketch.footprint.kept
-    batch = -(-train.batch_size // train.accumulate)
+    batch = -(-train.batch_size // (train.accumulate * train.processes))
     if train.chunk_size is not None:
         views = min(views, train.chunk_size / batch)
     return training_memory(weights, trained, kept, views, batch, train.optimizer, pixels)

@@ -48,7 +48,7 @@ def _run_problems(sketch: Sketch) -> Iterator[Problem]:
     if "confidences" in sketch.method.needs and row.labels in (NONE, TRUTH):
         yield problem_of(inputs.without_confidences(row), row.name)
     try:
-        inputs.refuse_batches(row, sketch.method, size, size, sketch.train.accumulate)
+        inputs.refuse_batches(row, sketch.method, size, size, sketch.train.accumulate, sketch.train.processes)
         inputs.refuse_passes(row, sketch.method, sketch.train)
     except RepriseError as error:
         problem = problem_of(error, row.name)

@@ -13,8 +13,8 @@ from reprise.config.params import Problem, read_yaml
 from stages.check.parameters import problems
 from stages.check.rules import machine
 from stages.check.rules.data import Facts, data_problems, data_warnings, read_facts
-from stages.check.rules.machine import estimate, machine_warnings, memory_warnings
-from stages.check.rules.relations import relation_warnings
+from stages.check.rules.machine import estimate, machine_warnings, memory_warnings, process_warnings
+from stages.check.rules.relations import relation_problems, relation_warnings
 from stages.check.sketches import sketch_runs
 from tests.workspace import make_shards
 
@@ -284,6 +284,27 @@ def test_a_run_that_needs_more_memory_than_there_is(raw: dict[str, Any]) -> None
     assert "and there are 8.0 GiB" in found[0].rule
 
 
+def test_processes_that_this_machine_has_no_room_for(raw: dict[str, Any]) -> None:
+    raw["train"] |= {"processes": 4, "device": "auto"}
+    sketches = sketch_runs(raw)[0]
+    assert process_warnings(sketches, 4, 0) == process_warnings(sketches, 2, 4) == []
+    (on_cpu,), (on_gpu,) = process_warnings(sketches, 2, 0), process_warnings(sketches, 8, 1)
+    assert (on_cpu.path, on_cpu.found) == ("train.processes", "4, with 2 cores")
+    assert (on_gpu.rule, on_gpu.found) == ("each process needs a GPU of its own", "4, with 1 visible GPUs")
+    raw["methods"]["simclr"]["processes"] = 3
+    assert "methods.simclr.processes" in [problem.path for problem in process_warnings(sketch_runs(raw)[0], 2, 0)]
+    needed = {problem.path: problem.rule for problem in memory_warnings(sketch_runs(raw)[0], 1 << 20)}
+    assert "of memory in 3 processes" in needed["runs: simclr"]
+
+
+def test_processes_that_batches_cannot_be_shared_among(raw: dict[str, Any]) -> None:
+    raw["train"] |= {"processes": 2, "chunk_size": 8}
+    assert "batches that pass in chunks are not shared out among processes" in [p.rule for p in relation_problems(raw)]
+    raw["train"] |= {"processes": 4000, "chunk_size": None}
+    rules = {problem.rule for problem in relation_problems(raw)}
+    assert "each process needs at least one image of every batch, or of every micro-batch" in rules
+
+
 def test_the_estimate_of_memory_follows_the_ways_to_pass_a_batch(raw: dict[str, Any]) -> None:
     def peak(**train: Any) -> float:
         changed = {**raw, "train": raw["train"] | {"batch_size": 100_000, "backbone": "resnet20"} | train}
@@ -294,4 +315,6 @@ def test_the_estimate_of_memory_follows_the_ways_to_pass_a_batch(raw: dict[str, 
     assert peak(accumulate=4) - rest == pytest.approx(whole / 4, rel=1e-3)
     assert peak(chunk_size=50_000) - rest == pytest.approx(whole / 4, rel=1e-3)  # of 200,000 views
     assert peak(chunk_size=300_000) - rest == pytest.approx(whole)
+    process = peak(batch_size=2, chunk_size=1)
+    assert peak(processes=4) - process == pytest.approx((peak() - process) / 4, rel=1e-3)  # of one process
     assert 0.1 < (peak(activation_checkpointing=True) - rest) / whole < 0.5
