@@ -27,7 +27,7 @@ TESTS ?= tests
 WORKERS ?= logical
 PYTEST := python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup
 
-.PHONY: help setup repro test test-slow lint format docs serve deploy bench gsimclr-table clean
+.PHONY: help setup repro test test-slow lint format docs serve deploy bench gsimclr-table wheel clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -82,6 +82,12 @@ bench: setup ## the timed scripts of benchmarks/; each says what it measures
 
 gsimclr-table: setup ## G-SimCLR against SimCLR: make gsimclr-table CIFAR10=/folder IMAGENET5=/folder (hours; resumable)
 	@python -m studies.gsimclr $(if $(CIFAR10),--cifar10 "$(CIFAR10)") $(if $(IMAGENET5),--imagenet5 "$(IMAGENET5)")
+
+wheel: setup ## dist/reprise-*.whl, to be installed anywhere: `reprise init FOLDER` then makes a project
+	@rm -rf build
+	@python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@rm -rf build
+	@ls dist/reprise-*.whl
 
 clean: ## remove caches and build leftovers; never data, never .venv
 	@rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks build *.egg-info

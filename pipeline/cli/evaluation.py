@@ -13,7 +13,6 @@ import typer
 from pipeline.cli.output import print_table, say, say_aside
 from pipeline.cli.project import enter_project, find_project
 from pipeline.compare.evaluation import (
-    CODE,
     Backbone,
     as_json,
     copy_embeddings,
@@ -23,6 +22,7 @@ from pipeline.compare.evaluation import (
     probe_embeddings,
 )
 from reprise.storage.atomic import atomic_file
+from reprise.storage.code.places import PROJECT_FILES
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -172,7 +172,7 @@ def _reading(options: list[str] | None) -> dict[str, Any]:
 
 def _params_file() -> Path:
     """Return the params.yaml of the project around the current folder, or else the one that comes with Reprise."""
-    return (find_project() or CODE) / "params.yaml"
+    return (find_project() or PROJECT_FILES) / "params.yaml"
 
 
 @contextmanager

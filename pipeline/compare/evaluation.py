@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.processes.commands import CommandFailed, run
+from pipeline.processes.commands import OWN_MODULE, CommandFailed, run
 from reprise.artifacts import layout
 from reprise.artifacts.embeddings import FILE as EMBEDDINGS
 from reprise.artifacts.layout import MANIFEST, QUARANTINE
@@ -25,7 +24,6 @@ from reprise.config.errors import SourceError, StorageError
 from reprise.config.params import read_yaml
 from reprise.storage.atomic import atomic_file, write_json
 
-CODE = Path(__file__).resolve().parents[2]  # the folder of the packages `pipeline` and `stages`, with a params.yaml
 RUN, SEED = "backbone", 0
 MARKER = "evaluation.json"  # shows that a folder is a working folder
 _COPIED_SECTIONS = (
@@ -199,7 +197,7 @@ def copy_embeddings(work: Path, target: Path) -> list[Path]:
 
 def _run_stage(work: Path, words: Sequence[str], say: Callable[[str], None]) -> None:
     """Run a module of `stages` in the working folder with this copy of the code, and pass its output to `say`."""
-    command = [sys.executable, "-P", str(CODE / "stages" / "run.py"), *words]
+    command = [*OWN_MODULE, *words]
     if code := run(command, cwd=work, on_line=say):
         raise CommandFailed(command, code)  # it has explained itself through `say`
 

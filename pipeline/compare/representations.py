@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.compare.revisions import WORKSPACE, resolve
 from pipeline.graph.remotes.revision_outputs import fetch_at
+from pipeline.graph.stage_modules import stage_command
 from pipeline.processes.commands import CommandFailed, run
 from reprise.artifacts.embeddings import FILE
 from reprise.artifacts.layout import EMBEDDINGS
@@ -78,7 +78,7 @@ def compare_encoders(
     for revision in revisions:
         for name, path in fetch_embeddings(revision, runs, seed, scratch).items():
             encoders += ["--encoder", f"{name} at {revision}={path}"]
-    command = [sys.executable, "-P", "stages/run.py", "stages.probe.representations", *encoders, "--out", str(out)]
+    command = stage_command("stages.probe.representations", [*encoders, "--out", str(out)], Path())
     if code := run(command, on_line=say):
         raise CommandFailed(command, code)
     comparison: dict[str, Any] = read_json(out / "representations.json")

@@ -33,14 +33,14 @@ from pipeline.graph.records import truthful_records
 from pipeline.graph.running.processes import what_runs
 from pipeline.graph.stage_modules import check, run_module, scan
 from pipeline.graph.workspace import Say, exclusive, hold_dvc_lock, repair_workspace
-from pipeline.processes.commands import CommandFailed, capture, run
+from pipeline.processes.commands import OWN_MODULE, CommandFailed, capture, run
 from pipeline.processes.redaction import run_shown
 from reprise.config.errors import GraphError, WorkspaceBusyError
 from reprise.config.params import read_yaml
 from reprise.storage.atomic import atomic_file
 
 _DVC = (sys.executable, "-P", "-m", "dvc")  # for what reads no object
-_CHECKED_DVC = (sys.executable, "-P", "-m", "pipeline.graph.in_dvc")  # DVC, with each object checked before its use
+_CHECKED_DVC = (*OWN_MODULE, "pipeline.graph.in_dvc")  # DVC, with each object checked before its use
 _PAUSES = (0.1, 0.5)  # seconds before another attempt to read what DVC is just writing
 
 

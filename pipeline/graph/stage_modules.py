@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline.graph.dvc_output import last_lines
 from pipeline.graph.ingested import data_option
 from pipeline.graph.workspace import read_digest
-from pipeline.processes.commands import CommandFailed, run
+from pipeline.processes.commands import OWN_MODULE, CommandFailed, run
 from pipeline.processes.redaction import run_shown
 from reprise.artifacts.layout import CHECKED
 from reprise.storage.code.fingerprint import digest_of_project
+from reprise.storage.code.places import link_installed_code, uses_installed_code
 
 
 def check(
@@ -31,6 +32,7 @@ def check(
     Raises:
         CommandFailed: a parameter is wrong; the process has explained it.
     """
+    link_installed_code(root)
     if again or read_digest(root / CHECKED) != digest_of_project(root):
         around = [*(["--machine"] if machine else []), *(data_option(root) if again else [])]
         run_module("stages.check", ["--no-output", *around], root, on_line)
@@ -83,7 +85,7 @@ def run_module(module: str, arguments: list[str], root: Path, on_line: Callable[
     Raises:
         CommandFailed: it ended with an error, which it has explained.
     """
-    command = [sys.executable, "-P", "stages/run.py", module, *arguments]
+    command = stage_command(module, arguments, root)
     lines: list[str] = []
 
     def keep(line: str) -> None:
@@ -94,3 +96,9 @@ def run_module(module: str, arguments: list[str], root: Path, on_line: Callable[
     code = run(command, cwd=root, on_line=keep) if on_line else run_shown(command, root)
     if code:
         raise CommandFailed(command, code, last_lines(lines))
+
+
+def stage_command(module: str, arguments: Sequence[str], root: Path) -> list[str]:
+    """Return the command that runs a module of `stages`: the project's own, or the installed one where it has none."""
+    start = OWN_MODULE if uses_installed_code(root) else (sys.executable, "-P", "stages/run.py")
+    return [*start, module, *arguments]

@@ -25,6 +25,7 @@ from reprise.runtime.encoding import child_encoding
 from reprise.runtime.interrupts import patience
 
 GRACE_SECONDS = 45.0  # a stage needs time to save its work; torchrun alone gives its workers 30 seconds
+OWN_MODULE = (sys.executable, "-P", "-m", "reprise.start")  # before the name of a module of ours
 PARENT_DEATH = Path(__file__).with_name("parent_death.py")
 OnLine = Callable[[str], None]
 Family = dict[int, psutil.Process]  # the processes of a command by process number

@@ -28,6 +28,7 @@ from pipeline.processes.markdown import escape
 from pipeline.processes.secret_values import find_secrets
 from reprise.config.errors import printable
 from reprise.config.texts.credentials import HIDDEN, hide_credentials
+from reprise.storage.code.places import folder_of
 
 Hide = Callable[[str], str]
 MIN_LENGTH = 6
@@ -165,6 +166,5 @@ def _is_ordinary(value: str, root: Path) -> bool:
 @functools.cache
 def _program_text() -> str:
     """Return the sources of this program: their messages and docstrings hold the words of its output."""
-    top = Path(__file__).resolve().parents[2]
-    files = (path for package in _PACKAGES for path in sorted((top / package).rglob("*.py")))
+    files = (path for package in _PACKAGES for path in sorted((folder_of(package) / package).rglob("*.py")))
     return "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in files).lower()

@@ -10,7 +10,8 @@ from reprise.artifacts.layout import CHECKED, NEEDS, PRESENT_CODE
 from reprise.config.errors import InputsChanged
 from reprise.config.params import PARAMS_FILE, Problem, read_yaml
 from reprise.storage.atomic import atomic_directory, write_json
-from reprise.storage.code.fingerprint import PACKAGES, digest_of_project
+from reprise.storage.code.fingerprint import digest_of_project
+from reprise.storage.code.places import code_folders, refuse_other_installation
 from reprise.storage.system.signatures import Signature, changed_files, signatures
 
 SHOWN = 12  # files named in a message
@@ -25,7 +26,9 @@ def judge() -> tuple[dict[str, Any] | None, list[Problem]]:
     Raises:
         InputsChanged: somebody edited the project meanwhile. The fingerprints would be of neither version, and they
             would stay, because the next check would take them for those of the version before the edit.
+        GraphError: the project is linked to another installation of Reprise.
     """
+    refuse_other_installation(Path())
     before, digest = _signatures(), digest_of_project(Path())
     if PRESENT_CODE.is_dir() and _checked_before() == digest:
         return None, []
@@ -53,7 +56,7 @@ def judge() -> tuple[dict[str, Any] | None, list[Problem]]:
 
 
 def _signatures() -> dict[str, Signature | None]:
-    return signatures([PARAMS_FILE, *PACKAGES, "plugins"])
+    return signatures([PARAMS_FILE, *code_folders(Path()).values(), "plugins"])
 
 
 def _checked_before() -> str | None:

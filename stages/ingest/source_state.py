@@ -63,7 +63,7 @@ def refuse_other_source(source: Source, lock: Path = LOCK_FILE, row: str | None 
             where=lock,
             found="no description" if digest is None else "another digest of names and contents",
             fix="Run `reprise repro`, which describes the source first; with plain DVC, run "
-            "`python -P stages/run.py stages.ingest.scan` before `dvc repro`.",
+            "`reprise scan` before `dvc repro`.",
         )
 
 

@@ -37,7 +37,7 @@ from pipeline.flows.serving.credentials import (
 )
 from pipeline.flows.serving.guarded_server import HOSTS_VARIABLE, ORIGINS_VARIABLE
 from pipeline.flows.serving.own_pages import OwnNames
-from pipeline.processes.commands import PARENT_DEATH, environment
+from pipeline.processes.commands import OWN_MODULE, PARENT_DEATH, environment
 from pipeline.processes.redaction import make_redactor
 from reprise.artifacts.layout import REPORT
 from reprise.config.errors import GraphError, listed
@@ -204,7 +204,7 @@ def start_server(
         "PREFECT__SERVER_FINAL": "1",
         **variables,
     }
-    command = [sys.executable, "-P", "-m", "pipeline.flows.serving.guarded_server", str(listener.fileno()), level]
+    command = [*OWN_MODULE, "pipeline.flows.serving.guarded_server", str(listener.fileno()), level]
     with server_log(root) as log:
         return start_child(command, root, all_variables, log, keep=(listener.fileno(),))
 

@@ -17,6 +17,7 @@ from typing import IO
 
 from pipeline.processes.commands import (
     GRACE_SECONDS,
+    OWN_MODULE,
     PARENT_DEATH,
     CommandFailed,
     OnLine,
@@ -25,7 +26,7 @@ from pipeline.processes.commands import (
     signal_session,
 )
 
-_COMMAND = (sys.executable, "-P", "-m", "pipeline.graph.in_dvc", "repro", "--stages-from")
+_COMMAND = (*OWN_MODULE, "pipeline.graph.in_dvc", "repro", "--stages-from")
 _END_SECONDS = 5.0
 
 

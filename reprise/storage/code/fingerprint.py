@@ -29,11 +29,10 @@ from typing import ClassVar
 
 from reprise.config.errors import StorageError
 from reprise.storage.atomic import write_json
+from reprise.storage.code.places import PACKAGES, code_folders, folder_of
 from reprise.storage.code.source import Source, read_source, short_digest
 from reprise.storage.system.signatures import Signature, signature_of
 
-PROJECT = Path(__file__).resolve().parents[3]  # holds the packages below
-PACKAGES = ("reprise", "stages")
 CACHE = Path(".reprise/fingerprints.json")
 _CACHED_FILES = 1500
 _RACY_NS = 2_000_000_000  # nanoseconds; a file as young as this may change again without a change of its times
@@ -115,7 +114,7 @@ def source_file(name: str) -> Path:
 @cache
 def _root_of(package: str, folder: str) -> Path:
     """The folder that holds a package; plug-ins lie in the current folder, which is an argument for the cache only."""
-    return roots_of([package]).get(package, PROJECT)
+    return roots_of([package]).get(package, folder_of(package))
 
 
 def file_in_closure(module: str) -> str | None:
@@ -137,12 +136,13 @@ def digest_of_project(root: Path) -> str:
     params = root / "params.yaml"
     total = hashlib.sha256(params.read_bytes() if params.is_file() else b"missing")
     sources = _sources(CACHE.absolute())
-    for package in (*PACKAGES, "plugins"):
-        for file in sorted((root / package).rglob("*")):
-            if not file.is_file() or file.suffix in (".pyc", ".md"):
+    for package, folder in {**code_folders(root), "plugins": root / "plugins"}.items():
+        for file in sorted(folder.resolve().rglob("*")):
+            name = Path(package, file.relative_to(folder.resolve())).as_posix()
+            if not file.is_file() or file.suffix in (".pyc", ".md") or name.startswith("reprise/installed/"):
                 continue
             found = sources.read(file).definitions if file.suffix == ".py" else short_digest(file.read_bytes())
-            total.update(json.dumps([file.relative_to(root).as_posix(), found]).encode())
+            total.update(json.dumps([name, found]).encode())
     sources.save()
     return total.hexdigest()
 
@@ -167,7 +167,7 @@ def changed_definitions(old: Fingerprint, new: Fingerprint) -> list[str]:
 
 def roots_of(modules: Iterable[str]) -> dict[str, Path]:
     """Find the folders that hold this project's packages, the user's own plug-ins, and installed plug-ins' packages."""
-    roots = dict.fromkeys(PACKAGES, PROJECT) | {"plugins": Path.cwd()}
+    roots = {package: folder_of(package) for package in PACKAGES} | {"plugins": Path.cwd()}
     for package in {module.partition(".")[0] for module in modules} - roots.keys():
         spec = importlib.util.find_spec(package)
         if spec and spec.origin:

@@ -1,0 +1,45 @@
+"""`python -m stages.ingest.look FOLDER`: say what the names in a folder of images mean, before there is a project.
+
+It prints JSON: `pictures`, how many files have the name of a picture; `labelled`, whether their folders are classes, or
+null where that can be read in two ways; `said`, what was understood or what is not clear, as sentences. No file is
+opened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from reprise.config.errors import SourceError, printable
+from reprise.runtime.entry import run_stage
+from reprise.storage.walk import list_entries
+from stages.ingest.names.layout import understand
+from stages.ingest.names.pictures import claims_picture
+
+
+def look(root: Path) -> dict[str, Any]:
+    """Read the names as ingest does where no option says what folders mean.
+
+    Raises:
+        SourceError: the folder cannot be listed.
+    """
+    names = [entry.text for entry in list_entries(root) if entry.reason is None and claims_picture(entry.text)]
+    try:
+        layout = understand(names, root)
+    except SourceError as question:
+        said = f"{question.what}: {printable(str(question.found))}."
+        return {"pictures": len(names), "labelled": None, "said": [said[0].upper() + said[1:]]}
+    return {"pictures": len(names), "labelled": layout.labels != "none", "said": list(layout.sentences)}
+
+
+def main(argv: list[str]) -> None:
+    """Parse the command line and print what the names mean."""
+    parser = argparse.ArgumentParser(prog="python -m stages.ingest.look", description="Say what a folder holds.")
+    parser.add_argument("folder", type=Path, help="folder of images")
+    print(json.dumps(look(parser.parse_args(argv).folder)))
+
+
+if __name__ == "__main__":
+    run_stage(main, algebra=False)
