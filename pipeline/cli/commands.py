@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import evaluation, flows, remote, status, sweep
+from pipeline.cli import evaluation, flows, init, remote, status, sweep
+from pipeline.cli.init import print_presets
 from pipeline.cli.listing import list_plug_ins, list_stage_states, plug_in_table
 from pipeline.cli.output import print_table, say, say_aside
 from pipeline.cli.project import enter_project
@@ -25,6 +26,7 @@ app = typer.Typer(
     help="Train representations of images without labels, and measure what they are worth.",
 )
 
+app.add_typer(init.app)
 app.add_typer(flows.app, name="flows")
 app.add_typer(status.app)
 app.add_typer(sweep.app)
@@ -124,7 +126,7 @@ def runs() -> None:
 @app.command("list")
 def plug_ins(
     kind: Annotated[
-        str | None, typer.Argument(help="Kind of plug-in: methods, miners, probes, probes/quality, ...")
+        str | None, typer.Argument(help="Kind of plug-in: methods, miners, probes, probes/quality, ...; or presets.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all that is known as JSON, for programs.")] = False,
 ) -> None:
@@ -133,7 +135,12 @@ def plug_ins(
     For one kind the list also has the source of each plug-in, and the tests and pages that check it. The maturity is
     `measured here` where a page of the documentation has a figure of what it achieves, `restated only` where tests
     restate its publication, `tested` where it has none, and `not stated` where its file does not say what checks it.
+
+    `presets` lists the presets of `reprise init`, and needs no project.
     """
+    if kind in ("presets", "preset"):
+        print_presets(as_json=as_json)
+        return
     enter_project()
     found = list_plug_ins(kind)
     if as_json:

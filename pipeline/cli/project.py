@@ -29,13 +29,13 @@ def enter_project() -> None:
             "the current folder does not exist any more",
             where=os.environ.get("PWD", "the current folder"),
             found=error.strerror,
-            fix="Change to the folder of your clone.",
+            fix="Change to the folder of your project.",
         ) from error
     if folder is None:
         raise GraphError(
             "this is not a Reprise project",
             where=Path.cwd(),
             found="no dvc.yaml and params.yaml here or above",
-            fix="Change to the folder of your clone.",
+            fix="Change to the folder of your project, or make one: `reprise init FOLDER`.",
         )
     os.chdir(folder)

@@ -1,0 +1,124 @@
+"""The files of a new project, made from those of the repository, which a wheel brings along.
+
+The graph is the repository's own, but for the command that starts a stage and for the code on which `check` depends.
+Parameters come from a preset; what it leaves out stands below it, each section at its defaults.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from pipeline.projects.presets import Preset
+from reprise.config.params import read_yaml
+from reprise.storage.code.places import LINKS, PROJECT_FILES
+
+_COPIED = (
+    *("targets.csv", "shifts.lock.json", ".gitignore", ".dvcignore", "data/.gitignore", "plugins/README.md"),
+    *(".dvc/config", ".dvc/.gitignore", ".dvc/plots/curves_by_run.json"),
+)
+_CODE = f"{LINKS.as_posix()}/reprise, {LINKS.as_posix()}/stages"
+_IN_GRAPH = {  # what the repository's dvc.yaml says -> what the one of a project without code says
+    "logic in stages/.": "logic in Reprise.",
+    "python -P stages/run.py ": "python -P -m reprise.start ",
+    "deps: [params.yaml, stages, reprise, plugins]": f"deps: [params.yaml, {_CODE}, plugins]",
+}
+_IN_SCHEDULES = {
+    "entrypoint: pipeline/flows/entrypoints.py:": "entrypoint: reprise.flows.",
+    "`make serve`": "`reprise flows serve`",
+    "`make deploy`": "`reprise flows deploy`",
+    "; docs/how-to/scheduling.md explains each line": "",
+}
+_EVERYTHING_ELSE = """
+# ---- everything else is at its defaults --------------------------------------------------------------------
+# `reprise params` lists all parameters, `reprise params SECTION` those of a section with their meaning and range, and
+# `reprise list` the methods, probes and other plug-ins whose names may stand above.
+"""
+
+
+def project_files(preset: Preset, images: Path | None) -> dict[str, str]:
+    """Return the text of every file of a new project by its path.
+
+    Args:
+        preset: where the parameters come from.
+        images: what the source reads, absolute; None leaves the preset's own.
+    """
+    texts = {name: _read(name) for name in _COPIED}
+    texts["params.yaml"] = params_text(preset, images)
+    raw = YAML(typ="safe").load(texts["params.yaml"])
+    texts["dvc.yaml"] = _replaced("dvc.yaml", _IN_GRAPH).partition("\n# `reprise get")[0] + _artifacts(raw)
+    texts["prefect.yaml"] = _replaced("prefect.yaml", _IN_SCHEDULES)
+    return texts
+
+
+def params_text(preset: Preset, images: Path | None) -> str:
+    """Return the params.yaml of a preset, with all tables and sections that the graph needs.
+
+    Args:
+        preset: the preset.
+        images: what the source reads; None leaves the preset's own.
+    """
+    text = preset.text
+    if images is not None:
+        root = json.dumps(str(images), ensure_ascii=False)
+        text = re.sub(r"(?m)^(  root: )[^\s#]+", lambda found: found[1] + root, text, count=1)
+    raw = YAML(typ="safe").load(text)
+    shipped = read_yaml(PROJECT_FILES / "params.yaml")
+    rest = {key: _at_defaults(key, value, raw) for key, value in shipped.items() if key not in raw}
+    stream = io.StringIO()
+    yaml = YAML()
+    yaml.default_flow_style = None  # the innermost level on one line
+    yaml.width = 110
+    yaml.dump(rest, stream)
+    return text.rstrip("\n") + "\n" + _EVERYTHING_ELSE + stream.getvalue()
+
+
+def _at_defaults(key: str, shipped: Any, raw: Mapping[str, Any]) -> Any:
+    """Return what stands for a table or section that the preset leaves out.
+
+    Tables have no rows then, and the sections of their rows no blocks. Which probes run is said by listing them, so
+    those of the repository's own params.yaml are taken.
+    """
+    if key == "probes":
+        return {row["name"]: shipped[row["name"]] for row in raw["suites"]}
+    if key == "representations":
+        return shipped
+    if isinstance(shipped, list):
+        return []
+    return {name: shipped[name] for name in _declared(key)}
+
+
+def _declared(section: str) -> list[str]:
+    """Return the parameters of a section that dvc.yaml names one by one: DVC stops where one of them is missing."""
+    graph = YAML(typ="safe").load(_read("dvc.yaml"))
+    names = {name for stage in graph["stages"].values() for name in stage.get("params", ()) if "$" not in name}
+    return sorted(name.partition(".")[2] for name in names if name.startswith(f"{section}."))
+
+
+def _artifacts(raw: Mapping[str, Any]) -> str:
+    """Return the end of dvc.yaml, which gives the backbone of each run a name."""
+    rows = [
+        f"  {row['name']}: {{path: data/runs/{row['name']}/{raw['seeds'][0]}, type: model, "
+        f"desc: Backbone of the run {row['name']}, labels: [backbone]}}\n"
+        for row in raw["runs"]
+        if row["method"] != "random"
+    ]
+    return "\n# `reprise get RUN --out backbone`: weights and config.json of a run.\nartifacts:\n" + "".join(rows)
+
+
+def _replaced(name: str, replacements: Mapping[str, str]) -> str:
+    text = _read(name)
+    for old, new in replacements.items():
+        assert old in text, f"{name} no longer says {old!r}"
+        text = text.replace(old, new)
+    return text
+
+
+def _read(name: str) -> str:
+    return (PROJECT_FILES / name).read_text(encoding="utf-8")
