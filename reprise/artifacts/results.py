@@ -16,6 +16,7 @@ import pyarrow as pa
 from reprise.artifacts.tables.parquet import read_table, write_table
 from reprise.config.errors import ResultError
 from reprise.storage.atomic import write_json
+from reprise.storage.system.machine import fault_behind
 
 METRICS = "metrics.json"
 PREDICTIONS_SCHEMA = pa.schema(
@@ -67,7 +68,10 @@ def read_json(path: str | Path, fix: str = _FIX) -> Any:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise ResultError("the file is missing", where=path, found=error.strerror, fix=fix) from error
+        if (fault := fault_behind(error, Path(path))) is not None:
+            raise fault from error
+        what = "the file is missing" if isinstance(error, FileNotFoundError) else "the file cannot be read"
+        raise ResultError(what, where=path, found=error.strerror, fix=fix) from error
     except (ValueError, RecursionError) as error:
         raise ResultError("the file is not JSON", where=path, found=error, fix=fix) from error
 

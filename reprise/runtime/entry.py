@@ -19,13 +19,14 @@ from pathlib import Path
 from types import FrameType
 
 from reprise.config import telemetry
-from reprise.config.errors import RepriseError
+from reprise.config.errors import MachineError, RepriseError
 from reprise.runtime import interrupts
 from reprise.runtime.declared_inputs import take_inputs
 from reprise.runtime.encoding import use_utf8
 from reprise.runtime.ranks.place import follows
 from reprise.runtime.watchdog import watch_parents
 from reprise.storage.running import announced
+from reprise.storage.system.machine import says_no_memory
 from reprise.storage.system.refusals import refusal
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's mallopt(3)
@@ -171,9 +172,24 @@ def _run(main: Callable[[list[str]], None]) -> None:
             raise
         print(f"error: {message}", file=sys.stderr, flush=True)
         raise SystemExit(EXIT_EXPECTED) from None
+    except (MemoryError, RuntimeError, ImportError) as error:
+        if os.environ.get("REPRISE_TRACEBACK") == "1" or not says_no_memory(error):
+            raise
+        print(f"error: {_no_memory(error)}", file=sys.stderr, flush=True)
+        raise SystemExit(EXIT_EXPECTED) from None
     except KeyboardInterrupt:
         interrupts.say(INTERRUPTED)
         raise SystemExit(130) from None
+
+
+def _no_memory(error: BaseException) -> MachineError:
+    return MachineError(
+        "this stage has too little memory",
+        where=title_of(sys.orig_argv),
+        found=(str(error).splitlines() or [type(error).__name__])[0],
+        fix="Close other programs, raise the limit (of `ulimit -v`, of the container, a larger device), or ask for "
+        "less at once: train.batch_size with train.accumulate, train.chunk_size, or cache.memory_bytes.",
+    )
 
 
 def title_of(command: Sequence[str]) -> str:

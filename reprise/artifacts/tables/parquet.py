@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib.abc import MetaPathFinder
 from pathlib import Path
@@ -11,7 +12,9 @@ import pyarrow.parquet as pq
 
 from reprise.config.errors import RepriseError
 from reprise.storage.atomic import atomic_file
+from reprise.storage.system.machine import fault_behind
 
+_MOST_BYTES = 1 << 46  # 64 TiB
 _ROWS_A_BYTE = 4  # more than any table of ours: keys do not compress, while a run of one value takes no room at all
 
 
@@ -71,6 +74,8 @@ def read_table(
         found = pq.read_schema(path)
         _ = found.names  # decodes them
     except (OSError, ValueError, pa.ArrowException) as problem:
+        if (fault := fault_behind(problem, path)) is not None:
+            raise fault from problem
         what = "the file is missing" if not path.exists() else "the file is not readable Parquet"
         raise error(what, where=path, found=_first_line(problem), fix=fix) from problem
     for field in schema:
@@ -96,6 +101,8 @@ def read_table(
             table = file.read(columns=columns)
         table.validate(full=True)  # offsets that lead elsewhere, text that is no text
     except (OSError, ValueError, pa.ArrowException, MemoryError) as problem:
+        if not _asks_for_too_much(problem) and (fault := fault_behind(problem, path)) is not None:
+            raise fault from problem
         raise error("the file is damaged", where=path, found=_first_line(problem), fix=fix) from problem
     for field in schema:
         if not field.nullable and field.name in table.column_names and table[field.name].null_count:
@@ -106,6 +113,12 @@ def read_table(
                 fix=fix,
             )
     return table
+
+
+def _asks_for_too_much(problem: BaseException) -> bool:
+    """Tell whether a table wants more memory at once than any machine has: then its lengths are damaged."""
+    asked = [int(number) for number in re.findall(r"\d+", str(problem))] if isinstance(problem, MemoryError) else []
+    return max(asked, default=0) > _MOST_BYTES
 
 
 def _first_line(problem: BaseException) -> str:

@@ -18,6 +18,7 @@ from safetensors.numpy import save
 
 from reprise.config.errors import CheckpointError
 from reprise.storage.atomic import atomic_file
+from reprise.storage.system.machine import fault_behind
 
 KEPT = 2
 _NAME = re.compile(r"^step-(\d{9})\.safetensors$")
@@ -62,6 +63,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises:
         CheckpointError: truncated, foreign or of another form.
+        MachineError: no file can be opened, memory is short, or the disk fails.
     """
     try:
         with safe_open(path, framework="numpy") as file:
@@ -81,6 +83,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except CheckpointError:
         raise
     except Exception as error:  # a foreign file may hold any types, names and depths
+        if (fault := fault_behind(error, path)) is not None:  # nothing is trained anew because of it
+            raise fault from error
         raise CheckpointError(
             "the checkpoint cannot be read",
             where=path,

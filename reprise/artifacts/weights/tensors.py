@@ -22,6 +22,7 @@ from safetensors.numpy import load, save
 from reprise.config.errors import BackboneError, ImageRefused
 from reprise.storage.atomic import atomic_file
 from reprise.storage.listing import open_regular
+from reprise.storage.system.machine import fault_behind
 
 FOREIGN = "the weights cannot be read"
 _LONGEST_HEADER = 8 << 20  # bytes; a network of 10,000 tensors needs one megabyte
@@ -92,6 +93,8 @@ class TensorFile:
                 header = _header(descriptor, size)
             return cls(path, _tensors(header, size - len(header), half), header, what, fix)
         except (OSError, ImageRefused, ValueError, RecursionError) as error:
+            if isinstance(error, OSError) and (fault := fault_behind(error, path)) is not None:
+                raise fault from error
             raise _unreadable(path, error, what, fix) from error
 
     def read(self) -> dict[str, np.ndarray]:
@@ -110,6 +113,8 @@ class TensorFile:
                 raise ValueError("another header than a moment ago")
             arrays = load(data) if all(t.dtype != _BRAIN for t in self.tensors.values()) else _load_half(data)
         except (OSError, ImageRefused, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, OSError) and (fault := fault_behind(error, self.path)) is not None:
+                raise fault from error
             raise _unreadable(self.path, error, self._what, self._fix) from error
         except MemoryError as error:
             raise _unreadable(self.path, "more data than there is memory", self._what, self._fix) from error

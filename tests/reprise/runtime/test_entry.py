@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -153,3 +154,20 @@ def test_a_stage_without_algebra_gives_its_libraries_no_threads(monkeypatch: pyt
     monkeypatch.setenv("REPRISE_THREADS", "3")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.split() == ["1", "1", "1", "1"]
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        ("MemoryError", "error: this stage has too little memory .*Found: MemoryError. Close other programs"),
+        (
+            "RuntimeError('CUDA out of memory. Tried to')",
+            "error: this stage has too little memory .*CUDA out of memory",
+        ),
+        ("RuntimeError('shapes differ')", "Traceback"),
+    ],
+)
+def test_too_little_memory_is_a_sentence_and_a_defect_is_none(repository, raised: str, expected: str):
+    found = run(repository, f"def main(argv): raise {raised}\nrun_stage(main)")
+    assert found.returncode == 1
+    assert re.match(expected, found.stderr, re.DOTALL)
