@@ -255,15 +255,17 @@ def _fields(fields: dict[str, Any], prefix: str) -> Iterator[Parameter]:
         path = f"{prefix}.{field.alias or name}".removeprefix(".")
         unit = (field.json_schema_extra or {}).get("unit", "")
         yield Parameter(path, allowed_values(field), default_of(field), unit, field.description or "")
-        for inner, in_list in _blocks_in(field.annotation):
-            yield from _parameters(inner, f"{path}[]" if in_list else path)
+        for inner, place in _blocks_in(field.annotation):
+            yield from _parameters(inner, path + place)
 
 
-def _blocks_in(annotation: Any, in_list: bool = False) -> Iterator[tuple[type[BaseModel], bool]]:
+def _blocks_in(annotation: Any, place: str = "") -> Iterator[tuple[type[BaseModel], str]]:
+    """Find the blocks in a type, each with its place in the field: an item of a list, or what a name stands for."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation, in_list
+        yield annotation, place
+    inside = {list: "[]", tuple: "[]", dict: ".<name>"}.get(get_origin(annotation), "")
     for part in get_args(annotation):
-        yield from _blocks_in(part, in_list or get_origin(annotation) in (list, tuple))
+        yield from _blocks_in(part, place or inside)
 
 
 def _replaceable() -> dict[str, str]:

@@ -9,6 +9,7 @@ import pytest
 
 from reprise.config.dvc_file import stages_of
 from reprise.config.params import read_yaml
+from reprise.config.plug_ins import registry
 from stages.check.code import modules_by_file
 from stages.check.parameters import problems
 from stages.check.rules.order import circle_problems
@@ -134,3 +135,35 @@ def test_stages_of_both_tables_have_names_for_people(raw) -> None:
     assert adapt.outs == ("data/runs/tuned/0",)
     assert "data/runs/tuned/0" in check.deps
     assert {"embed_adapted tuned seed 0", "probe_adapted tuned seed 0"} <= stages.keys()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "path"),
+    [
+        ("methods", "finetune", "adapt[0].method"),
+        ("methods", "moment", "adapt[0].method"),
+        ("methods", "adversarial", "adapt[0].method"),
+        ("sources", "shapes", "source.name"),
+    ],
+)
+def test_without_a_strategy_or_a_source_of_facts_only_what_names_it_is_refused(
+    raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch, kind: str, name: str, path: str
+) -> None:
+    """As if its file were deleted: the parameters of the repository need neither, nor do the other strategies."""
+    found = registry._found
+
+    def without(asked: str) -> dict[str, Any]:
+        return {key: plug_in for key, plug_in in found(asked).items() if (asked, key) != (kind, name)}
+
+    monkeypatch.setattr(registry, "_found", without)
+    assert name not in registry.names(kind)
+    raw["adapt"] = []
+    del raw["methods"]["tuned"]
+    assert by_path(raw) == {}
+    if kind == "sources":
+        raw["source"] = {"name": name}
+    else:
+        raw["adapt"], raw["methods"]["tuned"] = [TUNED | {"method": name}], {}
+    refused = by_path(raw)
+    assert path in refused
+    assert all(where.startswith((path.split(".")[0].split("[")[0], "methods.tuned")) for where in refused), refused

@@ -183,6 +183,8 @@ def test_blocks_inside_sections_have_dotted_names() -> None:
     assert names.index("train.views.flip") > names.index("train.views")
     rows = [p.name for p in describe("params", "mines").parameters][1:]
     assert rows == ["mines[].name", "mines[].miner", "mines[].on"]
+    facts = [p.name for p in describe("params", "facts").parameters]
+    assert facts[:2] == ["facts.columns", "facts.columns.<name>.kind"]
     assert describe("probes/representations", "similarity").parameters[0].name.startswith("representations.probes.")
 
 
