@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,8 @@ def params_text(preset: Preset, images: Path | None) -> str:
         text = re.sub(r"(?m)^(  root: )[^\s#]+", lambda found: found[1] + root, text, count=1)
     raw = YAML(typ="safe").load(text)
     shipped = read_yaml(PROJECT_FILES / "params.yaml")
-    rest = {key: _at_defaults(key, value, raw) for key, value in shipped.items() if key not in raw}
+    declared = _declared_one_by_one()
+    rest = {key: _at_defaults(key, value, raw, declared) for key, value in shipped.items() if key not in raw}
     stream = io.StringIO()
     yaml = YAML()
     yaml.default_flow_style = None  # the innermost level on one line
@@ -79,7 +80,7 @@ def params_text(preset: Preset, images: Path | None) -> str:
     return text.rstrip("\n") + "\n" + _EVERYTHING_ELSE + stream.getvalue()
 
 
-def _at_defaults(key: str, shipped: Any, raw: Mapping[str, Any]) -> Any:
+def _at_defaults(key: str, shipped: Any, raw: Mapping[str, Any], declared: Iterable[str]) -> Any:
     """Return what stands for a table or section that the preset leaves out.
 
     Tables have no rows then, and the sections of their rows no blocks. Which probes run is said by listing them, so
@@ -91,14 +92,14 @@ def _at_defaults(key: str, shipped: Any, raw: Mapping[str, Any]) -> Any:
         return shipped
     if isinstance(shipped, list):
         return []
-    return {name: shipped[name] for name in _declared(key)}
+    return {name: value for name, value in shipped.items() if f"{key}.{name}" in declared}
 
 
-def _declared(section: str) -> list[str]:
-    """Return the parameters of a section that dvc.yaml names one by one: DVC stops where one of them is missing."""
+def _declared_one_by_one() -> set[str]:
+    """Return the parameters that dvc.yaml names by section and name: DVC stops where one of them is missing."""
     graph = YAML(typ="safe").load(_read("dvc.yaml"))
-    names = {name for stage in graph["stages"].values() for name in stage.get("params", ()) if "$" not in name}
-    return sorted(name.partition(".")[2] for name in names if name.startswith(f"{section}."))
+    names = {name for stage in graph["stages"].values() for name in stage.get("params", ())}
+    return {name for name in names if "." in name and "$" not in name}
 
 
 def _artifacts(raw: Mapping[str, Any]) -> str:
