@@ -13,10 +13,11 @@ SHARED = {
     "epochs": "epochs",
     "backbone_parameters": "weights in the backbone",
     "started_from": "starting weights",
+    "teacher": "teacher's weights",
     "precision": "precision",
     "device": "device",
 }
-_IMPLIED = {"image_share": 1.0}  # entries that config.json states only where they have another value
+_IMPLIED = {"image_share": 1.0, "teacher": "none"}  # entries that config.json states only where they have another value
 
 
 def trains(budget: Mapping[str, Any]) -> bool:

@@ -135,7 +135,7 @@ def _pair(pair: Pair) -> dict[str, Any]:
 def _budget(results: Results, run: str) -> dict[str, Any]:
     """Give the budget of a run, from its first seed."""
     config = results.configs[run, results.seeds[0]]
-    further = {name: config[name] for name in ("image_share", "before") if config.get(name)}
+    further = {name: config[name] for name in ("image_share", "before", "teacher") if config.get(name)}
     return {name: config.get(name) for name in BUDGET} | further
 
 
