@@ -109,7 +109,8 @@ class _Run:
         return need is not Need.DVC
 
     def _run_stage(self, stage: Stage, variables: Mapping[str, str], cancelled: threading.Event) -> bool:
-        self._print(self._places[stage.name], sys.stdout)
+        if len(self._stages) > 1:
+            self._print(self._places[stage.name], sys.stdout)
         try:
             outcome = dvc.repro_stage(
                 stage.name,

@@ -359,11 +359,11 @@ def test_a_run_of_the_graph_is_seen_by_all_commands_that_only_look(toy: Project)
 
 @pytest.mark.slow
 def test_a_run_says_which_stage_of_how_many_begins(toy: Project) -> None:
-    """DVC's own order is not the same in every project."""
+    """DVC's own order is not the same in every project; stages that begin at the same moment are said in any order."""
     stages = re.compile(r"^stage (\d) of 6, (.*)", re.MULTILINE)
     begun = stages.findall(toy.reprise("repro").stdout)
     titles = [title for _, title in begun]
-    assert [number for number, _ in begun] == list("123456")
+    assert sorted(number for number, _ in begun) == list("123456")
     assert sorted(titles) == sorted(stage.title for stage in load_graph(toy.root).stages)
     assert titles[0] == "shard"
     assert titles[-1] == "summary"
