@@ -24,7 +24,7 @@ from random import Random
 
 import psutil
 
-from pipeline.processes.commands import environment
+from pipeline.processes.commands import OWN_MODULE, environment
 
 TARGETS = ("dvc", "stage", "group")
 TARGETS_OF_JOBS = ("driver", "one stage", "group")  # of a run with several stages at once
@@ -60,6 +60,8 @@ def words(process: psutil.Process) -> list[str]:
 def role(process: psutil.Process) -> str:
     """'stage', 'dvc', or 'other': reprise itself, shells, decoders."""
     line = words(process)
+    if line[:2] == list(OWN_MODULE[-2:]):
+        line = ["-m", *line[2:]]
     if line[:1] == [RUN] and line[1:2] and line[1].startswith("stages."):
         return "stage"
     return "dvc" if line[:1] == ["-m"] and line[1:2] in (["dvc"], [IN_DVC]) and "repro" in line else "other"

@@ -54,7 +54,7 @@ def test_a_loaded_dvc_runs_what_it_is_told_and_passes_statuses_on(built: Project
         assert run("repro", "--single-item", "nonsense", cancelled=never) == 255
         assert any("nonsense" in line for line in aside)
         threading.Timer(1.0, soon.set).start()
-        assert run("repro", "--single-item", "pretrain@run0-0", cancelled=soon) == 128 + signal.SIGTERM
+        assert run("repro", "--single-item", "pretrain@run0-0", cancelled=soon) in (128 + signal.SIGTERM, 255)
         (holder,) = [p for p in family(built.root) if "--stages-from" in words(p)]
         holder.kill()
         holder.wait(10)
