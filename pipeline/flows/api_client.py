@@ -126,7 +126,7 @@ def _refusal(address: str, code: int) -> GraphError:
         "Prefect's server does not take the password of this process",
         where=_without_password(address),
         found=f"status {code}",
-        fix="Unset PREFECT_API_URL, so that the server of `make serve` is found with its password, or set "
+        fix="Unset PREFECT_API_URL, so that the server of `reprise flows serve` is found with its password, or set "
         "PREFECT_API_AUTH_STRING to the password of the server that PREFECT_API_URL names.",
     )
 
@@ -144,5 +144,5 @@ def _failure(what: str, address: str, path: str, found: object) -> GraphError:
         what,
         where=f"{_without_password(address)}{path}",
         found=found,
-        fix="Check that the server runs (`make serve`), and read its log in .reprise/prefect/server.log.",
+        fix="Check that the server runs (`reprise flows serve`), and read its log in .reprise/prefect/server.log.",
     )

@@ -69,7 +69,7 @@ def require_api() -> None:
             "Prefect's API cannot be used" if address else "Prefect's temporary server did not start",
             where=f"PREFECT_API_URL={address}" if address else f"PREFECT_HOME={settings.home}",
             found=listed(f"| {line}" for line in f"{type(error).__name__}: {error}".splitlines()),
-            fix="Check that the server runs (`make serve`) and that PREFECT_API_AUTH_STRING is its password."
+            fix="Check that the server runs (`reprise flows serve`) and that PREFECT_API_AUTH_STRING is its password."
             if address
             else "Read Prefect's text; `reprise flows run` starts a server of its own in .reprise/prefect.",
         ) from error

@@ -175,5 +175,5 @@ def _unreadable(path: object, found: object) -> GraphError:
         "dvc.lock cannot be read; DVC may have been killed while it wrote the file",
         where=path,
         found=found,
-        fix="Run `reprise repro` (or `make repro`): it sets the file aside and continues from the run cache.",
+        fix="Run `reprise repro`: it sets the file aside and continues from the run cache.",
     )

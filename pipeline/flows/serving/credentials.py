@@ -99,7 +99,7 @@ def read_secret(path: Path) -> str:
             "a file with a secret is damaged",
             where=path,
             found=f"{len(text)} bytes that are no line of text",
-            fix="Delete the file, then start `make serve` again.",
+            fix="Delete the file, then start `reprise flows serve` again.",
         )
     return secret
 
@@ -117,5 +117,5 @@ def _require_private(descriptor: int, path: Path) -> None:
             "a file with a secret must be readable by its owner only",
             where=path,
             found=stat.filemode(mode),
-            fix="Delete the file and start `make serve` again; work on a file system that keeps permissions.",
+            fix="Delete the file and start `reprise flows serve` again; work on a file system that keeps permissions.",
         )

@@ -51,9 +51,9 @@ INTERRUPTED_SECONDS = 0.5  # for a server to end after Ctrl-C
 _last_lines: dict[str, deque[str]] = {}  # of each log, for the message of a server that ends
 START_SECONDS = 180.0  # the first start creates the database
 _LISTEN_FIXES = {
-    errno.EADDRINUSE: "Stop what uses the port, or choose another one: PREFECT_SERVER_API_PORT=4300 make serve.",
+    errno.EADDRINUSE: "Stop what uses the port, or choose another one, such as PREFECT_SERVER_API_PORT=4300.",
     errno.EADDRNOTAVAIL: "Set PREFECT_SERVER_API_HOST to an address of this machine, or unset it.",
-    errno.EACCES: "Choose a port from 1024: PREFECT_SERVER_API_PORT=4300 make serve.",
+    errno.EACCES: "Choose a port from 1024: PREFECT_SERVER_API_PORT=4300.",
 }
 
 

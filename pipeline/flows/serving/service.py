@@ -79,7 +79,7 @@ def serve(root: Path, say: Say, queues: Sequence[str] = ()) -> None:
             server.write_note(root, f"{base}/api", report, chosen_password=chosen is not None)
             say(f"Prefect: {base}   (work pool '{POOL}', state in {server.HOME})")
             _explain_access(say, host, chosen is not None)
-            say("`make deploy` registers the schedules; Ctrl-C stops everything")
+            say("`reprise flows deploy` registers the schedules; Ctrl-C stops everything")
             _supervise(root, f"{base}/api", process, stop, say, queues)
         finally:
             for path in (server.NOTE, credentials.PASSWORD):
@@ -144,7 +144,7 @@ def deploy(root: Path) -> int:
                 "no Prefect server runs for this folder",
                 where=root / server.NOTE,
                 found="no address of a server",
-                fix="Run `make serve` in another terminal and wait until it prints its address.",
+                fix="Run `reprise flows serve` in another terminal and wait until it prints its address.",
             )
         check_access(address)
         ensure_pool(address)
