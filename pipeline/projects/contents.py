@@ -35,6 +35,7 @@ _IN_SCHEDULES = {
     "`make deploy`": "`reprise flows deploy`",
     "; docs/how-to/scheduling.md explains each line": "",
 }
+_WEEKLY = "\n  - name: weekly\n"  # begins the last deployment, of a sweep whose plan is about runs of the repository
 _EVERYTHING_ELSE = """
 # ---- everything else is at its defaults --------------------------------------------------------------------
 # `reprise params` lists all parameters, `reprise params SECTION` those of a section with their meaning and range, and
@@ -53,7 +54,8 @@ def project_files(preset: Preset, images: Path | None) -> dict[str, str]:
     texts["params.yaml"] = params_text(preset, images)
     raw = YAML(typ="safe").load(texts["params.yaml"])
     texts["dvc.yaml"] = _replaced("dvc.yaml", _IN_GRAPH).partition("\n# `reprise get")[0] + _artifacts(raw)
-    texts["prefect.yaml"] = _replaced("prefect.yaml", _IN_SCHEDULES)
+    schedules = _replaced("prefect.yaml", _IN_SCHEDULES)
+    texts["prefect.yaml"] = schedules.partition(_WEEKLY)[0]
     return texts
 
 

@@ -48,6 +48,8 @@ def test_a_preset_is_valid_and_gives_dvc_all_that_its_graph_names(name: str) -> 
             for part in key.split("."):
                 assert part in value, f"{stage.name} names {key}"
                 value = value[part]
+    names = [deployment["name"] for deployment in yaml.load(texts["prefect.yaml"])["deployments"]]
+    assert names == ["nightly", "source"], "a sweep needs a plan, which a new project does not have"
     outs = {out for stage in stages_of(graph, raw) for out in stage.outs}
     assert {artifact["path"] for artifact in graph["artifacts"].values()} <= outs
     assert len(preset.text.splitlines()) < 70, "a preset holds what matters, and no more"
