@@ -232,21 +232,21 @@ def test_a_shard_that_shrinks_while_it_is_read_is_named(shards: Shards) -> None:
 
 
 def test_a_table_that_shrinks_after_it_was_checked_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from reprise.artifacts import tables
     from reprise.artifacts.embeddings import read_embeddings, write_embeddings
+    from reprise.artifacts.tables import parquet
 
     path = tmp_path / "embeddings.parquet"
     keys = np.array([f"{i:024x}" for i in range(500)], dtype=object)
     write_embeddings(
         path, keys, np.full(500, "train", dtype=object), {"features": np.random.default_rng(0).random((500, 64))}
     )
-    real = tables.pq.ParquetFile
+    real = parquet.pq.ParquetFile
 
     def shrink(*arguments, **keywords):
         os.truncate(path, 2000)
         return real(*arguments, **keywords)
 
-    monkeypatch.setattr(tables.pq, "ParquetFile", shrink)
+    monkeypatch.setattr(parquet.pq, "ParquetFile", shrink)
     with pytest.raises(EmbeddingError, match="the file is damaged"):
         read_embeddings(path)
 

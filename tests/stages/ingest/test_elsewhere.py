@@ -52,7 +52,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data set of cats and dogs, taken in."""
     monkeypatch.chdir(tmp_path)
     for module in ("stages.ingest.__main__", "stages.ingest.shift_images"):
-        monkeypatch.setattr(f"{module}.threads", lambda: 0)  # in this process
+        monkeypatch.setattr(f"{module}.workers", lambda: 0)  # in this process
     fill("main", {f"{('cat', 'dog')[i % 2]}/{i}.png": png(i) for i in range(20)})
     configure(ROW)
     ingest([])
@@ -119,7 +119,7 @@ def test_the_same_folder_gives_the_same_bytes(project: Path) -> None:
 
 
 def test_hostile_files_pass_the_same_door_as_all_others(project: Path, tmp_path: Path, capsys, monkeypatch) -> None:
-    monkeypatch.setattr(stage, "threads", lambda: 1)  # a decoding process, as outside of tests
+    monkeypatch.setattr(stage, "workers", lambda: 1)  # a decoding process, as outside of tests
     (tmp_path / "secret.png").write_bytes(png(1))
     fill("site_b", {"cat/good.png": png(100), "cat/empty.png": b"", "cat/cut.png": png(101)[:60]})
     fill("site_b", {"cat/notes.txt": b"hello", "cat/<b>bold.png": png(102)[:50], "cat/.DS_Store": b"x"})

@@ -24,7 +24,7 @@ from reprise.storage.work_folder import file_digest, locked
 from reprise.training import fit as fit_module
 from reprise.training import schedule as schedule_module
 from reprise.training.history.records import check_finite
-from stages.pretrain import inputs as inputs_module
+from stages.pretrain.inputs import images as inputs_module
 from stages.pretrain.method import Batch, Context, Method
 from stages.pretrain.run import pretrain
 from tests.known_facts import DECLARED, write_facts_of_run, write_known_facts
