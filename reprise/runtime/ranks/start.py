@@ -81,6 +81,8 @@ def together(processes: int, device: str, command: Sequence[str]) -> Iterator[Wo
     try:
         others.start()
         with others.watched(), _met(Place(0, size, 0), device, str(others.store)) as world:
+            if device == "cpu":  # nccl looks into the file once more when it is first used
+                shutil.rmtree(folder, ignore_errors=True)
             yield world
         others.finish()
     except RuntimeError as error:  # what torch raises where another process is gone
@@ -108,6 +110,8 @@ def _met(place: Place, device: str, store: str | None) -> Iterator[World]:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK[sys.platform])
     joined = world.join(place.rank, place.size, device, None if store is None else Path(store))
     try:
+        if device == "cpu":
+            joined.gather(torch.zeros(1), [1] * joined.size)  # all have read the store once this returns
         yield joined
     finally:
         world.leave()

@@ -60,7 +60,9 @@ class Project:
     def interrupted(self, processes: int, rank: int, number: int) -> tuple[int, str]:
         """Send a signal to one process after a checkpoint; all of them must be gone soon. Return status and words."""
         before = set(WORK.glob("*/step-*"))
-        stage = self.start(processes)
+        Path("tmp").mkdir(exist_ok=True)
+        variables = {"TMPDIR": str(Path("tmp").absolute())}
+        stage = self.start(processes, **variables)
         end = time.monotonic() + 120
         while set(WORK.glob("*/step-*")) <= before and time.monotonic() < end:
             time.sleep(0.02)
@@ -70,6 +72,7 @@ class Project:
         _, said = stage.communicate(timeout=20)
         _, alive = psutil.wait_procs(others, timeout=15)
         assert alive == []
+        assert not list(Path(variables["TMPDIR"]).glob("reprise-*"))  # whatever was killed
         assert not RUN.exists()
         return stage.returncode, said
 
