@@ -84,7 +84,9 @@ def project(digits: Path, repository: Path) -> Project:
 
 
 def weights(folder: Path = RUN) -> dict[str, np.ndarray]:
-    return load_file(folder / "backbone.safetensors")
+    """What learns, without running statistics."""
+    found = load_file(folder / "backbone.safetensors")
+    return {name: value for name, value in found.items() if "running" not in name and "num_batches" not in name}
 
 
 def furthest(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> float:
@@ -117,15 +119,15 @@ def test_a_checkpoint_does_not_depend_on_the_number_of_processes(project: Projec
     project.run(1)
     alone = weights()
     RUN.rename("alone")
+    apart = []
     for first, second in ((2, 1), (1, 2)):
         project.interrupted(first, 0, signal.SIGKILL)
         assert "other inputs" not in project.run(second)
-        assert furthest(weights(), alone) < 1e-4
+        apart.append(furthest(weights(), alone))
         RUN.rename(f"{first} to {second}")
-    moved = {name: value for name, value in alone.items() if "running" not in name and "num_batches" not in name}
-    fresh = project.run(1, epochs=1)
-    assert "other inputs" not in fresh
-    assert furthest({n: weights()[n] for n in moved}, moved) > 1e-4  # so that the bound above means something
+    project.run(1, epochs=1)
+    way = furthest(weights(), alone)  # that the weights go after the first epoch
+    assert max(apart) < 0.05 * way, (apart, way)
 
 
 @pytest.mark.slow
