@@ -56,9 +56,12 @@ def repro(
         if machine.jobs == 1:
             dvc.repro_in_order(graph, names, root=root, force=force, fail_fast=fail_fast, say=say)
             return
+        stages = stages_for(graph, names)
+        changed = {stage.name: [] for stage in stages} if force else dvc.status(root, graph)
+        if not changed.keys() & {stage.name for stage in stages}:
+            say("everything is up to date")
+            return
         with loaded_dvc(root) as loaded:
-            stages = stages_for(graph, names)
-            changed = {stage.name: [] for stage in stages} if force else dvc.status(root, graph)
             run = _Run(graph, stages, Plan(graph, changed, {}, read_lock(root), root), loaded, root, force, say)
             run.run(machine, fail_fast)
 
