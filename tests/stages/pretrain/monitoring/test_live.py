@@ -75,7 +75,7 @@ def test_looking_at_the_views_changes_nothing():
 
 def test_the_share_is_shown_and_kept_out_of_the_outputs(digits, monkeypatch):
     rows: list[dict[str, float]] = []
-    monkeypatch.setattr(run_module, "LiveLog", lambda name: lambda epoch, row: rows.append(row))
+    monkeypatch.setattr(run_module, "LiveLog", lambda name, off: lambda epoch, row: rows.append(row))
     out = run("simclr", "out")
     assert all(0 <= row["own_view"] <= 1 for row in rows)
     assert len(rows) == 3
