@@ -14,10 +14,8 @@ from setuptools.command.egg_info import egg_info
 
 MOVED = ("pipeline", "stages")
 INSTALLED = Path("reprise", "installed")
-PROJECT_FILES = (
-    *("dvc.yaml", "params.yaml", "prefect.yaml", "targets.csv", "shifts.lock.json", ".gitignore", ".dvcignore"),
-    *(".dvc/config", ".dvc/.gitignore", ".dvc/plots/curves_by_run.json", "data/.gitignore", "plugins/README.md"),
-)
+COPIED_FILES = Path("pipeline", "projects", "copied_files.txt").read_text(encoding="utf-8").split()
+PROJECT_FILES = ("dvc.yaml", "params.yaml", "prefect.yaml", *COPIED_FILES)
 
 
 class BuildPackages(build_py):

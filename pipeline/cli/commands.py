@@ -12,7 +12,7 @@ from pipeline.cli import evaluation, flows, init, remote, status, sweep
 from pipeline.cli.init import print_presets
 from pipeline.cli.listing import list_plug_ins, list_stage_states, plug_in_table
 from pipeline.cli.output import print_table, say, say_aside
-from pipeline.cli.project import enter_project
+from pipeline.cli.project import Jobs, Wait, enter_project
 from pipeline.graph import dvc, stage_modules
 from pipeline.graph.definition import load_graph
 from pipeline.graph.ingested import data_option
@@ -37,10 +37,6 @@ Targets = Annotated[
     list[str] | None,
     typer.Argument(help="Stages such as `pretrain`, `pretrain/simclr` or `pretrain/simclr/0`; all stages by default."),
 ]
-Jobs = Annotated[
-    int | None, typer.Option(min=1, help="How many stages may run at once; as many as the cores allow by default.")
-]
-Wait = Annotated[bool, typer.Option("--wait", help="Wait for another run in this folder, instead of giving up.")]
 
 
 @app.command()

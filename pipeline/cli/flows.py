@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli.output import say, say_aside
-from pipeline.cli.project import enter_project
+from pipeline.cli.project import Jobs, enter_project
 from pipeline.flows import dead_runs
 from pipeline.flows.api_client import check_access
 from pipeline.flows.serving import server, service
@@ -23,11 +23,6 @@ _PATIENCE_SECONDS = 0.5  # for the last records of a run that somebody has inter
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run and schedule the graph with Prefect.")
 run_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run a flow now, with or without a server.")
 app.add_typer(run_app, name="run")
-
-
-Jobs = Annotated[
-    int | None, typer.Option(min=1, help="How many stages may run at once; as many as the cores allow by default.")
-]
 
 
 @run_app.command()

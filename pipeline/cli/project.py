@@ -1,11 +1,19 @@
-"""Find the project around the current folder."""
+"""Find the project around the current folder, and the options of commands that run its graph."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from reprise.config.errors import GraphError
+
+Jobs = Annotated[
+    int | None, typer.Option(min=1, help="How many stages may run at once; as many as the cores allow by default.")
+]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for another run in this folder, instead of giving up.")]
 
 
 def find_project() -> Path | None:

@@ -8,10 +8,9 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.output import say, say_aside
-from pipeline.cli.project import enter_project
+from pipeline.cli.project import Wait, enter_project
 
 app = typer.Typer(rich_markup_mode=None)
-Wait = Annotated[bool, typer.Option("--wait", help="Wait for another run in this folder, instead of giving up.")]
 
 
 @app.command()

@@ -16,13 +16,11 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipeline.projects.presets import Preset
+from reprise.artifacts.layout import run as run_folder
 from reprise.config.params import read_yaml
 from reprise.storage.code.places import LINKS, PROJECT_FILES
 
-_COPIED = (
-    *("targets.csv", "shifts.lock.json", ".gitignore", ".dvcignore", "data/.gitignore", "plugins/README.md"),
-    *(".dvc/config", ".dvc/.gitignore", ".dvc/plots/curves_by_run.json"),
-)
+_COPIED = Path(__file__).with_name("copied_files.txt").read_text(encoding="utf-8").split()  # setup.py reads it too
 _CODE = f"{LINKS.as_posix()}/reprise, {LINKS.as_posix()}/stages"
 _IN_GRAPH = {  # what the repository's dvc.yaml says -> what the one of a project without code says
     "logic in stages/.": "logic in Reprise.",
@@ -107,7 +105,7 @@ def _declared_one_by_one() -> set[str]:
 def _artifacts(raw: Mapping[str, Any]) -> str:
     """Return the end of dvc.yaml, which gives the backbone of each run a name."""
     rows = [
-        f"  {row['name']}: {{path: data/runs/{row['name']}/{raw['seeds'][0]}, type: model, "
+        f"  {row['name']}: {{path: {run_folder(row['name'], raw['seeds'][0]).as_posix()}, type: model, "
         f"desc: Backbone of the run {row['name']}, labels: [backbone]}}\n"
         for row in raw["runs"]
         if row["method"] != "random"

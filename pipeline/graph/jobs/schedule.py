@@ -63,24 +63,24 @@ def run_in_parallel(
         SystemExit: after SIGTERM or SIGHUP, once all stages have ended.
         BaseException: what `work` or an existing signal handler raises, once all stages have ended.
     """
-    _Run(graph, stages, work, machine, demands, seconds, fail_fast).run()
+    names = {stage.name for stage in stages}
+    above = {stage.name: graph.upstream(stage.name) & names for stage in stages}
+    _Run(_by_urgency(stages, above, seconds), above, work, machine, demands, fail_fast).run()
 
 
 class _Run:
     def __init__(
         self,
-        graph: Graph,
         stages: Sequence[Stage],
+        above: Mapping[str, frozenset[str]],
         work: Work,
         machine: Machine,
         demands: Mapping[str, Demand],
-        seconds: Mapping[str, float],
         fail_fast: bool,
     ) -> None:
-        names = {stage.name for stage in stages}
-        self._above = {stage.name: graph.upstream(stage.name) & names for stage in stages}
-        self._waiting = _by_urgency(graph, stages, seconds)
-        self._running: dict[str, Stage] = {}
+        self._above = above
+        self._waiting = list(stages)
+        self._running: list[str] = []
         self._of, self._ran = len(stages), list[str]()
         self._ended: set[str] = set()
         self._results: queue.SimpleQueue[tuple[str, bool | BaseException]] = queue.SimpleQueue()
@@ -111,19 +111,20 @@ class _Run:
         for stage in self._waiting:
             if self._stop.is_set() or not self._above[stage.name] <= self._ended:
                 continue
-            if self._work.settle(stage):
+            settled = self._work.settle(stage)
+            variables = None if settled else self._machine.take(stage.name, self._demands.get(stage.name, Demand()))
+            if not settled and variables is None:
+                continue
+            self._waiting.remove(stage)
+            if variables is None:
                 self._ended.add(stage.name)
             else:
-                variables = self._machine.take(stage.name, self._demands.get(stage.name, Demand()))
-                if variables is None:
-                    continue
                 self._start(stage, variables)
-            self._waiting.remove(stage)
             return True
         return False
 
     def _start(self, stage: Stage, variables: Mapping[str, str]) -> None:
-        self._running[stage.name] = stage
+        self._running.append(stage.name)
         self._report()
         context = contextvars.copy_context()  # Prefect keeps there which flow a task belongs to
 
@@ -140,12 +141,11 @@ class _Run:
         if not self._running:
             return
         *beside, last = self._running
-        waiting = [stage.name for stage in self._waiting if stage.name not in self._running]
         report_step(
-            self._of - len(waiting),
+            self._of - len(self._waiting),
             self._of,
             last,
-            waiting=waiting,
+            waiting=[stage.name for stage in self._waiting],
             ran=self._ran,
             beside=beside,
             at_once=self._machine.jobs,
@@ -158,7 +158,7 @@ class _Run:
                 break
             except queue.Empty:
                 continue
-        del self._running[name]
+        self._running.remove(name)
         self._ran.append(name)
         self._ended.add(name)
         self._machine.give_back(name)
@@ -169,10 +169,14 @@ class _Run:
         self._report()
 
 
-def _by_urgency(graph: Graph, stages: Sequence[Stage], seconds: Mapping[str, float]) -> list[Stage]:
+def _by_urgency(
+    stages: Sequence[Stage], above: Mapping[str, frozenset[str]], seconds: Mapping[str, float]
+) -> list[Stage]:
     """Sort stages by the time from their beginning to the end of all that needs them, the longest first."""
+    after: dict[str, float] = {}  # seconds that all which needs a stage takes behind it
     to_the_end: dict[str, float] = {}
     for stage in reversed(stages):
-        below = [to_the_end[other.name] for other in stages if stage.name in graph.upstream(other.name)]
-        to_the_end[stage.name] = seconds.get(stage.name, 1.0) + max(below, default=0.0)
+        to_the_end[stage.name] = seconds.get(stage.name, 1.0) + after.get(stage.name, 0.0)
+        for name in above[stage.name]:
+            after[name] = max(after.get(name, 0.0), to_the_end[stage.name])
     return sorted(stages, key=lambda stage: -to_the_end[stage.name])

@@ -225,16 +225,21 @@ def test_the_clones_of_sweeps_and_experiments_belong_to_the_project(tmp_path: Pa
     }
 
 
-def test_steps_are_reported_and_estimated_by_how_long_they_took_before(toy: Project) -> None:
-    root = toy.root
-    graph = load_graph(root)
-    names = [stage.name for stage in graph.stages]
+def put_seconds(root: Path) -> None:
+    """Let two trainings and a probe have run before."""
     for name, seconds in {
         "pretrain/random/0": 100.0,
         "pretrain/simclr/0": 200.0,
         "probe/random/0/features": 7.0,
     }.items():
         put(root, {"seconds": seconds}, f"{name}.json", Path(".reprise/provenance"))
+
+
+def test_steps_are_reported_and_estimated_by_how_long_they_took_before(toy: Project) -> None:
+    root = toy.root
+    graph = load_graph(root)
+    names = [stage.name for stage in graph.stages]
+    put_seconds(root)
     number = names.index("pretrain@run0-0") + 1
     part = Part(number, len(names), names[number - 1], "stage", time.time(), tuple(names[number:]), ("shard",))
     driver = Running(1, "graph", "dvc repro", time.time() - 50, part=part)
@@ -255,12 +260,7 @@ def test_steps_are_reported_and_estimated_by_how_long_they_took_before(toy: Proj
 def test_stages_that_run_at_once_are_named_together_and_share_the_time(toy: Project) -> None:
     root, graph = toy.root, load_graph(toy.root)
     names = [stage.name for stage in graph.stages]
-    for name, seconds in {
-        "pretrain/random/0": 100.0,
-        "pretrain/simclr/0": 200.0,
-        "probe/random/0/features": 7.0,
-    }.items():
-        put(root, {"seconds": seconds}, f"{name}.json", Path(".reprise/provenance"))
+    put_seconds(root)
     waiting = ("probe@run0-0", "probe@run1-0")
     beside = ("pretrain@run0-0",)
     part = Part(3, 5, "pretrain@run1-0", "stage", time.time(), waiting, ("shard",), beside=beside, at_once=2)
