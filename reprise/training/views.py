@@ -198,6 +198,8 @@ def merged_views(below: Any, above: Any, where: str) -> Any:
         change, option = SHORT[name]
         if change in changes:
             changes[change][option] = (0.5 if value else 0.0) if name == "flip" else value
+            if name == "jitter" and not value:  # which switches saturation and hue off, too
+                changes[change]["probability"] = 0.0
         elif value:
             rule = f"the list of changes that this would replace a part of has no `{change}`"
             wrong.append(ParameterProblem(f"{where}.{name}", rule, value, " List all changes of this run."))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from reprise.training.change import Change, Cut
 from reprise.training.views import SHORT, ViewParams, build_change, change_named
-from stages.pretrain.views.short import NUMBERS, numbers_of, standard_changes
+from stages.pretrain.views.short import NUMBERS, ever, numbers_of, standard_changes
 
 if TYPE_CHECKING:
     from reprise.config.params import ImageParams
@@ -122,7 +122,7 @@ def resolve_views(
         changes = standard_changes(_filled(params, suggested, image))
         changes += tuple(build_change(further) for further in params.also or ())
     else:
-        changes = tuple(build_change(listed) for listed in params)
+        changes = tuple(build_change(listed) for listed in params if ever(getattr(listed, "probability", 1.0)))
     asked = {change.params.name: change for change in changes if change.needs_rgb and image.channels != 3}
     if image.channels == 1 or (isinstance(params, ViewParams) and params.grey is None):
         asked.pop("grey", None)  # grey images have no other views in grey, and suggestions are meant for RGB

@@ -32,7 +32,7 @@ def standard_changes(numbers: Mapping[str, Any]) -> tuple[Change, ...]:
     if numbers["jitter"]:
         blocks["colour"] = colour
     for name in ("grey", "blur", "solarize"):
-        if _ever(numbers[name]):
+        if ever(numbers[name]):
             blocks[name] = {"probability": numbers[name]}
     return tuple(change_named(name, **block) for name, block in blocks.items())
 
@@ -59,9 +59,10 @@ def numbers_of(changes: tuple[Change, ...]) -> tuple[dict[str, Any] | None, tupl
         "hue": colour.hue if colour else None,
         **{name: params[name].probability if name in params else 0.0 for name in ("grey", "blur", "solarize")},
     }
-    happening = tuple(change for change in standard if _ever(getattr(change.params, "probability", 1.0)))
+    happening = tuple(change for change in standard if ever(getattr(change.params, "probability", 1.0)))
     return (numbers, further) if standard_changes(numbers) == happening else (None, ())
 
 
-def _ever(probability: Any) -> bool:
+def ever(probability: Any) -> bool:
+    """Tell whether a change of this probability, or of these of each view, happens at all."""
     return any(probability) if isinstance(probability, list | tuple) else bool(probability)

@@ -39,7 +39,8 @@ class SupConParams(RecipeParams):
         "optimizer": "sgd", "optimizer_momentum": 0.9, "nesterov": False,
         "learning_rate": 0.05, "learning_rate_scaling": "linear", "warmup_epochs": 10, "warmup_start": 0.2,
         "schedule": {"name": "cosine", "end": 0.001}, "schedule_stretch": 1.0, "clip_norm": 0.0,
-        "weight_decay": 1e-4, "decay_vectors": True, "views": {**paper_views.MOCO_V2, "blur": 0.0},
+        "weight_decay": 1e-4, "decay_vectors": True,
+        "views": paper_views.with_options(paper_views.MOCO_V2, blur={"probability": 0.0}),
     }  # fmt: skip
     temperature: Temperature = 0.1
     mean: Annotated[

@@ -45,7 +45,10 @@ class EMPSSLParams(RecipeParams):
         "learning_rate": 0.3, "learning_rate_scaling": "none", "warmup_epochs": 0, "warmup_start": 0.0,
         "schedule": {"name": "cosine", "end": 0.0}, "schedule_stretch": 1.0, "clip_norm": 0.0,
         "weight_decay": 1e-4, "decay_vectors": False,
-        "views": {**paper_views.MOCO_V2, "crop_aspect": 1.0, "hue": 0.2, "blur": 0.1, "solarize": 0.1},
+        "views": paper_views.with_options(
+            paper_views.MOCO_V2,
+            crop={"aspect": 1.0}, colour={"hue": 0.2}, blur={"probability": 0.1}, solarize={"probability": 0.1},
+        ),
         "scale_min": 0.25, "scale_max": 0.25,
     }  # fmt: skip
     patches: Annotated[int, Field(ge=2, le=256), meaning("Each image gives this many patches (V).", "patches")] = 20

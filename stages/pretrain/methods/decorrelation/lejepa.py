@@ -42,7 +42,8 @@ class LeJEPAParams(RecipeParams):
     PAPER: ClassVar = {  # the authors' minimal example (MINIMAL.md), which decays all parameters and ends at 0.001
         "optimizer": "adamw", "learning_rate": 2e-3, "learning_rate_scaling": "linear",
         "warmup_epochs": 1, "warmup_start": 0.01, "schedule": {"name": "cosine", "end": 0.5}, "schedule_stretch": 1.0,
-        "clip_norm": 0.0, "weight_decay": 0.05, "decay_vectors": True, "views": {**paper_views.SIMCLR, "solarize": 0.2},
+        "clip_norm": 0.0, "weight_decay": 0.05, "decay_vectors": True,
+        "views": paper_views.with_options(paper_views.SIMCLR, solarize={"probability": 0.2}),
         "weight": 0.02, "crops": 4,
     }  # fmt: skip
     crops: Annotated[int, Field(ge=2, le=64), meaning("Each image gives this many crops (V).", "crops")] = 4

@@ -44,7 +44,9 @@ class WMSEParams(RecipeParams):
         "warmup_epochs": 5, "warmup_start": 0.0,
         "schedule": {"name": "step", "milestones": [0.95, 0.975], "factor": 0.2}, "schedule_stretch": 1.0,
         "clip_norm": 0.0, "weight_decay": 1e-6, "decay_vectors": True,
-        "views": {**paper_views.MOCO_V2, "grey": 0.1, "blur": 0.0},
+        "views": paper_views.with_options(
+            paper_views.MOCO_V2, grey={"probability": 0.1}, blur={"probability": 0.0}
+        ),
     }  # fmt: skip
     sub_batch: Annotated[
         int,

@@ -46,7 +46,9 @@ class DINOParams(MultiCropParams, TeacherParams):
         "optimizer": "adamw", "learning_rate": 5e-4, "learning_rate_scaling": "linear",
         "warmup_epochs": 10, "warmup_start": 0.0, "schedule": {"name": "cosine", "end": 5e-4}, "schedule_stretch": 1.0,
         "clip_norm": 0.0, "weight_decay": 0.04, "weight_decay_end": 0.4, "decay_vectors": False,
-        "views": {**paper_views.BYOL, "blur": [1.0, 0.1, 0.5], "solarize": [0.0, 0.2, 0.0]},
+        "views": paper_views.with_options(
+            paper_views.BYOL, blur={"probability": [1.0, 0.1, 0.5]}, solarize={"probability": [0.0, 0.2, 0.0]}
+        ),
         "momentum": 0.996, "momentum_end": 1.0, "momentum_schedule": "cosine", "clip": 3.0, "scale_split": 0.4,
         "small_scale_min": 0.05,
     }  # fmt: skip

@@ -54,7 +54,8 @@ class MSNParams(MultiCropParams, TeacherParams):
         "optimizer": "adamw", "learning_rate": 2.5e-4, "learning_rate_scaling": "linear",
         "warmup_epochs": 15, "warmup_start": 0.2, "schedule": {"name": "cosine", "end": 0.001},
         "schedule_stretch": 1.25, "clip_norm": 3.0, "weight_decay": 0.04, "weight_decay_end": 0.4,
-        "decay_vectors": False, "views": {**paper_views.MOCO_V2, "crop_scale_min": 0.3}, "decay_prototypes": False,
+        "decay_vectors": False, "views": paper_views.with_options(paper_views.MOCO_V2, crop={"scale_min": 0.3}),
+        "decay_prototypes": False,
         "momentum": 0.996, "momentum_end": 0.9992, "momentum_schedule": "linear",
         "scale_split": 0.3, "small_scale_min": 0.05,
     }  # fmt: skip

@@ -41,7 +41,8 @@ class SimMIMParams(RecipeParams):
         "optimizer": "adamw", "learning_rate": 1e-4, "learning_rate_scaling": "linear",
         "warmup_epochs": 10, "warmup_start": 0.005, "schedule": {"name": "cosine", "end": 0.05},
         "schedule_stretch": 1.0, "clip_norm": 5.0, "weight_decay": 0.05, "decay_vectors": False,
-        "views": {"crop_aspect": 4 / 3, "flip": True}, "scale_min": 0.67, "mask": 0.6,
+        "views": [{"name": "crop", "aspect": 4 / 3}, {"name": "flip", "probability": 0.5}],
+        "scale_min": 0.67, "mask": 0.6,
     }  # fmt: skip
     mask: Annotated[float, Field(gt=0, lt=1), meaning("This share of the patches is hidden.")] = 0.6
     scale_min: Annotated[

@@ -19,8 +19,10 @@ from reprise.training.optimization.lars import LARS
 from reprise.training.optimization.optimizers import build_optimizer, set_rates
 from reprise.training.params import TrainParams
 from stages.pretrain.method import Method
+from stages.pretrain.parts import paper_views
 from stages.pretrain.setup import Setup
-from stages.pretrain.views.settings import by_view, described, resolve_views
+from stages.pretrain.views.draws import draw_view, frame_of
+from stages.pretrain.views.settings import by_view, describe_settings, described, resolve_views
 from tests.stages.pretrain.conftest import IMAGE, TINY
 from tests.stages.pretrain.methods.conftest import build
 
@@ -197,6 +199,70 @@ def test_views_of_each_branch(name: str, tmp_path) -> None:
         assert ours[1:] == pytest.approx(theirs[1:])
 
 
+# The short settings that say the same, as (crop_scale_min, jitter, saturation, hue, grey, blur, solarize).
+SHORTS = {
+    "simclr": (0.08, 1.0, 0.8, 0.2, 0.2, 0.5, 0.0),
+    "supcon": (0.2, 0.5, 0.4, 0.1, 0.2, 0.0, 0.0),
+    "moco_v2": (0.2, 0.5, 0.4, 0.1, 0.2, 0.5, 0.0),
+    "simsiam": (0.2, 0.5, 0.4, 0.1, 0.2, 0.5, 0.0),
+    "moco_v3": (0.08, 0.5, 0.2, 0.1, 0.2, [1.0, 0.1], [0.0, 0.2]),
+    "byol": (0.08, 0.5, 0.2, 0.1, 0.2, [1.0, 0.1], [0.0, 0.2]),
+    "barlow_twins": (0.08, 0.5, 0.2, 0.1, 0.2, [1.0, 0.1], [0.0, 0.2]),
+    "vicreg": (0.08, 0.5, 0.2, 0.1, 0.2, [1.0, 0.1], [0.0, 0.2]),
+    "w_mse": (0.2, 0.5, 0.4, 0.1, 0.1, 0.0, 0.0),
+    "emp_ssl": (0.2, 0.5, 0.4, 0.2, 0.2, 0.1, 0.1),
+    "lejepa": (0.08, 1.0, 0.8, 0.2, 0.2, 0.5, 0.2),
+    "swav": (0.08, 1.0, 0.8, 0.2, 0.2, 0.5, 0.0),
+    "swav, large": (0.08, 1.0, 0.8, 0.2, 0.2, 0.5, 0.0),
+    "deepcluster_v2": (0.08, 1.0, 0.8, 0.2, 0.2, 0.5, 0.0),
+    "dino": (0.08, 0.5, 0.2, 0.1, 0.2, [1.0, 0.1, 0.5], [0.0, 0.2, 0.0]),
+    "msn": (0.3, 0.5, 0.4, 0.1, 0.2, 0.5, 0.0),
+}
+OF_A_RUN = [{}, {"flip": False}, {"jitter": 0.0}, {"blur": 0.0, "grey": 0.7}, {"solarize": [0.5, 0.0]}]
+
+
+@pytest.mark.parametrize("name", SHORTS)
+def test_a_list_of_changes_makes_the_views_of_short_settings(name: str, tmp_path) -> None:
+    """What a run sets above the list is understood as above short settings, and config.json says the same of both."""
+    names_of = ("crop_scale_min", "jitter", "saturation", "hue", "grey", "blur", "solarize")
+    short = dict(zip(names_of, SHORTS[name], strict=True)) | {"flip": True}
+    short["crop_aspect"] = 1.0 if name == "emp_ssl" else 4 / 3
+    method_class = load_class("methods", name.split(",")[0], Method, "")
+    batch = OPTIMISERS[name][0]
+    recipe = method_class.Params(recipe="paper").stated(batch)["views"]
+    assert [change["name"] for change in recipe] == ["crop", "flip", "colour", "grey", "blur", "solarize"]
+    (tmp_path / "views.json").write_text("{}", encoding="utf-8")
+    below = TrainParams.model_validate(TINY.model_dump() | ODD | {"batch_size": batch})
+    for own in OF_A_RUN:
+        listed = method_class.Params(recipe="paper", views=own).applied_to(below).views
+        said = method_class.Params(views=short | own).applied_to(below).views
+        ours, theirs = (
+            resolve_views(views, tmp_path / "views.json", IMAGE, (0.0,) * 3, (1.0,) * 3) for views in (listed, said)
+        )
+        assert described([ours] * 3) == described([theirs] * 3)
+        assert describe_settings(ours) == describe_settings(theirs)
+        for view in range(3):
+            drawn = [
+                draw_view(frame_of(4, 9, 11), settings.of_view(view), torch.Generator().manual_seed(view)).by_name(s)
+                for settings, s in ((ours, ours), (theirs, theirs))
+            ]
+            assert str(drawn[0]) == str(drawn[1])
+
+
+def test_a_recipe_says_that_a_list_has_no_such_change() -> None:
+    with pytest.raises(KeyError, match="elastic"):
+        paper_views.with_options(paper_views.SIMCLR, elastic={"probability": 1.0})
+
+
+def test_grey_images_and_other_bands_take_a_recipe_that_a_run_leaves_without_grey(tmp_path) -> None:
+    (tmp_path / "views.json").write_text("{}", encoding="utf-8")
+    simclr = load_class("methods", "simclr", Method, "").Params
+    train = simclr(recipe="paper", views={"grey": 0.0}).applied_to(TrainParams.model_validate(TINY.model_dump() | ODD))
+    five = IMAGE.model_copy(update={"channels": 5})
+    views = resolve_views(train.views, tmp_path / "views.json", five, (0.0,) * 5, (1.0,) * 5)
+    assert "grey" not in [change.params.name for change in views.changes]
+
+
 def test_what_methods_set_of_their_own() -> None:
     """Teachers' momenta, what is clipped and what decays, by the released codes."""
     params = {name: asked(name, OPTIMISERS[name][0])[1] for name in ("msn", "byol", "moco_v2", "barlow_twins", "dino")}
@@ -252,7 +318,8 @@ def test_a_run_s_own_values_win_over_the_recipe_and_the_recipe_over_train() -> N
     train = own.applied_to(TrainParams.model_validate(TINY.model_dump() | ODD))
     assert (train.weight_decay, train.optimizer, train.momentum) == (0.5, "lars", 0.9)
     assert own.with_recipe(256).momentum == 0.9
-    assert (train.views.flip, train.views.blur, train.views.solarize) == (False, (0.3, 0.4), (0.0, 0.2))
+    probability = {change.name: change.probability for change in train.views[1:]}
+    assert (probability["flip"], probability["blur"], probability["solarize"]) == (0.0, (0.3, 0.4), (0.0, 0.2))
     apart = byol(views={"grey": 0.3}, optimizer_momentum=0.8).applied_to(
         TrainParams.model_validate(TINY.model_dump() | ODD)
     )
