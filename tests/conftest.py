@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chromium import Chromium, missing
 from tests.two_ranks import TwoRanks
 
 # Tiny tensors: on a busy machine two threads mostly wait for each other (measured: 20 times slower). Before torch.
@@ -53,6 +54,19 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoRanks]:
     ranks = TwoRanks(tmp_path_factory.mktemp("ranks") / "store")
     yield ranks
     ranks.end()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Chromium]:
+    """One browser for all tests of a process; they are skipped where there is none."""
+    if reason := missing():
+        pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = Chromium(playwright)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from html import escape
@@ -41,7 +42,9 @@ PICTURES, VIEWS_SHOWN = 8, 4
 DRAWS = 400  # of each picture, for moments that are measured
 ERROR = 0.01  # relative, up to which the mean of draws is to be known
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem; color-scheme: light dark; }
+:root { color-scheme: light dark; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem; overflow-wrap: break-word; }
+.scroll { overflow-x: auto; }
 table { border-collapse: collapse; } td, th { padding: .2rem .3rem; text-align: left; vertical-align: middle; }
 td.words { max-width: 24rem; } code { font-size: 85%; overflow-wrap: anywhere; }
 img { width: 96px; height: 96px; object-fit: contain; image-rendering: pixelated; display: block; }
@@ -130,19 +133,23 @@ def page(title: str, changes: Sequence[Change], settings: ViewSettings, pixels: 
         own = settings.of_view(view)
         made = [seen(p, own, "view", view, i) for i, p in enumerate(pixels)]
         rows.append(_row(f"view {view + 1}", "all changes, each with its own probability", made))
-    head = (
+    style = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+        f"style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'\">"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>Views of {escape(title)}</title><style>{STYLE}</style></head><body><main>"
         f"<h1>Views of {escape(title)}</h1><p>Each change alone happens in every picture of its row. Below stand whole "
         f"views, {settings.size} pixels wide.</p>"
-    )
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Views of {escape(title)}</title>'
-        f"<style>{STYLE}</style>{head}<table>{''.join(rows)}</table></html>\n"
+        '<div class="scroll" tabindex="0" role="group" aria-label="Pictures, a row for each change">'
+        f"<table>{''.join(rows)}</table></div></main></body></html>\n"
     )
 
 
 def _row(name: str, words: str, views: Iterable[Tensor]) -> str:
     cells = "".join(f'<td><img alt="{escape(name)}" src="{_data(view)}"></td>' for view in views)
-    return f'<tr><th>{escape(name)}</th><td class="words"><code>{escape(words)}</code></td>{cells}</tr>'
+    return f'<tr><th scope="row">{escape(name)}</th><td class="words"><code>{escape(words)}</code></td>{cells}</tr>'
 
 
 def _data(view: Tensor) -> str:

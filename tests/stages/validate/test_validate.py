@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import socket
-import subprocess
 import warnings
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,6 @@ with warnings.catch_warnings():
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:great_expectations")
 ROOT = Path(__file__).parents[3]
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
 PARAMS = ValidateParams(min_train_images=20, min_images_per_class=5, max_imbalance=3.0)
 
 
@@ -217,21 +215,6 @@ def test_the_page_asks_no_host_and_runs_nothing(poor: list[dict[str, Any]]) -> N
     assert "&lt;script src=//evil.example" in shown
     assert "\\u202egnp.exe\\n\\x1b" in shown
     assert "&lt;b&gt;cat" in shown
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not BROWSER, reason="there is no Chromium on this machine")
-def test_a_browser_without_a_network_shows_the_page_whole(tmp_path: Path, poor: list[dict[str, Any]]) -> None:
-    (tmp_path / "index.html").write_bytes(render_page(poor))
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    log = ["--enable-logging=stderr", f"--log-net-log={tmp_path / 'net.json'}", "--host-resolver-rules=MAP * ~NOTFOUND"]
-    shown = subprocess.run(
-        [*command, *log, "--dump-dom", (tmp_path / "index.html").as_uri()], capture_output=True, text=True, timeout=180
-    )
-    assert "there are images to choose on (val)" in shown.stdout
-    assert "CONSOLE" not in shown.stderr  # where refusals of the policy would stand
-    asked = set(re.findall(r'"url":"https?://([^/"]*)', (tmp_path / "net.json").read_text()))
-    assert not [host for host in asked if not host.endswith((".google.com", ".googleapis.com", ".gvt1.com"))]  # its own
 
 
 def test_the_stage_writes_a_deterministic_verdict_and_data_docs(workspace: Path) -> None:

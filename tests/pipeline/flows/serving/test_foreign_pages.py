@@ -13,9 +13,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 import pytest
@@ -24,12 +22,12 @@ from websockets.sync.client import connect
 
 from pipeline.flows.api_client import call
 from pipeline.flows.serving import credentials, server
+from tests.chromium import FOREIGN_NAME, Chromium
 from tests.pipeline.dvc_project import Project
 from tests.pipeline.flows.toy import Prefect
 
 pytestmark = pytest.mark.xdist_group("flows")  # one server for all
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
 SOCKETS = (
     "events/in",
     "events/out",
@@ -113,48 +111,30 @@ def page(serving: tuple[Project, object]) -> Iterator[Page]:
     files.server_close()
 
 
-@contextmanager
-def browser(address: str, profile: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """A browser without a window that opens an address."""
-    # As if the owner of the name had pointed it to this machine after the browser had loaded a page from there.
-    names = "--host-resolver-rules=MAP evil.example 127.0.0.1"
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", names, f"--user-data-dir={profile}", *options]
-    process = subprocess.Popen([*command, address], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.communicate(timeout=60)
-
-
-def browse(address: str, profile: Path) -> str:
-    """The page at an address, as it stands when its scripts have run."""
-    with browser(address, profile, "--virtual-time-budget=20000", "--dump-dom") as process:
-        return process.communicate(timeout=180)[0]
-
-
 def flows_made(prefect: Prefect) -> list[str]:
     flows = call(prefect.address, "POST", "/flows/filter", {"flows": {"name": {"any_": ["drive-by"]}}})
     return [flow["name"] for flow in flows]
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not BROWSER, reason="there is no Chromium on this machine")
-def test_a_page_in_a_browser_reads_nothing_and_makes_nothing(prefect: Prefect, page: Page, tmp_path: Path) -> None:
-    with browser(page.address, tmp_path / "profile", "--remote-debugging-port=0"):  # which keeps it open
+@pytest.mark.browser
+def test_a_page_in_a_browser_reads_nothing_and_makes_nothing(prefect: Prefect, page: Page, chromium: Chromium) -> None:
+    with chromium.opened(page.address):
         said = page.said.get(timeout=180)
     assert said == dict.fromkeys(["health", "read", "make", "socket", "script", "report"], "failed")
     assert flows_made(prefect) == []
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not BROWSER, reason="there is no Chromium on this machine")
-def test_a_name_that_is_pointed_to_this_machine_shows_a_refusal(prefect: Prefect, tmp_path: Path) -> None:
+@pytest.mark.browser
+def test_a_name_that_is_pointed_to_this_machine_shows_a_refusal(prefect: Prefect, chromium: Chromium) -> None:
     port = prefect.address.rpartition(":")[2].partition("/")[0]
-    shown = browse(f"http://evil.example:{port}/", tmp_path / "profile")
+    with chromium.opened(f"http://{FOREIGN_NAME}:{port}/") as opened:
+        shown = opened.page.content()
     assert "This server does not go by the name in the Host header" in shown
     assert "Prefect" not in shown
-    assert "login" in browse(f"http://127.0.0.1:{port}/", tmp_path / "profile").lower()  # its own page is there
+    with chromium.opened(f"http://127.0.0.1:{port}/") as opened:  # its own page is there
+        opened.page.wait_for_function("document.documentElement.outerHTML.toLowerCase().includes('login')")
 
 
 def answer(address: str, body: object | None = None, **headers: str) -> int:
