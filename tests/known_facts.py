@@ -30,16 +30,17 @@ DECLARED = (
     Fact("caption", "caption", "given"),
     Fact("pose", "pose", "given"),
     Fact("motion", "flow", "given"),
+    Fact("mask", "mask", "given"),
 )
 
 
-def write_known_facts(seed: int = 0, declared: Sequence[Fact] = DECLARED) -> None:
+def write_known_facts(seed: int = 0, declared: Sequence[Fact] = DECLARED, given_seed: int = 0) -> None:
     """Write facts of all images below data/ingest, and pack the shards again with what lies beside the images.
 
-    Labels follow from `seed`; what is given does not.
+    Labels follow from `seed`, what is given from `given_seed`.
     """
     keys = sorted(read_manifest(columns=["key"])["key"].to_pylist())
-    labels, given = np.random.default_rng(seed), np.random.default_rng(0)
+    labels, given = np.random.default_rng(seed), np.random.default_rng(given_seed)
     n = len(keys)
     columns = {
         "angle": labels.normal(size=n),
@@ -59,6 +60,8 @@ def write_known_facts(seed: int = 0, declared: Sequence[Fact] = DECLARED) -> Non
             "frame": [(0, 0, *labels.integers(1, 9, 2).tolist())],
             "pose": given.normal(size=3).tolist(),
             "motion": given.normal(size=(8, 8, 2)).astype(np.float32),
+            "mask": given.integers(0, 3, (8, 8)).astype(np.uint8),
+            "other": labels.integers(0, 3, (8, 8)).astype(np.uint8),
         }
         for fact in (fact for fact in declared if fact.kind in SIDES):
             data = encode_side(fact.kind, values[fact.name], 8, 8, key)

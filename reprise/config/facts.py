@@ -19,7 +19,8 @@ Kind = Literal["number", "flag", "word", "caption", "mask", "boxes", "flow", "po
 Use = Literal["label", "given"]
 SCALARS = ("number", "flag", "word")  # one value an image: a column of facts.parquet
 SIDES: dict[str, str] = {"mask": "png", "boxes": "json", "flow": "npy", "pose": "json"}  # members of shards, by kind
-TRAINABLE = ("number", "flag", "word", "caption", "pose")  # kinds that a method can read: views do not move them
+TRAINABLE = ("number", "flag", "word", "caption", "pose", "mask")  # kinds that a method can read
+MOVED = ("mask",)  # of these, what moves with the views of its image
 MOST_FACTS = 1000
 FACT_NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 

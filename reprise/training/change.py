@@ -93,10 +93,13 @@ class Change(ABC):
     Attributes:
         Params: the typed parameter class, a subclass of ChangeParams.
         needs_rgb: the change is made of red, green and blue, so that other images are refused.
+        keeps_places: no pixel moves, so a mask of the image is one of the changed image. A change that moves pixels
+            defines `carried`; a method that reads masks is refused beside a change that says neither.
     """
 
     Params: ClassVar[type[NamedChange]] = ChangeParams
     needs_rgb: ClassVar[bool] = False
+    keeps_places: ClassVar[bool] = False
 
     def __init__(self, params: Any) -> None:
         self.params = params
@@ -106,6 +109,11 @@ class Change(ABC):
 
     def __hash__(self) -> int:
         return hash((type(self), self.params.model_dump_json()))
+
+    @classmethod
+    def says_what_masks_do(cls) -> bool:
+        """Tell whether masks can follow: no pixel moves, or `carried` moves them. A cut does it by its boxes."""
+        return cls.keeps_places or cls.carried is not Change.carried
 
     def of_view(self, number: int) -> Self:
         """Return the change as the view of this number makes it, counted from 0: with its own probability."""
@@ -155,6 +163,18 @@ class Change(ABC):
             (n, C, S, S) in [0, 1].
         """
         raise NotImplementedError(f"{type(self).__name__} has neither `changed` nor `apply`")
+
+    def carried(self, masks: Tensor, drawn: Drawn) -> Tensor:
+        """Move masks as the pixels of their images are moved; no value may arise that was not there.
+
+        Args:
+            masks: (n, M, S, S) of any values, of the images that are changed.
+            drawn: their rows of what `draw` returned, without `applied`, on the CPU.
+
+        Returns:
+            (n, M, S, S).
+        """
+        raise NotImplementedError(f"{type(self).__name__} has neither `carried` nor `keeps_places`")
 
     def prepared(self, drawn: Drawn) -> Drawn:
         """Compute on the CPU what `apply` needs on the device, so that a GPU is never asked which images are chosen."""
@@ -231,6 +251,11 @@ class Cut(Change):
     @abstractmethod
     def draw(self, frame: Frame, rng: torch.Generator) -> Drawn:
         """Draw `boxes` (B, 4) float: top, left, height, width in pixels, all within the image."""
+
+    @classmethod
+    def says_what_masks_do(cls) -> bool:
+        """Tell that masks are cut by the boxes."""
+        return True
 
     @property
     def smallest_area(self) -> float:

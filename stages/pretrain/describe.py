@@ -31,11 +31,12 @@ def describe(setup: Setup, method: Method, inputs: Inputs, epochs: PretrainingEp
     image, train, n = setup.image, setup.train, inputs.shown
     architecture, options = method.own_backbone(setup.method) or (train.backbone, options_of(setup.start))
     finished = len(done.history)
+    read = sorted([*inputs.facts, *(inputs.masks.names if inputs.masks is not None else ())])
     return {
         "run": setup.row.name,
         "method": setup.row.method,
         "labels": setup.row.labels,
-        **({"reads": sorted(inputs.facts)} if inputs.facts else {}),
+        **({"reads": read} if read else {}),
         "seed": setup.seed,
         "architecture": architecture,
         "options": options,

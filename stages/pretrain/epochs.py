@@ -19,6 +19,7 @@ from reprise.runtime.seeds import numpy_rng
 from stages.pretrain.ahead import Ahead
 from stages.pretrain.method import Batch, Field
 from stages.pretrain.ranks.share import WHOLE, Share
+from stages.pretrain.views.carried import CarriedMasks
 from stages.pretrain.views.make import MakeViews
 from stages.pretrain.views.staged import StagedViews
 
@@ -38,6 +39,8 @@ class PretrainingEpoch:
         ahead: makes the next batch beside the step.
         partners: who stands beside whom, where batches hold pairs.
         share: which images of a batch this process embeds, where several train together.
+        masks: moves masks with the views, for a method that reads some.
+        draws_wanted: whether the method declares `needs_drawn`.
     """
 
     number: int
@@ -50,6 +53,8 @@ class PretrainingEpoch:
     ahead: Ahead
     partners: Partners | None = None
     share: Share = WHOLE
+    masks: CarriedMasks | None = None
+    draws_wanted: bool = True
 
     def batch(self, number: int) -> Batch:
         """Return what a method's step gets: views (B, C, S, S), rows (B,), and a (B,) tensor for each field."""
@@ -61,7 +66,8 @@ class PretrainingEpoch:
     def make(self, number: int) -> Batch:
         """Make one batch from its rows."""
         rows, share = self.order[number], self.share
-        made = self.views(rows, self.number, number, share.positions(len(rows)))
+        own = share.positions(len(rows))
+        made = self.views(rows, self.number, number, own)
         views = [self._moved(view) for view in made.pixels]
         if isinstance(self.views, StagedViews):
             self.views.expect([share.of(coming) for coming in self.order[number + 1 :] or self.following()])
@@ -70,7 +76,10 @@ class PretrainingEpoch:
             fields |= {"partner": self.partners.places(rows), "weights": self.partners.weights_in(rows)}
         moved = {name: self._moved(torch.from_numpy(values)) for name, values in fields.items()}
         facts = {name: self._moved(torch.from_numpy(values[rows])) for name, values in self.facts.items()}
-        return Batch(views, self._moved(torch.from_numpy(rows)), moved, facts, made.drawn, share.world)
+        carried = {} if self.masks is None else self.masks(rows, made.drawn, own)
+        masks = {name: [self._moved(mask) for mask in of_views] for name, of_views in carried.items()}
+        draws = made.drawn if self.draws_wanted else []
+        return Batch(views, self._moved(torch.from_numpy(rows)), moved, facts, draws, share.world, masks)
 
     def _moved(self, x: Tensor) -> Tensor:
         return x.to(self.device, non_blocking=True)
@@ -93,6 +102,8 @@ class PretrainingEpochs:
         device: where batches are put.
         partners: the pairs that batches are made of (`sampling: partners`); else None.
         share: which images of a batch this process embeds, where several train together.
+        masks: moves masks with the views, for a method that reads some; the views then keep what was drawn.
+        draws_wanted: whether the method declares `needs_drawn`.
     """
 
     count: int
@@ -107,6 +118,8 @@ class PretrainingEpochs:
     facts: Mapping[str, np.ndarray] = field(default_factory=dict)
     partners: Partners | None = None
     share: Share = WHOLE
+    masks: CarriedMasks | None = None
+    draws_wanted: bool = True
 
     @property
     def samples(self) -> int:
@@ -131,6 +144,8 @@ class PretrainingEpochs:
             self.ahead,
             self.partners,
             self.share,
+            self.masks,
+            self.draws_wanted,
         )
 
     @cached_property

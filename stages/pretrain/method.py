@@ -37,6 +37,8 @@ class Batch:
         fields: a (B,) tensor for each field that the method declares in `needs` or by `needs_pairs`, and no other.
         facts: a tensor for each number, flag, word or pose that the method declares in `reads`, and no other.
         draws: what was drawn for each view, for methods that declare `needs_drawn`; empty for others.
+        masks: of each mask that the method declares in `reads` one for each view, (B, S, S) uint8, 0 for background:
+            moved as the view was, and like `views` of this process's images only.
         world: the processes that train together. With several of them `views` hold the images of this one only, in
             their order, and everything else holds all B; `embedding_networks` return the vectors of all B.
     """
@@ -47,6 +49,7 @@ class Batch:
     facts: Mapping[str, Tensor] = field(default_factory=dict)
     draws: Sequence[Mapping[str, Drawn]] = ()
     world: World = ALONE
+    masks: Mapping[str, Sequence[Tensor]] = field(default_factory=dict)
 
     @property
     def images(self) -> int:
@@ -79,8 +82,9 @@ class Batch:
         mine = [self.world.counts(end - first)[self.world.rank] for first, end in cuts]
         begin = sum(mine[:number])
         seen, all_of_it = slice(begin, begin + mine[number]), slice(*cuts[number])
-        rest = mapped(replace(self, views=[]), lambda x: x[all_of_it])
-        return replace(rest, views=[view[seen] for view in self.views])
+        rest = mapped(replace(self, views=[], masks={}), lambda x: x[all_of_it])
+        masks = {name: [mask[seen] for mask in views] for name, views in self.masks.items()}
+        return replace(rest, views=[view[seen] for view in self.views], masks=masks)
 
     @property
     def drawn(self) -> Sequence[Mapping[str, Drawn]]:
@@ -121,6 +125,12 @@ class Batch:
         if name not in self.facts:
             raise KeyError(f"this method reads batch.fact('{name}'): it must declare '{name}' in `reads`")
         return self.facts[name]
+
+    def mask(self, name: str) -> Sequence[Tensor]:
+        """Return a mask in each view: (B, S, S) uint8, 0 for background, numbers of objects otherwise."""
+        if name not in self.masks:
+            raise KeyError(f"this method reads batch.mask('{name}'): it must declare '{name}' in `reads`")
+        return self.masks[name]
 
     def _field(self, name: Field, declared: str = "") -> Tensor:
         if name not in self.fields:

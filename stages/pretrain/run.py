@@ -72,6 +72,7 @@ from stages.pretrain.params import MethodParams
 from stages.pretrain.ranks.share import WHOLE, Share
 from stages.pretrain.ranks.together import exchanging, refuse_other_inputs, shared_step
 from stages.pretrain.setup import Setup
+from stages.pretrain.views.carried import CarriedMasks, refuse_unmoved
 from stages.pretrain.views.make import view_maker
 from stages.pretrain.views.settings import needed_side
 
@@ -192,6 +193,10 @@ def build_method(method_class: type[Method], setup: Setup, inputs: Inputs) -> Me
 def epochs_of(setup: Setup, method: Method, inputs: Inputs) -> PretrainingEpochs:
     """Gather what the epochs of the run consist of: order, fields and views."""
     plan = method.view_plan(inputs.views)
+    decoded, masks = inputs.decoded.shrunk(needed_side(plan)), inputs.masks
+    if masks is not None:
+        refuse_unmoved(masks.names, plan, f"runs: {setup.row.name}")
+    drawn = method.needs_drawn or masks is not None
     return PretrainingEpochs(
         count=setup.train.epochs,
         batch_size=setup.train.batch_size,
@@ -200,11 +205,13 @@ def epochs_of(setup: Setup, method: Method, inputs: Inputs) -> PretrainingEpochs
         clusters=inputs.clusters,
         partners=inputs.partners,
         fields=fields_for(setup, method.needs, inputs),
-        views=view_maker(inputs.decoded.shrunk(needed_side(plan)), plan, setup.seed, setup.compute, method.needs_drawn),
+        views=view_maker(decoded, plan, setup.seed, setup.compute, drawn),
         seed=setup.seed,
         device=torch.device(setup.compute.device),
         facts=batch_facts(inputs.facts),
         share=Share(setup.world, setup.train.accumulate),
+        masks=None if masks is None else CarriedMasks(masks.names, masks.read, plan, decoded.sizes),
+        draws_wanted=method.needs_drawn,
     )
 
 
@@ -225,6 +232,7 @@ def work_inputs(setup: Setup, labels: Path, inputs: Inputs) -> dict[str, Any]:
         "views": file_digest(VIEWS),
         "start": start_digest(setup),
         **({"facts": _digest(inputs.facts)} if inputs.facts else {}),
+        **({"masks": inputs.masks.digest()} if inputs.masks else {}),
         "torch": torch.__version__,
     }
 

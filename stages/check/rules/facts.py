@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from reprise.config.errors import RepriseError
-from reprise.config.facts import Fact, refusal
+from reprise.config.facts import MOVED, Fact, refusal
 from reprise.config.params import Problem
 from reprise.config.tables import TRUTH, AdaptRow, RunRow
 from stages.check.plug_ins import plug_in_class
@@ -37,6 +37,23 @@ def fact_problems(raw: dict[str, Any], classes: dict[str, type]) -> Iterator[Pro
             if refused := refusal(reads, [*given, *columns], row["labels"] == TRUTH):
                 rule, found, fix = refused
                 yield Problem(f"{table}[{index}].method", rule, f"{row['method']}; {found}", f" {fix}")
+            elif any(fact.kind in MOVED for fact in [*given, *columns] if fact.name in reads):
+                for name in _silent_changes(raw, classes[f"{table}.{row['name']}"], row["name"]):
+                    rule = "the method reads masks, and this change does not say what becomes of them"
+                    hint = " Define `carried` in its class, or `keeps_places = True` where no pixel moves."
+                    yield Problem(f"methods.{row['name']}.views", rule, name, hint)
+
+
+def _silent_changes(raw: dict[str, Any], method_class: Any, run: str) -> list[str]:
+    """The changes of a run's views with which no mask can move; none where its parameters are wrong."""
+    try:
+        train: Any = importlib.import_module("reprise.training.params").TrainParams.model_validate(raw["train"])
+        params = method_class.Params.model_validate((raw.get("methods") or {}).get(run) or {})
+        listed = importlib.import_module("reprise.training.views").changes_named(params.applied_to(train).views)
+        classes: list[tuple[str, Any]] = [(name, plug_in_class("changes", name)) for name in listed]
+    except (ValidationError, RepriseError, KeyError, TypeError, AttributeError):
+        return []  # reported with these sections
+    return [name for name, change in classes if not change.says_what_masks_do()]
 
 
 def _of_source(block: Any) -> list[Fact] | None:

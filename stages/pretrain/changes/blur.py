@@ -46,6 +46,7 @@ class Blur(Change):
     """A Gaussian, cut off at the kernel's edge; edges of the image are reflected."""
 
     Params = BlurParams
+    keeps_places = True
 
     def draw(self, frame: Frame, rng: torch.Generator) -> Drawn:
         """Draw `sigma` (B,) in pixels, and which images are blurred."""

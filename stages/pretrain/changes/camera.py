@@ -54,6 +54,7 @@ class Camera(Change):
     """Another camera's picture."""
 
     Params = CameraParams
+    keeps_places = True
     needs_rgb = True
     params: CameraParams
 

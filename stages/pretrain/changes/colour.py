@@ -64,6 +64,7 @@ class Colour(Change):
     """SimCLR's distortion of colours."""
 
     Params = ColourParams
+    keeps_places = True
     params: ColourParams
 
     def draw(self, frame: Frame, rng: torch.Generator) -> Drawn:

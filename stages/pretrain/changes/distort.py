@@ -37,6 +37,7 @@ class Distort(Change):
     """A worse picture of the same thing."""
 
     Params = DistortParams
+    keeps_places = True
     params: DistortParams
 
     def draw(self, frame: Frame, rng: torch.Generator) -> Drawn:

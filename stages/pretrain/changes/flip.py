@@ -42,6 +42,10 @@ class Flip(Change):
         """Mirror (n, C, S, S) left to right."""
         return x.flip(3)
 
+    def carried(self, masks: Tensor, drawn: Drawn) -> Tensor:
+        """Mirror masks like their images."""
+        return masks.flip(3)
+
     def outcomes(self, x: Tensor) -> list[tuple[float, Tensor]]:
         """Yield the mirrored images."""
         return [(1.0, x.flip(3))]

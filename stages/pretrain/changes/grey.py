@@ -31,6 +31,7 @@ class Grey(Change):
     """Each pixel becomes its brightness."""
 
     Params = GreyParams
+    keeps_places = True
     needs_rgb = True
 
     def happens(self, frame: Frame) -> bool:

@@ -52,6 +52,7 @@ class MaskGrid(Change):
     """Hidden cells."""
 
     Params = MaskGridParams
+    keeps_places = True
     params: MaskGridParams
 
     def draw(self, frame: Frame, rng: torch.Generator) -> Drawn:

@@ -78,9 +78,13 @@ class RandomField(Change):
             x = warped(x, source_of(values, size))
         return recoloured(x, values) if self.params.colour else x
 
+    def carried(self, masks: Tensor, drawn: Drawn) -> Tensor:
+        """Warp masks like their images; changes of colour leave them as they are."""
+        return warped(masks, self.source(drawn, masks.shape[-1]), "nearest") if self.params.geometry else masks
+
     def source(self, drawn: Drawn, size: int) -> Tensor:
         """Return where each pixel is taken from, for masks and boxes: (B, S, S, 2); see `parts/pixels/warps.py`."""
-        values = fields(drawn["waves"], size, self.params.length).unbind(1)
+        values = fields(drawn["waves"].float(), size, self.params.length).unbind(1)
         scaled = [value * self.params.sigma * unit for value, unit in zip(values, UNITS.values(), strict=True)]
         return source_of(dict(zip(UNITS, scaled, strict=True)), size)
 

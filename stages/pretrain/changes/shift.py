@@ -49,6 +49,10 @@ class Shift(Change):
         image = torch.arange(len(x), device=x.device)[:, None, None]
         return x.permute(0, 2, 3, 1)[image, down[:, :, None], across[:, None]].permute(0, 3, 1, 2).contiguous()
 
+    def carried(self, masks: Tensor, drawn: Drawn) -> Tensor:
+        """Move masks like their images."""
+        return self.changed(masks, drawn)
+
     def outcomes(self, x: Tensor) -> Iterator[tuple[float, Tensor]]:
         """Yield every translation."""
         size = x.shape[-1]

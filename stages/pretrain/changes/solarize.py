@@ -35,6 +35,7 @@ class Solarize(Change):
     """What is bright becomes dark."""
 
     Params = SolarizeParams
+    keeps_places = True
 
     def draw(self, frame: Frame, rng: torch.Generator) -> Drawn:
         """Draw which images are solarized."""

@@ -56,7 +56,7 @@ class TPS(Change):
         return places(size, offsets.device) + (plate @ offsets).view(-1, size, size, 2)
 
     def carried(self, masks: Tensor, drawn: Drawn) -> Tensor:
-        """Warp masks like the images that they belong to: (B, M, S, S) of any values, none of which arise anew."""
+        """Warp masks like the images that they belong to; see `Change.carried`."""
         return warped(masks, self.source(drawn, masks.shape[-1]), "nearest")
 
     def carried_boxes(self, boxes: Tensor, drawn: Drawn, size: int) -> Tensor:

@@ -10,7 +10,7 @@ from reprise.artifacts.facts.sides import Sides
 from reprise.artifacts.facts.table import read_facts
 from reprise.artifacts.layout import SHARDS, run_facts
 from reprise.config.errors import TrainingError
-from reprise.config.facts import Fact, refusal
+from reprise.config.facts import MOVED, Fact, refusal
 from reprise.config.tables import TRUTH, AnyRun
 from reprise.media.image.sides import decode_side
 
@@ -27,6 +27,7 @@ def read_run_facts(row: AnyRun, reads: Sequence[str], keys: np.ndarray) -> dict[
 
     Returns:
         fact -> (n,) float64 (number, flag; NaN where unknown), (n,) objects (word, caption), or (n, d) float64 (pose).
+        Masks are left out; see `read_run_masks`.
 
     Raises:
         TrainingError: the facts are not there, or the run may not see one of them.
@@ -38,8 +39,9 @@ def read_run_facts(row: AnyRun, reads: Sequence[str], keys: np.ndarray) -> dict[
     if refused := refusal(reads, list(facts.declared), row.labels == TRUTH):
         rule, found, fix = refused
         raise TrainingError(rule, where=f"runs: {row.name}", found=found, fix=fix)
-    poses = {name: _poses(name, keys) for name in reads if known[name].kind == "pose"}
-    read = {name: poses[name] if name in poses else {**facts.columns, **facts.captions}[name] for name in reads}
+    values_of = [name for name in reads if known[name].kind not in MOVED]  # the others: inputs/masks.py
+    poses = {name: _poses(name, keys) for name in values_of if known[name].kind == "pose"}
+    read = {name: poses[name] if name in poses else {**facts.columns, **facts.captions}[name] for name in values_of}
     for name, values in read.items():
         if not len(values) or not _known(values).any():
             raise TrainingError(

@@ -24,6 +24,7 @@ from reprise.runtime.memory import gibibytes
 from reprise.training.memory import training_memory
 from reprise.training.params import TrainParams
 from stages.pretrain.inputs.facts import read_run_facts
+from stages.pretrain.inputs.masks import Masks, read_run_masks
 from stages.pretrain.inputs.pairing import read_partners, refuse_parted_pairs
 from stages.pretrain.method import Field, Method
 from stages.pretrain.setup import Setup
@@ -45,6 +46,7 @@ class Inputs:
         facts: what the method declares in `reads`, by name; see `read_run_facts`.
         rows: positions of the images that are trained on; all of them, unless the method chooses.
         partners: the pairs of the run's label set; None for a method that does not train on pairs.
+        masks: those that the method declares in `reads`; None for a method that reads none.
     """
 
     shards: Shards
@@ -55,6 +57,7 @@ class Inputs:
     rows: np.ndarray
     facts: Mapping[str, np.ndarray] = field(default_factory=dict)
     partners: Partners | None = None
+    masks: Masks | None = None
 
     @property
     def shown(self) -> int:
@@ -89,7 +92,8 @@ def read_inputs(labels: Path, setup: Setup, method_class: type[Method]) -> Input
     partners = read_partners(labels, shards.keys[rows], kept, setup.row) if pairs else None
     chosen = method_class.chosen_images(setup.method, clusters, setup.seed)
     chosen = np.arange(len(keys)) if chosen is None else chosen
-    return Inputs(shards, decoded, clusters, confidences, views, chosen, facts, partners)
+    masks = read_run_masks(setup.row, method_class.reads, keys, setup.cache.memory_bytes)
+    return Inputs(shards, decoded, clusters, confidences, views, chosen, facts, partners, masks)
 
 
 def pixel_statistics(decoded: Decoded, image: ImageParams) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -145,7 +145,7 @@ def one_at_a_time(change: Change, frame: Frame) -> Any:
             return {"drawn": change.draw(Frame(1, frame.size, frame.size, frame.size, frame.channels), rng)}
 
         def apply(self, img: np.ndarray, drawn: Drawn, **params: Any) -> np.ndarray:
-            pixels = img if img.ndim == 3 else img[:, :, None]
+            pixels = np.require(img if img.ndim == 3 else img[:, :, None], requirements="W")  # Pillow's are not
             x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float().div_(255.0)
             x = change.apply(x, change.prepared(drawn))
             return x[0].permute(1, 2, 0).mul(255.0).add_(0.5).clamp_(0.0, 255.0).floor_().to(torch.uint8).numpy()

@@ -227,6 +227,26 @@ def test_suites_on_images_have_a_list_and_a_section_of_their_own() -> None:
     assert found["checks[0].group"] == " It belongs in suites."
 
 
+def test_a_method_reads_masks_only_beside_changes_that_move_them(
+    raw: dict[str, Any], tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "plugins/changes/swirl.py"
+    file.parent.mkdir(parents=True)
+    body = "from reprise.training.change import Change\n\n\nclass Swirl(Change):\n    def draw(self, frame, rng): ...\n"
+    file.write_text(body, encoding="utf-8")
+    raw["source"] = {"name": "shapes", "options": {"given": ["mask"]}}
+    raw["runs"].append({"name": "detcon", "method": "detcon", "labels": "none"})
+    raw["methods"]["detcon"] = {"views": ["crop", "tps", "grey"]}
+    assert lines_of(raw) == []
+    raw["methods"]["detcon"]["views"].append("swirl")
+    [line] = lines_of(raw)
+    assert line.startswith("methods.detcon.views: the method reads masks, and this change does not say what becomes")
+    assert "keeps_places = True" in line
+    raw["source"]["options"]["given"] = []
+    assert "reads the fact 'mask', which is a label" in lines_of(raw)[0]
+
+
 def test_a_method_reads_what_is_given_and_no_labels(raw: dict[str, Any], tmp_path: Path, monkeypatch: Any) -> None:
     """Refused before anything runs: a fact that nothing gives, a label of an unsupervised run, a fact given twice."""
     monkeypatch.chdir(tmp_path)

@@ -22,11 +22,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from reprise.config.errors import TrainingError
 from reprise.config.params import meaning
-from reprise.networks.local_features import local_features
 from reprise.networks.moments import MomentHead
 from stages.pretrain.method import Batch, Context
+from stages.pretrain.parts.regions import wide_places
 from stages.pretrain.strategy import Strategy, StrategyParams, images_of
 
 
@@ -70,16 +69,7 @@ class Moment(Strategy):
         Raises:
             TrainingError: the backbone has no local features, or they are not as wide as its features.
         """
-        places = local_features(self.backbone, images_of(batch.views))
-        width = self.classifier.widths[0]
-        if places is None or places.shape[1] != width:
-            found = "none" if places is None else f"{places.shape[1]} numbers for a place, {width} for an image"
-            raise TrainingError(
-                "the method 'moment' needs local features as wide as the features",
-                where="adapt: method",
-                found=found,
-                fix="Choose `finetune`, or a backbone with such features (docs/reference/probes.md, dense).",
-            )
+        places = wide_places(self.backbone, images_of(batch.views), self.classifier.widths[0], "moment")
         tokens_BLD = batch.whole(places.flatten(2).transpose(1, 2))
         logits_BK = self.classifier(tokens_BLD).float()
         return F.cross_entropy(logits_BK, batch.clusters), {"features": tokens_BLD.mean(dim=1)}

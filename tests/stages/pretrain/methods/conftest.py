@@ -21,6 +21,7 @@ SMALL = {
     "byol": {"hidden": 16, "output": 8},
     "clip": {"output": 8, "text_width": 16, "text_depth": 1, "vocabulary": 270, "text_length": 16},
     "dcl": {"hidden": 16, "output": 8},
+    "detcon": {"hidden": 16, "output": 8},
     "deepcluster_v2": {"hidden": 16, "output": 8, "prototypes": 4, "clusterings": 2, "small_crops": 2},
     "dino": {"hidden": 16, "bottleneck": 8, "outputs": 12, "small_crops": 2, "frozen_for": 0.2},
     "emp_ssl": {"hidden": 16, "output": 8, "patches": 4, "invariance": 20.0},
@@ -103,7 +104,8 @@ def random_batch(method: Method, size: int = 8, seed: int = 0, start: int = 0) -
     if method.needs_pairs:
         weights = torch.linspace(0.2, 1.0, size // 2).repeat(2)
         fields |= {"partner": torch.arange(size).roll(size // 2), "weights": weights}
-    return Batch(views, rows, fields)
+    masks = {"mask": [torch.randint(0, 3, (size, *view.shape[2:]), generator=rng).byte() for view in views]}
+    return Batch(views, rows, fields, masks=masks if "mask" in method.reads else {})
 
 
 @pytest.fixture

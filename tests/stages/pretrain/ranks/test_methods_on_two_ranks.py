@@ -28,8 +28,10 @@ def batch_of(method: Method, number: int, share: Share) -> Batch:
     """A batch of random views; those of this process's images, and everything else of all."""
     batch = random_batch(method, SIZE, seed=number, start=SIZE * number)
     own = share.positions(SIZE)
-    views = batch.views if own is None else [view[own] for view in batch.views]
-    return replace(batch, views=views, world=share.world)
+    if own is None:
+        return replace(batch, world=share.world)
+    masks = {name: [mask[own] for mask in views] for name, views in batch.masks.items()}
+    return replace(batch, views=[view[own] for view in batch.views], masks=masks, world=share.world)
 
 
 def taken(method: Method, optimizer: torch.optim.Optimizer, number: int, share: Share) -> Taken:
