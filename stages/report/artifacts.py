@@ -25,6 +25,7 @@ from stages.report.readers.images.validation import Check, read_checks
 from stages.report.readers.inputs import Input, read_inputs
 from stages.report.readers.label_sets import LabelSet, read_label_sets
 from stages.report.readers.models import TrainedModel, read_models
+from stages.report.readers.nearest import Nearest, read_nearest
 from stages.report.readers.representations import Representations, read_representations
 from stages.report.readers.runs import Run, read_runs
 from stages.report.readers.shifts import ShiftedAnswers, read_shifted
@@ -47,6 +48,7 @@ class Artifacts:
         label_sets: label sets by name and seed, from mine.
         runs: trained runs with the figures, maps and predictions of their probes.
         shifted: which images each run answered right under a shift.
+        nearest: nearest neighbours by every run and seed, among images that were not trained on.
         comparison: verdicts on pairs of runs, from summary.
         representations: how alike the representations of two runs are.
         inputs: the files themselves, with their hashes.
@@ -65,6 +67,7 @@ class Artifacts:
     label_sets: tuple[LabelSet, ...]
     runs: tuple[Run, ...]
     shifted: tuple[ShiftedAnswers, ...]
+    nearest: Nearest | None
     comparison: Comparison | None
     representations: Representations | None
     inputs: tuple[Input, ...]
@@ -94,6 +97,7 @@ def gather(params: ReportParams) -> Artifacts:
         label_sets=read_label_sets(),
         runs=runs,
         shifted=read_shifted(runs),
+        nearest=read_nearest(runs),
         comparison=comparison,
         representations=read_representations(),
         inputs=read_inputs(),

@@ -17,7 +17,11 @@ from markupsafe import Markup
 from reprise.config.errors import ParameterError
 from reprise.storage.progress import track
 from stages.report.artifacts import Artifacts
-from stages.report.header import header_facts, outcome
+from stages.report.claims.headline import headline
+from stages.report.claims.result import result_table
+from stages.report.claims.trust import points_of_trust
+from stages.report.claims.without_labels import compare_without_labels
+from stages.report.estimates import intervals_of
 from stages.report.section_registry import Absent, Section, sections
 from stages.report.text import finalize, metric_title, number, one_line
 
@@ -46,12 +50,18 @@ def render(artifacts: Artifacts) -> bytes:
         (TEMPLATES / "page.js").read_text(encoding="utf-8"),
         (TEMPLATES / "page.css").read_text(encoding="utf-8"),
     )
-    dataset = artifacts.dataset
+    dataset, runs, comparison = artifacts.dataset, artifacts.runs, artifacts.comparison
+    compared = compare_without_labels(runs, artifacts.nearest, intervals_of(comparison))
+    trust = points_of_trust(runs, comparison, artifacts.images, artifacts.near_copies, artifacts.checks)
+    chapters = [chapter(s, artifacts, environment) for s in track(sections(), "report", unit="sections")]
     page = environment.get_template("page.html.jinja").render(
-        title=dataset.name if dataset else "Unnamed data set",
-        outcome=outcome(artifacts.comparison, artifacts.runs),
-        header_facts=header_facts(dataset, artifacts.images, artifacts.runs),
-        chapters=[chapter(s, artifacts, environment) for s in track(sections(), "report", unit="sections")],
+        title=artifacts.params.title or (dataset.name if dataset else "Unnamed data set"),
+        headline=headline(comparison, runs, compared),
+        result=result_table(comparison, runs, compared),
+        cares=[point.care for point in trust if point.care],
+        asked=len(trust),
+        chapters=chapters,
+        left_out=[chapter for chapter in chapters if chapter.absent],
         style=Markup(style),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
         policy=policy(script, style),

@@ -12,8 +12,13 @@ SECTION = "report"
 
 
 class ReportParams(StrictModel):
-    """The one choice about the page; everything else follows from the artifacts."""
+    """Choices about the page; everything else follows from the artifacts."""
 
+    title: Annotated[
+        str | None,
+        Field(min_length=1, max_length=200),
+        meaning("The page has this heading; null takes the name of the data set."),
+    ] = None
     samples: Annotated[
         int,
         Field(ge=1, le=500),

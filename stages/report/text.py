@@ -103,6 +103,11 @@ def points(difference: float) -> str:
     return f"{100 * difference:+.1f}".replace("-", "−")
 
 
+def plain_points(difference: float) -> str:
+    """Write the size of a difference of two shares in words: "5.4 points"."""
+    return f"{abs(100 * difference):.1f} points"
+
+
 def embed_json(value: object) -> Markup:
     """Write JSON that is safe inside <script>: without '<', '>', '&' and JavaScript's line separators."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(",", ":"))

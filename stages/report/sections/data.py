@@ -18,11 +18,12 @@ from stages.report.params import ReportParams
 from stages.report.readers.images.facts import KnownFact
 from stages.report.readers.images.ingest import Change, Dataset, Images, Refusal
 from stages.report.readers.images.validation import Check
-from stages.report.text import share
+from stages.report.readers.runs import Run
+from stages.report.text import number, share
 
 TITLE = "Data"
 ORDER = 10
-READS = ("dataset", "images", "refusals", "changes", "facts", "checks", "album", "params")
+READS = ("dataset", "images", "runs", "refusals", "changes", "facts", "checks", "album", "params")
 
 MOST_BARS = 24
 SAMPLE_BUDGET = 1_600_000  # bytes of page
@@ -107,6 +108,7 @@ class Balance:
 def show(
     dataset: Dataset | None,
     images: Images | None,
+    runs: tuple[Run, ...],
     refusals: tuple[Refusal, ...] | None,
     changes: tuple[Change, ...] | None,
     facts: tuple[KnownFact, ...],
@@ -116,6 +118,7 @@ def show(
 ) -> dict[str, Any]:
     """Describe the data set, from the files found to a sample of the images kept."""
     return {
+        "counts": counts_of(dataset, images, runs),
         "dataset": dataset,
         "images": images,
         "refusals": refusals,
@@ -132,6 +135,25 @@ def show(
         "failed_warnings": sum(not c.passed and c.level != "error" for c in checks or ()),
         "samples": samples(images, album, params.samples),
     }
+
+
+def counts_of(dataset: Dataset | None, images: Images | None, runs: tuple[Run, ...]) -> list[tuple[str, str, str]]:
+    """List (title, value, remark) for the strip of counts above the section."""
+    counts = [(split, number(images.counts.get(split, 0)), "images") for split in SPLITS] if images else []
+    classes = (
+        [("classes", number(len(images.classes)), "")]
+        if images and images.classes
+        else [("classes", "none", "no labels")]
+    )
+    refused = dataset.quarantined if dataset else None
+    seeds = sorted({seed.seed for run in runs for seed in run.seeds})
+    return [
+        *counts,
+        *classes,
+        ("refused", number(refused), "files"),
+        ("runs", number(len(runs)), ""),
+        ("seeds", number(len(seeds)), ", ".join(map(str, seeds[:10]))),
+    ]
 
 
 def size_words(images: Images | None) -> str:

@@ -1,6 +1,6 @@
 """Few labels: what a linear probe reaches with a share of the labels, for each run and against the references.
 
-Checked by: tests/stages/report/sections/test_few_labels.py.
+Checked by: tests/stages/report/claims/test_few_labels.py.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stages.report.claims.few_labels import Gap, gaps, shares_of
 from stages.report.drawing.charts import COLOURS, Estimate
 from stages.report.drawing.curve import share_chart
 from stages.report.estimates import estimate, intervals_of
-from stages.report.few_labels import Gap, gaps, shares_of
 from stages.report.readers.comparison import Comparison
 from stages.report.readers.runs import Run
 from stages.report.section_registry import Absent
 from stages.report.text import number, points
 
 TITLE = "Few labels"
-ORDER = 32
+ORDER = 6
 READS = ("runs", "comparison")
 
 MOST_RUNS = COLOURS  # drawn; the table has all

@@ -1,6 +1,6 @@
 """The runs side by side: figures with intervals, verdicts on pairs, budgets.
 
-Checked by: tests/stages/report/test_header.py; tests/stages/report/sections/test_sections.py.
+Checked by: tests/stages/report/claims/test_headline.py; tests/stages/report/sections/test_sections.py.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from stages.report.readers.runs import Run
 from stages.report.section_registry import Absent
 from stages.report.text import join_words, metric_title, number, one_line, points, quantity
 
-TITLE = "Runs"
-ORDER = 30
+TITLE = "Results"
+ORDER = 4
 READS = ("label_sets", "runs", "comparison")
 
 _COLUMNS = 5  # metrics in a table

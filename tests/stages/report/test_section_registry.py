@@ -45,15 +45,19 @@ def add(build: Build) -> Add:
 
 
 def anchors(page: str) -> tuple[list[str], list[str]]:
-    """Anchors of the table of contents, and of the sections, as they come on the page."""
+    """Anchors of the sections, which the contents list in the order of the page, and of those with nothing to show."""
     contents = page[page.index("<nav") : page.index("</nav>")]
-    return re.findall(r'<a href="#(\w+)">', contents), re.findall(r'<section id="(\w+)"', page)
+    listed, shown = re.findall(r'<a href="#([\w-]+)">', contents), re.findall(r'<section id="([\w-]+)"', page)
+    assert listed == shown
+    assert shown.pop() == "left-out"
+    return shown, re.findall(r'<div id="(\w+)"><dt>', page)
 
 
 def test_the_contents_list_the_sections_in_the_order_of_the_page(build: Build) -> None:
     build()
-    contents, chapters = anchors(rendered().decode())
-    assert contents == chapters == NAMES
+    shown, absent = anchors(rendered().decode())
+    assert shown == [name for name in NAMES if name not in absent]
+    assert absent == ["labels", "without_labels", "watches", "shifts", "representations"]
     assert [section.order for section in SECTIONS] == sorted({section.order for section in SECTIONS})
 
 
@@ -74,9 +78,8 @@ def show(runs):
 """,
     )
     page = rendered().decode()
-    contents, chapters = anchors(page)
-    place = NAMES.index("curves")
-    assert contents == chapters == [*NAMES[:place], "costs", *NAMES[place:]]
+    shown, _ = anchors(page)
+    assert shown[shown.index("costs") + 1] == "curves"
     assert page.count("Costs &amp; &lt;effort&gt;") == 2  # contents and heading
     assert "<p>&lt;script&gt;: 3 runs</p>" in page
 
@@ -95,9 +98,11 @@ def test_a_section_may_bring_a_template_and_may_have_nothing_to_show(build: Buil
         'TITLE, ORDER, READS = "Last", 1e9, ()\n\n\ndef show():\n    return Absent("There is <nothing> here.")\n',
     )
     page = rendered().decode()
-    assert anchors(page)[1] == ["first", *NAMES, "last"]
+    shown, absent = anchors(page)
+    assert shown[0] == "first"
+    assert absent[-1] == "last"
     assert "<p><bdi>0</bdi><bdi>1</bdi>" in page
-    assert '<h2 id="last-title">Last</h2>\n<p class="absent">There is &lt;nothing&gt; here.</p></section>' in page
+    assert '<div id="last"><dt>Last</dt><dd>There is &lt;nothing&gt; here.</dd></div>' in page
 
 
 def test_the_code_of_a_section_covers_its_template(build: Build, add: Add) -> None:
@@ -119,8 +124,8 @@ def test_the_example_of_the_documentation_is_a_section(build: Build, add: Add, r
     (example,) = re.findall(r"```python\n# plugins/sections/costs\.py\n(.*?)```", text, re.DOTALL)
     add("costs", example)
     page = rendered().decode()
-    place = NAMES.index("curves")
-    assert anchors(page)[1] == [*NAMES[:place], "costs", *NAMES[place:]]
+    shown, _ = anchors(page)
+    assert shown[shown.index("costs") + 1] == "curves"
     assert "<li>simclr: 216 images</li>" in page
 
 
@@ -219,7 +224,7 @@ def test_every_part_is_read_by_some_section() -> None:
 
 
 def test_an_empty_project_has_no_theory(build: Build) -> None:
-    """Without artifacts a section is its heading and one sentence; data and lineage have subheadings besides."""
+    """Without artifacts a section is a title and a sentence in one list; data and lineage have subheadings besides."""
     (build() / "data").rename("elsewhere")
     artifacts = gather(ReportParams())
     empty = [s.name for s in SECTIONS if isinstance(s.content(artifacts), Absent)]

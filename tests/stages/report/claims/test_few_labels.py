@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from scipy import stats
 
-from stages.report.few_labels import gaps, over_labels, shares_of
-from stages.report.header import outcome
+from stages.report.claims.few_labels import gaps, over_labels, shares_of
+from stages.report.claims.headline import headline
 from stages.report.readers.comparison import Comparison, Verdict
 from stages.report.readers.runs import Figure, Run, SeedRun
 from stages.report.section_registry import Absent, sections
@@ -98,5 +98,6 @@ def test_the_section_draws_each_run_and_says_where_nothing_was_measured() -> Non
 def test_the_first_sentences_answer_over_the_share_of_labels() -> None:
     verdict = Verdict("a", "floor", 0.1, None, None, 0.01, True, "")
     found = Comparison("linear.top1", "methods", ("paired t",), 3, (verdict,), {}, (), ())
-    words = outcome(found, runs_of())
-    assert words.startswith("Was pretraining worth it? a is above the untrained network (floor) beyond chance. By the")
+    said = headline(found, runs_of())
+    assert said.sentence == ("Pretraining helped: on Linear top-1 accuracy, a is above the untrained network (floor).")
+    assert said.details[0].startswith("By the linear probe over shares of the labels, ")

@@ -16,8 +16,8 @@ from typing import NamedTuple
 from reprise.artifacts.budgets import differences, labels_read
 from reprise.config.tables import TRUTH
 from reprise.measures.statistics import Pair, compare, holm
+from stages.report.claims.references import pretrained_runs, reference_runs, reference_words
 from stages.report.readers.runs import Run
-from stages.report.references import pretrained_runs, reference_runs, reference_words
 from stages.report.text import join_words, one_line
 
 _SHARE = re.compile(r"label_fraction\.top1_(\d+(?:_\d+)?)_percent")  # 0_5 is 0.5

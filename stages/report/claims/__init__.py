@@ -1,0 +1,1 @@
+"""What the page claims, and how far it can be relied on: sentences and figures from verdicts. Never markup."""
