@@ -37,7 +37,16 @@ SHARED = (  # packages of reprise, lowest first: each imports itself and those b
     "measures",
     "clustering",
 )
-RUNNING = ("processes", "graph", "projects", "compare", "sweeps", "flows", "cli")  # packages of pipeline, likewise
+RUNNING = (
+    "processes",
+    "graph",
+    "projects",
+    "compare",
+    "images",
+    "sweeps",
+    "flows",
+    "cli",
+)  # packages of pipeline, likewise
 STAGES = sorted(p.name for p in (ROOT / "stages").iterdir() if p.is_dir() and p.name != "__pycache__")
 PLUGIN_FOLDERS = (
     "reprise/networks/backbones",

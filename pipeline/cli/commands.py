@@ -179,6 +179,78 @@ def views(
     stage_modules.show_views([*chosen, *flags, "--out", str(out)])
 
 
+Run = Annotated[
+    str | None,
+    typer.Option(help="Run to ask; by default the first that was trained without true labels and is no reference."),
+]
+SeedOfRun = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the run; by default the first.")]
+
+
+@app.command()
+def clusters(
+    run: Run = None,
+    seed: SeedOfRun = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(help="New or empty folder to fill, with a folder for each cluster; or FILE.csv, for a table."),
+    ] = None,
+    link: Annotated[
+        bool, typer.Option("--link", help="Export hard links to your files in place of copies; do not edit them.")
+    ] = False,
+) -> None:
+    """Show the clusters of a trained embedding, or export them.
+
+    The probe `clustering` finds them without labels. An export copies your files; the files themselves are only read.
+    Nothing is overwritten. Certainty is 0 between two clusters and 1 on a centre.
+    """
+    from pipeline.images.chosen_run import chosen_run, note_old_figures
+    from pipeline.images.clusters import OVERVIEW, in_words, members_of, overview
+    from pipeline.images.clusters import export as export_clusters
+
+    target = export.absolute() if export else None
+    enter_project()
+    chosen = chosen_run(run, seed)
+    members = members_of(chosen)
+    note_old_figures(chosen, say_aside)
+    if target is None:
+        print_table(OVERVIEW, overview(members))
+        return
+    done = export_clusters(members, target, link=link)
+    say(f"{target}: {in_words(members, done)}, of the run {chosen.name} with seed {chosen.seed}")
+
+
+@app.command()
+def search(
+    image: Annotated[Path, typer.Argument(help="File of an image, from anywhere.")],
+    run: Run = None,
+    seed: SeedOfRun = None,
+    top: Annotated[int, typer.Option(min=1, max=1000, help="How many images to find.")] = 20,
+    page: Annotated[Path, typer.Option(help="HTML page to write; it holds the pictures.")] = Path(
+        ".reprise/search.html"
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, for programs.")] = False,
+) -> None:
+    """Find the images that a trained backbone takes for most like another one.
+
+    The image is examined, scaled and embedded as those of the data set are. A table of the nearest images is printed,
+    and a self-contained page shows them.
+    """
+    from pipeline.images.chosen_run import chosen_run, note_old_figures
+    from pipeline.images.search import FOUND, rows_of
+    from pipeline.images.search import search as search_images
+
+    picture, written = image.absolute(), page if page == Path(".reprise/search.html") else page.absolute()
+    enter_project()
+    chosen = chosen_run(run, seed)
+    note_old_figures(chosen, say_aside)
+    found = search_images(picture, chosen, top, written)
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    print_table(FOUND, rows_of(found))
+    say_aside(f"page: {written}")
+
+
 @app.command()
 def compare(
     base: Annotated[str, typer.Argument(help="Git revision; `workspace` means the folder as it is.")] = "HEAD",

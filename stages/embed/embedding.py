@@ -62,9 +62,7 @@ def embed(
     compute = resolve_compute(params.device, params.precision)
     folder = layout.run(run, seed)
     config = read_config(folder)
-    network = assemble(config, *open_weights(folder), where=str(folder)).to(compute.device)
-    if params.bag:
-        network = BagOfPatches(network, params.bag, params.bag_area)
+    network = frozen_network(folder, config, params, compute)
     shards, size = Shards.open(), params.images_at_a_time(config["input_size"], compute.device)
     squares = squares_for(shards, config, compute.threads, cache)
     inputs = {
@@ -87,6 +85,16 @@ def embed(
                 changes = embed_changes(network, squares, shards.keys, rows, config, size, compute)
                 write_embeddings(target / augmented.FILE, shards.keys[rows], shards.splits[rows], changes)
     record(f"embed/{run}/{seed}", began, {"images_per_second": round(len(shards) / (time.monotonic() - began), 1)})
+
+
+def frozen_network(folder: Path, config: dict[str, Any], params: EmbedParams, compute: Compute) -> torch.nn.Module:
+    """Build the network of a run's folder on the device that computes.
+
+    Raises:
+        BackboneError: the weights cannot be loaded.
+    """
+    network = assemble(config, *open_weights(folder), where=str(folder)).to(compute.device)
+    return BagOfPatches(network, params.bag, params.bag_area) if params.bag else network
 
 
 def squares_for(shards: Shards, config: dict[str, Any], threads: int, cache: CacheParams) -> np.ndarray:
