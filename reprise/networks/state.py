@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from reprise.runtime.world import parted_as
+
 
 def arrays_of(value: Any) -> Any:
     """Turn the tensors in a tree of dictionaries and lists into NumPy arrays (copies)."""
@@ -75,7 +77,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
     for parameter, buffers in optimizer.state.items():
         for name, value in buffers.items():
             if torch.is_tensor(value) and value.shape == parameter.shape:
-                buffers[name] = torch.empty_like(parameter).copy_(value)
+                buffers[name] = torch.empty_like(parameter).copy_(parted_as(value, parameter))
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Value = TypeVar("Value")
 # A process that waits this long gives up. The first one may watch, judge and write in the meantime.
@@ -114,6 +114,33 @@ class World:
         """
         return count * self.size / total
 
+    def shard(self, modules: Sequence[nn.Module], device: str) -> None:
+        """Keep a part of each weight on each rank, in place, and gather the weights of a module while it computes.
+
+        Afterwards gradients and whatever an optimiser keeps of a weight are parts as well; gradients come averaged over
+        the ranks. Only calls of the modules gather their weights, and every rank must make the same calls. With one
+        process nothing is changed.
+
+        Source: torch's FSDP2; Zhao et al., "PyTorch FSDP: Experiences on Scaling Fully Sharded Data Parallel", 2023.
+
+        Args:
+            modules: of one network, the inner ones first; each gathers the weights that no earlier one holds.
+            device: `cpu` or `cuda`, to which the weights move.
+
+        Raises:
+            NotImplementedError, ValueError: FSDP2 cannot take one of the weights, such as a scalar.
+        """
+        if self.size == 1:
+            return
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard
+
+        mesh = init_device_mesh(device, (self.size,))
+        for module in modules:
+            # Also the outermost module gives its weights back after a pass: a teacher has no backward pass that would.
+            fully_shard(module, mesh=mesh, reshard_after_forward=True)
+            module.set_force_sum_reduction_for_comms(True)  # gloo has no mean
+
     def _counts(self, x: Tensor) -> list[int]:
         """Return how many rows each rank holds."""
         import torch.distributed as dist
@@ -159,6 +186,31 @@ def leave() -> None:
 
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def is_part(x: Tensor) -> bool:
+    """Tell whether a tensor is the part of this rank of one that all ranks hold together (`World.shard`)."""
+    return hasattr(x, "full_tensor")  # as DTensor has, whose import takes a second
+
+
+def whole(x: Tensor) -> Tensor:
+    """Return a tensor with the parts of all ranks; one that is whole already comes back itself. All ranks must ask."""
+    return x.full_tensor() if is_part(x) else x
+
+
+def own_part(x: Tensor) -> Tensor:
+    """Return the numbers of a tensor that lie on this rank; they share its memory."""
+    return x.to_local() if is_part(x) else x
+
+
+def parted_as(value: Tensor, place: Tensor) -> Tensor:
+    """Return of a whole tensor, which all ranks have, what belongs beside `place`: a part where that is one."""
+    if not is_part(place):
+        return value
+    from torch.distributed.tensor import distribute_tensor
+
+    mesh, placements = place.device_mesh, place.placements
+    return distribute_tensor(value.to(place.device), mesh, placements, src_data_rank=None)
 
 
 class _Gather(torch.autograd.Function):

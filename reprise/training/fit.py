@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from reprise.artifacts.weights.checkpoints import latest_checkpoint
+from reprise.networks.ranks.sharding import gathered, laid_out
 from reprise.networks.state import OnHost, load_optimizer, tensors_of
 from reprise.runtime.device import Compute
 from reprise.runtime.seeds import seed_torch
@@ -147,8 +148,10 @@ def fit(
                 if ends:
                     seen = OnHost(observer.look(batch))
                     aside.do(records.end_epoch, seen, copies, number + 1, done.step, rate)
-                if checkpoints is not None and checkpoints.writes and due and done.step < steps:
-                    aside.do(records.save, OnHost(snapshot(model, optimizer)), done.step)
+                if checkpoints is not None and due and done.step < steps:
+                    state = gathered(snapshot(model, optimizer), keep=checkpoints.writes)  # each may hold parts of it
+                    if state is not None:
+                        aside.do(records.save, OnHost(state), done.step)
     done.notes = [*acceleration.notes, *gradients.notes]
     return done
 
@@ -164,6 +167,6 @@ def snapshot(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, An
 def restore(state: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer, observer: Observer) -> Trained:
     """Load a checkpoint into model, optimiser and observer, and return how far it had come."""
     observer.state = state["observer"]
-    model.load_state_dict(tensors_of(state["model"]), strict=True)
+    model.load_state_dict(laid_out(tensors_of(state["model"]), model), strict=True)
     load_optimizer(optimizer, state["optimizer"])
     return Trained(state["step"], state["history"], state["losses"])

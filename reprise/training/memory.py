@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from torch import nn
 
 NUMBER = 4  # bytes; weights, gradients and optimiser are kept in float32, and bf16 is counted as if it were
 PROCESS = 480 << 20  # bytes of Python, torch and the data set's index, before the first image
@@ -22,6 +25,20 @@ class TrainingMemory:
 
     least: int
     peak: int
+
+
+def held_by_each(model: nn.Module, parted: Iterable[nn.Module] = (), processes: int = 1) -> int:
+    """Count the weights of which one process holds gradients and the optimiser's state.
+
+    Args:
+        model: all that learns.
+        parted: networks of it whose weights are shared among processes (`train.shard_weights`). The weights themselves
+            are counted whole elsewhere, because each process builds the whole network before it is parted.
+        processes: that share them.
+    """
+    shared = {weight for network in parted for weight in network.parameters()}
+    sizes = [(w.numel(), processes if w in shared else 1) for w in model.parameters() if w.requires_grad]
+    return sum(-(-size // by) for size, by in sizes)
 
 
 def training_memory(

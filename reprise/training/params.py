@@ -143,7 +143,7 @@ class TrainParams(StrictModel):
         Field(ge=1, le=1_000_000_000),
         meaning("A checkpoint is written after every so many steps, besides after every epoch.", "steps"),
     ] = 200
-    # The next five are written to config.json only where they are set.
+    # The next six are written to config.json only where they are set.
     image_share: Annotated[
         Share,
         Field(exclude_if=lambda value: value == 1),
@@ -180,6 +180,14 @@ class TrainParams(StrictModel):
         bool,
         Field(exclude_if=lambda value: not value),
         meaning("The backbone keeps what its blocks take in, and computes the rest again in the backward pass."),
+    ] = False
+    shard_weights: Annotated[
+        bool,
+        Field(exclude_if=lambda value: not value),
+        meaning(
+            "Each of several processes keeps a part of the backbone's weights, gradients and optimiser state, and the "
+            "whole weights of one block at a time (FSDP2)."
+        ),
     ] = False
     views: Annotated[
         ViewsBlock,

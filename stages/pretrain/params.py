@@ -57,6 +57,7 @@ BUDGET = (
     "accumulate",
     "chunk_size",
     "activation_checkpointing",
+    "shard_weights",
     "freeze",
     "layer_decay",
     "watches",
@@ -116,6 +117,11 @@ class MethodParams(StrictModel):
         bool | None,
         Field(exclude_if=lambda value: value is None),
         meaning("This run computes the blocks of its backbone twice, or not, instead of as in train."),
+    ] = None
+    shard_weights: Annotated[
+        bool | None,
+        Field(exclude_if=lambda value: value is None),
+        meaning("This run's processes keep parts of the backbone's weights, or not, instead of as in train."),
     ] = None
     optimizer: Annotated[OptimizerName | None, meaning("This run uses this optimiser instead of train.optimizer.")] = (
         None

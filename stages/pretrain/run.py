@@ -24,6 +24,7 @@ from reprise.config.shared_sections import DEFAULT_CACHE, CacheParams
 from reprise.config.tables import AnyRun
 from reprise.networks.backbone import build_backbone
 from reprise.networks.memory.recompute import blocks_of, in_chunks, recomputed
+from reprise.networks.ranks.sharding import clip_gradients, sharded
 from reprise.networks.state import arrays_of
 from reprise.runtime.device import resolve_compute, threads_beside
 from reprise.runtime.memory import memory_limit
@@ -76,7 +77,7 @@ from stages.pretrain.views.carried import CarriedMasks, refuse_unmoved
 from stages.pretrain.views.make import view_maker
 from stages.pretrain.views.settings import needed_side
 
-NOT_IN_THE_STEPS = {"on_collapse", "processes"}  # the steps are the same, whatever these say
+NOT_IN_THE_STEPS = {"on_collapse", "processes", "shard_weights"}  # the steps are the same, whatever these say
 WORK_OF_THE_FIRST = Path("the work folder of the first process")  # the others never open it
 
 
@@ -279,7 +280,6 @@ def learn(
     if method.gradient_free:
         method.fit(inputs.decoded.squares(setup.image.size))
         return Trained(), None
-    method.to(device=epochs.device, memory_format=torch.channels_last)
     label, images = f"pretrain {setup.row.name} seed {setup.seed}", epochs.samples
     world, stop = setup.world, setup.train.on_collapse
     live = LiveLog(setup.name, off=not world.first)
@@ -288,12 +288,12 @@ def learn(
     def after_backward(progress: float) -> None:
         method.after_backward(progress)
         if setup.train.clip_norm:
-            torch.nn.utils.clip_grad_norm_(method.clipped_parameters(), setup.train.clip_norm)
+            clip_gradients(method.clipped_parameters(), setup.train.clip_norm, world)
 
     train, rates = setup.train, setup.rates(images)
     recorded = method.capturable and not method.needs_drawn
     twice = train.activation_checkpointing or train.chunk_size is not None
-    with passes(method, train) as notes:
+    with placed(method, setup, epochs.device), passes(method, train) as notes:
         done = fit(
             method,
             shared_step(method, world),
@@ -314,6 +314,18 @@ def learn(
         )
     done.notes += notes
     return done, observer.state["collapse"]
+
+
+@contextmanager
+def placed(method: Method, setup: Setup, device: torch.device) -> Iterator[None]:
+    """Move a method to its device, its networks in parts where `train.shard_weights` says so, until the block ends."""
+    if not setup.train.shard_weights:
+        method.to(device=device, memory_format=torch.channels_last)
+        yield
+        return
+    with sharded(method, method.embedding_networks(), setup.world, device.type):
+        method.to(device=device)
+        yield
 
 
 @contextmanager

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from reprise.runtime.device import Compute
-from reprise.runtime.world import ALONE, World
+from reprise.runtime.world import ALONE, World, is_part
 from reprise.training.batches import Figures, Step, backward, copied, tensors_in
 
 PLAIN_STEPS = 2  # of each shape before it is recorded: libraries choose their algorithms and workspaces in these
@@ -111,6 +111,7 @@ class Gradients:
         self.world, self.around = world, around
         self.step = step
         self.records = acceleration.graph and compute.device == "cuda"
+        self.parted = any(is_part(weight) for weight in model.parameters())
         self.notes: list[str] = []
         self.proven = not acceleration.compile  # whether a step has been tried with compiled networks
         if acceleration.compile:
@@ -153,7 +154,8 @@ class Gradients:
         if self.world.size == 1:
             return result
         loss, figures = result[0].clone(), {name: value.clone() for name, value in result[1].items()}
-        self.world.average([p.grad for p in self.model.parameters() if p.grad is not None])
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        self.world.average([x for x in gradients if not is_part(x)])  # parts come averaged
         self.world.average([loss, *(value for value in figures.values() if value.ndim == 0)])
         return loss, figures
 
@@ -162,8 +164,9 @@ class Gradients:
         print(f"note: {sentence}", file=sys.stderr, flush=True)
 
     def _forward(self, batch: Any) -> Figures:
-        # A graph must not keep casts of weights that change after it was recorded, which autocast's cache would do.
-        with self.compute.autocast(cache=not self.records):
+        # A graph must not keep casts of weights that change after it was recorded, which autocast's cache would do. Of
+        # weights in parts it would keep the whole ones.
+        with self.compute.autocast(cache=not self.records and not self.parted):
             return self.step(batch)
 
     def _record(self, batch: Any, shape: Any) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from reprise.runtime.world import is_part
 from reprise.training.optimization.annealing import anneal
 from reprise.training.optimization.lars import LARS
 from reprise.training.params import REFERENCE_BATCH, TrainParams
@@ -58,7 +59,8 @@ def build_optimizer(
             group["weight_decay_start"] = group["weight_decay"]
     size = train.batch_size if batch_size is None else batch_size
     peak = scaled_learning_rate(train.learning_rate, size, train.learning_rate_scaling)
-    on_gpu = all(p.is_cuda for p in model.parameters())  # fused: one kernel instead of one a parameter
+    # Fused: one kernel instead of one a parameter. It does not take parts of weights beside whole ones.
+    on_gpu = all(p.is_cuda and not is_part(p) for p in model.parameters())
     if train.optimizer in ("adamw", "adam"):
         adam = torch.optim.AdamW if train.optimizer == "adamw" else torch.optim.Adam
         return adam(groups, lr=peak, fused=on_gpu)

@@ -143,10 +143,11 @@ def estimate(sketch: Sketch, pixels: int) -> Any:
         pixels: bytes of decoded images that are held in memory.
     """
     from reprise.networks.memory.footprint import numbers
-    from reprise.training.memory import training_memory
+    from reprise.training.memory import held_by_each, training_memory
 
     assert sketch.footprint is not None
-    trained = sum(weight.numel() for weight in sketch.method.parameters() if weight.requires_grad)
+    parted = sketch.method.embedding_networks() if sketch.train.shard_weights else []
+    trained = held_by_each(sketch.method, parted, sketch.train.processes)
     views = sum((side / sketch.method.context.size) ** 2 for side in sketch.sides)
     train, weights = sketch.train, numbers(sketch.method)
     kept = sketch.footprint.kept_by_blocks if train.activation_checkpointing else sketch.footprint.kept

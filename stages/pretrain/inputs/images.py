@@ -21,7 +21,7 @@ from reprise.reading.order import batch_count
 from reprise.reading.partners import Partners
 from reprise.reading.share import positions_in
 from reprise.runtime.memory import gibibytes
-from reprise.training.memory import training_memory
+from reprise.training.memory import held_by_each, training_memory
 from reprise.training.params import TrainParams
 from stages.pretrain.inputs.facts import read_run_facts
 from stages.pretrain.inputs.masks import Masks, read_run_masks
@@ -207,12 +207,43 @@ def refuse_passes(row: AnyRun, method: Method, train: TrainParams) -> None:
             found=f"{train.chunk_size}, {train.processes}",
             fix="Set processes to 1, or chunk_size to null: each process holds the layers of its own images only.",
         )
+    if train.shard_weights:
+        refuse_sharding(row, method, train)
     if train.activation_checkpointing and not blocks_of(method.backbone):
         raise TrainingError(
             "the backbone has no sequence of blocks that could be computed twice",
             where="train.activation_checkpointing",
             found=type(method.backbone).__name__,
             fix="Set it to false, or choose another backbone; train.chunk_size and train.accumulate work with any.",
+        )
+
+
+def refuse_sharding(row: AnyRun, method: Method, train: TrainParams) -> None:
+    """Refuse to part the weights of a backbone over the processes where that cannot be.
+
+    Raises:
+        TrainingError: naming the parameter of `train`.
+    """
+    if train.processes == 1:
+        raise TrainingError(
+            "one process has nobody to share the weights of the backbone with",
+            where="train.shard_weights, train.processes",
+            found=f"{str(train.shard_weights).lower()}, {train.processes}",
+            fix="Set processes to at least 2, or shard_weights to false.",
+        )
+    if not method.chunkable:
+        raise TrainingError(
+            f"method '{row.method}' uses its backbone in parts, so the weights cannot be shared among processes",
+            where="train.shard_weights",
+            found=str(train.shard_weights).lower(),
+            fix=f"Set shard_weights to false in methods.{row.name}.",
+        )
+    if train.watches:
+        raise TrainingError(
+            "watches look from the first process, which has a part of the weights only",
+            where="train.shard_weights, train.watches",
+            found=", ".join(watch.name for watch in train.watches),
+            fix="Remove the watches from this run, or set shard_weights to false.",
         )
 
 
@@ -229,7 +260,8 @@ def refuse_memory(setup: Setup, method: Method, limit: int | None) -> None:
     """
     if limit is None or method.gradient_free or setup.compute.device != "cpu":
         return
-    trained = sum(weight.numel() for weight in method.parameters() if weight.requires_grad)
+    parted = method.embedding_networks() if setup.train.shard_weights else []
+    trained = held_by_each(method, parted, setup.train.processes)
     least = training_memory(numbers(method), trained, 0, 0, 0, setup.train.optimizer, 0).least
     if least > limit:
         raise MachineError(

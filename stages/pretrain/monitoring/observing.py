@@ -21,6 +21,7 @@ from reprise.config.errors import TrainingError
 from reprise.measures.spectrum import feature_std, rankme
 from reprise.networks.state import in_evaluation
 from reprise.runtime.device import Compute
+from reprise.runtime.world import is_part
 from reprise.training.history.records import Observer
 from stages.pretrain.method import Batch, Method
 from stages.pretrain.monitoring.collapse import BEGIN, FIRST_STEP, IN_A_ROW, failure, judged
@@ -70,9 +71,11 @@ class RunObserver(Observer):
         """Compute the own-view share of one batch, and let the watches look."""
         if self.watching is not None:
             self.watching.end_epoch()
-        if not batch.world.first:
+        parted = any(is_part(weight) for weight in self.method.backbone.parameters())
+        if not batch.world.first and not parted:  # where each holds a part of the weights, all must call the backbone
             return {}
-        return own_view_found(self.method.backbone, batch.views, self.compute)
+        found = own_view_found(self.method.backbone, batch.views, self.compute)
+        return found if batch.world.first else {}
 
     def inspect(self, seen: dict[str, Tensor], logs: dict[str, Tensor]) -> tuple[dict[str, float], dict[str, float]]:
         """Compute the figures of one batch; its own-view share is shown and not kept."""

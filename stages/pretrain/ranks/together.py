@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from reprise.config.errors import TrainingError
+from reprise.networks.ranks.sharding import refusing_parts
 from reprise.networks.ranks.sharing import across_ranks, common_statistics
 from reprise.runtime.world import World
 from reprise.storage.work_folder import difference
@@ -25,7 +26,8 @@ def shared_step(method: Method, world: World) -> Step:
         return method.step
 
     def step(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        with across_ranks(method.embedding_networks(), batch.images, world, method.views_by_image):
+        shared = across_ranks(method.embedding_networks(), batch.images, world, method.views_by_image)
+        with shared, refusing_parts(type(method).__name__):
             loss, figures = method.step(batch)
         for name, value in figures.items():
             if value.ndim and len(value) % batch.images:

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from reprise.training.memory import BACKWARD, PROCESS, training_memory
+from reprise.training.memory import BACKWARD, PROCESS, held_by_each, training_memory
 
 MEASURED = """
 import numpy as np, torch
@@ -31,10 +32,15 @@ def test_the_formula() -> None:
     assert training_memory(100, 60, 0, 0, 0, "sgd", 0).least == 4 * (100 + 60 + 60)
 
 
+def test_processes_share_gradients_and_moments_of_weights_in_parts() -> None:
+    backbone, head, frozen = torch.nn.Linear(9, 10), torch.nn.Linear(10, 3), torch.nn.Linear(10, 10)
+    model = torch.nn.ModuleList([backbone, head, frozen.requires_grad_(False)])
+    assert held_by_each(model) == 9 * 10 + 10 + 10 * 3 + 3
+    assert held_by_each(model, [backbone, frozen], processes=4) == 23 + 3 + 10 * 3 + 3
+
+
 @pytest.mark.slow
 def test_a_measured_run_lies_within_a_third(repository: Path) -> None:
-    import torch
-
     from reprise.networks.backbone import build_backbone
     from reprise.networks.memory.footprint import footprint
 

@@ -56,6 +56,7 @@ class Moment(Strategy):
     """Cross entropy of a head on local features, through the backbone."""
 
     Params = MomentParams
+    chunkable = False  # local features come from a part of the backbone
     params: MomentParams
 
     def build_classifier(self, backbone: nn.Module, context: Context) -> nn.Module:

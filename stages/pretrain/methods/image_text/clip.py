@@ -70,7 +70,6 @@ class Clip(Method):
     Params = ClipParams
     views: ClassVar[int] = 1
     reads: ClassVar[tuple[str, ...]] = (FACT,)
-    chunkable: ClassVar[bool] = False
     params: ClipParams
     projector: Projector
     tokens: Tensor

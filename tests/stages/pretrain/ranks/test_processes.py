@@ -32,13 +32,14 @@ class Project:
 
     def __init__(self, repository: Path) -> None:
         self.repository = repository
+        self.train: dict[str, Any] = {}  # besides TRAIN
 
     def start(self, processes: int, epochs: int = 40, **variables: str) -> subprocess.Popen[str]:
         """Write the parameters and start the stage."""
         raw: dict[str, Any] = read_yaml(self.repository / "params.yaml")
         raw |= {
             "image": {"size": 16, "channels": 3},
-            "train": TRAIN | {"epochs": epochs, "processes": processes},
+            "train": TRAIN | {"epochs": epochs, "processes": processes} | self.train,
             "runs": [{"name": "simclr", "method": "simclr", "labels": "none"}],
             "methods": {"simclr": {}},
             "adapt": [],
@@ -127,6 +128,30 @@ def test_a_checkpoint_does_not_depend_on_the_number_of_processes(project: Projec
         RUN.rename(f"{first} to {second}")
     project.run(1, epochs=1)
     way = furthest(weights(), alone)  # that the weights go after the first epoch
+    assert max(apart) < 0.05 * way, (apart, way)
+
+
+@pytest.mark.slow
+def test_checkpoints_and_files_are_the_same_with_parted_weights(project: Project) -> None:
+    parted, plain = {"shard_weights": True}, {}
+    project.train = parted
+    project.run(2)
+    whole, digest, files = weights(), file_digest(RUN), sorted(path.name for path in RUN.iterdir())
+    RUN.rename("whole")
+    apart = []
+    for processes, first, then, second in ((2, parted, 2, parted), (2, parted, 1, plain), (1, plain, 2, parted)):
+        project.train = first
+        project.interrupted(processes, 0, signal.SIGKILL)
+        project.train = second
+        assert "other inputs" not in project.run(then)
+        apart.append(furthest(weights(), whole))
+        assert (file_digest(RUN) == digest) == (first == second)
+        assert sorted(path.name for path in RUN.iterdir()) == files
+        RUN.rename(f"{processes} to {then}")
+    project.train = plain
+    project.run(1, epochs=1)
+    way = furthest(weights(), whole)  # that the weights go after the first epoch
+    assert apart[0] == 0
     assert max(apart) < 0.05 * way, (apart, way)
 
 
