@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from reprise.artifacts.weights.checkpoints import latest_checkpoint
-from reprise.networks.ranks.sharding import gathered, laid_out
+from reprise.networks.ranks.parted_weights import gathered, laid_out
 from reprise.networks.state import OnHost, load_optimizer, tensors_of
 from reprise.runtime.device import Compute
 from reprise.runtime.seeds import seed_torch

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import nn
+if TYPE_CHECKING:
+    from torch import nn
 
 NUMBER = 4  # bytes; weights, gradients and optimiser are kept in float32, and bf16 is counted as if it were
 PROCESS = 480 << 20  # bytes of Python, torch and the data set's index, before the first image

@@ -24,7 +24,7 @@ from reprise.config.shared_sections import DEFAULT_CACHE, CacheParams
 from reprise.config.tables import AnyRun
 from reprise.networks.backbone import build_backbone
 from reprise.networks.memory.recompute import blocks_of, in_chunks, recomputed
-from reprise.networks.ranks.sharding import clip_gradients, sharded
+from reprise.networks.ranks.parted_weights import clip_gradients, sharded
 from reprise.networks.state import arrays_of
 from reprise.runtime.device import resolve_compute, threads_beside
 from reprise.runtime.memory import memory_limit

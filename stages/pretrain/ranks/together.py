@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from reprise.config.errors import TrainingError
-from reprise.networks.ranks.sharding import refusing_parts
+from reprise.networks.ranks.parted_weights import refusing_parts
 from reprise.networks.ranks.sharing import across_ranks, common_statistics
 from reprise.runtime.world import World
 from reprise.storage.work_folder import difference

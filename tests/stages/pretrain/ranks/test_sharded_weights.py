@@ -11,7 +11,7 @@ from reprise.config.errors import TrainingError
 from reprise.config.plug_ins.registry import load_class, names
 from reprise.config.tables import RunRow
 from reprise.networks.backbone import build_backbone
-from reprise.networks.ranks.sharding import clip_gradients, gathered, sharded
+from reprise.networks.ranks.parted_weights import clip_gradients, gathered, sharded
 from reprise.networks.state import arrays_of, load_optimizer
 from reprise.runtime.world import ALONE, World, is_part, own_part, parted_as
 from reprise.training.optimization.lars import LARS
