@@ -133,7 +133,8 @@ def test_a_checkpoint_does_not_depend_on_the_number_of_processes(project: Projec
 
 @pytest.mark.slow
 def test_checkpoints_and_files_are_the_same_with_parted_weights(project: Project) -> None:
-    parted, plain = {"shard_weights": True}, {}
+    plain = {"epochs": 10}
+    parted = plain | {"shard_weights": True}
     project.train = parted
     project.run(2)
     whole, digest, files = weights(), file_digest(RUN), sorted(path.name for path in RUN.iterdir())
@@ -148,8 +149,8 @@ def test_checkpoints_and_files_are_the_same_with_parted_weights(project: Project
         assert (file_digest(RUN) == digest) == (first == second)
         assert sorted(path.name for path in RUN.iterdir()) == files
         RUN.rename(f"{processes} to {then}")
-    project.train = plain
-    project.run(1, epochs=1)
+    project.train = {"epochs": 1}
+    project.run(1)
     way = furthest(weights(), whole)  # that the weights go after the first epoch
     assert apart[0] == 0
     assert max(apart) < 0.05 * way, (apart, way)
