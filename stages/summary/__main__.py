@@ -20,7 +20,7 @@ def main(argv: list[str]) -> None:
     from reprise.storage.atomic import atomic_directory, dump_json, write_json
     from stages.summary.comparison import classification_probe, comparison
     from stages.summary.gather import gather
-    from stages.summary.tables import confusion_csv, curves_csv, nested_means, table_csv
+    from stages.summary.tables import confusion_csv, curves_csv, nested_means, table_csv, watches_csv
 
     suites = [f"features/{suite.name}" for suite in rows.suites]
     checks = [(check.run, check.seed, f"images/{check.group}") for check in rows.checks]
@@ -32,6 +32,8 @@ def main(argv: list[str]) -> None:
         "curves.csv": curves_csv(results),
         "confusion.csv": confusion_csv(results, classification_probe(results, params.family)),
     }
+    if (watched := watches_csv(results)) is not None:  # without watches the folder is what it was
+        texts["watches.csv"] = watched
     with atomic_directory(SUMMARY) as folder:
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8", newline="\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class Results:
         answers: probe -> (run, seed) -> answers; only probes that classify.
         histories: (run, seed) -> rows of history.csv.
         configs: (run, seed) -> config.json.
+        watched: (run, seed) -> rows of watches.csv, of runs that were watched.
     """
 
     runs: list[str]
@@ -57,6 +58,7 @@ class Results:
     answers: dict[str, dict[tuple[str, int], Answers]]
     histories: dict[tuple[str, int], list[dict[str, str]]]
     configs: dict[tuple[str, int], dict[str, Any]]
+    watched: dict[tuple[str, int], list[dict[str, str]]] = field(default_factory=dict)
 
     def metrics(self) -> list[str]:
         """List every `<probe>.<metric>` that any run has, sorted."""
@@ -118,9 +120,12 @@ def gather(
                         answers.setdefault(probe, {})[run, seed] = _answers(predictions)
     for probe, by_run in answers.items():
         _require_same_images(probe, by_run)
-    histories = {(run, seed): _history(RUNS / run / str(seed)) for run in runs for seed in seeds}
-    configs = {(run, seed): read_json(RUNS / run / str(seed) / "config.json", _AGAIN) for run in runs for seed in seeds}
-    return Results(runs, seeds, figures, answers, histories, configs)
+    folders_of = {(run, seed): RUNS / run / str(seed) for run in runs for seed in seeds}
+    histories = {which: _rows(folder / "history.csv", "training history") for which, folder in folders_of.items()}
+    watches = {which: path for which, folder in folders_of.items() if (path := folder / "watches.csv").exists()}
+    watched = {which: _rows(path, "table of what watches saw") for which, path in watches.items()}
+    configs = {which: read_json(folder / "config.json", _AGAIN) for which, folder in folders_of.items()}
+    return Results(runs, seeds, figures, answers, histories, configs, watched)
 
 
 _AGAIN = "Run `dvc repro pretrain` to write it again."
@@ -151,10 +156,9 @@ def _require_same_images(probe: str, by_run: dict[tuple[str, int], Answers]) -> 
             )
 
 
-def _history(folder: Path) -> list[dict[str, str]]:
-    path = folder / "history.csv"
+def _rows(path: Path, what: str) -> list[dict[str, str]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file))
     except (OSError, csv.Error, UnicodeDecodeError) as error:
-        raise ResultError("the training history cannot be read", where=path, found=error, fix=_AGAIN) from error
+        raise ResultError(f"the {what} cannot be read", where=path, found=error, fix=_AGAIN) from error

@@ -58,6 +58,19 @@ def curves_csv(results: Results) -> str:
     return _csv(["run", "seed", *names], rows)
 
 
+WATCHED = ["epoch", "step", "watch", "figure", "value"]
+
+
+def watches_csv(results: Results) -> str | None:
+    """Write what watches saw of all runs in one table, a row a figure; None where no run was watched."""
+    if not results.watched:
+        return None
+    rows = [
+        [run, seed, *(row[name] for name in WATCHED)] for (run, seed), seen in results.watched.items() for row in seen
+    ]
+    return _csv(["run", "seed", *WATCHED], rows)
+
+
 def confusion_csv(results: Results, probe: str | None) -> str:
     """Write a row for each run and test image, from the first seed: run, actual, predicted.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.dvc_project import Project
+from tests.pipeline.dvc_project import Project, new_project
 from tests.pipeline.real_project import edit_params
 
 pytestmark = pytest.mark.xdist_group("graph")  # one worker runs the real graph once, and nobody waits for it
@@ -33,6 +33,25 @@ def test_plots_hold_a_line_for_each_run_that_trains(real: Project) -> None:
     assert "Training loss" in page
     assert "gsimclr" in page
     assert '"color": {"field": "run"' in page
+
+
+def test_plots_of_watches_are_uncommented(tmp_path: Path, repository: Path) -> None:
+    """The plot that dvc.yaml holds as a comment draws every figure of the file that a watched run leaves."""
+    project = new_project(tmp_path)
+    shutil.copytree(repository / ".dvc/plots", tmp_path / ".dvc/plots")
+    _, _, plots = (repository / "dvc.yaml").read_text(encoding="utf-8").partition("\nplots:\n")
+    [line] = [line for line in plots.splitlines() if line.startswith("# - watches: ")]
+    project.write("dvc.yaml", f"plots:\n{line.replace('# ', '  ', 1)}\n")
+    rows = [
+        f"{run},{seed},{e},{e},scale,{name},{e}.5" for run in "ab" for seed in (0, 1) for e in (0, 1) for name in "xy"
+    ]
+    project.write("data/summary/watches.csv", "\n".join(["run,seed,epoch,step,watch,figure,value", *rows]) + "\n")
+    shown = project.dvc("plots", "show", "--out", "plots")
+    page = (tmp_path / "plots/index.html").read_text(encoding="utf-8")
+    assert "failed to load" not in shown.stderr
+    assert page.count('"figure": "x"') == page.count('"figure": "y"') == 8
+    assert '"facet": {"field": "seen"' in page
+    assert "What the watches saw" in page
 
 
 def test_push_pull_and_artifacts_go_through_a_local_remote(real: Project, tmp_path: Path) -> None:

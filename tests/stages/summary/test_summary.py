@@ -117,6 +117,26 @@ def test_curves_keep_every_column(make) -> None:
     ]
 
 
+def test_what_watches_saw_is_one_table_of_the_runs_that_have_some(make) -> None:
+    make({"random": 0.3, "simclr": 0.9}, seeds=[0, 1])
+    main([])
+    assert not Path("data/summary/watches.csv").exists()
+    before = {path.name: path.read_bytes() for path in Path("data/summary").iterdir()}
+    for seed in (0, 1):
+        text = f'"epoch","step","watch","figure","value"\n0,0,"scale","growth",{seed}.5\n1,3,"scale","growth",\n'
+        Path(f"data/runs/simclr/{seed}/watches.csv").write_text(text, encoding="utf-8")
+    main([])
+    found = [tuple(row.values()) for row in rows("watches.csv")]
+    assert found[0] == ("simclr", "0", "0", "0", "scale", "growth", "0.5")
+    assert [(row[1], row[2], row[-1]) for row in found] == [
+        ("0", "0", "0.5"),
+        ("0", "1", ""),
+        ("1", "0", "1.5"),
+        ("1", "1", ""),
+    ]
+    assert before == {p.name: p.read_bytes() for p in Path("data/summary").iterdir() if p.name != "watches.csv"}
+
+
 def test_confusion_counts_every_test_image_once_a_run(make) -> None:
     make({"random": 0.3, "simclr": 0.9}, seeds=[0, 1])
     main([])
