@@ -8,6 +8,7 @@ from reprise.artifacts.layout import SHARDS
 from reprise.artifacts.shards import INDEX, Shards
 from stages.report.drawing.thumbnails import Album
 from stages.report.params import ReportParams
+from stages.report.readers.answers import Answers, read_answers
 from stages.report.readers.comparison import Comparison, read_comparison
 from stages.report.readers.images.facts import KnownFact, read_known_facts
 from stages.report.readers.images.ingest import (
@@ -48,6 +49,7 @@ class Artifacts:
         label_sets: label sets by name and seed, from mine.
         runs: trained runs with the figures, maps and predictions of their probes.
         shifted: which images each run answered right under a shift.
+        answers: probe -> which images each run answered right, for the probes of `report.metrics`.
         nearest: nearest neighbours by every run and seed, among images that were not trained on.
         comparison: verdicts on pairs of runs, from summary.
         representations: how alike the representations of two runs are.
@@ -67,6 +69,7 @@ class Artifacts:
     label_sets: tuple[LabelSet, ...]
     runs: tuple[Run, ...]
     shifted: tuple[ShiftedAnswers, ...]
+    answers: dict[str, Answers]
     nearest: Nearest | None
     comparison: Comparison | None
     representations: Representations | None
@@ -97,6 +100,7 @@ def gather(params: ReportParams) -> Artifacts:
         label_sets=read_label_sets(),
         runs=runs,
         shifted=read_shifted(runs),
+        answers=read_answers(runs, [metric.partition(".")[0] for metric in params.metrics]),
         nearest=read_nearest(runs),
         comparison=comparison,
         representations=read_representations(),

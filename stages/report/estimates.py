@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from reprise.measures.statistics import CONFIDENCE
 from stages.report.drawing.charts import Estimate
 from stages.report.readers.comparison import Comparison, Intervals
 from stages.report.readers.runs import Run
@@ -17,6 +20,11 @@ def family_of(comparison: Comparison | None) -> str:
 def intervals_of(comparison: Comparison | None) -> Intervals:
     """Give the intervals of the means over seeds; none before the summary stage ran."""
     return comparison.intervals if comparison else {}
+
+
+def confidence_of(comparison: Comparison | None) -> float:
+    """Give the level of the intervals; the usual one before the summary stage ran."""
+    return comparison.confidence if comparison else CONFIDENCE
 
 
 def estimate(run: Run, metric: str, intervals: Intervals) -> Estimate | None:
@@ -35,3 +43,9 @@ def estimate(run: Run, metric: str, intervals: Intervals) -> Estimate | None:
     ends = (figures[0].low, figures[0].high) if len(figures) == 1 else intervals.get((run.name, metric), (None, None))
     values = tuple(figure.value for figure in figures)
     return Estimate(run.name, sum(values) / len(values), *ends, values)
+
+
+def is_share(runs: Sequence[Run], metric: str) -> bool:
+    """Tell whether every figure of a metric lies between 0 and 1, so that differences are in percentage points."""
+    values = [seed.figures[metric].value for run in runs for seed in run.seeds if metric in seed.figures]
+    return bool(values) and all(0 <= value <= 1 for value in values)

@@ -21,7 +21,7 @@ from stages.report.claims.headline import headline
 from stages.report.claims.result import result_table
 from stages.report.claims.trust import points_of_trust
 from stages.report.claims.without_labels import compare_without_labels
-from stages.report.estimates import intervals_of
+from stages.report.estimates import confidence_of, intervals_of
 from stages.report.section_registry import Absent, Section, sections
 from stages.report.text import finalize, metric_title, number, one_line
 
@@ -51,7 +51,7 @@ def render(artifacts: Artifacts) -> bytes:
         (TEMPLATES / "page.css").read_text(encoding="utf-8"),
     )
     dataset, runs, comparison = artifacts.dataset, artifacts.runs, artifacts.comparison
-    compared = compare_without_labels(runs, artifacts.nearest, intervals_of(comparison))
+    compared = compare_without_labels(runs, artifacts.nearest, intervals_of(comparison), confidence_of(comparison))
     trust = points_of_trust(runs, comparison, artifacts.images, artifacts.near_copies, artifacts.checks)
     chapters = [chapter(s, artifacts, environment) for s in track(sections(), "report", unit="sections")]
     page = environment.get_template("page.html.jinja").render(

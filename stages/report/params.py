@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from reprise.config.params import StrictModel, meaning
+from reprise.config.params import MetricName, StrictModel, meaning
 
 SECTION = "report"
 
@@ -24,3 +24,17 @@ class ReportParams(StrictModel):
         Field(ge=1, le=500),
         meaning("The grid of samples shows this many images.", "images"),
     ] = 48
+    metrics: Annotated[
+        list[MetricName],
+        Field(max_length=20),
+        meaning(
+            "All pairs of runs are tested on these metrics, too, with Holm's correction over all of them together."
+        ),
+    ] = Field(default_factory=list)
+
+    @field_validator("metrics")
+    @classmethod
+    def _each_once(cls, metrics: list[str]) -> list[str]:
+        if len(set(metrics)) < len(metrics):
+            raise ValueError("name each metric once")
+        return metrics

@@ -103,6 +103,11 @@ def points(difference: float) -> str:
     return f"{100 * difference:+.1f}".replace("-", "−")
 
 
+def signed(difference: float) -> str:
+    """Write a difference of two figures that are no shares, with its sign."""
+    return f"{'−' if difference < 0 else '+'}{number(abs(difference))}"
+
+
 def plain_points(difference: float) -> str:
     """Write the size of a difference of two shares in words: "5.4 points"."""
     return f"{abs(100 * difference):.1f} points"

@@ -89,6 +89,11 @@ def relation_warnings(raw: dict[str, Any]) -> list[Problem]:
     if isinstance(family, str) and family.partition(".")[0] not in known:
         rule = "no suite has this probe, so no difference between runs is tested"
         found.append(Problem("summary.family", rule, family, f" Known: {', '.join(sorted(known)) or 'none'}."))
+    metrics = _value(raw, "report", "metrics")
+    for metric in metrics if isinstance(metrics, list) else []:
+        if isinstance(metric, str) and metric.partition(".")[0] not in known:
+            rule = "no suite has this probe, so the report has no verdicts on it"
+            found.append(Problem("report.metrics", rule, metric, f" Known: {', '.join(sorted(known)) or 'none'}."))
     return found
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stages.report.claims.references import UNTRAINED, reference_words
 from stages.report.claims.without_labels import Compared
-from stages.report.estimates import estimate, family_of, intervals_of
+from stages.report.estimates import estimate, family_of, intervals_of, is_share
 from stages.report.readers.comparison import Comparison, Verdict
 from stages.report.readers.runs import Run
-from stages.report.text import metric_title, number, one_line, points
+from stages.report.text import metric_title, number, one_line, points, signed
 
 MOST_ROWS = 8
 
@@ -72,24 +72,25 @@ def result_table(comparison: Comparison | None, runs: Sequence[Run], compared: S
     untrained = [e.name for e in estimates if by_name[e.name].first.config.get("method") == UNTRAINED]
     against = untrained[0] if untrained else estimates[0].name
     verdicts = {frozenset((v.first, v.second)): v for v in comparison.verdicts} if comparison else {}
+    write = points if is_share(runs, family) else signed
     rows = []
     for e in estimates[:MOST_ROWS]:
         ends = "" if e.low is None or e.high is None else f"[{number(e.low)}, {number(e.high)}]"
-        found = _verdict(verdicts.get(frozenset((e.name, against))), e.name)
+        found = _verdict(verdicts.get(frozenset((e.name, against))), e.name, write)
         words = ("", "–") if e.name == against else found
         remark = reference_words(by_name[e.name].first.config)
         rows.append(Row(e.name, remark, number(e.value), ends, *words))
-    columns = ("Value", f"Against {one_line(against, 24)}, points")
+    columns = ("Value", f"Against {one_line(against, 24)}{', points' if write is points else ''}")
     return Table(f"{metric_title(family)}, highest first", columns, tuple(rows), len(estimates) - len(rows))
 
 
-def _verdict(verdict: Verdict | None, name: str) -> tuple[str, str]:
+def _verdict(verdict: Verdict | None, name: str, write: Callable[[float], str]) -> tuple[str, str]:
     if verdict is None:
         return "", "not tested"
     gap = verdict.gap if verdict.first == name else -verdict.gap
     if verdict.p is None:
-        return points(gap), "not tested"
-    return points(gap), "no difference shown" if not verdict.differs else "above" if gap > 0 else "below"
+        return write(gap), "not tested"
+    return write(gap), "no difference shown" if not verdict.differs else "above" if gap > 0 else "below"
 
 
 def _without_labels(compared: Sequence[Compared]) -> Table:

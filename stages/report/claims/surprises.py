@@ -7,13 +7,14 @@ page, so the head of the page names it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from reprise.artifacts.budgets import trains
 from stages.report.claims.references import PUBLISHED, SUPERVISED, UNTRAINED, reference_words
+from stages.report.estimates import is_share
 from stages.report.readers.comparison import Comparison
 from stages.report.readers.runs import Run
-from stages.report.text import join_words, one_line, plain_points
+from stages.report.text import join_words, number, one_line, plain_points
 
 _MOST = 4  # sentences
 _WORDS = ("the untrained network", "which takes no gradient steps", "which was pretrained")
@@ -32,7 +33,8 @@ def surprises(comparison: Comparison, runs: Sequence[Run]) -> tuple[str, ...]:
         if places[higher] < places[lower]:
             found.setdefault(higher, []).append((abs(verdict.gap), lower, bool(verdict.unequal)))
     ranked = sorted(found.items(), key=lambda item: (-max(item[1])[0], item[0]))
-    return tuple(_sentence(by_name[name], sorted(below, reverse=True)) for name, below in ranked[:_MOST])
+    write = plain_points if is_share(runs, comparison.family) else number
+    return tuple(_sentence(by_name[name], sorted(below, reverse=True), write) for name, below in ranked[:_MOST])
 
 
 def expected_place(run: Run) -> int | None:
@@ -47,8 +49,8 @@ def expected_place(run: Run) -> int | None:
     return 3 if config.get("method") == SUPERVISED and reference_words(config) else 2
 
 
-def _sentence(run: Run, below: Sequence[tuple[float, str, bool]]) -> str:
+def _sentence(run: Run, below: Sequence[tuple[float, str, bool]], write: Callable[[float], str]) -> str:
     place = expected_place(run) or 0
-    others = join_words([f"{one_line(name)} (by {plain_points(gap)})" for gap, name, _ in below], 6)
+    others = join_words([f"{one_line(name)} (by {write(gap)})" for gap, name, _ in below], 6)
     unequal = ", at unequal budgets" if any(unlike for _, _, unlike in below) else ""
     return f"Surprising: {one_line(run.name)}, {_WORDS[place]}, is above {others}{unequal}."

@@ -14,7 +14,7 @@ from typing import Any
 from reprise.artifacts.budgets import SHARED, entry, in_words, trains, unequal, with_earlier
 from reprise.artifacts.near_copies import APART
 from stages.report.claims.convergence import FEWEST_STEPS, STILL_FALLING, WARM_UP, late_share, warm_up_share
-from stages.report.estimates import estimate, family_of, intervals_of
+from stages.report.estimates import estimate, family_of, intervals_of, is_share
 from stages.report.readers.comparison import Comparison
 from stages.report.readers.images.ingest import Images
 from stages.report.readers.images.near_copies import NearCopies
@@ -109,7 +109,7 @@ def _curves(trained: Sequence[Run]) -> Point | None:
     question = "Had the losses stopped falling?"
     never = {name: share for name, share in late.items() if math.isinf(share)}
     falling = {name: share for name, share in late.items() if share > STILL_FALLING and name not in never}
-    fell = [f"{one_line(name)} {100 * share:.0f} %" for name, share in late.items() if name not in never]
+    fell = [f"{one_line(name)} {_whole_percent(share)}" for name, share in late.items() if name not in never]
     sentences = [f"Of the whole fall of the loss, the last tenth of the training brought: {join_words(fell, 12)}."]
     sentences = sentences if fell else []
     care = []
@@ -123,6 +123,10 @@ def _curves(trained: Sequence[Run]) -> Point | None:
     elif fell:
         sentences.append("Longer training by the same schedule would change little.")
     return Point(question, " ".join(sentences), "; ".join(care))
+
+
+def _whole_percent(share: float) -> str:
+    return "under 1 %" if share < 0.005 else f"{100 * share:.0f} %"
 
 
 def _collapse(trained: Sequence[Run]) -> Point | None:
@@ -207,9 +211,9 @@ def _precision(runs: Sequence[Run], comparison: Comparison | None) -> Point | No
     if not found or scored is None:
         return None
     question = "On how many images are the figures measured?"
+    if not halves or not is_share(runs, family):
+        return Point(question, f"{scored:,}.")
     answer = f"{scored:,}. One image is {plain_points(1 / scored)} of {metric_title(family)}"
-    if not halves:
-        return Point(question, f"{answer}.")
     widest = max(halves)
     answer += f", and the figures are known to within {plain_points(widest)} or better."
     return Point(question, answer, f"figures known to ±{plain_points(widest)} only" if widest > WIDEST else "")

@@ -6,24 +6,29 @@ Checked by: tests/stages/report/claims/test_headline.py; tests/stages/report/sec
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
 from reprise.artifacts.budgets import SHARED, entry, in_words, labels_read, trains, unequal, with_earlier
+from reprise.storage.atomic import dump_json
+from stages.report.claims.further_metrics import further_verdicts
+from stages.report.downloads import data_uri, figures, figures_csv, latex
 from stages.report.drawing.charts import Estimate, interval_chart
-from stages.report.estimates import estimate, family_of, intervals_of
+from stages.report.estimates import confidence_of, estimate, family_of, intervals_of, is_share
+from stages.report.params import ReportParams
+from stages.report.readers.answers import Answers
 from stages.report.readers.comparison import Comparison, Intervals, Verdict
 from stages.report.readers.label_sets import LabelSet, sets_with_true_labels
 from stages.report.readers.runs import Run
 from stages.report.section_registry import Absent
-from stages.report.text import join_words, metric_title, number, one_line, points, quantity
+from stages.report.text import join_words, metric_title, number, one_line, points, quantity, signed
 
 TITLE = "Results"
 ORDER = 4
-READS = ("label_sets", "runs", "comparison")
+READS = ("label_sets", "runs", "comparison", "answers", "params")
 
 _COLUMNS = 5  # metrics in a table
 
@@ -92,24 +97,35 @@ class Note:
 
 
 def show(
-    label_sets: tuple[LabelSet, ...], runs: tuple[Run, ...], comparison: Comparison | None
+    label_sets: tuple[LabelSet, ...],
+    runs: tuple[Run, ...],
+    comparison: Comparison | None,
+    answers: dict[str, Answers],
+    params: ReportParams,
 ) -> dict[str, Any] | Absent:
     """Compare all runs by their figures, pair by pair, and by their budgets."""
     if not runs:
         return Absent("There are no runs: the pretrain stage has not written data/runs.")
     family, intervals = family_of(comparison), intervals_of(comparison)
     true_labels = sets_with_true_labels(label_sets, runs)
+    listed = [metric for metric in params.metrics if metric != family]
+    further = further_verdicts(runs, listed, answers, confidence_of(comparison))
+    ordered = sorted(runs, key=lambda run: (-(e.value if (e := estimate(run, family, intervals)) else -1e9), run.name))
     return {
         "family": family,
         "family_chart": family_chart(runs, family, intervals),
         "interval_words": interval_words(runs),
         "metric_tables": [
-            (title, names, table(runs, names, intervals, true_labels))
+            (title, names, table(ordered, names, intervals, true_labels))
             for title, names in metric_tables(metric_names(runs, family), family)
         ],
         "remarks": comparison.remarks if comparison else (),
         "how_tested": how_tested(comparison),
-        "verdicts": [verdict_row(verdict) for verdict in comparison.verdicts] if comparison else [],
+        "verdicts": verdict_rows(runs, family, comparison.verdicts) if comparison else [],
+        "further": [(f.metric, verdict_rows(runs, f.metric, f.verdicts), f.tested) for f in further],
+        "in_points": [metric for metric in (family, *listed) if is_share(runs, metric)],
+        "unknown_metrics": [metric for metric in listed if metric not in {f.metric for f in further}],
+        "files": files(runs, [family, *listed], intervals),
         "budgets": [_budget(run.name, run.first.config) for run in runs],
         "notes": notes_of(runs),
     }
@@ -241,16 +257,30 @@ def how_tested(comparison: Comparison | None) -> str:
     )
 
 
-def verdict_row(verdict: Verdict) -> VerdictRow:
+def files(runs: Sequence[Run], metrics: Sequence[str], intervals: Intervals) -> list[tuple[str, str, Markup]]:
+    """List (format, file name, address) of what can be downloaded from the page."""
+    texts = {"csv": figures_csv(runs, intervals), "tex": latex(runs, metrics, intervals)}
+    texts["json"] = dump_json({"figures": figures(runs, intervals)})
+    titles = {"csv": "CSV", "tex": "LaTeX", "json": "JSON"}
+    return [(titles[kind], f"results.{kind}", data_uri(kind, text)) for kind, text in texts.items()]
+
+
+def verdict_rows(runs: Sequence[Run], metric: str, verdicts: Sequence[Verdict]) -> list[VerdictRow]:
+    """Put the verdicts on a metric into rows; differences of shares are in percentage points."""
+    in_points = is_share(runs, metric)
+    return [verdict_row(verdict, points if in_points else signed) for verdict in verdicts]
+
+
+def verdict_row(verdict: Verdict, write: Callable[[float], str] = points) -> VerdictRow:
     """Put a verdict into words; how far it reaches is stated once, above the table."""
     low, high, p = verdict.low, verdict.high, verdict.p
     return VerdictRow(
         first=verdict.first,
         second=verdict.second,
         differs=verdict.differs,
-        difference=points(verdict.gap),
-        interval="" if low is None or high is None else f"[{points(low)}, {points(high)}]",
-        p="–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}",
+        difference=write(verdict.gap),
+        interval="" if low is None or high is None else f"[{write(low)}, {write(high)}]",
+        p="–" if p is None else "< 0.001" if p < 0.001 else f"= {p:.3f}",
         words=_verdict_words(verdict),
     )
 

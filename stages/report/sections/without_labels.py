@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.report.claims.without_labels import Compared, compare_without_labels, percent, sentence_of
-from stages.report.estimates import intervals_of
+from stages.report.estimates import confidence_of, intervals_of
 from stages.report.readers.comparison import Comparison
 from stages.report.readers.nearest import NEIGHBOURS, Nearest
 from stages.report.readers.runs import Run
@@ -35,7 +35,7 @@ class Row:
 
 def show(runs: tuple[Run, ...], nearest: Nearest | None, comparison: Comparison | None) -> dict[str, Any] | Absent:
     """Compare every pretrained run with the untrained network."""
-    compared = compare_without_labels(runs, nearest, intervals_of(comparison))
+    compared = compare_without_labels(runs, nearest, intervals_of(comparison), confidence_of(comparison))
     if not compared or nearest is None:
         return Absent(
             "This comparison needs the embeddings of a pretrained run and of the untrained network (`random`)."

@@ -29,7 +29,7 @@ def test_the_outputs_of_the_graph_lie_where_the_layout_says(repository: Path) ->
         "probe": [layout.probes_on_features(run, 0) for run in runs],
         "representations": [layout.REPRESENTATIONS],
         "summary": [layout.SUMMARY, layout.METRICS],
-        "report": [layout.REPORT],
+        "report": [layout.REPORT, *layout.RESULTS],
     }
     assert {entry: sorted(paths) for entry, paths in outs.items()} == {
         entry: sorted(path.as_posix() for path in paths) for entry, paths in expected.items()

@@ -9,6 +9,7 @@ import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -38,9 +39,9 @@ RUNS = {"random": ("random", "none"), "simclr": ("simclr", "none"), "gsimclr": (
 Build = Callable[..., Path]
 
 
-def rendered(samples: int = 24) -> bytes:
+def rendered(samples: int = 24, **params: Any) -> bytes:
     """The page of the artifacts below the current folder."""
-    return render(gather(ReportParams(samples=samples)))
+    return render(gather(ReportParams(samples=samples, **params)))
 
 
 class Tree:

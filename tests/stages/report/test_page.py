@@ -103,6 +103,9 @@ def test_the_stage_writes_the_page_and_provenance_beside_it(build: Build, capsys
     ):
         assert words in reader.text, words
     assert "index.html" in capsys.readouterr().out
+    assert json.loads((folder / "data/report/results.json").read_text(encoding="utf-8"))["title"] == "Digits"
+    assert (folder / "data/report/results.csv").read_text(encoding="utf-8").startswith("run,method,labels,metric,value")
+    assert (folder / "data/report/results.tex").read_text(encoding="utf-8").count(r"\\") == 4
     script = (folder / "data/report/provenance.js").read_text(encoding="utf-8")
     records = json.loads(script.removeprefix("window.REPRISE_PROVENANCE = ").removesuffix(";\n"))
     assert [r["record"] for r in records] == ["report"]
@@ -202,7 +205,8 @@ def test_the_page_asks_no_network_and_says_so_in_its_policy(build: Build) -> Non
         for name in ("src", "href", "srcset", "action", "data", "poster"):
             value = attributes.get(name)
             if value is not None:
-                assert value.startswith(("data:image/", "#")) or value == "provenance.js", (tag, value)
+                saved = tag == "a" and attributes.get("download") and value.startswith("data:")
+                assert saved or value.startswith(("data:image/", "#")) or value == "provenance.js", (tag, value)
         assert "style" not in attributes, "the policy forbids style attributes"
         assert tag not in {"link", "iframe", "object", "embed", "base", "form"}
     policy = next(a["content"] for tag, a in reader.tags if a.get("http-equiv") == "Content-Security-Policy")
@@ -247,7 +251,7 @@ def test_the_page_can_be_read_without_eyes_or_mouse(build: Build) -> None:
             assert attributes.get("scope") in {"col", "row"}
         if tag == "svg":
             assert attributes.get("aria-label") or attributes.get("aria-hidden") == "true"
-    anchors = {a["href"][1:] for tag, a in reader.tags if tag == "a" and a.get("href")}
+    anchors = {a["href"][1:] for tag, a in reader.tags if tag == "a" and not a.get("download")}
     ids = [a["id"] for _, a in reader.tags if a.get("id")]
     assert anchors <= set(ids)
     assert len(ids) == len(set(ids))

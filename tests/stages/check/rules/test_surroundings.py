@@ -165,6 +165,7 @@ def test_a_crop_that_is_too_small_and_a_patch_that_is_the_image(raw: dict[str, A
             "shard.max_side: images are stored smaller than networks see them",
         ),
         (lambda raw: raw["summary"].update(family="svm.top1"), "summary.family: no suite has this probe"),
+        (lambda raw: raw["report"].update(metrics=["svm.top1"]), "report.metrics: no suite has this probe"),
     ],
 )
 def test_values_that_work_otherwise_than_they_say(raw: dict[str, Any], change: Any, expected: str) -> None:
