@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -19,6 +19,13 @@ class ReportParams(StrictModel):
         Field(min_length=1, max_length=200),
         meaning("The page has this heading; null takes the name of the data set."),
     ] = None
+    map_colours: Annotated[
+        Literal["classes", "clusters"],
+        meaning(
+            "The map of embeddings is coloured by class where there are classes, or always by the clusters that the "
+            "probe `clustering` finds."
+        ),
+    ] = "classes"
     samples: Annotated[
         int,
         Field(ge=1, le=500),

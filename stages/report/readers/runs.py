@@ -13,6 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from reprise.artifacts.labels.image_clusters import FILE as CLUSTERS
+from reprise.artifacts.labels.image_clusters import read_image_clusters
 from reprise.artifacts.layout import PROBES, PROBES_ON_SHIFTS, RUNS
 from reprise.artifacts.results import METRICS, read_predictions
 from reprise.artifacts.tables.parquet import read_table
@@ -64,6 +66,7 @@ class SeedRun:
         neighbours: query -> (neighbour, similarity) by rank.
         lookalikes: (test, train) images that its network hardly tells apart, nearest first; None where nobody looked.
         watched: "<watch>: <figure>" -> (epoch, value) by epoch, of a run that was watched.
+        clusters: key -> (cluster, distance to its centre, certainty) of every image, where its embedding was clustered.
         predictions: the probe, the true classes, and the classes that it predicted.
     """
 
@@ -78,6 +81,7 @@ class SeedRun:
     predictions: tuple[str, tuple[str, ...], tuple[str, ...]] | None
     lookalikes: tuple[tuple[str, str], ...] | None = None
     watched: dict[str, tuple[tuple[float, float | None], ...]] = field(default_factory=dict)
+    clusters: dict[str, tuple[int, float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,7 @@ def _seed_run(run: str, seed: int, folder: Path) -> SeedRun:
         predictions=_predictions(places),
         lookalikes=_lookalikes(places.get("lookalikes.parquet")),
         watched=read_watched(watches) if (watches := folder / "watches.csv").exists() else {},
+        clusters=_clusters(places.get(CLUSTERS)),
     )
 
 
@@ -206,6 +211,13 @@ def _neighbours(path: Path | None) -> dict[str, tuple[tuple[str, float], ...]]:
 
 def _lookalikes(path: Path | None) -> tuple[tuple[str, str], ...] | None:
     return tuple((key, other) for key, other, _ in _rows(path, LOOKALIKE_SCHEMA)) if path else None
+
+
+def _clusters(path: Path | None) -> dict[str, tuple[int, float, float]]:
+    table = read_image_clusters(path) if path else None
+    return (
+        {row["key"]: (row["cluster"], row["distance"], row["certainty"]) for row in table.to_pylist()} if table else {}
+    )
 
 
 def _predictions(places: dict[str, Path]) -> tuple[str, tuple[str, ...], tuple[str, ...]] | None:

@@ -18,7 +18,7 @@ from stages.report.readers.runs import Run
 from stages.report.section_registry import Absent
 from stages.report.text import number
 
-TITLE = "Clusters"
+TITLE = "Label sets"
 ORDER = 20
 READS = ("label_sets", "runs")
 

@@ -11,21 +11,24 @@ from typing import Any
 
 from markupsafe import Markup
 
+from stages.report.claims.references import pretrained_runs
 from stages.report.drawing.scatter import choose_marks, legend_mark, scatter
 from stages.report.drawing.thumbnails import Album, Sprite
+from stages.report.params import ReportParams
 from stages.report.readers.images.ingest import Images
 from stages.report.readers.label_sets import LabelSet
 from stages.report.readers.runs import Run
 from stages.report.section_registry import Absent
-from stages.report.text import embed_json, one_line
+from stages.report.text import abbreviate, embed_json, one_line
 
 TITLE = "Embedding map"
 ORDER = 60
-READS = ("images", "label_sets", "runs", "album")
+READS = ("images", "label_sets", "runs", "album", "params")
 
 MOST_RUNS = 12
 MOST_POINTS = 1000  # of a map
 SPRITE_BUDGET = 1_200_000  # bytes of page
+FILE_NAME = 60  # characters of a file's name under the pointer
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,16 @@ class Maps:
 
 
 def show(
-    images: Images | None, label_sets: tuple[LabelSet, ...], runs: tuple[Run, ...], album: Album
+    images: Images | None,
+    label_sets: tuple[LabelSet, ...],
+    runs: tuple[Run, ...],
+    album: Album,
+    params: ReportParams,
 ) -> dict[str, Any] | Absent:
     """Draw the maps, and embed what page.js shows under the pointer."""
-    maps = maps_of(runs, images.labels if images else {}, images.classes if images else (), label_sets, album)
+    by_class = params.map_colours == "classes"
+    labels, classes = (images.labels, images.classes) if images and by_class else ({}, ())
+    maps = maps_of(runs, labels, classes, label_sets, album, images.names if images else {})
     if maps is None:
         return Absent("No run has a map: the probe map has not run.")
     return {"maps": maps, "pointer_data": embed_json({"names": maps.names, "sprite": _sprite(maps.sprite)})}
@@ -64,23 +73,29 @@ def _sprite(sprite: Sprite | None) -> dict[str, Any] | None:
 
 
 def maps_of(
-    runs: Sequence[Run], labels: Mapping[str, str], classes: Sequence[str], sets: Sequence[LabelSet], album: Album
+    runs: Sequence[Run],
+    labels: Mapping[str, str],
+    classes: Sequence[str],
+    sets: Sequence[LabelSet],
+    album: Album,
+    files: Mapping[str, str],
 ) -> Maps | None:
     """Draw the maps of all runs that have one; None when none has.
 
     Args:
         runs: all runs.
-        labels: key -> class; without any, colours show the clusters of the first label set that covers the images.
+        labels: key -> class; without any, colours show clusters (`_colours`).
         classes: class names in the order of the legend.
         sets: label sets.
         album: the pixels of the images.
+        files: key -> name of the file.
     """
     drawn = [run for run in runs if run.first.map][:MOST_RUNS]
     if not drawn:
         return None
     keys = sorted({key for run in drawn for key, _, _ in run.first.map[:MOST_POINTS]})[: 2 * MOST_POINTS]
-    coloured_by, names = _colours(keys, labels, sets)
-    marks = choose_marks([names.get(key) for key in keys], classes)
+    coloured_by, names, order = _colours(keys, labels, classes, runs, sets)
+    marks = choose_marks([names.get(key) for key in keys], order)
     place = {key: index for index, key in enumerate(keys)}
     charts = []
     for run in drawn:
@@ -99,17 +114,34 @@ def maps_of(
         others=marks.others,
         coloured_by=coloured_by,
         sprite=album.sprite(keys, SPRITE_BUDGET),
-        names=tuple(one_line(names.get(key, "no label")) for key in keys),
+        names=tuple(_words(names.get(key, "no label"), files.get(key)) for key in keys),
     )
 
 
-def _colours(keys: Sequence[str], labels: Mapping[str, str], sets: Sequence[LabelSet]) -> tuple[str, dict[str, str]]:
-    """Choose what the colours show, in words, and name the class or cluster of each image that has one."""
+def _words(name: str, file: str | None) -> str:
+    return one_line(name) if file is None else f"{one_line(name)}: {abbreviate(file, FILE_NAME)}"
+
+
+def _colours(
+    keys: Sequence[str],
+    labels: Mapping[str, str],
+    classes: Sequence[str],
+    runs: Sequence[Run],
+    sets: Sequence[LabelSet],
+) -> tuple[str, dict[str, str], Sequence[str]]:
+    """Choose what the colours show: classes, or clusters of the first pretrained run, or those of a label set.
+
+    Returns:
+        The choice in words, the class or cluster of each image that has one, and their order in the legend.
+    """
     names = {key: labels[key] for key in keys if key in labels}
     if names:
-        return "class", names
-    for candidate in sets:
-        names = {key: f"cluster {candidate.clusters[key]}" for key in keys if key in candidate.clusters}
+        return "class", names, classes
+    clustered = [run for run in (*pretrained_runs(runs), *runs) if run.first.clusters]
+    found = [(run.name, {key: number for key, (number, _, _) in run.first.clusters.items()}) for run in clustered[:1]]
+    for name, clusters in [*found, *((candidate.name, candidate.clusters) for candidate in sets)]:
+        names = {key: f"cluster {clusters[key]}" for key in keys if key in clusters}
         if names:
-            return f"cluster of {one_line(candidate.name)}", names
-    return "", {}
+            order = [f"cluster {number}" for number in sorted(set(clusters.values()))]
+            return f"cluster of {one_line(name)}", names, order
+    return "", {}, ()

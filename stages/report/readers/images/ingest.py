@@ -5,13 +5,16 @@ A missing artifact gives None (the page says so in a sentence); a damaged one ra
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from reprise.artifacts.layout import DATASET, MANIFEST, NOTES, QUARANTINE
+from reprise.artifacts.layout import DATASET, INGEST, MANIFEST, NOTES, QUARANTINE
 from reprise.artifacts.manifest import SPLITS, read_manifest, read_notes, read_quarantine
 from reprise.artifacts.shards import Shards
 from stages.report.readers.shape import expected_shape, read_object
@@ -63,6 +66,7 @@ class Images:
         sides: smallest and largest width, smallest and largest height, in pixels.
         groups: number of groups (of one patient, say) among the images.
         bands: number of images by their number of bands.
+        names: key -> path below the folder that all files share, for the images that are files of their own.
     """
 
     counts: dict[str, int]
@@ -73,6 +77,7 @@ class Images:
     sides: tuple[int, int, int, int]
     groups: int
     bands: dict[int, int] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -195,7 +200,17 @@ def summarize(manifest: pa.Table, class_order: tuple[str, ...]) -> Images:
         sides=tuple(extreme[end] or 0 for extreme in extremes for end in ("min", "max")),  # type: ignore[arg-type]
         groups=len(set(manifest["group"].drop_null().to_pylist())),
         bands=dict(sorted(Counter(manifest["channels"].to_pylist()).items())),
+        names=file_names(keys, manifest["path"].to_pylist()),
     )
+
+
+def file_names(keys: Sequence[str], paths: Sequence[str]) -> dict[str, str]:
+    """Name each image by its path below the folder that all files share; images inside the tar of ingest have none."""
+    files = {key: path for key, path in zip(keys, paths, strict=True) if not Path(path).is_relative_to(INGEST)}
+    if not files:
+        return {}
+    folder = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in files.values()])
+    return {key: os.path.relpath(os.path.abspath(path), folder) for key, path in files.items()}
 
 
 def count_refusals(quarantine: pa.Table) -> tuple[Refusal, ...]:
