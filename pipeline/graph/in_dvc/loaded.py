@@ -23,6 +23,8 @@ import threading
 from contextlib import suppress
 from typing import NoReturn
 
+from pipeline.graph.in_dvc.stages_in_copies.libraries import LIBRARIES, load_next, one_thread
+
 _LONGEST_MESSAGE = 1 << 16
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -42,8 +44,12 @@ def run_stages_from(descriptor: int) -> int:
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     statuses: dict[int, int] = {}  # number of a copy -> descriptor for its exit status
+    rest, started = list(LIBRARIES) if one_thread(os.environ) else [], 0
     while True:
-        ready, _, _ = select.select([channel.fileno(), awake], [], [])
+        loading = bool(rest and started > 1)  # one stage alone does not pay for it
+        ready, _, _ = select.select([channel.fileno(), awake], [], [], 0 if loading else None)
+        if loading and not ready:
+            load_next(rest)
         if awake in ready:
             os.read(awake, 4096)
             _report_ended(statuses)
@@ -59,7 +65,7 @@ def run_stages_from(descriptor: int) -> int:
                 for end in (channel.fileno(), awake, wake, status, *statuses.values()):
                     os.close(end)
                 _run_as_copy(request["arguments"], request["environment"], output, errors, this)
-            statuses[pid] = status
+            statuses[pid], started = status, started + 1
             os.close(output)
             os.close(errors)
             channel.sendall(f"{pid}\n".encode())
@@ -101,6 +107,8 @@ def _report_ended(statuses: dict[int, int]) -> None:
 
 def _run_as_copy(arguments: list[str], variables: dict[str, str], output: int, errors: int, parent: int) -> NoReturn:
     """Run DVC in this process, which has just been copied from the process `parent`, and end it."""
+    from pipeline.graph.in_dvc.stages_in_copies.starting import prepare_to_start_stages
+
     code = 1
     try:
         os.setsid()
@@ -114,6 +122,7 @@ def _run_as_copy(arguments: list[str], variables: dict[str, str], output: int, e
         os.dup2(errors, 2)
         for end in (output, errors):
             os.close(end)
+        prepare_to_start_stages(load=False)
         os.environ.update(variables)
         sys.argv[1:] = arguments
         code = _code_of(arguments)

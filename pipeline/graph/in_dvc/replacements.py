@@ -5,7 +5,8 @@ the run cache, nor what lies in the cache already; and only `persist`, which swi
 outputs of the previous run where they are. So eleven functions and classes of DVC are replaced, of the version that
 requirements.lock pins; tests/pipeline/graph (remotes/test_hostile.py, test_previous_outputs.py) fail if a replacement
 has no effect.
-Two more say which stage of how many begins, since DVC does not count them, and three let DVCs work beside each other.
+Two more say which stage of how many begins, since DVC does not count them, three let DVCs work beside each other, and
+one starts stages from a process that has loaded the libraries that they need.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from dvc_data.hashfile.tree import Tree
 from dvc_objects.fs.local import LocalFileSystem
 
 from pipeline.graph.in_dvc import beside, cache, folder, previous, run_cache, steps
+from pipeline.graph.in_dvc.stages_in_copies import starting
 
 
 def install() -> None:
@@ -64,6 +66,7 @@ def install() -> None:
         (dvc_data.index.checkout, "_create_files", folder.check_before_creation),
         (dvc.repo.reproduce, "_reproduce", steps.count_stages),
         (dvc.stage.run, "cmd_run", steps.say_before),
+        (dvc.stage.run, "_run", starting.start_in_copy),
         (Output, "remove", previous.keep_previous),
         (Stage, "_run_stage", previous.forget_previous),
         (dvc.dvcfile, "modify_yaml", beside.replace_whole_file),
