@@ -1,11 +1,12 @@
 """What the graph costs besides its work: seconds by kind of stage, process starts and DVC's own work.
 
-    python -m benchmarks.overhead [REVISION ...] [--small] [--json FILE]
+    python -m benchmarks.overhead [REVISION[:reprise] ...] [--small] [--json FILE]
 
 Clones each revision of this repository into a temporary folder and runs its graph from nothing, on one thread, with an
-empty cache. DVC's lines are timed as they come: a stage lasts from its "Running stage" to the next one, so its seconds
-hold the start of its process and what DVC does after it. The work is what the stages themselves say they took
-(`.reprise/provenance`, from after their imports); the rest is overhead.
+empty cache: with `dvc repro`, or with `reprise repro --jobs 1` where ":reprise" follows the revision. DVC's lines are
+timed as they come: a stage lasts from its "Running stage" to the next one, so its seconds hold the start of its process
+and what DVC does after it. The work is what the stages themselves say they took (`.reprise/provenance`, from after
+their imports); the rest is overhead.
 
 `--small` runs four methods with three seeds for two epochs instead: twelve trainings of ten steps.
 """
@@ -50,14 +51,18 @@ def clone(revision: str, folder: Path, small: bool) -> None:
     (folder / "dvc.lock").unlink(missing_ok=True)  # else DVC would look for results that this machine lacks
 
 
-def run(folder: Path) -> tuple[float, dict[str, float], dict[str, int]]:
+def command_of(tool: str) -> list[str]:
+    if tool == "reprise":
+        return [sys.executable, "-c", "from pipeline.cli.main import main; main()", "repro", "--jobs", "1"]
+    return [sys.executable, "-m", "dvc", "repro"]
+
+
+def run(folder: Path, tool: str) -> tuple[float, dict[str, float], dict[str, int]]:
     """Run the graph; return its wall seconds, and seconds and number of stages by kind."""
     environment = {**os.environ, "PYTHONPATH": str(folder), "REPRISE_THREADS": "1", "REPRISE_QUIET": "1"}
     environment |= {"DVC_NO_ANALYTICS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     began = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dvc", "repro"], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(command_of(tool), cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
     seconds: dict[str, float] = defaultdict(float)
     number: dict[str, int] = defaultdict(int)
     kind, since = "before the first stage", began
@@ -69,16 +74,17 @@ def run(folder: Path) -> tuple[float, dict[str, float], dict[str, int]]:
             kind, since = match[1], now
             number[kind] += 1
     if process.wait():
-        raise SystemExit(f"dvc repro failed in {folder}")
+        raise SystemExit(f"the graph failed in {folder}")
     seconds[kind] += time.perf_counter() - since
     return time.perf_counter() - began, dict(seconds), dict(number)
 
 
-def measure(revision: str, small: bool) -> dict[str, Any]:
+def measure(named: str, small: bool) -> dict[str, Any]:
+    revision, _, tool = named.partition(":")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "clone"
         clone(revision, folder, small)
-        wall, seconds, number = run(folder)
+        wall, seconds, number = run(folder, tool)
         work = sum(json.loads(p.read_text())["seconds"] for p in (folder / ".reprise/provenance").rglob("*.json"))
         before = os.times()
         subprocess.run(
