@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 from collections.abc import Sequence
 from html import escape
@@ -40,9 +41,12 @@ def page(name: str, query: Shards, shards: Shards, found: Sequence[dict[str, Any
     rows = {key: index for index, key in enumerate(shards.keys.tolist())}
     folder = common_folder([image["path"] for image in found])
     title = f"Images nearest to {os.path.basename(name)}"
+    style = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
     items = "".join(_item(image, shards.read(rows[image["key"]]), folder) for image in found)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+        f"style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'\">"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{_text(title)}</title><style>{STYLE}</style></head><body><main><h1>{_text(title)}</h1>"
         f"<p>Searched by the backbone of the run {_text(run)}. The number is the cosine similarity of the features, "

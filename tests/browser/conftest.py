@@ -13,9 +13,14 @@ import pyarrow as pa
 import pytest
 
 from reprise.artifacts.facts.table import Facts, objects, write_facts
+from reprise.artifacts.labels.image_clusters import FILE as CLUSTERS
+from reprise.artifacts.labels.image_clusters import SCHEMA
 from reprise.artifacts.layout import MANIFEST, QUARANTINE, REPORT
 from reprise.artifacts.manifest import QUARANTINE_SCHEMA, read_manifest, write_manifest, write_quarantine
+from reprise.artifacts.shards import Shards
+from reprise.artifacts.tables.parquet import write_table
 from reprise.config.facts import Fact
+from stages.embed.search_page import page as search_page
 from stages.report.__main__ import main as report
 from stages.validate.page import render_page
 from tests.chromium import Chromium
@@ -53,8 +58,25 @@ def report_of(
     """Write the report of a small graph of three runs below the current folder."""
     Path("params.yaml").write_text(json.dumps({"report": {"samples": 24}}), encoding="utf-8")
     Tree(names, labelled, tuple(range(seeds))).write()
+    for place in Path("data/probe").glob("*/*/*/label_free"):
+        rows = [{"key": key, "cluster": i % 11, "distance": 0.1, "certainty": 0.5} for i, key in enumerate(all_keys())]
+        write_table(place / CLUSTERS, pa.Table.from_pylist(rows, schema=SCHEMA))
     change()
     report([])
+
+
+def all_keys() -> list[str]:
+    """List the keys of all images."""
+    return read_manifest(columns=["key"])["key"].to_pylist()
+
+
+def nearest_images() -> str:
+    """Render the page of `reprise search` from the images of the current folder, with their names."""
+    found = [
+        image | {"rank": rank, "similarity": 1 / rank, "is_the_image": rank == 1}
+        for rank, image in enumerate(read_manifest(columns=["key", "path", "split", "label"]).to_pylist()[:24], 1)
+    ]
+    return search_page(f"pictures/{IMAGE}.png", Shards.open(), Shards.open(), found, "simclr, seed 0")
 
 
 def with_hostile_words() -> None:
@@ -126,8 +148,10 @@ def _write(folder: Path) -> dict[str, Path]:
         place.mkdir()
         with inside(place):
             write()
+            if name == "hostile report":
+                searched = nearest_images()
         written[name] = place / REPORT
-    for name, content in (("validation", verdicts()), ("views", views().encode())):
+    for name, content in (("validation", verdicts()), ("views", views().encode()), ("search", searched.encode())):
         written[name] = folder / f"{name}.html"
         written[name].write_bytes(content)
     return written

@@ -18,6 +18,7 @@ CHECKED = {
     "report without labels": WIDTHS[-1:],
     "validation": WIDTHS,
     "views": WIDTHS,
+    "search": WIDTHS,
 }
 
 

@@ -31,7 +31,7 @@ mines: []
 mining: {}
 train: {backbone: resnet_tiny, epochs: 1, batch_size: 256, optimizer: sgd, learning_rate: 0.2, weight_decay: 0.0001,
   warmup_epochs: 0}
-suites: [{name: quality}]
+suites: [{name: quality}, {name: label_free}]
 """
 
 
@@ -92,12 +92,24 @@ def test_a_project_from_nothing_to_its_report(environment: Path, tmp_path: Path)
     project = tmp_path / "small"
     text = (project / "params.yaml").read_text(encoding="utf-8")
     rest = text[text.index("\n# ---- everything else") :]
-    rest = re.sub(r"(?ms)^probes:.*?(?=^image_probes)", "probes: {quality: {knn: {}}}\n", rest)
+    rest = re.sub(
+        r"(?ms)^probes:.*?(?=^image_probes)",
+        "probes: {quality: {knn: {}}, label_free: {clustering: {clusters: 5}}}\n",
+        rest,
+    )
     rest = re.sub(r"(?ms)^representations:.*?(?=^summary)", "representations: {}\n", rest)
     (project / "params.yaml").write_text(SMALL + rest, encoding="utf-8")
     said = call(environment, project, "reprise", "repro")
     assert "decoy" not in said
     assert (project / "data/report/index.html").is_file()
+    rows = call(environment, project, "reprise", "clusters").splitlines()
+    assert len(rows) == 6, "a header and five clusters: nothing is older than the folder"
+    assert "copied" not in call(environment, project, "reprise", "clusters", "--export", str(tmp_path / "clusters"))
+    pictures = list((tmp_path / "clusters").glob("cluster-*/*.png"))
+    assert len(pictures) > 1000, "digits lie in an archive, so the shards' images were written"
+    found = call(environment, project, "reprise", "search", str(pictures[0]), "--top", "3")
+    assert re.search(r"(?m)^1\t1\.0000\t.*\(the same file\)$", found)
+    assert (project / ".reprise/search.html").is_file()
     lock = (project / "dvc.lock").read_bytes()
     again = call(environment, project, "reprise", "repro")
     assert "stages." not in again
