@@ -88,8 +88,9 @@ def _on_the_passes(setup: Setup, method: Method, batch: int) -> list[str]:
             f"assignments, it compares within {held} images. `chunk_size` compares all."
         )
     if train.chunk_size is not None and any(has_batch_statistics(part) for part in method.embedding_networks()):
+        together = train.chunk_size * train.processes
         notes.append(
-            f"batch normalisation in the backbone sees at most {train.chunk_size} views at a time instead of the whole "
+            f"batch normalisation in the backbone sees at most {together} views at a time instead of the whole "
             "batch, so the gradient is not that of the whole batch; with a backbone that has none it is."
         )
     return notes

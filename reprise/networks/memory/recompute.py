@@ -15,7 +15,7 @@ Shapes: x (n, C, S, S) -> (n, d), as of every backbone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -67,24 +67,40 @@ def in_chunks(networks: Iterable[nn.Module], size: int) -> Iterator[set[nn.Modul
         The networks that were called since to get gradients; one that a method passes by is never in it.
     """
     called: set[nn.Module] = set()
-
-    def chunked(network: nn.Module) -> Callable[..., Tensor]:
-        passed = _twice(network)
-
-        def forward(x: Tensor) -> Tensor:
-            if torch.is_grad_enabled():
-                called.add(network)
-            vectors = []
-            for part in x.tensor_split(-(-len(x) // size)):
-                # Each chunk casts the weights to bf16 for itself, so that gradients are added up in float32.
-                torch.clear_autocast_cache()
-                vectors.append(passed(part))
-            return torch.cat(vectors)
-
-        return forward
-
-    with replaced({network: chunked(network) for network in networks}):
+    with replaced({network: Chunked(network, size, called) for network in networks}):
         yield called
+
+
+class Chunked:
+    """The forward pass of a network, in chunks.
+
+    Args:
+        network: (n, C, S, S) -> (n, d).
+        size: images in a chunk, at most.
+        called: gets the network when it is called to get gradients.
+    """
+
+    def __init__(self, network: nn.Module, size: int, called: set[nn.Module]) -> None:
+        self.network, self.size, self.called, self.passed = network, size, called, _twice(network)
+
+    def __call__(self, x: Tensor, shares: Sequence[int] = ()) -> Tensor:
+        """Pass a batch: (n, C, S, S) -> (n, d).
+
+        Args:
+            x: images.
+            shares: n of each of the processes that pass a batch together. They take equally many chunks, since layers
+                may exchange what they compute of each; a process with a single image of a view, beside others with two,
+                lets these take chunks of two where one was asked for.
+        """
+        if torch.is_grad_enabled():
+            self.called.add(self.network)
+        shares = shares or [len(x)]
+        vectors = []
+        for part in x.tensor_split(min(-(-max(shares) // self.size), *shares)):
+            # Each chunk casts the weights to bf16 for itself, so that gradients are added up in float32.
+            torch.clear_autocast_cache()
+            vectors.append(self.passed(part))
+        return torch.cat(vectors)
 
 
 def has_batch_statistics(network: nn.Module) -> bool:

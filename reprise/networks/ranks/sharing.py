@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from reprise.config.errors import TrainingError
-from reprise.networks.memory.recompute import replaced
+from reprise.networks.memory.recompute import Chunked, replaced
 from reprise.networks.ranks.batch_norm import synchronised
 from reprise.runtime.seeds import mix
 from reprise.runtime.world import World
@@ -76,10 +76,11 @@ def _shared(
                 found=f"{len(x)} images in a call, {own} in this process's part of the batch",
                 fix="Set processes to 1 for this run.",
             )
+        shares = [views * count for count in counts]
         with _own_draws(world, next(calls)):
-            vectors = forward(x)
+            vectors = forward(x, shares) if isinstance(forward, Chunked) else forward(x)
         if views == 1 or by_image:
-            return world.gather(vectors, [views * count for count in counts])
+            return world.gather(vectors, shares)
         together = world.gather(vectors.unflatten(0, (views, own)).transpose(0, 1), counts)
         return together.transpose(0, 1).flatten(0, 1)
 

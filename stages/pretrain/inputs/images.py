@@ -200,13 +200,6 @@ def refuse_passes(row: AnyRun, method: Method, train: TrainParams) -> None:
             found=train.chunk_size,
             fix=f"Set chunk_size in the blocks of the other runs only, and accumulate in methods.{row.name}.",
         )
-    if train.chunk_size is not None and train.processes > 1:
-        raise TrainingError(
-            "batches that pass in chunks are not shared out among processes",
-            where="train.chunk_size, train.processes",
-            found=f"{train.chunk_size}, {train.processes}",
-            fix="Set processes to 1, or chunk_size to null: each process holds the layers of its own images only.",
-        )
     if train.shard_weights:
         refuse_sharding(row, method, train)
     if train.activation_checkpointing and not blocks_of(method.backbone):

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from reprise.artifacts.weights.backbones import read_config, read_weights
 from reprise.config.errors import TrainingError
@@ -20,7 +19,7 @@ from stages.pretrain.inputs.images import refuse_batches, refuse_passes
 from stages.pretrain.method import Batch, Method
 from stages.pretrain.run import passes
 from tests.stages.pretrain.conftest import TINY
-from tests.stages.pretrain.methods.conftest import TinyBackbone, build, random_batch
+from tests.stages.pretrain.methods.conftest import build, random_batch, without_batch_statistics
 from tests.stages.pretrain.test_run import run
 
 CHUNKABLE = [
@@ -46,20 +45,13 @@ def gradients(method: Method, chunk: int | None) -> dict[str, torch.Tensor]:
     return {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
 
 
-def without_batch_statistics(name: str) -> Method:
-    """A method on a backbone that sees each image by itself; its heads may compare them."""
-    method = build(name, images=32)  # so that clusterings begin before the third step
-    for network in method.embedding_networks():
-        for part in network.modules():
-            if isinstance(part, TinyBackbone):
-                part.norm = nn.Identity()
-    return method
-
-
 @pytest.mark.parametrize("name", CHUNKABLE)
 def test_every_method_gets_the_gradient_of_its_whole_batch(name: str) -> None:
     """Queues, memories, teachers and batch normalisation in heads see what they see without chunks."""
-    whole, chunked = (gradients(without_batch_statistics(name), chunk) for chunk in (None, 5))
+    whole, chunked = (
+        gradients(without_batch_statistics(build(name, images=32)), chunk)  # clusterings begin before the third step
+        for chunk in (None, 5)
+    )
     assert whole.keys() == chunked.keys()
     length = torch.stack([g.norm() for g in whole.values()]).norm()
     apart = torch.stack([(chunked[n] - g).norm() for n, g in whole.items()]).norm()

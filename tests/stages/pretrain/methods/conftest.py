@@ -92,6 +92,15 @@ def build(name: str, images: int = 64, steps: int = 8, **options) -> Method:
     return kind(backbone, params, context).train()
 
 
+def without_batch_statistics(method: Method) -> Method:
+    """Let the backbones of a method see each image by itself; its heads may compare them."""
+    for network in method.embedding_networks():
+        for part in network.modules():
+            if isinstance(part, TinyBackbone):
+                part.norm = nn.Identity()
+    return method
+
+
 def random_batch(method: Method, size: int = 8, seed: int = 0, start: int = 0) -> Batch:
     """Gaussian views of the sizes that the method plans; labels 0, 1, 2, 3, 0, ...; rows from `start` on.
 

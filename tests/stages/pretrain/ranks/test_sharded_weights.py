@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from reprise.config.errors import TrainingError
-from reprise.config.plug_ins.registry import load_class, names
 from reprise.config.tables import RunRow
 from reprise.networks.backbone import build_backbone
+from reprise.networks.memory.recompute import blocks_of, recomputed
 from reprise.networks.ranks.parted_weights import clip_gradients, gathered, sharded
 from reprise.networks.state import arrays_of, load_optimizer
 from reprise.runtime.world import ALONE, World, is_part, own_part, parted_as
@@ -23,14 +23,9 @@ from stages.pretrain.ranks.share import Share
 from stages.pretrain.ranks.together import shared_step
 from tests.stages.pretrain.conftest import TINY
 from tests.stages.pretrain.methods.conftest import TinyBackbone, build
-from tests.stages.pretrain.ranks.test_methods_on_two_ranks import OPTIONS, SIZE, batch_of, relative, taken
+from tests.stages.pretrain.ranks.test_methods_on_two_ranks import CHUNKABLE, OPTIONS, SIZE, batch_of, relative, taken
 from tests.two_ranks import TwoRanks
 
-METHODS = [
-    name
-    for name in names("methods")
-    if not (kind := load_class("methods", name, Method, "")).gradient_free and kind.chunkable
-]
 SHAPES = {"vit_mini": {"patch_size": 4, "width": 16, "depth": 2, "heads": 2}}
 OPTIMIZERS = {
     "sgd": lambda groups: torch.optim.SGD(groups, 0.05, momentum=0.9),
@@ -49,8 +44,13 @@ def built(name: str, steps: int, backbone: str | None) -> Method:
     ).train()
 
 
-def apart(name: str, steps: int, backbone: str | None, optimizer: str, world: World) -> dict[str, float]:
-    """Take steps with parted weights and, from the same state, alone: the largest relative differences."""
+def apart(
+    name: str, steps: int, backbone: str | None, optimizer: str, chunk: int | None, twice: bool, world: World
+) -> dict[str, float]:
+    """Take steps with parted weights and, from the same state, alone: the largest relative differences.
+
+    The parted network may pass in chunks, and its blocks be computed twice.
+    """
     method, alone = (built(name, steps, backbone) for _ in range(2))
     make: Any = OPTIMIZERS[optimizer]
     worst = {"loss": 0.0, "gradients": 0.0, "figures": 0.0, "state": 0.0}
@@ -61,7 +61,8 @@ def apart(name: str, steps: int, backbone: str | None, optimizer: str, world: Wo
         for number in range(steps):
             alone.load_state_dict(gathered(method.state_dict()))
             load_optimizer(whole, arrays_of(gathered(parted.state_dict())))
-            shared = gathered(taken(method, parted, number, Share(world)))
+            with recomputed(blocks_of(method.backbone) if twice else []):
+                shared = gathered(taken(method, parted, number, Share(world), chunk))
             expected = taken(alone, whole, number, Share(ALONE))
             for kind, a, b in zip(worst, expected, shared, strict=True):
                 worst[kind] = max(worst[kind], relative(a, b))
@@ -75,9 +76,9 @@ def apart(name: str, steps: int, backbone: str | None, optimizer: str, world: Wo
 FAST = ("simclr", "supervised", "vicreg")
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in METHODS])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in CHUNKABLE])
 def test_parted_weights_take_the_steps_of_one_process(name: str, two_ranks: TwoRanks) -> None:
-    for worst in two_ranks.call(apart, name, 2, None, "sgd"):
+    for worst in two_ranks.call(apart, name, 2, None, "sgd", None, False):
         assert max(worst.values()) < 1e-5, worst
 
 
@@ -86,7 +87,16 @@ def test_parted_weights_take_the_steps_of_one_process(name: str, two_ranks: TwoR
     [pytest.param("simclr", "resnet_tiny", "lars", marks=pytest.mark.slow), ("byol", "vit_mini", "adamw")],
 )
 def test_each_block_gathers_its_own_weights(name: str, backbone: str, optimizer: str, two_ranks: TwoRanks) -> None:
-    for worst in two_ranks.call(apart, name, 2, backbone, optimizer):
+    for worst in two_ranks.call(apart, name, 2, backbone, optimizer, None, False):
+        assert max(worst.values()) < 1e-5, worst
+
+
+@pytest.mark.parametrize(
+    ("chunk", "twice"),
+    [pytest.param(None, True, marks=pytest.mark.slow), pytest.param(3, False, marks=pytest.mark.slow), (3, True)],
+)
+def test_parts_may_be_computed_twice(chunk: int | None, twice: bool, two_ranks: TwoRanks) -> None:
+    for worst in two_ranks.call(apart, "byol", 2, "vit_mini", "sgd", chunk, twice):
         assert max(worst.values()) < 1e-5, worst
 
 
