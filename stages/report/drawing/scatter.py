@@ -16,6 +16,7 @@ from markupsafe import Markup
 from stages.report.drawing.charts import COLOURS, pad, place, svg
 
 SHAPES = 4
+MARK_COLOURS = 12  # more than those of charts, so that a dozen classes differ in colour, too
 MOST_CLASSES = COLOURS * SHAPES - 2  # of their own mark; less frequent ones share one grey dot
 WIDTH, HEIGHT, MARGIN = 460.0, 400.0, 14.0
 
@@ -48,8 +49,8 @@ def choose_marks(labels: Sequence[str | None], order: Sequence[str]) -> Marks:
 
 
 def mark(index: int, x: float, y: float, extra: str = "") -> Markup:
-    """Draw one mark, about 7 units wide: circle, square, triangle or diamond by index // 8, colour by index % 8."""
-    classes = f"m c{index % COLOURS}" if index >= 0 else "m other"
+    """Draw one mark, about 7 units wide: circle, square, triangle or diamond by index // 8, colour by index % 12."""
+    classes = f"m c{index % MARK_COLOURS}" if index >= 0 else "m other"
     shape = index // COLOURS % SHAPES if index >= 0 else 0
     if shape == 0:
         return Markup('<circle cx="{:.1f}" cy="{:.1f}" r="3.4" class="{}"{}/>').format(x, y, classes, extra)

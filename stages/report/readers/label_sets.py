@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,24 @@ class LabelSet:
         seed: the seed that it was mined with.
         quality: the figures of quality.json.
         clusters: key -> cluster, for the images that have a pseudo-label.
-        montage: the picture of example images, None where there is none.
+        distances: key -> distance to the centre of its cluster, for the images of which the miner says it.
     """
 
     name: str
     seed: int
     quality: dict[str, Any]
     clusters: dict[str, int]
-    montage: Path | None
+    distances: dict[str, float] = field(default_factory=dict)
+
+    def members(self, most: int) -> list[tuple[int, list[str]]]:
+        """List the `most` largest clusters with the keys of their images, those nearest to the centre first."""
+        by_cluster: dict[int, list[str]] = {}
+        for key, cluster in self.clusters.items():
+            by_cluster.setdefault(cluster, []).append(key)
+        largest = sorted(by_cluster.items(), key=lambda item: (-len(item[1]), item[0]))[:most]
+        return [
+            (cluster, sorted(keys, key=lambda key: (self.distances.get(key, 0.0), key))) for cluster, keys in largest
+        ]
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -51,14 +61,18 @@ def read_label_sets() -> tuple[LabelSet, ...]:
 
 
 def _label_set(name: str, seed: int, folder: Path) -> LabelSet:
-    labels, montage = folder / PSEUDO_LABELS, folder / "montage.png"
+    labels = folder / PSEUDO_LABELS
     clusters: dict[str, int] = {}
+    distances: dict[str, float] = {}
     if labels.exists():
         table = read_pseudo_labels(labels)
-        rows = zip(table["key"].to_pylist(), table["cluster"].to_pylist(), strict=True)
-        clusters = {key: cluster for key, cluster in rows if cluster is not None}
-    quality = read_object(folder / "quality.json", "mine")
-    return LabelSet(name, seed, quality, clusters, montage if montage.exists() else None)
+        rows = zip(*(table[column].to_pylist() for column in ("key", "cluster", "distance")), strict=True)
+        for key, cluster, distance in rows:
+            if cluster is not None:
+                clusters[key] = cluster
+                if distance is not None:
+                    distances[key] = distance
+    return LabelSet(name, seed, read_object(folder / "quality.json", "mine"), clusters, distances)
 
 
 def sets_with_true_labels(label_sets: Sequence[LabelSet], runs: Sequence[Run]) -> frozenset[str]:

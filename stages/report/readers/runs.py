@@ -9,7 +9,7 @@ import csv
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -51,6 +51,24 @@ class Figure:
     n: int | None
 
 
+class Predictions(NamedTuple):
+    """What a probe answered for the images that were scored.
+
+    Args:
+        probe: its name.
+        labels: (n,) true classes.
+        predicted: (n,) classes that it answered.
+        keys: (n,) of the images.
+        scores: (n,) of the answers; None where the probe has none.
+    """
+
+    probe: str
+    labels: tuple[str, ...]
+    predicted: tuple[str, ...]
+    keys: tuple[str, ...] = ()
+    scores: tuple[float | None, ...] = ()
+
+
 @dataclass(frozen=True)
 class SeedRun:
     """One trained backbone and its probes.
@@ -67,7 +85,7 @@ class SeedRun:
         lookalikes: (test, train) images that its network hardly tells apart, nearest first; None where nobody looked.
         watched: "<watch>: <figure>" -> (epoch, value) by epoch, of a run that was watched.
         clusters: key -> (cluster, distance to its centre, certainty) of every image, where its embedding was clustered.
-        predictions: the probe, the true classes, and the classes that it predicted.
+        predictions: answers of the linear probe, or of kNN; None without labels.
     """
 
     run: str
@@ -78,7 +96,7 @@ class SeedRun:
     protocol: dict[str, dict[str, Any]]
     map: tuple[tuple[str, float, float], ...]
     neighbours: dict[str, tuple[tuple[str, float], ...]]
-    predictions: tuple[str, tuple[str, ...], tuple[str, ...]] | None
+    predictions: Predictions | None
     lookalikes: tuple[tuple[str, str], ...] | None = None
     watched: dict[str, tuple[tuple[float, float | None], ...]] = field(default_factory=dict)
     clusters: dict[str, tuple[int, float, float]] = field(default_factory=dict)
@@ -220,11 +238,12 @@ def _clusters(path: Path | None) -> dict[str, tuple[int, float, float]]:
     )
 
 
-def _predictions(places: dict[str, Path]) -> tuple[str, tuple[str, ...], tuple[str, ...]] | None:
+def _predictions(places: dict[str, Path]) -> Predictions | None:
     for probe in CLASSIFIERS:
         path = places.get(f"predictions-{probe}.parquet")
         if path is not None:
             table = read_predictions(path)
             if table.num_rows:
-                return probe, tuple(table["label"].to_pylist()), tuple(table["predicted"].to_pylist())
+                columns = (tuple(table[name].to_pylist()) for name in ("label", "predicted", "key", "score"))
+                return Predictions(probe, *columns)
     return None

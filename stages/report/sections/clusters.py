@@ -1,4 +1,4 @@
-"""Label sets: sizes and quality of their clusters, and a montage of example images.
+"""Label sets: sizes and quality of their clusters, and example images of the largest ones.
 
 Checked by: tests/stages/report/sections/test_sections.py.
 """
@@ -12,7 +12,7 @@ from typing import Any
 from markupsafe import Markup
 
 from stages.report.drawing.charts import size_chart
-from stages.report.drawing.thumbnails import Picture, montage
+from stages.report.drawing.thumbnails import Album, Picture
 from stages.report.readers.label_sets import LabelSet, sets_with_true_labels
 from stages.report.readers.runs import Run
 from stages.report.section_registry import Absent
@@ -20,9 +20,10 @@ from stages.report.text import number
 
 TITLE = "Label sets"
 ORDER = 20
-READS = ("label_sets", "runs")
+READS = ("label_sets", "runs", "album")
 
-MONTAGE_BUDGET = 1_000_000  # bytes of page, over all label sets
+PICTURE_BUDGET = 1_000_000  # bytes of page, over all label sets
+MOST_SHOWN, MOST_IMAGES = 12, 10  # clusters of a label set, images of a cluster
 _QUALITY = (  # figure of quality.json, its title, its meaning
     (
         "silhouette",
@@ -57,8 +58,8 @@ class Clusters:
         sizes: images in the smallest, the median and the largest cluster.
         chart: the drawing of all sizes; None for a single cluster.
         quality: (title, value, meaning) of each figure.
-        picture: the montage; None where there is none.
-        cut: whether the montage shows its first rows only.
+        single: number of clusters that hold one image.
+        examples: the largest clusters, each with its number of images and pictures of those nearest to its centre.
     """
 
     name: str
@@ -74,25 +75,28 @@ class Clusters:
     sizes: tuple[int, int, int] | None
     chart: Markup | None
     quality: tuple[tuple[str, str, str], ...]
-    picture: Picture | None
-    cut: bool
+    single: int
+    examples: tuple[tuple[int, int, tuple[Picture, ...]], ...]
 
 
-def show(label_sets: tuple[LabelSet, ...], runs: tuple[Run, ...]) -> dict[str, Any] | Absent:
+def show(label_sets: tuple[LabelSet, ...], runs: tuple[Run, ...], album: Album) -> dict[str, Any] | Absent:
     """Show every label set that holds clusters, by its lowest seed."""
-    clusters = clusters_of(label_sets, runs)
+    clusters = clusters_of(label_sets, runs, album)
     if not clusters:
         return Absent("No label set holds clusters: the mine stage has not run, or every label set is empty.")
     return {"clusters": clusters}
 
 
-def clusters_of(label_sets: Sequence[LabelSet], runs: Sequence[Run]) -> tuple[Clusters, ...]:
-    """Describe each label set that holds clusters."""
+def clusters_of(label_sets: Sequence[LabelSet], runs: Sequence[Run], album: Album) -> tuple[Clusters, ...]:
+    """Describe each label set that holds clusters: those first whose clusters hold most images, the classes last."""
     with_clusters = [s for s in label_sets if s.clusters]
-    names = list(dict.fromkeys(s.name for s in with_clusters))
-    budget = MONTAGE_BUDGET // max(1, len(names))
+    first = {s.name: s for s in reversed(with_clusters)}
+    names = sorted(first, key=lambda name: (_is_truth(first[name].quality), -_median(first[name].sizes), name))
+    budget = PICTURE_BUDGET // max(1, len(names))
     reached = sets_with_true_labels(label_sets, runs)
-    return tuple(_clusters([s for s in with_clusters if s.name == name], runs, reached, budget) for name in names)
+    return tuple(
+        _clusters([s for s in with_clusters if s.name == name], runs, reached, album, budget) for name in names
+    )
 
 
 def _true_labels(quality: Mapping[str, Any], reached: bool) -> str:
@@ -106,12 +110,11 @@ def _true_labels(quality: Mapping[str, Any], reached: bool) -> str:
     return f"Mined with the true labels of {images} images; figures that compare with classes use the others."
 
 
-def _clusters(seeds: Sequence[LabelSet], runs: Sequence[Run], reached: frozenset[str], budget: int) -> Clusters:
+def _clusters(
+    seeds: Sequence[LabelSet], runs: Sequence[Run], reached: frozenset[str], album: Album, budget: int
+) -> Clusters:
     first = seeds[0]
     quality, sizes = first.quality, first.sizes
-    picture, cut = (None, False)
-    if first.montage is not None:
-        picture, cut = montage(first.montage.read_bytes(), str(first.montage), budget)
     return Clusters(
         name=first.name,
         seed=first.seed,
@@ -123,12 +126,28 @@ def _clusters(seeds: Sequence[LabelSet], runs: Sequence[Run], reached: frozenset
         images=int(quality.get("images") or len(first.clusters)),
         labelled=len(first.clusters),
         count=len(sizes),
-        sizes=(sizes[-1], sizes[len(sizes) // 2], sizes[0]) if sizes else None,
+        sizes=(sizes[-1], _median(sizes), sizes[0]) if sizes else None,
         chart=size_chart(sizes, f"Cluster sizes of {first.name}", _limit(first.name, runs)) if len(sizes) > 1 else None,
         quality=_quality_rows(quality),
-        picture=picture,
-        cut=cut,
+        single=sum(size == 1 for size in sizes),
+        examples=_examples(first, album, budget),
     )
+
+
+def _examples(label_set: LabelSet, album: Album, budget: int) -> tuple[tuple[int, int, tuple[Picture, ...]], ...]:
+    """Choose images of the largest clusters; a cluster of one image says nothing, so it is not shown."""
+    chosen = [(cluster, keys) for cluster, keys in label_set.members(MOST_SHOWN) if len(keys) > 1]
+    pictures = album.pictures([key for _, keys in chosen for key in keys[:MOST_IMAGES]], budget)
+    rows = ((c, len(keys), tuple(pictures[k] for k in keys[:MOST_IMAGES] if k in pictures)) for c, keys in chosen)
+    return tuple(row for row in rows if row[2])
+
+
+def _median(sizes: Sequence[int]) -> int:
+    return sizes[len(sizes) // 2]
+
+
+def _is_truth(quality: Mapping[str, Any]) -> bool:
+    return bool(quality.get("uses_truth")) and quality.get("given") is None
 
 
 def _limit(label_set: str, runs: Sequence[Run]) -> tuple[float, str] | None:
@@ -140,7 +159,7 @@ def _limit(label_set: str, runs: Sequence[Run]) -> tuple[float, str] | None:
 
 
 def _quality_rows(quality: Mapping[str, Any]) -> tuple[tuple[str, str, str], ...]:
-    if quality.get("uses_truth") and quality.get("given") is None:
+    if _is_truth(quality):
         return ()  # the true classes themselves: figures that compare them with themselves say nothing
     rows = [row for row in _QUALITY if quality.get(row[0]) is not None]
     return tuple((title, number(quality[key]), meaning) for key, title, meaning in rows)

@@ -75,7 +75,7 @@ def confusions_of(runs: Sequence[Run], classes: Sequence[str]) -> tuple[Confused
     drawn = []
     for run in [run for run in runs if run.first.predictions][:MOST_RUNS]:
         assert run.first.predictions is not None
-        probe, true, predicted = run.first.predictions
+        probe, true, predicted = run.first.predictions[:3]
         counted = count_confusion(true, predicted, classes)
         worst = tuple(
             f"{one_line(t)} taken for {one_line(p)}: {count:,} of {whole:,} ({share(count, whole)})"

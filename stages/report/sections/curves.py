@@ -14,6 +14,7 @@ from markupsafe import Markup
 from stages.report.drawing.charts import Line, line_chart
 from stages.report.readers.runs import Run
 from stages.report.section_registry import Absent
+from stages.report.text import metric_title
 
 TITLE = "Training"
 ORDER = 40
@@ -61,7 +62,8 @@ def curves_of(runs: Sequence[Run]) -> tuple[Curves, ...]:
         known = [name for name in _CURVES if name in columns]
         more = sorted(columns - _NOT_CURVES - set(known))
         charts = tuple(
-            line_chart(_lines(run, name), _CURVES.get(name, name)) for name in [*known, *more][:_MOST_CURVES]
+            line_chart(_lines(run, name), _CURVES.get(name, metric_title(name)))
+            for name in [*known, *more][:_MOST_CURVES]
         )
         if charts:
             drawn.append(Curves(run.name, tuple(seed.seed for seed in run.seeds if seed.history), charts))

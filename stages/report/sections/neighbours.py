@@ -30,6 +30,7 @@ class Neighbour:
 
     picture: Picture
     label: str | None
+    file: str
     similarity: float
     same: bool | None
 
@@ -40,12 +41,13 @@ class Query:
 
     picture: Picture
     label: str | None
+    file: str
     rows: tuple[tuple[str, tuple[Neighbour, ...]], ...]
 
 
 def show(images: Images | None, runs: tuple[Run, ...], album: Album) -> dict[str, Any] | Absent:
     """Show the neighbours of a few queries, by run."""
-    queries = queries_of(runs, images.labels if images else {}, album)
+    queries = queries_of(runs, images.labels if images else {}, album, images.names if images else {})
     return (
         {"queries": queries}
         if queries
@@ -53,7 +55,9 @@ def show(images: Images | None, runs: tuple[Run, ...], album: Album) -> dict[str
     )
 
 
-def queries_of(runs: Sequence[Run], labels: Mapping[str, str], album: Album) -> tuple[Query, ...]:
+def queries_of(
+    runs: Sequence[Run], labels: Mapping[str, str], album: Album, files: Mapping[str, str]
+) -> tuple[Query, ...]:
     """Choose queries of the first run that has neighbours, and find their neighbours by every run.
 
     Queries come from different classes first, so that a few of them show much.
@@ -62,6 +66,7 @@ def queries_of(runs: Sequence[Run], labels: Mapping[str, str], album: Album) -> 
         runs: all runs.
         labels: key -> class.
         album: the pixels of the images; keys without a picture are no queries.
+        files: key -> name of the file; an image without one is named by its key.
     """
     drawn = [run for run in runs if run.first.neighbours][:MOST_RUNS]
     if not drawn:
@@ -76,15 +81,22 @@ def queries_of(runs: Sequence[Run], labels: Mapping[str, str], album: Album) -> 
     wanted = [n for key in chosen for run in drawn for n, _ in run.first.neighbours.get(key, ())[:MOST_NEIGHBOURS]]
     pictures = album.pictures([*chosen, *wanted], NEIGHBOUR_BUDGET)
     return tuple(
-        Query(pictures[key], labels.get(key), tuple((run.name, _row(run, key, labels, pictures)) for run in drawn))
+        Query(
+            pictures[key],
+            labels.get(key),
+            files.get(key, key[:8]),
+            tuple((run.name, _row(run, key, labels, pictures, files)) for run in drawn),
+        )
         for key in chosen
     )
 
 
-def _row(run: Run, query: str, labels: Mapping[str, str], pictures: Mapping[str, Picture]) -> tuple[Neighbour, ...]:
+def _row(
+    run: Run, query: str, labels: Mapping[str, str], pictures: Mapping[str, Picture], files: Mapping[str, str]
+) -> tuple[Neighbour, ...]:
     row = []
     for key, similarity in run.first.neighbours.get(query, ())[:MOST_NEIGHBOURS]:
         if key in pictures:
             same = labels[key] == labels[query] if key in labels and query in labels else None
-            row.append(Neighbour(pictures[key], labels.get(key), similarity, same))
+            row.append(Neighbour(pictures[key], labels.get(key), files.get(key, key[:8]), similarity, same))
     return tuple(row)

@@ -34,13 +34,13 @@ def test_label_sets_and_runs_that_true_labels_reached_are_marked_however_they_ca
         "latest": {"uses_truth": False, "on": "embed/from_later"},
         "other": {"uses_truth": False, "on": "embed/from_plain"},
     }
-    sets = [LabelSet(name, 0, quality, {"key": 0}, None) for name, quality in qualities.items()]
+    sets = [LabelSet(name, 0, quality, {"key": 0}) for name, quality in qualities.items()]
     runs = tuple(Run(f"from_{name}", (seed_run(f"from_{name}", 0.5, labels=name),)) for name in qualities)
     seen = sets_with_true_labels(sets, runs)
     assert seen == {"truth", "semi", "later", "latest"}
     marked = {row.name for row in table(runs, ("knn.top1",), {}, seen) if "has seen true labels" in row.labels}
     assert marked == {"from_truth", "from_semi", "from_later", "from_latest"}
-    shown = {clusters.name: clusters for clusters in clusters_of(sets, runs)}
+    shown = {clusters.name: clusters for clusters in clusters_of(sets, runs, Album(None))}
     assert shown["truth"].quality == ()
     words = "Mined with the true labels of 1,200 images; figures that compare with classes use the others."
     assert shown["semi"].true_labels == words
@@ -82,7 +82,7 @@ def test_many_pairs_are_listed_whole_only_on_demand(build: Build) -> None:
     assert "A difference was shown for 6 of 21 pairs." in page
     assert (
         page.index("run_6 is above run_0")
-        < page.index("<summary>All pairs</summary>")
+        < page.index("<summary>All pairs on kNN top-1 accuracy</summary>")
         < page.index("no difference shown")
     )
 
@@ -216,10 +216,33 @@ def test_queries_come_from_different_classes_first() -> None:
     labels = {f"q{i:02}": f"class {i // 10}" for i in range(40)} | {"n": "class 0"}
     near = {key: (("n", 0.5),) for key in labels if key != "n"}
     one = Run("a", (SeedRun("a", 0, {}, {}, {}, {}, (), near, None),))
-    found = queries_of((one,), labels, Everything())
+    found = queries_of((one,), labels, Everything(), {"n": "a/n.png"})
+    assert found[0].file == "q00"  # an image that is no file of its own is named by its key
+    assert found[0].rows[0][1][0].file == "a/n.png"
     assert len(found) == MOST_QUERIES
     assert [q.label for q in found] == ["class 0", "class 1", "class 2", "class 3", "class 0", "class 1"]
     assert [q.rows[0][1][0].same for q in found] == [True, False, False, False, True, False]
-    assert queries_of((one_seed("a", 0.5),), labels, Everything()) == ()
-    unlabelled = queries_of((one,), {}, Everything())
+    assert queries_of((one_seed("a", 0.5),), labels, Everything(), {}) == ()
+    unlabelled = queries_of((one,), {}, Everything(), {})
     assert {q.rows[0][1][0].same for q in unlabelled} == {None}
+
+
+def test_a_label_set_of_single_images_says_so_and_comes_after_one_that_means_something() -> None:
+    single = LabelSet("a", 0, {}, {"0": 0, "1": 1, "2": 2, "3": 0}, {"0": 0.5, "3": 0.2})
+    groups = LabelSet("b", 0, {}, {str(i): i % 2 for i in range(8)})
+    truth = LabelSet("truth", 0, {"uses_truth": True}, {str(i): 0 for i in range(9)})
+    shown = clusters_of((single, truth, groups), (), Album(None))
+    assert [clusters.name for clusters in shown] == ["b", "a", "truth"]
+    assert [clusters.single for clusters in shown] == [0, 2, 0]
+    assert single.members(2) == [(0, ["3", "0"]), (1, ["1"])]
+    assert groups.members(1) == [(0, ["0", "2", "4", "6"])]
+
+
+def test_examples_are_the_images_nearest_to_the_centre(build: Build) -> None:
+    build()
+    page = rendered().decode()
+    section = page[page.index('<section id="clusters"') :].split("</section>")[0]
+    assert "All clusters, with the images nearest to the centre first." in section
+    assert section.count('<ul class="strip">') == 7
+    assert section.count("<img") == 7 * 10
+    assert 'alt="image of cluster 3"' in section
