@@ -71,13 +71,7 @@ def difference_markdown(before: Measurements | None, now: Measurements, root: Pa
         return f"{head}There is no previous run of this flow in this folder."
     if before.means == now.means:
         return f"{head}No metric changed."
-    from pipeline.compare.runs import read_family, verdicts  # imports scipy, which takes half a second
-
-    family = read_family(root)
-    sentences = {
-        run: sentence if pair.p is not None else _TOO_FEW_SEEDS
-        for run, (pair, sentence) in verdicts(before, now, family).items()
-    }
+    family, sentences = _tested(before, now, root)
     rows: list[list[str]] = []
     for run in dict.fromkeys([*before.means, *now.means]):
         old, new = before.means.get(run, {}), now.means.get(run, {})
@@ -89,6 +83,38 @@ def difference_markdown(before: Measurements | None, now: Measurements, root: Pa
                 rows.insert(0 if verdict else len(rows), row)
     columns = ["run", "metric", "previous", "now", "difference", "verdict"]
     return f"{head}{len(rows)} metrics changed; verdicts are given for {escape(family)}.\n\n{table(columns, rows)}"
+
+
+def difference_lines(before: Measurements | None, now: Measurements, root: Path) -> list[str]:
+    """Return lines on the metrics that changed since the last completed run, for the message about a run."""
+    if before is None:
+        return []
+    if before.means == now.means:
+        return ["No metric changed."]
+    family, sentences = _tested(before, now, root)
+    old, new = (
+        {(run, metric): value for run, values in each.means.items() for metric, value in values.items()}
+        for each in (before, now)
+    )
+    changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
+    lines = []
+    for run in dict.fromkeys([*before.means, *now.means]):
+        key = (run, family)
+        if key in changed:
+            verdict = f": {sentences[run]}" if run in sentences else ""
+            lines.append(f"{run}: {family} {_format(old.get(key))} -> {_format(new.get(key))}{verdict}")
+    return [f"{len(changed)} metrics changed; verdicts are given for {family}.", *lines]
+
+
+def _tested(before: Measurements, now: Measurements, root: Path) -> tuple[str, dict[str, str]]:
+    """Return the metric that is tested, and for each run that both have the verdict on its difference."""
+    from pipeline.compare.runs import read_family, verdicts  # imports scipy, which takes half a second
+
+    family = read_family(root)
+    return family, {
+        run: sentence if pair.p is not None else _TOO_FEW_SEEDS
+        for run, (pair, sentence) in verdicts(before, now, family).items()
+    }
 
 
 def lineage_markdown(root: Path, stages: Sequence[StageLine]) -> str:

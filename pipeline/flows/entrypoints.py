@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
 
 from prefect import flow, get_run_logger, runtime
 from prefect.client.orchestration import get_client
@@ -21,8 +22,9 @@ from prefect.states import Cancelled, Failed
 from pydantic import Field
 
 from pipeline.flows import dead_runs, liveness
+from pipeline.flows.api_client import call
 from pipeline.flows.plain_call import callable_flow
-from pipeline.flows.reproduce import GraphRun
+from pipeline.flows.reproduce import GraphRun, Wishes
 from pipeline.flows.tasks import Tasks
 from pipeline.graph.workspace import exclusive
 from pipeline.processes.commands import CommandFailed
@@ -33,6 +35,7 @@ from reprise.config.errors import GraphError, ParameterError, RepriseError, Work
 Busy = Literal["wait", "drop"]
 Retries = Annotated[int, Field(ge=0, le=10)]
 Jobs = Annotated[int, Field(ge=1)] | None
+Blocks = list[str] | None
 Delay = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 
 
@@ -44,8 +47,11 @@ def reproduce(
     retries: Retries = 2,
     retry_delay_seconds: Delay = 10.0,
     jobs: Jobs = None,
+    notify: Blocks = None,
+    gate: str = "",
+    champion: str = "HEAD",
 ) -> State:
-    """Bring the graph up to date, with one task per stage.
+    """Bring the graph up to date, with one task per stage, and tell people about it.
 
     Args:
         targets: stages ("pretrain", "pretrain/simclr/0") to bring up to date with everything they need; none means all.
@@ -53,18 +59,28 @@ def reproduce(
         retries: how often a task is retried after a failure that may be temporary (a download, a remote).
         retry_delay_seconds: delay before the first retry; it doubles with each further one.
         jobs: how many stages may run at once; None takes as many as the cores allow.
+        notify: Prefect's notification blocks ("slack-webhook/team") through which the message about the run is sent.
+        gate: metric ("knn.top1_val") in which no run may lie below `champion`; the flow run fails otherwise.
+        champion: git revision that the gate compares with.
     """
 
     def work(tasks: Tasks) -> State:
         with exclusive(tasks.root, wait=busy == "wait", say=tasks.say):
-            return GraphRun(tasks, jobs).reproduce(targets or [])
+            wishes = Wishes(notify or [], gate, champion, _schedule_zone(tasks.say))
+            return GraphRun(tasks, jobs, wishes).reproduce(targets or [])
 
     return _run_as_flow(work, retries, retry_delay_seconds)
 
 
 @callable_flow
 @flow(name="refresh", validate_parameters=True)
-def refresh(busy: Busy = "drop", retries: Retries = 2, retry_delay_seconds: Delay = 10.0, jobs: Jobs = None) -> State:
+def refresh(
+    busy: Busy = "drop",
+    retries: Retries = 2,
+    retry_delay_seconds: Delay = 10.0,
+    jobs: Jobs = None,
+    notify: Blocks = None,
+) -> State:
     """Scan the source of images, and bring the graph up to date if it changed since the last completed run.
 
     Args:
@@ -72,11 +88,13 @@ def refresh(busy: Busy = "drop", retries: Retries = 2, retry_delay_seconds: Dela
         retries: as for `reproduce`.
         retry_delay_seconds: as for `reproduce`.
         jobs: as for `reproduce`.
+        notify: as for `reproduce`; nothing is sent if the source has not changed.
     """
 
     def work(tasks: Tasks) -> State:
         with exclusive(tasks.root, wait=busy == "wait", say=tasks.say):
-            return GraphRun(tasks, jobs).reproduce([], only_if_source_changed=True)
+            wishes = Wishes(notify or [], zone=_schedule_zone(tasks.say))
+            return GraphRun(tasks, jobs, wishes).reproduce([], only_if_source_changed=True)
 
     return _run_as_flow(work, retries, retry_delay_seconds)
 
@@ -138,6 +156,19 @@ def _run_as_flow(work: Callable[[Tasks], State], retries: int, delay: float) -> 
     except Exception as error:  # noqa: BLE001 — Prefect would log the error with any secret in its text
         logger.error("%s", hide(traceback.format_exc()))
         return Failed(message=hide(f"a defect of Reprise: {type(error).__name__}: {error}"))
+
+
+def _schedule_zone(say: Callable[[str], None]) -> ZoneInfo | None:
+    """Return the time zone of the deployment's schedule; None without a deployment or a schedule with a zone."""
+    if not runtime.deployment.id:
+        return None
+    try:
+        deployment = call(_api_address(), "GET", f"/deployments/{runtime.deployment.id}")
+        zones = [each["schedule"].get("timezone") for each in deployment["schedules"]]
+        return next((ZoneInfo(zone) for zone in zones if zone), None)
+    except (GraphError, KeyError, ValueError) as error:  # an unknown zone is a KeyError
+        say(f"the time zone of the schedule cannot be read, so times are in that of this machine: {error}")
+        return None
 
 
 def _close_dead_runs(root: Path, run_id: str, say: Callable[[str], None]) -> None:

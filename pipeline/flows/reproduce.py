@@ -12,17 +12,20 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from prefect.blocks.notifications import NotificationBlock
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
-from pipeline.flows import artifacts
+from pipeline.flows import artifacts, message
 from pipeline.flows.serving.server import report_address
-from pipeline.flows.tasks import TRANSIENT, Tasks
+from pipeline.flows.tasks import TRANSIENT, Tasks, notification_block
 from pipeline.graph import dvc
 from pipeline.graph.definition import Graph
 from pipeline.graph.jobs.demands import demands_of, expected_seconds
@@ -36,6 +39,7 @@ from pipeline.graph.pending.why import explain
 from pipeline.graph.remotes import remote
 from pipeline.graph.workspace import STATE, read_digest
 from pipeline.processes.commands import CommandFailed
+from reprise.artifacts.report_words import read_report_words
 from reprise.config.dvc_file import Stage
 from reprise.config.errors import RepriseError
 from reprise.config.params import read_yaml
@@ -43,7 +47,25 @@ from reprise.storage.atomic import write_json
 
 SOURCE = STATE / "flows" / "source.json"  # digest of the source that the last completed run has seen
 PUSHED = STATE / "flows" / "pushed.json"  # digests of the dvc.lock and the settings of DVC at the last push
+UNCHANGED = "Unchanged"  # name of the state of a run that found nothing to do
 _STATE_NAMES = {dvc.Outcome.RAN: "Ran", dvc.Outcome.RESTORED: "Restored", dvc.Outcome.CACHED: "Cached"}
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a run does besides bringing the graph up to date.
+
+    Attributes:
+        notify: Prefect's notification blocks that the message about the run is sent through.
+        gate: metric that no run may lose against `champion`; empty for no gate.
+        champion: git revision.
+        zone: the reader's time zone; None takes that of this machine.
+    """
+
+    notify: Sequence[str] = ()
+    gate: str = ""
+    champion: str = "HEAD"
+    zone: tzinfo | None = None
 
 
 @dataclass
@@ -54,18 +76,26 @@ class GraphRun:
         tasks: creates the tasks of the flow run.
         jobs: how many stages may run at once; None takes as many as the cores allow.
         remote_name: name of the default DVC remote, if something changed, there is one, and it can be read.
+        wishes: what else the run is to do.
         lines: the outcome of each stage, for the lineage.
         states: the final state of each stage's task.
+        failures: a line for each stage that failed, and one for those that were skipped.
+        differences: lines on the metrics that changed since the last completed run.
+        ruling: the lines of the gate.
     """
 
     tasks: Tasks
     jobs: int | None = None
+    wishes: Wishes = field(default_factory=Wishes)
     remote_name: str | None = None
     lines: list[artifacts.StageLine] = field(default_factory=list)
     states: dict[str, State] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
+    ruling: list[str] = field(default_factory=list)
 
     def reproduce(self, targets: Sequence[str], *, only_if_source_changed: bool = False) -> State:
-        """Bring the graph up to date and publish the results.
+        """Bring the graph up to date, publish the results, and tell people about it.
 
         Args:
             targets: see `Graph.find`; none means the whole graph.
@@ -73,7 +103,19 @@ class GraphRun:
 
         Returns:
             The final state of the flow run.
+
+        Raises:
+            ParameterError: a notification block does not exist.
         """
+        began = datetime.now(UTC)
+        blocks = {name: notification_block(name) for name in self.wishes.notify}  # before hours of work
+        try:
+            final = self._bring_up_to_date(targets, only_if_source_changed)
+        except (CommandFailed, RepriseError) as error:
+            final = Failed(message=self.tasks.failure(error).message)
+        return final if final.name == UNCHANGED else self._tell(final, began, blocks, whole=not targets)
+
+    def _bring_up_to_date(self, targets: Sequence[str], only_if_source_changed: bool) -> State:
         began = time.perf_counter()
         prepared: dict[str, Graph] = {}
         state = self.tasks.run("prepare", lambda: self._prepare(prepared, targets))
@@ -82,7 +124,7 @@ class GraphRun:
         graph = prepared["graph"]
         source = "".join(_digest(self.tasks.root / name) for name in ("source.lock.json", "shifts.lock.json"))
         if only_if_source_changed and source == read_digest(self.tasks.root / SOURCE):
-            return Completed(name="Unchanged", message="the source has not changed since the last completed run")
+            return Completed(name=UNCHANGED, message="the source has not changed since the last completed run")
         changed = dvc.status(self.tasks.root, graph)
         if changed:
             self.remote_name = remote.default_remote(self.tasks.root)
@@ -94,6 +136,8 @@ class GraphRun:
         pushed = self._push()
         final = self._final_state(plan, pushed, time.perf_counter() - began)
         self._publish(completed=not plan.failures)
+        if final.is_completed() and self.wishes.gate:
+            final = self._judge(final)
         if final.is_completed() and not targets:
             write_json(self.tasks.root / SOURCE, {"digest": source})
         return final
@@ -219,8 +263,11 @@ class GraphRun:
             return Failed(message=f"{counts} in {seconds:.1f} s, but the results were not sent: {pushed.message}")
         if not plan.failures:
             return Completed(message=f"{counts} in {seconds:.1f} s")
-        messages = "; ".join(f"{plan.graph.title(name)}: {self.states[name].message}" for name in plan.failures)
-        return Failed(message=f"{messages} ({counts})")
+        self.failures += [f"{plan.graph.title(name)}: {self.states[name].message}" for name in plan.failures]
+        failed = Failed(message=f"{'; '.join(self.failures)} ({counts})")
+        if skipped := outcomes.count("skipped"):
+            self.failures.append(f"Skipped, because they depend on what failed: {skipped} stages.")
+        return failed
 
     def _publish(self, *, completed: bool) -> None:
         """Publish the artifacts of the run; those about figures only if it completed."""
@@ -233,10 +280,54 @@ class GraphRun:
             self.tasks.markdown("metrics", artifacts.metrics_markdown(now), "all runs and metrics")
             difference = artifacts.difference_markdown(before, now, self.tasks.root)
             self.tasks.markdown("difference", difference, "what changed since the previous completed run")
+            self.differences = artifacts.difference_lines(before, now, self.tasks.root)
             artifacts.store_figures(now, self.tasks.root)
         address = report_address(self.tasks.root) if completed else None
         if address:
             self.tasks.link("report", address, "the report", "one HTML page")
+
+    def _judge(self, final: State) -> State:
+        """Compare the figures with the champion's, and return a failed state if the gate fails."""
+        from pipeline.compare.gate import judge  # imports scipy
+
+        judgement = judge(self.wishes.gate, champion=self.wishes.champion, root=self.tasks.root)
+        self.ruling = judgement.lines()
+        if judgement.passed:
+            return final
+        self.failures.append(f"The gate refused the results: {self.ruling[-1]}")
+        return Failed(message=f"{'; '.join(self.ruling)} ({final.message})")
+
+    def _tell(self, final: State, began: datetime, blocks: Mapping[str, NotificationBlock], *, whole: bool) -> State:
+        """Publish the message about the run, send it, and return the final state with what was not sent.
+
+        Args:
+            final: the state that the run would end with.
+            began: when it began.
+            blocks: Prefect's notification blocks by name.
+            whole: whether the run was of the whole graph; only such a run is what the next one is compared with.
+        """
+        root, zone, ended = self.tasks.root, self.wishes.zone, datetime.now(UTC)
+        words, changes = None, ["params.yaml cannot be read, so no changes are listed."]
+        with suppress(RepriseError):  # an unreadable params.yaml has failed the run, which says so
+            inputs = message.read_inputs(root)
+            changes = message.changes_since(message.load_previous_inputs(root), inputs, zone)
+            if final.is_completed() and whole:
+                message.store_inputs(inputs, ended, root)
+        report = self.states.get("report")
+        if report is not None and report.is_completed():
+            words = read_report_words(root)
+        ending = message.Ending(began, ended, final.is_completed(), final.message or "", self.failures, self.ruling)
+        link = report_address(root) or ""
+        told = message.compose(ending, words, changes, self.differences, zone, link)
+        self.tasks.markdown("message", told.markdown(), "the message about this run")
+        sent = [
+            self.tasks.run(f"notify {name}", partial(self.tasks.notify, block, name, told.subject, told.text()))
+            for name, block in blocks.items()
+        ]
+        not_sent = "; ".join(str(state.message) for state in sent if not state.is_completed())
+        if not_sent:
+            final.message = f"{final.message}; {not_sent}"
+        return final
 
 
 def _digest(path: Path) -> str:

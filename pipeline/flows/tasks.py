@@ -12,13 +12,15 @@ from pathlib import Path
 
 from prefect import allow_failure, get_run_logger, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.blocks.core import Block
+from prefect.blocks.notifications import NotificationBlock
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.states import Failed
+from prefect.states import Completed, Failed
 
 from pipeline.processes.commands import CommandFailed
 from pipeline.processes.failure import failure_message, is_transient
-from reprise.config.errors import RemoteError, RepriseError
+from reprise.config.errors import ParameterError, RemoteError, RepriseError
 
 TRANSIENT = "Transient"  # name of the state of a failure that another attempt may overcome
 
@@ -90,3 +92,47 @@ class Tasks:
     def link(self, key: str, address: str, text: str, description: str) -> None:
         """Attach a link to the flow run."""
         create_link_artifact(link=self.hide(address), link_text=text, key=key, description=description)
+
+    def notify(self, block: NotificationBlock, name: str, subject: str, text: str) -> State:
+        """Send a text through one of Prefect's notification blocks.
+
+        Args:
+            block: the block.
+            name: its name, "slack-webhook/team".
+            subject, text: what is sent.
+        """
+        try:
+            with block.raise_on_failure():
+                block.notify(self.hide(text), self.hide(subject))
+        except Exception as error:  # noqa: BLE001 — whatever the service or its client raises
+            # Not the error's own text: it may hold the address of a webhook, which is a secret.
+            return Failed(message=f"the message was not sent through {name}: {type(error).__name__}")
+        return Completed(message=f"sent through {name}")
+
+
+def notification_block(name: str) -> NotificationBlock:
+    """Load one of Prefect's notification blocks.
+
+    Args:
+        name: "type/name", as `prefect block ls` shows it: "slack-webhook/team".
+
+    Raises:
+        ParameterError: there is no such block, or it does not send notifications.
+    """
+    try:
+        block = Block.load(name)
+    except ValueError as error:  # Prefect's, for a name that is unknown or malformed
+        raise ParameterError(
+            "there is no such block on the Prefect server",
+            where="notify",
+            found=name,
+            fix="Create it on the page of the server, under Blocks; `prefect block ls` lists types and names.",
+        ) from error
+    if not isinstance(block, NotificationBlock):
+        raise ParameterError(
+            "this block does not send notifications",
+            where="notify",
+            found=f"{name}, a {type(block).__name__}",
+            fix="Name a block such as slack-webhook/NAME, custom-webhook/NAME or sendgrid-email/NAME.",
+        )
+    return block

@@ -12,9 +12,9 @@ _MARKS = re.compile(r"([\\`*\[\]()!|~$]|(?<!\w)_|_(?!\w)|:(?=//))")  # numbers, 
 _MAX_CELL_LENGTH = 300  # characters
 
 
-def escape(text: object) -> str:
-    """Return text from outside as the content of one cell."""
-    flat = " ".join(printable(text, _MAX_CELL_LENGTH).split())
+def escape(text: object, limit: int = _MAX_CELL_LENGTH) -> str:
+    """Return text from outside as the content of one cell, or of one line, of at most `limit` characters."""
+    flat = " ".join(printable(text, limit).split())
     return _MARKS.sub(r"\\\1", html.escape(flat, quote=False))
 
 

@@ -34,6 +34,7 @@ COMPARISON = SUMMARY / "comparison.json"  # verdicts and budgets
 TABLE = SUMMARY / "table.csv"  # every figure of every run and seed
 REPORT = DATA / "report" / "index.html"
 RESULTS = tuple(DATA / "report" / f"results.{extension}" for extension in ("csv", "tex", "json"))  # what it says
+RESULTS_JSON = RESULTS[-1]
 REPORT_PROVENANCE = DATA / "report" / "provenance.js"  # differs from run to run: not an output
 METRICS = Path("metrics.json")
 PARAMS = Path("params.yaml")

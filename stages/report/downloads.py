@@ -8,6 +8,7 @@ import io
 import re
 import statistics
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from markupsafe import Markup
@@ -16,10 +17,9 @@ from reprise.artifacts.tables.spreadsheet import safe
 from reprise.storage.atomic import dump_json
 from stages.report.artifacts import Artifacts
 from stages.report.claims.further_metrics import further_verdicts
-from stages.report.claims.headline import headline
-from stages.report.claims.trust import points_of_trust
-from stages.report.claims.without_labels import compare_without_labels
+from stages.report.claims.opening import opening
 from stages.report.estimates import confidence_of, estimate, family_of, intervals_of
+from stages.report.message import message_words
 from stages.report.readers.comparison import Intervals, Verdict
 from stages.report.readers.runs import Run
 from stages.report.text import metric_title
@@ -131,22 +131,21 @@ def escape_latex(text: str) -> str:
 def results(artifacts: Artifacts) -> dict[str, Any]:
     """Put all of the result into plain values: what the head of the page says, figures and verdicts."""
     runs, comparison, params = artifacts.runs, artifacts.comparison, artifacts.params
-    intervals, confidence = intervals_of(comparison), confidence_of(comparison)
-    said = headline(comparison, runs, compare_without_labels(runs, artifacts.nearest, intervals, confidence))
-    points = points_of_trust(runs, comparison, artifacts.images, artifacts.near_copies, artifacts.checks)
-    dataset = artifacts.dataset
-    verdicts = [_verdict(family_of(comparison), v) for v in comparison.verdicts] if comparison else []
-    for further in further_verdicts(runs, params.metrics, artifacts.answers, confidence):
-        verdicts += [_verdict(further.metric, verdict) for verdict in further.verdicts]
+    begin, dataset, family = opening(artifacts), artifacts.dataset, family_of(comparison)
+    said = begin.headline
+    verdicts = [(family, verdict) for verdict in comparison.verdicts] if comparison else []
+    for further in further_verdicts(runs, params.metrics, artifacts.answers, confidence_of(comparison)):
+        verdicts += [(further.metric, verdict) for verdict in further.verdicts]
     return {
         "title": params.title or (dataset.name if dataset else None),
         "headline": {"sentence": said.sentence, "surprises": said.surprises, "details": said.details},
-        "trust": [{"question": p.question, "answer": p.answer, "care": p.care} for p in points],
+        "trust": [{"question": p.question, "answer": p.answer, "care": p.care} for p in begin.trust],
         "images": artifacts.images.counts if artifacts.images else {},
         "refused": {refusal.reason: refusal.count for refusal in artifacts.refusals or ()},
-        "confidence": confidence,
-        "figures": figures(runs, intervals),
-        "verdicts": verdicts,
+        "confidence": confidence_of(comparison),
+        "figures": figures(runs, intervals_of(comparison)),
+        "verdicts": [_verdict(metric, verdict) for metric, verdict in verdicts],
+        "message": asdict(message_words(begin, artifacts, verdicts)),
     }
 
 

@@ -17,11 +17,8 @@ from markupsafe import Markup
 from reprise.config.errors import ParameterError
 from reprise.storage.progress import track
 from stages.report.artifacts import Artifacts
-from stages.report.claims.headline import headline
+from stages.report.claims.opening import opening
 from stages.report.claims.result import result_table
-from stages.report.claims.trust import points_of_trust
-from stages.report.claims.without_labels import compare_without_labels
-from stages.report.estimates import confidence_of, intervals_of
 from stages.report.section_registry import Absent, Section, sections
 from stages.report.text import finalize, metric_title, number, one_line
 
@@ -50,16 +47,14 @@ def render(artifacts: Artifacts) -> bytes:
         (TEMPLATES / "page.js").read_text(encoding="utf-8"),
         (TEMPLATES / "page.css").read_text(encoding="utf-8"),
     )
-    dataset, runs, comparison = artifacts.dataset, artifacts.runs, artifacts.comparison
-    compared = compare_without_labels(runs, artifacts.nearest, intervals_of(comparison), confidence_of(comparison))
-    trust = points_of_trust(runs, comparison, artifacts.images, artifacts.near_copies, artifacts.checks)
+    begin = opening(artifacts)
     chapters = [chapter(s, artifacts, environment) for s in track(sections(), "report", unit="sections")]
     page = environment.get_template("page.html.jinja").render(
-        title=artifacts.params.title or (dataset.name if dataset else "Unnamed data set"),
-        headline=headline(comparison, runs, compared),
-        result=result_table(comparison, runs, compared),
-        cares=[point.care for point in trust if point.care],
-        asked=len(trust),
+        title=begin.title,
+        headline=begin.headline,
+        result=result_table(artifacts.comparison, artifacts.runs, begin.compared),
+        cares=begin.cares,
+        asked=len(begin.trust),
         chapters=chapters,
         left_out=[chapter for chapter in chapters if chapter.absent],
         style=Markup(style),  # noqa: S704 - our own file

@@ -9,6 +9,7 @@ from typing import Any
 from reprise.artifacts import layout
 from reprise.measures.statistics import CONFIDENCE
 from stages.report.readers.shape import expected_shape, read_object
+from stages.report.text import one_line
 
 SUMMARY = layout.COMPARISON
 TEST_OVER_SEEDS = "paired t"  # its result is about methods; the other tests compare trained models
@@ -38,6 +39,16 @@ class Verdict:
     differs: bool
     sentence: str
     unequal: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """What the verdict says, in a few words."""
+        if self.p is None:
+            return self.sentence
+        pair = (self.first, self.second)
+        higher, lower = pair if self.gap > 0 else reversed(pair)
+        words = f"{one_line(higher)} is above {one_line(lower)}" if self.differs else "no difference shown"
+        return f"{words}; unequal budgets: {', '.join(self.unequal)}" if self.unequal else words
 
 
 @dataclass(frozen=True)

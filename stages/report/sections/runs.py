@@ -24,7 +24,7 @@ from stages.report.readers.comparison import Comparison, Intervals, Verdict
 from stages.report.readers.label_sets import LabelSet, sets_with_true_labels
 from stages.report.readers.runs import Run
 from stages.report.section_registry import Absent
-from stages.report.text import join_words, metric_title, number, one_line, points, quantity, signed
+from stages.report.text import join_words, metric_title, number, points, quantity, signed
 
 TITLE = "Results"
 ORDER = 4
@@ -281,17 +281,8 @@ def verdict_row(verdict: Verdict, write: Callable[[float], str] = points) -> Ver
         difference=write(verdict.gap),
         interval="" if low is None or high is None else f"[{write(low)}, {write(high)}]",
         p="–" if p is None else "< 0.001" if p < 0.001 else f"= {p:.3f}",
-        words=_verdict_words(verdict),
+        words=verdict.words,
     )
-
-
-def _verdict_words(verdict: Verdict) -> str:
-    if verdict.p is None:
-        return verdict.sentence
-    pair = (verdict.first, verdict.second)
-    higher, lower = pair if verdict.gap > 0 else reversed(pair)
-    words = f"{one_line(higher)} is above {one_line(lower)}" if verdict.differs else "no difference shown"
-    return f"{words}; unequal budgets: {', '.join(verdict.unequal)}" if verdict.unequal else words
 
 
 def _images(config: Mapping[str, Any]) -> str:

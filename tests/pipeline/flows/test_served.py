@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import http.server
+import json
+import queue
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import IO
@@ -72,6 +77,43 @@ def test_a_schedule_fires_and_the_second_run_finds_everything_cached(prefect: Pr
     assert "No metric changed" in artifacts["difference"]
     assert "knn.top1" in artifacts["metrics"]
     assert "pretrain left | cached" in artifacts["lineage"]
+    for words in ("Nothing since the run that ended on ", "(Europe/Berlin)", "No metric changed.", "6 cached in"):
+        assert words in artifacts["message"].replace("\\", "")
+    assert "There is no earlier run" in prefect.artifacts(first["id"])["message"]
+
+
+@pytest.mark.slow
+def test_the_message_arrives_through_a_block_of_the_server(prefect: Prefect, toy: Project) -> None:
+    arrived: queue.Queue[dict[str, str]] = queue.Queue()
+
+    class Service(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            arrived.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 (named by the base class)
+            pass
+
+    service = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Service)
+    threading.Thread(target=service.serve_forever, args=(0.1,), daemon=True).start()
+    address = f"json://127.0.0.1:{service.server_port}/"
+    save = f"from prefect.blocks.notifications import SlackWebhook; SlackWebhook(url={address!r}).save('team')"
+    toy.call(sys.executable, "-c", save)
+    prefect.deploy(toy, notify=["slack-webhook/team"])
+    run = prefect.start(toy.root.name)
+    prefect.await_state(run, "COMPLETED")
+    told = arrived.get(timeout=60)
+    service.shutdown()
+    service.server_close()
+    assert told["title"] == "Reprise: the graph: completed"
+    assert "6 ran in" in told["message"]
+    assert prefect.await_tasks(run, ["notify slack-webhook/team"])["notify slack-webhook/team"][0] == "Completed"
+    unknown = prefect.start(toy.root.name, parameters={"notify": ["slack-webhook/unknown"]})
+    state = prefect.await_state(unknown, "FAILED", "COMPLETED")["state"]
+    assert state["message"].startswith(
+        "there is no such block on the Prefect server (notify). Found: slack-webhook/unkn"
+    )
 
 
 @pytest.mark.slow
@@ -97,6 +139,7 @@ def test_a_failed_stage_fails_with_its_own_words_and_leaves_the_others_results(p
     tasks = prefect.await_tasks(run["id"], STAGES)
     message = "the toy was told to fail (methods). Found: fail. Write something else."
     assert tasks["pretrain left"] == ("Failed", message)
+    assert f"pretrain left: {message}" in prefect.artifacts(run["id"])["message"].replace("\\", "")
     assert tasks["pretrain right"][0] == "Ran"
     for skipped in ("summary", "report"):
         assert tasks[skipped] == ("Skipped", "not run because pretrain left failed")
