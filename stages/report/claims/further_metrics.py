@@ -68,7 +68,7 @@ def _pairs(runs: Sequence[Run], metric: str, answers: Mapping[str, Answers], con
 def _verdict(pair: Pair, p: float | None, confidence: float, unequal: Sequence[str]) -> Verdict:
     interval: Interval = pair.over_seeds if pair.test == TEST_OVER_SEEDS else pair.over_examples
     differs = p is not None and p < 1 - confidence
-    words = "not tested: this metric keeps no answers to single images, so it takes three seeds"
+    words = "not tested"
     return Verdict(
         pair.a, pair.b, pair.difference, *interval, p, differs, "" if p is not None else words, tuple(unequal)
     )

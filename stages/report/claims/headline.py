@@ -58,10 +58,13 @@ def headline(comparison: Comparison | None, runs: Sequence[Run], compared: Seque
         )
     if comparison is None or comparison.claim == "none":
         return _untested(comparison, family, estimates)
-    details = [worth(comparison, runs), over_labels(runs, comparison.confidence).strip()]
-    details += [_best(comparison, family, estimates), _claim(comparison)]
-    first = against_untrained(comparison, runs, metric_title(family)) or details.pop(0) or details.pop(1)
-    return Headline(first, surprises(comparison, runs), tuple(sentence for sentence in details if sentence))
+    others, by_labels = worth(comparison, runs), over_labels(runs, comparison.confidence).strip()
+    first = against_untrained(comparison, runs, metric_title(family))
+    if not first:
+        first, others = others or _best(comparison, family, estimates), ""
+    best = _best(comparison, family, estimates)
+    details = [best if best != first else "", _claim(comparison), others, by_labels]
+    return Headline(first, surprises(comparison, runs), tuple(filter(None, details)))
 
 
 def _without_figures(runs: Sequence[Run], compared: Sequence[Compared]) -> Headline:

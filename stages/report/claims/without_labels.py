@@ -123,9 +123,9 @@ def sentence_of(compared: Sequence[Compared]) -> list[str]:
     more = f" ({len(compared) - _MOST} more runs are in the table.)" if len(compared) > _MOST else ""
     several = [c for c in shown if c.agreement]
     learned = [c for c in several if (c.beyond[0] or 0) > 0]
-    shares = join_words([f"{one_line(c.run)} {percent(c.shared)}" for c in shown])
+    shares = join_words([f"{percent(c.shared)} for {one_line(c.run)}" for c in shown])
     changed = "hardly changed" if min(c.shared.value for c in shown) > _ALIKE else "changed"
-    in_words = f"of an image's {NEIGHBOURS} nearest, each has in common with {untrained}: {shares}"
+    in_words = f"of an image's {NEIGHBOURS} nearest, those that {untrained} finds, too, are {shares}"
     if len(shown) == 1:
         in_words = f"{percent(shown[0].shared)} of an image's {NEIGHBOURS} nearest are those that {untrained} finds"
     sentences = [f"Training {changed} which images {_names(shown)} {_find(shown)} alike: {in_words}.{more}"]
@@ -150,21 +150,22 @@ def sentence_of(compared: Sequence[Compared]) -> list[str]:
 
 
 def _invariance(shown: Sequence[Compared], untrained: str) -> str:
-    calm = [c for c in shown if c.moved and c.calmer[1] is not None and c.calmer[1] < 0]
-    stirred = [c for c in shown if c.moved and c.calmer[0] is not None and c.calmer[0] > 0]
-    clauses = [
-        f"{_names(group)} {'react' if len(group) > 1 else 'reacts'} {way} to changes of an image than {untrained} "
-        f"({join_words([_moves(c) for c in group])})"
-        for group, way in ((calm, "less"), (stirred, "more"))
-        if group
-    ]
-    return f"{'; '.join(clauses)}." if clauses else ""
+    sides: dict[str, list[Compared]] = {"less": [], "more": []}
+    for c in shown:
+        low, high = c.calmer
+        if low is not None and high is not None and (low > 0 or high < 0):
+            sides["less" if high < 0 else "more"].append(c)
+    return " ".join(_reaction(group, way, untrained) for way, group in sides.items() if group)
 
 
-def _moves(compared: Compared) -> str:
-    assert compared.moved
-    own, base = compared.moved
-    return f"{number(own.value)} against {number(base.value)} of the distance between images"
+def _reaction(group: Sequence[Compared], way: str, untrained: str) -> str:
+    pairs = [c.moved for c in group if c.moved]
+    own = join_words([number(moved[0].value) for moved in pairs])
+    verb = "react" if len(group) > 1 else "reacts"
+    return (
+        f"{_names(group)} {verb} {way} to changes of an image than {untrained}: they move its features by {own} of the "
+        f"distance between images, against {number(pairs[0][1].value)}."
+    )
 
 
 def _ranks(shown: Sequence[Compared], untrained: str) -> str:

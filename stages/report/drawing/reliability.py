@@ -8,7 +8,7 @@ from stages.report.drawing.charts import place, svg, tick_texts
 from stages.report.reliability import FEWEST_IMAGES, Reliability
 
 SIDE, LEFT, TOP, BOTTOM, RIGHT = 190.0, 40.0, 8.0, 36.0, 10.0
-_TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
+_TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 def reliability_chart(found: Reliability, label: str) -> Markup:

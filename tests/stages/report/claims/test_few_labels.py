@@ -100,4 +100,4 @@ def test_the_first_sentences_answer_over_the_share_of_labels() -> None:
     found = Comparison("linear.top1", "methods", ("paired t",), 3, (verdict,), {}, (), ())
     said = headline(found, runs_of())
     assert said.sentence == ("Pretraining helped: on Linear top-1 accuracy, a is above the untrained network (floor).")
-    assert said.details[0].startswith("By the linear probe over shares of the labels, ")
+    assert said.details[-1].startswith("By the linear probe over shares of the labels, ")

@@ -80,7 +80,10 @@ def test_one_seed_says_so_and_gives_what_it_can() -> None:
     assert said.sentence.startswith("Training changed which images a finds alike: ")
     text = said.text
     assert "There is one seed, so whether another one would learn the same is not known." in text
-    assert "a reacts less to changes of an image than the untrained network (floor) (0.300 against 0.900" in text
+    assert (
+        "a reacts less to changes of an image than the untrained network (floor): they move its features by 0.300"
+        in text
+    )
     assert "Effective rank of the features: a 3.0, the untrained network (floor) 9.0." in text
     table = result_table(None, runs, compared)
     assert table
