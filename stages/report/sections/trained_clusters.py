@@ -9,6 +9,7 @@ Checked by: tests/stages/report/sections/test_trained_clusters.py.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, median
@@ -32,7 +33,7 @@ CENTRAL, UNSURE = 6, 3  # images shown of a cluster
 SHOWN, MOST = 8, 60  # clusters that stand open, and that are shown at all
 MOST_RUNS = 3  # whose pictures are shown
 BUDGET = 1_000_000  # bytes of page, over all runs
-NAME = 40  # characters of a file's name below its picture
+NAME = 24  # characters of a file's name below its picture
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Shown:
     Args:
         picture: its thumbnail; None without shards.
         name: the path of its file below the folder that all share, or its key.
-        short: the same in few characters.
+        short: the name of the file alone, in few characters.
         certainty: 0 between two clusters, 1 on a centre, as text.
     """
 
@@ -159,8 +160,8 @@ def clusters_of(seed: SeedRun, names: Mapping[str, str], album: Album, budget: i
             Shown(
                 pictures.get(key),
                 names.get(key, key),
-                abbreviate(names.get(key, key), NAME),
-                number(seed.clusters[key][2], 3),
+                abbreviate(os.path.basename(names.get(key, key)), NAME),
+                f"{seed.clusters[key][2]:.2f}",
             )
             for key in keys
         )
@@ -169,7 +170,7 @@ def clusters_of(seed: SeedRun, names: Mapping[str, str], album: Album, budget: i
         Cluster(
             cluster,
             len(members[cluster]),
-            number(median(seed.clusters[key][2] for key in members[cluster]), 3),
+            f"{median(seed.clusters[key][2] for key in members[cluster]):.2f}",
             shown(central),
             shown(unsure),
         )
