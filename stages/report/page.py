@@ -52,7 +52,7 @@ def render(artifacts: Artifacts) -> bytes:
     page = environment.get_template("page.html.jinja").render(
         title=begin.title,
         headline=begin.headline,
-        result=result_table(artifacts.comparison, artifacts.runs, begin.compared),
+        result=result_table(begin.scores, artifacts.runs, begin.compared),
         cares=begin.cares,
         asked=len(begin.trust),
         chapters=chapters,

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from stages.report.artifacts import gather
 from stages.report.claims.headline import headline
+from stages.report.claims.opening import opening
 from stages.report.claims.result import result_table
 from stages.report.claims.without_labels import Compared, compare_without_labels, sentence_of
+from stages.report.params import ReportParams
+from stages.report.readers.comparison import Comparison
+from stages.report.readers.images.ingest import Images
 from stages.report.readers.nearest import Nearest, in_common, nearest_rows
 from stages.report.readers.runs import Figure, Run, SeedRun
 from stages.report.section_registry import Absent
@@ -108,3 +114,22 @@ def test_a_network_that_training_hardly_changed_is_said_to_be_so() -> None:
     (found,) = compare_without_labels(runs_of(1), nearest, {})
     assert isinstance(found, Compared)
     assert sentence_of([found])[0].startswith("Training hardly changed which images a finds alike: 100 % [100, 100] of")
+
+
+def test_what_changed_comes_before_a_tested_figure_that_is_no_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The preset for photographs tests `invariance.all`, of which more is not better."""
+    monkeypatch.chdir(tmp_path)
+    tested = Comparison("invariance.all", "none", (), 1, (), {}, (), ("floor", "a"))
+    images = Images({"test": N}, (), {}, {}, {}, (8, 8, 8, 8), 0)
+    found = dataclasses.replace(
+        gather(ReportParams()), images=images, runs=runs_of(1), nearest=nearest_of(1, learned=True), comparison=tested
+    )
+    begin = opening(found)
+    assert begin.headline.sentence.startswith("Training changed which images a finds alike: ")
+    table = result_table(begin.scores, found.runs, begin.compared)
+    assert table
+    assert table.columns == ("With floor", "Between seeds")
+    labelled = dataclasses.replace(found, images=dataclasses.replace(images, labels={"key": "class"}))
+    assert opening(labelled).scores is tested
