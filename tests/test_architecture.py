@@ -240,6 +240,18 @@ def test_plug_ins_never_import_each_other(folder: str) -> None:
     assert broken((folder,), lambda module: module.startswith(f"{package}.") and module.split(".")[-1] in names) == []
 
 
+def test_nothing_imports_a_plug_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are found by their names, so that one can be deleted."""
+    monkeypatch.chdir(ROOT)
+    modules = {
+        ".".join(location(kind, name).relative_to(ROOT).with_suffix("").parts)
+        for kind in kinds()
+        for name in names(kind)
+    }
+    assert len(modules) > 100
+    assert broken(("pipeline", "reprise", "stages"), lambda module: module in modules) == []
+
+
 @pytest.mark.parametrize("folder", PLUGIN_FOLDERS)
 def test_long_lists_of_plug_ins_are_sorted_into_families(folder: str) -> None:
     families = [path for path in (ROOT / folder).iterdir() if path.is_dir() and path.name[0] != "_"]

@@ -13,9 +13,9 @@ from pipeline.graph.definition import load_graph
 from reprise.config.params import read_yaml
 from reprise.config.plug_ins import registry
 from reprise.config.plug_ins.docstrings import facts_of
-from reprise.config.plug_ins.registry import kinds, location, names
+from reprise.config.plug_ins.registry import kinds, names
 from stages.check.parameters import problems
-from tests.test_architecture import ROOT, broken
+from tests.test_architecture import ROOT
 
 PAGE = ROOT / "docs/reference/seams.md"
 ROWS = [line.split(" | ") for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| S")]
@@ -81,18 +81,6 @@ def test_every_kind_is_listed_with_a_line_a_source_and_how_far_it_was_checked(mo
         assert listed, kind
         assert all(one.description and one.checked_by and one.maturity != "not stated" for one in listed), kind
         assert kind == "sections" or all(one.source for one in listed), kind
-
-
-def test_nothing_imports_a_plug_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are found by their names, so that one can be deleted."""
-    monkeypatch.chdir(ROOT)
-    modules = {
-        ".".join(location(kind, name).relative_to(ROOT).with_suffix("").parts)
-        for kind in kinds()
-        for name in names(kind)
-    }
-    assert len(modules) > 100
-    assert broken(("pipeline", "reprise", "stages"), lambda module: module in modules) == []
 
 
 @pytest.fixture

@@ -29,10 +29,11 @@ from reprise.reading.decoded import open_decoded
 from reprise.runtime.entry import run_stage
 from reprise.runtime.seeds import torch_rng
 from reprise.storage.atomic import atomic_file
-from reprise.training.change import Change, Cut
+from reprise.training.change import Change, Cut, Frame
 from reprise.training.params import TrainParams
 from reprise.training.views import change_named
 from stages.pretrain.method import Method
+from stages.pretrain.parts.pixels.warps import folded_share
 from stages.pretrain.views.batched import made_view
 from stages.pretrain.views.draws import draw_view, frame_of
 from stages.pretrain.views.moments import Moments, closed, measured
@@ -172,6 +173,18 @@ def moments_table(changes: Sequence[Change], x: Tensor) -> Iterator[str]:
         name = change.params.name
         yield form.format(name, "closed" if found else "-", *_figures(found, x))
         yield form.format("", "measured", *_figures(drawn, x))
+        if (share := folds(change, x)) is not None:
+            yield f"{'':<14} {'folds':>9} {share:.2%} of the pixels"
+
+
+def folds(change: Change, x: Tensor) -> float | None:
+    """Return the share of pixels at which a warp turns the picture over, on average; None for other changes."""
+    source = getattr(change, "source", None)
+    if source is None:
+        return None
+    size, channels = x.shape[-1], x.shape[1]
+    drawn = change.draw(Frame(DRAWS, size, size, size, channels), torch_rng(0, "folds", change.params.name))
+    return float(folded_share(source(drawn, size)).mean())
 
 
 def _figures(moments: Moments | None, x: Tensor) -> tuple[str, str, str, str]:

@@ -98,16 +98,16 @@ DECLARED = (Fact("mask", "mask", "given"), Fact("other", "mask"))
 
 
 def test_a_run_reads_masks_and_its_bytes_follow_from_them(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other masks give other weights; other labels, and masks that are labels, give the same ones."""
+    """Other masks give other weights; tests/stages/pretrain/test_run.py holds it against labels."""
     kind, made = load_class("methods", "detcon", Method, "runs"), []
     one = TINY.model_copy(update={"epochs": 1, "warmup_epochs": 0})
     row = RunRow(name="detcon", method="detcon", labels="none")
-    for out, seed, given in (("a", 0, 0), ("b", 1, 0), ("c", 0, 1)):
-        write_known_facts(seed=seed, declared=DECLARED, given_seed=given)
+    for out, given in (("a", 0), ("b", 1)):
+        write_known_facts(declared=DECLARED, given_seed=given)
         write_facts_of_run("detcon", kind.reads)
         pretrain(row, 0, IMAGE, one, kind.Params(**SMALL["detcon"]), Path(out), restart=True)
         made.append(file_digest(f"{out}/backbone.safetensors"))
-    assert made[0] == made[1] != made[2]
+    assert made[0] != made[1]
     assert read_config(Path("a"))["reads"] == ["mask"]
 
 
