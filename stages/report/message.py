@@ -9,8 +9,8 @@ from stages.report.artifacts import Artifacts
 from stages.report.claims.opening import Opening
 from stages.report.estimates import is_share
 from stages.report.readers.comparison import Verdict
+from stages.report.readers.images.words import reason_words
 from stages.report.readers.runs import Run
-from stages.report.sections.data import reason_words
 from stages.report.text import metric_title, one_line, points, signed
 
 

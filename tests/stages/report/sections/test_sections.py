@@ -10,12 +10,13 @@ import numpy as np
 
 from stages.report.drawing.thumbnails import Album
 from stages.report.readers.images.ingest import Images
+from stages.report.readers.images.words import CHANGES, REASONS, reason_words
 from stages.report.readers.label_sets import LabelSet, sets_with_true_labels
 from stages.report.readers.runs import Figure, Run, SeedRun
 from stages.report.sections.batches import batches_of
 from stages.report.sections.clusters import clusters_of
 from stages.report.sections.curves import MOST_POINTS, curves_of
-from stages.report.sections.data import CHANGES, REASONS, reason_words, sample_keys
+from stages.report.sections.data import sample_keys
 from stages.report.sections.neighbours import MOST_QUERIES, queries_of
 from stages.report.sections.parameters import flatten
 from stages.report.sections.runs import metric_names, table

@@ -1,0 +1,61 @@
+"""What ingest says of files and images in codes, put into words."""
+
+from __future__ import annotations
+
+REASONS = {  # code in the quarantine (docs/reference/data-rules.md) -> words
+    "broken_link": "link to a file that does not exist",
+    "changed_while_reading": "changed while it was read",
+    "crashed_decoder": "crashed or blocked the decoder",
+    "duplicate": "copy of another image",
+    "duplicate_across_splits": "copy of an image in another split",
+    "empty": "empty file",
+    "hidden": "hidden file or folder",
+    "kernel_folder": "folder that the kernel makes up",
+    "label_conflict": "copies with different labels",
+    "link_loop": "link that leads back to itself",
+    "link_to_folder": "link to a folder",
+    "missing_bands": "fewer bands than asked for",
+    "near_duplicate": "nearly the same picture as another image",
+    "near_duplicate_across_splits": "nearly the same picture as an image in another split",
+    "name_not_utf8": "name that is not UTF-8",
+    "not_a_file": "device, pipe or socket",
+    "not_an_image": "not an image",
+    "other_file": "no image and not named as one",
+    "out_of_memory": "asks for too much memory",
+    "outside_root": "link that leaves the folder",
+    "outside_splits": "in no split folder",
+    "system_file": "file of the system",
+    "too_many_bytes": "too many bytes",
+    "too_many_pixels": "too many pixels",
+    "too_small": "too small",
+    "truncated": "ends too early",
+    "undecodable": "damaged",
+    "unreadable": "cannot be read",
+    "unsupported_depth": "pixel depth that is not supported",
+}
+
+CHANGES = {  # code in the table of notes (docs/reference/data-rules.md) -> words
+    "bands": "some of the bands were taken",
+    "clipped": "values beyond the range were cut off",
+    "converted": "colours were converted to RGB",
+    "depth_reduced": "reduced to 8 bits by the decoder",
+    "inverted": "min-is-white was inverted",
+    "no_data": "a value for 'no data' was left out of the range",
+    "not_finite": "values that are no number, or infinite",
+    "page": "pages of a file with several",
+    "profile": "a colour profile was not applied",
+    "range": "a range of values becomes 0 to 255",
+    "stored_smaller": "stored scaled down (shard.max_side)",
+    "transparency": "transparency was laid over white",
+    "turned": "turned upright",
+}
+
+
+def reason_words(code: str) -> str:
+    """Put a reason of the quarantine into words; an unknown code is shown with spaces for underscores."""
+    return REASONS.get(code, code.replace("_", " "))
+
+
+def change_words(code: str) -> str:
+    """Put a note into words; an unknown code is shown with spaces for underscores."""
+    return CHANGES.get(code, code.replace("_", " "))
