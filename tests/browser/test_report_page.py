@@ -13,6 +13,7 @@ from tests.browser.conftest import HOSTILE, IMAGE
 from tests.chromium import Chromium, Opened
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"  # two of them
 PAPER, PAPER_HEIGHT = 718, 1047  # in CSS pixels: A4 less margins of 1 cm
 # What a reader can act on, folded parts opened: links, buttons, controls, and panes that scroll or listen to keys.
 _CONTROLS = """() => {
@@ -86,7 +87,7 @@ def test_a_map_shows_its_images_under_the_pointer_and_by_arrow_keys(report: Open
     assert not tip.is_visible()
     mark = report.page.locator("svg.map [data-i]").first
     mark.scroll_into_view_if_needed()
-    report.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    report.page.evaluate(FRAMES)
     mark.hover()  # after the page has heard that it was scrolled, which hides what is shown
     assert tip.is_visible()
     by_pointer = tip.inner_text()
@@ -107,6 +108,24 @@ def test_a_map_shows_its_images_under_the_pointer_and_by_arrow_keys(report: Open
         ".some(value => value > 0)"
     )
     assert drawn  # the thumbnail, not an empty square
+
+
+def test_charts_show_values_under_the_pointer_and_by_arrow_keys(report: Opened) -> None:
+    tip = report.page.locator("#tip")
+    charts = report.page.locator("svg.chart[tabindex='0']")
+    assert charts.count() > 1
+    for place in range(charts.count()):
+        charts.nth(place).focus()
+        report.page.evaluate(FRAMES)
+        report.page.keyboard.press("ArrowDown")
+        assert re.search(r"\d", tip.inner_text(timeout=2000))
+        report.page.keyboard.press("Escape")
+        assert not tip.is_visible()
+    mark = report.page.locator("svg.chart.wide:not(.map) g circle.dot").first
+    mark.scroll_into_view_if_needed()
+    report.page.evaluate(FRAMES)
+    mark.hover()
+    assert re.search(r": .*\d", tip.inner_text(timeout=2000))
 
 
 def test_hostile_names_stay_text(chromium: Chromium, pages: dict[str, Path]) -> None:

@@ -180,10 +180,10 @@ def line_chart(lines: Sequence[Line], title: str, x_name: str = "epoch") -> Mark
             None if y is None or not math.isfinite(y) else (place(x, x_domain, x_span), place(y, y_domain, y_span))
             for x, y in zip(line.x, line.y, strict=True)
         ]
+        end = line.y[-1] if line.y else None
+        tip = one_line(line.name) + ("" if end is None else f" ends at {number(end)}")
         body.append(
-            Markup('<path d="{}" class="line c{}"><title>{}</title></path>').format(
-                path(points), index % COLOURS, one_line(line.name)
-            )
+            Markup('<path d="{}" class="line c{}"><title>{}</title></path>').format(path(points), index % COLOURS, tip)
         )
         body += [
             Markup('<circle cx="{:.1f}" cy="{:.1f}" r="2.2" class="c{}"/>').format(x, y, index % COLOURS)

@@ -49,8 +49,12 @@
       tip.classList.toggle("smooth", side > 40);
       canvas.getContext("2d").drawImage(sheet, place.item % data.sprite.columns * side, Math.floor(place.item / data.sprite.columns) * side, side, side, 0, 0, side, side);
     }
+    moveTo(place.mark);
+  }
+
+  function moveTo(mark) {
     tip.hidden = false;
-    const box = place.mark.getBoundingClientRect();
+    const box = mark.getBoundingClientRect();
     const size = tip.getBoundingClientRect();
     const left = box.right + 10 + size.width > window.innerWidth ? box.left - size.width - 10 : box.right + 10;
     tip.style.left = Math.max(4, left) + "px";
@@ -77,6 +81,39 @@
     });
   }
   document.addEventListener("scroll", hide, { passive: true });
+
+  // Marks of other charts bring their values in a <title>, which shows only under a pointer at rest. Here they show at
+  // once, and by keyboard where a chart has marks of their own besides lines.
+  for (const chart of document.querySelectorAll("svg.chart:not(.map)")) {
+    const values = new Map();
+    for (const title of chart.querySelectorAll("title")) values.set(title.parentElement, title.textContent);
+    const marks = Array.from(values.keys());
+    if (!marks.length) continue;
+    for (const mark of marks) mark.querySelector("title").remove();  // or it would show a second time
+    const showValue = function (mark) {
+      hide();
+      canvas.hidden = true;
+      words.textContent = values.get(mark);
+      moveTo(mark);
+    };
+    chart.addEventListener("pointermove", function (event) {
+      const mark = marks.find(function (each) { return each.contains(event.target); });
+      if (mark) showValue(mark); else hide();
+    });
+    chart.addEventListener("pointerleave", hide);
+    if (!marks.some(function (mark) { return mark.localName === "g"; })) continue;
+    let current = -1;
+    chart.tabIndex = 0;
+    chart.addEventListener("blur", hide);
+    chart.addEventListener("keydown", function (event) {
+      const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+      if (event.key === "Escape") hide();
+      if (!step) return;
+      event.preventDefault();
+      current = (current < 0 ? (step > 0 ? 0 : marks.length - 1) : current + step + marks.length) % marks.length;
+      showValue(marks[current]);
+    });
+  }
 
   const buttons = Array.from(document.querySelectorAll(".legend button"));
   for (const button of buttons) {
