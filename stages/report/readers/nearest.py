@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from reprise.artifacts import layout
-from reprise.artifacts.embeddings import FILE, read_embeddings
+from reprise.artifacts.embeddings import FILE
 from reprise.artifacts.layout import MANIFEST
 from reprise.artifacts.manifest import read_manifest
 from reprise.measures.unit_vectors import unit
+from stages.report.readers.embeddings import read_some_embeddings, read_splits
 from stages.report.readers.runs import Run
 
 MOST_IMAGES = 1000  # keys are content hashes, so the first ones are a fair sample
@@ -54,18 +55,18 @@ def read_nearest(runs: Sequence[Run]) -> Nearest | None:
     """
     paths = {(run.name, seed.seed): layout.embedding(run.name, seed.seed) / FILE for run in runs for seed in run.seeds}
     paths = {name: path for name, path in paths.items() if path.exists()}
+    if not paths:
+        return None
+    keys, splits = read_splits(next(iter(paths.values())))
+    split = next(s for s in (*_BY_PREFERENCE, *splits) if (splits == s).any())
+    reference = keys[splits == split][:MOST_IMAGES]
+    if len(reference) < FEWEST_IMAGES:
+        return None
     found: dict[tuple[str, int], np.ndarray] = {}
-    reference, split = np.array([], dtype=object), ""
     for name, path in paths.items():
-        keys, splits, features = read_embeddings(path)
-        if not split:
-            split = next(s for s in _BY_PREFERENCE if (splits == s).any())
-            reference = keys[splits == split][:MOST_IMAGES]
-            if len(reference) < FEWEST_IMAGES:
-                return None
-        chosen = np.isin(keys, reference)
-        if int(chosen.sum()) == len(reference):
-            found[name] = nearest_rows(features[chosen])
+        present, features = read_some_embeddings(path, set(reference.tolist()))
+        if len(present) == len(reference):
+            found[name] = nearest_rows(features)
     return Nearest(split, found, _groups(reference)) if found else None
 
 

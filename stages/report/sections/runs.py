@@ -30,6 +30,7 @@ TITLE = "Results"
 ORDER = 4
 READS = ("label_sets", "runs", "comparison", "answers", "params")
 
+DOWNLOAD_BUDGET = 2_000_000  # bytes of page
 _COLUMNS = 5  # metrics in a table
 
 
@@ -257,12 +258,18 @@ def how_tested(comparison: Comparison | None) -> str:
     )
 
 
-def files(runs: Sequence[Run], metrics: Sequence[str], intervals: Intervals) -> list[tuple[str, str, Markup]]:
-    """List (format, file name, address) of what can be downloaded from the page."""
+def files(runs: Sequence[Run], metrics: Sequence[str], intervals: Intervals) -> list[tuple[str, str, Markup | None]]:
+    """List (format, file name, address) of the results as files; None for those too large to be inside the page."""
     texts = {"csv": figures_csv(runs, intervals), "tex": latex(runs, metrics, intervals)}
     texts["json"] = dump_json({"figures": figures(runs, intervals)})
     titles = {"csv": "CSV", "tex": "LaTeX", "json": "JSON"}
-    return [(titles[kind], f"results.{kind}", data_uri(kind, text)) for kind, text in texts.items()]
+    listed: list[tuple[str, str, Markup | None]] = []
+    left = DOWNLOAD_BUDGET
+    for kind, text in texts.items():
+        address = data_uri(kind, text)
+        left -= len(address)
+        listed.append((titles[kind], f"results.{kind}", address if left >= 0 else None))
+    return listed
 
 
 def verdict_rows(runs: Sequence[Run], metric: str, verdicts: Sequence[Verdict]) -> list[VerdictRow]:

@@ -90,3 +90,11 @@ def test_figures_of_some_seeds_are_averaged_over_those() -> None:
 def test_a_metric_is_listed_once() -> None:
     with pytest.raises(ValidationError, match="name each metric once"):
         ReportParams(metrics=["knn.top1", "knn.top1"])
+
+
+def test_files_too_large_for_the_page_lie_beside_it(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    build()
+    monkeypatch.setattr("stages.report.sections.runs.DOWNLOAD_BUDGET", 3000)
+    page = rendered().decode()
+    assert page.count('download="results.') == 2
+    assert "JSON (too large for the page: results.json lies beside it)" in page

@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from reprise.artifacts.embeddings import FILE, write_embeddings
+from reprise.artifacts.layout import embedding
+from reprise.config.errors import EmbeddingError
 from stages.report.artifacts import gather
 from stages.report.claims.headline import headline
 from stages.report.claims.opening import opening
@@ -16,7 +19,7 @@ from stages.report.claims.without_labels import Compared, compare_without_labels
 from stages.report.params import ReportParams
 from stages.report.readers.comparison import Comparison
 from stages.report.readers.images.ingest import Images
-from stages.report.readers.nearest import Nearest, in_common, nearest_rows
+from stages.report.readers.nearest import Nearest, in_common, nearest_rows, read_nearest
 from stages.report.readers.runs import Figure, Run, SeedRun
 from stages.report.section_registry import Absent
 from stages.report.sections.without_labels import show
@@ -133,3 +136,23 @@ def test_what_changed_comes_before_a_tested_figure_that_is_no_score(
     assert table.columns == ("With floor", "Between seeds")
     labelled = dataclasses.replace(found, images=dataclasses.replace(images, labels={"key": "class"}))
     assert opening(labelled).scores is tested
+
+
+def test_neighbours_are_read_from_the_embeddings_of_images_not_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs, keys = runs_of(1), np.asarray([f"{i:03}" for i in range(N)], dtype=object)
+    splits = np.asarray(["test" if i % 2 else "train" for i in range(N)], dtype=object)
+    values = {run.name: features(place) for place, run in enumerate(runs)}
+    assert read_nearest(runs) is None
+    for run in runs:
+        write_embeddings(embedding(run.name, 0) / FILE, keys, splits, {"backbone": values[run.name]})
+    found = read_nearest(runs)
+    assert found
+    assert (found.split, found.images) == ("test", N // 2)
+    for run in runs:
+        assert (found.rows[run.name, 0] == nearest_rows(values[run.name][1::2].astype(np.float32))).all()
+    (embedding("a", 0) / FILE).write_bytes(b"PAR1")
+    with pytest.raises(EmbeddingError, match="not readable"):
+        read_nearest(runs)
