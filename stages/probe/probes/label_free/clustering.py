@@ -2,7 +2,7 @@
 
 Centres are found on train, and every image of every split goes to the nearest. Certainty of an image is 1 - d1 / d2,
 d1 and d2 being its distances to the nearest and the second nearest centre: 0 on a border, 1 on a centre. Clusters are
-numbered from 0 by falling size. Labels play no part.
+numbered from 0 by falling size in train. Labels play no part.
 
 How many clusters there are in photographs has no answer. Unless a number is asked for, it is the square root of half
 the number of training images (a rule of thumb of Mardia et al. 1979), and at most as many as a person looks through.
