@@ -7,6 +7,7 @@ Playwright's own browsers are downloads that many machines cannot make, so the C
 from __future__ import annotations
 
 import importlib.resources
+import importlib.util
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
