@@ -9,7 +9,6 @@ Checked by: tests/stages/report/sections/test_trained_clusters.py.
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, median
@@ -160,7 +159,7 @@ def clusters_of(seed: SeedRun, names: Mapping[str, str], album: Album, budget: i
             Shown(
                 pictures.get(key),
                 names.get(key, key),
-                abbreviate(os.path.basename(names.get(key, key)), NAME),
+                abbreviate(names.get(key, key).rpartition("/")[2], NAME),
                 f"{seed.clusters[key][2]:.2f}",
             )
             for key in keys
