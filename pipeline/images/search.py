@@ -13,7 +13,7 @@ from pipeline.graph.stage_modules import run_module
 from pipeline.images.chosen_run import ChosenRun
 from reprise.artifacts import layout
 from reprise.artifacts.embeddings import FILE
-from reprise.config.errors import ResultError
+from reprise.config.errors import ParameterError, ResultError
 
 FOUND = ("rank", "similarity", "path")
 
@@ -39,9 +39,14 @@ def search(image: Path, run: ChosenRun, top: int, page: Path | None) -> list[dic
         For each image, nearest first, what `stages.embed.search.nearest_images` says of it.
 
     Raises:
+        ParameterError: there is no such file.
         ResultError: the run has not been trained and embedded.
         CommandFailed: the image is refused, or a file is damaged; the process has explained it.
     """
+    if not image.exists():
+        raise ParameterError(
+            "there is no such image", where=image, found="no file of this name", fix="Name the file of an image."
+        )
     for needed in (layout.run(run.name, run.seed), layout.embedding(run.name, run.seed) / FILE):
         if not needed.exists():
             raise ResultError(

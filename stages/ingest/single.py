@@ -64,7 +64,7 @@ def take_in(image: Path, params: SourceParams, max_side: int, folder: Path) -> N
     (finding,) = examine_all([(where, where)], limits, workers=1)
     if not finding.samples:
         raise SourceError(
-            "this image is refused", where=image, found=f"{finding.reason}: {finding.detail}", fix=_REASONS
+            "this image is refused", where=image, found=f"{finding.reason}: {finding.detail.rstrip('.')}", fix=_REASONS
         )
     facts = with_range(finding.samples[0], params).facts
     try:
