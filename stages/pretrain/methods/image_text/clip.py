@@ -15,7 +15,7 @@ equal captions count as negatives of each other, as in the paper, where that is 
 Shape legend: B batch, b pairs with a caption, n training images, C captions of an image, L tokens, d features, z common
 space.
 
-Checked by: tests/stages/pretrain/methods/test_image_text.py.
+Checked by: tests/stages/pretrain/methods/test_image_text.py; docs/measurements/captions.md.
 """
 
 from __future__ import annotations
