@@ -33,6 +33,7 @@ _IN_SCHEDULES = {
     "`make deploy`": "`reprise flows deploy`",
     "; docs/how-to/scheduling.md explains each line": "",
 }
+_LONGEST_TITLE = 200  # as stages/report/params.py allows
 _WEEKLY = "\n  - name: weekly\n"  # begins the last deployment, of a sweep whose plan is about runs of the repository
 _EVERYTHING_ELSE = """
 # ---- everything else is at its defaults --------------------------------------------------------------------
@@ -41,15 +42,16 @@ _EVERYTHING_ELSE = """
 """
 
 
-def project_files(preset: Preset, images: Path | None) -> dict[str, str]:
+def project_files(preset: Preset, images: Path | None, name: str) -> dict[str, str]:
     """Return the text of every file of a new project by its path.
 
     Args:
         preset: where the parameters come from.
         images: what the source reads, absolute; None leaves the preset's own.
+        name: of the project. The report of a project about the user's own images has it as its heading.
     """
     texts = {name: _read(name) for name in _COPIED}
-    texts["params.yaml"] = params_text(preset, images)
+    texts["params.yaml"] = params_text(preset, images, name if images else None)
     raw = YAML(typ="safe").load(texts["params.yaml"])
     texts["dvc.yaml"] = _replaced("dvc.yaml", _IN_GRAPH).partition("\n# `reprise get")[0] + _artifacts(raw)
     schedules = _replaced("prefect.yaml", _IN_SCHEDULES)
@@ -57,12 +59,13 @@ def project_files(preset: Preset, images: Path | None) -> dict[str, str]:
     return texts
 
 
-def params_text(preset: Preset, images: Path | None) -> str:
+def params_text(preset: Preset, images: Path | None, title: str | None = None) -> str:
     """Return the params.yaml of a preset, with all tables and sections that the graph needs.
 
     Args:
         preset: the preset.
         images: what the source reads; None leaves the preset's own.
+        title: the heading of the report; None leaves it to the source.
     """
     text = preset.text
     if images is not None:
@@ -72,6 +75,8 @@ def params_text(preset: Preset, images: Path | None) -> str:
     shipped = read_yaml(PROJECT_FILES / "params.yaml")
     declared = _declared_one_by_one()
     rest = {key: _at_defaults(key, value, raw, declared) for key, value in shipped.items() if key not in raw}
+    if title and "report" in rest:
+        rest["report"] |= {"title": title[:_LONGEST_TITLE]}
     stream = io.StringIO()
     yaml = YAML()
     yaml.default_flow_style = None  # the innermost level on one line

@@ -208,7 +208,7 @@ def _write(folder: Path, preset: Preset, images: Path | None) -> list[str]:
     with explained_storage(staging):
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir()
-        for name, text in project_files(preset, images).items():
+        for name, text in project_files(preset, images, folder.name).items():
             (staging / name).parent.mkdir(parents=True, exist_ok=True)
             with atomic_file(staging / name, "w") as file:
                 file.write(text)

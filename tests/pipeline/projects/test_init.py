@@ -36,11 +36,12 @@ def named_images(root: Path, *names: str) -> Path:
 @pytest.mark.parametrize("name", preset_names())
 def test_a_preset_is_valid_and_gives_dvc_all_that_its_graph_names(name: str) -> None:
     preset = load_preset(name)
-    texts = project_files(preset, Path("/images of mine/#1: old") if preset.takes_images else None)
+    texts = project_files(preset, Path("/images of mine/#1: old") if preset.takes_images else None, "my: pictures")
     yaml = YAML(typ="safe")
     raw, graph = yaml.load(texts["params.yaml"]), yaml.load(texts["dvc.yaml"])
     assert problems(raw) == []
     assert raw["source"].get("root") == ("/images of mine/#1: old" if preset.takes_images else None)
+    assert raw["report"].get("title") == ("my: pictures" if preset.takes_images else None)
     for stage in stages_of(graph, raw):
         assert stage.cmd.startswith("python -P -m reprise.start stages.")
         for key in stage.params:
