@@ -29,6 +29,7 @@ from reprise.storage.code.places import link_installed_code
 STAGING = ".partial-init"
 _READY = "ready.json"  # lists what moves; exists once all of it has been written
 _SHOWN = 8
+_PUT_IMAGES = "put yours into data/images of the project, or name their folder as source.root in its params.yaml"
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,9 @@ def _refuse_images(folder: Path, images: Path | None) -> None:
 def _chosen(name: str | None, images: Path | None) -> tuple[Preset, list[str]]:
     """Return the preset that was named, or the one that fits the images and sentences that say why."""
     if name is not None:
-        return load_preset(name), []
+        named = load_preset(name)
+        missing = named.takes_images and images is None
+        return named, [f"no --images: {_PUT_IMAGES}"] if missing else []
     if images is None:
         return load_preset(EXAMPLE), [f"without --images, the preset is `{EXAMPLE}`, an example with images of its own"]
     if not images.is_dir():

@@ -95,6 +95,17 @@ def test_a_new_project(tmp_path: Path) -> None:
     assert git("status", "--porcelain", cwd=tmp_path / "new") == ""
 
 
+def test_a_preset_that_needs_images_says_where_to_put_them_if_none_were_named(tmp_path: Path) -> None:
+    without = make_project(tmp_path / "without", "compare-methods")
+    assert without.lines[0].startswith("no --images: put yours into data/images")
+    (tmp_path / "images").mkdir()
+    for made in (
+        make_project(tmp_path / "with", "compare-methods", tmp_path / "images"),
+        make_project(tmp_path / "digits", "digits"),
+    ):
+        assert not any("--images" in line for line in made.lines)
+
+
 def test_git_commits_only_in_a_person_s_name_and_only_in_a_repository_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
