@@ -97,7 +97,7 @@ def read_measurements(revision: str, root: Path = Path(), *, answers: bool = Fal
             "this revision holds no metrics",
             where=f"{revision}:{METRICS}",
             found=error.found,
-            fix="Name a revision that has been run.",
+            fix="Name a revision that was committed after a run; `git add --all && git commit` makes one here.",
         ) from error
     with tempfile.TemporaryDirectory() as folder:
         table_file, compared_file, probes = (Path(folder) / name for name in ("table.csv", "comparison.json", "probe"))

@@ -69,7 +69,8 @@ def copy_at(revision: str, what: str, target: Path, root: Path = Path()) -> None
             "git cannot read this revision",
             where=revision,
             found=error.found,
-            fix="Name a revision that holds dvc.lock and dvc.yaml; `git log --oneline` lists them.",
+            fix="Name a revision that holds dvc.lock and dvc.yaml; `git log --oneline` lists revisions, and "
+            "`git add --all && git commit` makes one here.",
         ) from error
     if not any(overlaps(out, path) for out in outs):
         raise GraphError(
