@@ -25,6 +25,7 @@ from reprise.storage.atomic import write_json
 PREVIOUS_INPUTS = STATE / "flows" / "previous_inputs.json"
 MOST_VERDICTS = 15
 MOST_CHANGES = 40
+_VERDICTS = "Verdicts (corrected for the number of pairs; the brackets are intervals of each pair alone)"
 _LONGEST = 600  # characters of one line
 
 
@@ -125,7 +126,7 @@ def compose(
     parts.append(("Changed since the last completed run", changes))
     parts.append(("Differences from it", differences))
     if words:
-        parts.append(("Verdicts", first_of(words.verdicts, MOST_VERDICTS, "in the report")))
+        parts.append((_VERDICTS, first_of(words.verdicts, MOST_VERDICTS, "in the report")))
         parts.append(("Refused", words.refused or ["Nothing."]))
     parts.append(("Gate", ending.gate))
     parts.append(("Run", [f"{_span(ending.began.astimezone(zone), ending.ended.astimezone(zone))}. {ending.summary}"]))

@@ -84,6 +84,7 @@ class _Run:
         self._places = {stage.name: f"stage {n} of {len(stages)}, {stage.title}" for n, stage in enumerate(stages, 1)}
         self._hide, self._printing = make_redactor(root), threading.Lock()
         self._skipped: list[Stage] = []
+        self._errors: dict[str, str] = {}  # by the name of the stage that failed
         self._ended = 0
 
     def run(self, machine: Machine, fail_fast: bool) -> None:
@@ -127,6 +128,9 @@ class _Run:
         except (CommandFailed, RepriseError) as error:
             if isinstance(error, RepriseError):
                 self._writer(stage, sys.stderr)(f"error: {error}")
+                self._errors[stage.name] = f"error: {error}".splitlines()[0]
+            else:
+                self._errors[stage.name] = next((line for line in error.lines if line.startswith("error: ")), "")
             self._plan.fail(stage.name)
             return False
         self._plan.finish(stage.name, read_lock(self._root))
@@ -143,6 +147,10 @@ class _Run:
             print(self._hide(line), file=stream, flush=True)
 
     def _failures(self) -> str:
-        failed = ", ".join(self._graph.title(name) for name in self._plan.failures)
+        """Name what failed, each with its error once more, since hundreds of lines may follow the first time."""
+        failed = [
+            f"failed: {self._graph.title(name)}" + (f"; {error}" if (error := self._errors.get(name)) else "")
+            for name in self._plan.failures
+        ]
         skipped = ", ".join(stage.title for stage in self._skipped)
-        return f"failed: {failed}" + (f"; not run, because they depend on it: {skipped}" if skipped else "")
+        return "\n".join(failed + ([f"not run, because they depend on it: {skipped}"] if skipped else []))
