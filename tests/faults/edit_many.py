@@ -49,7 +49,7 @@ FILES = {  # text that each of them holds, and what stands there instead
     "reprise/storage/atomic.py": ("json.dumps(value, indent=2", "json.dumps(value, indent=3"),
     "reprise/objectives/nt_xent.py": ("z_Nd.T / temperature", "z_Nd.T / temperature / 2"),
     "reprise/measures/nearest/neighbours.py": ("import numpy as np\n", "import numpy as np\n\nEDITED = 1\n"),
-    "stages/report/page.py": ('else "Unnamed data set"', 'and "Edited"'),
+    "stages/report/claims/opening.py": ('else "Unnamed data set"', 'and "Edited"'),
     "targets.csv": ("image", "image,size"),
     "data/ingest/views.json": ('"flip": false', '"flip": true'),
     "data/shards/index.parquet": ("", "x"),

@@ -16,7 +16,7 @@ import signal
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pipeline.graph.in_dvc.stages_in_copies.libraries import LIBRARIES, load_next, one_thread
 from pipeline.graph.in_dvc.stages_in_copies.stage import become_stage
@@ -66,8 +66,7 @@ def fork_starter(load: bool) -> Starter:
 
 def _start_stages(channel: socket.socket, load: bool) -> NoReturn:
     show_command_line(["reprise:", "starts", "stages"])
-    for number in _ENDING:
-        signal.signal(number, signal.SIG_IGN)
+    inherited = {number: signal.signal(number, signal.SIG_IGN) for number in _ENDING}  # `nohup` ignores SIGHUP
     awake, wake = os.pipe()
     for end in (awake, wake):
         os.set_blocking(end, False)
@@ -90,22 +89,21 @@ def _start_stages(channel: socket.socket, load: bool) -> NoReturn:
                 os._exit(0)
             waiting += received
             if waiting.endswith(b"\n"):
-                running = _fork_stage(json.loads(waiting), (channel.fileno(), awake, wake))
+                running = _fork_stage(json.loads(waiting), inherited, (channel.fileno(), awake, wake))
                 waiting, started = b"", started + 1
         if loading and not ready:
             load_next(rest)
 
 
-def _fork_stage(request: dict[str, object], descriptors: Sequence[int]) -> int:
+def _fork_stage(request: dict[str, object], handlers: Mapping[signal.Signals, Any], descriptors: Sequence[int]) -> int:
     """Copy this process; the copy becomes the stage. Signals that arrive in between wait for the stage."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     pid = os.fork()
     if pid == 0:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         for descriptor in descriptors:
             os.close(descriptor)
         become_stage(request["words"], request["environment"], request["folder"], _ENDING)  # type: ignore[arg-type]

@@ -132,6 +132,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(params=[signal.SIG_DFL, signal.SIG_IGN], ids=["plain", "nohup"])
+def hangup(request: pytest.FixtureRequest) -> Any:
+    """What the processes of a test inherit for SIGHUP; `nohup` ignores it."""
+    before = signal.signal(signal.SIGHUP, request.param)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture
 def driver(project: Path) -> Any:
     started = Driver(project)
@@ -139,7 +147,9 @@ def driver(project: Path) -> Any:
     started.end()
 
 
-def test_a_stage_finds_what_it_finds_as_a_process_of_its_own(project: Path, driver: Driver) -> None:
+@pytest.mark.usefixtures("hangup")
+def test_a_stage_finds_what_it_finds_as_a_process_of_its_own(project: Path, request: pytest.FixtureRequest) -> None:
+    driver: Driver = request.getfixturevalue("driver")  # after SIGHUP has been set
     words = "python -P stages/run.py stages.show --run a --seed 0"
     alone = subprocess.run(words.split(), cwd=project, env=environment(), capture_output=True, text=True, check=True)
     shown, status = driver.run(words)
