@@ -72,6 +72,7 @@ def test_a_row_names_a_section_two_users_and_a_test(row: list[str]) -> None:
 def test_the_default_graph_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     assert len(load_graph(ROOT).stages) < MOST_STAGES
+    assert len((ROOT / "dvc.yaml").read_text(encoding="utf-8").splitlines()) < 200, "it is read whole"
 
 
 def test_every_kind_is_listed_with_a_line_a_source_and_how_far_it_was_checked(monkeypatch: pytest.MonkeyPatch) -> None:
