@@ -10,12 +10,14 @@ import gc
 import importlib
 import os
 import re
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 
 from reprise.runtime.entry import THREAD_VARIABLES
 
-LIBRARIES = ("torch", "numpy", "pyarrow.parquet", "pandas", "PIL.Image", "cv2", "torch._dynamo")
+_COMPILER = "torch._dynamo"  # loaded by every training: torch's optimisers need it
+LIBRARIES = ("torch", "numpy", "pyarrow.parquet", "pandas", "PIL.Image", "cv2", _COMPILER)
 _READ_WHEN_LOADED = re.compile(
     "PYTHON|LD_|MALLOC_|GLIBC_|JE_|OMP_|GOMP_|KMP_|TBB_|MKL_|OPENBLAS_|NUMEXPR_"
     "|TORCH|PYTORCH_|ATEN_|ONEDNN_|DNNL_|ARROW_|OPENCV_"
@@ -31,18 +33,27 @@ def load_next(rest: list[str]) -> None:
     """
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    name = rest.pop(0)
     try:
         with suppress(Exception):
-            importlib.import_module(rest.pop(0))
+            importlib.import_module(name)
     finally:
-        for name, value in before.items():
+        for variable, value in before.items():
             if value is None:
-                del os.environ[name]
+                del os.environ[variable]
             else:
-                os.environ[name] = value
+                os.environ[variable] = value
+    if name == "torch" and _COMPILER in rest and _for_accelerators():
+        rest.remove(_COMPILER)  # it may ask for devices; a process that has done so leaves its copies none
     if not rest:
         gc.collect()
         gc.freeze()  # what is loaded stays shared between the copies
+
+
+def _for_accelerators() -> bool:
+    """Tell whether the torch that has been loaded was built for other devices than the CPU."""
+    version = getattr(sys.modules.get("torch"), "version", None)
+    return any(getattr(version, name, None) for name in ("cuda", "hip", "xpu"))
 
 
 def one_thread(environment: Mapping[str, str]) -> bool:

@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 
+from pipeline.graph.in_dvc.stages_in_copies import libraries
 from pipeline.graph.in_dvc.stages_in_copies.libraries import one_thread, read_when_loaded
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -228,6 +230,23 @@ def test_a_starter_that_is_killed_is_a_failure_of_the_stage(driver: Driver) -> N
     starter.kill()
     assert driver.line().endswith("exited with -9")
     stage.kill()
+
+
+@pytest.mark.parametrize(
+    ("cuda", "loaded"), [(None, ["torch", "numpy", "torch._dynamo"]), ("13.0", ["torch", "numpy"])]
+)
+def test_no_device_is_asked_for_before_the_copy(
+    monkeypatch: pytest.MonkeyPatch, cuda: str | None, loaded: list[str]
+) -> None:
+    names: list[str] = []
+    torch = SimpleNamespace(version=SimpleNamespace(cuda=cuda, hip=None))
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setattr(libraries.importlib, "import_module", names.append)
+    monkeypatch.setattr(libraries.gc, "freeze", lambda: None)
+    rest = ["torch", "numpy", "torch._dynamo"]
+    while rest:
+        libraries.load_next(rest)
+    assert names == loaded
 
 
 def test_one_thread_is_the_default_and_what_the_user_asks_for_counts() -> None:
