@@ -15,13 +15,19 @@ def main() -> int:
         from pipeline.graph.in_dvc.loaded import run_stages_from
 
         return run_stages_from(int(arguments[2]))
-    if "repro" in arguments:
-        from pipeline.graph.in_dvc.stages_in_copies.starting import prepare_to_start_stages
+    if "repro" not in arguments:
+        from pipeline.graph.in_dvc.command import run_command
 
-        prepare_to_start_stages(load=True)
+        return run_command(arguments)
+    from pipeline.graph.in_dvc.stages_in_copies.starting import end_starting, prepare_to_start_stages
+
+    prepare_to_start_stages(load=True)
     from pipeline.graph.in_dvc.command import run_command
 
-    return run_command(arguments)
+    try:
+        return run_command(arguments)
+    finally:
+        end_starting()
 
 
 if __name__ == "__main__":

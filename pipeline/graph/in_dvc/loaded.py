@@ -107,7 +107,7 @@ def _report_ended(statuses: dict[int, int]) -> None:
 
 def _run_as_copy(arguments: list[str], variables: dict[str, str], output: int, errors: int, parent: int) -> NoReturn:
     """Run DVC in this process, which has just been copied from the process `parent`, and end it."""
-    from pipeline.graph.in_dvc.stages_in_copies.starting import prepare_to_start_stages
+    from pipeline.graph.in_dvc.stages_in_copies.starting import end_starting, prepare_to_start_stages
 
     code = 1
     try:
@@ -126,6 +126,7 @@ def _run_as_copy(arguments: list[str], variables: dict[str, str], output: int, e
         os.environ.update(variables)
         sys.argv[1:] = arguments
         code = _code_of(arguments)
+        end_starting()
     finally:
         with suppress(OSError, ValueError):
             sys.stdout.flush()

@@ -14,6 +14,7 @@ import os
 import select
 import signal
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -22,14 +23,15 @@ from pipeline.graph.in_dvc.stages_in_copies.libraries import LIBRARIES, load_nex
 from pipeline.graph.in_dvc.stages_in_copies.stage import become_stage
 from pipeline.processes.command_line import show_command_line
 
+_END_SECONDS = 5.0
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the stage answers them, and its starter waits for it
 
 
 class Starter:
     """The process that starts stages, as DVC's process sees it."""
 
-    def __init__(self, channel: socket.socket) -> None:
-        self._channel = channel
+    def __init__(self, channel: socket.socket, pid: int) -> None:
+        self._channel, self._pid = channel, pid
         self._answers = channel.makefile("r", encoding="ascii")
 
     def run(self, words: Sequence[str], environment: Mapping[str, str], folder: str) -> int:
@@ -49,6 +51,17 @@ class Starter:
         answer = self._answers.readline()
         return int(answer) if answer else -signal.SIGKILL  # the process that would tell was killed
 
+    def end(self) -> None:
+        """End the process and wait for it, so that its processor time counts and no zombie stays."""
+        self._answers.close()
+        self._channel.close()
+        deadline = time.monotonic() + _END_SECONDS  # it may be loading a library
+        with suppress(ChildProcessError, ProcessLookupError):
+            while os.waitpid(self._pid, os.WNOHANG)[0] == 0:
+                if time.monotonic() > deadline:
+                    os.kill(self._pid, signal.SIGKILL)
+                time.sleep(0.005)
+
 
 def fork_starter(load: bool) -> Starter:
     """Copy this process, which must have no thread, and let the copy start stages from now on.
@@ -57,11 +70,12 @@ def fork_starter(load: bool) -> Starter:
         load: whether the copy loads the libraries, once it has more than one stage to start.
     """
     ours, theirs = socket.socketpair()
-    if os.fork() == 0:
+    pid = os.fork()
+    if pid == 0:
         ours.close()
         _start_stages(theirs, load)
     theirs.close()
-    return Starter(ours)
+    return Starter(ours, pid)
 
 
 def _start_stages(channel: socket.socket, load: bool) -> NoReturn:

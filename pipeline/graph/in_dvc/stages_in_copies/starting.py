@@ -32,6 +32,12 @@ def prepare_to_start_stages(load: bool) -> None:
         _starters.append(fork_starter(load))
 
 
+def end_starting() -> None:
+    """End the process that starts stages, if there is one."""
+    while _starters:
+        _starters.pop().end()
+
+
 def start_in_copy(plain: Callable[..., None]) -> Callable[..., None]:
     """Return `dvc.stage.run._run`, which runs the command of a stage, so that it starts our stages in copies.
 

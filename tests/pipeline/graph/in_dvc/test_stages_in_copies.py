@@ -72,6 +72,9 @@ starter.LIBRARIES = ["quopri", "chunked"]
 starting.prepare_to_start_stages(load=True)
 run = starting.start_in_copy(lambda executable, cmd, **options: print("left to DVC", flush=True))
 for line in sys.stdin:
+    if line == "end\\n":
+        starting.end_starting()
+        os.waitpid(-1, os.WNOHANG)  # fails: no child is left
     request = json.loads(line)
     try:
         run("/bin/sh", request["cmd"], env={**os.environ, **request["environment"]}, cwd=os.getcwd())
@@ -222,6 +225,15 @@ def test_nothing_stays_when_dvc_ends(driver: Driver, number: int) -> None:
     driver.process.send_signal(number)
     assert starter.wait(5) is None or not starter.is_running()
     stage.kill()  # a real stage asks for a signal at the end of its parent; this one does not
+
+
+def test_the_starter_is_waited_for_at_the_end(driver: Driver) -> None:
+    driver.run("python -P stages/run.py stages.show")
+    assert driver.process.stdin is not None
+    driver.process.stdin.write("end\n")
+    driver.process.stdin.flush()
+    driver.process.wait(10)
+    assert "ChildProcessError" in driver.process.communicate()[0]
 
 
 def test_a_starter_that_is_killed_is_a_failure_of_the_stage(driver: Driver) -> None:
