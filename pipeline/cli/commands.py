@@ -183,6 +183,7 @@ Run = Annotated[
     str | None,
     typer.Option(help="Run to ask; by default the first that was trained without true labels and is no reference."),
 ]
+SEARCH_PAGE = Path(".reprise/search.html")  # in the project; another page lies where the user is
 SeedOfRun = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the run; by default the first.")]
 
 
@@ -225,9 +226,7 @@ def search(
     run: Run = None,
     seed: SeedOfRun = None,
     top: Annotated[int, typer.Option(min=1, max=1000, help="How many images to find.")] = 20,
-    page: Annotated[Path, typer.Option(help="HTML page to write; it holds the pictures.")] = Path(
-        ".reprise/search.html"
-    ),
+    page: Annotated[Path, typer.Option(help="HTML page to write; it holds the pictures.")] = SEARCH_PAGE,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, for programs.")] = False,
 ) -> None:
     """Find the images that a trained backbone takes for most like another one.
@@ -239,7 +238,7 @@ def search(
     from pipeline.images.search import FOUND, rows_of
     from pipeline.images.search import search as search_images
 
-    picture, written = image.absolute(), page if page == Path(".reprise/search.html") else page.absolute()
+    picture, written = image.absolute(), page if page == SEARCH_PAGE else page.absolute()
     enter_project()
     chosen = chosen_run(run, seed)
     note_old_figures(chosen, say_aside)

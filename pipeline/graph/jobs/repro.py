@@ -127,10 +127,12 @@ class _Run:
             )
         except (CommandFailed, RepriseError) as error:
             if isinstance(error, RepriseError):
-                self._writer(stage, sys.stderr)(f"error: {error}")
-                self._errors[stage.name] = f"error: {error}".splitlines()[0]
+                said = f"error: {error}"
+                self._writer(stage, sys.stderr)(said)
+                lines: Sequence[str] = said.splitlines()
             else:
-                self._errors[stage.name] = next((line for line in error.lines if line.startswith("error: ")), "")
+                lines = error.lines
+            self._errors[stage.name] = next((line for line in lines if line.startswith("error: ")), "")
             self._plan.fail(stage.name)
             return False
         self._plan.finish(stage.name, read_lock(self._root))
