@@ -34,6 +34,7 @@ from reprise.storage.atomic import write_json
 from reprise.storage.progress import track
 from stages.ingest.account.notes import completed, images_in, notes_table, summary
 from stages.ingest.account.statement import by_reason, reasons, state
+from stages.ingest.candidates.again import bytes_of
 from stages.ingest.candidates.examine import examine_all
 from stages.ingest.candidates.select import Image, assign_splits, resolve_duplicates
 from stages.ingest.facts import write_source_facts
@@ -43,7 +44,7 @@ from stages.ingest.near.policy import settle
 from stages.ingest.near.record import near_copies_card, near_copies_table
 from stages.ingest.near.sketches import SketchFile
 from stages.ingest.params import SourceParams
-from stages.ingest.source import Candidate, LeftOut, Refused, Source
+from stages.ingest.source import Candidate, Encoded, LeftOut, Refused, Source
 
 IMAGES = "images.tar"
 VIEWS = "views.json"
@@ -142,7 +143,7 @@ def examine_candidates(
         workers: number of decoding processes.
         sketches: gets a sketch of each image.
     """
-    made_here = len(candidates) <= _IN_PROCESS and all(isinstance(c.reference, bytes) for c in candidates)
+    made_here = len(candidates) <= _IN_PROCESS and all(_is_made(c.reference) for c in candidates)
     findings = examine_all(
         [(c.name, c.reference) for c in candidates],
         Limits(params.max_pixels, params.min_side, params.choices),
@@ -164,17 +165,21 @@ def examine_candidates(
     return images, refused, left_out
 
 
+def _is_made(reference: str | bytes | Encoded) -> bool:
+    return reference.made if isinstance(reference, Encoded) else isinstance(reference, bytes)
+
+
 def _write_tar(rows: list[Image], path: Path) -> dict[str, int]:
-    """Store images that exist only as bytes, and return the offset of each by key; write no file without any."""
+    """Store images that are no files, and return the offset of each by key; write no file without any."""
     offsets: dict[str, int] = {}
     if all(isinstance(row.candidate.reference, str) for row in rows):
         return offsets
     media = modality()
     with open(path, "wb") as file:
         for row in track(rows, "write"):
-            if isinstance(row.candidate.reference, bytes):
+            if not isinstance(row.candidate.reference, str):
                 offsets[row.key] = file.tell() + ustar.BLOCK
-                file.write(ustar.member(f"{row.key}.{media.extension(row.facts)}", row.candidate.reference))
+                file.write(ustar.member(f"{row.key}.{media.extension(row.facts)}", bytes_of(row)))
         file.write(ustar.END)
     return offsets
 
@@ -184,11 +189,11 @@ def manifest_table(rows: list[Image], places: Mapping[str, tuple[str, int, int]]
 
     Args:
         rows: the images.
-        places: by key, of images that exist only as bytes: the file that holds them, the offset, and the length there.
+        places: by key, of images that are no files: the file that holds them, the offset, and the length there.
     """
     described = []
     for row in rows:
-        path, offset, size = places.get(row.key) or (row.candidate.reference, 0, row.bytes)
+        path, offset, size = places.get(row.key) or (str(row.candidate.reference), 0, row.bytes)
         described.append(
             {
                 "key": row.key,

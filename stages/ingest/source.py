@@ -17,13 +17,39 @@ from reprise.config.facts import Fact
 from reprise.config.params import StrictModel
 
 
+class Encoded(ABC):
+    """An encoded image that is read, or made, when it is asked for: a member of an archive, a cell of a table.
+
+    A source with many images yields these instead of bytes, so that no more than a few images are in memory at once.
+    A subclass is a frozen dataclass of plain values: it is sent to the decoding processes.
+
+    Attributes:
+        made: whether Reprise itself writes the bytes, from values that it has checked; a few thousand such images are
+            then decoded without processes of their own. False for bytes from anywhere else.
+    """
+
+    made: ClassVar[bool] = False
+
+    @abstractmethod
+    def read(self, limit: int) -> bytes:
+        """Return the encoded image, the same bytes each time.
+
+        Args:
+            limit: largest length in bytes.
+
+        Raises:
+            ImageRefused: it cannot be read, with a code of docs/reference/data-rules.md; `too_many_bytes` beyond the
+                limit.
+        """
+
+
 @dataclass(frozen=True)
 class Candidate:
     """An image that may be taken in.
 
     Attributes:
         name: its name in messages and in the quarantine; unique, valid UTF-8.
-        reference: the path of a file to read, or the encoded bytes themselves.
+        reference: the path of a file to read, the encoded bytes themselves, or what reads or makes them later.
         split: train, val, test, or None where the source does not state one.
         label: name of the class, or None.
         group: name of the group (video, scene, patient) whose images must stay in one split, or None.
@@ -32,7 +58,7 @@ class Candidate:
     """
 
     name: str
-    reference: str | bytes
+    reference: str | bytes | Encoded
     split: str | None = None
     label: str | None = None
     group: str | None = None

@@ -22,6 +22,7 @@ from reprise.media.lookup import modality
 from reprise.media.modality import Examined, Limits
 from reprise.runtime.workers import Lost, NoProcessError, Workers
 from reprise.storage.listing import read_regular, sha256_of
+from stages.ingest.source import Encoded
 
 _CHUNK = 64
 _CHUNK_SECONDS, _IMAGE_SECONDS = 900.0, 120.0  # a decoder that takes longer hangs
@@ -32,7 +33,8 @@ _NO_MEMORY = "out_of_memory"
 _BYTES_A_PIXEL = 40  # no permitted image needs more memory to decode: five copies of samples of eight bytes
 _PERMITTED_COPIES = 2  # an image that needs all of that, and as much again for what fragments memory
 _LIBRARIES = 8 << 30  # bytes of address space that the decoders' libraries may take, most of it never touched
-Item = tuple[str, str | bytes]  # name, and a path or the encoded bytes
+Reference = str | bytes | Encoded
+Item = tuple[str, Reference]  # name, and where its bytes are
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -55,12 +57,12 @@ class Finding:
     detail: str = ""
 
 
-def examine(name: str, reference: str | bytes, limits: Limits) -> Finding:
+def examine(name: str, reference: Reference, limits: Limits) -> Finding:
     """Read and decode one candidate.
 
     Args:
         name: for messages.
-        reference: a path, or the encoded bytes themselves.
+        reference: a path, the encoded bytes themselves, or what reads them.
         limits: files beyond them are refused.
 
     Raises:
@@ -69,10 +71,10 @@ def examine(name: str, reference: str | bytes, limits: Limits) -> Finding:
     sha256, size = None, 0
     try:
         try:
-            data = reference if isinstance(reference, bytes) else read_regular(reference, limits.max_bytes)
+            data = read(reference, limits.max_bytes)
         except ImageRefused as refusal:
-            if refusal.what == "too_many_bytes":  # not decoded, but hashed for the quarantine
-                sha256, size = sha256_of(str(reference))
+            if refusal.what == "too_many_bytes" and isinstance(reference, str):  # not decoded, but hashed
+                sha256, size = sha256_of(reference)
             raise
         sha256, size = hashlib.sha256(data).hexdigest(), len(data)
         return Finding(sha256, size, tuple(modality().inspect(data, name, limits)))
@@ -88,6 +90,22 @@ def examine(name: str, reference: str | bytes, limits: Limits) -> Finding:
         return Finding(
             sha256, size, (), "out_of_memory", "Decoding it takes more memory than any permitted image needs."
         )
+
+
+def read(reference: Reference, limit: int) -> bytes:
+    """Return the bytes of a candidate.
+
+    Args:
+        reference: a path, the encoded bytes themselves, or what reads them.
+        limit: largest length in bytes.
+
+    Raises:
+        ImageRefused: they cannot be read, or are too many.
+        MachineError: the machine is the reason.
+    """
+    if isinstance(reference, bytes):
+        return reference
+    return reference.read(limit) if isinstance(reference, Encoded) else read_regular(reference, limit)
 
 
 def examine_all(items: Sequence[Item], limits: Limits, workers: int) -> Iterator[Finding]:
@@ -190,11 +208,13 @@ def _too_little_memory(name: str) -> MachineError:
     )
 
 
-def _refused_for_crashing(reference: str | bytes, losses: list[Lost]) -> Finding:
+def _refused_for_crashing(reference: Reference, losses: list[Lost]) -> Finding:
     detail = (
         f"It ended its decoding process {len(losses)} times, alone in a fresh one each time; the last time, "
         f"{losses[-1]}. Repair or remove it, then run again."
     )
+    if isinstance(reference, Encoded):  # reading it may be what ends the process
+        return Finding(None, 0, (), "crashed_decoder", detail)
     try:
         sha256, size = (
             (hashlib.sha256(reference).hexdigest(), len(reference))

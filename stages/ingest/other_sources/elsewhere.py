@@ -83,7 +83,7 @@ def take_in(
     places = {
         row.key: (str(where / own.shard), own.offset, own.bytes)
         for row in rows
-        if isinstance(row.candidate.reference, bytes)
+        if not isinstance(row.candidate.reference, str)
         for own in [packed[row.key]]
     }
     write_manifest(output / MANIFEST.name, manifest_table(rows, places))

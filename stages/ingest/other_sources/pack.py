@@ -10,12 +10,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from reprise.artifacts.shards import INDEX, INDEX_SCHEMA, write_index
-from reprise.config.errors import ImageRefused, InputsChanged
 from reprise.media.lookup import modality
 from reprise.storage import ustar
 from reprise.storage.atomic import atomic_file
-from reprise.storage.listing import read_regular
 from reprise.storage.progress import track
+from stages.ingest.candidates.again import bytes_of
 from stages.ingest.candidates.select import Image
 
 SHARD = "test-000000.tar"
@@ -50,7 +49,7 @@ def pack(rows: list[Image], output: Path, max_side: int) -> dict[str, Packed]:
     with atomic_file(output / SHARD) as file:
         for row in track(sorted(rows, key=lambda row: row.key), "pack"):
             facts = {**row.facts, "bytes": row.bytes}
-            stored = media.stored_form(_bytes_of(row), row.candidate.name, facts, max_side)
+            stored = media.stored_form(bytes_of(row), row.candidate.name, facts, max_side)
             entry = {
                 "channels": row.facts["channels"],
                 "group": row.candidate.group,
@@ -77,24 +76,3 @@ def pack(rows: list[Image], output: Path, max_side: int) -> dict[str, Packed]:
         file.write(ustar.END)
     write_index(output / INDEX, pa.Table.from_pylist(index, schema=INDEX_SCHEMA))
     return places
-
-
-def _bytes_of(row: Image) -> bytes:
-    """Read the bytes that were examined."""
-    reference = row.candidate.reference
-    try:
-        data = reference if isinstance(reference, bytes) else read_regular(reference, row.bytes)
-    except ImageRefused as refusal:
-        raise _changed(row, f"{refusal.what}: {refusal.found}") from refusal
-    if hashlib.sha256(data).hexdigest() != row.sha256:
-        raise _changed(row, "other bytes than were examined")
-    return data
-
-
-def _changed(row: Image, found: str) -> InputsChanged:
-    return InputsChanged(
-        "an image changed while it was taken in",
-        where=row.candidate.name,
-        found=found,
-        fix="Run `reprise repro` again when nobody writes to the folder.",
-    )
