@@ -5,8 +5,8 @@ left out one for each hidden file, file of the system, or file that is no pictur
 one for each thing that was changed in an image on the way in.
 
 `key` is the first 24 hexadecimal digits of the SHA-256 of the file's bytes, so it depends on neither names nor the
-order of a listing. `path`, `offset` and `bytes` locate the encoded image: a file of its own (offset 0), or a member of
-a plain tar that ingest wrote.
+order of a listing. `path`, `offset` and `bytes` locate the encoded image: a file of its own (offset 0), a member of
+a plain tar that ingest wrote, or a part of an archive of the source that is read in place.
 
 From `width` to `high` the columns are those of the modality (reprise/media/image/fields.py); a test compares the two.
 """

@@ -21,7 +21,7 @@ from reprise.config.errors import ImageRefused
 from reprise.storage.atomic import atomic_file
 from reprise.storage.system.machine import FAULTS, machine_error, patiently
 from reprise.storage.system.pseudo_files import pseudo_devices
-from reprise.storage.walk import list_entries, name_text
+from reprise.storage.walk import Entry, list_entries, name_text
 
 LOCK_FILE = Path("source.lock.json")
 SHIFTS_LOCK = Path("shifts.lock.json")  # the same for each row of `shifts` that is a source, by name
@@ -102,12 +102,7 @@ def _read_once(path: bytes | str | Path, limit: int) -> bytes:
     with open_regular(path) as descriptor:
         size = os.fstat(descriptor).st_size
         if size > limit:
-            raise ImageRefused(
-                "too_many_bytes",
-                where=name_text(os.fsencode(path)),
-                found=f"{size} bytes",
-                fix=f"The limit is {limit} bytes (eight a pixel of source.max_pixels).",
-            )
+            raise too_many_bytes(name_text(os.fsencode(path)), size, limit)
         pieces = []
         while piece := os.read(descriptor, max(_BLOCK, size + 1)):
             pieces.append(piece)
@@ -119,6 +114,44 @@ def _read_once(path: bytes | str | Path, limit: int) -> bytes:
                     fix="Run again when nobody writes to it.",
                 )
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def read_part(path: bytes | str | Path, offset: int, size: int, limit: int) -> bytes:
+    """Return bytes that lie together in a regular file.
+
+    Args:
+        path: the file.
+        offset: of the first byte.
+        size: number of bytes.
+        limit: largest `size`.
+
+    Raises:
+        ImageRefused: as `read_regular`, or truncated where the file ends before.
+        MachineError: as `open_regular`, after several attempts.
+    """
+    where = name_text(os.fsencode(path))
+    if size > limit:
+        raise too_many_bytes(where, size, limit)
+    data = patiently(lambda: _read_part_once(path, offset, size))
+    if len(data) < size:
+        found = f"{len(data)} of {size} bytes at {offset}"
+        raise ImageRefused("truncated", where=where, found=found, fix="Fetch the file again.")
+    return data
+
+
+def _read_part_once(path: bytes | str | Path, offset: int, size: int) -> bytes:
+    with open_regular(path) as descriptor:
+        pieces, left = [], size
+        while left and (piece := os.pread(descriptor, left, offset + size - left)):
+            pieces.append(piece)
+            left -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def too_many_bytes(where: str, size: int, limit: int) -> ImageRefused:
+    """Make the refusal of a file that has more bytes than any permitted image."""
+    fix = f"The limit is {limit} bytes (eight a pixel of source.max_pixels)."
+    return ImageRefused("too_many_bytes", where=where, found=f"{size} bytes", fix=fix)
 
 
 def sha256_of(path: bytes | str | Path) -> tuple[str, int]:
@@ -177,10 +210,38 @@ def digest_folder(
         SourceError: the root is missing or cannot be read.
         MachineError: the machine is the reason that a file cannot be read.
     """
+    return digest_entries(root, list_entries(root, link_roots), cache, on_entry)
+
+
+def digest_file(path: str | Path, cache: Path = CACHE) -> tuple[int, int, str]:
+    """Compute the digest of one file, an archive or a table, reading it only if it changed since the last time.
+
+    Returns:
+        1, its bytes, digest.
+
+    Raises:
+        ImageRefused: as `open_regular`. MachineError: the machine is the reason that it cannot be read.
+    """
+    with open_regular(path):
+        real = os.path.realpath(os.fsencode(path))
+    return digest_entries(path, [Entry(os.path.basename(real), real)], cache)
+
+
+def digest_entries(
+    root: str | Path, entries: Iterable[Entry], cache: Path = CACHE, on_entry: Callable[[], None] = lambda: None
+) -> tuple[int, int, str]:
+    """Compute the digest of entries that were listed, as `digest_folder` does for all entries of a folder.
+
+    Args:
+        root: names the cache's file.
+        entries: of a folder.
+        cache: folder that keeps each file's SHA-256 with its size, times and inode.
+        on_entry: called once for each entry, for progress.
+    """
     store = cache / f"{hashlib.sha256(os.path.realpath(os.fsencode(root))).hexdigest()[:24]}.json"
     known, kept = _load(store), {}
     contents, total, now = [], 0, time.time_ns()
-    for entry in list_entries(root, link_roots):
+    for entry in entries:
         on_entry()
         if entry.reason is not None:
             contents.append((entry.name, entry.reason))

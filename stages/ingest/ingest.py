@@ -37,6 +37,7 @@ from stages.ingest.account.statement import by_reason, reasons, state
 from stages.ingest.candidates.again import bytes_of
 from stages.ingest.candidates.examine import examine_all
 from stages.ingest.candidates.select import Image, assign_splits, resolve_duplicates
+from stages.ingest.candidates.spool import Spool
 from stages.ingest.facts import write_source_facts
 from stages.ingest.names.groups import check_splits_of_groups
 from stages.ingest.names.pictures import claims_picture
@@ -44,7 +45,7 @@ from stages.ingest.near.policy import settle
 from stages.ingest.near.record import near_copies_card, near_copies_table
 from stages.ingest.near.sketches import SketchFile
 from stages.ingest.params import SourceParams
-from stages.ingest.source import Candidate, Encoded, LeftOut, Refused, Source
+from stages.ingest.source import Candidate, Encoded, LeftOut, Part, Refused, Source
 
 IMAGES = "images.tar"
 VIEWS = "views.json"
@@ -70,14 +71,27 @@ def ingest(
     Raises:
         SourceError: the source cannot be read, is empty, or no image of it can be used.
     """
-    named = list(track(source.candidates(), "list", unit="files"))
+    with Spool(output) as spool:
+        named = [spool.keep(item) for item in track(source.candidates(), "list", unit="files")]
+        spool.flush()
+        return _ingest(named, source, params, output, workers, published)
+
+
+def _ingest(
+    named: list[Candidate | Refused | LeftOut],
+    source: Source,
+    params: SourceParams,
+    output: Path,
+    workers: int,
+    published: Path,
+) -> dict[str, Any]:
     candidates = [item for item in named if isinstance(item, Candidate)]
     refused = [item for item in named if isinstance(item, Refused)]
     left_out = [item for item in named if isinstance(item, LeftOut)]
     if not candidates:
         raise SourceError(
             "the source holds no images",
-            where=source.root,
+            where=source.address,
             found=by_reason((*refused, *left_out)),
             fix=" ".join(source.notes())
             or "Set source.root in params.yaml to a folder with images (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, HEIC).",
@@ -116,7 +130,7 @@ def _require_images(rows: list[Image], others: list[Refused | LeftOut], source: 
     if not rows:
         raise SourceError(
             "no image of the source can be used",
-            where=source.root,
+            where=source.address,
             found=by_reason(others),
             fix=f"For instance {printable(others[0].name, 200)}: {printable(others[0].detail, 300)} "
             "docs/reference/data-rules.md explains each reason."
@@ -126,7 +140,7 @@ def _require_images(rows: list[Image], others: list[Refused | LeftOut], source: 
     if len(rows) == 1:
         raise SourceError(
             "training needs more than one image",
-            where=source.root,
+            where=source.address,
             found=f"1 image can be used; refused or left out: {by_reason(others)}",
             fix="Set source.root in params.yaml to a folder with more images.",
         )
@@ -169,15 +183,22 @@ def _is_made(reference: str | bytes | Encoded) -> bool:
     return reference.made if isinstance(reference, Encoded) else isinstance(reference, bytes)
 
 
+def place_of(reference: str | bytes | Encoded) -> tuple[str, int] | None:
+    """Return the file of the user in which an image lies, and its first byte there; None for what must be copied."""
+    if isinstance(reference, Part) and reference.stays:
+        return reference.path, reference.offset
+    return (reference, 0) if isinstance(reference, str) else None
+
+
 def _write_tar(rows: list[Image], path: Path) -> dict[str, int]:
-    """Store images that are no files, and return the offset of each by key; write no file without any."""
+    """Store images that lie in no file of the user, and return the offset of each by key; write no file without any."""
     offsets: dict[str, int] = {}
-    if all(isinstance(row.candidate.reference, str) for row in rows):
+    if all(place_of(row.candidate.reference) for row in rows):
         return offsets
     media = modality()
     with open(path, "wb") as file:
         for row in track(rows, "write"):
-            if not isinstance(row.candidate.reference, str):
+            if place_of(row.candidate.reference) is None:
                 offsets[row.key] = file.tell() + ustar.BLOCK
                 file.write(ustar.member(f"{row.key}.{media.extension(row.facts)}", bytes_of(row)))
         file.write(ustar.END)
@@ -189,11 +210,11 @@ def manifest_table(rows: list[Image], places: Mapping[str, tuple[str, int, int]]
 
     Args:
         rows: the images.
-        places: by key, of images that are no files: the file that holds them, the offset, and the length there.
+        places: by key, of images that were copied: the file that holds them, the offset, and the length there.
     """
     described = []
     for row in rows:
-        path, offset, size = places.get(row.key) or (str(row.candidate.reference), 0, row.bytes)
+        path, offset, size = places.get(row.key) or (*(place_of(row.candidate.reference) or ("", 0)), row.bytes)
         described.append(
             {
                 "key": row.key,

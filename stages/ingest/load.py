@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from reprise.config.params import parse, section
@@ -20,7 +19,7 @@ def load_source(raw: dict[str, Any]) -> tuple[Source, SourceParams]:
     """
     params = section(raw, SECTION, SourceParams)
     kind = load_class("sources", params.name, Source, f"{SECTION}.name")  # type: ignore[type-abstract]
-    return kind(Path(params.root), parse(kind.Params, params.options, f"{SECTION}.options")), params
+    return kind(params.root, parse(kind.Params, params.options, f"{SECTION}.options")), params
 
 
 def load_shift(shift: ShiftRow) -> Source:
@@ -31,4 +30,4 @@ def load_shift(shift: ShiftRow) -> Source:
     """
     where = f"shifts: {shift.name}"
     kind = load_class("sources", shift.shift, Source, where)  # type: ignore[type-abstract]
-    return kind(Path(shift.root or ""), parse(kind.Params, shift.options, f"{where}.options"))
+    return kind(shift.root or "", parse(kind.Params, shift.options, f"{where}.options"))

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from reprise.config.facts import Fact
 from reprise.config.params import StrictModel
+from reprise.storage.listing import read_part, too_many_bytes
 
 
 class Encoded(ABC):
@@ -41,6 +42,44 @@ class Encoded(ABC):
             ImageRefused: it cannot be read, with a code of docs/reference/data-rules.md; `too_many_bytes` beyond the
                 limit.
         """
+
+
+@dataclass(frozen=True)
+class Part(Encoded):
+    """Bytes that lie together in a file, such as a member of a tar that is not compressed.
+
+    Attributes:
+        path: of the file.
+        offset: of the first byte.
+        size: their number.
+        stays: whether the file belongs to the user, as the files of a folder do: then nothing is copied, and the
+            manifest names the place in it. Ingest copies parts of other files.
+    """
+
+    path: str
+    offset: int
+    size: int
+    stays: bool = True
+
+    def read(self, limit: int) -> bytes:
+        """Read the part."""
+        return read_part(self.path, self.offset, self.size, limit)
+
+
+@dataclass(frozen=True)
+class Once(Encoded):
+    """Bytes that can be read only once, such as a member of a compressed tar or an answer of a server.
+
+    Ingest keeps them in a file as soon as they are many, so a source yields them one image after the other.
+    """
+
+    data: bytes
+
+    def read(self, limit: int) -> bytes:
+        """Return the bytes."""
+        if len(self.data) > limit:
+            raise too_many_bytes("an image", len(self.data), limit)
+        return self.data
 
 
 @dataclass(frozen=True)
@@ -119,6 +158,8 @@ class Source(ABC):
         title, citation, licence: shown in the report.
         views: augmentations that suit the images (data/ingest/views.json).
         reads_root: whether the images lie at source.root; a source inside an installed package has none.
+        root: source.root as a path.
+        address: source.root as it is written, which may be a URL.
     """
 
     class Params(StrictModel):
@@ -130,8 +171,8 @@ class Source(ABC):
     views: ClassVar[dict[str, Any]]
     reads_root: ClassVar[bool] = True
 
-    def __init__(self, root: Path, options: Any) -> None:
-        self.root, self.options = root, options
+    def __init__(self, root: Path | str, options: Any) -> None:
+        self.root, self.address, self.options = Path(root), str(root), options
 
     @abstractmethod
     def candidates(self) -> Iterator[Candidate | Refused | LeftOut]:

@@ -28,7 +28,8 @@ from reprise.storage.progress import track
 from stages.ingest.account.notes import notes_table, summary
 from stages.ingest.account.statement import by_reason, reasons
 from stages.ingest.candidates.select import Image, resolve_duplicates
-from stages.ingest.ingest import examine_candidates, manifest_table, quarantine_table
+from stages.ingest.candidates.spool import Spool
+from stages.ingest.ingest import examine_candidates, manifest_table, place_of, quarantine_table
 from stages.ingest.near.sketches import SketchFile
 from stages.ingest.other_sources.pack import pack
 from stages.ingest.params import SourceParams
@@ -65,7 +66,23 @@ def take_in(
     Raises:
         SourceError: the source cannot be read, or none of its images can be used.
     """
-    images, refused, left_out = _examined(source, params, output, workers)
+    with Spool(output) as spool:
+        named = [spool.keep(item) for item in track(source.candidates(), "list", unit="files")]
+        spool.flush()
+        return _take_in(named, shift, source, params, max_side, output, workers, manifest)
+
+
+def _take_in(
+    named: list[Candidate | Refused | LeftOut],
+    shift: ShiftRow,
+    source: Source,
+    params: SourceParams,
+    max_side: int,
+    output: Path,
+    workers: int,
+    manifest: Path,
+) -> list[str]:
+    images, refused, left_out = _examined(named, params, output, workers)
     known = read_manifest(manifest, ["key", "split", "label", "pixels", "sample", "low", "high"]).to_pylist()
     kept, copies = resolve_duplicates(images)
     kept, unknown = _of_known_classes(kept, {row["label"] for row in known} - {None}, source)
@@ -74,7 +91,7 @@ def take_in(
     if not kept:
         raise SourceError(
             f"no image of the shift '{shift.name}' can be used",
-            where=source.root,
+            where=source.address,
             found=by_reason([*refused, *left_out]),
             fix="Name a folder with other images of the same classes.",
         )
@@ -83,7 +100,7 @@ def take_in(
     places = {
         row.key: (str(where / own.shard), own.offset, own.bytes)
         for row in rows
-        if not isinstance(row.candidate.reference, str)
+        if place_of(row.candidate.reference) is None
         for own in [packed[row.key]]
     }
     write_manifest(output / MANIFEST.name, manifest_table(rows, places))
@@ -97,10 +114,9 @@ def take_in(
 
 
 def _examined(
-    source: Source, params: SourceParams, output: Path, workers: int
+    named: list[Candidate | Refused | LeftOut], params: SourceParams, output: Path, workers: int
 ) -> tuple[list[Image], list[Refused], list[LeftOut]]:
     """Read and decode everything that the source names; all images belong to one split."""
-    named = list(track(source.candidates(), "list", unit="files"))
     candidates = [replace(item, split=SPLIT) for item in named if isinstance(item, Candidate)]
     refused = [item for item in named if isinstance(item, Refused)]
     left_out = [item for item in named if isinstance(item, LeftOut)]
@@ -122,7 +138,7 @@ def _of_known_classes(images: Iterable[Image], classes: set[str], source: Source
     if found and not found & classes:
         raise SourceError(
             "the classes of these images are not those of the data set",
-            where=source.root,
+            where=source.address,
             found=f"classes {_names(found)}; the data set has {_names(classes)}",
             fix="Name the folders of these images after the classes of the data set.",
         )

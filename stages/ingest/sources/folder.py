@@ -128,7 +128,7 @@ class Folder(Source):
         "solarize": 0.0,
     }
 
-    def __init__(self, root: Path, options: Any) -> None:
+    def __init__(self, root: Path | str, options: Any) -> None:
         super().__init__(root, options)
         self._understood: list[str] = []
         self._notes: list[str] = []
