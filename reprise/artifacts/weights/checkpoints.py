@@ -9,18 +9,23 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import save
 
 from reprise.config.errors import CheckpointError
 from reprise.storage.atomic import atomic_file
 from reprise.storage.system.machine import fault_behind
 
 KEPT = 2
+_ALIGNED = 8  # bytes
+_FORMATS = {
+    "b1": "BOOL", "u1": "U8", "i1": "I8", "u2": "U16", "i2": "I16", "u4": "U32", "i4": "I32", "u8": "U64", "i8": "I64",
+    "f2": "F16", "f4": "F32", "f8": "F64",
+}  # fmt: skip
 _NAME = re.compile(r"^step-(\d{9})\.safetensors$")
 
 
@@ -34,10 +39,10 @@ def save_checkpoint(folder: Path, step: int, tree: dict[str, Any]) -> Path:
         CheckpointError: the tree holds something else than numbers, strings, arrays, lists and dictionaries.
     """
     arrays: dict[str, np.ndarray] = {}
-    header = json.dumps(_pack(tree, arrays), allow_nan=False)
+    packed = json.dumps(_pack(tree, arrays), allow_nan=False)
     path = folder / f"step-{step:09d}.safetensors"
     with atomic_file(path) as file:
-        file.write(save(arrays, metadata={"tree": header}))
+        _write(file, arrays, {"tree": packed})
     for old in _found(folder)[:-KEPT]:
         old.unlink(missing_ok=True)
     return path
@@ -91,6 +96,30 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             found=error,
             fix="Remove it; training continues from the previous one.",
         ) from error
+
+
+def _write(file: IO[bytes], arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file, one array after the other.
+
+    The library's own function makes the whole file in memory, and holds Python's lock meanwhile: for 66 million numbers,
+    a fifth of a second in which a GPU is given nothing to do.
+    """
+    entries, place = {}, 0
+    ordered = sorted(arrays.items(), key=lambda pair: -pair[1].itemsize)  # so that each lies where its numbers fit
+    for name, array in ordered:
+        little = array.dtype.newbyteorder("<")
+        if array.dtype != little or array.dtype.str[1:] not in _FORMATS:
+            raise ValueError(f"a safetensors file cannot hold numbers of the format {array.dtype}")
+        entries[name] = {
+            "dtype": _FORMATS[array.dtype.str[1:]],
+            "shape": list(array.shape),
+            "data_offsets": [place, place := place + array.nbytes],
+        }
+    header = json.dumps({"__metadata__": metadata, **entries}).encode()
+    header += b" " * (-len(header) % _ALIGNED)
+    file.write(len(header).to_bytes(8, "little") + header)
+    for _, array in ordered:
+        file.write(memoryview(array).cast("B") if array.size else b"")  # the lock is free while the bytes travel
 
 
 def _found(folder: Path) -> list[Path]:

@@ -73,6 +73,21 @@ def test_a_damaged_newest_one_is_named_and_skipped(tmp_path, capsys, damage):
         load_checkpoint(newest)
 
 
+def test_the_library_reads_every_number_format_from_the_file(tmp_path):
+    from safetensors.numpy import load_file
+
+    kinds = ("bool", "i1", "u1", "i2", "u2", "f2", "i4", "u4", "f4", "i8", "u8", "f8")
+    arrays = {kind: np.arange(3).astype(kind).reshape(3, 1)[::-1] for kind in kinds} | {"none": np.zeros((0, 2))}
+    path = save_checkpoint(tmp_path, 3, arrays | {"single": np.float64(2.5), "turned": np.ones((2, 3)).T})
+    read = load_file(path)
+    assert sorted((str(a.dtype), a.shape, a.tobytes()) for a in read.values() if a.size) == sorted(
+        (str(a.dtype), a.shape, a.tobytes()) for a in [*(arrays[k] for k in kinds), np.ones((3, 2))]
+    )
+    with pytest.raises(ValueError, match="complex64"):
+        save_checkpoint(tmp_path, 4, {"w": np.zeros(2, np.complex64)})
+    assert [p.name for p in tmp_path.iterdir()] == [path.name], "nothing half-written stays"
+
+
 def test_objects_are_refused_rather_than_pickled(tmp_path):
     with pytest.raises(CheckpointError, match="PosixPath"):
         save_checkpoint(tmp_path, 1, {"path": Path("x")})
