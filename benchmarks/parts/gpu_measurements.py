@@ -106,10 +106,9 @@ def child_loop(case: Case, device: str, began: float) -> None:
             os.kill(os.getpid(), 9)
         return path
 
-    class Clock:
-        def __init__(self, name: str) -> None: ...
-
+    class Clock(stage.LiveLog):
         def __call__(self, epoch: int, figures: dict[str, float]) -> None:
+            super().__call__(epoch, figures)
             say("epoch", number=epoch, seconds=time.time() - began, **{k: figures[k] for k in ("loss", "rankme")})
 
     records.Records.begin, records.save_checkpoint, stage.LiveLog = first_step, checkpoint, Clock  # type: ignore[method-assign,assignment,misc]
@@ -118,6 +117,23 @@ def child_loop(case: Case, device: str, began: float) -> None:
     config = json.loads((out / "config.json").read_text())
     digests = {p.name: hashlib.sha256(p.read_bytes()).hexdigest()[:16] for p in sorted(out.glob("*.[sc][as][fv]*"))}
     say("end", seconds=time.time() - began, notes=config["notes"], files=digests, memory=peak(device))
+
+
+def child_copied_loop(case: Case, device: str, began: float) -> None:
+    """The stage as `reprise repro` starts it: as a copy of a process that has loaded the libraries before."""
+    from pipeline.graph.in_dvc.stages_in_copies.libraries import LIBRARIES, load_next
+
+    rest = list(LIBRARIES)
+    while rest:
+        load_next(rest)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            child_loop(case, device, time.time())
+        except BaseException:  # noqa: BLE001 - the copy must not return into what the first process goes on with
+            traceback.print_exc()
+        os._exit(0)
+    os.waitpid(pid, 0)
 
 
 def peak(device: str) -> float | None:
@@ -222,5 +238,5 @@ def child_kmeans(case: Case, device: str, began: float) -> None:
 
 
 CHILDREN: dict[str, Callable[[Case, str, float], None]] = {
-    "loop": child_loop, "limit": child_limit, "kmeans": child_kmeans,
+    "loop": child_loop, "copied loop": child_copied_loop, "limit": child_limit, "kmeans": child_kmeans,
 }  # fmt: skip

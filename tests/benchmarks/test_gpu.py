@@ -18,6 +18,7 @@ def test_the_toy_measures_both_sides_and_resumes_exactly(tmp_path):
     assert found["cifar"]["limit"].keys() == {"plain"}
     assert loop["images a second"] > 0
     assert loop["notes"] == []
+    assert found["cifar"]["started as a copy"]["seconds to the first step"] > 0
     assert found["resume"]["deterministic"]["equal"] is True
     assert found["resume"]["deterministic"]["files"][0].keys() >= {"backbone.safetensors", "history.csv"}
     photos = found["photos"][0]

@@ -101,8 +101,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 def _write(file: IO[bytes], arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write a safetensors file, one array after the other.
 
-    The library's own function makes the whole file in memory, and holds Python's lock meanwhile: for 66 million numbers,
-    a fifth of a second in which a GPU is given nothing to do.
+    The library's own function makes the whole file in memory and holds Python's lock meanwhile: for 66 million
+    numbers, a fifth of a second in which a GPU is given nothing to do.
     """
     entries, place = {}, 0
     ordered = sorted(arrays.items(), key=lambda pair: -pair[1].itemsize)  # so that each lies where its numbers fit
@@ -119,7 +119,7 @@ def _write(file: IO[bytes], arrays: Mapping[str, np.ndarray], metadata: Mapping[
     header += b" " * (-len(header) % _ALIGNED)
     file.write(len(header).to_bytes(8, "little") + header)
     for _, array in ordered:
-        file.write(memoryview(array).cast("B") if array.size else b"")  # the lock is free while the bytes travel
+        file.write(array.data.cast("B") if array.size else b"")  # the lock is free while the bytes travel
 
 
 def _found(folder: Path) -> list[Path]:

@@ -143,8 +143,8 @@ def _crops(images: Tensor, made: Recipe, size: int, views: int, kind: torch.dtyp
     """Cut, resize and mirror: (B, H, W, C) -> (V B, C, S, S) in [0, 1], by two matrix products a view as on the CPU."""
     count, height, width, channels = images.shape
     rows = _weights(made.boxes[:, 0], made.boxes[:, 2], height, size, None, kind)
-    columns = _weights(made.boxes[:, 1], made.boxes[:, 3], width, size, made.mirrored, kind)
-    lines = images.to(kind).div_(255.0).view(count, height, width * channels)  # all channels at once
+    columns = _weights(made.boxes[:, 1], made.boxes[:, 3], width, size, made.mirrored, kind, white=255.0)
+    lines = images.to(kind).view(count, height, width * channels)  # all channels at once
     found = []
     for down, across in zip(rows.split(count), columns.split(count), strict=True):
         scaled = torch.bmm(down, lines).view(count, size, width, channels).permute(0, 3, 1, 2)
@@ -153,11 +153,21 @@ def _crops(images: Tensor, made: Recipe, size: int, views: int, kind: torch.dtyp
 
 
 def _weights(
-    start: Tensor, length: Tensor, size_in: int, size_out: int, mirrored: Tensor | None, kind: torch.dtype
+    start: Tensor,
+    length: Tensor,
+    size_in: int,
+    size_out: int,
+    mirrored: Tensor | None,
+    kind: torch.dtype,
+    white: float = 1.0,
 ) -> Tensor:
-    """Compute what `resize_weights` does, in few passes over the large result: (N, size_out, size_in).
+    """Compute what `resize_weights` does, divided by `white`, in few passes over the large result.
 
-    Whatever belongs to a row or a column alone is computed before the two are combined.
+    Whatever belongs to a row or a column alone is computed before the two are combined, and distances are rounded to
+    `kind` as they are written: those that count are below 1.
+
+    Returns:
+        (N, size_out, size_in) of `kind`.
     """
     scale = (length / size_out).view(-1, 1, 1)
     width = scale.clamp(min=1.0)
@@ -168,10 +178,11 @@ def _weights(
     first = start.view(-1, 1, 1)
     inside = (pixel >= first) & (pixel < first + length.view(-1, 1, 1))
     place = torch.where(inside, (pixel + 0.5 - first) / width, torch.inf)  # a pixel outside the crop weighs nothing
-    weight = (place - (out + 0.5) * (scale / width)).abs_()
-    weight = torch.sub(1.0, weight, out=weight).clamp_(min=0.0)
-    total = weight.sum(dim=2, keepdim=True)
-    return torch.div(weight, total, out=torch.empty_like(weight, dtype=kind))
+    centre = (out + 0.5) * (scale / width)
+    weight = torch.empty(len(start), size_out, size_in, device=start.device, dtype=kind)
+    torch.sub(place, centre, out=weight).abs_()
+    torch.sub(1.0, weight, out=weight).clamp_(min=0.0)
+    return torch.div(weight, weight.sum(dim=2, keepdim=True, dtype=torch.float32) * white, out=weight)
 
 
 @lru_cache(maxsize=8)
