@@ -1,0 +1,1 @@
+"""Films, whose frames become images: open untrusted files, decode exactly, find shots. Never a table, never labels."""
