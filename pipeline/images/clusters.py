@@ -21,6 +21,7 @@ from typing import IO, Any
 from pipeline.images.chosen_run import ChosenRun
 from pipeline.images.file_names import FileNames
 from reprise.artifacts import layout
+from reprise.artifacts.facts.names import read_names
 from reprise.artifacts.labels.image_clusters import FILE, PROBE, SUITE, read_image_clusters
 from reprise.artifacts.manifest import read_manifest
 from reprise.artifacts.shards import INDEX, INDEX_SCHEMA, Shards
@@ -62,6 +63,11 @@ class Member:
         return str(self.file["path"])
 
     @property
+    def name(self) -> str:
+        """What the source calls it: the path of its file, or the name of a frame or a member of an archive."""
+        return str(self.file.get("name", self.path))
+
+    @property
     def is_file(self) -> bool:
         """Whether the image is a file of its own in the source."""
         inside = Path(self.path).is_relative_to(layout.INGEST)
@@ -70,7 +76,7 @@ class Member:
     def cells(self) -> list[object]:
         """Its row of the table."""
         certainty, distance = f"{self.certainty:.4f}", f"{self.distance:.4f}"
-        return [self.cluster, safe(self.path), certainty, distance, self.file["split"], self.key]
+        return [self.cluster, safe(self.name), certainty, distance, self.file["split"], self.key]
 
 
 def members_of(run: ChosenRun) -> list[Member]:
@@ -84,7 +90,11 @@ def members_of(run: ChosenRun) -> list[Member]:
     if not path.exists():
         raise _no_clusters(run, path)
     table = read_image_clusters(path)
-    files = {row["key"]: row for row in read_manifest(columns=_MANIFEST).to_pylist()}
+    names = read_names()
+    files = {
+        row["key"]: row | {"name": names.get(row["key"], row["path"])}
+        for row in read_manifest(columns=_MANIFEST).to_pylist()
+    }
     rows = table.to_pylist()
     if {row["key"] for row in rows} != files.keys():
         raise ResultError(

@@ -12,6 +12,7 @@ from typing import Any
 
 from reprise.artifacts import layout
 from reprise.artifacts.embeddings import FILE, read_embeddings
+from reprise.artifacts.facts.names import read_names
 from reprise.artifacts.manifest import read_manifest
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import EmbeddingError
@@ -81,7 +82,7 @@ def nearest_images(query: Shards, run: str, seed: int, params: EmbedParams, top:
     similarity, rows = top_k(features, bank, top)
     columns = ["key", "path", "split", "label"]
     facts = {image["key"]: image for image in read_manifest(columns=columns).to_pylist()}
-    found = []
+    found, names = [], read_names()
     for rank, (index, value) in enumerate(zip(rows[0].tolist(), similarity[0].tolist(), strict=True), 1):
         key = str(keys[index])
         if key not in facts:
@@ -92,7 +93,8 @@ def nearest_images(query: Shards, run: str, seed: int, params: EmbedParams, top:
                 fix="Run `reprise repro`, which embeds the images again.",
             )
         same = key == str(query.keys[0])
-        found.append({"rank": rank, "similarity": round(value, 6), "is_the_image": same, **facts[key]})
+        named = facts[key] | {"path": names.get(key, facts[key]["path"])}
+        found.append({"rank": rank, "similarity": round(value, 6), "is_the_image": same, **named})
     return found
 
 

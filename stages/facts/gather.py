@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 
+from reprise.artifacts.facts.names import with_names
 from reprise.artifacts.facts.table import Facts, objects, read_facts
 from reprise.artifacts.labels.targets import TARGETS, Targets, read_targets
 from reprise.artifacts.layout import INGEST, MANIFEST
@@ -33,6 +34,7 @@ def gather(params: FactsParams, targets: Path = TARGETS, ingest: Path = INGEST) 
     """
     table = read_manifest(ingest / MANIFEST.name, ["key", "path", "page"])
     keys, paths, pages = (table[name].to_pylist() for name in ("key", "path", "page"))
+    paths = with_names(keys, paths, ingest)
     texts = [name for name, column in params.columns.items() if column.kind in ("word", "caption")]
     found = read_targets(keys, paths, targets, pages, texts)
     given = read_facts(ingest).joined(objects(keys))

@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from reprise.artifacts.facts.names import write_names
 from reprise.artifacts.layout import LEFT_OUT, MANIFEST, NEAR_COPIES, NOTES, QUARANTINE
 from reprise.artifacts.manifest import (
     LEFT_OUT_SCHEMA,
@@ -118,6 +119,8 @@ def _ingest(
     card = _card(source, params, rows, quarantined, left_out)
     card["near_copies"] = near_copies_card(near, near_copies)
     card["changed"] = summary(notes)
+    if source.keeps_names and offsets:
+        write_names(output, ((row.key, row.candidate.name) for row in rows if row.key in offsets))
     if facts := write_source_facts(source.facts(), rows, output):
         card["facts"] = facts
     write_json(output / "dataset.json", card)

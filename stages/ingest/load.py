@@ -19,7 +19,9 @@ def load_source(raw: dict[str, Any]) -> tuple[Source, SourceParams]:
     """
     params = section(raw, SECTION, SourceParams)
     kind = load_class("sources", params.name, Source, f"{SECTION}.name")  # type: ignore[type-abstract]
-    return kind(params.root, parse(kind.Params, params.options, f"{SECTION}.options")), params
+    source = kind(params.root, parse(kind.Params, params.options, f"{SECTION}.options"))
+    source.max_pixels = params.max_pixels
+    return source, params
 
 
 def load_shift(shift: ShiftRow) -> Source:

@@ -160,6 +160,9 @@ class Source(ABC):
         reads_root: whether the images lie at source.root; a source inside an installed package has none.
         root: source.root as a path.
         address: source.root as it is written, which may be a URL.
+        keeps_names: whether its images, where they are no files, have names that people and miners know them by
+            (reprise/artifacts/facts/names.py).
+        max_pixels: `source.max_pixels`, for a source that decodes anything by itself.
     """
 
     class Params(StrictModel):
@@ -170,6 +173,8 @@ class Source(ABC):
     licence: ClassVar[str]
     views: ClassVar[dict[str, Any]]
     reads_root: ClassVar[bool] = True
+    keeps_names: ClassVar[bool] = False
+    max_pixels: int = 50_000_000
 
     def __init__(self, root: Path | str, options: Any) -> None:
         self.root, self.address, self.options = Path(root), str(root), options

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import time
 
 from reprise.config.params import read_yaml, section
@@ -17,6 +18,7 @@ def main(argv: list[str]) -> None:
     ).parse_args(argv)
     params = section(read_yaml(), SECTION, ShardParams)
 
+    from reprise.artifacts.facts.names import FILE as NAMES
     from reprise.artifacts.facts.sides import FILE, read_sides
     from reprise.artifacts.layout import INGEST, MANIFEST, SHARDS
     from reprise.artifacts.manifest import read_manifest
@@ -33,6 +35,8 @@ def main(argv: list[str]) -> None:
         inputs["sides"] = file_digest(INGEST / FILE)
     with work_folder("shard", inputs, ["stages.shard.write"]) as work, atomic_directory(SHARDS) as output:
         shards = write_shards(manifest, params, output, workers(), work, sides)
+        if (INGEST / NAMES).exists():
+            shutil.copyfile(INGEST / NAMES, output / NAMES)
     record(
         "shard",
         began,

@@ -1,7 +1,7 @@
 """What kind of film a file is, and whether all of it is there. By its bytes alone, before any library opens it.
 
-FFmpeg opens playlists (HLS, DASH, `concat`) that name other files and addresses. Here a file is a film only if it begins
-like one of the containers below, each of which holds its pictures itself, and FFmpeg is told which one it is.
+FFmpeg opens playlists (HLS, DASH, `concat`) that name other files and addresses. Here a file is a film only if it
+begins like one of the containers below, each of which holds its pictures itself, and FFmpeg is told which one it is.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _named(head: bytes) -> str | None:
 def _looks_like(head: bytes) -> str:
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     for beginning, name in _PLAYLISTS.items():
-        if text.startswith(beginning) or beginning == b"<MPD" and b"<MPD" in text:
+        if text.startswith(beginning) or (beginning == b"<MPD" and beginning in text):
             return f"{name}, which names other files"
     if head[4:8] == b"ftyp":
         return "a picture (AVIF or HEIC)"

@@ -28,7 +28,7 @@ CODECS = frozenset(  # decoders of FFmpeg that may run
         *("h264", "hevc", "av1", "libdav1d", "libaom-av1", "vp8", "vp9", "libvpx", "libvpx-vp9", "mpeg1video"),
         *("mpeg2video", "mpeg4", "msmpeg4v1", "msmpeg4", "msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2", "wmv3", "vc1"),
         *("h263", "h263p", "flv", "theora", "mjpeg", "prores", "dnxhd", "dvvideo", "ffv1", "huffyuv", "ffvhuff"),
-        *("utvideo", "rawvideo", "v210", "png", "qtrle", "cinepak", "jpeg2000", "vvc", "cfhd", "magicyuv", "wrapped_avframe"),
+        *("utvideo", "rawvideo", "v210", "png", "qtrle", "cinepak", "jpeg2000", "vvc", "cfhd", "magicyuv"),
     )
 )
 _OUTPUT_CORRUPT = 8  # AV_CODEC_FLAG_OUTPUT_CORRUPT: damaged frames are shown as such and not left out in silence

@@ -1,9 +1,9 @@
 """Where a film cuts from one shot to the next: the colours of two frames that follow each other differ much.
 
-The distance of two frames is half the sum of the absolute differences of their histograms of colour (8 x 8 x 8 cells of
-RGB, of the frame scaled to 32 x 32 pixels): 0 for the same colours, 1 for no colour in common. A cut lies before a frame
-whose distance from the frame before it exceeds the threshold. So motion makes no cut, a flash makes two, and a fade,
-which is spread over many frames, makes none. Nothing is learned, and no later frame changes an earlier decision.
+The distance of two frames is half the sum of the absolute differences of their histograms of colour (8 x 8 x 8 cells
+of RGB, of the frame scaled to 32 x 32 pixels): 0 for the same colours, 1 for no colour in common. A cut lies before a
+frame whose distance from the frame before it exceeds the threshold. So motion makes no cut, a flash makes two, and a
+fade, which is spread over many frames, makes none. Nothing is learned, and no later frame changes an earlier decision.
 """
 
 from __future__ import annotations

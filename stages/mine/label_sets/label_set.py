@@ -19,10 +19,12 @@ import pyarrow as pa
 from reprise.artifacts import layout
 from reprise.artifacts.embeddings import FILE as EMBEDDINGS
 from reprise.artifacts.embeddings import read_embeddings
+from reprise.artifacts.facts.names import FILE as NAMES
+from reprise.artifacts.facts.names import with_names
 from reprise.artifacts.labels.label_sets import FILE, write_pseudo_labels
 from reprise.artifacts.labels.pairs import FILE as PAIRS
 from reprise.artifacts.labels.pairs import write_pairs
-from reprise.artifacts.layout import MANIFEST
+from reprise.artifacts.layout import MANIFEST, SHARDS
 from reprise.artifacts.manifest import read_manifest
 from reprise.artifacts.shards import Shards
 from reprise.clustering.centres import renumbered
@@ -77,6 +79,7 @@ def mine(
         "seed": seed,
         "features": file_digest(source) if source.exists() else None,
         "manifest": file_digest(MANIFEST) if MANIFEST.exists() else None,
+        **({"names": file_digest(SHARDS / NAMES)} if (SHARDS / NAMES).exists() else {}),
         "round": [round_number, file_digest(earlier) if before and earlier.exists() else None],
         "threads": threads(),
         "numpy": np.__version__,
@@ -144,11 +147,13 @@ def manifest_facts(keys: np.ndarray) -> tuple[list[str | None], Images]:
         keys: (n,).
     """
     manifest = read_manifest(columns=["key", "label", "path", "group"])
-    position = {key: row for row, key in enumerate(manifest["key"].to_pylist())}
+    known = manifest["key"].to_pylist()
+    position = {key: row for row, key in enumerate(known)}
     rows = [position.get(key) for key in keys]
+    labels, paths, groups = (manifest[name].to_pylist() for name in ("label", "path", "group"))
     label, path, group = (
         [None if row is None else column[row] for row in rows]
-        for column in (manifest[name].to_pylist() for name in ("label", "path", "group"))
+        for column in (labels, with_names(known, paths, SHARDS), groups)
     )
     return label, Images([value or "" for value in path], group)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from reprise.artifacts.facts.names import read_names, with_names
 from reprise.artifacts.layout import DATASET, INGEST, MANIFEST, NOTES, QUARANTINE
 from reprise.artifacts.manifest import SPLITS, read_manifest, read_notes, read_quarantine
 from reprise.artifacts.shards import Shards
@@ -168,10 +169,10 @@ def _stored_smaller(shards: Shards) -> list[tuple[str, str]]:
     """List (path, what was done) of images that the shards hold scaled down."""
     stored = zip(shards.widths.tolist(), shards.heights.tolist(), strict=True)
     sizes = dict(zip(shards.keys.tolist(), stored, strict=True))
-    manifest = read_manifest(columns=["key", "path", "width", "height"])
+    manifest, names = read_manifest(columns=["key", "path", "width", "height"]), read_names()
     return [
         (
-            row["path"],
+            names.get(row["key"], row["path"]),
             f"{row['width']} x {row['height']} pixels become {' x '.join(map(str, sizes[row['key']]))}",
         )
         for row in manifest.to_pylist()
@@ -200,7 +201,7 @@ def summarize(manifest: pa.Table, class_order: tuple[str, ...]) -> Images:
         sides=tuple(extreme[end] or 0 for extreme in extremes for end in ("min", "max")),  # type: ignore[arg-type]
         groups=len(set(manifest["group"].drop_null().to_pylist())),
         bands=dict(sorted(Counter(manifest["channels"].to_pylist()).items())),
-        names=file_names(keys, manifest["path"].to_pylist()),
+        names=file_names(keys, with_names(keys, manifest["path"].to_pylist())),
     )
 
 
