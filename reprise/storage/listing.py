@@ -13,7 +13,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -239,7 +239,8 @@ def digest_entries(
         on_entry: called once for each entry, for progress.
     """
     store = cache / f"{hashlib.sha256(os.path.realpath(os.fsencode(root))).hexdigest()[:24]}.json"
-    known, kept = _load(store), {}
+    known = _load(store)
+    kept: dict[str, list[object]] = {}
     contents, total, now = [], 0, time.time_ns()
     for entry in entries:
         on_entry()
@@ -247,18 +248,9 @@ def digest_entries(
             contents.append((entry.name, entry.reason))
             continue
         try:
-            status = os.stat(entry.path, follow_symlinks=False)
-            facts = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev]
-            name = entry.name.decode("utf-8")
-            if known.get(name, [None])[1:] == facts:
-                sha256 = str(known[name][0])
-            else:
-                sha256, _ = sha256_of(entry.path)
-            # A file as young as this may be written to again without a change of its times: it is read next time too.
-            if now - max(status.st_mtime_ns, status.st_ctime_ns) > _RACY_NS:
-                kept[name] = [sha256, *facts]
+            sha256, size = _remembered(entry.path, entry.name.decode("utf-8"), known, kept, now)
             contents.append((entry.name, sha256))
-            total += status.st_size
+            total += size
         except ImageRefused as refusal:
             contents.append((entry.name, refusal.what))
         except OSError as error:
@@ -269,6 +261,54 @@ def digest_entries(
         with atomic_file(store, "w") as file:
             json.dump(kept, file)
     return len(contents), total, digest_of(contents)
+
+
+def digest_files(files: Mapping[str, Path], cache: Path = CACHE) -> tuple[int, str]:
+    """Compute the digest of a few files by the names that a data set gives them, reading only those that changed.
+
+    Args:
+        files: path of each file by its name; a link is followed.
+        cache: as in `digest_folder`.
+
+    Returns:
+        bytes, digest.
+
+    Raises:
+        ImageRefused: one cannot be read; it names the path.
+        MachineError: the machine is the reason.
+    """
+    places = {name: os.path.realpath(path) for name, path in files.items()}
+    whole = json.dumps(sorted(places.items())).encode("utf-8", "surrogatepass")
+    store = cache / f"files-{hashlib.sha256(whole).hexdigest()[:24]}.json"
+    known = _load(store)
+    kept: dict[str, list[object]] = {}
+    contents, total, now = [], 0, time.time_ns()
+    for name, path in places.items():
+        try:
+            sha256, size = _remembered(os.fsencode(path), name, known, kept, now)
+        except OSError as error:
+            if error.errno in FAULTS:
+                raise machine_error(path, error) from error
+            raise ImageRefused("unreadable", where=path, found=error.strerror, fix="Check the file.") from error
+        contents.append((name.encode(), sha256))
+        total += size
+    if kept != known:
+        with atomic_file(store, "w") as file:
+            json.dump(kept, file)
+    return total, digest_of(contents)
+
+
+def _remembered(
+    path: bytes, name: str, known: dict[str, list[object]], kept: dict[str, list[object]], now: int
+) -> tuple[str, int]:
+    """Return SHA-256 and length of a file, and keep both in `kept`; it is read where size, times or inode changed."""
+    status = os.stat(path, follow_symlinks=False)
+    facts = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev]
+    sha256 = str(known[name][0]) if known.get(name, [None])[1:] == facts else sha256_of(path)[0]
+    # A file as young as this may be written to again without a change of its times: it is read next time too.
+    if now - max(status.st_mtime_ns, status.st_ctime_ns) > _RACY_NS:
+        kept[name] = [sha256, *facts]
+    return sha256, status.st_size
 
 
 def _load(store: Path) -> dict[str, list[object]]:
