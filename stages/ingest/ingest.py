@@ -37,7 +37,7 @@ from stages.ingest.account.notes import completed, images_in, notes_table, summa
 from stages.ingest.account.statement import by_reason, reasons, state
 from stages.ingest.candidates.again import bytes_of
 from stages.ingest.candidates.examine import examine_all
-from stages.ingest.candidates.select import Image, assign_splits, resolve_duplicates
+from stages.ingest.candidates.select import Image, resolve_duplicates
 from stages.ingest.candidates.spool import Spool
 from stages.ingest.facts import write_source_facts
 from stages.ingest.names.groups import check_splits_of_groups
@@ -47,6 +47,7 @@ from stages.ingest.near.record import near_copies_card, near_copies_table
 from stages.ingest.near.sketches import SketchFile
 from stages.ingest.params import SourceParams
 from stages.ingest.source import Candidate, Encoded, LeftOut, Part, Refused, Source
+from stages.ingest.splits.assign import assign_splits, without_given
 
 IMAGES = "images.tar"
 VIEWS = "views.json"
@@ -86,6 +87,7 @@ def _ingest(
     workers: int,
     published: Path,
 ) -> dict[str, Any]:
+    named, ignored = without_given(named, params.split)
     candidates = [item for item in named if isinstance(item, Candidate)]
     refused = [item for item in named if isinstance(item, Refused)]
     left_out = [item for item in named if isinstance(item, LeftOut)]
@@ -102,8 +104,9 @@ def _ingest(
         images, bad, others = examine_candidates(candidates, params, workers, sketches)
         distinct, copies = resolve_duplicates(images)
         near = settle(distinct, sketches, params.near_copies)
-    rows = assign_splits(near.kept, params.val_fraction, params.test_fraction, near.units)
-    quarantined, left_out = [*refused, *bad, *copies, *near.refused], left_out + others
+    split = assign_splits(near.kept, params.val_fraction, params.test_fraction, near.units, params.split)
+    rows, left_out = split.rows, left_out + others
+    quarantined = [*refused, *bad, *copies, *near.refused, *split.refused]
     _require_images(rows, [*quarantined, *left_out], source)
     rows = completed(rows, params.choices)
     offsets = _write_tar(rows, output / IMAGES)
@@ -116,7 +119,7 @@ def _ingest(
     write_notes(output / NOTES.name, notes)
     near_copies = near_copies_table(near, {row.key: row for row in rows})
     write_near_copies(output / NEAR_COPIES.name, near_copies)
-    card = _card(source, params, rows, quarantined, left_out)
+    card = _card(source, params, rows, quarantined, left_out, [*ignored, *split.said])
     card["near_copies"] = near_copies_card(near, near_copies)
     card["changed"] = summary(notes)
     if source.keeps_names and offsets:
@@ -249,7 +252,12 @@ def _left_out(items: list[LeftOut]) -> pa.Table:
 
 
 def _card(
-    source: Source, params: SourceParams, rows: list[Image], quarantined: list[Refused], left_out: list[LeftOut]
+    source: Source,
+    params: SourceParams,
+    rows: list[Image],
+    quarantined: list[Refused],
+    left_out: list[LeftOut],
+    said: list[str],
 ) -> dict[str, Any]:
     sizes = {(row.facts["height"], row.facts["width"]) for row in rows}
     classes = Counter(row.candidate.label for row in rows if row.candidate.label is not None)
@@ -269,7 +277,7 @@ def _card(
         "uniform": list(sizes.pop()) if len(sizes) == 1 else None,
         "notes": [*source.notes(), *_clashes(sorted(classes))],
     }
-    return card | {"understood": state(card, source.understood(), rows, left_out)}
+    return card | {"understood": state(card, [*source.understood(), *said], rows, left_out)}
 
 
 def _clashes(classes: list[str]) -> list[str]:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from reprise.artifacts import layout
 from reprise.config.params import MOST_BANDS, StrictModel, meaning
 from reprise.config.texts.text_forms import plug_in_name, with_pattern, wrong_value
+from stages.ingest.splits.params import SplitParams
 
 if TYPE_CHECKING:
     from reprise.media.modality import Choices
@@ -48,13 +49,16 @@ class SourceParams(StrictModel):
         Root, meaning("The source reads this folder or archive; a source inside an installed package needs none.")
     ] = layout.IMAGES.as_posix()
     val_fraction: Annotated[
-        float, Field(ge=0, le=0.5), meaning("This share of train becomes val, chosen by the hash of the content.")
+        float, Field(ge=0, le=0.5), meaning("This share of train becomes val, in the way that `split` names.")
     ] = 0.1
     test_fraction: Annotated[
         float,
         Field(ge=0, le=0.5),
-        meaning("This share becomes test, chosen by the hash of the content, where the source brings no test split."),
+        meaning("This share becomes test, in the way that `split` names, where the source brings no test split."),
     ] = 0.2
+    split: Annotated[
+        SplitParams, Field(default_factory=SplitParams), meaning("This is how images are divided into splits.")
+    ]
     max_pixels: Annotated[
         int,
         Field(ge=1, le=_PILLOW_LIMIT),

@@ -1,15 +1,15 @@
-"""Choose which images stay where there are copies, and give each image a split. Pure functions on rows.
+"""Choose which images stay where there are copies. Pure functions on rows.
 
-Copies are images with equal pixels, whatever their files; splits follow from the hash of the file. Nothing here depends
-on names or on the order of a listing, except which of several copies with one label stays: the first by name.
+Copies are images with equal pixels, whatever their files. Nothing here depends on names or on the order of a listing,
+except which of several copies with one label stays: the first by name.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from reprise.artifacts.manifest import KEY_DIGITS
 from reprise.media.modality import Examined, Facts
@@ -112,44 +112,6 @@ def _refuse(image: Image, reason: str, detail: str) -> Refused:
     return Refused(image.candidate.name, reason, detail, image.sha256)
 
 
-def assign_splits(
-    images: Iterable[Image], val_fraction: float, test_fraction: float, joined: Mapping[str, str] | None = None
-) -> list[Image]:
-    """Give every image a split.
-
-    Images without one belong to train. Where the source has no test split, `test_fraction` of train becomes test; where
-    it has no validation split, `val_fraction` of the remaining train becomes val. The hash of the content decides (that
-    of the group, where there is one), so adding images moves none of the others. A split that would stay empty gets one
-    image or group.
-
-    Args:
-        images: without exact copies.
-        val_fraction, test_fraction: shares of val and test.
-        joined: key -> the unit that stays in one split, for images that share one with their near-copies.
-    """
-    units = {image.key: unit_of(image) for image in images} | dict(joined or {})
-    rows = [image if image.candidate.split else _moved(image, "train") for image in images]
-    for split, fraction in (("test", test_fraction), ("val", val_fraction)):
-        if fraction == 0 or any(image.candidate.split == split for image in rows):
-            continue
-        train = {units[image.key] for image in rows if image.candidate.split == "train"}
-        positions = {unit: _position(split, unit) for unit in train}
-        chosen = {unit for unit, position in positions.items() if position < fraction}
-        if not chosen and len(positions) > 1:
-            chosen = {min(positions, key=lambda unit: (positions[unit], unit))}
-        rows = [_moved(i, split) if i.candidate.split == "train" and units[i.key] in chosen else i for i in rows]
-    return rows
-
-
 def unit_of(image: Image) -> str:
     """Return what decides about the split of an image by itself: its content, or its group."""
     return image.content if image.candidate.group is None else f"group {image.candidate.group}"
-
-
-def _position(split: str, unit: str) -> float:
-    """Map an image or group to a number in [0, 1), uniform over units and independent between splits."""
-    return int.from_bytes(hashlib.sha256(f"{split}\0{unit}".encode()).digest()[:6], "big") / 2**48
-
-
-def _moved(image: Image, split: str) -> Image:
-    return replace(image, candidate=replace(image.candidate, split=split))
