@@ -22,6 +22,7 @@ REASONS = {  # code in the quarantine (docs/reference/data-rules.md) -> words
     "not_an_image": "not an image",
     "other_file": "no image and not named as one",
     "out_of_memory": "asks for too much memory",
+    "outside_classes": "in no folder of a class",
     "outside_root": "link that leaves the folder",
     "outside_splits": "in no split folder",
     "system_file": "file of the system",
@@ -30,6 +31,8 @@ REASONS = {  # code in the quarantine (docs/reference/data-rules.md) -> words
     "too_small": "too small",
     "truncated": "ends too early",
     "undecodable": "damaged",
+    "unknown_label": "label of no class",
+    "unlabelled_test": "test set whose labels are not public",
     "unreadable": "cannot be read",
     "unsupported_depth": "pixel depth that is not supported",
 }
