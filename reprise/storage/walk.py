@@ -23,6 +23,10 @@ from reprise.storage.system.pseudo_files import is_pseudo
 MOST_ENTRIES = 20_000_000  # at any depth; the largest public data set has 14 million images
 _MADE_UP = "the kernel makes up what lies there, as in /proc, /sys and /dev"
 LEFT_OUT = ("hidden", "system_file")  # reasons of entries that nobody means as images
+WHY_LEFT_OUT = {
+    "hidden": "names that start with a dot are left out",
+    "system_file": "the system or a program keeps it for itself; it is left out",
+}
 _SYSTEM_FILES = {
     *(b"thumbs.db", b"ehthumbs.db", b"ehthumbs_vista.db", b"desktop.ini", b"icon\r"),  # Windows, macOS
     *(b"picasa.ini", b"zbthumbnail.info", b"pspbrwse.jbf"),  # viewers of pictures
@@ -183,14 +187,25 @@ class _Walk:
         return any(_inside(path, folder) for folder in (self._top, *self._link_roots))
 
 
+def reason_to_leave_out(parts: Sequence[bytes]) -> str | None:
+    """Return why nobody means a file as an image, `hidden` or `system_file`, by the parts of its path; None otherwise.
+
+    Archives and stores list paths, where folders that are left out cannot be told by themselves.
+    """
+    if any(part.startswith(b".") for part in parts):
+        return "hidden"
+    system = parts[-1].lower() in _SYSTEM_FILES or any(part.lower() in _SYSTEM_FOLDERS for part in parts[:-1])
+    return "system_file" if system else None
+
+
 def _left_out(name: bytes, item: os.DirEntry[bytes]) -> Entry | None:
     """Return the entry of what systems and programs leave in folders of images, or None for anything else."""
     own = item.name
     if own.startswith(b"."):
-        return Entry(name, item.path, "hidden", "names that start with a dot are left out")
+        return Entry(name, item.path, "hidden", WHY_LEFT_OUT["hidden"])
     lower = own.lower()
     if lower in _SYSTEM_FILES or (lower in _SYSTEM_FOLDERS and _is_folder(item)):
-        return Entry(name, item.path, "system_file", "the system or a program keeps it for itself; it is left out")
+        return Entry(name, item.path, "system_file", WHY_LEFT_OUT["system_file"])
     return None
 
 

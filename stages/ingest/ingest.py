@@ -46,7 +46,7 @@ from stages.ingest.near.policy import settle
 from stages.ingest.near.record import near_copies_card, near_copies_table
 from stages.ingest.near.sketches import SketchFile
 from stages.ingest.params import SourceParams
-from stages.ingest.source import Candidate, Encoded, LeftOut, Part, Refused, Source
+from stages.ingest.source import Candidate, Encoded, LeftOut, Refused, Source
 from stages.ingest.splits.assign import assign_splits, without_given
 
 IMAGES = "images.tar"
@@ -191,9 +191,9 @@ def _is_made(reference: str | bytes | Encoded) -> bool:
 
 def place_of(reference: str | bytes | Encoded) -> tuple[str, int] | None:
     """Return the file of the user in which an image lies, and its first byte there; None for what must be copied."""
-    if isinstance(reference, Part) and reference.stays:
-        return reference.path, reference.offset
-    return (reference, 0) if isinstance(reference, str) else None
+    if isinstance(reference, str):
+        return reference, 0
+    return None if isinstance(reference, bytes) else reference.place()
 
 
 def _write_tar(rows: list[Image], path: Path) -> dict[str, int]:

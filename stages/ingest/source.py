@@ -43,6 +43,13 @@ class Encoded(ABC):
                 limit.
         """
 
+    def place(self) -> tuple[str, int] | None:
+        """Return the file of the user in which the bytes lie as `read` returns them, and the offset of the first.
+
+        Nothing is copied then, and the manifest names the place. None, the default, has ingest copy the bytes.
+        """
+        return None
+
 
 @dataclass(frozen=True)
 class Part(Encoded):
@@ -52,8 +59,7 @@ class Part(Encoded):
         path: of the file.
         offset: of the first byte.
         size: their number.
-        stays: whether the file belongs to the user, as the files of a folder do: then nothing is copied, and the
-            manifest names the place in it. Ingest copies parts of other files.
+        stays: whether the file belongs to the user, as the files of a folder do, so that nothing has to be copied.
     """
 
     path: str
@@ -64,6 +70,10 @@ class Part(Encoded):
     def read(self, limit: int) -> bytes:
         """Read the part."""
         return read_part(self.path, self.offset, self.size, limit)
+
+    def place(self) -> tuple[str, int] | None:
+        """Return the file and the offset, if the file stays."""
+        return (self.path, self.offset) if self.stays else None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import json
 import os
 from pathlib import Path
 
-from reprise.config.errors import InputsChanged, listed, printable
+from reprise.artifacts.layout import IMAGES, INGEST
+from reprise.config.errors import InputsChanged, SourceError, listed, printable
 from reprise.storage.listing import LOCK_FILE
 from reprise.storage.walk import LEFT_OUT, list_entries, name_text
 from stages.ingest.source import Source
@@ -83,4 +84,20 @@ def refuse_changes(source: Source, before: Times) -> None:
             where=source.root,
             found=listed(shown + more),
             fix="Run `reprise repro` again when nobody writes to them.",
+        )
+
+
+def refuse_own_artifacts(root: Path) -> None:
+    """Refuse a root that holds the artifacts: each run would change its own source and take in its own pictures.
+
+    Raises:
+        SourceError: it does.
+    """
+    top, artifacts = os.path.realpath(root), os.path.realpath(INGEST)
+    if os.path.commonpath([top, artifacts]) == top:
+        raise SourceError(
+            "the root of the source holds what the graph itself writes",
+            where=root,
+            found=f"{INGEST} lies in it",
+            fix=f"Put the images into a folder of their own, such as {IMAGES}, and set source.root to that.",
         )

@@ -93,6 +93,7 @@ def understand(
     labels: Literal["auto", "none", "folders", "parent"] = "auto",
     named_splits: Mapping[str, SplitName] | None = None,
     grouped: bool = False,
+    way_down: str = "set source.root to that folder instead",
 ) -> Layout:
     """Read the folders' names as the options say, or as only one reading is possible.
 
@@ -103,6 +104,7 @@ def understand(
         labels: `source.options.labels`.
         named_splits: `source.options.splits`.
         grouped: whether folders below the class are groups, which explains folders in several levels.
+        way_down: tells how to leave out a folder that holds everything, the end of a sentence.
 
     Raises:
         SourceError: the names can be read in several ways; it names the parameter that decides.
@@ -116,7 +118,7 @@ def understand(
     elif layout == "classes":
         found, said = "folders", _said_by("folders")
     else:
-        found, said = _labels(names, root, splits, grouped)
+        found, said = _labels(names, root, splits, grouped, way_down)
     sentences = [] if splits is None else [_said_of_splits(names, splits)]
     return Layout(splits, found, (*sentences, *said))
 
@@ -196,7 +198,7 @@ def _question_of_splits(
 
 
 def _labels(
-    names: Sequence[str], root: Path, splits: Mapping[str, SplitName] | None, grouped: bool
+    names: Sequence[str], root: Path, splits: Mapping[str, SplitName] | None, grouped: bool, way_down: str
 ) -> tuple[Labels, tuple[str, ...]]:
     """Decide whether folders are classes, where the options leave it open."""
     below: dict[str, Counter[int]] = {}  # split folder -> depth below it -> images
@@ -218,18 +220,20 @@ def _labels(
     if depths <= {0}:
         return "none", ("There are no folders of classes: there are no labels.",)
     if any(len(counts) > 1 and 0 in counts for counts in below.values()):
-        raise _question_of_labels("some images lie in folders and some beside them", names, firsts, lasts, root, splits)
+        raise _question_of_labels(
+            "some images lie in folders and some beside them", names, firsts, lasts, root, splits, way_down
+        )
     if depths - {0, 1}:
         if grouped:  # the parameter says what the folders below the class are
             return "folders", _said_by("folders")
-        raise _question_of_labels("images lie several folders deep", names, firsts, lasts, root, splits)
+        raise _question_of_labels("images lie several folders deep", names, firsts, lasts, root, splits, way_down)
     only = next(iter(firsts))
     if len(firsts) == 1 and (_OTHER.fullmatch(only) or only.casefold() in _CONTAINERS):
         said = f"All images lie in a folder '{printable(only, 80)}', which is no class (labels: folders makes it one)."
         return "none", (said,)
     if _sorted_by_something_else(firsts):
         what = "the folders' names look like dates, devices, parts or annotations"
-        raise _question_of_labels(what, names, firsts, lasts, root, splits)
+        raise _question_of_labels(what, names, firsts, lasts, root, splits, way_down)
     return "folders", _said_by("folders")
 
 
@@ -247,6 +251,7 @@ def _question_of_labels(
     lasts: set[str],
     root: Path,
     splits: Mapping[str, SplitName] | None,
+    way_down: str,
 ) -> SourceError:
     deepest = max(names, key=lambda name: (name.count("/"), name))
     found = (
@@ -256,7 +261,7 @@ def _question_of_labels(
         found += f", the last folders {len(lasts):,} ({_list(sorted(lasts))})"
     advice = ""
     if splits is None and len(firsts) == 1 and all("/" in name for name in names):
-        advice = f" If everything belongs into {next(iter(firsts))!r}, set source.root to that folder instead."
+        advice = f" If everything belongs into {next(iter(firsts))!r}, {way_down}."
     return SourceError(
         f"it is not clear whether folders are classes: {what}",
         where=root,
