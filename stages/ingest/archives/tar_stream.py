@@ -100,6 +100,7 @@ class TarStream:
                 self.ended = bool(block)
                 return None
             name, size, kind = _parsed(block)
+            self._skip_sparse_map(block)
             self._expect(0 if kind in _LINKS_AND_DEVICES else size)
             if kind not in (_PAX, _PAX_FOR_ALL, _LONG_NAME, _LONG_LINK):
                 if "size" in stated:
@@ -116,6 +117,12 @@ class TarStream:
             elif kind == _LONG_NAME:
                 stated["path"] = _field(content)
         raise ValueError(f"more than {_MOST_EXTENSIONS} headers of one member")
+
+    def _skip_sparse_map(self, header: bytes) -> None:
+        """Skip the blocks that go on with the map of a sparse file in GNU's old form."""
+        more = header[156:157] == b"S" and header[482] != 0
+        while more:
+            more = self._exactly(BLOCK)[504] != 0
 
     def _member(self, name: bytes, code: bytes, sparse: bool) -> Member:
         """Describe a member; old programs write a folder as a file whose name ends in a slash."""
