@@ -8,7 +8,8 @@ one for each thing that was changed in an image on the way in.
 order of a listing. `path`, `offset` and `bytes` locate the encoded image: a file of its own (offset 0), a member of
 a plain tar that ingest wrote, or a part of an archive of the source that is read in place.
 
-From `width` to `high` the columns are those of the modality (reprise/media/image/fields.py); a test compares the two.
+From `width` to `high` the columns are those of images (reprise/media/image/fields.py); a test compares the two. A
+manifest of another modality says so in the column `modality`, and has the columns of that modality besides.
 """
 
 from __future__ import annotations
@@ -50,6 +51,14 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("group", pa.string(), nullable=True),  # of the data: a patient, a video
     ]
 )
+FURTHER_SCHEMA = pa.schema(  # columns of other modalities than images; a manifest of images has none of them
+    [
+        pa.field("modality", pa.string(), nullable=False),  # the same in all rows
+        pa.field("depth", pa.int32(), nullable=False),  # slices of a volume
+        pa.field("spacing", pa.string(), nullable=True),  # "dz,dy,dx", in the unit of the file; null where unknown
+    ]
+)
+IMAGE = "image"  # the modality of a data set that states none
 QUARANTINE_SCHEMA = pa.schema(
     [
         pa.field("path", pa.string(), nullable=False),  # as found; undecodable bytes escaped as \xNN
@@ -95,7 +104,8 @@ def write_manifest(path: str | Path, table: pa.Table) -> None:
     for column in MANIFEST_SCHEMA:
         if column.nullable and column.name not in table.column_names:
             table = table.append_column(column, pa.nulls(table.num_rows, column.type))
-    table = table.select(MANIFEST_SCHEMA.names).cast(MANIFEST_SCHEMA).sort_by("key")
+    schema = pa.schema([*MANIFEST_SCHEMA, *(field for field in FURTHER_SCHEMA if field.name in table.column_names)])
+    table = table.select(schema.names).cast(schema).sort_by("key")
     _check(table, path)
     write_table(path, table)
 
@@ -110,9 +120,16 @@ def read_manifest(path: str | Path = MANIFEST, columns: list[str] | None = None)
     Raises:
         ManifestError: missing, damaged, of another schema, repeated keys, unknown split.
     """
-    table = read_table(path, MANIFEST_SCHEMA, ManifestError, _FIX, columns)
+    table = read_table(path, MANIFEST_SCHEMA, ManifestError, _FIX, columns, further=FURTHER_SCHEMA)
     _check(table, path)
     return table
+
+
+def modality_of(table: pa.Table) -> str:
+    """Return the modality of all rows of a manifest, or of the index of shards."""
+    if "modality" not in table.column_names or not table.num_rows:
+        return IMAGE
+    return str(table["modality"][0].as_py())
 
 
 def write_quarantine(path: str | Path, table: pa.Table) -> None:
@@ -150,6 +167,10 @@ def _check(table: pa.Table, path: str | Path) -> None:
         repeated = table.num_rows - pc.count_distinct(table["key"]).as_py()
         if repeated:
             raise ManifestError("keys must be unique", where=path, found=f"{repeated} repeated keys", fix=_FIX)
+    if "modality" in table.column_names and table.num_rows:
+        stated = sorted(table["modality"].unique().to_pylist())
+        if len(stated) > 1:
+            raise ManifestError("a data set has one modality", where=path, found=" and ".join(stated), fix=_FIX)
     if "split" in table.column_names:
         unknown = sorted(set(table["split"].unique().to_pylist()) - set(SPLITS))
         if unknown:

@@ -13,12 +13,14 @@ import os
 import resource
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from reprise.artifacts.layout import SHARDS
+from reprise.artifacts.manifest import modality_of
 from reprise.artifacts.tables.parquet import read_table, write_table
 from reprise.config.errors import ShardError
 from reprise.storage.system.machine import FAULTS, machine_error
@@ -39,15 +41,34 @@ INDEX_SCHEMA = pa.schema(
         pa.field("group", pa.string(), nullable=True),
     ]
 )
+FURTHER_SCHEMA = pa.schema(  # columns of other modalities than images; an index of images has none of them
+    [
+        pa.field("modality", pa.string(), nullable=False),  # the same in all rows
+        pa.field("depth", pa.int32(), nullable=False),  # slices of a volume
+    ]
+)
 _FIX = "Run `dvc repro shard` to write it again (`dvc checkout data/shards.dvc` restores a cached copy)."
 
 
 def write_index(path: str | Path, table: pa.Table) -> None:
     """Write the index sorted by split and key."""
-    write_table(
-        path,
-        table.select(INDEX_SCHEMA.names).cast(INDEX_SCHEMA).sort_by([("split", "ascending"), ("key", "ascending")]),
-    )
+    schema = index_schema(table.column_names)
+    write_table(path, table.select(schema.names).cast(schema).sort_by([("split", "ascending"), ("key", "ascending")]))
+
+
+def index_schema(names: Iterable[str]) -> pa.Schema:
+    """Return the schema of an index that has these columns: those of all indices, and of its modality."""
+    present = set(names)
+    return pa.schema([*INDEX_SCHEMA, *(field for field in FURTHER_SCHEMA if field.name in present)])
+
+
+def read_index(directory: str | Path = SHARDS, fix: str = _FIX) -> pa.Table:
+    """Read and check the index of a folder of shards.
+
+    Raises:
+        ShardError: it is missing or damaged.
+    """
+    return read_table(Path(directory) / INDEX, INDEX_SCHEMA, ShardError, fix, further=FURTHER_SCHEMA)
 
 
 class Shards:
@@ -58,6 +79,8 @@ class Shards:
         fingerprint: SHA-256 of the index, which holds the SHA-256 of every image; so it stands for all of them.
         keys, splits, groups: (n,) object arrays of strings; groups may hold None.
         widths, heights, channels: (n,) int64.
+        depths: (n,) int64, slices of volumes; None where samples have no depth.
+        modality: the kind of all samples.
     """
 
     def __init__(self, directory: str | Path, table: pa.Table, fingerprint: str) -> None:
@@ -66,6 +89,8 @@ class Shards:
         self.widths, self.heights, self.channels = (
             table[name].to_numpy().astype(np.int64) for name in ("width", "height", "channels")
         )
+        self.modality = modality_of(table)
+        self.depths = table["depth"].to_numpy().astype(np.int64) if "depth" in table.column_names else None
         self._shards, self._sha256 = table["shard"].to_pylist(), table["sha256"].to_pylist()
         self._offsets, self._bytes = table["offset"].to_pylist(), table["bytes"].to_pylist()
         self._tars: OrderedDict[str, _OpenTar] = OrderedDict()
@@ -78,14 +103,24 @@ class Shards:
         Raises:
             ShardError: the index is missing or damaged, or a shard is missing or shorter than the index says.
         """
-        path = Path(directory) / INDEX
-        table = read_table(path, INDEX_SCHEMA, ShardError, _FIX)
-        shards = cls(directory, table, hashlib.sha256(path.read_bytes()).hexdigest())
+        table = read_index(directory)
+        shards = cls(directory, table, hashlib.sha256((Path(directory) / INDEX).read_bytes()).hexdigest())
         shards._check_sizes()
         return shards
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def sides(self) -> np.ndarray:
+        """The sides of each sample in the order of its axes: (n, 2) int64, or (n, 3) with the depth first."""
+        axes = [self.heights, self.widths] if self.depths is None else [self.depths, self.heights, self.widths]
+        return np.stack(axes, axis=1)
+
+    def sides_of(self, row: int) -> tuple[int, ...]:
+        """Return the sides of one sample."""
+        depth = () if self.depths is None else (int(self.depths[row]),)
+        return (*depth, int(self.heights[row]), int(self.widths[row]))
 
     def rows(self, split: str | None = None) -> np.ndarray:
         """Return the row numbers of a split, or of all splits for None: (m,) int64, by key within each split."""

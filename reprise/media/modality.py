@@ -1,7 +1,7 @@
-"""The interface between the stages and the kinds of sample: images now, later video, volumes, text.
+"""The interface between the stages and the kinds of sample: images and volumes.
 
 A modality is a folder beside this file and one branch in lookup.py. Its class has the members of `Modality`; each does
-one task, from untrusted bytes to the picture in the report.
+one task, from untrusted bytes to the picture in the report. All samples of a data set have one modality.
 """
 
 from __future__ import annotations
@@ -39,14 +39,16 @@ class Limits:
     """What a file may hold at most, and at least, and what is taken of it.
 
     Attributes:
-        max_pixels: largest width x height.
+        max_pixels: largest width x height, or number of values of a volume.
         min_side: smallest side in pixels.
         choices: pages, bands and range of values.
+        modality: name of the kind of sample that files hold.
     """
 
     max_pixels: int
     min_side: int
     choices: Choices = field(default_factory=Choices)
+    modality: str = "image"
 
     @property
     def max_bytes(self) -> int:
@@ -82,12 +84,14 @@ class Stored:
         extension: of the member's name, without a dot.
         width: pixels.
         height: pixels.
+        depth: slices of a volume; None for a sample without depth.
     """
 
     data: bytes
     extension: str
     width: int
     height: int
+    depth: int | None = None
 
 
 class Modality(Protocol):
@@ -100,6 +104,17 @@ class Modality(Protocol):
     @property
     def columns(self) -> Mapping[str, str]:
         """The columns that it fills in the manifest: name -> Arrow type."""
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The columns that hold the sides of a sample, in the order of the axes of its array."""
+
+    def claims(self, name: str) -> bool:
+        """Return whether a file's name says that somebody means it as a sample of this kind.
+
+        Args:
+            name: a path, parts joined by "/".
+        """
 
     def inspect(self, data: bytes, where: str, limits: Limits) -> list[Examined]:
         """Decode untrusted bytes completely and describe each sample in them: one, or one a page.
@@ -148,7 +163,7 @@ class Modality(Protocol):
         """Return an upper bound of the length of the stored form, without decoding anything."""
 
     def decode(self, data: bytes, where: str, channels: int, reduce: int = 1) -> np.ndarray:
-        """Decode the stored form: (height, width, channels) uint8.
+        """Decode the stored form: (height, width, channels) uint8, with the depth before them where there is one.
 
         Args:
             data: the stored bytes.
@@ -162,18 +177,22 @@ class Modality(Protocol):
         """
 
     def resize_to_square(self, pixels: np.ndarray, size: int, **preparation: Any) -> np.ndarray:
-        """Bring decoded pixels to the form that networks see: (size, size, channels) uint8.
+        """Bring decoded pixels to the form that networks see: (size, size, channels) uint8, of volumes a cube.
 
         Args:
-            pixels: (h, w, c) uint8.
+            pixels: (h, w, c) or (d, h, w, c) uint8.
             size: side in pixels.
             preparation: how published weights expect to be evaluated; see reprise/media/image/transform.py.
         """
 
-    def resize(
-        self, pixels: np.ndarray, width: int, height: int, extent: tuple[float, float] | None = None
-    ) -> np.ndarray:
-        """Scale (h, w, c) uint8 to (height, width, c), as all views are scaled; `extent`: see `transform.resize`."""
+    def resize(self, pixels: np.ndarray, sides: Sequence[int], extent: tuple[float, float] | None = None) -> np.ndarray:
+        """Scale (h, w, c) or (d, h, w, c) uint8 to these sides, as all views are scaled.
+
+        Args:
+            pixels: decoded.
+            sides: of the result, in the order of the axes.
+            extent: see `transform.resize`; of images only.
+        """
 
     def thumbnail(self, data: bytes, where: str, side: int) -> np.ndarray:
         """Return a picture whose longer side has at most `side` pixels: (h, w, 3) uint8 RGB.

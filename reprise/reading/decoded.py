@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -44,17 +44,18 @@ class Form:
         size: a number makes all images (size, size), as networks see them; None keeps their aspect.
         shorter: a shorter side above this is scaled down to it; None keeps the size. Squares leave it out.
         preparation: of squares: `crop_pct`, `interpolation` and `crop_mode` of a backbone's configuration.
+        modality: the kind of all images. Of volumes, `size` makes cubes, and `shorter` concerns the shortest side.
     """
 
     size: int | None = None
     shorter: int | None = None
     preparation: dict[str, Any] = field(default_factory=dict)
+    modality: str = "image"
 
-    def sizes(self, heights: np.ndarray, widths: np.ndarray) -> np.ndarray:
-        """Height and width of images of (n,) heights and widths in this form: (n, 2) int64."""
+    def sizes(self, stored: np.ndarray) -> np.ndarray:
+        """Return the sides in this form of images whose stored sides are given: (n, a) int64, a axes."""
         if self.size is not None:
-            return np.full((len(heights), 2), self.size, np.int64)
-        stored = np.stack([heights, widths], axis=1).astype(np.int64)
+            return np.full(stored.shape, self.size, np.int64)
         if self.shorter is None:
             return stored
         shortest = stored.min(axis=1, keepdims=True)
@@ -62,24 +63,22 @@ class Form:
             shortest > self.shorter, np.maximum(1, stored * self.shorter // np.maximum(shortest, 1)), stored
         )
 
-    def reduction(self, height: int, width: int) -> int:
-        """Return by how much a JPEG file of this size may be reduced while it is decoded: 1, 2, 4 or 8."""
+    def reduction(self, sides: tuple[int, ...]) -> int:
+        """Return by how much a JPEG file of these sides may be reduced while it is decoded: 1, 2, 4 or 8."""
         if self.size is not None:
             needed = OVERSAMPLING * int(self.size / self.preparation.get("crop_pct", 1.0))
         elif self.shorter is not None:
             needed = self.shorter
         else:
             return 1
-        return next((by for by in _REDUCTIONS if min(height, width) // by >= needed), 1)
+        return next((by for by in _REDUCTIONS if min(sides) // by >= needed), 1)
 
-    def made(
-        self, pixels: np.ndarray, height: int, width: int, extent: tuple[float, float] | None = None
-    ) -> np.ndarray:
-        """Bring decoded pixels to this form, whose height and width are given; `extent`: see `transform.resize`."""
-        media = modality()
+    def made(self, pixels: np.ndarray, sides: Sequence[int], extent: tuple[float, float] | None = None) -> np.ndarray:
+        """Bring decoded pixels to this form, whose sides are given; `extent`: see `transform.resize`."""
+        media = modality(self.modality)
         if self.size is not None:
             return media.resize_to_square(pixels, self.size, **self.preparation, extent=extent)
-        return pixels if self.shorter is None else media.resize(pixels, width, height, extent)
+        return pixels if self.shorter is None else media.resize(pixels, sides, extent)
 
 
 @dataclass(frozen=True)
@@ -103,8 +102,9 @@ class Decoded:
     """Pixels of some rows of the shards, in the order of those rows. Nothing is decoded before pixels are asked for."""
 
     def __init__(self, shards: Shards, rows: np.ndarray, channels: int, form: Form, place: Place) -> None:
-        self._shards, self._rows, self._form, self._at = shards, np.asarray(rows, dtype=np.int64), form, place
-        self._layout = Layout(form.sizes(shards.heights[self._rows], shards.widths[self._rows]), channels)
+        self._shards, self._rows, self._at = shards, np.asarray(rows, dtype=np.int64), place
+        self._form = replace(form, modality=shards.modality)
+        self._layout = Layout(self._form.sizes(shards.sides[self._rows]), channels)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -116,15 +116,15 @@ class Decoded:
 
     @property
     def sizes(self) -> np.ndarray:
-        """Height and width of each image in pixels: (n, 2) int64."""
+        """Height and width of each image in pixels: (n, 2) int64; (n, 3) with the depth of volumes before them."""
         return self._layout.sizes
 
     @cached_property
-    def uniform(self) -> tuple[int, int] | None:
-        """(height, width) when all images have one size, else None."""
+    def uniform(self) -> tuple[int, ...] | None:
+        """(height, width) when all images have one size, (depth, height, width) of volumes; else None."""
         sizes = self._layout.sizes
         same = len(sizes) > 0 and bool((sizes == sizes[0]).all())
-        return (int(sizes[0, 0]), int(sizes[0, 1])) if same else None
+        return tuple(sizes[0].tolist()) if same else None
 
     @property
     def cached(self) -> bool:
@@ -137,13 +137,16 @@ class Decoded:
 
     @cached_property
     def images(self) -> np.ndarray | None:
-        """(n, h, w, c) uint8, read-only, when the images are uniform and cached, else None; a map of a large entry."""
+        """(n, h, w, c) uint8, read-only, when the images are uniform and cached, else None; a map of a large entry.
+
+        Volumes are (n, d, h, w, c).
+        """
         if self._pixels is None or self.uniform is None:
             return None
         return self._pixels.reshape(len(self), *self.uniform, self._layout.channels)
 
     def image(self, i: int) -> np.ndarray:
-        """Return image `i` as (h, w, c) uint8.
+        """Return image `i` as (h, w, c) uint8, or (d, h, w, c).
 
         Raises:
             IndexError: there are not so many.
@@ -164,17 +167,21 @@ class Decoded:
             preparation: `crop_pct`, `interpolation` and `crop_mode` of a backbone's configuration.
         """
         whole = preparation.get("crop_pct", 1.0) == 1.0
-        if self.uniform == (size, size) and whole and self.images is not None:
+        if self.uniform == self._square(size) and whole and self.images is not None:
             return np.asarray(self.images if rows is None else self.images[np.asarray(rows, np.int64)])
         chosen = range(len(self)) if rows is None else rows
-        media = modality()
-        squares = np.empty((len(chosen), size, size, self._layout.channels), np.uint8)
+        media = modality(self._form.modality)
+        squares = np.empty((len(chosen), *self._square(size), self._layout.channels), np.uint8)
 
         def fill(i: int) -> None:
             squares[i] = media.resize_to_square(self.image(chosen[i]), size, **preparation)
 
         in_threads(fill, len(chosen), self._at.threads, _FEW)
         return squares
+
+    def _square(self, size: int) -> tuple[int, ...]:
+        """Return the sides of a square, or of a cube where the images are volumes."""
+        return (size,) * self._layout.sizes.shape[1]
 
     def shrunk(self, shorter: int) -> Decoded:
         """Return the same images with shorter sides above `shorter` pixels scaled down to that."""
@@ -194,7 +201,7 @@ class Decoded:
         channels, form = self._layout.channels, Form(size, preparation=preparation)
         everything = Decoded(self._shards, self._shards.rows(), channels, form, self._at)
         if everything.images is None:
-            return cast(np.ndarray, Squares(everything, self._rows, (size, size, channels)))
+            return cast(np.ndarray, Squares(everything, self._rows, (*self._square(size), channels)))
         first = int(self._rows[0]) if len(self) else 0
         if np.array_equal(self._rows, np.arange(first, first + len(self))):  # a split is: no copy
             return everything.images[first : first + len(self)]
@@ -247,40 +254,40 @@ class Decoded:
 
     def _unchanged(self) -> bool:
         """Return whether this form is that of the stored images themselves."""
-        stored = np.stack([self._shards.heights[self._rows], self._shards.widths[self._rows]], axis=1)
-        return not self._form.preparation and np.array_equal(self._layout.sizes, stored)
+        return not self._form.preparation and np.array_equal(self._layout.sizes, self._shards.sides[self._rows])
 
     def _read(self, i: int) -> np.ndarray:
         """Decode the image at a position of the rows, in the form wanted."""
         row = int(self._rows[i])
-        height, width = int(self._shards.heights[row]), int(self._shards.widths[row])
-        where, by = f"{self._shards.directory}: key {self._shards.keys[row]}", self._form.reduction(height, width)
-        pixels = modality().decode(self._shards.read(row), where, self._layout.channels, by)
-        whole = pixels.shape[:2] == (height, width)
-        if not whole and pixels.shape[:2] != (-(-height // by), -(-width // by)):
+        sides = self._shards.sides_of(row)
+        where, by = f"{self._shards.directory}: key {self._shards.keys[row]}", self._form.reduction(sides)
+        pixels = modality(self._form.modality).decode(self._shards.read(row), where, self._layout.channels, by)
+        whole = pixels.shape[:-1] == sides
+        if not whole and pixels.shape[:-1] != tuple(-(-side // by) for side in sides):
             # It would overwrite its neighbour's bytes.
             raise ShardError(
                 "a stored image has another size than the index says",
                 where=where,
-                found=f"{pixels.shape[1]} x {pixels.shape[0]} pixels",
+                found=f"{' x '.join(map(str, reversed(pixels.shape[:-1])))} pixels",
                 fix="Run `dvc repro --force shard` to write the shards again.",
             )
-        extent = None if whole or by == 1 else (height / by, width / by)
-        kept_height, kept_width = self._layout.sizes[i].tolist()
-        return self._form.made(pixels, kept_height, kept_width, extent)
+        extent = None if whole or by == 1 else (sides[0] / by, sides[1] / by)
+        return self._form.made(pixels, self._layout.sizes[i].tolist(), extent)
 
 
 class Squares:
     """Squares that are decoded when they are read: (n, S, S, C) uint8 by numbers, slices and arrays of integers.
 
+    Of volumes they are cubes: (n, S, S, S, C).
+
     Attributes:
         shape, dtype, ndim: as of an array.
     """
 
-    dtype, ndim = np.dtype(np.uint8), 4
+    dtype = np.dtype(np.uint8)
 
-    def __init__(self, decoded: Decoded, rows: np.ndarray, shape: tuple[int, int, int]) -> None:
-        self._decoded, self._rows, self.shape = decoded, rows, (len(rows), *shape)
+    def __init__(self, decoded: Decoded, rows: np.ndarray, shape: tuple[int, ...]) -> None:
+        self._decoded, self._rows, self.shape, self.ndim = decoded, rows, (len(rows), *shape), 1 + len(shape)
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -8,6 +8,7 @@ is bounded: entries that were used longest ago make room.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -33,7 +34,7 @@ class Layout:
     """Where each image lies in an entry.
 
     Attributes:
-        sizes: (n, 2) int64, height and width of each image in pixels.
+        sizes: (n, 2) int64, height and width of each image in pixels; (n, 3) with the depth of volumes before them.
         channels: bands; 1 and 3 suit grey and colour alike.
     """
 
@@ -43,23 +44,21 @@ class Layout:
     @cached_property
     def ends(self) -> np.ndarray:
         """Byte after each image, (n,) int64."""
-        return np.cumsum(self.sizes[:, 0] * self.sizes[:, 1] * self.channels)
+        return np.cumsum(self.sizes.prod(axis=1) * self.channels)
 
     @property
     def total(self) -> int:
         """Bytes of all images."""
         return int(self.ends[-1]) if len(self.ends) else 0
 
-    def shape(self, i: int) -> tuple[int, int, int]:
-        """Height, width and bands of image `i`."""
-        height, width = self.sizes[i].tolist()
-        return height, width, self.channels
+    def shape(self, i: int) -> tuple[int, ...]:
+        """Height, width and bands of image `i`, with the depth before them where there is one."""
+        return (*self.sizes[i].tolist(), self.channels)
 
     def place(self, i: int) -> slice:
         """Bytes of image `i`."""
-        height, width, channels = self.shape(i)
         end = int(self.ends[i])
-        return slice(end - height * width * channels, end)
+        return slice(end - math.prod(self.shape(i)), end)
 
 
 def load_entry(folder: Path, total: int, memory_bytes: int) -> np.ndarray | None:

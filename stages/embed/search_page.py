@@ -42,7 +42,7 @@ def page(name: str, query: Shards, shards: Shards, found: Sequence[dict[str, Any
     folder = common_folder([image["path"] for image in found])
     title = f"Images nearest to {os.path.basename(name)}"
     style = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-    items = "".join(_item(image, shards.read(rows[image["key"]]), folder) for image in found)
+    items = "".join(_item(image, shards, rows[image["key"]], folder) for image in found)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
@@ -51,7 +51,7 @@ def page(name: str, query: Shards, shards: Shards, found: Sequence[dict[str, Any
         f"<title>{_text(title)}</title><style>{STYLE}</style></head><body><main><h1>{_text(title)}</h1>"
         f"<p>Searched by the backbone of the run {_text(run)}. The number is the cosine similarity of the features, "
         f"at most 1. The files lie in <code>{_text(folder or '.')}</code>.</p>"
-        f"{_picture(query.read(0), name, 'the image that was searched for')}"
+        f"{_picture(query, 0, name, 'the image that was searched for')}"
         f"<h2>Nearest images</h2><ol>{items}</ol></main></body></html>\n"
     )
 
@@ -65,19 +65,19 @@ def common_folder(paths: Sequence[str]) -> str:
         return ""
 
 
-def _item(image: dict[str, Any], data: bytes, folder: str) -> str:
+def _item(image: dict[str, Any], shards: Shards, row: int, folder: str) -> str:
     name = os.path.relpath(image["path"], folder) if folder else image["path"]
     words = [f"{image['rank']}. {name}", f"{image['similarity']:.4f}", image["split"]]
     words += [f"class {image['label']}"] if image["label"] is not None else []
     words += ["the same file"] if image["is_the_image"] else []
     return (
-        f"<li><figure>{_picture(data, image['key'], name)}"
+        f"<li><figure>{_picture(shards, row, image['key'], name)}"
         f"<figcaption>{'<br>'.join(map(_text, words))}</figcaption></figure></li>"
     )
 
 
-def _picture(data: bytes, where: str, alt: str) -> str:
-    pixels = modality().thumbnail(data, where, SIDE)
+def _picture(shards: Shards, row: int, where: str, alt: str) -> str:
+    pixels = modality(shards.modality).thumbnail(shards.read(row), where, SIDE)
     subtype, encoded = smallest(pixels, lossless=False)
     uri = f"data:image/{subtype};base64,{base64.b64encode(encoded).decode('ascii')}"
     return f'<img src="{uri}" width="{pixels.shape[1]}" height="{pixels.shape[0]}" alt="{_text(alt)}">'

@@ -17,6 +17,7 @@ import pyarrow as pa
 from reprise.artifacts.facts.names import write_names
 from reprise.artifacts.layout import LEFT_OUT, MANIFEST, NEAR_COPIES, NOTES, QUARANTINE
 from reprise.artifacts.manifest import (
+    FURTHER_SCHEMA,
     LEFT_OUT_SCHEMA,
     MANIFEST_SCHEMA,
     QUARANTINE_SCHEMA,
@@ -28,20 +29,19 @@ from reprise.artifacts.manifest import (
 )
 from reprise.artifacts.near_copies import write_near_copies
 from reprise.config.errors import SourceError, printable
-from reprise.media.lookup import modality
-from reprise.media.modality import Limits
+from reprise.media.lookup import IMAGE, NAMES, modality
+from reprise.media.modality import Modality
 from reprise.storage import ustar
 from reprise.storage.atomic import write_json
 from reprise.storage.progress import track
 from stages.ingest.account.notes import completed, images_in, notes_table, summary
 from stages.ingest.account.statement import by_reason, reasons, state
 from stages.ingest.candidates.again import bytes_of
-from stages.ingest.candidates.examine import examine_all
+from stages.ingest.candidates.examine import Finding, examine_all
 from stages.ingest.candidates.select import Image, resolve_duplicates
 from stages.ingest.candidates.spool import Spool
 from stages.ingest.facts import write_source_facts
 from stages.ingest.names.groups import check_splits_of_groups
-from stages.ingest.names.pictures import claims_picture
 from stages.ingest.near.policy import settle
 from stages.ingest.near.record import near_copies_card, near_copies_table
 from stages.ingest.near.sketches import SketchFile
@@ -51,7 +51,8 @@ from stages.ingest.splits.assign import assign_splits, without_given
 
 IMAGES = "images.tar"
 VIEWS = "views.json"
-_NO_IMAGE = ("not_an_image", "empty", "too_many_bytes")  # refused only where the name says that it is an image
+# Refused only where the name says that it is a sample of the data set.
+_NO_SAMPLE = ("not_an_image", "not_a_volume", "empty", "too_many_bytes")
 _IN_PROCESS = 5000  # images made from arrays; more are worth starting workers
 
 
@@ -108,11 +109,11 @@ def _ingest(
     rows, left_out = split.rows, left_out + others
     quarantined = [*refused, *bad, *copies, *near.refused, *split.refused]
     _require_images(rows, [*quarantined, *left_out], source)
-    rows = completed(rows, params.choices)
-    offsets = _write_tar(rows, output / IMAGES)
+    rows = completed(rows, params)
+    offsets = _write_tar(rows, output / IMAGES, modality(params.modality))
     tar = str(published / IMAGES)
     places = {row.key: (tar, offsets[row.key], row.bytes) for row in rows if row.key in offsets}
-    write_manifest(output / MANIFEST.name, manifest_table(rows, places))
+    write_manifest(output / MANIFEST.name, manifest_table(rows, places, params.modality))
     write_quarantine(output / QUARANTINE.name, quarantine_table(quarantined))
     write_left_out(output / LEFT_OUT.name, _left_out(left_out))
     notes = notes_table(rows)
@@ -121,6 +122,9 @@ def _ingest(
     write_near_copies(output / NEAR_COPIES.name, near_copies)
     card = _card(source, params, rows, quarantined, left_out, [*ignored, *split.said])
     card["near_copies"] = near_copies_card(near, near_copies)
+    if params.modality != IMAGE:
+        said = f"Near-copies of {params.modality}s are not looked for; exact copies are found."
+        card["near_copies"] |= {"said": [said], "unrecognisable": 0}
     card["changed"] = summary(notes)
     if source.keeps_names and offsets:
         write_names(output, ((row.key, row.candidate.name) for row in rows if row.key in offsets))
@@ -166,9 +170,10 @@ def examine_candidates(
     made_here = len(candidates) <= _IN_PROCESS and all(_is_made(c.reference) for c in candidates)
     findings = examine_all(
         [(c.name, c.reference) for c in candidates],
-        Limits(params.max_pixels, params.min_side, params.choices),
+        params.limits,
         0 if made_here else workers,
     )
+    media = modality(params.modality)
     images: list[Image] = []
     refused: list[Refused] = []
     left_out: list[LeftOut] = []
@@ -176,13 +181,22 @@ def examine_candidates(
         images += images_in(candidate, finding, sketches)
         if finding.samples:
             continue
-        if finding.reason in _NO_IMAGE and not claims_picture(candidate.name):
-            left_out.append(
-                LeftOut(candidate.name, "other_file", f"it is no image and has no image's name: {finding.detail}")
-            )
-        else:
+        if finding.reason not in _NO_SAMPLE or media.claims(candidate.name):
             refused.append(Refused(candidate.name, finding.reason, finding.detail, finding.sha256))
+        elif params.modality != IMAGE and modality(IMAGE).claims(candidate.name):
+            detail = f"a data set holds samples of one kind, and source.modality is {params.modality}: {finding.detail}"
+            refused.append(Refused(candidate.name, "other_modality", detail, finding.sha256))
+        else:
+            left_out.append(LeftOut(candidate.name, "other_file", _no_sample(candidate.name, finding, params)))
     return images, refused, left_out
+
+
+def _no_sample(name: str, finding: Finding, params: SourceParams) -> str:
+    """Say why a file is left out: it is no sample, and its name does not say that it is one."""
+    own = params.modality
+    said = f"it is no {own} and has no {own}'s name: {finding.detail}"
+    others = [kind for kind in NAMES if kind != own and modality(kind).claims(name)]
+    return f"it is named as a {others[0]}, and source.modality is {own}: {finding.detail}" if others else said
 
 
 def _is_made(reference: str | bytes | Encoded) -> bool:
@@ -196,12 +210,11 @@ def place_of(reference: str | bytes | Encoded) -> tuple[str, int] | None:
     return None if isinstance(reference, bytes) else reference.place()
 
 
-def _write_tar(rows: list[Image], path: Path) -> dict[str, int]:
+def _write_tar(rows: list[Image], path: Path, media: Modality) -> dict[str, int]:
     """Store images that lie in no file of the user, and return the offset of each by key; write no file without any."""
     offsets: dict[str, int] = {}
     if all(place_of(row.candidate.reference) for row in rows):
         return offsets
-    media = modality()
     with open(path, "wb") as file:
         for row in track(rows, "write"):
             if place_of(row.candidate.reference) is None:
@@ -211,13 +224,17 @@ def _write_tar(rows: list[Image], path: Path) -> dict[str, int]:
     return offsets
 
 
-def manifest_table(rows: list[Image], places: Mapping[str, tuple[str, int, int]]) -> pa.Table:
+def manifest_table(
+    rows: list[Image], places: Mapping[str, tuple[str, int, int]], modality_name: str = IMAGE
+) -> pa.Table:
     """Describe images as the manifest does.
 
     Args:
         rows: the images.
         places: by key, of images that were copied: the file that holds them, the offset, and the length there.
+        modality_name: the kind of all of them.
     """
+    others = {} if modality_name == IMAGE else {"modality": modality_name}
     described = []
     for row in rows:
         path, offset, size = places.get(row.key) or (*(place_of(row.candidate.reference) or ("", 0)), row.bytes)
@@ -230,11 +247,14 @@ def manifest_table(rows: list[Image], places: Mapping[str, tuple[str, int, int]]
                 "split": row.candidate.split,
                 "label": row.candidate.label,
                 **row.facts,
+                **others,
                 "sha256": row.sha256,
                 "group": row.candidate.group,
             }
         )
-    return pa.Table.from_pylist(described, schema=MANIFEST_SCHEMA)
+    known = set(described[0]) if described else set()
+    schema = pa.schema([*MANIFEST_SCHEMA, *(field for field in FURTHER_SCHEMA if field.name in known)])
+    return pa.Table.from_pylist(described, schema=schema)
 
 
 def quarantine_table(refused: list[Refused]) -> pa.Table:

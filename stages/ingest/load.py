@@ -20,7 +20,7 @@ def load_source(raw: dict[str, Any]) -> tuple[Source, SourceParams]:
     params = section(raw, SECTION, SourceParams)
     kind = load_class("sources", params.name, Source, f"{SECTION}.name")  # type: ignore[type-abstract]
     source = kind(params.root, parse(kind.Params, params.options, f"{SECTION}.options"))
-    source.max_pixels = params.max_pixels
+    source.max_pixels, source.modality = params.max_pixels, params.modality
     return source, params
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from reprise.config.errors import SourceError, printable
+from reprise.media.image.readers.names import claims_picture
 from reprise.runtime.entry import run_stage
 from reprise.storage.walk import list_entries
 from stages.ingest.names.layout import understand
-from stages.ingest.names.pictures import claims_picture
 
 
 def look(root: Path) -> dict[str, Any]:

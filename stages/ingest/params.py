@@ -10,10 +10,11 @@ from pydantic import AfterValidator, Field, model_validator
 from reprise.artifacts import layout
 from reprise.config.params import MOST_BANDS, StrictModel, meaning
 from reprise.config.texts.text_forms import plug_in_name, with_pattern, wrong_value
+from reprise.media.lookup import IMAGE, ModalityName
 from stages.ingest.splits.params import SplitParams
 
 if TYPE_CHECKING:
-    from reprise.media.modality import Choices
+    from reprise.media.modality import Choices, Limits
 
 SECTION = "source"
 _PILLOW_LIMIT = 178_956_970  # pixels; Pillow refuses larger images itself
@@ -48,6 +49,13 @@ class SourceParams(StrictModel):
     root: Annotated[
         Root, meaning("The source reads this folder or archive; a source inside an installed package needs none.")
     ] = layout.IMAGES.as_posix()
+    modality: Annotated[
+        ModalityName,
+        meaning(
+            "Files hold samples of this kind, all of a data set the same: pictures (`image`), or blocks of values in "
+            "three dimensions as .npy or NIfTI (`volume`). Files of the other kind are refused."
+        ),
+    ] = IMAGE
     val_fraction: Annotated[
         float, Field(ge=0, le=0.5), meaning("This share of train becomes val, in the way that `split` names.")
     ] = 0.1
@@ -63,7 +71,9 @@ class SourceParams(StrictModel):
         int,
         Field(ge=1, le=_PILLOW_LIMIT),
         meaning(
-            "Images with more pixels (width x height) are refused, because they may be decompression bombs.", "pixels"
+            "Images with more pixels (width x height), and volumes with more values, are refused, because they may be "
+            "decompression bombs.",
+            "pixels",
         ),
     ] = 50_000_000
     min_side: Annotated[int, Field(ge=1, le=4096), meaning("Images with a shorter side are refused.", "pixels")] = 4
@@ -119,3 +129,10 @@ class SourceParams(StrictModel):
         low, high = self.range_percentiles
         given = (self.range_given[0], self.range_given[1]) if self.range_given else None
         return Choices(self.pages, tuple(self.bands or ()), self.range, (low, high), given)
+
+    @property
+    def limits(self) -> Limits:
+        """What files may hold, and what is taken of them."""
+        from reprise.media.modality import Limits
+
+        return Limits(self.max_pixels, self.min_side, self.choices, self.modality)

@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
 
         began = time.monotonic()
         source = load_shift(shift)
-        source.max_pixels = params.max_pixels
+        source.max_pixels, source.modality = params.max_pixels, params.modality
         before = times_of(source)
         refuse_other_source(source, SHIFTS_LOCK, shift.name)
         notes = take_in(shift, source, params, max_side, output, workers())

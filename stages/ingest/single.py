@@ -18,12 +18,12 @@ import pyarrow.compute as pc
 
 from reprise.artifacts.layout import MANIFEST
 from reprise.artifacts.manifest import KEY_DIGITS, read_manifest
-from reprise.artifacts.shards import INDEX, INDEX_SCHEMA, write_index
+from reprise.artifacts.shards import INDEX, index_schema, write_index
 from reprise.config.errors import ImageRefused, SourceError, printable
 from reprise.config.params import read_yaml, section
 from reprise.config.shared_sections import stored_params
 from reprise.media.lookup import modality
-from reprise.media.modality import Examined, Limits
+from reprise.media.modality import Examined, Stored
 from reprise.runtime.entry import run_stage
 from reprise.storage import ustar
 from reprise.storage.atomic import atomic_directory
@@ -59,7 +59,7 @@ def take_in(image: Path, params: SourceParams, max_side: int, folder: Path) -> N
     Raises:
         SourceError: the file is refused, or changes meanwhile.
     """
-    limits = Limits(params.max_pixels, params.min_side, params.choices)
+    limits = params.limits
     where = str(image)
     (finding,) = examine_all([(where, where)], limits, workers=1)
     if not finding.samples:
@@ -71,11 +71,11 @@ def take_in(image: Path, params: SourceParams, max_side: int, folder: Path) -> N
         data = read_regular(where, limits.max_bytes)
         if hashlib.sha256(data).hexdigest() != finding.sha256:
             raise _changed(image, "other bytes when it was read again")
-        stored = modality().stored_form(data, where, facts, max_side)
+        stored = modality(params.modality).stored_form(data, where, facts, max_side)
     except ImageRefused as refusal:
         raise _changed(image, f"{refusal.what}: {printable(refusal.found, 300)}") from refusal
     key = str(finding.sha256)[:KEY_DIGITS]
-    write_one(folder, key, stored.data, stored.extension, (stored.width, stored.height), facts)
+    write_one(folder, key, stored, facts, params.modality)
 
 
 def with_range(sample: Examined, params: SourceParams) -> Examined:
@@ -84,7 +84,7 @@ def with_range(sample: Examined, params: SourceParams) -> Examined:
     Raises:
         SourceError: the rule gives no range for it.
     """
-    (completed,) = modality().complete([sample], [True], params.choices)
+    (completed,) = modality(params.modality).complete([sample], [True], params.choices)
     kind = completed.facts.get("sample")
     if kind is None or not MANIFEST.exists():
         return completed
@@ -96,10 +96,9 @@ def with_range(sample: Examined, params: SourceParams) -> Examined:
     return replace(completed, facts=completed.facts | common)
 
 
-def write_one(
-    folder: Path, key: str, data: bytes, extension: str, size: tuple[int, int], facts: dict[str, Any]
-) -> None:
-    """Write a shard of one image, and its index."""
+def write_one(folder: Path, key: str, stored: Stored, facts: dict[str, Any], kind: str) -> None:
+    """Write a shard of one image, or sample of another kind, and its index."""
+    data, extension = stored.data, stored.extension
     (folder / SHARD).write_bytes(ustar.member(f"{key}.{extension}", data) + ustar.END)
     row = {
         "key": key,
@@ -108,13 +107,14 @@ def write_one(
         "offset": ustar.BLOCK,
         "bytes": len(data),
         "ext": extension,
-        "width": size[0],
-        "height": size[1],
+        "width": stored.width,
+        "height": stored.height,
         "channels": facts["channels"],
         "sha256": hashlib.sha256(data).hexdigest(),
         "group": None,
+        **({} if stored.depth is None else {"modality": kind, "depth": stored.depth}),
     }
-    write_index(folder / INDEX, pa.Table.from_pylist([row], schema=INDEX_SCHEMA))
+    write_index(folder / INDEX, pa.Table.from_pylist([row], schema=index_schema(row)))
 
 
 def _changed(image: Path, found: str) -> SourceError:

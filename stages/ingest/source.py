@@ -173,6 +173,7 @@ class Source(ABC):
         keeps_names: whether its images, where they are no files, have names that people and miners know them by
             (reprise/artifacts/facts/names.py).
         max_pixels: `source.max_pixels`, for a source that decodes anything by itself.
+        modality: the kind of sample that is wanted (source.modality), by which names of files are understood.
     """
 
     class Params(StrictModel):
@@ -185,6 +186,7 @@ class Source(ABC):
     reads_root: ClassVar[bool] = True
     keeps_names: ClassVar[bool] = False
     max_pixels: int = 50_000_000
+    modality: str = "image"
 
     def __init__(self, root: Path | str, options: Any) -> None:
         self.root, self.address, self.options = Path(root), str(root), options

@@ -15,6 +15,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,11 @@ import pyarrow.compute as pc
 from reprise.artifacts.facts.sides import FILE as SIDES_FILE
 from reprise.artifacts.facts.sides import read_member, write_sides
 from reprise.artifacts.layout import INGEST
-from reprise.artifacts.shards import INDEX, INDEX_SCHEMA, write_index
+from reprise.artifacts.shards import INDEX, index_schema, write_index
 from reprise.config.errors import ImageRefused, MachineError, ShardError
 from reprise.media.image.sides import largest_side_bytes, scaled_side
-from reprise.media.lookup import modality
+from reprise.media.lookup import IMAGE, modality
+from reprise.media.modality import Stored
 from reprise.runtime.workers import Lost, NoProcessError, Workers
 from reprise.storage import ustar
 from reprise.storage.atomic import atomic_file, explained_storage
@@ -59,6 +61,11 @@ class Plan:
     rows: list[dict[str, Any]]
     bytes: int
     sides: Members = field(default_factory=dict)
+
+    @property
+    def modality(self) -> str:
+        """The kind of its samples."""
+        return str(self.rows[0].get("modality", IMAGE)) if self.rows else IMAGE
 
 
 Task = tuple[Plan, ShardParams, Path, bool]  # the arguments of `write_shard`
@@ -105,9 +112,10 @@ def write_shards(
 
 
 def _table(parts: Iterable[Columns]) -> pa.Table:
-    names = INDEX_SCHEMA.names
-    tables = (pa.table({name: part[name] for name in names}, schema=INDEX_SCHEMA) for part in parts)
-    return pa.concat_tables([INDEX_SCHEMA.empty_table(), *tables])
+    parts = list(parts)
+    schema = index_schema(parts[0] if parts else ())
+    tables = (pa.table({name: part[name] for name in schema.names}, schema=schema) for part in parts)
+    return pa.concat_tables([schema.empty_table(), *tables])
 
 
 def _finished(shard: Plan, work: Path) -> Columns | None:
@@ -130,7 +138,8 @@ def _end(columns: Columns) -> int:
 
 def scaled_down(manifest: pa.Table, max_side: int) -> int:
     """Count the images that are stored smaller than they are."""
-    longer = pc.max_element_wise(manifest["width"], manifest["height"])
+    sides = [manifest[name] for name in ("depth", "width", "height") if name in manifest.column_names]
+    longer = pc.max_element_wise(*sides)
     return int(pc.sum(pc.greater(longer, max_side)).as_py() or 0)
 
 
@@ -163,7 +172,7 @@ def plan(manifest: pa.Table, params: ShardParams, sides: Sequence[dict[str, Any]
 
 
 def _upper_bound(row: dict[str, Any], max_side: int) -> int:
-    size = modality().largest_stored_bytes(row, max_side)
+    size = modality(row.get("modality", IMAGE)).largest_stored_bytes(row, max_side)
     return ustar.member_size(size) + ustar.member_size(256 + 12 * len(row["group"] or ""))
 
 
@@ -174,7 +183,8 @@ def _write_all(
     tasks, done = [(p, params, output, resumable) for p in plans], 0
     if workers > 1 and len(plans) > 1 and sum(p.bytes for p in plans) >= _WORTH_PROCESSES:
         try:
-            with Workers(_write_task, _prepare_worker, min(workers, len(tasks))) as pool:
+            prepare = partial(_prepare_worker, plans[0].modality)
+            with Workers(_write_task, prepare, min(workers, len(tasks))) as pool:
                 for task, columns in zip(tasks, pool.run(tasks, _TAR_SECONDS), strict=True):
                     yield _write_alone(pool, task, columns) if isinstance(columns, Lost) else columns
                     done += 1
@@ -207,11 +217,11 @@ def _write_alone(pool: Workers, task: Task, lost: Lost) -> Columns:
     )
 
 
-def _prepare_worker() -> None:
+def _prepare_worker(kind: str) -> None:
     from reprise.runtime.entry import prepare_process
 
     prepare_process()
-    modality().limit_threads()
+    modality(kind).limit_threads()
 
 
 def write_shard(shard: Plan, params: ShardParams, output: Path, resumable: bool = True) -> Columns:
@@ -226,29 +236,32 @@ def write_shard(shard: Plan, params: ShardParams, output: Path, resumable: bool 
     """
     columns: Columns = {name: [row[name] for row in shard.rows] for name in ("key", "split", "channels", "group")}
     columns |= {"shard": [shard.name] * len(shard.rows)}
-    stored: list[tuple[int, int, str, str, int, int]] = []
+    if shard.modality != IMAGE:
+        columns["modality"] = [shard.modality] * len(shard.rows)
+    stored: list[tuple[Any, ...]] = []
     waiting: list[bytes] = []
     sides: list[dict[str, Any]] = []
     offset = written = 0
     with atomic_file(output / shard.name) as file:
         for row in shard.rows:
-            data, extension, sha256, width, height = _stored(row, params.max_side)
+            sample, sha256 = _stored(row, params.max_side)
+            data, size = sample.data, _size(sample)
             for side in shard.sides.get(row["key"], ()):
-                fact, described = _side(side, row, (width, height))
+                fact, described = _side(side, row, (sample.width, sample.height))
                 member = ustar.member(f"{row['key']}.{side['fact']}.{side['ext']}", fact)
                 sides.append(described | {"shard": shard.name, "offset": offset + ustar.BLOCK})
                 waiting.append(member)
                 offset += len(member)
-            stored.append((offset + ustar.BLOCK, len(data), extension, sha256, width, height))
-            image = ustar.member(f"{row['key']}.{extension}", data)
-            card = ustar.member(f"{row['key']}.json", _json(row | {"width": width, "height": height}))
+            stored.append((offset + ustar.BLOCK, len(data), sample.extension, sha256, *size.values()))
+            image = ustar.member(f"{row['key']}.{sample.extension}", data)
+            card = ustar.member(f"{row['key']}.json", _json(row | size))
             waiting += (image, card)
             offset += len(image) + len(card)
             if offset - written >= _WRITE_BYTES:
                 file.write(b"".join(waiting))
                 waiting, written = [], offset
         file.write(b"".join((*waiting, ustar.END)))
-    names = ("offset", "bytes", "ext", "sha256", "width", "height")
+    names = ("offset", "bytes", "ext", "sha256", *size)
     columns |= {name: list(values) for name, values in zip(names, zip(*stored, strict=True), strict=True)}
     columns["sides"] = sides
     if resumable:
@@ -258,14 +271,21 @@ def write_shard(shard: Plan, params: ShardParams, output: Path, resumable: bool 
     return columns
 
 
+def _size(sample: Stored) -> dict[str, int]:
+    """Return the sides of a stored sample by the columns of the index that hold them."""
+    depth = {} if sample.depth is None else {"depth": sample.depth}
+    return {"width": sample.width, "height": sample.height} | depth
+
+
 def _json(facts: dict[str, Any]) -> bytes:
     """Write the member `<key>.json` with sorted keys, in ASCII.
 
     Formatting by hand is faster than `json.dumps`; only the group is text from outside and must be escaped.
     """
     group = "null" if facts["group"] is None else json.dumps(facts["group"])
+    depth = f'"depth":{facts["depth"]},' if "depth" in facts else ""
     return (
-        f'{{"channels":{facts["channels"]},"group":{group},"height":{facts["height"]},'
+        f'{{"channels":{facts["channels"]},{depth}"group":{group},"height":{facts["height"]},'
         f'"key":"{facts["key"]}","split":"{facts["split"]}","width":{facts["width"]}}}'
     ).encode("ascii")
 
@@ -278,11 +298,11 @@ def _side(side: dict[str, Any], row: dict[str, Any], stored: tuple[int, int]) ->
     return data, side | {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def _stored(row: dict[str, Any], max_side: int) -> tuple[bytes, str, str, int, int]:
-    """Return bytes, extension, SHA-256, width and height of an image in the form that the shard stores."""
+def _stored(row: dict[str, Any], max_side: int) -> tuple[Stored, str]:
+    """Return an image in the form that the shard stores, and the SHA-256 of its bytes."""
     data = _source_bytes(row)
     try:
-        stored = modality().stored_form(data, row["path"], row, max_side)
+        stored = modality(row.get("modality", IMAGE)).stored_form(data, row["path"], row, max_side)
     except ImageRefused as refusal:
         raise _changed(row, f"{refusal.what}: {refusal.found}") from refusal
     except MemoryError as error:
@@ -293,7 +313,7 @@ def _stored(row: dict[str, Any], max_side: int) -> tuple[bytes, str, str, int, i
             fix="Free memory, or set REPRISE_THREADS to fewer processes.",
         ) from error
     sha256 = row["sha256"] if stored.data is data else hashlib.sha256(stored.data).hexdigest()
-    return stored.data, stored.extension, sha256, stored.width, stored.height
+    return stored, sha256
 
 
 def _source_bytes(row: dict[str, Any]) -> bytes:

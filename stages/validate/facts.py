@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import pandas as pd
 import pyarrow as pa
 
+from reprise.artifacts.manifest import FURTHER_SCHEMA
+
 EXAMPLES = 5
 # Their pictures are in the manifest: nothing is lost with them.
 COPIES = ("duplicate", "duplicate_across_splits", "near_duplicate", "near_duplicate_across_splits")
@@ -17,8 +19,9 @@ class Facts:
     """Tables for the suite.
 
     Args:
-        images: the manifest with two more columns: `copied_elsewhere`, whether another split holds an image with the
-            same pixels, and `group_elsewhere`, whether another split holds an image of the same group.
+        images: the columns that manifests of every modality have, with two more: `copied_elsewhere`, whether another
+            split holds an image with the same pixels, and `group_elsewhere`, whether another split holds an image of
+            the same group.
         classes: a row for each class, with the columns label and train_images.
         totals: one row of counts and shares.
         refused: up to five names of refused files, copies apart.
@@ -42,7 +45,7 @@ class Facts:
 
 def gather(manifest: pa.Table, quarantine: pa.Table) -> Facts:
     """Compute the tables from the manifest and the quarantine table."""
-    images = manifest.to_pandas()
+    images = manifest.drop_columns([n for n in FURTHER_SCHEMA.names if n in manifest.column_names]).to_pandas()
     images["copied_elsewhere"] = _in_several_splits(images, "pixels")
     images["group_elsewhere"] = _in_several_splits(images, "group")
     train = images[images["split"] == "train"]

@@ -54,6 +54,7 @@ def read_table(
     fix: str,
     columns: list[str] | None = None,
     exact: bool = True,
+    further: pa.Schema | None = None,
 ) -> pa.Table:
     """Read Parquet and compare it with `schema`.
 
@@ -64,6 +65,7 @@ def read_table(
         fix: the last sentence of the message, which says what to do.
         columns: read only these; None reads all.
         exact: refuse further columns.
+        further: columns that may be present; those that are have these types and nullability.
 
     Raises:
         error: the file is missing or truncated, a column is missing, unexpected or of another type, or a value is null
@@ -78,6 +80,8 @@ def read_table(
             raise fault from problem
         what = "the file is missing" if not path.exists() else "the file is not readable Parquet"
         raise error(what, where=path, found=_first_line(problem), fix=fix) from problem
+    if further is not None:
+        schema = pa.schema([*schema, *(field for field in further if field.name in found.names)])
     for field in schema:
         if field.name not in found.names:
             raise error(

@@ -11,6 +11,7 @@ from reprise.media.image import fields, stored, thumbnail, transform
 from reprise.media.image.decode import decode
 from reprise.media.image.inspect import inspect_pages
 from reprise.media.image.ranges import with_ranges
+from reprise.media.image.readers.names import claims_picture
 from reprise.media.image.readers.opencv import limit_threads
 from reprise.media.modality import Choices, Examined, Limits, Stored
 
@@ -20,6 +21,11 @@ class Image:
 
     name = "image"
     columns = fields.COLUMNS
+    sides = ("height", "width")
+
+    def claims(self, name: str) -> bool:
+        """Return whether a name is that of a picture (names.py)."""
+        return claims_picture(name)
 
     def inspect(self, data: bytes, where: str, limits: Limits) -> list[Examined]:
         """Decode the pages that were chosen completely and describe each (inspect.py)."""
@@ -60,10 +66,9 @@ class Image:
         """Scale the shorter side and crop the centre (transform.py)."""
         return transform.resize_to_square(pixels, size, **preparation)
 
-    def resize(
-        self, pixels: np.ndarray, width: int, height: int, extent: tuple[float, float] | None = None
-    ) -> np.ndarray:
+    def resize(self, pixels: np.ndarray, sides: Sequence[int], extent: tuple[float, float] | None = None) -> np.ndarray:
         """Scale with the antialiased triangle (transform.py)."""
+        height, width = sides
         return transform.resize(pixels, width, height, extent=extent)
 
     def thumbnail(self, data: bytes, where: str, side: int) -> np.ndarray:

@@ -10,10 +10,10 @@ import pyarrow as pa
 from reprise.artifacts.manifest import KEY_DIGITS, NOTES_SCHEMA
 from reprise.config.errors import printable
 from reprise.media.lookup import modality
-from reprise.media.modality import Choices
 from stages.ingest.candidates.examine import Finding
 from stages.ingest.candidates.select import Image
 from stages.ingest.near.sketches import SketchFile
+from stages.ingest.params import SourceParams
 from stages.ingest.source import Candidate
 
 
@@ -32,14 +32,14 @@ def images_in(candidate: Candidate, finding: Finding, sketches: SketchFile) -> I
         yield Image(source, finding.sha256, finding.bytes, page.facts, replace(page, sketch=b""), number)
 
 
-def completed(rows: list[Image], choices: Choices) -> list[Image]:
+def completed(rows: list[Image], params: SourceParams) -> list[Image]:
     """Fill in what depends on all images together, such as their common range of values; choices are made on train.
 
     Raises:
         SourceError: the choices do not suit the images.
     """
     trained = [row.candidate.split == "train" for row in rows]
-    pages = modality().complete([row.page for row in rows], trained, choices)
+    pages = modality(params.modality).complete([row.page for row in rows], trained, params.choices)
     return [replace(row, facts=page.facts, page=page) for row, page in zip(rows, pages, strict=True)]
 
 

@@ -77,7 +77,7 @@ def examine(name: str, reference: Reference, limits: Limits) -> Finding:
                 sha256, size = sha256_of(reference)
             raise
         sha256, size = hashlib.sha256(data).hexdigest(), len(data)
-        return Finding(sha256, size, tuple(modality().inspect(data, name, limits)))
+        return Finding(sha256, size, tuple(modality(limits.modality).inspect(data, name, limits)))
     except ImageRefused as refusal:
         return Finding(
             sha256,
@@ -242,7 +242,7 @@ def _prepare_worker(limits: Limits) -> None:
     os.dup2(null, 2)
     os.close(null)
 
-    modality().limit_threads()
+    modality(limits.modality).limit_threads()
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     most = _LIBRARIES + _PERMITTED_COPIES * _BYTES_A_PIXEL * limits.max_pixels
     resource.setrlimit(resource.RLIMIT_AS, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))

@@ -16,10 +16,10 @@ from pydantic import Field, model_validator
 from reprise.config.errors import ImageRefused, SourceError
 from reprise.config.params import StrictModel, meaning
 from reprise.config.texts.text_forms import wrong_value
+from reprise.media.lookup import IMAGE, modality
 from reprise.storage.listing import sha256_of
 from stages.ingest.names.groups import Grouping, check_grouping, group_finder
 from stages.ingest.names.layout import SplitName, understand
-from stages.ingest.names.pictures import claims_picture
 from stages.ingest.source import Candidate, Encoded, Refused
 
 _TOO_LONG = 4096
@@ -106,6 +106,7 @@ class Names:
         root: for messages.
         names: paths of all files below the root, parts joined by "/".
         way_down: tells how to leave out a folder that holds everything, the end of a sentence.
+        modality_name: the kind of sample whose names count.
 
     Raises:
         SourceError: the names can be read in two ways, or the table of groups cannot be used.
@@ -117,10 +118,11 @@ class Names:
         root: Path,
         names: Sequence[str],
         way_down: str = "set source.root to that folder instead",
+        modality_name: str = IMAGE,
     ) -> None:
-        self._root = root
+        self._root, self._claims = root, modality(modality_name).claims
         self._layout = understand(
-            [name for name in names if claims_picture(name)] or names,
+            [name for name in names if self._claims(name)] or names,
             root,
             options.layout,
             options.labels,
@@ -155,7 +157,7 @@ class Names:
         Raises:
             SourceError: the options say what a group is, and no candidate has one.
         """
-        candidates = [item for item in items if isinstance(item, Candidate) and claims_picture(item.name)]
+        candidates = [item for item in items if isinstance(item, Candidate) and self._claims(item.name)]
         said = check_grouping(self._grouping, candidates, self._root)
         return [*self._layout.sentences, *([said] if said else [])]
 

@@ -96,14 +96,14 @@ def _take_in(
             fix="Name a folder with other images of the same classes.",
         )
     rows = _in_the_same_range(kept, known, params)
-    packed, where = pack(rows, output, max_side), shift_images(shift.name)
+    packed, where = pack(rows, output, max_side, params.modality), shift_images(shift.name)
     places = {
         row.key: (str(where / own.shard), own.offset, own.bytes)
         for row in rows
         if place_of(row.candidate.reference) is None
         for own in [packed[row.key]]
     }
-    write_manifest(output / MANIFEST.name, manifest_table(rows, places))
+    write_manifest(output / MANIFEST.name, manifest_table(rows, places, params.modality))
     write_quarantine(output / QUARANTINE.name, quarantine_table(refused))
     notes = notes_table(rows)
     write_notes(output / "notes.parquet", notes)
@@ -171,7 +171,7 @@ def _in_the_same_range(images: list[Image], known: list[dict[str, Any]], params:
     A type of sample that the data set does not have gets the range of these images.
     """
     ranges = {row["sample"]: (row["low"], row["high"]) for row in known if row["sample"] is not None}
-    pages = modality().complete([image.page for image in images], [True] * len(images), params.choices)
+    pages = modality(params.modality).complete([image.page for image in images], [True] * len(images), params.choices)
     completed = []
     for image, own in zip(images, pages, strict=True):
         page, shared = own, ranges.get(own.facts.get("sample"))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from reprise.artifacts.shards import INDEX, INDEX_SCHEMA, write_index
-from reprise.media.lookup import modality
+from reprise.artifacts.shards import INDEX, index_schema, write_index
+from reprise.media.lookup import IMAGE, modality
 from reprise.storage import ustar
 from reprise.storage.atomic import atomic_file
 from reprise.storage.progress import track
@@ -29,13 +29,14 @@ class Packed:
     bytes: int
 
 
-def pack(rows: list[Image], output: Path, max_side: int) -> dict[str, Packed]:
+def pack(rows: list[Image], output: Path, max_side: int, kind: str = IMAGE) -> dict[str, Packed]:
     """Write the shard and its index.
 
     Args:
         rows: the images.
         output: folder to fill.
         max_side: longest side in pixels; larger images are scaled down and stored without loss.
+        kind: the modality of the data set.
 
     Returns:
         The place of each image by its key.
@@ -45,7 +46,7 @@ def pack(rows: list[Image], output: Path, max_side: int) -> dict[str, Packed]:
     """
     places: dict[str, Packed] = {}
     index = []
-    media, offset = modality(), 0
+    media, offset = modality(kind), 0
     with atomic_file(output / SHARD) as file:
         for row in track(sorted(rows, key=lambda row: row.key), "pack"):
             facts = {**row.facts, "bytes": row.bytes}
@@ -70,9 +71,10 @@ def pack(rows: list[Image], output: Path, max_side: int) -> dict[str, Packed]:
                     "bytes": len(stored.data),
                     "ext": stored.extension,
                     "sha256": hashlib.sha256(stored.data).hexdigest(),
+                    **({} if stored.depth is None else {"modality": kind, "depth": stored.depth}),
                 }
             )
             offset += len(image) + len(card)
         file.write(ustar.END)
-    write_index(output / INDEX, pa.Table.from_pylist(index, schema=INDEX_SCHEMA))
+    write_index(output / INDEX, pa.Table.from_pylist(index, schema=index_schema(index[0] if index else ())))
     return places

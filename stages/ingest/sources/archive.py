@@ -21,11 +21,11 @@ from pydantic import Field
 
 from reprise.config.errors import ImageRefused, SourceError, printable
 from reprise.config.params import meaning
+from reprise.media.image.readers.names import claims_picture
 from reprise.storage.listing import digest_file, digest_folder
 from reprise.storage.walk import LEFT_OUT, list_entries, root_error
 from stages.ingest.archives.open_archive import Archive as Opened
 from stages.ingest.archives.open_archive import is_archive, open_archive, stem
-from stages.ingest.names.pictures import claims_picture
 from stages.ingest.names.reading import LayoutParams, Names, digest_with_table
 from stages.ingest.source import Candidate, Extent, LeftOut, Refused, Source
 from stages.ingest.source_state import refuse_own_artifacts
@@ -95,7 +95,8 @@ class Archive(Source):
                 fix="Write its path inside the archive, such as data/images.",
             )
         way_down = "set source.options.inside to that folder"
-        names = Names(self.options, self.root, [path for found in paths for path in found.values()], way_down)
+        inside = [path for found in paths for path in found.values()]
+        names = Names(self.options, self.root, inside, way_down, self.modality)
         plans = [
             {number: names.place(path, _shown(one, number), "") for number, path in found.items()}
             for one, found in zip(opened, paths, strict=True)

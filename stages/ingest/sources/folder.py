@@ -1,4 +1,4 @@
-"""folder: images in a folder, read where they are.
+"""folder: images or volumes in a folder, read where they are.
 
 The layouts are split/class/*, class/*, split/* or one flat folder (docs/how-to/own-images.md). What can be read in two
 ways is asked for; what was understood is stated. Content decides what a file is (docs/reference/data-rules.md).
@@ -67,7 +67,8 @@ class Folder(Source):
         """
         refuse_own_artifacts(self.root)
         entries = list_entries(self.root, self.link_roots())
-        names = Names(self.options, self.root, [entry.text for entry in entries if entry.reason is None])
+        found = [entry.text for entry in entries if entry.reason is None]
+        names = Names(self.options, self.root, found, modality_name=self.modality)
         placed: list[Candidate | Refused | LeftOut] = []
         for entry in entries:
             path = str(self.root / entry.text)

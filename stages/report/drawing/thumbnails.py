@@ -76,7 +76,8 @@ class Album:
         """
         if key not in self._small:
             assert self._shards is not None
-            image = self._small[key] = modality().thumbnail(self._shards.read(self._row[key]), key, SIDES[0])
+            media = modality(self._shards.modality)
+            image = self._small[key] = media.thumbnail(self._shards.read(self._row[key]), key, SIDES[0])
             if max(image.shape[:2]) <= TINY:
                 self._tiny.add(key)
         return self._small[key]

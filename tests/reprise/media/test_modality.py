@@ -9,8 +9,9 @@ import pyarrow as pa
 import pytest
 
 import reprise.media
-from reprise.artifacts.manifest import MANIFEST_SCHEMA
-from reprise.media.lookup import IMAGE, NAMES, modality
+from reprise.artifacts.manifest import FURTHER_SCHEMA, MANIFEST_SCHEMA, modality_of, read_manifest, write_manifest
+from reprise.config.errors import ManifestError
+from reprise.media.lookup import IMAGE, NAMES, READERS, modality
 from reprise.media.modality import Limits
 from tests.stages.ingest.hostile import JPEG
 
@@ -19,17 +20,53 @@ COMMON = {"key", "path", "offset", "bytes", "split", "label", "sha256", "group"}
 
 def test_folders_and_names_agree() -> None:
     folders = {path.name for root in reprise.media.__path__ for path in Path(root).iterdir() if path.is_dir()}
-    assert folders - {"__pycache__"} == set(NAMES)
+    assert folders - {"__pycache__"} == {*NAMES, *READERS}
     assert [modality(name).name for name in NAMES] == list(NAMES)
     with pytest.raises(ValueError, match="no modality 'smell'; there is image"):
         modality("smell")
 
 
 def test_the_manifest_has_the_common_columns_and_those_of_the_modalities() -> None:
+    """A manifest of images has theirs alone, so that another modality changes no byte of it."""
+    assert set(MANIFEST_SCHEMA.names) == COMMON | set(modality(IMAGE).columns)
     columns = {column: kind for name in NAMES for column, kind in modality(name).columns.items()}
-    assert set(MANIFEST_SCHEMA.names) == COMMON | set(columns)
+    further = set(columns) - set(modality(IMAGE).columns)
+    assert set(FURTHER_SCHEMA.names) == {"modality"} | further
     for column, kind in columns.items():
-        assert MANIFEST_SCHEMA.field(column).type == pa.type_for_alias(kind)
+        schema = FURTHER_SCHEMA if column in further else MANIFEST_SCHEMA
+        assert schema.field(column).type == pa.type_for_alias(kind)
+
+
+def test_a_data_set_has_one_modality(tmp_path: Path) -> None:
+    row = dict.fromkeys(MANIFEST_SCHEMA.names) | {
+        "path": "x",
+        "offset": 0,
+        "bytes": 1,
+        "split": "train",
+        "width": 4,
+        "height": 4,
+        "channels": 1,
+        "format": "NPY",
+        "plain": False,
+        "pixels": "p",
+        "sha256": "s",
+        "depth": 4,
+        "spacing": None,
+    }
+    schema = pa.schema([*MANIFEST_SCHEMA, *FURTHER_SCHEMA])
+
+    def table(*kinds: str) -> pa.Table:
+        rows = [row | {"key": f"{n}", "modality": kind} for n, kind in enumerate(kinds)]
+        return pa.Table.from_pylist(rows, schema=schema)
+
+    write_manifest(tmp_path / "one", table("volume", "volume"))
+    assert modality_of(read_manifest(tmp_path / "one")) == "volume"
+    assert modality_of(read_manifest(tmp_path / "one", ["key", "modality"])) == "volume"
+    with pytest.raises(ManifestError, match="one modality"):
+        write_manifest(tmp_path / "two", table("volume", "image"))
+    write_manifest(tmp_path / "images", table("image").drop_columns(FURTHER_SCHEMA.names))
+    assert read_manifest(tmp_path / "images").schema.names == MANIFEST_SCHEMA.names
+    assert modality_of(read_manifest(tmp_path / "images")) == "image"
 
 
 def test_an_image_passes_from_untrusted_bytes_to_a_thumbnail() -> None:

@@ -117,7 +117,7 @@ def test_large_jpeg_files_are_decoded_at_a_reduced_scale_and_show_the_same(
 def test_a_reduced_scale_always_leaves_the_pixels_that_are_needed(
     form: Form, sides: tuple[int, int], expected: int
 ) -> None:
-    assert form.reduction(*sides) == expected
+    assert form.reduction(sides) == expected
 
 
 def test_the_size_is_said_before_images_are_decoded(

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from reprise.media.image import inspect, ranges
 from reprise.media.image.readers import raster
+from reprise.media.volume import inspect as volume_inspect
+from reprise.media.volume import nifti
 
 ROOT = Path(__file__).parents[3]
 FILES = [
@@ -55,7 +57,7 @@ def reasons_in_code() -> set[str]:
 def test_every_note_is_explained_and_every_explanation_has_a_note() -> None:
     codes = {
         value
-        for module in (raster, inspect, ranges)
+        for module in (raster, inspect, ranges, nifti, volume_inspect)
         for name, value in vars(module).items()
         if name.isupper() and isinstance(value, str) and CODE.match(value)
     }

@@ -17,6 +17,8 @@ from stages.report.drawing.thumbnails import SIDES, Album, Picture, montage
 class Store:
     """Stands for shards: keys and encoded images."""
 
+    modality = "image"
+
     def __init__(self, images: dict[str, np.ndarray]) -> None:
         self.keys = np.array(list(images), dtype=object)
         self._data = [cv2.imencode(".png", image)[1].tobytes() for image in images.values()]

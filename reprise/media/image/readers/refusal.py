@@ -101,12 +101,17 @@ def damage(message: str, data: bytes) -> str:
 
 def unidentified(data: bytes, where: str) -> ImageRefused:
     """Describe bytes in which Pillow recognises no image: a damaged header, or another kind of file."""
-    file_format = next((name for signature, name in _SIGNATURES if data.startswith(signature)), None)
+    file_format = picture_format(data)
     if data[4:12] in (b"ftypavif", b"ftypavis"):
         file_format = "AVIF"
     if file_format is None:
         return ImageRefused("not_an_image", where=where, found=looks_like(data), fix=_FIX_FORMAT)
     return ImageRefused(damage("", data), where=where, found=f"{file_format}: its header is damaged", fix=FIX_FILE)
+
+
+def picture_format(data: bytes) -> str | None:
+    """Return the format of pictures whose signature a file begins with; None for any other."""
+    return next((name for signature, name in _SIGNATURES if data.startswith(signature)), None)
 
 
 def looks_like(data: bytes) -> str:

@@ -9,9 +9,9 @@ import pytest
 
 from reprise.artifacts.manifest import read_left_out, read_manifest, read_quarantine
 from reprise.config.errors import SourceError
+from reprise.media.image.readers.names import claims_picture
 from stages.ingest.__main__ import main
 from stages.ingest.ingest import ingest
-from stages.ingest.names.pictures import claims_picture
 from stages.ingest.params import SourceParams
 from stages.ingest.sources.folder import Folder
 from stages.validate.facts import gather
