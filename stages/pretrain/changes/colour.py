@@ -26,6 +26,7 @@ from reprise.config.params import meaning
 from reprise.training.change import ByView, Change, ChangeParams, Drawn, Frame, nodes
 from stages.pretrain.parts.pixels.hue import turned_hue
 from stages.pretrain.parts.pixels.luma import luma, luma_on_gpu
+from stages.pretrain.parts.pixels.ready import kernels
 
 PROBABILITY = 0.8
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # columns of `factor`
@@ -107,10 +108,12 @@ class Colour(Change):
         return x
 
     def prepared_for_gpu(self, drawn: Drawn) -> Drawn:
-        """Write brightness, contrast and saturation of all turns as one mixture: `mix` (B, turns, 3).
+        """Keep what was drawn for the kernel; without it write three of the four as one mixture: `mix` (B, turns, 3).
 
         It says what each image becomes in each turn: this times itself, its luma, its mean luma.
         """
+        if drawn["order"].shape[1] == len(_CHANGES) and kernels() is not None:
+            return drawn
         order, factor = drawn["order"].T, drawn["factor"]  # (turns, B)
         applied = drawn["applied"]
         amount = factor.gather(1, order.T).T  # of the change that an image meets in each turn
@@ -125,7 +128,10 @@ class Colour(Change):
         return ready
 
     def apply_on_gpu(self, x: Tensor, ready: Drawn) -> Tensor:
-        """Let one formula stand for three of the four, with numbers of each image's own."""
+        """Call the kernel, or let one formula stand for three of the four, with numbers of each image's own."""
+        if "order" in ready:
+            kernel = kernels() if x.is_cuda else None
+            return self.apply(x, self.prepared(ready)) if kernel is None else kernel.recolour(x, **ready)
         for turn, mix in enumerate(ready["mix"].to(x.dtype)):
             x = _mixed(x, mix)
             rows = ready.get(f"rows_{turn}")

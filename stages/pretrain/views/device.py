@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from reprise.training.change import Change, Drawn
+from stages.pretrain.parts.pixels.ready import WIDEST, kernels
 from stages.pretrain.views.batched import mirrors_first
 from stages.pretrain.views.draws import ViewDraws
 from stages.pretrain.views.settings import ViewSettings
@@ -142,8 +143,8 @@ def make_views(images: Tensor, made: Recipe, settings: ViewSettings, views: int)
 def _crops(images: Tensor, made: Recipe, size: int, views: int, kind: torch.dtype) -> Tensor:
     """Cut, resize and mirror: (B, H, W, C) -> (V B, C, S, S) in [0, 1], by two matrix products a view as on the CPU."""
     count, height, width, channels = images.shape
-    rows = _weights(made.boxes[:, 0], made.boxes[:, 2], height, size, None, kind)
-    columns = _weights(made.boxes[:, 1], made.boxes[:, 3], width, size, made.mirrored, kind, white=255.0)
+    rows = resize_weights(made.boxes[:, 0], made.boxes[:, 2], height, size, None, kind)
+    columns = resize_weights(made.boxes[:, 1], made.boxes[:, 3], width, size, made.mirrored, kind, white=255.0)
     lines = images.to(kind).view(count, height, width * channels)  # all channels at once
     found = []
     for down, across in zip(rows.split(count), columns.split(count), strict=True):
@@ -152,7 +153,7 @@ def _crops(images: Tensor, made: Recipe, size: int, views: int, kind: torch.dtyp
     return torch.cat(found).view(views * count, channels, size, size)
 
 
-def _weights(
+def resize_weights(
     start: Tensor,
     length: Tensor,
     size_in: int,
@@ -161,7 +162,7 @@ def _weights(
     kind: torch.dtype,
     white: float = 1.0,
 ) -> Tensor:
-    """Compute what `resize_weights` does, divided by `white`, in few passes over the large result.
+    """Compute the weights of batched.py, divided by `white`, by a kernel or in few passes over the large result.
 
     Whatever belongs to a row or a column alone is computed before the two are combined, and distances are rounded to
     `kind` as they are written: those that count are below 1.
@@ -169,6 +170,9 @@ def _weights(
     Returns:
         (N, size_out, size_in) of `kind`.
     """
+    kernel = kernels() if start.is_cuda and size_in <= WIDEST else None
+    if kernel is not None:
+        return kernel.resize_weights(start, length, size_in, size_out, mirrored, kind, white)
     scale = (length / size_out).view(-1, 1, 1)
     width = scale.clamp(min=1.0)
     out = torch.arange(size_out, device=start.device, dtype=torch.float32).view(1, -1, 1)

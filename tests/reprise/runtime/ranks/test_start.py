@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -101,3 +102,14 @@ def test_the_first_process_ends_with_a_sentence_when_another_is_killed(tmp_path:
     assert "ended by SIGKILL" in said
     assert not psutil.pid_exists(pids[0])
     assert not (tmp_path / "meeting").exists()
+
+
+def test_torchrun_takes_the_command_of_the_documents() -> None:
+    from torch.distributed.run import get_args_parser
+
+    text = (Path(__file__).parents[4] / "docs/scaling.md").read_text(encoding="utf-8")
+    command = re.search(r"^\$ torchrun (.*(?:\\\n.*)?)", text, re.MULTILINE)
+    assert command is not None
+    found = get_args_parser().parse_args(command[1].replace("\\\n", " ").split())
+    assert found.training_script == "stages/run.py"
+    assert found.training_script_args == ["stages.pretrain", "--run", "simclr", "--seed", "0"]

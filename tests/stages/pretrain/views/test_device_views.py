@@ -9,6 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
+from stages.pretrain.changes import colour
+from stages.pretrain.parts.pixels import ready
 from stages.pretrain.views import batched, device
 from stages.pretrain.views.draws import draw_views
 from stages.pretrain.views.settings import by_view
@@ -28,13 +30,13 @@ def rng(view: int) -> torch.Generator:
     return torch.Generator().manual_seed(view)
 
 
-def both(images, plan):
+def both(images, plan, where="cpu"):
     """The views by either path, in steps of a pixel value."""
     plan = by_view([s.settings for s in plan])
     rngs = [rng(v) for v in range(len(plan))]
     draws = draw_views(len(images), *images.shape[1:3], plan, rngs)
     want = torch.cat([batched.made_view(images, s, drawn) for s, drawn in zip(plan, draws, strict=True)])
-    found = torch.cat(device.views_on_device(images, plan, draws))
+    found = torch.cat(device.views_on_device(images.to(where), plan, draws)).cpu()
     assert found.is_contiguous(memory_format=torch.channels_last)
     assert found.dtype == torch.float32
     std = torch.tensor(plan[0].std).view(1, -1, 1, 1)
@@ -66,4 +68,21 @@ def test_large_views_differ_by_the_rounding_of_half_precision(photos):
     want, found = both(photos[:16], [replace(ALL, size=96)] * 2)
     off = (found - want).abs()
     assert float((off <= 1.0).float().mean()) > 0.998  # the rest: hues of almost grey pixels, the edge of solarising
+    assert float(off.mean()) < 0.15
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("with_kernels", [True, False])
+def test_a_gpu_makes_the_views_of_the_cpu(photos, with_kernels, monkeypatch):
+    if with_kernels:
+        assert ready.kernels() is not None
+    else:
+        for module in (device, colour):
+            monkeypatch.setattr(module, "kernels", lambda: None)
+    want, found = both(photos, [ALL, replace(ALL, blur=(1.0, 0.1), solarize=(0.0, 0.2))], "cuda")
+    torch.testing.assert_close(found, want, atol=0.02, rtol=0)
+    want, found = both(photos[:16], [replace(ALL, size=96)] * 2, "cuda")
+    off = (found - want).abs()
+    assert float((off <= 1.0).float().mean()) > 0.998
     assert float(off.mean()) < 0.15
