@@ -126,8 +126,9 @@ def _ingest(
         said = f"Near-copies of {params.modality}s are not looked for; exact copies are found."
         card["near_copies"] |= {"said": [said], "unrecognisable": 0}
     card["changed"] = summary(notes)
-    if source.keeps_names and offsets:
-        write_names(output, ((row.key, row.candidate.name) for row in rows if row.key in offsets))
+    called = [(row.key, row.candidate.name) for row in rows if not isinstance(row.candidate.reference, str)]
+    if source.keeps_names and called:
+        write_names(output, called)
     if facts := write_source_facts(source.facts(), rows, output):
         card["facts"] = facts
     write_json(output / "dataset.json", card)

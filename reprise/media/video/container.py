@@ -30,6 +30,11 @@ _PLAYLISTS = {b"#EXTM3U": "an HLS playlist", b"<MPD": "a DASH playlist", b"ffcon
 _NO_FIX = "Only films that hold their own pictures are taken in."
 
 
+def claims_film(name: str) -> bool:
+    """Tell whether a name is that of a film, or of a playlist, by its extension."""
+    return name.rpartition("/")[2].rpartition(".")[2].casefold() in EXTENSIONS
+
+
 def container_of(file: BinaryIO, where: str) -> str:
     """Return the container of a film, one of `CONTAINERS`, by its first bytes.
 

@@ -91,12 +91,12 @@ class Frame:
 
     Attributes:
         index: its number in the film, from 0, in the order in which frames are shown.
-        seconds: its time after the first frame; None where the film gives it none.
+        time: seconds after the first frame; None where the film gives it none.
         decoded: as PyAV returns it.
     """
 
     index: int
-    seconds: float | None
+    time: Fraction | None
     decoded: VideoFrame = field(repr=False)
 
     def pixels(self) -> np.ndarray:
@@ -152,7 +152,7 @@ class Film:
         start, index = first.pts, 0
         frame: VideoFrame | None = first
         while frame is not None:
-            yield Frame(index, _seconds(frame, start, self._stream), frame)
+            yield Frame(index, _time(frame, start, self._stream), frame)
             frame, index = next(self._decoding, None), index + 1
         expected = _expected(self._stream, self.described.container)
         if index < expected:
@@ -273,10 +273,10 @@ def _described(container: InputContainer, stream: VideoStream, first: VideoFrame
     )
 
 
-def _seconds(frame: VideoFrame, start: int | None, stream: VideoStream) -> float | None:
+def _time(frame: VideoFrame, start: int | None, stream: VideoStream) -> Fraction | None:
     if frame.pts is None or start is None or stream.time_base is None:
         return None
-    return float((frame.pts - start) * stream.time_base)
+    return (frame.pts - start) * stream.time_base
 
 
 def _expected(stream: VideoStream, container: str) -> int:
@@ -299,6 +299,9 @@ def _explained(where: str, what: Any) -> Iterator[None]:
 
     try:
         yield
+    except MemoryError as error:
+        fix = "Its decoder asks for more memory than frames of source.max_pixels can need."
+        raise ImageRefused("out_of_memory", where=where, found=what(), fix=fix) from error
     except (av.error.FFmpegError, PermissionError, ValueError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise ImageRefused("undecodable", where=where, found=f"{what()} ({reason})", fix=_REPAIR) from error

@@ -123,7 +123,7 @@ def examine_all(items: Sequence[Item], limits: Limits, workers: int) -> Iterator
     if workers:
         chunks = [items[i : i + _CHUNK] for i in range(0, len(items), _CHUNK)]
         try:
-            with Workers(partial(_examine_chunk, limits=limits), partial(_prepare_worker, limits), workers) as pool:
+            with Workers(partial(_examine_chunk, limits=limits), partial(prepare_worker, limits), workers) as pool:
                 for chunk, found in zip(chunks, pool.run(chunks, _CHUNK_SECONDS), strict=True):
                     lost = lost or isinstance(found, Lost)
                     findings = (_examine_alone(pool, item) for item in chunk) if isinstance(found, Lost) else found
@@ -226,7 +226,7 @@ def _refused_for_crashing(reference: Reference, losses: list[Lost]) -> Finding:
     return Finding(sha256, size, (), "crashed_decoder", detail)
 
 
-def _prepare_worker(limits: Limits) -> None:
+def prepare_worker(limits: Limits) -> None:
     """Prepare a worker: end with the parent, use one thread, write no core files and nothing to stderr.
 
     C libraries print their complaints there; the quarantine states them. The memory of a worker is bounded by what a

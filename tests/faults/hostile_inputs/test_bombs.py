@@ -257,7 +257,7 @@ def test_an_image_that_keeps_the_decoder_busy_ends_its_process(monkeypatch: pyte
 
 def test_a_decoder_gets_the_memory_of_permitted_images_and_no_more() -> None:
     def ask() -> None:
-        examining._prepare_worker(Limits(1_000_000, 4))
+        examining.prepare_worker(Limits(1_000_000, 4))
         try:
             bytearray(1 << 30)
         except MemoryError:
