@@ -32,7 +32,7 @@ _NO_FIX = "Only films that hold their own pictures are taken in."
 
 def claims_film(name: str) -> bool:
     """Tell whether a name is that of a film, or of a playlist, by its extension."""
-    return name.rpartition("/")[2].rpartition(".")[2].casefold() in EXTENSIONS
+    return os.path.splitext(name)[1].removeprefix(".").casefold() in EXTENSIONS
 
 
 def container_of(file: BinaryIO, where: str) -> str:

@@ -196,13 +196,14 @@ def open_film(file: BinaryIO, where: str, max_pixels: int) -> Iterator[Film]:
             _OnlyReads(file),
             "r",
             format=name,
-            options={"protocol_whitelist": "none", "max_streams": str(_MOST_STREAMS), "max_pixels": str(max_pixels)},
+            options={"protocol_whitelist": "none", "max_streams": str(_MOST_STREAMS)},
             metadata_errors="replace",
             io_open=_refuse_other_files,
         )
     with container:
         stream = _picture_stream(container, where)
         context = stream.codec_context
+        _refuse_size(context.width, context.height, max_pixels, where)
         context.thread_type, context.thread_count = "NONE", 1
         context.flags |= _OUTPUT_CORRUPT
         context.options = {"max_pixels": str(max_pixels)}

@@ -11,6 +11,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reprise.config.errors import ImageRefused, printable
@@ -129,7 +130,7 @@ def _written(film: Film, task: Task) -> Result:
     frames: list[Taken] = []
     remarks = dict(film.described.remarks)
     decoded = offset = 0
-    with explained_storage(task.output), open(task.output, "wb", buffering=1 << 20) as output:
+    with explained_storage(Path(task.output)), open(task.output, "wb", buffering=1 << 20) as output:
         for frame, shot, chosen in _chosen(film, task):
             decoded = frame.index + 1
             signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)

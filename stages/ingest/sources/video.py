@@ -71,8 +71,8 @@ class Video(Source):
         group: Annotated[
             Literal["film", "folder"],
             meaning(
-                "Images of one group stay in one split: those of a film, or of all films in a folder below the class. "
-                "A film outside of such folders is a group."
+                "Images of one group stay in one split: those of a film, or of all films in a folder below the class; "
+                "a film that lies in no such folder is a group."
             ),
         ] = "film"
         group_level: Annotated[
