@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from reprise.config.errors import ImageRefused, printable
 from reprise.storage.listing import open_regular
+from stages.ingest.source import Part
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,6 +49,14 @@ class Choice:
     max_side: int | None = None
     threshold: float | None = None
     max_pixels: int = 50_000_000
+
+
+@dataclass(frozen=True)
+class Kept(Part):
+    """A frame in the file, which Reprise itself encoded."""
+
+    stays: bool = False
+    made: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from reprise.storage.listing import digest_folder
 from reprise.storage.walk import LEFT_OUT, list_entries
 from stages.ingest.names.groups import Grouping, check_grouping, group_finder
 from stages.ingest.names.layout import SplitName, understand
-from stages.ingest.source import Candidate, Extent, LeftOut, Part, Refused, Source
+from stages.ingest.source import Candidate, Extent, LeftOut, Refused, Source
 
 if TYPE_CHECKING:
     from stages.ingest.films.take import Choice, Result, Task
@@ -228,6 +228,7 @@ class Video(Source):
     def _frames(self, film: _Film, result: Result) -> Iterator[Candidate | Refused | LeftOut]:
         """Yield the frames of a film, or say why there are none."""
         from reprise.media.video.container import claims_film
+        from stages.ingest.films.take import Kept
 
         path = film.task.path
         if result.reason in _OTHERS and not claims_film(film.name):
@@ -243,7 +244,7 @@ class Video(Source):
             yield replace(
                 film.whole,
                 name=f"{path}/{shot}{frame.index:0{_DIGITS}d}.png",
-                reference=Part(film.task.output, frame.offset, frame.size, stays=False),
+                reference=Kept(film.task.output, frame.offset, frame.size),
                 group=film.name if film.whole.group is None else film.whole.group,
                 facts={name: value for name, value in known.items() if value is not None},
             )

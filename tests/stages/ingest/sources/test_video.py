@@ -133,7 +133,8 @@ def test_limits_refuse_a_film_with_a_sentence(tmp_path: Path) -> None:
     large.max_pixels = 1000
     (refused,) = large.candidates()
     assert isinstance(refused, Refused) and refused.reason == "too_many_pixels"
-    small = frames(video(max_side=16))
+    source = video(max_side=16)
+    small = frames(source)
     assert pixels(small[0]).shape == (12, 16, 3)
 
 
