@@ -28,6 +28,7 @@ from reprise.storage.walk import LEFT_OUT, list_entries
 from stages.ingest.names.groups import Grouping, check_grouping, group_finder
 from stages.ingest.names.layout import SplitName, understand
 from stages.ingest.source import Candidate, Extent, LeftOut, Refused, Source
+from stages.ingest.source_state import refuse_own_artifacts
 
 if TYPE_CHECKING:
     from stages.ingest.films.take import Choice, Result, Task
@@ -168,6 +169,7 @@ class Video(Source):
         from reprise.runtime.entry import workers
         from stages.ingest.films.decode import decode_films
 
+        refuse_own_artifacts(self.root)
         require_pyav("source.name: video")
         entries = list_entries(self.root, self.link_roots())
         films = self._films([entry.text for entry in entries if entry.reason is None])
@@ -255,6 +257,7 @@ class Video(Source):
 
     def extent(self) -> Extent:
         """Compute the digest of names and contents, without reading unchanged films again."""
+        refuse_own_artifacts(self.root)
         return Extent(*digest_folder(self.root, link_roots=self.link_roots()))
 
     def understood(self) -> list[str]:
