@@ -8,6 +8,7 @@ from collections import defaultdict
 import numpy as np
 
 from reprise.config.errors import MiningError
+from reprise.media.video.container import claims_film
 from stages.mine.miner import Images
 
 FRAME = r"(\d+)(?:_\d+)?\.\w+$"  # clip/0007.png, and clip/0007_2.png where a frame has several crops
@@ -15,6 +16,9 @@ FRAME = r"(\d+)(?:_\d+)?\.\w+$"  # clip/0007.png, and clip/0007_2.png where a fr
 
 def frames_of(images: Images | None, pattern: str, where: str) -> dict[str, list[np.ndarray]]:
     """List the frames of each group in order, each frame an array of the rows of its images.
+
+    Frames of films (film.mp4/shot-0003/00000012.png) are listed for each film and each shot by themselves: in another
+    film the same number means another time, and behind a cut there are other things.
 
     Args:
         images: their paths and groups.
@@ -30,7 +34,8 @@ def frames_of(images: Images | None, pattern: str, where: str) -> dict[str, list
             "no image belongs to a group",
             where=where,
             found="a manifest without groups",
-            fix="This miner needs videos or scenes: with images in folders, set source.options.group: folder.",
+            fix="This miner needs films or scenes: the source `video` gives them; with images in folders, set "
+            "source.options.group: folder.",
         )
     found: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     for row, group in grouped:
@@ -42,5 +47,11 @@ def frames_of(images: Images | None, pattern: str, where: str) -> dict[str, list
                 found=f"no number by the pattern {pattern}",
                 fix="Set mining.*.frame to an expression whose first group is the frame's number.",
             )
-        found[group][int(match[1])].append(row)
+        found[group + _film(images.paths[row])][int(match[1])].append(row)
     return {group: [np.array(frames[number]) for number in sorted(frames)] for group, frames in sorted(found.items())}
+
+
+def _film(path: str) -> str:
+    """Return the part of a frame's path that names its film and shot; empty for an image that is no frame of a film."""
+    folders = path.split("/")[:-1]
+    return next((f" {'/'.join(folders[i:])}" for i, folder in enumerate(folders) if claims_film(folder)), "")

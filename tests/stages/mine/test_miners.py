@@ -307,6 +307,17 @@ def test_frames_are_matched_one_to_one_and_what_left_stays_alone(tmp_path):
         mined("frame_matching", features, tmp_path, images=Images(images.paths, [None] * 16))
 
 
+def test_frames_of_films_are_matched_within_their_film_and_shot(tmp_path):
+    films = ("x/a.mp4/shot-0000", "x/a.mp4/shot-0001", "x/b.mp4")
+    paths = [f"films/{film}/{t:08d}.png" for film in films for t in range(3)]
+    features = np.ones((9, 4), np.float32) + 0.01 * np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
+    found = mined("frame_matching", features, tmp_path, images=Images(paths, ["x"] * 9))
+    assert found.pairs.rows.tolist() == [[0, 1], [1, 2], [3, 4], [4, 5], [6, 7], [7, 8]]
+    folders = [path.replace(".mp4", "") for path in paths]  # the same names without a film: one frame of three crops
+    found = mined("frame_matching", features, tmp_path, images=Images(folders, ["x"] * 9))
+    assert len(found.pairs.rows) == 6 and (found.pairs.rows[:, 1] % 3 - found.pairs.rows[:, 0] % 3 == 1).all()
+
+
 def test_a_frame_expression_is_checked_with_the_parameters():
     for wrong in ("[", "no group"):
         with pytest.raises(ValueError, match="should"):
