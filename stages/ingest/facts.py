@@ -18,12 +18,21 @@ from reprise.artifacts.facts.sides import FILE as SIDES_FILE
 from reprise.artifacts.facts.sides import TAR, write_sides
 from reprise.artifacts.facts.table import Facts, objects, write_facts
 from reprise.config.errors import ImageRefused, SourceError, printable
-from reprise.config.facts import MOST_FACTS, SCALARS, SIDES, Fact, problem_of, repeated_name
+from reprise.config.facts import (
+    LONGEST_CAPTION,
+    LONGEST_WORD,
+    MOST_CAPTIONS,
+    MOST_FACTS,
+    SCALARS,
+    SIDES,
+    Fact,
+    is_text,
+    problem_of,
+    repeated_name,
+)
 from reprise.storage import ustar
 from reprise.storage.progress import track
 from stages.ingest.candidates.select import Image
-
-LONGEST_WORD, LONGEST_CAPTION, MOST_CAPTIONS = 200, 4000, 100  # characters, and captions of an image
 
 
 def write_source_facts(declared: Sequence[Fact], rows: Sequence[Image], output: Path) -> dict[str, dict[str, Any]]:
@@ -106,11 +115,6 @@ def _captions(value: Any, row: Image, name: str) -> tuple[str, ...]:
     if len(texts) > MOST_CAPTIONS:
         raise _wrong(f"an image has at most {MOST_CAPTIONS} captions", row, len(texts), "Leave some out.")
     return texts
-
-
-def is_text(value: str, longest: int) -> bool:
-    """Tell whether a text may be a word or a caption: not blank, not longer, printable, valid Unicode."""
-    return bool(value.strip()) and len(value) <= longest and value.isprintable()
 
 
 def _write_members(facts: Sequence[Fact], rows: Sequence[Image], output: Path) -> bool:

@@ -182,7 +182,7 @@ def examine_candidates(
         images += images_in(candidate, finding, sketches)
         if finding.samples:
             continue
-        if finding.reason not in _NO_SAMPLE or media.claims(candidate.name):
+        if candidate.meant or finding.reason not in _NO_SAMPLE or media.claims(candidate.name):
             refused.append(Refused(candidate.name, finding.reason, finding.detail, finding.sha256))
         elif params.modality != IMAGE and modality(IMAGE).claims(candidate.name):
             detail = f"a data set holds samples of one kind, and source.modality is {params.modality}: {finding.detail}"

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from reprise.config.facts import Fact
 from reprise.config.params import StrictModel
 from reprise.storage.listing import read_part, too_many_bytes
+from reprise.storage.walk import Entry
 
 
 class Encoded(ABC):
@@ -104,6 +105,8 @@ class Candidate:
         group: name of the group (video, scene, patient) whose images must stay in one split, or None.
         facts: values of the facts that the source declares, by name; what is not known is left out. A value may be a
             function without arguments that makes it, so that large ones are made one after the other.
+        meant: whether the source says that it is an image. A file that is none is left out if nothing says so, neither
+            the source nor its name.
     """
 
     name: str
@@ -112,6 +115,7 @@ class Candidate:
     label: str | None = None
     group: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    meant: bool = False
 
 
 @dataclass(frozen=True)
@@ -210,6 +214,10 @@ class Source(ABC):
     def link_roots(self) -> Sequence[str]:
         """Return the folders, besides the root, into which links may lead."""
         return ()
+
+    def files(self) -> Sequence[Entry] | None:
+        """List the files that it reads, where these are not the root or all that lies below it; None otherwise."""
+        return None
 
     def understood(self) -> list[str]:
         """Return sentences on how the source reads its names and folders; called after `candidates` is exhausted."""

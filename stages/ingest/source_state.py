@@ -26,6 +26,8 @@ def times_of(source: Source) -> Times:
     What is left out anyway, such as the notes of a file manager, may come and go. A source inside a package has none.
     """
     top = os.fsencode(source.root)
+    if (files := source.files()) is not None:
+        return {entry.name: _times(entry.path) for entry in files}
     if not source.reads_root or not os.path.isdir(top):
         return {top: _times(top)} if source.reads_root and os.path.isfile(top) else {}
     entries = list_entries(source.root, source.link_roots())

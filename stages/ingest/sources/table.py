@@ -1,0 +1,129 @@
+"""table: images that a table names or holds: CSV, TSV or Parquet, one file or a folder of parts.
+
+A row is an image. A column holds its path (below the table's folder, unless `base` names another) or its bytes; other
+columns, if the options name them, its class, several labels, group, split, captions and other facts. What a row says is
+held to its declaration; a row that breaks a rule is refused by itself (docs/reference/data-rules.md).
+
+Source: no publication; the images and the table are the user's own.
+
+Checked by: tests/stages/ingest/sources/test_table.py; tests/stages/ingest/tables/test_cells.py.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from reprise.config.facts import Fact
+from reprise.config.params import meaning
+from reprise.storage.listing import digest_entries
+from reprise.storage.walk import Entry
+from stages.ingest.source import Candidate, Extent, Refused, Source
+from stages.ingest.tables.cells import BadCell
+from stages.ingest.tables.images import Part, TableImages
+from stages.ingest.tables.options import Column, ColumnOptions, places_of
+from stages.ingest.tables.parts import parts_of
+from stages.ingest.tables.places import Places
+from stages.ingest.tables.rows import Row, TablePart
+from stages.ingest.tables.statement import picture
+
+
+class Table(Source):
+    """Images that a table names or holds."""
+
+    class Params(ColumnOptions):
+        """Options of the table."""
+
+        image: Annotated[
+            Column,
+            meaning("This column holds the path of the image, or its bytes (Parquet), alone or with the path."),
+        ] = "image"
+        base: Annotated[
+            str | None,
+            Field(min_length=1, max_length=4096),
+            meaning("Relative paths begin at this folder; null: at the folder of the table."),
+        ] = None
+        delimiter: Annotated[
+            Literal[",", ";", "\t", "|"] | None,
+            meaning("This character separates cells of text; null: a comma, or a tab in files named .tsv."),
+        ] = None
+
+    title: ClassVar[str] = "Images of a table"
+    citation: ClassVar[str] = ""
+    licence: ClassVar[str] = "as the owner of the images says"
+    views: ClassVar[dict[str, Any]] = {
+        "crop_scale_min": 0.08,
+        "flip": True,
+        "jitter": 1.0,
+        "grey": 0.2,
+        "blur": 0.5,
+        "solarize": 0.0,
+    }
+
+    def __init__(self, root: Path | str, options: Any) -> None:
+        super().__init__(root, options)
+        self._images: TableImages | None = None
+
+    def facts(self) -> Sequence[Fact]:
+        """Declare the facts that the options name."""
+        return self.options.declared()
+
+    def candidates(self) -> Iterator[Candidate | Refused]:
+        """Yield every row: images in the table and refused rows first, then images in files, each in their order.
+
+        Raises:
+            SourceError: the table cannot be read, a column is missing, or its splits are not known.
+        """
+        parts = [Part(table) for table in self._parts()]
+        self._images = TableImages(parts, self.options, self.options.image, self._places())
+        yield from self._images
+
+    def extent(self) -> Extent:
+        """Hash the table, and the contents of all files that it names; unchanged files are not read again.
+
+        Raises:
+            SourceError: the table cannot be read.
+        """
+        return Extent(*digest_entries(self.root, self.files()))
+
+    def files(self) -> list[Entry]:
+        """List the files of the table, and the files that it names, each once."""
+        places, listed = self._places(), dict[bytes, Entry]()
+        columns = list(dict.fromkeys((self.options.image, *places_of(self.options.facts))))
+        for table in self._parts():
+            name = os.fsencode(table.shown)
+            listed[name] = Entry(name, os.path.realpath(os.fsencode(table.path)))
+            named = [column for column in columns if table.may_name_files(column)]
+            for row in table.rows(named) if named else ():
+                for written in _paths(row, named) if isinstance(row, Row) else ():
+                    path, entry = places.find(written)
+                    key = b"named/" + path.encode("utf-8", "surrogateescape")
+                    listed[key] = Entry(key, entry.path, entry.reason)
+        return list(listed.values())
+
+    def understood(self) -> list[str]:
+        """Say what the columns mean, and which are not used."""
+        return self._images.understood() if self._images else []
+
+    def _parts(self) -> list[TablePart]:
+        return parts_of(self.root, self.options.delimiter)
+
+    def _places(self) -> Places:
+        base = self.options.base
+        if base is not None:
+            return Places(Path(base), self.options.link_roots)
+        return Places(self.root if self.root.is_dir() else self.root.parent, self.options.link_roots)
+
+
+def _paths(row: Row, columns: Sequence[str]) -> Iterator[str]:
+    for column in columns:
+        try:
+            written = picture(row.cells[column])
+        except BadCell:
+            continue
+        if isinstance(written, str):
+            yield written
