@@ -184,7 +184,7 @@ def test_nothing_imports_what_runs_inside_dvc() -> None:
     assert [line for line in found if not line.startswith("pipeline/graph/in_dvc/")] == []
 
 
-DECODERS = {"cv2", "PIL", "av"}
+DECODERS = {"cv2", "PIL", "av", "pydicom"}
 VIEWS = "stages/pretrain/views/per_image.py"  # albumentations augments with OpenCV's constants; it decodes nothing
 
 

@@ -277,25 +277,48 @@ def digest_files(files: Mapping[str, Path], cache: Path = CACHE) -> tuple[int, s
         ImageRefused: one cannot be read; it names the path.
         MachineError: the machine is the reason.
     """
-    places = {name: os.path.realpath(path) for name, path in files.items()}
-    whole = json.dumps(sorted(places.items())).encode("utf-8", "surrogatepass")
-    store = cache / f"files-{hashlib.sha256(whole).hexdigest()[:24]}.json"
+    contents, total = [], 0
+    places = {name: os.fsencode(os.path.realpath(path)) for name, path in files.items()}
+    for name, value in hash_files(places, b"\0".join(places.values()), cache).items():
+        if isinstance(value, ImageRefused):
+            raise value
+        contents.append((name.encode(), value[0]))
+        total += value[1]
+    return total, digest_of(contents)
+
+
+def hash_files(
+    files: Mapping[str, bytes], root: bytes, cache: Path = CACHE
+) -> dict[str, tuple[str, int] | ImageRefused]:
+    """Return SHA-256 and length of each file, or why it cannot be read, reading only files that changed.
+
+    Args:
+        files: path of each by a name, under which it is remembered; the paths themselves are not.
+        root: what the files belong to: those of one root are remembered together.
+        cache: as in `digest_folder`.
+
+    Raises:
+        MachineError: the machine is the reason that one cannot be read.
+    """
+    store = cache / f"files-{hashlib.sha256(root).hexdigest()[:24]}.json"
     known = _load(store)
     kept: dict[str, list[object]] = {}
-    contents, total, now = [], 0, time.time_ns()
-    for name, path in places.items():
+    found: dict[str, tuple[str, int] | ImageRefused] = {}
+    now = time.time_ns()
+    for name, path in files.items():
         try:
-            sha256, size = _remembered(os.fsencode(path), name, known, kept, now)
+            found[name] = _remembered(path, name, known, kept, now)
+        except ImageRefused as refusal:
+            found[name] = refusal
         except OSError as error:
             if error.errno in FAULTS:
-                raise machine_error(path, error) from error
-            raise ImageRefused("unreadable", where=path, found=error.strerror, fix="Check the file.") from error
-        contents.append((name.encode(), sha256))
-        total += size
+                raise machine_error(name_text(path), error) from error
+            where = name_text(path)
+            found[name] = ImageRefused("unreadable", where=where, found=error.strerror, fix="Check the file.")
     if kept != known:
         with atomic_file(store, "w") as file:
             json.dump(kept, file)
-    return total, digest_of(contents)
+    return found
 
 
 def _remembered(

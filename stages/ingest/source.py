@@ -172,6 +172,7 @@ class Source(ABC):
         title, citation, licence: shown in the report.
         views: augmentations that suit the images (data/ingest/views.json).
         reads_root: whether the images lie at source.root; a source inside an installed package has none.
+        hides_names: whether the names of its files may say who people are, so that no message shows them.
         root: source.root as a path.
         address: source.root as it is written, which may be a URL.
         keeps_names: whether its images, where they are no files, have names that people and miners know them by
@@ -188,6 +189,7 @@ class Source(ABC):
     licence: ClassVar[str]
     views: ClassVar[dict[str, Any]]
     reads_root: ClassVar[bool] = True
+    hides_names: ClassVar[bool] = False
     keeps_names: ClassVar[bool] = False
     max_pixels: int = 50_000_000
     modality: str = "image"

@@ -81,10 +81,11 @@ def refuse_changes(source: Source, before: Times) -> None:
     if changed:
         shown = [printable(name_text(name), 200) for name in changed[:_SHOWN]]
         more = [f"and {len(changed) - _SHOWN:,} more"] if len(changed) > _SHOWN else []
+        names = [f"{len(changed):,} files, whose names are not shown"] if source.hides_names else shown + more
         raise InputsChanged(
             "files of the source changed while they were taken in, and nothing is recorded,",
             where=source.root,
-            found=listed(shown + more),
+            found=listed(names),
             fix="Run `reprise repro` again when nobody writes to them.",
         )
 

@@ -17,6 +17,7 @@ _WORDS = {
     "hidden": "hidden",
     "system_file": "of the system (Thumbs.db, desktop.ini, __MACOSX and the like)",
     "other_file": "no images and not named as such",
+    "no_pixels": "DICOM files without a picture",
     "unlabelled_test": "whole test set without public labels",
 }
 _COPIES = ("duplicate", "duplicate_across_splits", "label_conflict", "near_duplicate", "near_duplicate_across_splits")

@@ -1,1 +1,1 @@
-"""Read the official files of known data sets. Never a rule for images of the user's own."""
+"""Read what others publish in a form of its own: official files of known data sets. Never a layout of the user's."""

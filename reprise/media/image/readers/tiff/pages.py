@@ -37,9 +37,9 @@ from reprise.media.image.readers.tiff.segments import (
 )
 
 RANGE_WORDS = "reprise-range:"  # in the description of TIFF files of shards, before black and white
-DESCRIPTION, PHOTOMETRIC, EXTRA_SAMPLES = 270, 262, 338
+DESCRIPTION, PHOTOMETRIC, EXTRA_SAMPLES, NO_DATA = 270, 262, 338, 42113
 _SUBFILE, _ORIENTATION, _COLOUR_MAP, _PROFILE, _DNG, _SUBSAMPLING = 254, 274, 320, 34675, 50706, 530
-_MIN, _MAX, _SAMPLE_MIN, _SAMPLE_MAX, _NO_DATA = 280, 281, 340, 341, 42113
+_MIN, _MAX, _SAMPLE_MIN, _SAMPLE_MAX = 280, 281, 340, 341
 _NO_PICTURE = 1 | 4  # bits of _SUBFILE: a smaller version of another page, a mask of another page
 _BY_PILLOW = (2, 3, 4, 6, 7)  # compressions: three kinds of fax, two of JPEG
 _YCBCR, _CMYK, _PALETTE = 6, 5, 3
@@ -92,7 +92,7 @@ class TiffFile:
             upright(raster.values, turn),
             _declared(tags, samples) if deep else None,
             _stated(tags) if deep else None,
-            _number(tags.text(_NO_DATA)) if deep else None,
+            _number(tags.text(NO_DATA)) if deep else None,
             raster.inverted,
             changes,
         )

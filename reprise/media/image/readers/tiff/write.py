@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 
 from reprise.media.image.readers.raster import Range
-from reprise.media.image.readers.tiff.pages import DESCRIPTION, EXTRA_SAMPLES, PHOTOMETRIC, RANGE_WORDS
+from reprise.media.image.readers.tiff.pages import DESCRIPTION, EXTRA_SAMPLES, NO_DATA, PHOTOMETRIC, RANGE_WORDS
 from reprise.media.image.readers.tiff.segments import (
     BITS,
     COMPRESSION,
@@ -24,42 +24,55 @@ from reprise.media.image.readers.tiff.segments import (
 )
 
 _SHORT, _LONG, _TEXT = 3, 4, 2  # types of tags
-_DEFLATE, _LEVEL, _HORIZONTAL = 8, 6, 2
+_NO_COMPRESSION, _DEFLATE, _LEVEL, _HORIZONTAL = 1, 8, 6, 2
 _UNSPECIFIED = 0  # extra samples that are bands, not transparency
 _STRIP = 1 << 20  # bytes of samples in a strip, about
 
 
-def write_tiff(values: np.ndarray, black_and_white: Range | None = None) -> bytes:
+def write_tiff(
+    values: np.ndarray,
+    black_and_white: Range | None = None,
+    *,
+    packed: bool = True,
+    min_is_white: bool = False,
+    no_data: float | None = None,
+) -> bytes:
     """Write a TIFF of one page: the same values give the same bytes with one version of zlib.
 
     Args:
         values: (h, w, c) integers or floats.
         black_and_white: written into the description, for more than 8 bits; other readers see the values as they are.
+        packed: compressed; otherwise the bytes depend on no library, as keys must not.
+        min_is_white: said of the values, which stay as they are; only of one band.
+        no_data: the value that stands for no data, as GDAL writes it.
     """
     height, width, bands = values.shape
     little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
     integers = values.dtype.kind in "ui"
-    if integers:  # each sample as its difference from the one to the left, modulo 2^bits
+    if integers and packed:  # each sample as its difference from the one to the left, modulo 2^bits
         numbers = little.view(f"<u{values.dtype.itemsize}")
         little = np.concatenate([numbers[:, :1], numbers[:, 1:] - numbers[:, :-1]], axis=1)
     rows = min(height, max(1, _STRIP // max(1, width * bands * values.dtype.itemsize)))
-    strips = [zlib.compress(little[top : top + rows].tobytes(), _LEVEL) for top in range(0, height, rows)]
+    strips = [little[top : top + rows].tobytes() for top in range(0, height, rows)]
+    if packed:
+        strips = [zlib.compress(strip, _LEVEL) for strip in strips]
     text = "{} {!r} {!r}".format(RANGE_WORDS, *black_and_white).encode("ascii") + b"\0" if black_and_white else b""
     entries: list[tuple[int, int, list[int] | bytes]] = [
         (WIDTH, _LONG, [width]),
         (HEIGHT, _LONG, [height]),
         (BITS, _SHORT, [8 * values.dtype.itemsize] * bands),
-        (COMPRESSION, _SHORT, [_DEFLATE]),
-        (PHOTOMETRIC, _SHORT, [2 if bands == 3 else 1]),
+        (COMPRESSION, _SHORT, [_DEFLATE if packed else _NO_COMPRESSION]),
+        (PHOTOMETRIC, _SHORT, [2 if bands == 3 else 0 if min_is_white else 1]),
         *([(DESCRIPTION, _TEXT, text)] if text else []),
         (STRIP_OFFSETS, _LONG, [0] * len(strips)),
         (SAMPLES, _SHORT, [bands]),
         (ROWS_PER_STRIP, _LONG, [rows]),
         (STRIP_BYTES, _LONG, [len(strip) for strip in strips]),
         (PLANAR, _SHORT, [1]),
-        (PREDICTOR, _SHORT, [_HORIZONTAL if integers else 1]),
+        (PREDICTOR, _SHORT, [_HORIZONTAL if integers and packed else 1]),
         *([(EXTRA_SAMPLES, _SHORT, [_UNSPECIFIED] * (bands - 1))] if bands not in (1, 3) else []),
         (SAMPLE_FORMAT, _SHORT, ["uif".index(values.dtype.kind) + 1] * bands),
+        *([(NO_DATA, _TEXT, f"{no_data:g}".encode() + b"\0")] if no_data is not None else []),
     ]
     header = 8 + 2 + 12 * len(entries) + 4
     first = header + sum(size for _, kind, value in entries if (size := _padded(kind, value)) > 4)
