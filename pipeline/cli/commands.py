@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -183,6 +184,7 @@ Run = Annotated[
     str | None,
     typer.Option(help="Run to ask; by default the first that was trained without true labels and is no reference."),
 ]
+CROISSANT = Path("croissant.json")  # in the project
 SEARCH_PAGE = Path(".reprise/search.html")  # in the project; another page lies where the user is
 SeedOfRun = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the run; by default the first.")]
 
@@ -248,6 +250,30 @@ def search(
         return
     print_table(FOUND, rows_of(found))
     say_aside(f"page: {written}")
+
+
+@app.command()
+def croissant(
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write; addresses are relative to it.")] = CROISSANT,
+    name: Annotated[str | None, typer.Option(help="Name of the data set; by default that of its source.")] = None,
+    url: Annotated[str | None, typer.Option(help="Page of the data set, where it has one.")] = None,
+    date: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day on which the data set was published.")
+    ] = None,
+) -> None:
+    """Describe the data set in Croissant's form, which other tools read.
+
+    The description (JSON-LD) names the shards and tables with their SHA-256, and says how to read images, labels,
+    splits and facts from them. Nothing is copied and no result changes.
+    """
+    from reprise.artifacts.croissant import describe
+    from reprise.storage.atomic import write_json
+
+    written = out if out == CROISSANT else out.absolute()
+    enter_project()
+    described = describe(written.parent, name, url, date.date().isoformat() if date else None)
+    write_json(written, described)
+    say(f"{written}: record sets {', '.join(records['name'] for records in described['recordSet'])}")
 
 
 @app.command()
