@@ -6,6 +6,7 @@ this module holds what they share; the tables that name the graph's rows are in 
 
 from __future__ import annotations
 
+import re
 import reprlib
 from collections.abc import Iterable
 from contextlib import suppress
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from reprise.config.errors import ParameterError, listed, printable
 from reprise.config.plain_yaml import content_of, plain_data
+from reprise.config.texts.credentials import HIDDEN, hide_credentials
 from reprise.config.texts.suggest import nearest
 from reprise.config.texts.text_forms import with_pattern
 
@@ -24,6 +26,8 @@ PARAMS_FILE = Path("params.yaml")
 _SHORT = reprlib.Repr()  # what was found, but never the whole of an alias bomb
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlist, _SHORT.maxdict = 3, 160, 160, 12, 12
 
+_LONG = 1 << 16  # characters of a value that are looked at
+_AFTER_PATH = re.compile(r"(://[^?#\s]*[?#])\S+")
 _FEW = 5  # problems that fit a line
 
 
@@ -106,14 +110,20 @@ class Problem:
 
     @property
     def shown(self) -> str:
-        """The value as text, in bounded time and length."""
+        """The value as text, in bounded time and length; of a long address, credentials are hidden before it is cut."""
+        found = _without_query(self.found) if isinstance(self.found, str) else self.found
         try:
-            return printable(_SHORT.repr(self.found), 200)
+            return printable(_SHORT.repr(found), 200)
         except ValueError:  # Python writes no number of more than some thousand digits
             return "a number of thousands of digits"
 
     def __str__(self) -> str:
         return f"{printable(self.path)}: {self.rule}. Found: {self.shown}.{self.hint}"
+
+
+def _without_query(value: str) -> str:
+    """Hide credentials, and whatever follows the path of an address: it may be a token that has no name."""
+    return _AFTER_PATH.sub(rf"\1{HIDDEN}", hide_credentials(value[:_LONG]))
 
 
 def parameter_error(problems: Iterable[Problem]) -> ParameterError:

@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from reprise.config.params import StrictModel, meaning
 from reprise.config.plug_ins.registry import names
+from reprise.config.texts.addresses import granting_nothing
 from reprise.config.texts.text_forms import Name, plug_in_name, with_pattern, wrong_value
 
 SEVERITIES = 5
@@ -51,10 +52,13 @@ class ShiftRow(StrictModel):
     ] = None
     root: Annotated[
         Annotated[
-            str, Field(max_length=4096), with_pattern(r"[^\x00]+", "a path has at least one character, and no NUL")
+            str,
+            Field(max_length=4096),
+            with_pattern(r"[^\x00]+", "a path has at least one character, and no NUL"),
+            AfterValidator(granting_nothing),
         ]
         | None,
-        meaning("A source reads this folder or archive; a corruption has none."),
+        meaning("A source reads this folder, file or address; a corruption has none."),
     ] = None
     options: Annotated[
         dict[str, Any],

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from reprise.artifacts import layout
 from reprise.config.params import MOST_BANDS, StrictModel, meaning
+from reprise.config.texts.addresses import granting_nothing
 from reprise.config.texts.text_forms import plug_in_name, with_pattern, wrong_value
 from reprise.media.lookup import IMAGE, ModalityName
 from stages.ingest.splits.params import SplitParams
@@ -39,6 +40,7 @@ Root = Annotated[
     Field(max_length=4096),
     with_pattern(r"[^\x00]+", "a path has at least one character, and no NUL"),
     AfterValidator(_written_out),
+    AfterValidator(granting_nothing),
 ]
 
 
@@ -47,7 +49,7 @@ class SourceParams(StrictModel):
 
     name: Annotated[str, plug_in_name("sources"), meaning("This source finds the images.")]
     root: Annotated[
-        Root, meaning("The source reads this folder or archive; a source inside an installed package needs none.")
+        Root, meaning("The source reads this folder, file or address; a source inside an installed package needs none.")
     ] = layout.IMAGES.as_posix()
     modality: Annotated[
         ModalityName,

@@ -79,7 +79,7 @@ class ZipMember(Encoded):
         return self.header + 30 + sum(struct.unpack("<HH", header[26:30]))
 
     def _refused(self, reason: str, found: str) -> ImageRefused:
-        return ImageRefused(reason, where=self.path, found=found, fix="Pack the archive again")
+        return ImageRefused(reason, where=self.path, found=found, fix="Pack the archive again.")
 
 
 def _unpacked(packed: bytes, method: int, size: int) -> bytes:

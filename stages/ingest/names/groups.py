@@ -129,7 +129,7 @@ def _wrong_table(what: str, path: Path, found: object, fix: str) -> SourceError:
     return SourceError(what, where=path, found=found, fix=fix)
 
 
-def check_grouping(grouping: Grouping, candidates: Iterable[Candidate], root: Path) -> str:
+def check_grouping(grouping: Grouping, candidates: Iterable[Candidate], root: Path | str) -> str:
     """Check that the rule groups something, and state what it does in a sentence; empty without a rule.
 
     Raises:
@@ -163,7 +163,7 @@ def check_grouping(grouping: Grouping, candidates: Iterable[Candidate], root: Pa
     return said
 
 
-def check_splits_of_groups(candidates: Iterable[Candidate], root: Path) -> None:
+def check_splits_of_groups(candidates: Iterable[Candidate], root: Path | str) -> None:
     """Refuse a group that lies in several splits which the source itself gives.
 
     Raises:

@@ -88,7 +88,7 @@ class Layout:
 
 def understand(
     names: Sequence[str],
-    root: Path,
+    root: Path | str,
     layout: Literal["auto", "splits", "classes", "flat"] = "auto",
     labels: Literal["auto", "none", "folders", "parent"] = "auto",
     named_splits: Mapping[str, SplitName] | None = None,
@@ -124,7 +124,7 @@ def understand(
 
 
 def _splits(
-    names: Sequence[str], root: Path, layout: str, named: Mapping[str, SplitName]
+    names: Sequence[str], root: Path | str, layout: str, named: Mapping[str, SplitName]
 ) -> dict[str, SplitName] | None:
     """Return what each folder at the top is, as far as it is a split; None where none is."""
     tops = Counter(name.partition("/")[0] for name in names if "/" in name)
@@ -150,7 +150,7 @@ def _splits(
     return None
 
 
-def _check_twins(splits: Mapping[str, SplitName], named: Mapping[str, SplitName], root: Path) -> None:
+def _check_twins(splits: Mapping[str, SplitName], named: Mapping[str, SplitName], root: Path | str) -> None:
     """Refuse two folders that would become one split by their own names."""
     for split in ("train", "val", "test"):
         twins = sorted(top for top, meant in splits.items() if meant == split and top not in named)
@@ -177,7 +177,7 @@ def _are_split_names(alike: Mapping[str, SplitName], tops: int) -> bool:
 
 
 def _question_of_splits(
-    tops: Counter[str], splits: Mapping[str, SplitName], alike: Mapping[str, SplitName], root: Path
+    tops: Counter[str], splits: Mapping[str, SplitName], alike: Mapping[str, SplitName], root: Path | str
 ) -> SourceError:
     others = sorted(set(tops) - set(splits) - set(alike))
     parts = [
@@ -198,7 +198,7 @@ def _question_of_splits(
 
 
 def _labels(
-    names: Sequence[str], root: Path, splits: Mapping[str, SplitName] | None, grouped: bool, way_down: str
+    names: Sequence[str], root: Path | str, splits: Mapping[str, SplitName] | None, grouped: bool, way_down: str
 ) -> tuple[Labels, tuple[str, ...]]:
     """Decide whether folders are classes, where the options leave it open."""
     below: dict[str, Counter[int]] = {}  # split folder -> depth below it -> images
@@ -249,7 +249,7 @@ def _question_of_labels(
     names: Sequence[str],
     firsts: set[str],
     lasts: set[str],
-    root: Path,
+    root: Path | str,
     splits: Mapping[str, SplitName] | None,
     way_down: str,
 ) -> SourceError:

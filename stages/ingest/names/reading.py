@@ -115,7 +115,7 @@ class Names:
     def __init__(
         self,
         options: LayoutParams,
-        root: Path,
+        root: Path | str,
         names: Sequence[str],
         way_down: str = "set source.root to that folder instead",
         modality_name: str = IMAGE,

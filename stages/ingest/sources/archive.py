@@ -56,11 +56,12 @@ class Archive(Source):
         archives: Annotated[
             Literal["folders", "merged"],
             meaning(
-                "Of a folder of archives, each counts as a folder of its own name without the extension (`folders`), "
-                "or all as if they were unpacked into one place (`merged`)."
+                "Each archive of a folder of them counts as a folder of its own name without the extension "
+                "(`folders`), or all count as if they were unpacked into one place (`merged`)."
             ),
         ] = "folders"
 
+    keeps_names: ClassVar[bool] = True
     title: ClassVar[str] = "Images in archives"
     citation: ClassVar[str] = ""
     licence: ClassVar[str] = "as the owner of the images says"
@@ -225,8 +226,8 @@ class Archive(Source):
     def _damaged(self, path: str, error: ValueError | ImageRefused) -> Refused:
         found = error.found if isinstance(error, ImageRefused) else str(error)
         self._notes.append(f"{path} is damaged, and none of its members is used: {found}.")
-        reason = error.what if isinstance(error, ImageRefused) else "damaged_archive"
-        return Refused(path, reason, f"{printable(found, 300)}. {_FETCH}")
+        reason = error.what if isinstance(error, ImageRefused) else ""
+        return Refused(path, reason or "damaged_archive", f"{printable(found, 300)}. {_FETCH}")
 
     def _unreadable(self, path: str | Path, found: object) -> SourceError:
         return SourceError("the archive cannot be read", where=path, found=printable(found, 300), fix=_FETCH)
@@ -239,4 +240,6 @@ def _shown(one: _Placed, number: int) -> str:
 def _beside(path: str) -> Item:
     """Say what becomes of a file in a folder of archives that is none."""
     detail = "it is no archive, and lies in a folder of archives: the source `folder` reads images that are files"
-    return (Refused if claims_picture(path) else LeftOut)(path, "no_archive", detail)
+    if claims_picture(path):
+        return Refused(path, "no_archive", detail)
+    return LeftOut(path, "no_archive", detail)

@@ -26,6 +26,8 @@ CALLS = {
     "_refuse": 1,
     "Entry": 2,
     "Finding": 3,
+    "Object": 3,
+    "refused": 0,  # of a member of an archive
 }  # function -> where the reason stands
 CODE = re.compile(r"^[a-z][a-z0-9_]+$")
 
@@ -35,19 +37,20 @@ def reasons_in_code() -> set[str]:
     found: set[str] = set()
     for path in FILES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in CALLS:
-                place = CALLS[node.func.id]
+            called = getattr(node.func, "id", getattr(node.func, "attr", "")) if isinstance(node, ast.Call) else ""
+            if isinstance(node, ast.Call) and called in CALLS:
+                place = CALLS[called]
                 if len(node.args) > place:
                     argument = node.args[place]
                     found |= {
                         n.value for n in ast.walk(argument) if isinstance(n, ast.Constant) and isinstance(n.value, str)
                     }
-            if isinstance(node, ast.FunctionDef) and node.name == "damage":
+            if isinstance(node, ast.FunctionDef) and node.name in ("damage", "plain_name"):
                 returned = [n.value for n in ast.walk(node) if isinstance(n, ast.Return) and n.value is not None]
                 found |= {c.value for r in returned for c in ast.walk(r) if isinstance(c, ast.Constant)}
             if (
                 isinstance(node, ast.Assign)
-                and getattr(node.targets[0], "id", "") == "reasons"
+                and getattr(node.targets[0], "id", "") in ("reasons", "_REFUSED")
                 and isinstance(node.value, ast.Dict)
             ):
                 found |= {v.elts[0].value for v in node.value.values if isinstance(v, ast.Tuple)}

@@ -1,0 +1,101 @@
+"""Objects of Google Cloud Storage, and of folders named by a `file` address, by what every fsspec file system has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from reprise.config.texts.addresses import Address
+from reprise.storage.listing import too_many_bytes
+from stages.ingest.remotes.in_order import in_order, patiently
+from stages.ingest.remotes.store import (
+    Object,
+    Settings,
+    Store,
+    UnreachableError,
+    changed,
+    not_installed,
+    nothing_there,
+    unreadable,
+)
+
+_PIECE = 8 << 20
+_VERSION = ("etag", "ETag", "generation", "md5Hash", "mtime", "ino", "updated")
+
+
+class OtherStore(Store):
+    """A prefix of a file system of fsspec."""
+
+    def __init__(self, address: Address, settings: Settings) -> None:
+        import fsspec
+
+        super().__init__(address, settings)
+        options = {"token": "anon"} if settings.anonymous and address.protocol == "gs" else {}
+        try:
+            self._files: Any = fsspec.filesystem(address.protocol, skip_instance_cache=True, **options)
+        except ImportError as error:
+            raise not_installed(address, "gcsfs") from error
+
+    def listing(self) -> Iterator[Object]:
+        """Yield all objects below the address, sorted by name."""
+        found: dict[str, dict[str, Any]] = patiently(
+            lambda: self._asked(self._files.find, self.address.place, detail=True), self.settings, str(self.address)
+        )
+        if not found:
+            raise nothing_there(self.address)
+        for path, info in sorted(found.items()):
+            yield self._object(path.removeprefix(self.address.place).removeprefix("/"), info)
+
+    def describe(self, names: Sequence[str]) -> Iterator[Object]:
+        """Ask for the length and the version of each name."""
+
+        def ask(name: str) -> Object:
+            try:
+                info = patiently(
+                    lambda: self._asked(self._files.info, self._path(name)), self.settings, self.shown(name)
+                )
+            except (FileNotFoundError, PermissionError) as error:
+                return Object(name, None, "", "unreadable", f"it cannot be read ({type(error).__name__})")
+            return self._object(name, info)
+
+        yield from in_order(ask, names, self.settings)
+
+    def fetch(self, item: Object, limit: int, write: Callable[[bytes], object]) -> None:
+        """Fetch one object, and compare its version afterwards."""
+        where, path, size = self.shown(item.name), self._path(item.name), 0
+        if (item.size or 0) > limit:
+            raise too_many_bytes(where, item.size or 0, limit)
+        try:
+            while size <= (item.size or 0):  # one byte more than there should be shows that it grew
+                end = min(size + _PIECE, (item.size or 0) + 1)
+                piece: bytes = self._asked(self._files.cat_file, path, start=size, end=end)
+                if not piece:
+                    break
+                write(piece)
+                size += len(piece)
+            after = self._object(item.name, self._asked(self._files.info, self._path(item.name)))
+        except FileNotFoundError as error:
+            raise changed(where, "it is gone since it was listed") from error
+        except PermissionError as error:
+            raise unreadable(where, "no permission") from error
+        if (size, after.version) != (item.size, item.version):
+            raise changed(where, "other length or version than when it was listed")
+
+    def _path(self, name: str) -> str:
+        return f"{self.address.place}/{name}" if name else self.address.place
+
+    def _object(self, name: str, info: dict[str, Any]) -> Object:
+        version = " ".join(str(info[key]) for key in _VERSION if info.get(key) is not None)
+        if info.get("islink"):
+            return Object(name, info.get("size"), version, "link_in_store", "a link is not followed")
+        if info.get("type") != "file":
+            return Object(name, None, version, "not_a_file", "it is no file")
+        return Object(name, info.get("size"), version)
+
+    def _asked(self, function: Any, *arguments: Any, **options: Any) -> Any:
+        try:
+            return function(*arguments, **options)
+        except (FileNotFoundError, PermissionError):
+            raise
+        except Exception as error:
+            raise UnreachableError(f"the store fails ({type(error).__name__})") from error
