@@ -19,10 +19,10 @@ Kind = Literal["number", "flag", "word", "caption", "mask", "boxes", "flow", "po
 Use = Literal["label", "given"]
 SCALARS = ("number", "flag", "word")  # one value an image: a column of facts.parquet
 SIDES: dict[str, str] = {"mask": "png", "boxes": "json", "flow": "npy", "pose": "json"}  # members of shards, by kind
+TEXT = "txt"  # captions that are given lie beside their images as well, for other readers of the shards
 TRAINABLE = ("number", "flag", "word", "caption", "pose", "mask")  # kinds that a method can read
 MOVED = ("mask",)  # of these, what moves with the views of its image
 MOST_FACTS = 1000
-LONGEST_WORD, LONGEST_CAPTION, MOST_CAPTIONS = 200, 4000, 100  # characters, and captions of an image
 FACT_NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 
 
@@ -80,11 +80,6 @@ def problem_of(fact: Fact) -> str | None:
     if fact.kind not in get_args(Kind):
         return f"the kind of a fact is one of {', '.join(get_args(Kind))}"
     return None if fact.use in get_args(Use) else f"the use of a fact is one of {', '.join(get_args(Use))}"
-
-
-def is_text(value: str, longest: int) -> bool:
-    """Tell whether a text may be a word or a caption: not blank, not longer, printable, valid Unicode."""
-    return bool(value.strip()) and len(value) <= longest and value.isprintable()
 
 
 def repeated_name(facts: Iterable[Fact]) -> str | None:

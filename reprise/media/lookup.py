@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 IMAGE, VOLUME = "image", "volume"
 NAMES = (IMAGE, VOLUME)
-READERS = ("video",)  # folders beside this file that are no modality: what they read becomes samples of one
+READERS = ("text", "video")  # folders beside this file that are no modality: what they read becomes samples of one
 
 if TYPE_CHECKING:
     ModalityName = str

@@ -15,6 +15,8 @@ from reprise.artifacts.layout import INGEST, MANIFEST
 from reprise.artifacts.manifest import read_manifest
 from reprise.config.errors import ManifestError, printable
 from reprise.config.facts import Fact, problem_of
+from reprise.media.text.quality import Quality, quality
+from reprise.media.text.rules import problem_of_text, problem_of_word
 from stages.facts.params import FactsParams
 
 
@@ -35,7 +37,8 @@ def gather(params: FactsParams, targets: Path = TARGETS, ingest: Path = INGEST) 
     table = read_manifest(ingest / MANIFEST.name, ["key", "path", "page"])
     keys, paths, pages = (table[name].to_pylist() for name in ("key", "path", "page"))
     paths = with_names(keys, paths, ingest)
-    texts = [name for name, column in params.columns.items() if column.kind in ("word", "caption")]
+    rules = {"word": problem_of_word, "caption": problem_of_text}
+    texts = {name: rules[column.kind] for name, column in params.columns.items() if column.kind in rules}
     found = read_targets(keys, paths, targets, pages, texts)
     given = read_facts(ingest).joined(objects(keys))
     declared = _columns(params, found, targets)
@@ -55,6 +58,17 @@ def gather(params: FactsParams, targets: Path = TARGETS, ingest: Path = INGEST) 
             columns[fact.name] = found.texts[fact.name] if fact.kind == "word" else found.values[fact.name]
     facts = Facts((*given.declared, *declared), objects(keys), columns, captions, found.unmatched, found.examples)
     return facts, _sentences(facts)
+
+
+def captions_of(facts: Facts, manifest: Path = MANIFEST) -> dict[str, Quality]:
+    """Count the captions of each fact that holds captions, with the splits of the manifest."""
+    names = facts.named("caption")
+    if not names:
+        return {}
+    table = read_manifest(manifest, ["key", "split"])
+    split_of = dict(zip(table["key"].to_pylist(), table["split"].to_pylist(), strict=True))
+    splits = [split_of[key] for key in facts.keys.tolist()]
+    return {name: quality(facts.captions[name].tolist(), splits) for name in names}
 
 
 def facts_of_run(facts: Facts, wanted: Sequence[str]) -> Facts:

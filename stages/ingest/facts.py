@@ -18,21 +18,20 @@ from reprise.artifacts.facts.sides import FILE as SIDES_FILE
 from reprise.artifacts.facts.sides import TAR, write_sides
 from reprise.artifacts.facts.table import Facts, objects, write_facts
 from reprise.config.errors import ImageRefused, SourceError, printable
-from reprise.config.facts import (
+from reprise.config.facts import MOST_FACTS, SCALARS, SIDES, TEXT, Fact, problem_of, repeated_name
+from reprise.media.text.rules import (
     LONGEST_CAPTION,
     LONGEST_WORD,
     MOST_CAPTIONS,
-    MOST_FACTS,
-    SCALARS,
-    SIDES,
-    Fact,
-    is_text,
-    problem_of,
-    repeated_name,
+    problem_of_text,
+    problem_of_word,
 )
+from reprise.media.text.stored import encode_captions
 from reprise.storage import ustar
 from reprise.storage.progress import track
 from stages.ingest.candidates.select import Image
+
+_UNKNOWN = "Correct the source, or leave the fact out where it is not known."
 
 
 def write_source_facts(declared: Sequence[Fact], rows: Sequence[Image], output: Path) -> dict[str, dict[str, Any]]:
@@ -66,7 +65,7 @@ def write_source_facts(declared: Sequence[Fact], rows: Sequence[Image], output: 
         elif fact.kind == "caption":
             captions[fact.name] = objects([_captions(_value(row, fact.name), row, fact.name) for row in rows])
     write_facts(output, Facts(tuple(declared), objects([row.key for row in rows]), columns, captions))
-    members = _write_members([fact for fact in declared if fact.kind in SIDES], rows, output)
+    members = _write_members([fact for fact in declared if fact.kind in SIDES or _is_member(fact)], rows, output)
     return {
         fact.name: fact.as_json() | {"known": sum(fact.name in row.candidate.facts for row in rows)}
         for fact in declared
@@ -93,32 +92,37 @@ def _value(row: Image, name: str) -> Any:
 def _scalar(fact: Fact, value: Any, row: Image) -> Any:
     """Return a number (NaN where unknown), 0 or 1, or a word (None where unknown)."""
     if fact.kind == "word":
-        if value is None or (isinstance(value, str) and is_text(value, LONGEST_WORD)):
+        if value is None or not (problem := problem_of_word(value)):
             return value
         rule = f"the fact '{fact.name}' is a word of 1 to {LONGEST_WORD} characters without control characters"
-    else:
-        if value is None:
-            return math.nan
-        number = isinstance(value, int | float | np.integer | np.floating | np.bool_) and math.isfinite(value)
-        if number and (fact.kind == "number" or value in (0, 1)):
-            return float(value)
-        rule = f"the fact '{fact.name}' is a finite number" if fact.kind == "number" else f"'{fact.name}' is 0 or 1"
-    raise _wrong(rule, row, repr(value), "Correct the source, or leave the fact out where it is not known.")
+        raise _wrong(rule, row, f"{value!r}: {problem}", _UNKNOWN)
+    if value is None:
+        return math.nan
+    number = isinstance(value, int | float | np.integer | np.floating | np.bool_) and math.isfinite(value)
+    if number and (fact.kind == "number" or value in (0, 1)):
+        return float(value)
+    rule = f"the fact '{fact.name}' is a finite number" if fact.kind == "number" else f"'{fact.name}' is 0 or 1"
+    raise _wrong(rule, row, repr(value), _UNKNOWN)
 
 
 def _captions(value: Any, row: Image, name: str) -> tuple[str, ...]:
     texts = () if value is None else (value,) if isinstance(value, str) else tuple(value)
     for text in texts:
-        if not isinstance(text, str) or not is_text(text, LONGEST_CAPTION):
+        if problem := problem_of_text(text):
             rule = f"a caption ('{name}') is a text of 1 to {LONGEST_CAPTION} characters without control characters"
-            raise _wrong(rule, row, repr(text), "Correct the source, or leave the caption out.")
+            raise _wrong(rule, row, f"{text!r}: {problem}", "Correct the source, or leave the caption out.")
     if len(texts) > MOST_CAPTIONS:
         raise _wrong(f"an image has at most {MOST_CAPTIONS} captions", row, len(texts), "Leave some out.")
     return texts
 
 
+def _is_member(fact: Fact) -> bool:
+    """Tell whether a fact of text lies beside its image in the shards as well: a caption that is no label."""
+    return fact.kind == "caption" and fact.use == "given"
+
+
 def _write_members(facts: Sequence[Fact], rows: Sequence[Image], output: Path) -> bool:
-    """Write masks, boxes, flow and poses into a tar, from which the shards take them; tell whether there are any."""
+    """Write what lies beside images in shards into a tar, from which these take it; tell whether there is any."""
     if not facts:
         return False
     table: list[dict[str, object]] = []
@@ -127,9 +131,9 @@ def _write_members(facts: Sequence[Fact], rows: Sequence[Image], output: Path) -
         for row in track(rows, "facts"):
             for fact in facts:
                 value = _value(row, fact.name)
-                if value is None:
+                if value is None or (fact.kind == "caption" and not value):
                     continue
-                data = _encoded(fact, value, row)
+                data, extension = _encoded(fact, value, row), SIDES.get(fact.kind, TEXT)
                 if fact.kind == "pose" and len(value) != lengths.setdefault(fact.name, len(value)):
                     rule = f"the poses ('{fact.name}') of all images have one length"
                     found = f"{len(value)} numbers, and {lengths[fact.name]} for other images"
@@ -142,11 +146,11 @@ def _write_members(facts: Sequence[Fact], rows: Sequence[Image], output: Path) -
                         "shard": TAR,
                         "offset": file.tell() + ustar.BLOCK,
                         "bytes": len(data),
-                        "ext": SIDES[fact.kind],
+                        "ext": extension,
                         "sha256": hashlib.sha256(data).hexdigest(),
                     }
                 )
-                file.write(ustar.member(f"{row.key}.{fact.name}.{SIDES[fact.kind]}", data))
+                file.write(ustar.member(f"{row.key}.{fact.name}.{extension}", data))
         file.write(ustar.END)
     write_sides(output / SIDES_FILE, table)
     return True
@@ -155,6 +159,8 @@ def _write_members(facts: Sequence[Fact], rows: Sequence[Image], output: Path) -
 def _encoded(fact: Fact, value: Any, row: Image) -> bytes:
     from reprise.media.image.sides import encode_side
 
+    if fact.kind == "caption":
+        return encode_captions(_captions(value, row, fact.name))
     where = f"{printable(row.candidate.name, 200)}: fact '{fact.name}'"
     try:
         return encode_side(fact.kind, value, row.facts["width"], row.facts["height"], where)

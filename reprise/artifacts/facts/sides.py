@@ -22,7 +22,7 @@ SCHEMA = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
         pa.field("fact", pa.string(), nullable=False),
-        pa.field("kind", pa.string(), nullable=False),  # mask, boxes, flow, pose
+        pa.field("kind", pa.string(), nullable=False),  # mask, boxes, flow, pose, caption
         pa.field("shard", pa.string(), nullable=False),  # file name of the tar
         pa.field("offset", pa.int64(), nullable=False),  # of the member's first byte
         pa.field("bytes", pa.int64(), nullable=False),

@@ -19,6 +19,7 @@ import csv
 import io
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -31,7 +32,7 @@ from reprise.config.errors import ImageRefused, ManifestError
 from reprise.storage.listing import open_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 TARGETS = Path("targets.csv")
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,47}$")
@@ -40,7 +41,7 @@ _BY = ("key", "image")
 _EXAMPLES = 3
 _LONGEST_ROW = 1 << 20  # characters
 _MOST_TARGETS = 1000
-_LONGEST_TEXT = 4000  # characters
+Rule = Callable[[str], str | None]
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def read_targets(
     paths: Sequence[str],
     path: str | Path = TARGETS,
     pages: Sequence[int | None] = (),
-    texts: Sequence[str] = (),
+    texts: Mapping[str, Rule] | None = None,
 ) -> Targets:
     """Read the file and join it with a manifest.
 
@@ -87,13 +88,14 @@ def read_targets(
         paths: those of the manifest, in the same order.
         pages: the page of its file that each image is, None where the file has one; empty if that is so of all.
         path: the file.
-        texts: columns that hold words or captions instead of numbers.
+        texts: columns that hold words or captions instead of numbers, each with the rule for them: it returns what is
+            wrong with a text, as a clause, or None.
 
     Raises:
         ManifestError: the file is not CSV as above, a column's name cannot be that of a metric, a value is not a
             number, an image is named twice or by the end of several paths, or no row names an image.
     """
-    path = Path(path)
+    path, texts = Path(path), texts or {}
     if not path.exists():
         return Targets({}, 0)
     rows = _rows(path)
@@ -130,8 +132,10 @@ def read_targets(
             )
         line_of |= dict.fromkeys(found, number)
         for name, text in zip(names, row[1:], strict=True):
-            read = _text if name in texts else _number
-            columns[name][found] = read(text, f"line {number}, column {name}", path)
+            where = f"line {number}, column {name}"
+            columns[name][found] = (
+                _text(text, texts[name], where, path) if name in texts else _number(text, where, path)
+            )
     if not line_of:
         raise _wrong(
             "no row names an image of the manifest",
@@ -247,12 +251,11 @@ def _number(text: str, where: str, path: Path) -> float:
     return value
 
 
-def _text(text: str, where: str, path: Path) -> str | None:
+def _text(text: str, rule: Rule, where: str, path: Path) -> str | None:
     text = text.strip()
-    if len(text) > _LONGEST_TEXT or not text.isprintable():
-        found = f"{len(text)} characters" if text.isprintable() else text
-        rule = f"{where}: a text has at most {_LONGEST_TEXT} characters, without control characters"
-        raise _wrong(rule, path, found, "Shorten the text, or write it in one line.")
+    if text and (problem := rule(text)):
+        fix = "Shorten the text, or write it in one line without invisible characters."
+        raise _wrong(f"{where}: {problem}", path, text, fix)
     return text or None
 
 

@@ -84,13 +84,13 @@ def scaled_side(kind: str, data: bytes, size: tuple[int, int], stored: tuple[int
     Masks and flow take the nearest pixel, since numbers of objects have no mean; boxes and flow are scaled.
 
     Args:
-        kind: mask, boxes, flow or pose.
+        kind: mask, boxes, flow, pose, or caption.
         data: as `encode_side` wrote it.
         size: width and height of the image.
         stored: width and height of the image as it is stored.
         where: name of the image and the fact, for messages.
     """
-    if kind == "pose" or size == stored:
+    if kind in ("pose", "caption") or size == stored:
         return data
     value, (width, height) = decode_side(kind, data, where), stored
     factors = np.array([width / size[0], height / size[1]])

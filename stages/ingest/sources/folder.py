@@ -12,16 +12,20 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from reprise.config.facts import Fact
 from reprise.config.params import meaning
+from reprise.media.lookup import modality
 from reprise.storage.listing import digest_folder
 from reprise.storage.progress import Progress
 from reprise.storage.walk import LEFT_OUT, Entry, list_entries
+from stages.ingest.names.caption_files import CaptionFiles, read_caption_files
 from stages.ingest.names.reading import LayoutParams, Names, digest_with_table
 from stages.ingest.source import Candidate, Extent, LeftOut, Refused, Source
 from stages.ingest.source_state import refuse_own_artifacts
@@ -41,6 +45,10 @@ class Folder(Source):
             Field(default_factory=list, max_length=100),
             meaning("Links that lead into these folders are followed; other links that leave the root are refused."),
         ]
+        captions: Annotated[
+            Literal["none", "txt"],
+            meaning("With `txt`, the lines of the text file beside an image (a.jpg.txt or a.txt) are its captions."),
+        ] = "none"
 
     title: ClassVar[str] = "Images in a folder"
     citation: ClassVar[str] = ""
@@ -69,16 +77,33 @@ class Folder(Source):
         entries = list_entries(self.root, self.link_roots())
         found = [entry.text for entry in entries if entry.reason is None]
         names = Names(self.options, self.root, found, modality_name=self.modality)
+        texts = self._caption_files(entries)
         placed: list[Candidate | Refused | LeftOut] = []
         for entry in entries:
             path = str(self.root / entry.text)
             if entry.reason is not None:
                 placed.append((LeftOut if entry.reason in LEFT_OUT else Refused)(path, entry.reason, entry.detail))
-            else:
-                placed.append(names.place(entry.text, path, path))
-        self._understood = names.understood(placed)
+            elif entry.text in texts.refused:
+                placed.append(texts.refused[entry.text])
+            elif entry.text not in texts.files:
+                item = names.place(entry.text, path, path)
+                said = texts.captions.get(entry.text)
+                placed.append(replace(item, facts={"caption": said}) if said and isinstance(item, Candidate) else item)
+        self._understood = [*names.understood(placed), *([texts.said] if self.options.captions == "txt" else [])]
         self._notes = _notes_on_links(entries)
         yield from placed
+
+    def facts(self) -> Sequence[Fact]:
+        """Declare the captions that lie beside the images; they come with them, so methods may read them."""
+        caption = Fact("caption", "caption", "given", "The text file beside the image.")
+        return (caption,) if self.options.captions == "txt" else ()
+
+    def _caption_files(self, entries: list[Entry]) -> CaptionFiles:
+        if self.options.captions == "none":
+            return CaptionFiles()
+        files = [entry for entry in entries if entry.reason is None]
+        shown = {entry.text: str(self.root / entry.text) for entry in files}
+        return read_caption_files(files, shown, modality(self.modality).claims)
 
     def link_roots(self) -> tuple[str, ...]:
         """Return the folders that the options name."""

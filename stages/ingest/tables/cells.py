@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from reprise.config.errors import printable
-from reprise.config.facts import LONGEST_CAPTION, LONGEST_WORD, MOST_CAPTIONS, is_text
+from reprise.media.text.rules import LONGEST_CAPTION, LONGEST_WORD, MOST_CAPTIONS, problem_of_text, problem_of_word
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _FLAGS = {"0": 0, "1": 1, "false": 0, "true": 1}
@@ -56,8 +56,8 @@ def name_of(value: Any, names: Sequence[str] = ()) -> str | None:
         text = str(int(value))
     else:
         raise _bad("a name is a text or a whole number", value)
-    if not is_text(text, LONGEST_WORD):
-        raise _bad(f"a name is a text of 1 to {LONGEST_WORD} characters without control characters", text)
+    if problem := problem_of_word(text):
+        raise _bad(f"a name is a text of 1 to {LONGEST_WORD} characters without control characters ({problem})", text)
     return text
 
 
@@ -99,8 +99,9 @@ def captions_of(value: Any) -> tuple[str, ...]:
     """
     texts = tuple(value) if isinstance(value, list) else (value,)
     for text in texts:
-        if not isinstance(text, str) or not is_text(text, LONGEST_CAPTION):
-            raise _bad(f"a caption is a text of 1 to {LONGEST_CAPTION} characters without control characters", text)
+        if problem := problem_of_text(text):
+            rule = f"a caption is a text of 1 to {LONGEST_CAPTION} characters without control characters ({problem})"
+            raise _bad(rule, text)
     if len(texts) > MOST_CAPTIONS:
         raise _bad(f"an image has at most {MOST_CAPTIONS} captions", len(texts))
     return texts

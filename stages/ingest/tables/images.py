@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from reprise.config.errors import SourceError, printable
-from reprise.config.facts import MOST_CAPTIONS
+from reprise.media.text.rules import MOST_CAPTIONS
 from stages.ingest.source import Candidate, Once, Refused
 from stages.ingest.tables.cells import BadCell
 from stages.ingest.tables.options import ColumnOptions

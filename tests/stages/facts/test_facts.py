@@ -73,9 +73,10 @@ def test_columns_are_labels_unless_they_are_declared(images: list[str]) -> None:
         ([("age",), ("nan",)], {}, "a target must be a finite number"),
         ([("age",), ("-inf",)], {}, "a target must be a finite number"),
         ([("bold",), ("2",)], {"bold": "flag"}, "holds flags, which are 0, 1 or empty.*Found: 2"),
-        ([("site",), ("a\x00b",)], {"site": "word"}, "CSV|without control characters"),
-        ([("site",), ("a\nb",)], {"site": "word"}, "without control characters"),
-        ([("site",), ("x" * 5000,)], {"site": "word"}, "at most 4000 characters.*5000 characters"),
+        ([("site",), ("a\x00b",)], {"site": "word"}, r"CSV|character 2 is a control character \(U\+0000\)"),
+        ([("site",), ("a\nb",)], {"site": "word"}, r"character 2 is a control character \(U\+000A\)"),
+        ([("site",), ("a\u202eb",)], {"site": "caption"}, "turns the direction of writing round"),
+        ([("site",), ("x" * 5000,)], {"site": "word"}, "it has 5,000 characters, and may have 200"),
         ([("age",), ("1",)], {"other": "word"}, "no column 'other', which facts.columns declares.*columns age"),
         ([("age", "key"), ("1", "2")], {}, "the name of a fact.*is not `key`"),
     ],
@@ -125,6 +126,24 @@ def test_the_stage_gives_each_run_what_its_method_reads_of_the_training_images(i
     main([])
     changed = [path for path, data in before.items() if path.read_bytes() != data]
     assert {path.parent.name for path in changed} == {"wrong"}  # the one that declares a label: DVC runs that one again
+
+
+def test_captions_are_counted_and_what_is_odd_is_said(images: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    split_of = dict(zip(*(read_manifest()[name].to_pylist() for name in ("key", "split")), strict=True))
+    write(("key", "text"), *((key, "A digit" if split_of[key] != "val" else "another") for key in images))
+    READS.parent.mkdir(parents=True)
+    READS.write_text("{}")
+    Path("params.yaml").write_text("facts: {columns: {text: {kind: caption, use: given}}}\n")
+    main([])
+    counted = json.loads((ALL_FACTS / "captions.json").read_text())["text"]
+    tested = sum(split == "test" for split in split_of.values())
+    assert counted["across"] == {"test": tested, "val": 0} and counted["different"] == 2
+    printed = capsys.readouterr().out
+    assert f"facts: {tested} images of test have a caption that an image of train has too (text)." in printed
+    write(("key", "age"), (images[0], 1))
+    Path("params.yaml").write_text("facts: {columns: {}}\n")
+    main([])
+    assert not (ALL_FACTS / "captions.json").exists()
 
 
 def test_only_probes_and_the_report_see_facts_that_are_labels(repository: Path) -> None:

@@ -24,6 +24,8 @@ from reprise.artifacts.manifest import read_manifest, write_manifest
 from reprise.artifacts.near_copies import NEAR_COPIES_SCHEMA
 from reprise.config.errors import ManifestError, ResultError, ShardError
 from reprise.config.facts import Fact
+from reprise.storage.atomic import write_json
+from stages.facts.gather import captions_of
 from stages.report.__main__ import main
 from stages.report.readers.images.near_copies import NearCopies
 from stages.report.text import LONGEST
@@ -332,15 +334,20 @@ def test_facts_are_a_table_and_runs_that_read_them_are_marked(build: Build) -> N
         Fact("text", "caption", "given"),
     )
     columns = {"age": np.array([3.5, 1.0, *[np.nan] * (len(keys) - 2)]), "site": objects(["Bern"] * len(keys))}
-    captions = {"text": objects([("one",)] + [()] * (len(keys) - 1))}
+    captions = {"text": objects([(CANARY, "two"), ("x" * 300,), ("three",)] + [()] * (len(keys) - 3))}
     Path("data/facts/all").mkdir(parents=True)
-    write_facts(Path("data/facts/all"), Facts(declared, objects(keys), columns, captions))
+    facts = Facts(declared, objects(keys), columns, captions)
+    write_facts(Path("data/facts/all"), facts)
+    write_json(Path("data/facts/all/captions.json"), {n: c.as_json() for n, c in captions_of(facts).items()})
     config = Path("data/runs/simclr/0/config.json")
     config.write_text(json.dumps(json.loads(config.read_text()) | {"reads": ["text"]}))
     page = rendered().decode()
     assert "Facts beyond the class" in page
     for cell in ("1 to 3.5", "1 words", "Years &lt;b&gt;of&lt;/b&gt; life.", "<td>given</td>", "none; reads text"):
         assert cell in page, cell
+    shown = "\u201c&lt;script&gt;alert(1)&lt;/script&gt;\u201d; \u201c" + "x" * 80 + "... (220 more characters)\u201d"
+    assert shown in page and CANARY not in page
+    assert f"{len(keys) - 3} of {len(keys)} images have no caption (text)." in page
 
 
 def test_near_copies_and_other_lookalikes_are_shown_in_pairs(build: Build) -> None:

@@ -18,6 +18,7 @@ from reprise.config.errors import SourceError
 from reprise.config.params import read_yaml
 from reprise.media.image.decode import decode
 from reprise.media.image.sides import decode_side
+from reprise.media.text.stored import decode_captions
 from stages.ingest.__main__ import main as ingest
 from stages.ingest.load import load_source
 from stages.ingest.scan import scan
@@ -123,7 +124,7 @@ def test_shapes_go_through_ingest_and_shards_with_all_their_facts(workspace: Pat
     assert json.loads((INGEST / "dataset.json").read_text())["facts"]["scale"]["known"] == 40
     shards, sides = Shards.open(), Sides()
     shards.verify()
-    assert sides.kinds == {"mask": "mask", "boxes": "boxes", "pose": "pose"}
+    assert sides.kinds == {"mask": "mask", "boxes": "boxes", "pose": "pose", "caption": "caption"}
     assert set(shards.widths) == {24}  # stored smaller, by shard.max_side
     at = {key: i for i, key in enumerate(facts.keys.tolist())}
     for key in shards.keys.tolist()[:5]:
@@ -132,6 +133,15 @@ def test_shapes_go_through_ingest_and_shards_with_all_their_facts(workspace: Pat
         assert mask.shape == (24, 24)
         assert mask[max(0, int(y0) - 1) : int(y1) + 2, max(0, int(x0) - 1) : int(x1) + 2].sum() == mask.sum()
         assert decode_side("pose", sides.read(key, "pose"), key)[2] == facts.columns["scale"][at[key]]
+        assert decode_captions(sides.read(key, "caption"), key) == facts.captions["caption"][at[key]]
+
+
+def test_captions_that_are_labels_lie_in_no_shard(workspace: Path) -> None:
+    configure(name="shapes", options={"images": 20, "size": 24, "given": ["pose"]})
+    scan()
+    ingest([])
+    shard([])
+    assert sorted(Sides().kinds) == ["boxes", "mask", "pose"] and read_facts(INGEST).named("caption") == ["caption"]
 
 
 def test_plain_webdataset_reads_images_and_facts_together(workspace: Path) -> None:
@@ -152,6 +162,7 @@ def test_plain_webdataset_reads_images_and_facts_together(workspace: Path) -> No
         assert sample["png"].shape == (24, 24, 3)
         assert sample["mask.png"].shape[:2] == (24, 24)
         assert (len(sample["boxes.json"]), len(sample["pose.json"])) == (1, 5)
+        assert sample["caption.txt"].endswith(".\n") or len(sample["caption.txt"].splitlines()) == 2
         assert set(sample["json"]) == {"channels", "group", "height", "key", "split", "width"}  # no fact, no label
 
 
