@@ -51,7 +51,10 @@ def test_which_texts_may_be_captions() -> None:
     assert problem_of_captions(["a"] * 101) == "there are 101, and an image has at most 100"
 
 
-@given(st.lists(st.text(max_size=30).filter(lambda t: problem_of_text(t) is None), min_size=1, max_size=5))
+SEEN = st.characters(exclude_categories=("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"))
+
+
+@given(st.lists(st.text(SEEN, max_size=30).map(lambda text: f"a{text}"), min_size=1, max_size=5))
 def test_captions_come_back_from_their_stored_form(texts: list[str]) -> None:
     assert decode_captions(encode_captions(texts), "x") == tuple(text.strip() for text in texts)
 
