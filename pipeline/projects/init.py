@@ -21,7 +21,7 @@ from typing import Any
 from pipeline.processes.commands import OWN_MODULE, capture
 from pipeline.processes.git import git
 from pipeline.projects.contents import project_files
-from pipeline.projects.presets import EXAMPLE, LABELLED, UNLABELLED, Preset, load_preset
+from pipeline.projects.presets import EXAMPLE, LABELLED, UNLABELLED, VOLUMES, Preset, load_preset
 from reprise.config.errors import GitError, ParameterError, StorageError, WorkspaceBusyError, listed
 from reprise.storage.atomic import atomic_file, explained_storage, write_json
 from reprise.storage.code.places import link_installed_code
@@ -128,9 +128,13 @@ def _chosen(name: str | None, images: Path | None) -> tuple[Preset, list[str]]:
             fix="Say which preset fits with --preset NAME; `reprise list presets` lists them.",
         )
     shown = _look(images)
+    if shown["volumes"] and not shown["pictures"]:
+        seen = f"{images}: {shown['volumes']:,} volumes by name. {' '.join(shown['said'])}"
+        return load_preset(VOLUMES), [seen, f"so the preset is `{VOLUMES}`, which sets source.modality to volume"]
     fitting = LABELLED if shown["labelled"] else UNLABELLED
     other = UNLABELLED if shown["labelled"] else LABELLED
-    seen = f"{images}: {shown['pictures']:,} pictures by name. {' '.join(shown['said'])}"
+    beside = f" Of {shown['volumes']:,} volumes beside them none is taken in." if shown["volumes"] else ""
+    seen = f"{images}: {shown['pictures']:,} pictures by name. {' '.join(shown['said'])}{beside}"
     why = "folders are classes" if shown["labelled"] else "folders are taken as no classes"
     reason = f"so the preset is `{fitting}` ({why}); `--preset {other}` reads them otherwise"
     return load_preset(fitting), [seen, reason]

@@ -20,6 +20,7 @@ from reprise.artifacts.weights.backbones import CONFIG, BackboneConfig, checked_
 from reprise.artifacts.weights.tensors import TensorFacts, TensorFile
 from reprise.config.errors import BackboneError
 from reprise.config.params import in_one_line
+from reprise.networks.axes import axes_of, blank, channels_last
 from reprise.networks.backbone import build_backbone, option_problems
 from reprise.networks.heads import Projector
 
@@ -100,7 +101,7 @@ def assemble(entries: dict[str, Any], weights: TensorFile, heads: TensorFile, wh
     arrays = {f"backbone.{name}": value for name, value in weights.read().items()}
     arrays |= {name: value for name, value in heads.read().items() if name.startswith("projector.")}
     load_arrays(network, arrays, mismatch)
-    return network.to(memory_format=torch.channels_last)
+    return network.to(memory_format=channels_last(axes_of(network)))
 
 
 def load_bare(file: TensorFile, build: Callable[[], nn.Module], mismatch: Mismatch) -> nn.Module:
@@ -148,7 +149,7 @@ def feature_width(network: nn.Module, channels: int, size: int, mismatch: Mismat
     """
     try:
         with torch.inference_mode():
-            found = network.eval()(torch.zeros(1, channels, size, size))
+            found = network.eval()(blank(network, 1, channels, size))
     except (RuntimeError, AssertionError, ValueError, IndexError) as error:
         reason = " ".join(str(error).split())
         raise mismatch.error(

@@ -16,6 +16,7 @@ from reprise.config.errors import BackboneError
 from reprise.config.params import Problem, StrictModel, parse, problems_of
 from reprise.config.plug_ins.registry import load_class
 from reprise.media.image.transform import CROP_MODES, INTERPOLATIONS, TRIANGLE
+from reprise.media.lookup import IMAGE
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,12 +35,14 @@ class Backbone(ABC):
     Attributes:
         Params: the typed options.
         pooling: how features of places become one vector an image; config.json states it.
+        modalities: the kinds of samples that the network sees; `volume` is (B, C, S, S, S) in place of (B, C, S, S).
         name: the name that was asked for; only `timm` needs it.
         params: the options, an instance of `Params`.
     """
 
     Params: ClassVar[type[StrictModel]] = NoOptions
     pooling: ClassVar[str] = "average"
+    modalities: ClassVar[tuple[str, ...]] = (IMAGE,)
 
     def __init__(self, name: str, params: Any) -> None:
         self.name, self.params = name, params

@@ -20,6 +20,7 @@ from pydantic import BeforeValidator, Field
 
 from reprise.config.params import Probability, StrictModel, meaning
 from reprise.config.texts.text_forms import plug_in_name, wrong_value
+from reprise.media.lookup import IMAGE
 
 if TYPE_CHECKING:
     import torch
@@ -76,6 +77,7 @@ class Frame:
         height, width: of the images in pixels; tensors (B,) where they differ.
         size: S, side of the view in pixels.
         channels: C.
+        depth: of volumes, in slices; None of images.
     """
 
     count: int
@@ -83,6 +85,12 @@ class Frame:
     width: int | Tensor
     size: int
     channels: int
+    depth: int | Tensor | None = None
+
+    @property
+    def sides(self) -> tuple[int | Tensor, ...]:
+        """The sides of the samples in the order of their axes."""
+        return (*(() if self.depth is None else (self.depth,)), self.height, self.width)
 
 
 class Change(ABC):
@@ -92,12 +100,15 @@ class Change(ABC):
 
     Attributes:
         Params: the typed parameter class, a subclass of ChangeParams.
+        modalities: the kinds of samples that can be changed; where `volume` is one of them, `changed` gets
+            (n, C, S, S, S) of volumes, and other samples are refused.
         needs_rgb: the change is made of red, green and blue, so that other images are refused.
         keeps_places: no pixel moves, so a mask of the image is one of the changed image. A change that moves pixels
             defines `carried`; a method that reads masks is refused beside a change that says neither.
     """
 
     Params: ClassVar[type[NamedChange]] = ChangeParams
+    modalities: ClassVar[tuple[str, ...]] = (IMAGE,)
     needs_rgb: ClassVar[bool] = False
     keeps_places: ClassVar[bool] = False
 
@@ -250,7 +261,10 @@ class Cut(Change):
 
     @abstractmethod
     def draw(self, frame: Frame, rng: torch.Generator) -> Drawn:
-        """Draw `boxes` (B, 4) float: top, left, height, width in pixels, all within the image."""
+        """Draw `boxes` (B, 4) float: top, left, height, width in pixels, all within the image.
+
+        Of volumes (B, 6): the corner along each axis, then the lengths.
+        """
 
     @classmethod
     def says_what_masks_do(cls) -> bool:
@@ -259,7 +273,7 @@ class Cut(Change):
 
     @property
     def smallest_area(self) -> float:
-        """Share of an image's area that the smallest box covers."""
+        """Share of an image's area, or of a volume, that the smallest box covers."""
         return 1.0
 
 

@@ -13,6 +13,7 @@ from reprise.config.params import Problem as ParameterProblem
 from reprise.config.plug_ins.blocks import detail, refused, typed_by_name
 from reprise.config.plug_ins.registry import load_class, names
 from reprise.config.texts.text_forms import wrong_value
+from reprise.media.lookup import IMAGE, VOLUME
 from reprise.training.change import ByView, Change, CutParams, NamedChange
 
 EXAMPLE = "crop"
@@ -28,6 +29,13 @@ SHORT = {
     "blur": ("blur", "probability"),
     "solarize": ("solarize", "probability"),
 }
+VOLUME_CHANGES: tuple[dict[str, Any], ...] = (
+    {"name": "volume_crop"},
+    {"name": "volume_flip"},
+    {"name": "volume_intensity"},
+    {"name": "volume_blur"},
+    {"name": "volume_noise"},
+)
 STANDARD = tuple(dict.fromkeys(change for change, _ in SHORT.values()))  # in the order in which they happen
 
 
@@ -232,13 +240,24 @@ def build_change(params: Any) -> Change:
     return load_class("changes", params.name, Change, "train.views")(params)  # type: ignore[type-abstract]
 
 
-def changes_named(views: Any) -> list[str]:
+def changes_named(views: Any, modality: str = IMAGE) -> list[str]:
     """Name the changes that a run may make: those of a list, or those that short settings may stand for.
 
     Args:
         views: typed parameters.
+        modality: the kind of the samples.
     """
     if not isinstance(views, ViewParams):
         return [params.name for params in views]
     known = names("changes")
-    return [name for name in STANDARD if name in known] + [params.name for params in views.also or ()]
+    standard = STANDARD if modality == IMAGE else [str(block["name"]) for block in suggested_changes(modality)]
+    return [name for name in standard if name in known] + [params.name for params in views.also or ()]
+
+
+def suggested_changes(modality: str) -> tuple[dict[str, Any], ...]:
+    """Return the blocks of changes that suit samples of a kind, where the user lists none; of images a source says it.
+
+    A volume is cut, mirrored along each axis, and changed in its values: what Chen et al. (SimCLR, ICML 2020) found
+    for pictures, without colours. Mirroring suits what has no handedness; list the others where it has.
+    """
+    return VOLUME_CHANGES if modality == VOLUME else ()

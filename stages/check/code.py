@@ -19,6 +19,7 @@ from reprise.storage.code.fingerprint import fingerprint
 from reprise.training.params import TrainParams
 from reprise.training.views import changes_named
 from stages.check.plug_ins import plug_in_class
+from stages.check.rules.modality import modality_of_source
 from stages.check.rules.models import modules_of_trained
 from stages.check.shifts import shifts_of
 from stages.check.starts import as_started, models_of
@@ -126,7 +127,8 @@ def _schedule(raw: dict[str, Any], row: dict[str, Any]) -> str:
 
 def _changes(raw: dict[str, Any], row: dict[str, Any]) -> list[str]:
     """The modules of the changes of which a run's views are made."""
-    return [module_of("changes", name) for name in changes_named(_train(raw, row).views)]
+    modality = modality_of_source(raw)
+    return [module_of("changes", name) for name in changes_named(_train(raw, row).views, modality)]
 
 
 def _watches(raw: dict[str, Any], row: dict[str, Any]) -> list[str]:

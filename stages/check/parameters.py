@@ -33,6 +33,7 @@ from stages.check.rows import (
     well_formed,
 )
 from stages.check.rules.facts import fact_problems
+from stages.check.rules.modality import modality_problems
 from stages.check.rules.models import OPTIONS, trained_problems
 from stages.check.rules.order import circle_problems
 from stages.check.rules.probes import SECTION_OF, comparison_problems, probe_problems
@@ -80,6 +81,7 @@ def problems(raw: dict[str, Any]) -> list[Problem]:
     found += comparison_problems(raw.get(COMPARISON))
     found += [*_fit_problems(raw, classes), *model_problems(raw), *trained_problems(raw, classes)]
     found += [*_start_problems(raw, classes), *shift_problems(raw), *fact_problems(raw, classes)]
+    found += modality_problems(raw)
     known_places = {(problem.path, problem.rule) for problem in found}
     return found + [problem for problem in relation_problems(raw) if (problem.path, problem.rule) not in known_places]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,12 @@ from reprise.artifacts.embeddings import FILE, write_embeddings
 from reprise.artifacts.shards import Shards
 from reprise.artifacts.weights.backbones import open_weights, preparation_of, read_config
 from reprise.artifacts.weights.checkpoints import latest_checkpoint, save_checkpoint
+from reprise.config.errors import EmbeddingError
 from reprise.config.plug_ins.registry import module_of
 from reprise.config.shared_sections import DEFAULT_CACHE, CacheParams
+from reprise.media.lookup import IMAGE
 from reprise.networks.assemble import assemble
+from reprise.networks.axes import normalised
 from reprise.reading.ahead import ahead
 from reprise.reading.decoded import open_decoded
 from reprise.reading.entry import in_threads
@@ -63,7 +68,9 @@ def embed(
     folder = layout.run(run, seed)
     config = read_config(folder)
     network = frozen_network(folder, config, params, compute)
-    shards, size = Shards.open(), params.images_at_a_time(config["input_size"], compute.device)
+    shards = Shards.open()
+    size = params.images_at_a_time(as_square(config["input_size"], shards.modality), compute.device)
+    show_limits(shards.modality, params, f"embed {run} seed {seed}")
     squares = squares_for(shards, config, compute.threads, cache)
     inputs = {
         "run": file_digest(folder),
@@ -80,11 +87,40 @@ def embed(
         taps = embed_chunks(network, squares, config, size, compute, f"embed {run} seed {seed}", work)
         with atomic_directory(out) as target:
             write_embeddings(target / FILE, shards.keys, shards.splits, taps)
-            if params.augmented:
+            if params.augmented and shards.modality == IMAGE:
                 rows = augmented.chosen_rows(shards.keys, shards.splits, params.augmented)
                 changes = embed_changes(network, squares, shards.keys, rows, config, size, compute)
                 write_embeddings(target / augmented.FILE, shards.keys[rows], shards.splits[rows], changes)
     record(f"embed/{run}/{seed}", began, {"images_per_second": round(len(shards) / (time.monotonic() - began), 1)})
+
+
+def as_square(side: int, modality: str) -> int:
+    """Return the side of the square that has as many pixels as a sample of this side: of a volume, its cube."""
+    return side if modality == IMAGE else math.isqrt(side**3)
+
+
+def show_limits(modality: str, params: EmbedParams, label: str) -> None:
+    """Say on stderr what is left out of samples that are no images.
+
+    Raises:
+        EmbeddingError: they would be embedded by patches.
+    """
+    if modality == IMAGE:
+        return
+    if params.bag:
+        raise EmbeddingError(
+            f"{modality}s are embedded whole, not as bags of patches",
+            where="embed.bag",
+            found=params.bag,
+            fix="Set it to null.",
+        )
+    if params.augmented:
+        print(
+            f"note: {label}: no changed copies are embedded (embed.augmented), because their changes are those of "
+            f"images and these are {modality}s; probes of invariance are left out.",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def frozen_network(folder: Path, config: dict[str, Any], params: EmbedParams, compute: Compute) -> torch.nn.Module:
@@ -171,12 +207,8 @@ def on_host(pixels: np.ndarray, device: str) -> Tensor:
 
 def features(network: torch.nn.Module, pixels: Tensor, config: dict[str, Any], compute: Compute) -> dict[str, Tensor]:
     """Compute the features of one batch, (n, S, S, C) uint8 -> {tap: (n, d) float32 on the device}."""
-    device = compute.device
-    mean = torch.tensor(config["mean"], device=device).view(1, -1, 1, 1)
-    std = torch.tensor(config["std"], device=device).view(1, -1, 1, 1)
     with torch.inference_mode():
-        x = pixels.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255.0)
-        x = ((x - mean) / std).contiguous(memory_format=torch.channels_last)
+        x = normalised(pixels.to(compute.device, non_blocking=True), config["mean"], config["std"])
         with compute.autocast():
             return {name: value.float() for name, value in network(x).items()}
 

@@ -124,7 +124,7 @@ def _ingest(
     card["near_copies"] = near_copies_card(near, near_copies)
     if params.modality != IMAGE:
         said = f"Near-copies of {params.modality}s are not looked for; exact copies are found."
-        card["near_copies"] |= {"said": [said], "unrecognisable": 0}
+        card["near_copies"] |= {"said": [said], "unrecognisable": 0, "looked_for": False}
     card["changed"] = summary(notes)
     called = [(row.key, row.candidate.name) for row in rows if not isinstance(row.candidate.reference, str)]
     if source.keeps_names and called:

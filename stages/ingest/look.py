@@ -1,8 +1,8 @@
 """`python -m stages.ingest.look FOLDER`: say what the names in a folder of images mean, before there is a project.
 
-It prints JSON: `pictures`, how many files have the name of a picture; `labelled`, whether their folders are classes, or
-null where that can be read in two ways; `said`, what was understood or what is not clear, as sentences. No file is
-opened.
+It prints JSON: `pictures` and `volumes`, how many files have such a name; `labelled`, whether the folders of the
+pictures, or of the volumes where there is no picture, are classes, or null where that can be read in two ways; `said`,
+what was understood or what is not clear, as sentences. No file is opened.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from reprise.config.errors import SourceError, printable
-from reprise.media.image.readers.names import claims_picture
+from reprise.media.lookup import IMAGE, VOLUME, modality
 from reprise.runtime.entry import run_stage
 from reprise.storage.walk import list_entries
 from stages.ingest.names.layout import understand
@@ -25,13 +25,15 @@ def look(root: Path) -> dict[str, Any]:
     Raises:
         SourceError: the folder cannot be listed.
     """
-    names = [entry.text for entry in list_entries(root) if entry.reason is None and claims_picture(entry.text)]
+    files = [entry.text for entry in list_entries(root) if entry.reason is None]
+    pictures, volumes = ([name for name in files if modality(kind).claims(name)] for kind in (IMAGE, VOLUME))
+    names, counts = pictures or volumes, {"pictures": len(pictures), "volumes": len(volumes)}
     try:
         layout = understand(names, root)
     except SourceError as question:
         said = f"{question.what}: {printable(str(question.found))}."
-        return {"pictures": len(names), "labelled": None, "said": [said[0].upper() + said[1:]]}
-    return {"pictures": len(names), "labelled": layout.labels != "none", "said": list(layout.sentences)}
+        return {**counts, "labelled": None, "said": [said[0].upper() + said[1:]]}
+    return {**counts, "labelled": layout.labels != "none", "said": list(layout.sentences)}
 
 
 def main(argv: list[str]) -> None:

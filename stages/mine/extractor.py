@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from reprise.config.params import StrictModel
+from reprise.media.lookup import IMAGE
 from reprise.runtime.device import Compute
 
 
@@ -18,11 +19,13 @@ class Extractor:
         Params: the typed parameter class.
         seeded: whether the features depend on the seed. Where they do not, one seed computes them and the other seeds
             of the same inputs copy them.
+        modalities: the kinds of samples that it describes.
         trained: the folder of the model that `model_of` names; None where it names none.
     """
 
     Params: ClassVar[type[StrictModel]] = StrictModel
     seeded: bool = True
+    modalities: ClassVar[tuple[str, ...]] = (IMAGE,)
     trained: Path | None = None
 
     def __init__(self, params: StrictModel, seed: int, compute: Compute) -> None:

@@ -10,6 +10,7 @@ import pyarrow.csv
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from reprise.networks.axes import blank
 from reprise.networks.backbone import backbone_named
 from reprise.reading.order import conflicts
 from reprise.reading.partners import Partners
@@ -90,7 +91,7 @@ def flops_per_image(method: Method, setup: Setup) -> int:
     device = next((p.device for p in method.backbone.parameters()), torch.device("cpu"))
     method.backbone.eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        method.backbone(torch.zeros(1, image.channels, side, side, device=device))
+        method.backbone(blank(method.backbone, 1, image.channels, side, device))
     return counter.get_total_flops()
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from reprise.media.lookup import IMAGE
 from reprise.networks.heads import Classifier, Projector
 from reprise.networks.text.tokenizer import Tokenizer
 from reprise.reading.order import Sampling
@@ -174,6 +175,8 @@ class Method(nn.Module):
     Attributes:
         Params: the typed parameter class, a subclass of MethodParams.
         views: random views of each image in a batch.
+        modalities: the kinds of samples that it takes. A method that only passes views to its backbone takes volumes
+            too, whose views are (B, C, S, S, S); `reprise check` refuses other kinds.
         needs: fields that every batch must hold. `clusters` refuses a label set without labels, `confidences` one
             that states none. A method may decide on it by its parameters, in its constructor.
         reads: names of facts that the method is trained with, besides the pixels. Each must be `given`, or the run's
@@ -200,6 +203,7 @@ class Method(nn.Module):
 
     Params: ClassVar[type[MethodParams]] = MethodParams
     views: ClassVar[int] = 2
+    modalities: ClassVar[tuple[str, ...]] = (IMAGE,)
     reads: ClassVar[tuple[str, ...]] = ()
     gradient_free: ClassVar[bool] = False
     capturable: ClassVar[bool] = False

@@ -22,6 +22,7 @@ from reprise.config.params import ImageParams
 from reprise.config.plug_ins.registry import load_class, module_of
 from reprise.config.shared_sections import DEFAULT_CACHE, CacheParams
 from reprise.config.tables import AnyRun
+from reprise.networks.axes import axes_of, channels_last
 from reprise.networks.backbone import build_backbone
 from reprise.networks.memory.recompute import blocks_of, in_chunks, recomputed
 from reprise.networks.ranks.parted_weights import clip_gradients, sharded
@@ -52,6 +53,7 @@ from stages.pretrain.inputs.images import (
     refuse_memory,
     refuse_passes,
 )
+from stages.pretrain.inputs.modality import refuse_backbone, refuse_method
 from stages.pretrain.inputs.pairing import notes_on_pairs
 from stages.pretrain.inputs.starting import (
     begin,
@@ -130,7 +132,7 @@ def pretrain(
         learn(setup, method, inputs, epochs, WORK_OF_THE_FIRST)
         return
     show(notes, f"pretrain {row.name} seed {seed}")
-    with work_folder(f"pretrain/{setup.name}", given, code_of(setup, method_class), restart) as work:
+    with work_folder(f"pretrain/{setup.name}", given, code_of(setup, method_class, inputs), restart) as work:
         watching = watching_of(setup, method, epochs, work)
         done, collapse = learn(setup, method, inputs, epochs, work, watching)
         notes = [*notes, *done.notes]
@@ -168,6 +170,8 @@ def build_method(method_class: type[Method], setup: Setup, inputs: Inputs) -> Me
     """Initialise backbone and heads; the same seed gives every method the same backbone."""
     image, n = setup.image, len(inputs.rows)
     architecture, options = method_class.own_backbone(setup.method) or (setup.train.backbone, options_of(setup.start))
+    refuse_method(setup.row, method_class, inputs.shards.modality)
+    refuse_backbone(architecture, inputs.shards.modality)
     seed_torch(setup.seed, "backbone")
     side = side_of(setup, method_class)
     backbone = build_backbone(architecture, image.channels, side, setup.train.stem, options)
@@ -194,7 +198,7 @@ def build_method(method_class: type[Method], setup: Setup, inputs: Inputs) -> Me
 def epochs_of(setup: Setup, method: Method, inputs: Inputs) -> PretrainingEpochs:
     """Gather what the epochs of the run consist of: order, fields and views."""
     plan = method.view_plan(inputs.views)
-    decoded, masks = inputs.decoded.shrunk(needed_side(plan)), inputs.masks
+    decoded, masks = inputs.decoded.shrunk(needed_side(plan, inputs.decoded.sizes.shape[1])), inputs.masks
     if masks is not None:
         refuse_unmoved(masks.names, plan, f"runs: {setup.row.name}")
     drawn = method.needs_drawn or masks is not None
@@ -244,11 +248,11 @@ def _digest(facts: Mapping[str, np.ndarray]) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def code_of(setup: Setup, method_class: type[Method]) -> list[str]:
+def code_of(setup: Setup, method_class: type[Method], inputs: Inputs) -> list[str]:
     """Name the modules whose code decides the result: this stage, and the plug-ins that the parameters choose."""
     architecture, _ = method_class.own_backbone(setup.method) or (setup.train.backbone, {})
     plug_ins = [module_of("backbones", architecture), module_of("schedules", setup.train.schedule.name)]
-    changes = [module_of("changes", name) for name in changes_named(setup.train.views)]
+    changes = [module_of("changes", name) for name in changes_named(setup.train.views, inputs.shards.modality)]
     watches = [module_of("watches", params.name) for params in setup.train.watches]
     return [__name__, method_class.__module__, *plug_ins, *changes, *watches]
 
@@ -320,7 +324,7 @@ def learn(
 def placed(method: Method, setup: Setup, device: torch.device) -> Iterator[None]:
     """Move a method to its device, its networks in parts where `train.shard_weights` says so, until the block ends."""
     if not setup.train.shard_weights:
-        method.to(device=device, memory_format=torch.channels_last)
+        method.to(device=device, memory_format=channels_last(axes_of(method)))
         yield
         return
     with sharded(method, method.embedding_networks(), setup.world, device.type):

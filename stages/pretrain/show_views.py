@@ -25,6 +25,8 @@ from reprise.config.params import ImageParams, read_yaml, section
 from reprise.config.plug_ins.registry import load_class, names
 from reprise.config.tables import row, tables
 from reprise.media.image.encode import lossless_png
+from reprise.media.lookup import IMAGE
+from reprise.media.volume.slices import middle_slices
 from reprise.reading.decoded import open_decoded
 from reprise.runtime.entry import run_stage
 from reprise.runtime.seeds import torch_rng
@@ -34,6 +36,7 @@ from reprise.training.params import TrainParams
 from reprise.training.views import change_named
 from stages.pretrain.method import Method
 from stages.pretrain.parts.pixels.warps import folded_share
+from stages.pretrain.views import volumes
 from stages.pretrain.views.batched import made_view
 from stages.pretrain.views.draws import draw_view, frame_of
 from stages.pretrain.views.moments import Moments, closed, measured
@@ -62,8 +65,10 @@ def main(argv: list[str]) -> None:
     options = parser.parse_args(argv)
     raw = read_yaml()
     image = section(raw, "image", ImageParams)
-    settings = settings_of(raw, options.run, image)
+    modality = Shards.open().modality
+    settings = settings_of(raw, options.run, image, modality)
     changes = [change_named(name) for name in names("changes")] if options.all else list(settings.changes)
+    changes = [change for change in changes if modality in change.modalities]
     changes = [change for change in changes if image.channels == 3 or not change.needs_rgb]
     pixels = pictures(image)
     if options.moments:
@@ -75,7 +80,7 @@ def main(argv: list[str]) -> None:
     print(f"written: {options.out}")
 
 
-def settings_of(raw: dict[str, Any], run: str | None, image: ImageParams) -> ViewSettings:
+def settings_of(raw: dict[str, Any], run: str | None, image: ImageParams, modality: str = IMAGE) -> ViewSettings:
     """Resolve the views of a run, or of `train`; they are not normalised, because they are looked at.
 
     Raises:
@@ -88,11 +93,11 @@ def settings_of(raw: dict[str, Any], run: str | None, image: ImageParams) -> Vie
         params = method.Params.model_validate((raw.get("methods") or {}).get(run, {}))
         train = params.applied_to(train)
     plain = ((0.0,) * image.channels, (1.0,) * image.channels)
-    return resolve_views(train.views, VIEWS, image, *plain)
+    return resolve_views(train.views, VIEWS, image, *plain, modality)
 
 
 def pictures(image: ImageParams) -> list[np.ndarray]:
-    """Read training images, evenly spread: (H, W, C) uint8 each."""
+    """Read training images, evenly spread: (H, W, C) uint8 each, or (D, H, W, C)."""
     shards = Shards.open()
     rows = shards.rows("train")
     chosen = rows[np.linspace(0, len(rows) - 1, min(PICTURES, len(rows))).astype(int)]
@@ -102,16 +107,18 @@ def pictures(image: ImageParams) -> list[np.ndarray]:
 
 def in_unit(pixels: list[np.ndarray], size: int) -> Tensor:
     """Return whole pictures as squares: (n, C, S, S) in [0, 1]."""
-    whole = ViewSettings(size, pixels[0].shape[2], (0.0,), (1.0,))
+    whole = ViewSettings(size, pixels[0].shape[-1], (0.0,), (1.0,))
     return torch.cat([seen(picture, whole, "whole") for picture in pixels])
 
 
 def seen(picture: np.ndarray, settings: ViewSettings, *seed: int | str) -> Tensor:
-    """Make one view of one picture: (1, C, S, S) in [0, 1]."""
-    height, width, channels = picture.shape
+    """Make one view of one picture: (1, C, S, S) in [0, 1], of a volume (1, C, S, S, S)."""
+    *depth, height, width, channels = picture.shape
     plain = replace(settings, mean=(0.0,) * channels, std=(1.0,) * channels)
-    drawn = draw_view(frame_of(1, height, width), plain, torch_rng(0, "shown", *seed))
-    return made_view(torch.from_numpy(np.array(picture))[None], plain, drawn)
+    frame = replace(frame_of(1, height, width), depth=depth[0] if depth else None)
+    drawn = draw_view(frame, plain, torch_rng(0, "shown", *seed))
+    make = volumes.made_view if depth else made_view
+    return make(torch.from_numpy(np.array(picture))[None], plain, drawn)
 
 
 def always(change: Change) -> Change:
@@ -154,8 +161,12 @@ def _row(name: str, words: str, views: Iterable[Tensor]) -> str:
 
 
 def _data(view: Tensor) -> str:
-    """Write (1, C, S, S) in [0, 1] as a PNG in the page; of more than three bands, the first three are shown."""
-    pixels = view[0].permute(1, 2, 0).mul(255).add(0.5).clamp(0, 255).to(torch.uint8).numpy()
+    """Write (1, C, S, S) in [0, 1] as a PNG in the page; of more than three bands, the first three are shown.
+
+    Of a volume, the middle slices are shown.
+    """
+    pixels = view[0].movedim(0, -1).mul(255).add(0.5).clamp(0, 255).to(torch.uint8).numpy()
+    pixels = middle_slices(pixels) if pixels.ndim > 3 else pixels
     shown = pixels[:, :, :3] if pixels.shape[2] >= 3 else pixels[:, :, :1]
     return f"data:image/png;base64,{base64.b64encode(lossless_png(np.ascontiguousarray(shown))).decode()}"
 

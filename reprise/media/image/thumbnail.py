@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from reprise.media.image.decode import decode
 from reprise.media.image.encode import sheet_png
 from reprise.media.image.transform import resize_to_square
+
+Draw = Callable[[bytes, str], np.ndarray]  # encoded bytes, and their name for messages
 
 
 def thumbnail(data: bytes, where: str, side: int) -> np.ndarray:
@@ -50,7 +52,9 @@ def shrink(pixels: np.ndarray, side: int) -> np.ndarray:
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
 
 
-def contact_sheet(rows: Sequence[Sequence[tuple[bytes, str]]], columns: int, side: int, gap: int) -> bytes:
+def contact_sheet(
+    rows: Sequence[Sequence[tuple[bytes, str]]], columns: int, side: int, gap: int, draw: Draw = in_colour
+) -> bytes:
     """Draw images as squares in rows on white.
 
     Args:
@@ -58,6 +62,7 @@ def contact_sheet(rows: Sequence[Sequence[tuple[bytes, str]]], columns: int, sid
         columns: width of the sheet in squares.
         side: of a square, in pixels.
         gap: right of and below each square, in pixels.
+        draw: decodes a sample for the eye, (h, w, 3) uint8, where it is no image.
 
     Returns:
         a PNG of columns * (side + gap) by len(rows) * (side + gap) pixels.
@@ -69,7 +74,7 @@ def contact_sheet(rows: Sequence[Sequence[tuple[bytes, str]]], columns: int, sid
     sheet = np.full((len(rows) * step, columns * step, 3), 255, dtype=np.uint8)
     for line, images in enumerate(rows):
         for column, (data, where) in enumerate(images):
-            square = resize_to_square(in_colour(data, where), side)
+            square = resize_to_square(draw(data, where), side)
             sheet[line * step : line * step + side, column * step : column * step + side] = square
     return sheet_png(sheet)
 

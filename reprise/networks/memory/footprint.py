@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from reprise.networks.axes import blank
 from reprise.networks.memory.recompute import blocks_of
 
 
@@ -57,7 +57,7 @@ def footprint(network: nn.Module, channels: int, size: int, device: str = "meta"
 
     hooks = [module.register_forward_hook(count) for module in network.modules()]
     try:
-        features = network(torch.zeros(2, channels, size, size, device=device))
+        features = network(blank(network, 2, channels, size, device))
     finally:
         for hook in hooks:
             hook.remove()

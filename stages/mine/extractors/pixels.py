@@ -21,6 +21,7 @@ from pydantic import Field
 
 from reprise.config.params import StrictModel, meaning
 from reprise.measures.principal import EXACT, Rows, principal_basis
+from reprise.media.lookup import IMAGE, VOLUME
 from reprise.reading.reduced import REDUCED_SIDE, reduced
 from stages.mine.extractor import Extractor
 
@@ -43,10 +44,14 @@ class Pixels(Extractor):
 
     Params = PixelParams
     seeded = False
+    modalities = (IMAGE, VOLUME)
     params: PixelParams
 
     def features(self, images: np.ndarray, work: Path) -> np.ndarray:
-        """(n, S, S, C) uint8 -> (n, k) float32, k at most `components`, the dimensions, and n of images scaled down."""
+        """(n, S, S, C) uint8 -> (n, k) float32, k at most `components`, the dimensions, and n of images scaled down.
+
+        Volumes are (n, S, S, S, C).
+        """
         small = reduced(images, self.params.side, self.compute.threads)
         rows = Rows(small, 255.0)
         fewer = small is not images and rows.count < min(rows.dimensions, EXACT)  # the same, in a fraction of the time

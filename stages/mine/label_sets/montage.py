@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from reprise.artifacts.shards import Shards
 from reprise.media.image.thumbnail import contact_sheet
+from reprise.media.lookup import modality
 from reprise.storage.atomic import atomic_file
 from stages.mine.miner import Mined
 
 ROWS, COLUMNS, SIDE, GAP = 16, 16, 40, 2  # clusters, images each, pixels, pixels
+WHOLE = 1 << 20  # pixels: no picture is longer, so none is scaled down before it becomes a square
 
 
 def write_montage(path: Path, shards: Shards, keys: np.ndarray, mined: Mined, *, least_certain: bool = False) -> None:
@@ -36,5 +39,6 @@ def write_montage(path: Path, shards: Shards, keys: np.ndarray, mined: Mined, *,
         elif mined.distance is not None:
             members = members[np.argsort(mined.distance[members], kind="stable")]
         rows.append([(shards.read(position[keys[member]]), str(keys[member])) for member in members[:COLUMNS]])
+    media = modality(shards.modality)
     with atomic_file(path) as file:
-        file.write(contact_sheet(rows, COLUMNS, SIDE, GAP))
+        file.write(contact_sheet(rows, COLUMNS, SIDE, GAP, partial(media.thumbnail, side=WHOLE)))

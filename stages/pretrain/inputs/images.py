@@ -31,6 +31,7 @@ from stages.pretrain.setup import Setup
 from stages.pretrain.views.settings import ViewSettings, resolve_views
 
 STATISTICS_ROWS = 10_000  # images from which mean and standard deviation are taken
+STATISTICS_VALUES = 1 << 28  # of volumes, at most
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def read_inputs(labels: Path, setup: Setup, method_class: type[Method]) -> Input
     mean, std = pixel_statistics(decoded, setup.image)
     if setup.start.config is not None:  # trained on, weights see images on the scale that they know
         mean, std = (tuple(setup.start.config[name]) for name in ("mean", "std"))
-    views = resolve_views(setup.train.views, VIEWS, setup.image, mean, std)
+    views = resolve_views(setup.train.views, VIEWS, setup.image, mean, std, shards.modality)
     keys = shards.keys[rows[kept]]
     facts = read_run_facts(setup.row, method_class.reads, keys)
     confidences = confidences_for(table, keys) if stated else None
@@ -101,8 +102,12 @@ def pixel_statistics(decoded: Decoded, image: ImageParams) -> tuple[tuple[float,
 
     Sums are exact integers, so the result depends neither on the order nor on the number of threads.
     """
-    every = max(1, -(-len(decoded) // STATISTICS_ROWS))
-    pixels = decoded.squares(image.size)[::every].reshape(-1, image.channels)
+    squares = decoded.squares(image.size)
+    most = STATISTICS_ROWS
+    if squares.ndim > 4:  # cubes hold many more values
+        most = max(1, min(most, STATISTICS_VALUES // image.size**3))
+    every = max(1, -(-len(decoded) // most))
+    pixels = squares[::every].reshape(-1, image.channels)
     total, squares = pixels.sum(axis=0, dtype=np.int64), np.zeros(image.channels, dtype=np.int64)
     for start in range(0, len(pixels), 1 << 22):  # a block at a time: the squares take eight times the memory
         squares += np.square(pixels[start : start + (1 << 22)].astype(np.int64)).sum(axis=0)

@@ -22,7 +22,7 @@ class ViewDraws:
     """Everything that is drawn for one view of B images.
 
     Attributes:
-        boxes: (B, 4) float: top, left, height, width in pixels of the part that is seen.
+        boxes: (B, 4) float: top, left, height, width in pixels of the part that is seen; of volumes (B, 6).
         changes: of each change after the cut; None where it cannot happen.
         cut: what else a cut drew.
     """
@@ -95,6 +95,6 @@ def frame_of(count: int, height: int | Tensor, width: int | Tensor) -> Frame:
 
 
 def whole(frame: Frame) -> Tensor:
-    """Return the boxes that show all of each image: (B, 4) float."""
-    sides = [torch.as_tensor(side, dtype=torch.float32).expand(frame.count) for side in (frame.height, frame.width)]
-    return torch.stack([torch.zeros(frame.count), torch.zeros(frame.count), *sides], dim=1)
+    """Return the boxes that show all of each image: (B, 4) float, of volumes (B, 6)."""
+    sides = [torch.as_tensor(side, dtype=torch.float32).expand(frame.count) for side in frame.sides]
+    return torch.stack([*[torch.zeros(frame.count)] * len(sides), *sides], dim=1)

@@ -2,7 +2,7 @@
 
 On a CPU whole batches in torch suit small images of one size, and image by image suits all others: at 224 pixels it is
 six to twelve times faster there. A GPU makes whole batches at every size, from decoded images that lie in its memory or
-come in time.
+come in time. Volumes are made in whole batches everywhere.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from stages.pretrain.views.made import Views
 from stages.pretrain.views.per_image import PerImageViews
 from stages.pretrain.views.settings import ViewSettings, by_view
 from stages.pretrain.views.staged import StagedViews
+from stages.pretrain.views.volumes import VolumeViews
 
+VOLUME_AXES = 3  # sides of a volume
 BATCHED_SIDE = 64  # pixels: up to here images of one size take the batched path on a CPU
 RESIDENT_SHARE = 0.25  # of a GPU's free memory, for the training images; the rest is the network's
 Own = np.ndarray | None  # positions in the batch whose views are made, in rising order; None for all
@@ -56,7 +58,10 @@ def view_maker(
         compute: where views are made, and by how many threads.
         keep_drawn: whether what was drawn is wanted beside the views.
     """
-    plan, images = by_view(plan), decoded.images
+    plan = by_view(plan)
+    if decoded.sizes.shape[1] == VOLUME_AXES:
+        return VolumeViews(decoded, plan, seed, compute.device, keep_drawn)
+    images = decoded.images
     if images is not None and max(images.shape[1:3]) <= BATCHED_SIDE:
         return BatchedViews(images, plan, seed, compute.device, keep_drawn)
     if compute.device == "cuda":

@@ -8,8 +8,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reprise.media.lookup import IMAGE
 from reprise.training.change import Change, Cut
-from reprise.training.views import SHORT, ViewParams, build_change, change_named
+from reprise.training.views import SHORT, ViewParams, build_change, change_named, suggested_changes, typed_change
 from stages.pretrain.views.short import NUMBERS, ever, numbers_of, standard_changes
 
 if TYPE_CHECKING:
@@ -70,13 +71,15 @@ def by_view(plan: list[ViewSettings]) -> list[ViewSettings]:
     return [settings.of_view(number) for number, settings in enumerate(plan)]
 
 
-def needed_side(plan: list[ViewSettings]) -> int:
+def needed_side(plan: list[ViewSettings], axes: int = 2) -> int:
     """Return the shorter side, in pixels, of an image whose smallest crop is as large as the view that is made of it.
 
-    A crop of a share s of the area has sqrt(s) of the side. More pixels than that add nothing that a view could show.
+    A crop of a share s of the area has sqrt(s) of the side, and of a volume its cube root. More pixels than that add
+    nothing that a view could show.
     """
     areas = [settings.cut.smallest_area if settings.cut else 1.0 for settings in plan]
-    return max(math.ceil(settings.size / math.sqrt(area)) for settings, area in zip(plan, areas, strict=True))
+    shares = [math.sqrt(area) if axes == 2 else area ** (1 / axes) for area in areas]
+    return max(math.ceil(settings.size / share) for settings, share in zip(plan, shares, strict=True))
 
 
 def described(plan: list[ViewSettings]) -> list[dict[str, Any]]:
@@ -102,27 +105,40 @@ def describe_settings(settings: ViewSettings) -> dict[str, Any]:
 
 
 def resolve_views(
-    params: Views, suggested: Path, image: ImageParams, mean: tuple[float, ...], std: tuple[float, ...]
+    params: Views,
+    suggested: Path,
+    image: ImageParams,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    modality: str = IMAGE,
 ) -> ViewSettings:
     """Build the changes, and fill the short settings that the user left open with the source's suggestions.
+
+    Short settings are of images. Samples of another kind get the list of changes that suits them, unless the user lists
+    some.
 
     Args:
         params: the user's choices.
         suggested: the file of suggestions, data/ingest/views.json.
         image: size and channels of the input.
         mean, std: per channel, on the 0..1 scale.
+        modality: the kind of the samples.
 
     Raises:
         ManifestError: the suggestions lack a value that the user left open.
-        TrainingError: changes of colours are asked for, and the images have no colours.
+        TrainingError: changes of colours are asked for, and the images have no colours; or changes that are not made
+            for these samples.
     """
     from reprise.config.errors import TrainingError
 
+    if modality != IMAGE:
+        return ViewSettings(image.size, image.channels, mean, std, changes_for(modality, params))
     if isinstance(params, ViewParams):
         changes = standard_changes(_filled(params, suggested, image))
         changes += tuple(build_change(further) for further in params.also or ())
     else:
         changes = tuple(build_change(listed) for listed in params if ever(getattr(listed, "probability", 1.0)))
+    refuse_changes(changes, modality)
     asked = {change.params.name: change for change in changes if change.needs_rgb and image.channels != 3}
     if image.channels == 1 or (isinstance(params, ViewParams) and params.grey is None):
         asked.pop("grey", None)  # grey images have no other views in grey, and suggestions are meant for RGB
@@ -136,6 +152,65 @@ def resolve_views(
     if image.channels != 3:
         changes = tuple(change for change in changes if not change.needs_rgb)
     return ViewSettings(size=image.size, channels=image.channels, mean=mean, std=std, changes=changes)
+
+
+def changes_for(modality: str, params: Views, where: str = "train.views") -> tuple[Change, ...]:
+    """Build the changes of samples that are no images.
+
+    Args:
+        modality: their kind.
+        params: a list of changes; or short settings, of which only `also` may be set.
+        where: the parameter, for messages.
+
+    Raises:
+        TrainingError: short settings, or changes that are not made for samples of this kind.
+    """
+    from reprise.config.errors import TrainingError
+
+    further: tuple[Any, ...] = params if not isinstance(params, ViewParams) else params.also or ()
+    asked = [name for name in SHORT if getattr(params, name, None) is not None]
+    if asked:
+        raise TrainingError(
+            f"the short settings of views change images, and these are {modality}s",
+            where=f"{where}.{asked[0]}",
+            found=getattr(params, asked[0]),
+            fix=f"Set it to null, or list changes of {modality}s in {where}.",
+        )
+    suggested = [typed_change(block) for block in suggested_changes(modality)] if isinstance(params, ViewParams) else []
+    changes = tuple(build_change(one) for one in (*suggested, *further) if ever(getattr(one, "probability", 1.0)))
+    refuse_changes(changes, modality, where)
+    return changes
+
+
+def refuse_views(params: Views, modality: str) -> None:
+    """Refuse views that are not made for samples of a kind, before anything is read.
+
+    Raises:
+        TrainingError: as `changes_for` and `refuse_changes`.
+    """
+    if modality != IMAGE:
+        changes_for(modality, params)
+        return
+    listed = params if not isinstance(params, ViewParams) else params.also or ()
+    refuse_changes(tuple(build_change(one) for one in listed), modality)
+
+
+def refuse_changes(changes: tuple[Change, ...], modality: str, where: str = "train.views") -> None:
+    """Refuse changes that are not made for samples of a kind.
+
+    Raises:
+        TrainingError: naming the first of them.
+    """
+    from reprise.config.errors import TrainingError
+
+    for change in changes:
+        if modality not in change.modalities:
+            raise TrainingError(
+                f"the change `{change.params.name}` is not made for {modality}s",
+                where=where,
+                found=f"made for {' and '.join(change.modalities)}",
+                fix="`reprise list changes` names those that there are, and docs/how-to/volumes.md those of volumes.",
+            )
 
 
 def _filled(params: ViewParams, suggested: Path, image: ImageParams) -> dict[str, Any]:

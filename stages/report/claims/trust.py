@@ -242,6 +242,8 @@ def _copies(near_copies: NearCopies | None) -> Point | None:
         return None
     question = "Do images of two splits show the same picture?"
     apart = near_copies.counts().get(APART, 0)
+    if not near_copies.looked_for:
+        return Point(question, "Nobody looked: near-copies are found among images only, and exact copies were refused.")
     if not apart:
         return Point(question, "No pair was found.")
     pairs = f"{apart:,} pair{'s' if apart > 1 else ''} of near-copies"

@@ -115,9 +115,21 @@ def size_words(images: Images | None) -> str:
     if images is None or not images.total:
         return ""
     (w1, w2), (h1, h2) = images.sides[:2], images.sides[2:]
+    if images.depths is not None:
+        return _volume_words(images.depths, (h1, h2), (w1, w2))
     if (w1, h1) == (w2, h2):
         return f"All are {w1:,} × {h1:,} pixels."
     return f"Widths run from {w1:,} to {w2:,} pixels, heights from {h1:,} to {h2:,}."
+
+
+def _volume_words(*sides: tuple[int, int]) -> str:
+    """State that the samples are volumes, their depth, height and width, and what their pictures show."""
+    if all(low == high for low, high in sides):
+        sizes = f"They are volumes, all of {' × '.join(f'{low:,}' for low, _ in sides)} values."
+    else:
+        named = zip(("depths", "heights", "widths"), sides, strict=True)
+        sizes = f"They are volumes: {', '.join(f'{name} from {low:,} to {high:,}' for name, (low, high) in named)}."
+    return f"{sizes} Each picture shows the middle slices across depth, height and width, from the left."
 
 
 def bands_words(images: Images | None) -> str:

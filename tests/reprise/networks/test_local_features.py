@@ -7,9 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from reprise.config.plug_ins.registry import names
-from reprise.networks.backbone import build_backbone
+from reprise.media.lookup import IMAGE
+from reprise.networks.backbone import backbone_named, build_backbone
 from reprise.networks.local_features import local_features, places_of
 from reprise.networks.patch_dictionary import PatchDictionary
+
+OF_IMAGES = [name for name in names("backbones") if name != "timm" and IMAGE in backbone_named(name).modalities]
 
 
 def noise(side: int, images: int = 2) -> Tensor:
@@ -36,7 +39,7 @@ def test_places_divide_the_image(architecture, side, options, places, stride):
     assert found.centre(0, side) == stride / 2
 
 
-@pytest.mark.parametrize("name", [name for name in names("backbones") if name != "timm"])
+@pytest.mark.parametrize("name", OF_IMAGES)
 def test_every_backbone_of_ours_has_local_features_and_its_output_is_made_of_them(name):
     network = build_backbone(name, 3, 16).eval()
     if isinstance(network, PatchDictionary):  # untrained it is empty

@@ -13,11 +13,14 @@ from torch import nn
 
 from reprise.config.errors import BackboneError, ParameterError
 from reprise.config.plug_ins.registry import names
+from reprise.media.lookup import IMAGE
 from reprise.networks.backbone import backbone_named, build_backbone, resolve_stem
 from reprise.networks.heads import Projector, Prototypes
 from reprise.networks.patch_dictionary import NORMALISE_EPSILON, PatchDictionary
 from reprise.networks.small.autoencoder import DenoisingAutoencoder
 from reprise.networks.small.small_resnet import BasicBlock
+
+OF_IMAGES = [name for name in names("backbones") if name != "timm" and IMAGE in backbone_named(name).modalities]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +110,7 @@ def test_options_are_typed():
             build_backbone(name, 3, 16, options=options)
 
 
-@pytest.mark.parametrize("name", [name for name in names("backbones") if name != "timm"])
+@pytest.mark.parametrize("name", OF_IMAGES)
 def test_every_backbone_keeps_the_protocol(name):
     backbone = backbone_named(name)
     network = backbone.build(3, 16, "auto").eval()

@@ -64,6 +64,13 @@ def test_the_table_of_methods_is_complete_and_names_real_parameters(repository):
         assert set(re.findall(r"`(\w+)`", named)) <= set(known), name
 
 
+def test_the_page_lists_the_methods_that_take_volumes(repository):
+    text = (repository / "docs/reference/methods.md").read_text(encoding="utf-8")
+    listed = re.search(r"take \[volumes\][^:]*: ([^.]*)\.", text)[1]
+    declared = [name for name in names("methods") if "volume" in load_class("methods", name, Method, "").modalities]
+    assert re.findall(r"`(\w+)`", listed) == sorted(declared)
+
+
 @pytest.mark.parametrize("study", ["methods-digits.yaml", "methods-cifar10.yaml"])
 def test_a_study_is_valid_and_compares_every_method(repository, study):
     raw = read_yaml(repository / "studies" / study)

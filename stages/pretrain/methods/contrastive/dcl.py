@@ -26,6 +26,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from reprise.config.params import meaning
+from reprise.media.lookup import IMAGE, VOLUME
 from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method, embed_views
@@ -77,6 +78,7 @@ class DCL(Method):
     """Backbone, projector, decoupled loss of the two views."""
 
     Params = DCLParams
+    modalities = (IMAGE, VOLUME)
     capturable = True
     smallest_batch = 2
     params: DCLParams

@@ -26,6 +26,7 @@ from pydantic import ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from reprise.config.params import meaning
+from reprise.media.lookup import IMAGE, VOLUME
 from reprise.networks.heads import Projector
 from reprise.objectives.nt_xent import nt_xent
 from reprise.reading.order import OneByOne
@@ -63,6 +64,7 @@ class GSimCLR(Method):
     """A backbone and a projector; NT-Xent on batches in which images of one cluster rarely meet."""
 
     Params = GSimCLRParams
+    modalities = (IMAGE, VOLUME)
     capturable = True
     needs: tuple[Field, ...] = ("clusters",)
     params: GSimCLRParams

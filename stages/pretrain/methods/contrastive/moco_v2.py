@@ -26,6 +26,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from reprise.config.params import meaning
+from reprise.media.lookup import IMAGE, VOLUME
 from reprise.networks.heads import PlainHead
 from reprise.objectives.info_nce import info_nce
 from stages.pretrain.method import Batch, Context
@@ -62,6 +63,7 @@ class MoCoV2(TeacherMethod):
     """InfoNCE of the first view's query against the second view's key and the queue."""
 
     Params = MoCoV2Params
+    modalities = (IMAGE, VOLUME)
     params: MoCoV2Params
 
     def __init__(self, backbone: nn.Module, params: MoCoV2Params, context: Context) -> None:

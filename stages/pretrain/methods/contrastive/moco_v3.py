@@ -25,6 +25,7 @@ from typing import Annotated, ClassVar
 from torch import Tensor, nn
 
 from reprise.config.params import meaning
+from reprise.media.lookup import IMAGE, VOLUME
 from reprise.networks.heads import Projector
 from reprise.objectives.info_nce import in_batch_info_nce
 from stages.pretrain.method import Batch, Context
@@ -61,6 +62,7 @@ class MoCoV3(TeacherMethod):
     """Symmetric contrast of predicted queries and taught keys."""
 
     Params = MoCoV3Params
+    modalities = (IMAGE, VOLUME)
     capturable = True
     smallest_batch = 2
     params: MoCoV3Params

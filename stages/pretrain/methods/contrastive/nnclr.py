@@ -29,6 +29,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from reprise.config.params import meaning
+from reprise.media.lookup import IMAGE, VOLUME
 from reprise.networks.heads import Projector
 from reprise.objectives.info_nce import in_batch_info_nce
 from reprise.objectives.precision import full_precision
@@ -72,6 +73,7 @@ class NNCLR(Method):
     """Equation 3, both ways: neighbours of one view against predictions of the other."""
 
     Params = NNCLRParams
+    modalities = (IMAGE, VOLUME)
     smallest_batch = 2
     params: NNCLRParams
     projector: Projector

@@ -30,6 +30,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from reprise.media.lookup import IMAGE, VOLUME
 from reprise.networks.heads import Projector
 from reprise.objectives.nt_xent import nt_xent
 from stages.pretrain.method import Batch, Context, Method, embed_views
@@ -56,6 +57,7 @@ class SimCLR(Method):
     """A backbone and a projector; NT-Xent compares the two views of each image with all others of the batch."""
 
     Params = SimCLRParams
+    modalities = (IMAGE, VOLUME)
     capturable = True
     params: SimCLRParams
     projector: Projector

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reprise.config.params import meaning
+from reprise.media.lookup import IMAGE, VOLUME
 from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method, embed_views
@@ -80,6 +81,7 @@ class SupCon(Method):
     """Backbone, projector, `supcon_loss` with the run's label set."""
 
     Params = SupConParams
+    modalities = (IMAGE, VOLUME)
     capturable = True
     needs = ("clusters",)
     smallest_batch = 2

@@ -26,6 +26,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from reprise.config.params import meaning
+from reprise.media.lookup import IMAGE, VOLUME
 from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method
@@ -79,6 +80,7 @@ class BarlowTwins(Method):
     """The two views' projections through `barlow_loss`."""
 
     Params = BarlowTwinsParams
+    modalities = (IMAGE, VOLUME)
     capturable = True
     smallest_batch = 2
     params: BarlowTwinsParams

@@ -26,6 +26,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from reprise.config.params import meaning
+from reprise.media.lookup import IMAGE, VOLUME
 from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method
@@ -85,6 +86,7 @@ class VICReg(Method):
     """The weighted sum; variance and covariance of both views are added."""
 
     Params = VICRegParams
+    modalities = (IMAGE, VOLUME)
     capturable = True
     smallest_batch = 2
     params: VICRegParams

@@ -29,6 +29,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from reprise.config.params import meaning
+from reprise.media.lookup import IMAGE, VOLUME
 from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method, embed_views
@@ -107,6 +108,7 @@ class WMSE(Method):
     """Projector and whitening."""
 
     Params = WMSEParams
+    modalities = (IMAGE, VOLUME)
     params: WMSEParams
     projector: Projector
 

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reprise.config.params import meaning
+from reprise.media.lookup import IMAGE, VOLUME
 from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context
@@ -59,6 +60,7 @@ class BYOL(TeacherMethod):
     """Symmetric: each view predicts the other's target; the two losses are added."""
 
     Params = BYOLParams
+    modalities = (IMAGE, VOLUME)
     capturable = True
     smallest_batch = 2
     params: BYOLParams

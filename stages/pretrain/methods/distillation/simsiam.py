@@ -24,6 +24,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from reprise.config.params import meaning
+from reprise.media.lookup import IMAGE, VOLUME
 from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context, Method
@@ -66,6 +67,7 @@ class SimSiam(Method):
     """Projector with a normalised output, predictor with a bottleneck."""
 
     Params = SimSiamParams
+    modalities = (IMAGE, VOLUME)
     capturable = True
     smallest_batch = 2
     params: SimSiamParams

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from reprise.config.params import meaning
+from reprise.media.lookup import IMAGE, VOLUME
 from stages.pretrain.method import Method
 from stages.pretrain.params import MethodParams
 
@@ -33,6 +34,7 @@ class RandomBackbone(Method):
     """Leave the backbone as it was initialised."""
 
     Params = RandomParams
+    modalities = (IMAGE, VOLUME)
     gradient_free = True
 
     @classmethod

@@ -20,6 +20,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from reprise.config.params import meaning
+from reprise.media.lookup import IMAGE, VOLUME
 from stages.pretrain.method import Batch, Context, Method, embed_views
 from stages.pretrain.params import MethodParams
 
@@ -36,6 +37,7 @@ class Supervised(Method):
     """A linear classifier on the backbone; images without a label are left out of the loss."""
 
     Params = SupervisedParams
+    modalities = (IMAGE, VOLUME)
     capturable = True
     views = 1
     needs = ("clusters",)

@@ -79,6 +79,7 @@ class Images:
     groups: int
     bands: dict[int, int] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
+    depths: tuple[int, int] | None = None
 
     @property
     def total(self) -> int:
@@ -192,6 +193,7 @@ def summarize(manifest: pa.Table, class_order: tuple[str, ...]) -> Images:
     known = [name for name in class_order if name in counted]
     classes = (*known, *sorted(counted.keys() - set(known)))
     extremes = [pc.min_max(manifest[side]).as_py() for side in ("width", "height")]
+    depths = pc.min_max(manifest["depth"]).as_py() if "depth" in manifest.column_names else None
     return Images(
         counts={split: len(by_split[split]) for split in SPLITS if split in by_split},
         classes=classes,
@@ -202,6 +204,7 @@ def summarize(manifest: pa.Table, class_order: tuple[str, ...]) -> Images:
         groups=len(set(manifest["group"].drop_null().to_pylist())),
         bands=dict(sorted(Counter(manifest["channels"].to_pylist()).items())),
         names=file_names(keys, with_names(keys, manifest["path"].to_pylist())),
+        depths=None if depths is None else (depths["min"], depths["max"]),
     )
 
 

@@ -45,10 +45,12 @@ class NearCopies:
     Args:
         table: a row for each pair.
         said: the sentences.
+        looked_for: whether ingest looks for near-copies of samples of this kind.
     """
 
     table: pa.Table
     said: tuple[str, ...]
+    looked_for: bool = True
 
     def counts(self) -> dict[str, int]:
         """Count the pairs by what became of them, in the order of the codes."""
@@ -92,5 +94,6 @@ def read_copies() -> NearCopies | None:
         return NearCopies(table, ())
     raw = read_object(DATASET, "ingest")
     with expected_shape(DATASET, "ingest"):
-        said = (raw.get("near_copies") or {}).get("said") or ()
-        return NearCopies(table, tuple(str(sentence) for sentence in said))
+        card = raw.get("near_copies") or {}
+        said = tuple(str(sentence) for sentence in card.get("said") or ())
+        return NearCopies(table, said, bool(card.get("looked_for", True)))

@@ -16,6 +16,7 @@ from reprise.config.errors import ParameterError, TrainingError
 from reprise.config.params import ImageParams, problems_of, read_yaml
 from reprise.config.plug_ins import registry
 from reprise.config.plug_ins.registry import load_class, names
+from reprise.media.lookup import IMAGE
 from reprise.runtime.device import Compute
 from reprise.storage.atomic import write_json
 from reprise.training.change import Change, Cut, Frame
@@ -40,7 +41,8 @@ NUMBERS = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
 SUGGESTED = {"crop_scale_min": 0.3, "flip": False, "jitter": 0.4, "grey": 0.0, "blur": 0.0, "solarize": 0.0}
 # Options at which a change shows; the defaults where nothing is said.
 OPTIONS: dict[str, dict[str, Any]] = {"solarize": {"probability": 0.5}}
-CHANGES = [name for name in names("changes") if not issubclass(load_class("changes", name, Change, ""), Cut)]
+CLASSES: dict[str, type[Change]] = {name: load_class("changes", name, Change, "") for name in names("changes")}
+CHANGES = [name for name, change in CLASSES.items() if IMAGE in change.modalities and not issubclass(change, Cut)]
 DIFFER: dict[str, float] = {}  # share of values that may differ between two forms of one change, and why: see there
 
 

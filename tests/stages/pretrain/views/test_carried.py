@@ -11,6 +11,7 @@ from torch import Tensor
 
 from reprise.config.errors import TrainingError
 from reprise.config.plug_ins.registry import load_class, names
+from reprise.media.lookup import IMAGE
 from reprise.runtime.device import Compute
 from reprise.training.change import Change, ChangeParams, Cut
 from reprise.training.views import build_change, typed_change
@@ -20,7 +21,8 @@ from stages.pretrain.views.settings import ViewSettings
 from stages.pretrain.views.staged import StagedViews
 
 COUNT, HEIGHT, WIDTH, SIZE = 12, 40, 56, 48
-CHANGES = [name for name in names("changes") if not issubclass(load_class("changes", name, Change, ""), Cut)]
+CLASSES: dict[str, type[Change]] = {name: load_class("changes", name, Change, "") for name in names("changes")}
+CHANGES = [name for name, change in CLASSES.items() if IMAGE in change.modalities and not issubclass(change, Cut)]
 MOVING = {"flip", "shift", "tps", "random_field"}
 CROP = {"name": "crop", "scale_min": 0.5}
 
