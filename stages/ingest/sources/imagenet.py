@@ -1,7 +1,8 @@
 """imagenet: ILSVRC's photographs in their official layout, train/<synset>/ and val, read where they are.
 
-`source.root` is the folder that holds train and val; val is one folder of images with the truth in LOC_val_solution.csv
-or in the development kit, or has a folder for each synset. The official validation set becomes the test split, because
+`source.root` is the folder that holds train and val, or the archives ILSVRC2012_img_train.tar and
+ILSVRC2012_img_val.tar, which are read in place. A val without folders of synsets needs LOC_val_solution.csv or the
+development kit beside it. The official validation set becomes the test split, because
 the labels of the official test set are not public; it never becomes training. Nothing is downloaded.
 
 Source: Russakovsky et al., "ImageNet Large Scale Visual Recognition Challenge", IJCV 2015, arXiv:1409.0575.
@@ -19,14 +20,15 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from reprise.config.errors import SourceError, printable
+from reprise.config.errors import ImageRefused, SourceError, printable
 from reprise.config.params import StrictModel, meaning
 from reprise.config.texts.text_forms import with_pattern
 from reprise.storage.listing import digest_folder
 from reprise.storage.walk import LEFT_OUT, Entry, list_entries
 from stages.ingest.known import synsets
+from stages.ingest.known.class_tars import class_tars, images_in, refusal
 from stages.ingest.known.official_files import extent_of
-from stages.ingest.source import Candidate, Extent, LeftOut, Refused, Source
+from stages.ingest.source import Candidate, Encoded, Extent, LeftOut, Part, Refused, Source
 
 _ADDRESS = "https://image-net.org/download-images.php (an account is needed)"
 _INSIDE = "ILSVRC/Data/CLS-LOC"  # where Kaggle's archive has train, val and test
@@ -87,7 +89,7 @@ class Imagenet(Source):
             SourceError: a folder, or the table that says what val or a class is, is missing or damaged.
         """
         self._others, counts = 0, {"train": 0, "val": 0}
-        self._train_folder()  # nothing else matters where it is missing
+        self._available()  # nothing else matters where train is missing
         names = self._names()
         for part, rows in (("train", self._train(names)), ("val", self._val(names))):
             for row in rows:
@@ -104,7 +106,8 @@ class Imagenet(Source):
 
     def extent(self) -> Extent:
         """Hash the folders that are read and the tables beside them; unchanged files are not read again."""
-        tables = {path.name: path for path in (self._table(), *self._truth_files()) if path is not None}
+        read = (self._table(), *self._truth_files(), *(self._tar(part) for part in ("train", "val")))
+        tables = {path.name: path for path in read if path is not None}
         total = extent_of(tables) if tables else Extent(0, 0, "")
         files, size, digest = total.files, total.bytes, hashlib.sha256(total.digest.encode())
         for name, folder in self._read_folders():
@@ -120,31 +123,48 @@ class Imagenet(Source):
                 return Path(os.path.realpath(place))
         return None
 
-    def _train_folder(self) -> Path:
-        folder = self._folder("train")
-        if folder is None:
-            raise SourceError(
-                "the root of the source is the folder that holds train and val",
-                where=self.root,
-                found="no folder train",
-                fix=f"Fetch the images from {_ADDRESS} and unpack them, each archive into the folder of its synset.",
-            )
-        return folder
+    def _tar(self, part: str) -> Path | None:
+        """Return the official archive of a part; None where its folder is there, or nothing."""
+        path = self.root / f"ILSVRC2012_img_{part}.tar"
+        return path if self._folder(part) is None and path.is_file() else None
 
-    def _synsets_of(self, folder: Path) -> list[str]:
-        """Return the synsets of a part that are taken, sorted."""
-        there = sorted(name for name in os.listdir(folder) if synsets.SYNSET.fullmatch(name))
-        if not self.options.classes:
-            return there
+    def _available(self) -> list[str]:
+        """Return the synsets of train, sorted.
+
+        Raises:
+            SourceError: there is no train.
+        """
+        folder, tar = self._folder("train"), self._tar("train")
+        if folder is not None:
+            return sorted(name for name in os.listdir(folder) if synsets.SYNSET.fullmatch(name))
+        if tar is not None:
+            return list(class_tars(tar)[0])
+        raise SourceError(
+            "the root of the source is the folder that holds train and val",
+            where=self.root,
+            found="neither a folder train nor ILSVRC2012_img_train.tar",
+            fix=f"Fetch the images from {_ADDRESS}.",
+        )
+
+    def _taken(self) -> list[str]:
+        """Return the synsets that are taken, sorted."""
+        there = self._available()
+        if not there:
+            raise SourceError(
+                "train has a folder, or a tar, for each synset, such as n01440764",
+                where=self._folder("train") or self._tar("train"),
+                found="none",
+                fix="Unpack each archive of a class into the folder of its synset, or leave the whole archive packed.",
+            )
         if missing := sorted(set(self.options.classes) - set(there)):
             more = f" and {len(missing) - 5:,} more" if len(missing) > 5 else ""
             raise SourceError(
-                "a class of source.options.classes has no folder",
-                where=folder,
+                "a class of source.options.classes is not in train",
+                where=self._folder("train") or self._tar("train"),
                 found=f"no {', '.join(missing[:5])}{more}",
                 fix="Correct the list, or unpack the archives of these synsets.",
             )
-        return sorted(set(self.options.classes))
+        return sorted(set(self.options.classes)) or there
 
     def _table(self) -> Path | None:
         """Return the file that names the classes; None where they are called by their synsets."""
@@ -177,18 +197,28 @@ class Imagenet(Source):
         return names[synset]
 
     def _train(self, names: dict[str, str] | None) -> Iterator[Candidate | Refused | LeftOut]:
-        folder = self._train_folder()
-        taken = self._synsets_of(folder)
-        yield from self._strangers(folder)
-        for synset in taken:
-            yield from self._of_class(folder / synset, "train", self._label(synset, names))
-        if not taken:
-            raise SourceError(
-                "train has a folder for each synset, such as n01440764",
-                where=folder,
-                found="no such folder",
-                fix="Unpack each archive of a class into the folder of its synset.",
-            )
+        folder, tar, taken = self._folder("train"), self._tar("train"), self._taken()
+        if folder is not None:
+            yield from self._strangers(folder)
+            for synset in taken:
+                yield from self._of_class(folder / synset, "train", self._label(synset, names))
+        elif tar is not None:
+            places, refused = class_tars(tar)
+            yield from refused
+            for synset in taken:
+                yield from self._of_class_tar(tar, synset, places[synset], self._label(synset, names))
+
+    def _of_class_tar(self, tar: Path, synset: str, place: Part, label: str) -> Iterator[Candidate | Refused | LeftOut]:
+        inside = f"{tar}/{synset}.tar"
+        try:
+            for member in images_in(tar, place):
+                name = f"{inside}/{member.name}"
+                if member.reason or member.reference is None:
+                    yield refusal(name, member)
+                else:
+                    yield Candidate(name, member.reference, "train", label)
+        except ImageRefused as error:
+            yield Refused(inside, error.what, f"{error.found}. {error.fix}")
 
     def _strangers(self, folder: Path) -> Iterator[Refused | LeftOut]:
         """Yield what lies beside the folders of the synsets; a folder counts as one entry."""
@@ -206,47 +236,56 @@ class Imagenet(Source):
             yield _defect(path, entry) or Candidate(path, path, split, label)
 
     def _val(self, names: dict[str, str] | None) -> Iterator[Candidate | Refused | LeftOut]:
-        folder = self._folder("val")
-        if folder is None:
-            return
-        split = self.options.validation
-        if _has_synsets(folder):
+        folder, tar, taken = self._folder("val"), self._tar("val"), set(self._taken())
+        if folder is not None and _has_synsets(folder):
             taken = set(self.options.classes) or set(os.listdir(folder))
             yield from self._strangers(folder)
             for synset in sorted(name for name in taken if synsets.SYNSET.fullmatch(name)):
                 if os.path.isdir(folder / synset):
-                    yield from self._of_class(folder / synset, split, self._label(synset, names))
-            return
-        truth = self._truth(folder)
-        taken = set(self.options.classes) or set(self._synsets_of(self._train_folder()))
-        for entry in list_entries(folder):
-            path = str(folder / entry.text)
-            synset = truth(entry.text)
-            if (defect := _defect(path, entry)) is not None:
-                yield defect
-            elif synset is None:
-                yield Refused(path, "unknown_label", "no table has a row for this validation image")
-            elif synset not in taken:
-                self._others += 1
-            else:
-                yield Candidate(path, path, split, self._label(synset, names))
+                    yield from self._of_class(folder / synset, self.options.validation, self._label(synset, names))
+        elif folder is not None or tar is not None:
+            truth = self._truth(folder or tar)
+            for name, path, entry in self._flat_val(folder, tar):
+                known = truth(name)
+                if not isinstance(entry, str | Encoded):
+                    yield entry
+                elif known is None:
+                    yield Refused(path, "unknown_label", "no table has a row for this validation image")
+                elif known not in taken:
+                    self._others += 1
+                else:
+                    yield Candidate(path, entry, self.options.validation, self._label(known, names))
+
+    def _flat_val(
+        self, folder: Path | None, tar: Path | None
+    ) -> Iterator[tuple[str, str, str | Encoded | Refused | LeftOut]]:
+        """Yield own name, full name, and reference of each validation image, or why it is not taken."""
+        if folder is not None:
+            for file in list_entries(folder):
+                path = str(folder / file.text)
+                yield file.text, path, _defect(path, file) or path
+        elif tar is not None:
+            for member in images_in(tar):
+                path = f"{tar}/{member.name}"
+                usable = member.reference is not None and not member.reason
+                yield member.name, path, member.reference if usable and member.reference else refusal(path, member)
 
     def _truth_files(self) -> list[Path]:
         """Return the tables that say what the images of a flat val are; none where val has folders or is missing."""
         folder = self._folder("val")
-        if folder is None or _has_synsets(folder):
+        if (folder is None and self._tar("val") is None) or (folder is not None and _has_synsets(folder)):
             return []
         if (solution := synsets.first_of(self.root, synsets.SOLUTION)) is not None:
             return [solution]
         truth, meta = synsets.first_of(self.root, synsets.TRUTH), synsets.first_of(self.root, synsets.META)
         return [truth, meta] if truth is not None and meta is not None else []
 
-    def _truth(self, folder: Path) -> synsets.Truth:
+    def _truth(self, where: Path | None) -> synsets.Truth:
         tables = self._truth_files()
         if not tables:
             raise SourceError(
                 "val has no folders of synsets, and no table says what its images are",
-                where=folder,
+                where=where,
                 found="neither LOC_val_solution.csv, nor the development kit with meta.mat and its ground truth",
                 fix=f"Put ILSVRC2012_devkit_t12 or LOC_val_solution.csv into {self.root}; they are at {_ADDRESS}.",
             )
@@ -256,18 +295,21 @@ class Imagenet(Source):
 
     def _read_folders(self) -> Iterator[tuple[str, Path]]:
         """Yield the folders that are read: whole parts, or those of the classes that are taken."""
-        train, val = self._train_folder(), self._folder("val")
-        taken = self._synsets_of(train) if self.options.classes else []
-        for part, folder in (("train", train), *([("val", val)] if val is not None else [])):
+        taken = self._taken() if self.options.classes else []
+        for part in ("train", "val"):
+            folder = self._folder(part)
+            if folder is None:
+                continue
             if not taken or not _has_synsets(folder):
                 yield part, folder
             else:
                 yield from ((f"{part}/{s}", folder / s) for s in taken if os.path.isdir(folder / s))
 
     def _said(self, counts: dict[str, int]) -> Iterator[str]:
-        yield f"Train is the folder {printable(str(self._train_folder()), 200)}, a class a folder."
-        if self._folder("val") is None:
-            yield "There is no folder val, so test and val are taken from train."
+        train = self._folder("train") or self._tar("train")
+        yield f"Train is {printable(str(train), 200)}, with the classes that its folders or tars are called after."
+        if self._folder("val") is None and self._tar("val") is None:
+            yield "There is no official validation set, so test and val are taken from train."
         else:
             split, other = ("test", "val") if self.options.validation == "test" else ("val", "test")
             yield (
@@ -277,7 +319,7 @@ class Imagenet(Source):
         if (table := self._table()) is not None:
             yield f"Classes are called as {table.name} says."
         if self.options.classes:
-            there = sum(synsets.SYNSET.fullmatch(name) is not None for name in os.listdir(self._train_folder()))
+            there = len(self._available())
             yield f"{len(set(self.options.classes)):,} of {there:,} classes are taken (source.options.classes)."
         if self._others:
             yield f"{self._others:,} validation images are of classes that are not taken."

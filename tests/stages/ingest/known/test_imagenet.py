@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
+from reprise.artifacts.manifest import read_manifest
 from reprise.config.errors import ParameterError, SourceError
 from reprise.config.params import parse
 from reprise.storage import listing
@@ -170,6 +173,68 @@ def test_they_are_taken_in_and_val_never_trains(tmp_path: Path) -> None:
     assert card["class_counts"]["tench"] == 5
 
 
+def tar_of(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def packed(root: Path, **changes: bytes) -> Path:
+    """The same images as `train` and `flat_val` write, in the official archives."""
+    root.mkdir()
+    classes = {
+        f"{synset}.tar": tar_of({f"{synset}_{i}.JPEG": jpeg(10 * c + i) for i in range(2)})
+        for c, synset in enumerate((TENCH, CRANE, OTHER_CRANE))
+    }
+    (root / "ILSVRC2012_img_train.tar").write_bytes(tar_of(classes | {f"{n}.tar": d for n, d in changes.items()}))
+    val = {f"ILSVRC2012_val_{i:08d}.JPEG": jpeg(100 + i) for i in (1, 2, 3)}
+    (root / "ILSVRC2012_img_val.tar").write_bytes(tar_of(val))
+    (root / "LOC_synset_mapping.txt").write_text(MAPPING)
+    kit(root, "2\n1\n3\n")
+    return root
+
+
+def test_the_official_archives_give_the_same_in_place(tmp_path: Path) -> None:
+    manifests = []
+    kit(flat_val(train(tmp_path / "folders")), "2\n1\n3\n")
+    for root in (tmp_path / "folders", packed(tmp_path / "tars")):
+        output = tmp_path / f"out of {root.name}"
+        output.mkdir()
+        ingest(source(root), SourceParams(name="imagenet"), output, 0, published=output)
+        rows = read_manifest(output / "manifest.parquet").to_pylist()
+        for row in rows:
+            with open(row["path"], "rb") as file:  # nothing is copied, not even from a tar in a tar
+                file.seek(row["offset"])
+                assert hashlib.sha256(file.read(row["bytes"])).hexdigest() == row["sha256"]
+            assert Path(row["path"]).is_relative_to(root)
+        manifests.append([{k: v for k, v in row.items() if k not in ("path", "offset")} for row in rows])
+    assert manifests[0] == manifests[1]
+    some = source(tmp_path / "tars", classes=[TENCH])
+    assert len(found(some)) == 3
+    assert some.extent().files == 5
+
+
+def test_a_damaged_class_costs_only_itself_and_odd_members_are_refused(tmp_path: Path) -> None:
+    good = tar_of({"a.JPEG": jpeg(0), "../b.JPEG": jpeg(1), "deep/c.JPEG": jpeg(2), ".hidden": b""})
+    root = packed(tmp_path / "in", n00000001=good, n00000002=good[:700], readme=b"x", n00000003=b"no tar at all" * 99)
+    rows = list(source(root, labels="synset").candidates())
+    assert sum(isinstance(row, Candidate) for row in rows) == 6 + 1 + 3
+    assert {(Path(row.name).name, row.reason) for row in rows if isinstance(row, Refused)} == {
+        ("readme.tar", "outside_classes"),
+        ("b.JPEG", "unsafe_name"),
+        ("c.JPEG", "outside_classes"),
+        ("n00000002.tar", "damaged_archive"),
+        ("n00000003.tar", "damaged_archive"),
+    }
+    (root / "ILSVRC2012_img_train.tar").write_bytes((root / "ILSVRC2012_img_train.tar").read_bytes()[:2000])
+    with pytest.raises(SourceError, match="ILSVRC2012_img_train.tar"):
+        found(source(root))
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -198,14 +263,14 @@ def test_a_table_that_is_not_what_it_says_is_named(tmp_path: Path, name: str, te
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="no folder train.*image-net.org"):
+    with pytest.raises(SourceError, match="neither a folder train nor.*image-net.org"):
         found(source(tmp_path))
     flat_val(train(tmp_path))
     with pytest.raises(SourceError, match="val has no folders of synsets.*LOC_val_solution.csv"):
         found(source(tmp_path))
     (tmp_path / "flat").mkdir()
     (tmp_path / "flat/train").mkdir()
-    with pytest.raises(SourceError, match="no such folder"):
+    with pytest.raises(SourceError, match="for each synset.*Found: none"):
         found(source(tmp_path / "flat", labels="synset"))
 
 

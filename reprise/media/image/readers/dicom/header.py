@@ -97,7 +97,12 @@ def read_header(path: bytes | str) -> Header:
             fix="Convert it, for instance with `gdcmconv`",
         )
     if "SOPClassUID" not in header and not index:
-        raise ImageRefused("truncated", where="", found="no class of the object, which every file states: its header may end too early", fix="Export it again")
+        raise ImageRefused(
+            "truncated",
+            where="",
+            found="no class of the object, which every file states: its header may end too early",
+            fix="Export it again",
+        )
     return read
 
 
