@@ -14,6 +14,7 @@ from typing import Any
 
 from reprise.config.errors import SourceError, printable
 from reprise.media.lookup import IMAGE, VOLUME, modality
+from reprise.media.video.container import claims_film
 from reprise.runtime.entry import run_stage
 from reprise.storage.walk import list_entries
 from stages.ingest.names.layout import understand
@@ -28,6 +29,9 @@ def look(root: Path) -> dict[str, Any]:
     files = [entry.text for entry in list_entries(root) if entry.reason is None]
     pictures, volumes = ([name for name in files if modality(kind).claims(name)] for kind in (IMAGE, VOLUME))
     names, counts = pictures or volumes, {"pictures": len(pictures), "volumes": len(volumes)}
+    if not names and (films := sum(map(claims_film, files))):
+        said = f"{films:,} files have the name of a film. Write `name: video` into the block `source` of params.yaml."
+        return {**counts, "labelled": None, "said": [said]}
     try:
         layout = understand(names, root)
     except SourceError as question:

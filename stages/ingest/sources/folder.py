@@ -19,9 +19,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from reprise.config.errors import printable
 from reprise.config.facts import Fact
 from reprise.config.params import meaning
 from reprise.media.lookup import modality
+from reprise.media.video.container import claims_film
 from reprise.storage.listing import digest_folder
 from reprise.storage.progress import Progress
 from reprise.storage.walk import LEFT_OUT, Entry, list_entries
@@ -90,7 +92,7 @@ class Folder(Source):
                 said = texts.captions.get(entry.text)
                 placed.append(replace(item, facts={"caption": said}) if said and isinstance(item, Candidate) else item)
         self._understood = [*names.understood(placed), *([texts.said] if self.options.captions == "txt" else [])]
-        self._notes = _notes_on_links(entries)
+        self._notes = [*_notes_on_links(entries), *_note_on_films(found)]
         yield from placed
 
     def facts(self) -> Sequence[Fact]:
@@ -152,3 +154,9 @@ def _notes_on_links(entries: list[Entry]) -> list[str]:
             "source.options.link_roots names the folders into which links may lead."
         )
     return notes
+
+
+def _note_on_films(names: list[str]) -> list[str]:
+    films = [name for name in names if claims_film(name)]
+    example = f"for instance {printable(films[0], 120)}" if films else ""
+    return [f"{len(films):,} files have the name of a film, {example}: the source `video` reads films."] * bool(films)

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from reprise.config.errors import printable
+from reprise.config.errors import SourceError, printable
 from reprise.config.facts import Fact
 from reprise.config.params import StrictModel, meaning
 from reprise.config.texts.text_forms import wrong_value
+from reprise.media.lookup import IMAGE
 from reprise.storage.listing import digest_folder
 from reprise.storage.walk import LEFT_OUT, list_entries
 from stages.ingest.names.groups import Grouping, check_grouping, group_finder
@@ -162,7 +163,8 @@ class Video(Source):
         """Yield the frames of every film, in the order of the films' names.
 
         Raises:
-            SourceError: the root cannot be read, its folders can be read in two ways, or PyAV is not installed.
+            SourceError: the root cannot be read, its folders can be read in two ways, PyAV is not installed, or the data
+                set is not one of images.
             MachineError: films cannot be decoded, and the machine is the reason.
         """
         from reprise.media.video.film import require_pyav
@@ -171,6 +173,13 @@ class Video(Source):
 
         refuse_own_artifacts(self.root)
         require_pyav("source.name: video")
+        if self.modality != IMAGE:
+            raise SourceError(
+                "the frames of films are images",
+                where="source.modality",
+                found=self.modality,
+                fix="Set it to `image`, or remove it.",
+            )
         entries = list_entries(self.root, self.link_roots())
         films = self._films([entry.text for entry in entries if entry.reason is None])
         results = decode_films([film.task for film in films.values()], self.max_pixels, workers())

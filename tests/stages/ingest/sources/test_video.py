@@ -20,8 +20,10 @@ from reprise.media.image.decode import decode
 from stages.ingest.films import decode as side_by_side
 from stages.ingest.films.take import CPU_SECONDS, Result, Task, take_frames
 from stages.ingest.ingest import ingest
+from stages.ingest.look import look
 from stages.ingest.params import SourceParams
 from stages.ingest.source import Candidate, LeftOut, Part, Refused
+from stages.ingest.sources.folder import Folder
 from stages.ingest.sources.video import Video
 from tests.films import LOSSLESS, scenes, write_film
 
@@ -177,6 +179,19 @@ def test_groups_of_folders_and_options_that_contradict_each_other(tmp_path: Path
         video(stride=2, fps=1)
     with pytest.raises(SourceError, match="cannot be read|does not exist|missing|no such"):
         list(video("nowhere").candidates())
+
+
+def test_the_source_for_images_points_to_this_one_and_films_are_no_volumes(tmp_path: Path) -> None:
+    write_film(tmp_path / "films/a.mkv", scenes(2), **LOSSLESS)
+    said = "1 files have the name of a film"
+    assert said in look(tmp_path / "films")["said"][0] and "name: video" in look(tmp_path / "films")["said"][0]
+    folder = Folder(tmp_path / "films", Folder.Params())
+    list(folder.candidates())
+    assert folder.notes() == [f"{said}, for instance a.mkv: the source `video` reads films."]
+    source = video()
+    source.modality = "volume"
+    with pytest.raises(SourceError, match="the frames of films are images"):
+        list(source.candidates())
 
 
 def test_the_extent_follows_the_bytes(tmp_path: Path) -> None:
