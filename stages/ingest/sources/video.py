@@ -163,8 +163,8 @@ class Video(Source):
         """Yield the frames of every film, in the order of the films' names.
 
         Raises:
-            SourceError: the root cannot be read, its folders can be read in two ways, PyAV is not installed, or the data
-                set is not one of images.
+            SourceError: the root cannot be read, its folders can be read in two ways, PyAV is not installed, or
+                volumes are wanted.
             MachineError: films cannot be decoded, and the machine is the reason.
         """
         from reprise.media.video.film import require_pyav
