@@ -8,6 +8,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +26,7 @@ _MOST_BYTES = 1 << 30  # of the values of one file; MNIST's images have 47 milli
 _LONGEST_SIDE = 4096
 _SMALL, _MOST_RATIO = 1 << 20, 200  # values; more may not come from so many times fewer packed bytes (MNIST: 5)
 _GZIP = b"\x1f\x8b"
-_OPEN = 4  # files that a process keeps unpacked: images and labels of two splits
+_OPEN = 2  # packed files that a process keeps unpacked: images of two splits
 _FILES = {"train": ("train", 60_000), "test": ("t10k", 10_000)}  # split -> prefix, official number of images
 
 
@@ -51,10 +52,9 @@ class IdxImage(Encoded):
         if stamp_of(self.path) != self.stamp:
             raise ImageRefused("changed_while_reading", where=self.path, found="another file", fix="Run again.")
         try:
-            images = _values(self.path, 3, self.stamp)
+            return uncompressed_png(_image(self.path, self.index, self.stamp))
         except SourceError as error:
             raise ImageRefused("unreadable", where=self.path, found=error.found, fix=error.fix) from error
-        return uncompressed_png(images[self.index])
 
 
 class IdxSource(Source):
@@ -86,7 +86,7 @@ class IdxSource(Source):
         for split, (prefix, official) in _FILES.items():
             images, labels = files[f"{prefix}-images-idx3-ubyte"], files[f"{prefix}-labels-idx1-ubyte"]
             numbers = read_idx(labels, 1).tolist()
-            count = len(_values(str(images), 3, stamp_of(images)))
+            count = _count(images)
             if count != len(numbers):
                 raise unreadable(images, f"{count:,} images, and {len(numbers):,} labels in {labels.name}")
             if count != official:
@@ -138,26 +138,74 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     """
     import numpy as np
 
+    with _opened(path) as (content, packed, length):
+        sides = _sides(content.read(_header(dimensions)), dimensions)
+        size = math.prod(sides)
+        if packed and size > max(_SMALL, _MOST_RATIO * length):
+            raise ValueError(f"{size:,} values from {length:,} packed bytes")
+        values = content.read(size)
+        _same(len(values) + (len(content.read(1)) if len(values) == size else 0), size)
+    return np.frombuffer(values, np.uint8).reshape(sides)
+
+
+def _count(path: Path) -> int:
+    """Return the number of images in a file, all of which are there; one that is not packed is not read for it.
+
+    Raises:
+        SourceError: as `read_idx`.
+    """
+    with _opened(path) as (content, packed, length):
+        if not packed:
+            sides = _sides(content.read(_header(3)), 3)
+            _same(length - _header(3), math.prod(sides))
+            return sides[0]
+    return len(_unpacked(str(path), stamp_of(path)))
+
+
+def _image(path: str, index: int, stamp: tuple[int, int]) -> np.ndarray:
+    """Return one image, (h, w) uint8."""
+    import numpy as np
+
+    with _opened(Path(path)) as (content, packed, _):
+        if not packed:
+            _, height, width = _sides(content.read(_header(3)), 3)
+            content.seek(_header(3) + index * height * width)
+            values = content.read(height * width)
+            _same(len(values), height * width)
+            return np.frombuffer(values, np.uint8).reshape(height, width)
+    image: np.ndarray = _unpacked(path, stamp)[index]
+    return image
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, bool, int]]:
+    """Yield the content of a file, whether it is packed, and the length of the file as it lies there.
+
+    Raises:
+        SourceError: whatever goes wrong while it is read.
+    """
     try:
         with open_regular(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
             packed = file.read(2) == _GZIP
             file.seek(0)
             with gzip.GzipFile(fileobj=file) if packed else file as content:
-                sides = _sides(content.read(4 + 4 * dimensions), dimensions)
-                size = math.prod(sides)
-                if packed and size > max(_SMALL, _MOST_RATIO * os.fstat(descriptor).st_size):
-                    raise ValueError(f"{size:,} values from {os.fstat(descriptor).st_size:,} packed bytes")
-                values = content.read(size)
-                more = len(values) == size and content.read(1)
+                yield content, packed, os.fstat(descriptor).st_size
     except ImageRefused as refusal:
         raise unreadable(path, refusal.found) from refusal
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise unreadable(path, str(error) or type(error).__name__) from error
-    if len(values) < size:
-        raise unreadable(path, f"{len(values):,} of the {size:,} values that its header announces")
-    if more:
-        raise unreadable(path, f"more than the {size:,} values that its header announces")
-    return np.frombuffer(values, np.uint8).reshape(sides)
+
+
+def _same(found: int, announced: int) -> None:
+    """Raise a ValueError where a file has fewer or more values than its header announces."""
+    if found < announced:
+        raise ValueError(f"{found:,} of the {announced:,} values that its header announces")
+    if found > announced:
+        raise ValueError(f"more than the {announced:,} values that its header announces")
+
+
+def _header(dimensions: int) -> int:
+    return 4 + 4 * dimensions
 
 
 def stamp_of(path: str | Path) -> tuple[int, int]:
@@ -167,8 +215,8 @@ def stamp_of(path: str | Path) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=_OPEN)
-def _values(path: str, dimensions: int, stamp: tuple[int, int]) -> np.ndarray:
-    return read_idx(Path(path), dimensions)
+def _unpacked(path: str, stamp: tuple[int, int]) -> np.ndarray:
+    return read_idx(Path(path), 3)
 
 
 def _sides(header: bytes, dimensions: int) -> tuple[int, ...]:
@@ -180,7 +228,7 @@ def _sides(header: bytes, dimensions: int) -> tuple[int, ...]:
     magic = bytes((0, 0, 8, dimensions))
     if header[:4] != magic:
         raise ValueError(f"the first bytes {header[:4].hex()}, where this file begins with {magic.hex()}")
-    if len(header) < 4 + 4 * dimensions:
+    if len(header) < _header(dimensions):
         raise ValueError("a header that ends too early")
     sides = struct.unpack(f">{dimensions}I", header[4:])
     if math.prod(sides) > _MOST_BYTES or max(sides[1:], default=1) > _LONGEST_SIDE or 0 in sides:
