@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fuzz import fuzz_images
+from tests.fuzz import fuzz_films, fuzz_images
 from tests.fuzz.fuzz_images import check_image, run
 from tests.stages.ingest import hostile
 
@@ -27,3 +27,17 @@ def test_the_harness_notices_what_it_looks_for(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(fuzz_images, "inspect", broken)
     assert check_image(hostile.PNG) == "!ZeroDivisionError: parser"
+
+
+@pytest.mark.parametrize("mutations", [100, pytest.param(6000, marks=pytest.mark.slow)])
+def test_mutated_films_are_taken_in_or_refused(mutations: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("av")
+    summary = fuzz_films.run(mutations, seed=1)
+    assert summary["findings"] == [] and sum(summary["counts"].values()) == mutations
+    assert {"taken", "truncated", "undecodable", "not_a_film"} <= set(summary["counts"])
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("parser")
+
+    monkeypatch.setattr(fuzz_films, "take_frames", broken)
+    assert "ZeroDivisionError" in fuzz_films.run(2, seed=1)["findings"][0]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from reprise.config.errors import ImageRefused, SourceError
 from reprise.media.video.container import container_of, refuse_cut
 from reprise.media.video.pixels import depth_of, has_alpha, pixels_of, quarter_turns, small_picture
+from reprise.storage.system.machine import FAULTS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -303,6 +304,8 @@ def _explained(where: str, what: Any) -> Iterator[None]:
     except MemoryError as error:
         fix = "Its decoder asks for more memory than frames of source.max_pixels can need."
         raise ImageRefused("out_of_memory", where=where, found=what(), fix=fix) from error
-    except (av.error.FFmpegError, PermissionError, ValueError) as error:
+    except (av.error.FFmpegError, OSError, ValueError) as error:  # OSError: of a place that is not in the file
+        if isinstance(error, OSError) and not isinstance(error, av.error.FFmpegError) and error.errno in FAULTS:
+            raise  # the disk, not the film
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise ImageRefused("undecodable", where=where, found=f"{what()} ({reason})", fix=_REPAIR) from error

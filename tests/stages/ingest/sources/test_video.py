@@ -170,6 +170,19 @@ def test_ingest_keeps_frames_and_removes_its_scratch(tmp_path: Path) -> None:
     assert not list((tmp_path / side_by_side.SCRATCH).iterdir())
 
 
+def test_frames_of_more_than_eight_bits_go_through_the_range_of_the_source(tmp_path: Path) -> None:
+    for seed in range(3):
+        deep = [scene.astype(np.uint16) * 257 for scene in scenes(3, seed=seed)]
+        write_film(tmp_path / f"films/{seed}.mkv", deep, "ffv1", "yuv444p10le", source="rgb48le")
+    out = tmp_path / "out"
+    out.mkdir()
+    card = ingest(video(), SourceParams(name="video", root="films"), out, 1, published=out)
+    rows = read_manifest(out / "manifest.parquet").to_pylist()
+    assert {(row["sample"], row["low"], row["high"]) for row in rows} == {("uint16", 0.0, 65535.0)} and len(rows) == 9
+    assert any("have 10 bits, which fill 16" in note for note in card["notes"])
+    assert any("(range): 9 images" in sentence for sentence in card["changed"])
+
+
 def test_groups_of_folders_and_options_that_contradict_each_other(tmp_path: Path) -> None:
     for place in ("cat/home/a.mkv", "cat/home/b.mkv", "dog/park/c.mkv", "dog/d.mkv"):
         write_film(tmp_path / "films" / place, scenes(2, seed=len(place)), **LOSSLESS)
