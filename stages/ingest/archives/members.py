@@ -33,6 +33,7 @@ class Found:
         reference: reads the content; None where only the stream holds it.
         reason: why it is refused or left out, a code of docs/reference/data-rules.md; None for what may be an image.
         detail: the reason as a sentence.
+        stated: the name as it is stated.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Found:
     reference: Encoded | None = None
     reason: str | None = None
     detail: str = ""
+    stated: str = ""
 
     @property
     def is_left_out(self) -> bool:
@@ -76,12 +78,13 @@ def plain_name(name: str, utf8: bool = True) -> tuple[str, str | None, str]:
     return plain, None, ""
 
 
-def checked(members: Sequence[Found], length: int) -> Iterator[Found]:
+def checked(members: Sequence[Found], length: int, repeated: bool = False) -> Iterator[Found]:
     """Yield the members of an archive, in their order, with those refused that contradict each other or are bombs.
 
     Args:
         members: of one archive.
         length: of the archive in bytes.
+        repeated: whether several members may have one name.
     """
     seen: dict[str, int] = {}
     for member in members:
@@ -91,7 +94,7 @@ def checked(members: Sequence[Found], length: int) -> Iterator[Found]:
     for member in members:
         if member.reason is not None:
             yield member
-        elif seen[member.name] > 1:
+        elif seen[member.name] > 1 and not repeated:
             detail = f"{seen[member.name]} members have this name, and programs disagree about which one counts"
             yield member.refused("repeated_name", detail)
         elif member.size > LARGEST_MEMBER:

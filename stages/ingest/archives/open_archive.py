@@ -75,6 +75,21 @@ def open_archive(path: str, stays: bool = True) -> Archive:
     return Archive(path, list(checked(listing.members, length)), listing.compressed, listing.notes)
 
 
+def open_tar(path: str, stays: bool = True) -> Archive:
+    """List a tar in which several members may have one name, as shards are read.
+
+    Args:
+        path: of the file.
+        stays: whether it is the user's file, in which members can be left.
+
+    Raises:
+        DamagedTar: it is none, or damaged. ImageRefused: it cannot be read.
+    """
+    listing = list_tar(path, stays)
+    members = checked(listing.members, os.stat(path).st_size, repeated=True)
+    return Archive(path, list(members), listing.compressed, listing.notes)
+
+
 def stem(name: str) -> str:
     """Return the name of an archive without the extensions that say how it is packed."""
     while (parts := os.path.splitext(name))[0] and parts[1].casefold() in _EXTENSIONS:

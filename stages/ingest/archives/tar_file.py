@@ -131,7 +131,7 @@ def _found(member: Member, path: str | None, stays: bool) -> Found | None:
         return None
     name, reason, detail = plain_name(member.name, member.utf8)
     reference = None if path is None else Part(path, member.offset, member.size, stays)
-    found = Found(name, member.size, 0 if path is None else member.size, reference, reason, detail)
+    found = Found(name, member.size, 0 if path is None else member.size, reference, reason, detail, member.name)
     return found.refused(*_REFUSED[member.kind]) if member.kind in _REFUSED else found
 
 

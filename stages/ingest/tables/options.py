@@ -72,8 +72,8 @@ class LabelsColumn(StrictModel):
     ] = "label"
 
 
-class ColumnOptions(StrictModel):
-    """Which column of a table says what."""
+class StatementOptions(StrictModel):
+    """Which column says what of an image."""
 
     label: Annotated[Column | None, meaning("This column holds the class; an empty cell means that it is unknown.")] = (
         None
@@ -100,11 +100,6 @@ class ColumnOptions(StrictModel):
         dict[FactName, FactColumn],
         Field(default_factory=dict, max_length=MOST_FACTS),
         meaning("These facts of an image stand in columns: captions, numbers, words, masks, boxes."),
-    ]
-    link_roots: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=_LONGEST)]],
-        Field(default_factory=list, max_length=100),
-        meaning("Paths and links that lead into these folders are followed; others that leave the base are refused."),
     ]
 
     @model_validator(mode="after")
@@ -135,6 +130,16 @@ class ColumnOptions(StrictModel):
             yield self.labels.column, f"{len(self.labels.names)} labels"
         for name, fact in self.facts.items():
             yield fact.column or name, f"the fact {name} ({fact.kind})"
+
+
+class ColumnOptions(StatementOptions):
+    """Which column of a table says what, and where the files may lie that cells name."""
+
+    link_roots: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=_LONGEST)]],
+        Field(default_factory=list, max_length=100),
+        meaning("Paths and links that lead into these folders are followed; others that leave the base are refused."),
+    ]
 
 
 def places_of(facts: Mapping[str, FactColumn]) -> list[str]:

@@ -13,7 +13,7 @@ from reprise.storage.listing import read_regular
 from stages.ingest.names.layout import SPLIT_NAMES, UNLABELLED
 from stages.ingest.tables import cells
 from stages.ingest.tables.cells import BadCell
-from stages.ingest.tables.options import ColumnOptions, FactColumn
+from stages.ingest.tables.options import FactColumn, StatementOptions
 from stages.ingest.tables.places import Places
 from stages.ingest.tables.rows import Row
 
@@ -96,7 +96,7 @@ class Reader:
         not_a_number: column -> cells that hold NaN.
     """
 
-    def __init__(self, options: ColumnOptions, places: Places, names: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, options: StatementOptions, places: Places, names: Mapping[str, Sequence[str]]) -> None:
         self._options, self._places, self._names = options, places, names
         self.unknown_splits: Counter[str] = Counter()
         self.not_a_number: Counter[str] = Counter()

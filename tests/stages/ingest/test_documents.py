@@ -27,6 +27,8 @@ CALLS = {
     "Entry": 2,
     "Finding": 3,
     "Object": 3,
+    "RefusedRow": 0,
+    "BadRow": 1,
     "refused": 0,  # of a member of an archive
 }  # function -> where the reason stands
 CODE = re.compile(r"^[a-z][a-z0-9_]+$")
@@ -45,7 +47,7 @@ def reasons_in_code() -> set[str]:
                     found |= {
                         n.value for n in ast.walk(argument) if isinstance(n, ast.Constant) and isinstance(n.value, str)
                     }
-            if isinstance(node, ast.FunctionDef) and node.name in ("damage", "plain_name"):
+            if isinstance(node, ast.FunctionDef) and node.name in ("damage", "plain_name", "_problem"):
                 returned = [n.value for n in ast.walk(node) if isinstance(n, ast.Return) and n.value is not None]
                 found |= {c.value for r in returned for c in ast.walk(r) if isinstance(c, ast.Constant)}
             if (

@@ -1,0 +1,186 @@
+"""Find the shards that a root means: a tar, a folder of them, a pattern with braces, or addresses of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from urllib.parse import unquote
+
+from reprise.config.errors import SourceError
+from reprise.config.texts.addresses import Address, expand_braces, is_address, parse_address, problem_of
+from reprise.storage.listing import digest_entries
+from reprise.storage.walk import Entry, list_entries, root_error
+from stages.ingest.archives.members import NESTED
+from stages.ingest.remotes.in_order import in_order
+from stages.ingest.remotes.kept import Kept
+from stages.ingest.remotes.store import Object, Settings, Store, open_store
+from stages.ingest.source import Extent, LeftOut, Refused
+from stages.ingest.source_state import refuse_own_artifacts
+
+_LARGEST = 1 << 44  # bytes of a shard
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard that lies on this machine by now.
+
+    Attributes:
+        name: below the root, or the whole address; its words may say which split it is.
+        shown: the same for messages.
+        path: of the file.
+        stays: whether it is the user's file, in which images can be left.
+    """
+
+    name: str
+    shown: str
+    path: str
+    stays: bool
+
+
+class LocalShards:
+    """Shards on this machine.
+
+    Args:
+        root: a tar, a folder of tars, or a pattern of paths with braces.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+
+    def files(self) -> list[Entry]:
+        """List the files, with those that are refused.
+
+        Raises:
+            SourceError: there are none, or one of the pattern is missing.
+        """
+        if os.path.isdir(self._root):
+            refuse_own_artifacts(Path(self._root))
+            return list_entries(self._root)
+        paths = [self._root]
+        if not os.path.lexists(self._root) and "{" in self._root:
+            paths = _expanded(self._root)
+        for path in paths:
+            try:
+                os.stat(path)
+            except OSError as error:
+                if len(paths) == 1:
+                    raise root_error(path, error) from error
+                raise SourceError(
+                    "a shard of the pattern cannot be found",
+                    where=self._root,
+                    found=path,
+                    fix="Correct the numbers in the braces, or fetch the shard.",
+                ) from error
+        return [Entry(os.fsencode(path), os.path.realpath(os.fsencode(path))) for path in paths]
+
+    def extent(self) -> Extent:
+        """Hash names and contents; unchanged files are not read again."""
+        return Extent(*digest_entries(self._root, self.files()))
+
+    def shards(self) -> Iterator[Shard | Refused | LeftOut]:
+        """Yield the shards in their order, and what else lies in the folder."""
+        folder = os.path.isdir(self._root)
+        for entry in self.files():
+            shown = os.path.join(self._root, entry.text) if folder else entry.text
+            if entry.reason in ("hidden", "system_file"):
+                yield LeftOut(shown, entry.reason, entry.detail)
+            elif entry.reason is not None:
+                yield Refused(shown, entry.reason, entry.detail)
+            elif folder and not NESTED.fullmatch(os.path.basename(entry.text)):
+                yield LeftOut(shown, "no_archive", "it has no tar's name, and lies in a folder of shards")
+            else:
+                yield Shard(entry.text if folder else os.path.basename(entry.text), shown, shown, True)
+
+
+class RemoteShards:
+    """Shards of a store, which are fetched whole.
+
+    Args:
+        root: an address with or without braces, or the address of a prefix that is listed.
+        settings: how to ask.
+    """
+
+    def __init__(self, root: str, settings: Settings) -> None:
+        self._root, self._settings = root, settings
+        self._listed: list[tuple[Store, Object]] | None = None
+
+    def extent(self) -> Extent:
+        """Hash names, sizes and versions, reading no shard."""
+        total, size = hashlib.sha256(), 0
+        listed = self._listing()
+        for store, item in listed:
+            line = "\0".join((store.shown(item.name), str(item.size), item.version))
+            total.update(len(line).to_bytes(8, "big") + line.encode())
+            size += item.size or 0
+        return Extent(len(listed), size, total.hexdigest())
+
+    def shards(self) -> Iterator[Shard]:
+        """Fetch the shards side by side and yield them in their order."""
+        kept = Kept(self._root)
+
+        def fetched(found: tuple[Store, Object]) -> Shard:
+            store, item = found
+            shown = store.shown(item.name)
+            return Shard(shown, shown, str(kept.fetch(store, item, _LARGEST)), False)
+
+        yield from in_order(fetched, self._listing(), self._settings)
+        kept.forget_others()
+
+    def _listing(self) -> list[tuple[Store, Object]]:
+        """List the shards, once."""
+        if self._listed is None:
+            if problem := problem_of(self._root):
+                raise _wrong(problem[0], self._root, "no address that can be read")
+            names = _expanded(self._root)
+            if len(names) > 1 or NESTED.fullmatch(self._root.partition("?")[0]):
+                self._listed = list(self._described([parse_address(name) for name in names]))
+            else:
+                store = open_store(parse_address(self._root), self._settings)
+                found = sorted(store.listing(), key=lambda item: item.name)
+                self._listed = [(store, item) for item in found if NESTED.fullmatch(item.name)]
+                if not self._listed:
+                    raise _wrong("there is no shard at this address", self._root, f"{len(found):,} other objects")
+        return self._listed
+
+    def _described(self, addresses: Sequence[Address]) -> Iterator[tuple[Store, Object]]:
+        """Describe shards by their addresses, those of one folder by one store."""
+        for parent, names in _by_folder(addresses):
+            store = open_store(parent, self._settings)
+            for item in store.describe(names):
+                if item.problem:
+                    raise _wrong("a shard cannot be read", store.shown(item.name), item.detail)
+                yield store, item
+
+
+def shards_of(root: str, settings: Settings) -> LocalShards | RemoteShards:
+    """Choose by the form of the root."""
+    return RemoteShards(root, settings) if is_address(root) else LocalShards(root)
+
+
+def _by_folder(addresses: Sequence[Address]) -> Iterator[tuple[Address, list[str]]]:
+    """Group addresses that follow each other and differ in their last part alone; one with a query stands alone."""
+
+    def parts(address: Address) -> tuple[str, str]:
+        folder, slash, name = address.place.rpartition("/")
+        if "?" in address.place or not slash:
+            return address.place, ""
+        return folder, unquote(name) if address.protocol.startswith("http") else name
+
+    for (protocol, folder), group in groupby(addresses, key=lambda address: (address.protocol, parts(address)[0])):
+        yield Address(protocol, folder), [parts(address)[1] for address in group]
+
+
+def _expanded(pattern: str) -> list[str]:
+    try:
+        return expand_braces(pattern)
+    except ValueError as error:
+        raise _wrong("the pattern of shards cannot be read", pattern, error) from error
+
+
+def _wrong(what: str, where: object, found: object) -> SourceError:
+    fix = "Write source.root as a path or an address, such as https://host/train-{000..012}.tar."
+    return SourceError(what, where=where, found=found, fix=fix)
