@@ -37,6 +37,19 @@ def test_the_manifest_has_the_common_columns_and_those_of_the_modalities() -> No
         assert schema.field(column).type == pa.type_for_alias(kind)
 
 
+def test_one_file_decides_which_code_a_modality_has() -> None:
+    """No stage names the class of a modality, so another one is a folder and a branch in lookup.py."""
+    root = Path(reprise.media.__path__[0]).parents[1]
+    files = [path for folder in ("reprise", "stages", "pipeline") for path in (root / folder).rglob("*.py")]
+    naming = [
+        path.relative_to(root).as_posix()
+        for path in files
+        for name in NAMES
+        if f"reprise.media.{name}.{name} import" in path.read_text(encoding="utf-8")
+    ]
+    assert naming == ["reprise/media/lookup.py"] * len(NAMES)
+
+
 def test_a_data_set_has_one_modality(tmp_path: Path) -> None:
     row = dict.fromkeys(MANIFEST_SCHEMA.names) | {
         "path": "x",
