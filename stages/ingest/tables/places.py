@@ -8,6 +8,7 @@ import re
 import stat
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from reprise.artifacts.labels.image_names import plain
 from reprise.config.errors import SourceError
@@ -20,6 +21,15 @@ _REASONS = {
     errno.ENOTDIR: ("missing_file", "no such file"),
     errno.ELOOP: ("link_loop", "the link leads back to itself"),
 }
+
+
+class _Folder(NamedTuple):
+    """A folder that cells name: its path for messages, its real path, whether files may lie in it, what went wrong."""
+
+    path: str
+    real: bytes
+    inside: bool
+    error: OSError | None = None
 
 
 class Places:
@@ -36,7 +46,7 @@ class Places:
     def __init__(self, base: Path, link_roots: Sequence[str]) -> None:
         self.base = base
         self._allowed = [_real(base), *(_real(Path(folder).expanduser()) for folder in link_roots)]
-        self._folders: dict[bytes, bytes | OSError] = {}  # as written -> real
+        self._folders: dict[str, _Folder] = {}  # by the path as it is written
 
     def find(self, written: str) -> tuple[str, Entry]:
         """Return the path to read, below the base as it is written there, and what is at that place.
@@ -50,29 +60,31 @@ class Places:
         if "\0" in written:
             return written.replace("\0", "\\0"), Entry(b"", b"", "bad_value", "no path holds the character NUL")
         path, entry = self._look(written)
-        other = plain(written.strip())
-        if entry.reason == "missing_file" and other not in (written, ""):
+        if entry.reason == "missing_file" and (other := plain(written.strip())) not in (written, ""):
             again, found = self._look(other)
             if found.reason != "missing_file":
                 return again, found
         return path, entry
 
     def _look(self, written: str) -> tuple[str, Entry]:
-        path = str(self.base / written)
+        above, _, own = written.rpartition("/")
+        folder = self._folder("/" if written.startswith("/") and not above else above)
+        path = own if folder.path == "." else f"{folder.path.rstrip('/')}/{own}"
         name = os.fsencode(path)
         try:
-            folder, own = os.path.split(name)
-            real = os.path.join(self._folder(folder), own)
+            if folder.error is not None:
+                raise folder.error
+            real, inside = folder.real.rstrip(b"/") + b"/" + os.fsencode(own), folder.inside
             status = os.lstat(real)
-            if stat.S_ISLNK(status.st_mode) or own in (b"", b".", b".."):
+            if stat.S_ISLNK(status.st_mode) or own in ("", ".", ".."):
                 real = os.path.realpath(real, strict=True)
-                status = os.stat(real)
+                status, inside = os.stat(real), self._is_inside(real)
         except OSError as error:
             if error.errno in FAULTS:
                 raise machine_error(path, error) from error
             reason, detail = _REASONS.get(error.errno or 0, ("unreadable", f"it cannot be read: {error.strerror}"))
             return path, Entry(name, name, reason, detail)
-        if not any((real + b"/").startswith(allowed.rstrip(b"/") + b"/") for allowed in self._allowed):
+        if not inside:
             where = os.fsdecode(self._allowed[0])
             detail = f"it leads out of {where}: name the folder that holds it in source.options.link_roots"
             return path, Entry(name, real, "outside_root", detail)
@@ -80,22 +92,21 @@ class Places:
             return path, Entry(name, real, "not_a_file", "it is a folder, a device, a FIFO or a socket")
         return path, Entry(name, real)
 
-    def _folder(self, folder: bytes) -> bytes:
-        """Resolve a folder, once for all files in it.
-
-        Raises:
-            OSError: it is missing, or cannot be reached.
-        """
-        found = self._folders.get(folder)
+    def _folder(self, written: str) -> _Folder:
+        """Resolve a folder, once for all files in it."""
+        found = self._folders.get(written)
         if found is None:
+            path = self.base / written
             try:
-                found = os.path.realpath(folder, strict=True)
+                real = os.path.realpath(os.fsencode(path), strict=True)
+                found = _Folder(str(path), real, self._is_inside(real))
             except OSError as error:
-                found = error
-            self._folders[folder] = found
-        if isinstance(found, OSError):
-            raise found
+                found = _Folder(str(path), b"", False, error)
+            self._folders[written] = found
         return found
+
+    def _is_inside(self, real: bytes) -> bool:
+        return any((real + b"/").startswith(allowed.rstrip(b"/") + b"/") for allowed in self._allowed)
 
 
 def _real(folder: Path) -> bytes:
