@@ -69,6 +69,17 @@ class ColumnarPart(TablePart):
         kind = schema.field(column).type if column in schema.names else None
         return kind is None or not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
+    def columns_of_bytes(self) -> list[str]:
+        """Return the columns that hold bytes, alone or with a path."""
+        import pyarrow as pa
+
+        def holds(kind: pa.DataType) -> bool:
+            if pa.types.is_struct(kind):
+                return {kind.field(i).name for i in range(kind.num_fields)} == {"bytes", "path"}
+            return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+        return [field.name for field in self.schema() if holds(field.type)]
+
     def _schema(self) -> pa.Schema:
         raise NotImplementedError
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from reprise.config.errors import SourceError, printable
 from reprise.media.text.rules import MOST_CAPTIONS
+from stages.ingest.names.layout import UNLABELLED
 from stages.ingest.source import Candidate, Once, Refused
 from stages.ingest.tables.cells import BadCell
 from stages.ingest.tables.options import ColumnOptions
@@ -98,7 +99,7 @@ class TableImages:
                 return Refused(row.where, "empty_cell", f"column '{printable(self._image, 80)}' names no image")
             said = self._reader.statement(row)
             if split is not None and self._options.split is None:
-                said = replace(said, split=split)
+                said = replace(said, split="train", label=None) if split == UNLABELLED else replace(said, split=split)
             if isinstance(reference, bytes):
                 return _candidate(_named(row, self._image), Once(reference), said)
             return self._keep(row, reference, said)

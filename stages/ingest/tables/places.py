@@ -16,7 +16,7 @@ from reprise.storage.system.machine import FAULTS, machine_error
 from reprise.storage.walk import Entry, root_error
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-_REASONS = {
+_REFUSED = {
     errno.ENOENT: ("missing_file", "no such file"),
     errno.ENOTDIR: ("missing_file", "no such file"),
     errno.ELOOP: ("link_loop", "the link leads back to itself"),
@@ -82,7 +82,7 @@ class Places:
         except OSError as error:
             if error.errno in FAULTS:
                 raise machine_error(path, error) from error
-            reason, detail = _REASONS.get(error.errno or 0, ("unreadable", f"it cannot be read: {error.strerror}"))
+            reason, detail = _REFUSED.get(error.errno or 0, ("unreadable", f"it cannot be read: {error.strerror}"))
             return path, Entry(name, name, reason, detail)
         if not inside:
             where = os.fsdecode(self._allowed[0])

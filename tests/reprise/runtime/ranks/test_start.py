@@ -108,8 +108,8 @@ def test_torchrun_takes_the_command_of_the_documents() -> None:
     from torch.distributed.run import get_args_parser
 
     text = (Path(__file__).parents[4] / "docs/scaling.md").read_text(encoding="utf-8")
-    command = re.search(r"^\$ torchrun (.*(?:\\\n.*)?)", text, re.MULTILINE)
+    command = re.search(r"^\$ torchrun (.*)\\\n(.*)$", text, re.MULTILINE)
     assert command is not None
-    found = get_args_parser().parse_args(command[1].replace("\\\n", " ").split())
+    found = get_args_parser().parse_args([*command[1].split(), *command[2].split()])
     assert found.training_script == "stages/run.py"
     assert found.training_script_args == ["stages.pretrain", "--run", "simclr", "--seed", "0"]
