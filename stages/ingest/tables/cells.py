@@ -139,7 +139,7 @@ def boxes_of(value: Any, form: str) -> list[tuple[float, float, float, float]]:
         x, y, right, down = (number_of(number) for number in row)
         if form == "size":
             right, down = x + right, y + down
-        if not (x < right and y < down and x >= 0 and y >= 0):
+        if not (0 <= x < right < math.inf and 0 <= y < down < math.inf):
             raise _bad("a box has a width and a height, and begins inside its image", row)
         boxes.append((x, y, right, down))
     return boxes

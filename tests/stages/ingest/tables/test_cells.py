@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from reprise.media.text.rules import problem_of_text, problem_of_word
 from stages.ingest.tables import cells
 from stages.ingest.tables.cells import BadCell
 from stages.ingest.tables.options import ColumnOptions
@@ -33,7 +34,7 @@ def test_any_value_is_read_or_refused(value: Any) -> None:
             return None
 
     name = tried(cells.name_of)
-    assert name is None or (name.isprintable() and name.strip())
+    assert name is None or problem_of_word(name) is None
     number = tried(cells.number_of)
     assert number is None or math.isfinite(number)
     assert tried(cells.flag_of) in (None, 0, 1)
@@ -41,7 +42,7 @@ def test_any_value_is_read_or_refused(value: Any) -> None:
         assert 0 <= x0 < x1
         assert 0 <= y0 < y1
     assert all(math.isfinite(number) for number in tried(cells.pose_of) or [])
-    assert all(text.isprintable() for text in tried(cells.captions_of) or [])
+    assert all(problem_of_text(text) is None for text in tried(cells.captions_of) or [])
     assert set(tried(cells.labels_of, ";", {"a": "A"}) or {"a": 0}) == {"a"}
 
 
