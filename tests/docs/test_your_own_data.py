@@ -2,12 +2,14 @@
 
 Of a section's fenced blocks, in their order, `python` is run, `yaml` becomes params.yaml, and in `console` the lines
 behind `$ ` are run and the lines below them must be among those that are printed ("..." stands for any others).
-`reprise repro ingest` stands for its two halves, the scan and the stage, which are called in this process.
+`reprise repro ingest` stands for its two halves, the scan and the stage, which are called in this process. The port of
+the page's web server becomes a free one, since another program may use it.
 """
 
 from __future__ import annotations
 
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ COMMANDS = {
     "reprise scan": (scan,),
     "reprise repro ingest": (scan, ingest),
 }
+PORT = "18473"
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -30,11 +33,20 @@ def sections() -> dict[str, list[tuple[str, str]]]:
     return {heading: _FENCE.findall(text) for heading, text in zip(parts[1::2], parts[2::2], strict=True)}
 
 
+def free_port() -> str:
+    """A port that nothing listens to."""
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        return str(place.getsockname()[1])
+
+
 def follow(blocks: list[tuple[str, str]], capsys: pytest.CaptureFixture[str]) -> list[str]:
     """Do what the blocks say in the current folder, and return the commands that were run."""
     names: dict[str, Any] = {}
     done = []
-    for language, text in blocks:
+    port = free_port()
+    for language, written in blocks:
+        text = written.replace(PORT, port)
         if language == "python":
             exec(compile(text, str(PAGE), "exec"), names)
         elif language == "yaml":
