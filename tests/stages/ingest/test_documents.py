@@ -29,8 +29,6 @@ CALLS = {
     "Entry": 2,
     "Finding": 3,
     "Object": 3,
-    "RefusedRow": 0,
-    "BadRow": 1,
     "refused": 0,  # of a member of an archive
 }  # function -> where the reason stands
 CODE = re.compile(r"^[a-z][a-z0-9_]+$")
