@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from reprise.artifacts.manifest import read_manifest, read_quarantine
+from reprise.artifacts.manifest import read_manifest
 from reprise.config.errors import ParameterError, SourceError
 from reprise.config.params import parse
 from reprise.media.image.decode import decode
@@ -27,6 +28,8 @@ from stages.ingest.params import SourceParams
 from stages.ingest.source import Candidate, LeftOut, Refused
 from stages.ingest.source_state import refuse_changes, times_of
 from stages.ingest.sources.dicom import Dicom
+from stages.shard.params import ShardParams
+from stages.shard.write import write_shards
 from tests.stages.ingest.known.dicom_files import BORN, IDENTITY, NAME, dicom, picture
 
 
@@ -244,13 +247,17 @@ def test_nobody_is_named_in_any_artifact_or_message(
     (root / NAME / "good.dcm").write_bytes(b"x")
     with pytest.raises(Exception, match="1 files, whose names are not shown") as caught:
         refuse_changes(dicoms, before)
-    written = b"".join(p.read_bytes() for top in (output, tmp_path / ".reprise") for p in top.rglob("*") if p.is_file())
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    manifest = read_manifest(output / "manifest.parquet")
+    write_shards(manifest, ShardParams(max_shard_bytes=1 << 20, max_side=64), shards, 1)
+    files = [p for top in (output, shards, tmp_path / ".reprise") for p in top.rglob("*") if p.is_file()]
+    tables = [repr(pq.read_table(path).to_pydict()) for path in files if path.suffix == ".parquet"]  # else compressed
     printed = capfd.readouterr()
-    everything = written + "\n".join([*said, printed.out, printed.err, str(caught.value)]).encode()
-    assert len(everything) > 5000
+    texts = [*said, *tables, printed.out, printed.err, str(caught.value)]
+    everything = b"".join(path.read_bytes() for path in files) + "\n".join(texts).encode()
+    assert (len(tables) >= 6, manifest.num_rows) == (True, 6)
     secrets = [*NAME.split("^"), IDENTITY, BORN]
-    tables = [read_manifest(output / "manifest.parquet"), read_quarantine(output / "quarantine.parquet")]
-    everything += repr([table.to_pydict() for table in tables]).encode()
     assert [secret for secret in secrets if secret.casefold().encode() in everything.lower()] == []
     assert IDENTITY.encode() in (root / f"{NAME} {BORN}/0.dcm").read_bytes()
 
