@@ -126,6 +126,8 @@ def _end_of_segment(file: BinaryIO, size: int) -> int:
     """Return where the segment of a Matroska file ends (RFC 8794, 4 to 6), or 0 where it does not say it."""
     at = 0
     for _ in range(2):  # the EBML header, then the segment
+        if at > size:
+            return at
         file.seek(at)
         head = file.read(12)
         if not head or not head[0]:

@@ -94,19 +94,27 @@ class Frame:
         index: its number in the film, from 0, in the order in which frames are shown.
         time: seconds after the first frame; None where the film gives it none.
         decoded: as PyAV returns it.
+        where: name of the film, for messages.
     """
 
     index: int
     time: Fraction | None
     decoded: VideoFrame = field(repr=False)
+    where: str
 
     def pixels(self) -> np.ndarray:
-        """Return the frame upright: (h, w, 1 or 3) uint8 or uint16 (pixels.py)."""
-        return pixels_of(self.decoded)
+        """Return the frame upright: (h, w, 1 or 3) uint8 or uint16 (pixels.py).
+
+        Raises:
+            ImageRefused: undecodable, where its pixel format cannot be converted.
+        """
+        with _explained(self.where, lambda: f"{self.decoded.format.name} pixels cannot be converted"):
+            return pixels_of(self.decoded)
 
     def small(self) -> np.ndarray:
-        """Return a small picture by which frames are compared: (32, 32, 3) uint8."""
-        return small_picture(self.decoded)
+        """Return a small picture by which frames are compared: (32, 32, 3) uint8. It raises what `pixels` raises."""
+        with _explained(self.where, lambda: f"{self.decoded.format.name} pixels cannot be converted"):
+            return small_picture(self.decoded)
 
 
 def require_pyav(where: str) -> None:
@@ -153,7 +161,7 @@ class Film:
         start, index = first.pts, 0
         frame: VideoFrame | None = first
         while frame is not None:
-            yield Frame(index, _time(frame, start, self._stream), frame)
+            yield Frame(index, _time(frame, start, self._stream), frame, self._where)
             frame, index = next(self._decoding, None), index + 1
         expected = _expected(self._stream, self.described.container)
         if index < expected:

@@ -129,6 +129,7 @@ def test_what_is_no_film_is_refused(tmp_path: Path) -> None:
         "photo.mp4": (b"\xff\xd8\xff\xe0" + bytes(100), "not_a_film"),
         "zeros.mp4": (b"\0\0\0\x10ftypisom" + bytes(4), "undecodable"),
         "noise.mkv": (b"\x1aE\xdf\xa3" + bytes(range(256)) * 8, "undecodable"),
+        "huge.mkv": (b"\x1aE\xdf\xa3\x01" + b"\x7f" * 20, "truncated"),
         "cut.mp4": (secret.read_bytes()[:-40], "truncated"),
     }
     for name, (data, code) in contents.items():
@@ -137,6 +138,16 @@ def test_what_is_no_film_is_refused(tmp_path: Path) -> None:
     assert "names other files" in refusal(tmp_path / "list.mp4")[1]
     assert refusal(secret, 3000)[0] == "too_many_pixels"
     assert claims_film("x/list.M3U8") and not claims_film("x/mp4") and not claims_film("a.mp4/b.txt")
+
+
+def test_pixels_that_cannot_be_converted_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_film(tmp_path / "a.mkv", scenes(2), **LOSSLESS)
+
+    def unknown(_: object) -> None:
+        raise ValueError("Conversion to numpy array with format `xyz12le` is not yet supported")
+
+    monkeypatch.setattr(reading, "pixels_of", unknown)
+    assert refusal(path) == ("undecodable", "bgr0 pixels cannot be converted (ValueError)")
 
 
 def test_sound_without_pictures_is_refused(tmp_path: Path) -> None:
