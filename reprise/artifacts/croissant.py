@@ -20,7 +20,7 @@ from reprise.artifacts.facts.sides import FILE as SIDES_FILE
 from reprise.artifacts.facts.sides import read_sides
 from reprise.artifacts.facts.table import CAPTIONS, TABLE, read_facts
 from reprise.artifacts.layout import ALL_FACTS, DATASET, MANIFEST, SHARDS
-from reprise.artifacts.manifest import KEY_DIGITS, SPLITS, read_manifest
+from reprise.artifacts.manifest import IMAGE, KEY_DIGITS, SPLITS, modality_of, read_manifest
 from reprise.artifacts.results import read_json
 from reprise.artifacts.shards import read_index
 from reprise.config.errors import ImageRefused, ManifestError
@@ -109,7 +109,7 @@ def describe(
         tables |= {CAPTIONS: ALL_FACTS / CAPTIONS} if facts.named("caption") else {}
     files = tables | {shard: SHARDS / shard for shard in shards}
     declared = () if facts is None else facts.declared
-    kinds = sorted({(str(row["fact"]), str(row["ext"])) for row in sides})
+    kinds = sorted({(str(row["fact"]), str(row["ext"])) for row in sides if row["kind"] != "caption"})
     name = title or str(card["name"])
     labels = sorted(set(manifest["label"].to_pylist()) - {None})
     return {
@@ -133,7 +133,7 @@ def describe(
         "recordSet": [
             _names("splits", "cr:Split", [s for s in SPLITS if card["counts"].get(s)]),
             *([_names("labels", "sc:Enumeration", labels)] if labels else []),
-            _images(bool(labels), manifest["group"].null_count < manifest.num_rows),
+            _images(modality_of(index), bool(labels), manifest["group"].null_count < manifest.num_rows),
             *([_facts([fact for fact in declared if fact.kind in SCALARS])] if TABLE in tables else []),
             *([_captions()] if CAPTIONS in tables else []),
             *(_side(fact, ext, declared) for fact, ext in kinds),
@@ -216,8 +216,9 @@ def _names(name: str, kind: str, values: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _images(labelled: bool, grouped: bool) -> dict[str, Any]:
-    manifest = MANIFEST.name
+def _images(modality: str, labelled: bool, grouped: bool) -> dict[str, Any]:
+    """Describe the samples; what is no picture is the bytes of its member, under the name of its modality."""
+    manifest, kind = MANIFEST.name, "sc:ImageObject" if modality == IMAGE else "sc:Text"
     member = _property("image-files", "filename", transform={"regex": _KEY_OF_NAME})
     key = _field("images", "key", "sc:Text", member, "First digits of the SHA-256 of the file that was taken in.")
     split = _field("images", "split", "sc:Text", _column(manifest, "split"), "train, val or test.")
@@ -229,7 +230,7 @@ def _images(labelled: bool, grouped: bool) -> dict[str, Any]:
         "key": {"@id": "images/key"},
         "field": [
             key | {"references": _column(manifest, "key")},
-            _field("images", "image", "sc:ImageObject", _property("image-files", "content"), "The picture."),
+            _field("images", modality, kind, _property("image-files", "content"), "The sample itself."),
             split | {"references": {"field": {"@id": "splits/name"}}},
             *([label | {"references": {"field": {"@id": "labels/name"}}}] if labelled else []),
             *([_field("images", "group", "sc:Text", _column(manifest, "group"), "Patient, film.")] if grouped else []),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,36 @@ import pytest
 
 from reprise.artifacts import layout
 from reprise.artifacts.embeddings import read_embeddings
-from reprise.artifacts.manifest import MANIFEST_SCHEMA, QUARANTINE_SCHEMA
-from reprise.artifacts.results import PREDICTIONS_SCHEMA
-from reprise.artifacts.shards import INDEX_SCHEMA
 from tests.standards.conftest import PREDICTIONS, RUN
 
-FACTS = ["key", "colour", "background", "x", "y", "scale", "rotation"]
-TABLES: dict[Path, list[str]] = {
-    layout.MANIFEST: MANIFEST_SCHEMA.names,
-    layout.QUARANTINE: QUARANTINE_SCHEMA.names,
-    layout.SHARDS / "index.parquet": INDEX_SCHEMA.names,
-    layout.SHARDS / "sides.parquet": ["key", "fact", "kind", "shard", "offset", "bytes", "ext", "sha256"],
-    layout.ALL_FACTS / "facts.parquet": FACTS,
-    layout.ALL_FACTS / "captions.parquet": ["key", "fact", "number", "text"],
-    RUN: ["key", "split", "backbone", "projector1"],
-    PREDICTIONS: PREDICTIONS_SCHEMA.names,
+PAGE = Path(__file__).parents[2] / "docs/reference/tables.md"
+NAMED = {"RUN": "simclr", "SEED": "0", "SUITE": "quality", "PROBE": "knn"}
+FREE = {  # tables whose further columns depend on the data: what this data set has
+    layout.ALL_FACTS / "facts.parquet": [
+        ("key", "string?"),
+        *((word, "string?") for word in ("colour", "background")),
+        *((number, "double?") for number in ("x", "y", "scale", "rotation")),
+    ],
+    RUN: [("key", "string?"), ("split", "string?"), ("backbone", "list[3]?"), ("projector1", "list[2]?")],
 }
+
+
+def documented() -> dict[Path, list[tuple[str, str]]]:
+    """Name and type of each column of each table, as the page has them."""
+    found = {}
+    for part in re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+        name = part.partition("`")[2].partition("`")[0]
+        path = Path(re.sub("|".join(NAMED), lambda match: NAMED[match[0]], name))
+        found[path] = re.findall(r"^\| `(\w+)` \| (\w+\??) \|", part, re.MULTILINE) or FREE[path]
+    return found
+
+
+TABLES = documented()
+
+
+def kind(field: pa.Field) -> str:
+    listed = pa.types.is_fixed_size_list(field.type)
+    return (f"list[{field.type.list_size}]" if listed else str(field.type)) + "?" * field.nullable
 
 
 def plain(values: list[Any]) -> list[Any]:
@@ -44,10 +59,11 @@ def plain(values: list[Any]) -> list[Any]:
 def test_duckdb_and_pandas_read_the_documented_columns_with_the_same_values(path: Path) -> None:
     table, frame = pq.read_table(path), pd.read_parquet(path)
     found = duckdb.sql(f"select * from '{path}'")
-    assert table.column_names == list(frame.columns) == found.columns == TABLES[path]
+    assert [(field.name, kind(field)) for field in table.schema] == TABLES[path]
+    assert table.column_names == list(frame.columns) == found.columns
     rows = found.fetchall()
     assert len(rows) == len(frame) == table.num_rows
-    assert (table.num_rows > 0) == (path != layout.QUARANTINE)
+    assert (table.num_rows > 0) == (path not in (layout.QUARANTINE, layout.NOTES))
     for i, name in enumerate(table.column_names):
         own = plain(table[name].to_pylist())
         assert plain([row[i] for row in rows]) == own, name

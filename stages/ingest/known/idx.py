@@ -67,6 +67,7 @@ class IdxSource(Source):
 
     address_of_files: ClassVar[str]
     classes: ClassVar[tuple[str, ...]]
+    keeps_names: ClassVar[bool] = True
     views: ClassVar[dict[str, Any]] = {
         "crop_scale_min": 0.3,
         "flip": False,

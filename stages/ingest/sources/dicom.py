@@ -144,6 +144,7 @@ class Dicom(Source):
     citation: ClassVar[str] = ""
     licence: ClassVar[str] = "as the owner of the images says"
     hides_names: ClassVar[bool] = True
+    keeps_names: ClassVar[bool] = True
     views: ClassVar[dict[str, Any]] = {
         "crop_scale_min": 0.3,
         "flip": False,

@@ -63,6 +63,7 @@ class Imagenet(Source):
         ] = "test"
 
     title: ClassVar[str] = "ImageNet (ILSVRC)"
+    keeps_names: ClassVar[bool] = True
     citation: ClassVar[str] = (
         "O. Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, International Journal of Computer "
         "Vision 115(3), 2015"

@@ -80,6 +80,7 @@ class Stl10(Source):
         ] = False
 
     title: ClassVar[str] = "STL-10"
+    keeps_names: ClassVar[bool] = True
     citation: ClassVar[str] = (
         "A. Coates, H. Lee and A. Y. Ng, An Analysis of Single-Layer Networks in Unsupervised Feature Learning, "
         "AISTATS 2011"

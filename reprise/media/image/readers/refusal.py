@@ -120,6 +120,8 @@ def looks_like(data: bytes) -> str:
     for signature, name in _OTHER_SIGNATURES:
         if start.startswith(signature):
             return "an SVG drawing" if b"<svg" in start else name
+    if data[128:132] == b"DICM":
+        return "a DICOM file, which the source `dicom` reads"
     if data[4:8] == b"ftyp":
         return "a video file, or a picture of no known brand"
     return "bytes of no known image format" if b"\0" in data[:512] else "text or other data"

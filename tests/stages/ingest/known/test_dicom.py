@@ -17,7 +17,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from reprise.artifacts.manifest import read_manifest
-from reprise.config.errors import ParameterError, SourceError
+from reprise.config.errors import ImageRefused, ParameterError, SourceError
 from reprise.config.params import parse
 from reprise.media.image.decode import decode
 from reprise.media.image.image import Image as ImageModality
@@ -299,6 +299,12 @@ def test_a_file_that_changed_since_it_was_listed_is_refused(tmp_path: Path) -> N
 def test_options_that_contradict_each_other_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(ParameterError):
         source(tmp_path, **options)
+
+
+def test_other_sources_say_which_source_reads_dicom(tmp_path: Path) -> None:
+    data = dicom(tmp_path / "in/a.dcm", picture(0)).read_bytes()
+    with pytest.raises(ImageRefused, match="a DICOM file, which the source `dicom` reads"):
+        ImageModality().inspect(data, "a.dcm", Limits(10**6, 4))
 
 
 def test_without_pydicom_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
