@@ -100,18 +100,16 @@ def list_zip(path: str) -> list[Found]:
     """
     with open_regular(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
         length = os.fstat(descriptor).st_size
-        directory, base = _directory(file, length)
-        members = list(_members(path, directory, base))
+        directory, base, count = _directory(file, length)
+        members = list(_members(path, directory, base, count))
     return _without_overlaps(members, length)
 
 
-def _directory(file: BinaryIO, length: int) -> tuple[bytes, int]:
-    """Return the central directory, and what has to be added to each place because of bytes in front of the archive."""
+def _directory(file: BinaryIO, length: int) -> tuple[bytes, int, int]:
+    """Return the central directory, what bytes in front of the archive add to each place, and the number of entries."""
     file.seek(max(0, length - _LONGEST_COMMENT - 22 - 20))
     tail = file.read()
-    at = tail.rfind(_END)
-    if at < 0 or len(tail) - at < 22:
-        raise ValueError("no ZIP archive, or one that was cut off: the directory at its end is missing")
+    at = _end_record(tail)
     disk, first_disk, here, count, size, offset = struct.unpack("<HHHHII", tail[at + 4 : at + 20])
     end = length - len(tail) + at
     if tail[at - 20 : at - 16] == _LOCATOR and at >= 20:
@@ -136,12 +134,30 @@ def _directory(file: BinaryIO, length: int) -> tuple[bytes, int]:
     if base < 0:
         raise ValueError("a ZIP archive that was cut off: its directory lies beyond the end")
     file.seek(end - size)
-    return file.read(size), base
+    return file.read(size), base, count
 
 
-def _members(path: str, directory: bytes, base: int) -> Iterator[Found]:
-    at = 0
+def _end_record(tail: bytes) -> int:
+    """Return the place of the record that ends an archive; a comment behind it may look like another one.
+
+    Raises:
+        ValueError: there is none whose comment reaches to the end of the file.
+    """
+    at = tail.rfind(_END)
+    first = at
+    while at >= 0:
+        if at + 22 <= len(tail) and at + 22 + int.from_bytes(tail[at + 20 : at + 22], "little") == len(tail):
+            return at
+        at = tail.rfind(_END, 0, at)
+    if first < 0:
+        raise ValueError("no ZIP archive, or one that was cut off: the directory at its end is missing")
+    raise ValueError("a ZIP archive with other data after its end, or one that was cut off there")
+
+
+def _members(path: str, directory: bytes, base: int, count: int) -> Iterator[Found]:
+    at = entries = 0
     while at < len(directory):
+        entries += 1
         fixed = directory[at : at + 46]
         if len(fixed) < 46 or fixed[:4] != _ENTRY:
             raise ValueError("a ZIP archive whose directory is damaged")
@@ -162,6 +178,8 @@ def _members(path: str, directory: bytes, base: int) -> Iterator[Found]:
         reference = ZipMember(path, base + offset, raw, packed, size, method, checksum)
         found = Found(name, size, packed, reference, reason, detail)
         yield _with_header(found, flags, method, mode)
+    if entries != count:
+        raise ValueError(f"a ZIP archive that states {count:,} entries and has {entries:,}")
 
 
 def _long_values(extra: bytes, size: int, packed: int, offset: int) -> tuple[int, int, int]:

@@ -206,7 +206,7 @@ class Archive(Source):
         wanted = {number for number, item in planned.items() if isinstance(item, Candidate)}
         try:
             for number, reference in one.archive.contents(wanted):
-                item = planned[number]
+                item = planned.pop(number)  # of a million members, each is held once
                 assert isinstance(item, Candidate)
                 yield replace(item, reference=reference)
         except (ValueError, ImageRefused) as error:  # it could be read a moment ago

@@ -86,6 +86,7 @@ class Remote(Source):
             (item, names.place(name, store.shown(item.name), "") if problem is None else problem)
             for item, name, problem in judged
         ]
+        del judged, usable  # of a million objects, each is held once
         self._understood = [_said(objects), *names.understood(item for _, item in planned)]
         self._notes = _notes(objects)
         kept = Kept(self.address)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from reprise.artifacts.manifest import read_manifest
 from reprise.config.errors import MachineError, SourceError
 from stages.ingest.remotes import in_order
 from stages.ingest.sources.remote import Remote
+from stages.ingest.sources.webdataset import Webdataset
 from tests.stages.ingest import hostile
 from tests.stages.ingest.remotes.conftest import BUCKET, KEY, SECRET
 
@@ -108,3 +111,27 @@ def test_no_credential_reaches_an_artifact_or_a_message(bucket: Any, s3_server: 
     assert len(written) > 10
     found = [(path, word) for path in written for word in canaries if word.encode() in path.read_bytes()]
     assert found == []
+
+
+def test_shards_on_s3_are_listed_or_named_by_a_pattern(
+    bucket: Any, s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for n in range(2):
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            for i in range(3):
+                header = tarfile.TarInfo(f"{i}.png")
+                header.size = len(png(3 * n + i))
+                tar.addfile(header, io.BytesIO(png(3 * n + i)))
+        bucket.put_object(Bucket=BUCKET, Key=f"set/train-{n}.tar", Body=buffer.getvalue())
+    bucket.put_object(Bucket=BUCKET, Key="set/README.md", Body=b"about")
+    named, below = (
+        Webdataset(f"s3://{BUCKET}/set{end}", Webdataset.Params(endpoint=s3_server, attempts=2))
+        for end in ("/train-{0..1}.tar", "")
+    )
+    assert named.extent().digest == below.extent().digest
+    rows = [[(item.name, item.split) for item in one.candidates()] for one in (named, below)]
+    assert rows[0] == rows[1]
+    assert len(rows[0]) == 6
+    assert {split for _, split in rows[0]} == {"train"}

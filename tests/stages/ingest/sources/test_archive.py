@@ -14,19 +14,24 @@ import struct
 import tarfile
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 
 import pyarrow as pa
 import pytest
 
 from reprise.artifacts.manifest import read_left_out, read_manifest, read_quarantine
-from reprise.config.errors import SourceError
+from reprise.artifacts.shards import Shards
+from reprise.config.errors import ImageRefused, ShardError, SourceError
 from stages.ingest.archives import members as rules
 from stages.ingest.ingest import ingest
 from stages.ingest.params import SourceParams
-from stages.ingest.source import Candidate, LeftOut, Refused
+from stages.ingest.source import Candidate, Encoded, LeftOut, Refused
 from stages.ingest.sources.archive import Archive
 from stages.ingest.sources.folder import Folder
+from stages.shard.params import ShardParams
+from stages.shard.write import write_shards
 from tests.stages.ingest import hostile
 
 NAMES = ["train/cat/1.png", "train/dog/2.png", "train/dog/3.png", "test/cat/4.png", "train/cat/notes.txt"]
@@ -322,3 +327,87 @@ def test_sparse_files_and_pax_names_are_read_as_what_they_are(tmp_path: Path) ->
             header.size, header.pax_headers = len(png(i)), extra
             tar.addfile(header, io.BytesIO(png(i)))
     assert outcome(path) == {"\u00e9" * 120 + ".png": "", "s.png": "unsupported_member"}
+
+
+def test_shards_are_written_from_members_in_their_place_and_a_change_stops_them(tmp_path: Path) -> None:
+    path = tmp_path / "images.tar"
+    path.write_bytes(make_tar(contents()))
+    take_in(source(path), tmp_path / "out")
+    manifest = read_manifest(tmp_path / "out/manifest.parquet")
+    (tmp_path / "shards").mkdir()
+    params = ShardParams(max_shard_bytes=1 << 20, max_side=64)
+    write_shards(manifest, params, tmp_path / "shards", 0)
+    shards = Shards.open(tmp_path / "shards")
+    stored = {shards.read(i) for i in range(len(shards.keys))}
+    assert stored == {data for name, data in contents().items() if name.endswith(".png")}
+    data = bytearray(path.read_bytes())
+    data[data.find(b"\x89PNG") + 50] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ShardError, match="an image changed since ingest"):
+        write_shards(manifest, params, tmp_path / "shards", 0)
+
+
+def test_a_zip_ends_where_its_comment_ends(tmp_path: Path) -> None:
+    """Programs that take the last sign of an end for it read another archive than those that follow the comment."""
+    inner, path = make_zip({"other.png": png(1)}), tmp_path / "two.zip"
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("mine.png", png(2))
+        archive.comment = inner
+    path.write_bytes(buffer.getvalue()[:-1] + b"x")
+    assert outcome(path) == {"mine.png": ""}
+    path.write_bytes(inner + b"more")
+    with pytest.raises(SourceError, match="other data after its end"):
+        listed(path)
+    path.write_bytes(b"#!/bin/sh\n" + inner)  # a program in front of the archive
+    assert outcome(path) == {"other.png": ""}
+    (item,) = listed(path)
+    assert isinstance(item, Candidate)
+    assert isinstance(item.reference, Encoded)
+    assert item.reference.read(1 << 20) == png(1)
+    wrong = bytearray(inner)
+    wrong[-14:-10] = struct.pack("<HH", 2, 2)
+    path.write_bytes(wrong)
+    with pytest.raises(SourceError, match="states 2 entries and has 1"):
+        listed(path)
+
+
+def test_a_zip_of_more_than_four_gigabytes_is_read_by_its_long_values(tmp_path: Path) -> None:
+    """Python writes ZIP64 fields if it is told that a member may be long."""
+    path = tmp_path / "long.zip"
+    with zipfile.ZipFile(path, "w") as archive, archive.open("1.png", "w", force_zip64=True) as file:
+        file.write(png(1))
+    data = path.read_bytes()
+    at = data.rfind(b"PK\1\2")
+    size, offset = struct.unpack("<I", data[at + 24 : at + 28])[0], struct.unpack("<I", data[at + 42 : at + 46])[0]
+    extra = struct.pack("<HHQQQ", 1, 24, size, size, offset)
+    entry = data[at : at + 20] + b"\xff" * 8 + data[at + 28 : at + 30] + struct.pack("<H", len(extra))
+    entry += data[at + 32 : at + 42]
+    entry += b"\xff" * 4 + b"1.png" + extra
+    record = struct.pack("<4sQHHIIQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, len(entry), at)
+    locator = struct.pack("<4sIQI", b"PK\6\7", 0, at + len(entry), 1)
+    end = struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    path.write_bytes(data[:at] + entry + record + locator + end)
+    (item,) = listed(path)
+    assert isinstance(item, Candidate)
+    assert isinstance(item.reference, Encoded)
+    assert item.reference.read(1 << 20) == png(1)
+    with zipfile.ZipFile(path) as archive:
+        assert archive.read("1.png") == png(1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_damage_is_refused_in_a_sentence(tmp_path: Path, kind: str) -> None:
+    """Bytes are changed, cut out and put in at random; members are refused, or the archive is, and nothing else ends."""
+    rng, path, whole = Random(kind), tmp_path / "x", packed(kind, contents(NAMES[:3]))
+    for _ in range(25):
+        data = bytearray(whole)
+        for _ in range(rng.choice((1, 2, 10))):
+            at = rng.randrange(len(data))
+            data[at : at + rng.choice((0, 1, 1, 20))] = rng.randbytes(rng.choice((0, 1, 1, 20)))
+        path.write_bytes(data)
+        with suppress(SourceError):
+            for item in listed(path, layout="flat"):
+                if isinstance(item, Candidate) and isinstance(item.reference, Encoded):
+                    with suppress(ImageRefused):
+                        item.reference.read(1 << 20)
