@@ -398,7 +398,7 @@ def test_a_zip_of_more_than_four_gigabytes_is_read_by_its_long_values(tmp_path: 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_damage_is_refused_in_a_sentence(tmp_path: Path, kind: str) -> None:
-    """Bytes are changed, cut out and put in at random; members are refused, or the archive is, and nothing else ends."""
+    """Bytes are changed, cut out and put in at random: members are refused, or the archive is."""
     rng, path, whole = Random(kind), tmp_path / "x", packed(kind, contents(NAMES[:3]))
     for _ in range(25):
         data = bytearray(whole)
