@@ -24,8 +24,7 @@ from reprise.artifacts import layout
 from reprise.artifacts.facts.names import read_names
 from reprise.artifacts.labels.image_clusters import FILE, PROBE, SUITE, read_image_clusters
 from reprise.artifacts.manifest import read_manifest
-from reprise.artifacts.shards import INDEX, INDEX_SCHEMA, Shards
-from reprise.artifacts.tables.parquet import read_table
+from reprise.artifacts.shards import INDEX, Shards, read_index
 from reprise.artifacts.tables.spreadsheet import safe
 from reprise.config.errors import ImageRefused, ResultError, ShardError, SourceError, StorageError
 from reprise.config.params import read_yaml
@@ -191,7 +190,7 @@ class StoredImages:
     """The images of the shards by key."""
 
     def __init__(self) -> None:
-        index = read_table(layout.SHARDS / INDEX, INDEX_SCHEMA, ShardError, "Run `dvc repro shard`.")
+        index = read_index()
         self._extensions = dict(zip(index["key"].to_pylist(), index["ext"].to_pylist(), strict=True))
         self._shards = Shards.open()
         self._rows = {key: row for row, key in enumerate(self._shards.keys.tolist())}

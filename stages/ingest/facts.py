@@ -34,6 +34,22 @@ from stages.ingest.candidates.select import Image
 _UNKNOWN = "Correct the source, or leave the fact out where it is not known."
 
 
+def _refuse_pictures(declared: Sequence[Fact], rows: Sequence[Image]) -> None:
+    """Refuse facts that lie in the pixels of a picture, where the samples have a depth.
+
+    Raises:
+        SourceError: naming the first of them.
+    """
+    beside = next((fact for fact in declared if fact.kind in SIDES), None)
+    if beside is not None and any(row.facts.get("depth") is not None for row in rows):
+        raise SourceError(
+            "facts of this kind lie in the pixels of a picture, and volumes have none",
+            where="source.modality",
+            found=f"volumes, and the fact '{beside.name}' of kind {beside.kind}",
+            fix="Leave the fact out of the source.",
+        )
+
+
 def write_source_facts(declared: Sequence[Fact], rows: Sequence[Image], output: Path) -> dict[str, dict[str, Any]]:
     """Check and write the facts of the images that are kept.
 
@@ -49,6 +65,7 @@ def write_source_facts(declared: Sequence[Fact], rows: Sequence[Image], output: 
         SourceError: a declaration or a value breaks a rule.
     """
     _check_declarations(declared)
+    _refuse_pictures(declared, rows)
     by_name = {fact.name: fact for fact in declared}
     for row in rows:
         if unknown := sorted(row.candidate.facts.keys() - by_name):

@@ -114,12 +114,15 @@ def memory_warnings(
         train_images: where they are known; decoded images count only then, and at image.size.
         held: bytes of decoded images that are read into memory at most (`cache.memory_bytes`).
     """
+    from reprise.networks.axes import axes_of
+
     found = []
     for sketch in sketches:
         if sketch.footprint is None or sketch.train.device == "cuda":
             continue
         context = sketch.method.context
-        pixels = min((train_images or 0) * context.size**2 * context.channels, held)
+        values = context.size ** axes_of(sketch.method.backbone) * context.channels
+        pixels = min((train_images or 0) * values, held)
         processes = sketch.train.processes
         needed, by = estimate(sketch, pixels).peak * processes, f" in {processes} processes" if processes > 1 else ""
         if needed > limit:

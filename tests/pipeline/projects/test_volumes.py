@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from pipeline.images.clusters import StoredImages
 from pipeline.projects.init import make_project
-from tests.volumes import write_volumes
+from reprise.artifacts.shards import Shards
+from tests.volumes import take_in, write_shards_of_it, write_volumes
 
 COMMAND = "from pipeline.cli.main import main; main()"
 
@@ -22,6 +26,16 @@ def test_a_folder_of_volumes_gets_their_preset(tmp_path: Path) -> None:
     assert made.preset == "volumes"
     assert "8 volumes by name" in made.lines[0]
     assert "modality: volume" in (tmp_path / "project/params.yaml").read_text(encoding="utf-8")
+
+
+def test_a_stored_volume_is_found_by_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_volumes(Path("solids"), 8)
+    take_in(Path("solids"))
+    write_shards_of_it()
+    data, extension = StoredImages().read(str(Shards.open().keys[0]))
+    assert extension == "npy"
+    assert np.load(io.BytesIO(data)).shape == (8, 8, 8, 1)
 
 
 @pytest.mark.slow

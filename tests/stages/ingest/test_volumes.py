@@ -15,7 +15,12 @@ from reprise.artifacts.layout import INGEST, MANIFEST, SHARDS
 from reprise.artifacts.manifest import read_left_out, read_manifest, read_notes, read_quarantine
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import SourceError
+from reprise.config.facts import Fact
+from reprise.media.modality import Examined
 from reprise.storage.work_folder import file_digest
+from stages.ingest.candidates.select import Image
+from stages.ingest.facts import write_source_facts
+from stages.ingest.source import Candidate
 from tests.reprise.media.volume.test_volume_files import GOOD, HOSTILE_NIFTI, HOSTILE_NPY, npy
 from tests.stages.ingest.hostile import PNG
 from tests.volumes import take_in, write_shards_of_it, write_volumes
@@ -119,3 +124,10 @@ def test_a_folder_of_pictures_where_volumes_are_expected_says_so() -> None:
     with pytest.raises(SourceError, match="a data set holds samples of one kind, and source.modality is volume"):
         take_in(Path("pictures"))
     assert not MANIFEST.exists()
+
+
+def test_a_mask_of_a_volume_is_refused_because_it_lies_in_no_picture() -> None:
+    sample = Examined({"depth": 4, "height": 4, "width": 4})
+    row = Image(Candidate("x", b"", "train"), "0" * 64, 1, sample.facts, sample)
+    with pytest.raises(SourceError, match="volumes have none.*the fact 'organ' of kind mask"):
+        write_source_facts([Fact("organ", "mask", "given")], [row], Path())
