@@ -141,6 +141,8 @@ class ArrowPart(ColumnarPart):
             streamed = not hasattr(reader, "num_record_batches")
             batches = reader if streamed else (reader.get_batch(i) for i in range(reader.num_record_batches))
             for batch in batches:
+                # What a stream says of its own offsets is not checked as it is read, and wrong ones end the process.
+                batch.validate(full=True)
                 yield batch.select(list(columns))
 
     def _open(self) -> Any:
