@@ -32,6 +32,7 @@ from pipeline.sweeps.plans import Point, write_changes
 from reprise.artifacts.layout import METRICS, TABLE
 from reprise.config.errors import SweepError
 from reprise.config.params import read_yaml
+from reprise.config.texts.addresses import expand_braces, is_address
 from reprise.storage.atomic import atomic_file
 from reprise.storage.content_hashes import REMEMBERED
 
@@ -188,12 +189,13 @@ class PointClone:
         shifts = raw.get("shifts")
         for block in (raw.get("source"), *(shifts if isinstance(shifts, list) else ())):
             root = block.get("root") if isinstance(block, dict) else None
-            if not isinstance(root, str) or not root or Path(root).is_absolute() or ".." in Path(root).parts:
-                continue
-            here, there = self.project / root, self.base.root / root
-            if there.exists() and not here.exists():
-                here.parent.mkdir(parents=True, exist_ok=True)
-                here.symlink_to(there.resolve())
+            for path in _paths(root) if isinstance(root, str) and root else ():
+                if Path(path).is_absolute() or ".." in Path(path).parts:
+                    continue
+                here, there = self.project / path, self.base.root / path
+                if there.exists() and not here.exists():
+                    here.parent.mkdir(parents=True, exist_ok=True)
+                    here.symlink_to(there.resolve())
 
     def run(self, on_line: Callable[[str], None], cancelled: threading.Event) -> None:
         """Check the parameters and bring the graph up to date.
@@ -265,6 +267,16 @@ def load_table(root: Path, commit: str) -> bytes | None:
 
 def _table_path(root: Path, commit: str) -> Path:
     return root / SWEEPS / "tables" / f"{commit}.csv"
+
+
+def _paths(root: str) -> list[str]:
+    """Return the paths that a root means: itself, or those of a pattern such as `train-{000..012}.tar`."""
+    if "{" not in root or is_address(root):
+        return [root]
+    try:
+        return [root, *expand_braces(root)]
+    except ValueError:  # ingest explains it
+        return [root]
 
 
 def end_processes_in(folder: Path) -> None:
