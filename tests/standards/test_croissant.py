@@ -23,7 +23,13 @@ from reprise.artifacts.manifest import read_manifest
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import ResultError
 from reprise.media.image.decode import decode
+from reprise.media.image.encode import uncompressed_png
 from reprise.storage.atomic import write_json
+from stages.ingest.ingest import ingest
+from stages.ingest.params import SourceParams
+from stages.ingest.sources.folder import Folder
+from stages.shard.params import ShardParams
+from stages.shard.write import write_shards
 
 pytestmark = [  # of rdflib, and of tars that mlcroissant leaves open
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -120,3 +126,26 @@ def test_the_command_writes_the_same_bytes_again_and_no_path_of_the_machine(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ResultError, match="reprise repro shard facts"):
         describe(Path())
+
+
+def test_data_without_labels_facts_and_groups_are_described_as_what_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for i in range(4):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / f"in/{i}.png").write_bytes(uncompressed_png(np.full((8, 8), 40 * i, np.uint8)))
+    layout.INGEST.mkdir(parents=True)
+    ingest(Folder(tmp_path / "in", Folder.Params()), SourceParams(name="folder"), layout.INGEST, 0)
+    layout.SHARDS.mkdir()
+    write_shards(read_manifest(), ShardParams(max_shard_bytes=1 << 20, max_side=64), layout.SHARDS, 1)
+    described = describe(tmp_path, "Four / shades")
+    assert described["name"] == "Four _ shades"
+    assert "citeAs" not in described
+    assert "4 images without classes" in described["description"]
+    assert [records["name"] for records in described["recordSet"]] == ["splits", "images"]
+    assert [field["name"] for field in described["recordSet"][1]["field"]] == ["key", "image", "split"]
+    assert {f["contentUrl"] for f in described["distribution"] if "contentUrl" in f} == {
+        "data/ingest/manifest.parquet",
+        *(f"data/shards/{shard.name}" for shard in layout.SHARDS.glob("*.tar")),
+    }
