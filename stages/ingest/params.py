@@ -123,6 +123,16 @@ class SourceParams(StrictModel):
                 raise wrong_value(f"the first number of {name} is the lower one")
         return self
 
+    @model_validator(mode="after")
+    def _of_the_modality(self) -> Self:
+        if self.modality == IMAGE:
+            return self
+        if self.pages != "first":
+            raise wrong_value(f"a file of a {self.modality} has no pages, so there are none to choose: leave pages out")
+        if self.near_copies == "keep_one":
+            raise wrong_value(f"near-copies of {self.modality}s are not looked for, so near_copies cannot be keep_one")
+        return self
+
     @property
     def choices(self) -> Choices:
         """What is taken of files that hold more than a picture of 8 bits."""

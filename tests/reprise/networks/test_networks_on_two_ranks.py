@@ -22,10 +22,13 @@ def layers() -> dict[str, nn.Module]:
     from timm.layers import BatchNormAct2d
 
     flat = nn.Sequential(nn.Flatten(), nn.Linear(75, 6, bias=False), nn.BatchNorm1d(6, affine=False))
+    cubes = nn.Conv3d(3, 6, (1, 3, 3), bias=False)
+    deep = nn.Sequential(nn.Unflatten(2, (1, 5)), cubes, nn.BatchNorm3d(6), nn.Flatten())
     return {
         "plain": nn.Sequential(nn.Conv2d(3, 6, 3, bias=False), nn.BatchNorm2d(6), nn.Flatten()),
         "with an activation": nn.Sequential(nn.Conv2d(3, 6, 3, bias=False), BatchNormAct2d(6), nn.Flatten()),
         "without weights": flat,
+        "of volumes": deep,
         "without running statistics": nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False), nn.Flatten()),
         "cumulative average": nn.Sequential(nn.BatchNorm2d(3, momentum=None), nn.Flatten()),
         "frozen": nn.Sequential(nn.BatchNorm2d(3), nn.Flatten()).eval(),

@@ -86,6 +86,14 @@ def test_extractors_and_trained_models_are_asked_too(raw: dict[str, Any]) -> Non
     assert found == ["features[1].extractor: this is made for images, and source.modality is volume"]
 
 
+@pytest.mark.parametrize(
+    ("option", "match"), [({"pages": "all"}, "has no pages"), ({"near_copies": "keep_one"}, "are not looked for")]
+)
+def test_options_of_pictures_are_refused(raw: dict[str, Any], option: dict[str, str], match: str) -> None:
+    raw["source"] |= option
+    assert any(match in line for line in said(raw))
+
+
 def test_the_parameter_lists_every_modality() -> None:
     from stages.ingest.params import SourceParams
 
