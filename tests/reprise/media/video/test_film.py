@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -211,6 +212,14 @@ def test_without_pyav_a_sentence_says_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SourceError, match=r"PyAV, which is not installed .*pip install .reprise\[video\]"):
         reading.require_pyav("source.name: video")
+
+
+def test_only_the_reader_of_films_imports_pyav(repository: Path) -> None:
+    files = [path for folder in ("reprise", "stages", "pipeline") for path in (repository / folder).rglob("*.py")]
+    found = {
+        path.name for path in files if re.search(r"^ *(import av$|from av\b)", path.read_text("utf-8"), re.MULTILINE)
+    }
+    assert found == {"film.py", "pixels.py"}
 
 
 def test_a_cut_is_a_change_of_colours_and_motion_is_none() -> None:
