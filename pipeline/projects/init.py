@@ -21,7 +21,7 @@ from typing import Any
 from pipeline.processes.commands import OWN_MODULE, capture
 from pipeline.processes.git import git
 from pipeline.projects.contents import project_files
-from pipeline.projects.presets import EXAMPLE, LABELLED, UNLABELLED, VOLUMES, Preset, load_preset
+from pipeline.projects.presets import EXAMPLE, FILMS, LABELLED, UNLABELLED, VOLUMES, Preset, load_preset
 from reprise.config.errors import GitError, ParameterError, StorageError, WorkspaceBusyError, listed
 from reprise.storage.atomic import atomic_file, explained_storage, write_json
 from reprise.storage.code.places import link_installed_code
@@ -131,6 +131,9 @@ def _chosen(name: str | None, images: Path | None) -> tuple[Preset, list[str]]:
     if shown["volumes"] and not shown["pictures"]:
         seen = f"{images}: {shown['volumes']:,} volumes by name. {' '.join(shown['said'])}"
         return load_preset(VOLUMES), [seen, f"so the preset is `{VOLUMES}`, which sets source.modality to volume"]
+    if shown["films"] and not shown["pictures"]:
+        seen = f"{images}: {shown['films']:,} films by name. {' '.join(shown['said'])}"
+        return load_preset(FILMS), [seen, f"so the preset is `{FILMS}`, whose source `video` takes frames of films"]
     fitting = LABELLED if shown["labelled"] else UNLABELLED
     other = UNLABELLED if shown["labelled"] else LABELLED
     beside = f" Of {shown['volumes']:,} volumes beside them none is taken in." if shown["volumes"] else ""

@@ -18,7 +18,8 @@ from reprise.config.errors import ParameterError
 from reprise.config.texts.suggest import nearest
 
 FOLDER = Path(__file__).with_name("presets")
-EXAMPLE, LABELLED, UNLABELLED, VOLUMES = "digits", "photos-labelled", "photos-unlabelled", "volumes"
+EXAMPLE, LABELLED, UNLABELLED = "digits", "photos-labelled", "photos-unlabelled"
+VOLUMES, FILMS = "volumes", "films"
 _FACTS = ("Images", "Time", "Score")
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
 

@@ -1,8 +1,8 @@
 """`python -m stages.ingest.look FOLDER`: say what the names in a folder of images mean, before there is a project.
 
-It prints JSON: `pictures` and `volumes`, how many files have such a name; `labelled`, whether the folders of the
-pictures, or of the volumes where there is no picture, are classes, or null where that can be read in two ways; `said`,
-what was understood or what is not clear, as sentences. No file is opened.
+It prints JSON: `pictures`, `volumes` and `films`, how many files have such a name; `labelled`, whether the folders of
+the pictures, or else of the volumes, or else of the films, are classes, or null where that can be read in two ways;
+`said`, what was understood or what is not clear, as sentences. No file is opened.
 """
 
 from __future__ import annotations
@@ -28,10 +28,9 @@ def look(root: Path) -> dict[str, Any]:
     """
     files = [entry.text for entry in list_entries(root) if entry.reason is None]
     pictures, volumes = ([name for name in files if modality(kind).claims(name)] for kind in (IMAGE, VOLUME))
-    names, counts = pictures or volumes, {"pictures": len(pictures), "volumes": len(volumes)}
-    if not names and (films := sum(map(claims_film, files))):
-        said = f"{films:,} files have the name of a film. Write `name: video` into the block `source` of params.yaml."
-        return {**counts, "labelled": None, "said": [said]}
+    films = [name for name in files if claims_film(name)]
+    names = pictures or volumes or films
+    counts = {"pictures": len(pictures), "volumes": len(volumes), "films": len(films)}
     try:
         layout = understand(names, root)
     except SourceError as question:

@@ -197,7 +197,7 @@ def test_groups_of_folders_and_options_that_contradict_each_other(tmp_path: Path
 def test_the_source_for_images_points_to_this_one_and_films_are_no_volumes(tmp_path: Path) -> None:
     write_film(tmp_path / "films/a.mkv", scenes(2), **LOSSLESS)
     said = "1 files have the name of a film"
-    assert said in look(tmp_path / "films")["said"][0] and "name: video" in look(tmp_path / "films")["said"][0]
+    assert look(tmp_path / "films")["films"] == 1
     folder = Folder(tmp_path / "films", Folder.Params())
     list(folder.candidates())
     assert folder.notes() == [f"{said}, for instance a.mkv: the source `video` reads films."]
