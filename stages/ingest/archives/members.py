@@ -70,6 +70,7 @@ def plain_name(name: str, utf8: bool = True) -> tuple[str, str | None, str]:
     if name.startswith("/") or _DRIVE.match(name) or ".." in parts or "\0" in name or not parts:
         return name, "unsafe_name", "its name leads out of the archive, or to nothing: pack it under a relative path"
     plain = "/".join(parts)
+    plain = name if plain == name else plain  # of a million names, each is held once
     reason = reason_to_leave_out([part.encode("utf-8", "surrogatepass") for part in parts])
     if reason is not None:
         return plain, reason, WHY_LEFT_OUT[reason]

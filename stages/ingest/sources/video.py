@@ -81,7 +81,7 @@ class Video(Source):
             int, Field(ge=1, le=100), meaning("With `group: folder`, this folder counted from the class is the group.")
         ] = 1
         stride: Annotated[
-            int, Field(ge=1, le=1_000_000), meaning("Of so many frames the first one is taken.", "frames")
+            int, Field(ge=1, le=1_000_000), meaning("The first of so many frames is taken.", "frames")
         ] = 1
         fps: Annotated[
             float | None,
