@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
@@ -156,6 +157,23 @@ def test_frames(tmp_path: Path) -> None:
     rows = listed(tmp_path / "in", frames="all")
     assert [np.array_equal(values_of(row)[0], frame) for row, frame in zip(rows, stored, strict=True)] == [True] * 3
     assert [row.name.partition(" ")[2] for row in rows] == ["(frame 1)", "(frame 2)", "(frame 3)"]
+
+
+def test_enhanced_files_rescale_each_frame_as_they_say(tmp_path: Path) -> None:
+    def group(**elements: Any) -> Dataset:
+        inner, outer = Dataset(), Dataset()
+        for name, value in elements.items():
+            setattr(inner, name, value)
+        outer.PixelValueTransformationSequence = [inner]
+        return outer
+
+    stored = picture(0, most=1000, shape=(2, 20, 24))
+    shared, own = group(RescaleSlope=2, RescaleIntercept=0), group(RescaleSlope=3, RescaleIntercept=7)
+    enhanced = {"SharedFunctionalGroupsSequence": [shared], "PerFrameFunctionalGroupsSequence": [Dataset(), own]}
+    dicom(tmp_path / "in/a.dcm", stored, BitsStored=12, HighBit=11, **enhanced)
+    first, second = (values_of(row)[0] for row in listed(tmp_path / "in", frames="all"))
+    assert np.array_equal(first, stored[0] * 2)
+    assert np.array_equal(second, stored[1] * 3 + 7)
 
 
 def test_folders_and_codes(tmp_path: Path) -> None:

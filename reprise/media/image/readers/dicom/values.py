@@ -58,7 +58,21 @@ def frame_as_tiff(path: bytes | str, frame: int, rescale: bool, window: Window, 
                 raise ImageRefused("too_many_pixels", where="", found=found, fix="Raise source.max_pixels")
             file.seek(0)
             stored = pixel_array(file, index=frame)
-            return _written(header, stored, rescale, window)
+            return _written(_of_frame(header, frame), stored, rescale, window)
+
+
+def _of_frame(header: Any, frame: int) -> Any:
+    """Return the header with what enhanced files say of all frames, or of this one, at its top where others say it."""
+    groups = [
+        *list(header.get("SharedFunctionalGroupsSequence") or [])[:1],
+        *list(header.get("PerFrameFunctionalGroupsSequence") or [])[frame : frame + 1],
+    ]
+    for group in groups:
+        for macro in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+            for stated in list(group.get(macro) or [])[:1]:
+                for element in stated:
+                    header[element.tag] = element
+    return header
 
 
 def _written(header: Any, stored: np.ndarray, rescale: bool, window: Window) -> bytes:
