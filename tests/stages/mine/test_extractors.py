@@ -170,3 +170,14 @@ def test_networks_that_are_not_published_as_safetensors_are_refused(images, stat
     monkeypatch.setattr(Timm, "made_for", lambda self: stated)
     with pytest.raises(BackboneError, match="in safetensors, the only format read here"):
         features("backbone", images, weights="pretrained", architecture="resnet10t")
+
+
+def test_pixels_describe_volumes_too_and_scale_large_ones_down() -> None:
+    volumes = np.random.default_rng(0).integers(0, 256, (12, 6, 6, 6, 1), dtype=np.uint8)
+    found = features("pixels", volumes, components=4)
+    assert found.shape == (12, 4)
+    flat = volumes.reshape(12, -1) / 255
+    centred = flat - flat.mean(axis=0)
+    expected = np.linalg.svd(centred, full_matrices=False)[1][:4]
+    np.testing.assert_allclose(np.linalg.norm(found - found.mean(axis=0), axis=0), expected, rtol=1e-4)
+    assert features("pixels", volumes, components=4, side=3).shape == (12, 4)
