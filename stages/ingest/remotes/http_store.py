@@ -14,7 +14,7 @@ from reprise.config.errors import ImageRefused, SourceError
 from reprise.config.texts.addresses import Address
 from reprise.storage.listing import too_many_bytes
 from stages.ingest.remotes.in_order import in_order, patiently
-from stages.ingest.remotes.store import Object, Settings, Store, UnreachableError, changed, unreadable
+from stages.ingest.remotes.store import Object, Pace, Settings, Store, UnreachableError, changed, unreadable
 
 _PIECE = 1 << 18
 _MOST_REDIRECTS = 5
@@ -139,10 +139,10 @@ class HttpStore(Store):
             length, version = _length(answer), _version(answer)
             if (item.size is not None and length not in (None, item.size)) or version != item.version:
                 raise changed(where, "other length, ETag or time than when it was listed")
-            size = 0
+            size, pace = 0, Pace(self.settings.timeout)
             async for piece in answer.content.iter_chunked(_PIECE):
                 write(piece)
-                size += len(piece)
+                size = pace.add(len(piece))
                 if size > limit:
                     raise too_many_bytes(where, size, limit)
             if length is not None and size < length:

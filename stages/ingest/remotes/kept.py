@@ -10,7 +10,7 @@ import hashlib
 from contextlib import suppress
 from pathlib import Path
 
-from reprise.storage.atomic import atomic_file
+from reprise.storage.atomic import atomic_file, storage_error
 from stages.ingest.remotes.in_order import patiently
 from stages.ingest.remotes.store import Object, Store
 
@@ -49,7 +49,13 @@ class Kept:
             def once() -> None:
                 file.seek(0)
                 file.truncate()
-                store.fetch(item, limit, file.write)
+                store.fetch(item, limit, write)
+
+            def write(piece: bytes) -> None:
+                try:
+                    file.write(piece)
+                except OSError as error:  # of the disk, which no further attempt mends
+                    raise storage_error(error, path) from error
 
             patiently(once, store.settings, store.shown(item.name))
         return path

@@ -11,6 +11,7 @@ from reprise.storage.listing import too_many_bytes
 from stages.ingest.remotes.in_order import in_order, patiently
 from stages.ingest.remotes.store import (
     Object,
+    Pace,
     Settings,
     Store,
     UnreachableError,
@@ -108,11 +109,11 @@ class S3Store(Store):
             if _code(error) in _GONE | _CHANGED:
                 raise changed(where, f"the store answers {_code(error)} to the ETag that was listed") from error
             raise unreadable(where, f"the store answers {_code(error)}") from error
-        body, size = answer["Body"], 0
+        body, size, pace = answer["Body"], 0, Pace(self.settings.timeout)
         try:
             while piece := await body.read(_PIECE):
                 write(piece)
-                size += len(piece)
+                size = pace.add(len(piece))
                 if size > limit:
                     raise too_many_bytes(where, size, limit)
         finally:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from reprise.config.errors import ImageRefused, SourceError
 from reprise.config.texts.addresses import Address
+
+_SLOWEST = 1024  # bytes a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,29 @@ class UnreachableError(Exception):
     def __init__(self, found: str, wait: float = 0.0) -> None:
         super().__init__(found)
         self.found, self.wait = found, wait
+
+
+class Pace:
+    """Notices an answer that comes so slowly that it might never end.
+
+    Args:
+        timeout: seconds that an answer may take at any pace.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._began, self._timeout, self._bytes = time.monotonic(), timeout, 0
+
+    def add(self, size: int) -> int:
+        """Count bytes, and return their sum.
+
+        Raises:
+            UnreachableError: they are fewer than _SLOWEST a second.
+        """
+        self._bytes += size
+        seconds = time.monotonic() - self._began
+        if seconds > self._timeout and self._bytes < _SLOWEST * seconds:
+            raise UnreachableError(f"the answer has fewer than {_SLOWEST:,} bytes a second")
+        return self._bytes
 
 
 class Store(ABC):

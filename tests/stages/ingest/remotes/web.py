@@ -97,6 +97,20 @@ def short(handler: Handler, data: bytes) -> None:
         handler.close_connection = True
 
 
+def dripping(handler: Handler, data: bytes) -> None:
+    """Send a byte at a time, with pauses that no timeout notices."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(len(data)))
+    handler.send_header("ETag", '"' + hashlib.md5(data).hexdigest() + '"')
+    handler.end_headers()
+    try:
+        for i in range(len(data) if handler.command == "GET" else 0):
+            handler.wfile.write(data[i : i + 1])
+            time.sleep(0.02)
+    except OSError:
+        handler.close_connection = True
+
+
 def redirecting(target: str) -> Answer:
     return lambda handler, _: handler.plain(302, b"", Location=target)
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from reprise.artifacts.facts.names import read_names
 from reprise.artifacts.manifest import read_manifest, read_quarantine
-from reprise.config.errors import MachineError, ParameterError, SourceError
+from reprise.config.errors import MachineError, ParameterError, SourceError, StorageError
 from reprise.config.texts.addresses import expand_braces, problem_of
 from stages.ingest.ingest import ingest
 from stages.ingest.load import load_source
 from stages.ingest.params import SourceParams
-from stages.ingest.remotes import in_order
+from stages.ingest.remotes import in_order, kept
 from stages.ingest.source import Candidate, LeftOut, Refused
 from stages.ingest.sources.folder import Folder
 from stages.ingest.sources.remote import Remote
@@ -117,7 +120,9 @@ def test_what_a_server_does_wrong_costs_one_object_or_is_tried_again(server: web
     assert [reason for reason in outcome(one).values() if f"`{reason}`" not in rules and reason] == []
 
 
-@pytest.mark.parametrize("answer", [web.failing(99), web.stalling(0.5), web.short], ids=["fails", "stalls", "short"])
+@pytest.mark.parametrize(
+    "answer", [web.failing(99), web.stalling(0.5), web.short, web.dripping], ids=["fails", "stalls", "short", "drips"]
+)
 def test_a_server_that_goes_on_failing_ends_ingest_and_what_was_fetched_is_kept(
     server: web.Web, answer: web.Answer
 ) -> None:
@@ -275,3 +280,21 @@ def test_quarantine_and_card_hold_the_addresses_of_objects(server: web.Web, tmp_
     (row,) = read_quarantine(output / "quarantine.parquet").to_pylist()
     assert (row["path"], row["reason"]) == (f"{server.address}/set/train/cat/broken.png", "truncated")
     assert json.dumps(card)
+
+
+def test_a_full_disk_is_no_fault_of_the_network(server: web.Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = kept.atomic_file
+
+    @contextmanager
+    def full(path: Path) -> Iterator[object]:
+        with opened(path) as file:
+
+            def write(_: bytes) -> None:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+            yield SimpleNamespace(write=write, seek=file.seek, truncate=file.truncate)
+
+    monkeypatch.setattr(kept, "atomic_file", full)
+    with pytest.raises(StorageError, match="No space left|disk"):
+        list(source(server.address + "/set", names="names.txt").candidates())
+    assert max(server.asked.values()) == 1
