@@ -12,10 +12,11 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -48,6 +49,7 @@ _NO_HOOKS = ("-c", "core.hooksPath=/dev/null")
 _END_SECONDS = 60.0  # for the processes of a killed sweep; a stage may take 45 to save its work
 # Command lines of the processes that a killed sweep may leave; a person's shell in the folder is not ended.
 _STAGE_COMMANDS = re.compile(r"dvc|stages|parent_death\.py")
+_LONGEST_PATH = 1000  # characters
 _fetch_lock = threading.Lock()
 
 
@@ -184,14 +186,15 @@ class PointClone:
             file.write("".join(f"[{section}]\n{''.join(lines)}" for section, lines in sections.items()))
 
     def _link_source(self) -> None:
-        """Link relative roots of the source and of `shifts` to the project's images, which git does not hold."""
+        """Link what blocks of sources name by relative paths to the project's files, which git does not hold.
+
+        These are roots, and paths among the options, such as a list of names; and what lies beside a root that is a
+        file, since a table names files in its folder.
+        """
         raw = read_yaml(self.project / "params.yaml")
         shifts = raw.get("shifts")
         for block in (raw.get("source"), *(shifts if isinstance(shifts, list) else ())):
-            root = block.get("root") if isinstance(block, dict) else None
-            for path in _paths(root) if isinstance(root, str) and root else ():
-                if Path(path).is_absolute() or ".." in Path(path).parts:
-                    continue
+            for path in _named_paths(block, self.base.root):
                 here, there = self.project / path, self.base.root / path
                 if there.exists() and not here.exists():
                     here.parent.mkdir(parents=True, exist_ok=True)
@@ -267,6 +270,30 @@ def load_table(root: Path, commit: str) -> bytes | None:
 
 def _table_path(root: Path, commit: str) -> Path:
     return root / SWEEPS / "tables" / f"{commit}.csv"
+
+
+def _named_paths(block: Any, base: Path) -> Iterator[Path]:
+    """Yield the relative paths that the block of a source may name; many of them exist nowhere."""
+    root = block.get("root") if isinstance(block, dict) else None
+    named = _paths(root) if isinstance(root, str) and root else []
+    for path in map(Path, [*named, *_texts(block.get("options") if isinstance(block, dict) else None)]):
+        if path.is_absolute() or ".." in path.parts or path == Path() or len(str(path)) > _LONGEST_PATH:
+            continue
+        if path == Path(str(root)) and (base / path).is_file():
+            if path.parent != Path():
+                yield path.parent  # one link, unless git holds some of that folder
+            beside = sorted(base.joinpath(path.parent).iterdir())
+            yield from (path.parent / other.name for other in beside if not other.name.startswith("."))
+        yield path
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield all texts of options, at any depth."""
+    if isinstance(value, str) and value and "\0" not in value:
+        yield value
+    elif isinstance(value, list | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)
 
 
 def _paths(root: str) -> list[str]:
