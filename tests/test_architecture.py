@@ -36,12 +36,14 @@ SHARED = (  # packages of reprise, lowest first: each imports itself and those b
     "training",
     "measures",
     "clustering",
+    "backbones",
 )
 RUNNING = (
     "processes",
     "graph",
     "projects",
     "compare",
+    "exports",
     "images",
     "sweeps",
     "flows",
@@ -307,7 +309,8 @@ def test_files_are_short_enough_to_read() -> None:
 
 
 def test_packages_hold_a_docstring_and_nothing_else() -> None:
-    for path in [p for p in sources("pipeline", "reprise", "stages") if p.name == "__init__.py"]:
+    public = ROOT / "reprise/__init__.py"  # has what users call, and imports nothing of ours by statement
+    for path in [p for p in sources("pipeline", "reprise", "stages") if p.name == "__init__.py" and p != public]:
         body = ast.parse(path.read_text(encoding="utf-8")).body
         assert len(body) == 1, (
             f"{path.relative_to(ROOT)} must say in one docstring what it holds and what must never be in it"

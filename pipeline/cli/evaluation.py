@@ -1,12 +1,14 @@
-"""`reprise embed`, `reprise probe` and `reprise compare-representations`: evaluate any backbone on any images."""
+"""Use and evaluate backbones: `reprise export`, `predict`, `embed`, `probe` and `compare-representations`."""
 
 from __future__ import annotations
 
+import csv
+import json as json_text
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -141,6 +143,93 @@ def compare_representations(
         ["metric", "value"],
         [[f"{probe}.{metric}", f"{value:.4f}"] for probe, values in overall for metric, value in values.items()],
     )
+
+
+@app.command()
+def export(
+    run: Annotated[
+        str, typer.Argument(help="Run of this project (simclr; simclr/1 for its seed 1), or a run's folder.")
+    ],
+    to: Annotated[
+        Literal["timm", "huggingface", "onnx", "torch"],
+        typer.Option(
+            help="Form: a folder that timm loads; one that transformers and the Hugging Face hub load as well; an ONNX "
+            "file; or a program that plain torch loads."
+        ),
+    ] = "timm",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write; it must not exist. By default exports/RUN-FORM.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, for programs.")] = False,
+) -> None:
+    """Export a trained backbone to another program, with a model card.
+
+    What was written is loaded and compared with the backbone on random images; nothing is written if a feature differs
+    by more than 1e-4 of the largest one.
+
+    Example: reprise export simclr --to onnx
+    """
+    from pipeline.exports.export import export as write_export
+    from pipeline.exports.export import run_folder
+
+    given = out.absolute() if out else None
+    folder = Path(run)
+    outside = folder.is_dir() and (folder / "config.json").is_file()
+    if outside:
+        run = str(folder.absolute())
+    if not outside or find_project() is not None:
+        enter_project()
+    found, known = run_folder(run)
+    target = given or Path("exports") / f"{known.run.replace(', seed ', '-')}-{to}"
+    done = write_export(found, known, to, target)
+    if as_json:
+        print(json_text.dumps({"folder": str(target), "files": done.files, "difference": done.difference}, indent=2))
+        return
+    say(f"{target}: {', '.join(done.files)}; features differ by at most {done.difference:.1g} of the largest one")
+
+
+@app.command()
+def predict(
+    data: Annotated[Path, typer.Argument(help="Folder of images, from anywhere; folders below it count too.")],
+    run: Annotated[
+        str | None,
+        typer.Option(help="Run to ask; by default the first that was trained without true labels and is no reference."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the run; by default the first.")] = None,
+    head: Annotated[
+        Literal["knn", "linear"],
+        typer.Option(help="The 20 nearest labelled training images vote, or a linear head decides."),
+    ] = "knn",
+    out: Annotated[Path | None, typer.Option(help="CSV file to write; by default the table is printed.")] = None,
+) -> None:
+    """Predict the classes of new images with a trained backbone.
+
+    Every file gets a row: the class, its share of the votes (or the head's probability), the nearest training image and
+    the cosine to it; or why the file was refused. A low cosine tells that the image is like none of the project's.
+
+    Example: reprise predict photos/ --out classes.csv
+    """
+    from pipeline.graph.stage_modules import run_module
+    from pipeline.images.chosen_run import chosen_run, note_old_figures
+
+    folder, table = data.absolute(), out.absolute() if out else None
+    enter_project()
+    chosen = chosen_run(run, seed)
+    note_old_figures(chosen, say_aside)
+    with tempfile.TemporaryDirectory() as scratch:
+        target = table or Path(scratch) / "predictions.csv"
+        arguments = ["--run", chosen.name, "--seed", str(chosen.seed), "--head", head, "--out", str(target)]
+        run_module(
+            "stages.embed.outside.predict", [*arguments, "--data", str(folder)], Path(), None if table else _pass_over
+        )
+        if table is None:
+            with open(target, encoding="utf-8", newline="") as file:
+                header, *rows = csv.reader(file)
+            print_table(header, rows)
+
+
+def _pass_over(line: str) -> None:
+    """Leave out what a module says."""
 
 
 def _backbone(

@@ -62,10 +62,10 @@ class PatchDictionary(nn.Module):
             if self.side is not None and min(x.shape[-2:]) > self.side:
                 x = F.interpolate(x.float(), (self.side, self.side), mode="bilinear", antialias=True)
             white = (self.patches(x) - self.whitening_mean) @ self.whitening
-            distance = torch.cdist(white, self.centroids.expand(len(x), -1, -1))
+            distance = torch.cdist(white, self.centroids.expand(x.shape[0], -1, -1))
             code = F.relu(distance.mean(dim=2, keepdim=True) - distance)  # triangle: max(0, mean distance - distance)
             side = x.shape[-1] - self.patch_size + 1
-            return code.transpose(1, 2).reshape(len(x), -1, x.shape[-2] - self.patch_size + 1, side)
+            return code.transpose(1, 2).reshape(x.shape[0], -1, x.shape[-2] - self.patch_size + 1, side)
 
     def forward(self, x: Tensor) -> Tensor:
         """Average triangle activations over the four quadrants: (B, C, S, S) normalised images -> (B, 4 K)."""

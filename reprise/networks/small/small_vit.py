@@ -168,7 +168,7 @@ class SmallViT(nn.Module):
 
     def encode(self, tokens: Tensor) -> Tensor:
         """Apply all blocks and the last normalisation: (B, M, D) tokens -> (B, 1 + M, D), the class token first."""
-        first = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
+        first = (self.cls_token + self.pos_embed[:, :1]).expand(tokens.shape[0], -1, -1)
         return self.norm(self.blocks(torch.cat([first, tokens], dim=1)))
 
     def forward_features(self, x: Tensor) -> Tensor:

@@ -1,0 +1,45 @@
+"""Our own architectures as a model of timm: importing this module registers `reprise_backbone`.
+
+import timm
+import reprise.backbones.exports.timm_entry
+
+backbone = timm.create_model("local-dir:FOLDER", pretrained=True)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from reprise.networks.backbone import build_backbone
+from reprise.networks.torchvision_schemas import ensure_torchvision_imports
+
+ensure_torchvision_imports()
+from timm.models import build_model_with_cfg, register_model  # noqa: E402 - timm asks torchvision for its operators
+
+NAME = "reprise_backbone"
+
+
+class _Built(nn.Module):
+    """A network of ours in the form that timm's builder makes: arguments in, module out."""
+
+    def __new__(cls, **arguments: Any) -> nn.Module:
+        """Build the network itself, so that its weights have the names that they have in Reprise."""
+        network = build_backbone(
+            str(arguments["architecture"]),
+            int(arguments["in_chans"]),
+            int(arguments["img_size"]),
+            str(arguments["stem"]),
+            dict(arguments["options"]),
+        )
+        network.num_classes = 0
+        return network
+
+
+@register_model
+def reprise_backbone(pretrained: bool = False, **arguments: Any) -> nn.Module:
+    """Build a backbone of Reprise from `architecture`, `stem`, `img_size`, `in_chans` and `options`."""
+    arguments.pop("num_classes", None)
+    network: nn.Module = build_model_with_cfg(_Built, NAME, pretrained, pretrained_strict=True, **arguments)
+    return network

@@ -1,0 +1,155 @@
+"""Exported backbones compute the features of the backbone, in programs that know nothing of Reprise."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import reprise
+from reprise.artifacts.weights.backbones import write_backbone
+from reprise.backbones.exports.form import TOLERANCE, difference
+from reprise.backbones.exports.forms import FORMS, write_form
+from reprise.backbones.loaded import LoadedBackbone, load_backbone
+from reprise.config.errors import BackboneError
+from reprise.networks.backbone import build_backbone
+from reprise.networks.state import arrays_of
+
+TORCHVISION = str(Path(__file__).parents[3] / "reprise/networks/torchvision_schemas.py")
+
+
+def run_of(folder: Path, name: str, size: int, channels: int = 3, stem: str = "auto") -> LoadedBackbone:
+    """The folder of a run whose running statistics are those of no fresh network."""
+    torch.manual_seed(0)
+    network = build_backbone(name, channels, size, stem)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+    config = {
+        "architecture": name, "options": {}, "stem": stem, "input_size": size, "channels": channels,
+        "mean": [0.4] * channels, "std": [0.2] * channels, "num_features": network.num_features, "heads": {},
+    }  # fmt: skip
+    folder.mkdir(exist_ok=True)
+    write_backbone(folder, arrays_of(network.state_dict()), {}, config)
+    return load_backbone(folder)
+
+
+def tried(backbone: LoadedBackbone) -> tuple[torch.Tensor, np.ndarray]:
+    """Images of another number than the examples, and the backbone's features of them."""
+    images = torch.randn(3, backbone.channels, backbone.input_size, backbone.input_size)
+    with torch.inference_mode():
+        return images, backbone(images).numpy()
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "channels", "stem"),
+    [("resnet_tiny", 16, 3, "auto"), ("vit_mini", 16, 1, "auto"), ("resnet18", 32, 5, "small")],
+)
+@pytest.mark.parametrize("form", ["timm", "torch"])
+def test_features_are_those_of_the_backbone(tmp_path, form, name, size, channels, stem):
+    backbone = run_of(tmp_path / "run", name, size, channels, stem)
+    assert write_form(backbone, form, tmp_path) <= TOLERANCE
+    if form == "timm":
+        assert json.loads((tmp_path / "config.json").read_text())["architecture"] == "reprise_backbone"
+        with pytest.raises(BackboneError, match="transformers loads networks of timm only"):
+            write_form(backbone, "huggingface", tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet_tiny", "vit_mini", "resnet18", "vit_tiny_patch16_224", "convnext_atto"])
+def test_onnxruntime_gives_the_features(tmp_path, name):
+    import onnxruntime
+
+    backbone = run_of(tmp_path / "run", name, 32)
+    write_form(backbone, "onnx", tmp_path)
+    images, want = tried(backbone)
+    session = onnxruntime.InferenceSession(str(tmp_path / "backbone.onnx"), providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(None, {"images": images.numpy()})[0], want, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224"])
+def test_timm_and_transformers_load_networks_of_timm_alone(tmp_path, name):
+    backbone = run_of(tmp_path / "run", name, 64, stem="imagenet")
+    folder = tmp_path / "out"
+    folder.mkdir()
+    write_form(backbone, "huggingface", folder)
+    images, want = tried(backbone)
+    np.savez(tmp_path / "tried.npz", images=images.numpy(), want=want)
+    program = (
+        "import sys, numpy as np, torch\n"
+        "from importlib.util import module_from_spec, spec_from_file_location as spec\n"
+        "found = spec('schemas', sys.argv[2]); schemas = module_from_spec(found); found.loader.exec_module(schemas)\n"
+        "schemas.ensure_torchvision_imports()\n"
+        "import timm; from transformers import AutoModel\n"
+        "tried = np.load(sys.argv[1] + '/tried.npz'); images = torch.from_numpy(tried['images'])\n"
+        "for run in (timm.create_model('local-dir:' + sys.argv[1] + '/out', pretrained=True).eval(),\n"
+        "            lambda x, m=AutoModel.from_pretrained(sys.argv[1] + '/out').eval(): m(x).pooler_output):\n"
+        "    with torch.inference_mode(): found = run(images).numpy()\n"
+        "    assert np.abs(found - tried['want']).max() <= 1e-4\n"
+        "assert not [name for name in sys.modules if name.split('.')[0] in ('reprise', 'stages', 'pipeline')]\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program, str(tmp_path), TORCHVISION], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_plain_torch_loads_the_program_alone(tmp_path):
+    backbone = run_of(tmp_path / "run", "resnet_tiny", 16)
+    write_form(backbone, "torch", tmp_path)
+    images, want = tried(backbone)
+    np.savez(tmp_path / "tried.npz", images=images.numpy(), want=want)
+    program = (
+        "import sys, numpy as np, torch\n"
+        "run = torch.export.load(sys.argv[1] + '/backbone.pt2').module(); tried = np.load(sys.argv[1] + '/tried.npz')\n"
+        "assert np.abs(run(torch.from_numpy(tried['images'])).detach().numpy() - tried['want']).max() <= 1e-4\n"
+        "assert not [name for name in sys.modules if name.split('.')[0] in ('reprise', 'stages', 'pipeline', 'timm')]\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program, str(tmp_path), TORCHVISION], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_other_features_are_refused(tmp_path):
+    backbone = run_of(tmp_path / "run", "resnet_tiny", 16)
+    for run in (lambda x: backbone(x) * 1.001, lambda x: backbone(x)[:, :-1], lambda x: backbone(x) * torch.nan):
+        with pytest.raises(BackboneError, match="other features than the backbone"):
+            difference(backbone, run)
+    assert difference(backbone, backbone) == 0.0
+
+
+def test_a_missing_package_is_named(tmp_path, monkeypatch):
+    backbone = run_of(tmp_path / "run", "resnet_tiny", 16)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(BackboneError, match=r"pip install \"reprise\[export\]\""):
+        FORMS["onnx"].write(backbone, tmp_path)
+
+
+def test_images_are_prepared_as_they_are_evaluated(tmp_path):
+    run_of(tmp_path / "run", "resnet_tiny", 16)
+    backbone = reprise.load_backbone(str(tmp_path / "run"))
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 24, 3), np.uint8)
+    picture = Image.fromarray(pixels)
+    picture.save(tmp_path / "a.png")
+    images = backbone.prepare([pixels, picture, tmp_path / "a.png", (tmp_path / "a.png").read_bytes()])
+    assert images.shape == (4, 3, 16, 16)
+    assert (images == images[0]).all()
+    scaled = np.asarray(picture.resize((16, 26), Image.Resampling.BILINEAR))[5:21]  # 40 / 24 of 16 is 26.7
+    want = (torch.from_numpy(scaled.copy()).permute(2, 0, 1).float() / 255 - 0.4) / 0.2
+    torch.testing.assert_close(images[0], want)
+    assert backbone(images).shape == (4, backbone.num_features)
+    assert backbone.prepare([]).shape == (0, 3, 16, 16)
+    for wrong in (pixels.astype(np.float32), np.zeros((8, 8, 5), np.uint8)):
+        with pytest.raises(BackboneError):
+            backbone.prepare([wrong])
