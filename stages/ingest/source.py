@@ -94,6 +94,21 @@ class Once(Encoded):
 
 
 @dataclass(frozen=True)
+class EncodedFact(ABC):
+    """A large fact that is decoded when it is written, such as a mask beside its picture in a shard.
+
+    Attributes:
+        encoded: reads it.
+    """
+
+    encoded: Encoded
+
+    @abstractmethod
+    def __call__(self) -> Any:
+        """Return the value of the fact."""
+
+
+@dataclass(frozen=True)
 class Candidate:
     """An image that may be taken in.
 

@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from reprise.config.errors import ImageRefused
-from stages.ingest.source import Encoded
+from stages.ingest.source import Encoded, EncodedFact
 from stages.ingest.tables.rows import Row
-from stages.ingest.tables.statement import Reader, RefusedRow
+from stages.ingest.tables.statement import Mask, Reader, RefusedRow
 
 _JSON = ("json", "jsn")
 _INTEGERS = ("cls", "cls2", "class", "count", "index", "inx", "id")  # as in the package's autodecode.py
 _LONGEST = 16 << 20  # bytes of a member that is read as text
+_LARGEST_MASK = 1 << 28  # bytes
 _WHOLE = re.compile(r"[+-]?\d{1,18}")
 
 
@@ -98,11 +100,15 @@ class SampleCells(Mapping[str, Any]):
             raise RefusedRow(refusal.what, f"its member {extension}: {refusal.found}") from refusal
 
 
-class LazyMask:
-    """A mask that is read from its shard when it is written."""
+@dataclass(frozen=True)
+class LazyMask(EncodedFact):
+    """A mask that is read from its shard when it is written.
 
-    def __init__(self, where: str, member: Encoded) -> None:
-        self._where, self._member = where, member
+    Attributes:
+        where: the sample, for messages.
+    """
+
+    where: str = ""
 
     def __call__(self) -> Any:
         """Decode it: (h, w) uint8.
@@ -110,13 +116,11 @@ class LazyMask:
         Raises:
             SourceError: it is no PNG of one channel and 8 bits.
         """
-        from stages.ingest.tables.statement import Mask
-
-        return Mask(self._where, self._member.read(1 << 28))()
+        return Mask(self.where, self.encoded.read(_LARGEST_MASK))()
 
 
 class SampleReader(Reader):
     """Reads samples by the options of a source, as rows of a table are read."""
 
     def _mask(self, value: Any, row: Row) -> Any:
-        return LazyMask(row.where, value)
+        return LazyMask(value, row.where)

@@ -1,4 +1,4 @@
-"""Objects of Google Cloud Storage, and of folders named by a `file` address, by what every fsspec file system has."""
+"""Objects of Google Cloud Storage, by what every file system of fsspec has."""
 
 from __future__ import annotations
 
@@ -86,8 +86,6 @@ class OtherStore(Store):
 
     def _object(self, name: str, info: dict[str, Any]) -> Object:
         version = " ".join(str(info[key]) for key in _VERSION if info.get(key) is not None)
-        if info.get("islink"):
-            return Object(name, info.get("size"), version, "link_in_store", "a link is not followed")
         if info.get("type") != "file":
             return Object(name, None, version, "not_a_file", "it is no file")
         return Object(name, info.get("size"), version)

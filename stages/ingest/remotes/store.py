@@ -151,6 +151,10 @@ def open_store(address: Address, settings: Settings) -> Store:
         from stages.ingest.remotes.s3_store import S3Store
 
         return S3Store(address, settings)
+    if address.protocol == "file":
+        from stages.ingest.remotes.file_store import FileStore
+
+        return FileStore(address, settings)
     from stages.ingest.remotes.other_store import OtherStore
 
     return OtherStore(address, settings)

@@ -25,6 +25,7 @@ from reprise.config.errors import ImageRefused, SourceError
 from reprise.config.params import meaning
 from reprise.config.texts.addresses import granting_nothing, parse_address, problem_of
 from reprise.media.image.readers.names import claims_picture
+from reprise.storage.walk import LEFT_OUT
 from stages.ingest.archives.members import plain_name
 from stages.ingest.names.reading import LayoutParams, Names, digest_with_table
 from stages.ingest.remotes.in_order import in_order
@@ -158,9 +159,9 @@ class Remote(Source):
         if reason == "nested_archive":
             reason = None  # it has no image's name
         if reason is not None:
-            return name, (LeftOut if reason in ("hidden", "system_file") else Refused)(shown, reason, detail)
+            return name, (LeftOut if reason in LEFT_OUT else Refused)(shown, reason, detail)
         if item.problem:
-            return name, Refused(shown, item.problem, item.detail)
+            return name, (LeftOut if item.problem in LEFT_OUT else Refused)(shown, item.problem, item.detail)
         if not claims_picture(name):
             return name, LeftOut(shown, "other_file", "it has no image's name, and is not fetched")
         if name in repeated:

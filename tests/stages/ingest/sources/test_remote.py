@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -189,17 +190,31 @@ def test_lists_of_names_are_read_from_the_server_and_checked(server: web.Web) ->
         list(source(server.address + "/set", names="missing.txt").candidates())
 
 
-def test_folders_by_address_follow_no_link_and_open_no_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_by_address_follow_the_rules_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "set").mkdir()
+    (tmp_path / "set/deep/__MACOSX").mkdir(parents=True)
     (tmp_path / "set/1.png").write_bytes(png(1))
+    (tmp_path / "set/.git").mkdir()
     (tmp_path / "set/link.png").symlink_to("1.png")
+    (tmp_path / "set/loop").symlink_to("..")
+    (tmp_path / "set/out.png").symlink_to("/etc/passwd")
     os.mkfifo(tmp_path / "set/fifo.png")
-    assert outcome(source(f"file://{tmp_path}/set")) == {
-        "1.png": "", "link.png": "link_in_store", "fifo.png": "not_a_file"
+    one = source(f"file://{tmp_path}/set")
+    assert outcome(one) == {
+        "1.png": "", "link.png": "", "fifo.png": "not_a_file", "loop": "outside_root", "out.png": "outside_root",
+        ".git": "hidden", "deep/__MACOSX": "system_file",
     }  # fmt: skip
+    later = source(f"file://{tmp_path}/set")
+    later.extent()
+    shutil.rmtree(".reprise")  # what was fetched is still what was described
+    (tmp_path / "set/1.png").write_bytes(png(2))
+    assert outcome(later)["1.png"] == "changed_while_reading"
+    (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match="nothing at this address"):
-        list(source(f"file://{tmp_path}/nothing").candidates())
+        list(source(f"file://{tmp_path}/empty").candidates())
+    for place, expected in (("nothing", "missing"), ("/proc", "system|kernel")):
+        with pytest.raises(SourceError, match=expected):
+            list(source(f"file://{tmp_path / place}").candidates())
 
 
 SECRETS = [

@@ -22,6 +22,7 @@ from reprise.artifacts.manifest import read_manifest, read_quarantine
 from reprise.config.errors import MachineError, SourceError
 from stages.ingest.archives.open_archive import open_tar
 from stages.ingest.archives.samples import group, with_contents
+from stages.ingest.candidates.spool import Spool
 from stages.ingest.ingest import ingest
 from stages.ingest.params import SourceParams
 from stages.ingest.remotes import in_order
@@ -150,7 +151,7 @@ def test_shards_that_the_package_writes_are_read_in_place(tmp_path: Path) -> Non
     assert {Path(row["path"]).read_bytes()[row["offset"] :][: row["bytes"]] for row in rows} == expected
 
 
-def test_members_become_labels_groups_splits_and_facts(tmp_path: Path) -> None:
+def test_members_become_labels_groups_splits_and_facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mask = hostile.encoded(np.eye(24, 32, dtype=np.uint8), "PNG")
     members: Members = []
     for i in range(6):
@@ -172,14 +173,18 @@ def test_members_become_labels_groups_splits_and_facts(tmp_path: Path) -> None:
             "x": {"kind": "number", "column": "json.deep.x"}, "mask": {"kind": "mask", "column": "mask.png"},
         },
     )  # fmt: skip
-    items = [item for item in one.candidates() if isinstance(item, Candidate)]
+    with Spool(tmp_path) as spool:
+        monkeypatch.setattr("stages.ingest.candidates.spool._IN_MEMORY", 0)
+        items = [spool.keep(item) for item in one.candidates() if isinstance(item, Candidate)]
+        spool.flush()
+        assert np.array_equal(items[0].facts["mask"](), np.asarray(Image.open(io.BytesIO(mask))))
+        assert all(isinstance(item.facts["mask"].encoded, Part) for item in items)
     assert [item.label for item in items] == ["cat", "dog"] * 3
     assert [item.group for item in items] == ["p0", "p1", "p2", "p0", "p9", "p2"]
     assert [item.split for item in items] == ["train"] * 5 + ["val"]
     assert items[2].facts["text"] == ("number 2",)
     assert items[2].facts["more"] == ("a", "b")
     assert [item.facts.get("x") for item in items] == [0, 1, 2, 3, None, 5]
-    assert np.array_equal(items[0].facts["mask"](), np.asarray(Image.open(io.BytesIO(mask))))
     assert one.understood() == [
         "1 shard with 6 samples.",
         "The picture is png (6).",
