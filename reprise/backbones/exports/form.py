@@ -35,8 +35,7 @@ class Form:
 
 def shapes(backbone: LoadedBackbone) -> str:
     """Say what goes in and what comes out, for a comment in the model card."""
-    side = backbone.input_size
-    return f"(B, {backbone.channels}, {side}, {side}) -> (B, {backbone.num_features})"
+    return f"(B, {', '.join(map(str, backbone.shape))}) -> (B, {backbone.num_features})"
 
 
 def difference(backbone: LoadedBackbone, run: Run) -> float:
@@ -45,7 +44,7 @@ def difference(backbone: LoadedBackbone, run: Run) -> float:
     Raises:
         BackboneError: farther than TOLERANCE, or of another shape.
     """
-    shape = (_IMAGES, backbone.channels, backbone.input_size, backbone.input_size)
+    shape = (_IMAGES, *backbone.shape)
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         want, found = backbone(images), run(images)

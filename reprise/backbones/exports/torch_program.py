@@ -16,7 +16,7 @@ FILE = "backbone.pt2"
 def program_of(backbone: LoadedBackbone) -> torch.export.ExportedProgram:
     """Trace the network for any number of images."""
     network = backbone.network.to(memory_format=torch.contiguous_format)
-    example = torch.zeros(2, backbone.channels, backbone.input_size, backbone.input_size)
+    example = torch.zeros(2, *backbone.shape)
     try:
         return torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim("images")},))
     except Exception as error:  # torch.export has no common class of errors

@@ -30,7 +30,7 @@ def run_of(folder: Path, name: str, size: int, channels: int = 3, stem: str = "a
     torch.manual_seed(0)
     network = build_backbone(name, channels, size, stem)
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 2)
     config = {
@@ -44,14 +44,19 @@ def run_of(folder: Path, name: str, size: int, channels: int = 3, stem: str = "a
 
 def tried(backbone: LoadedBackbone) -> tuple[torch.Tensor, np.ndarray]:
     """Images of another number than the examples, and the backbone's features of them."""
-    images = torch.randn(3, backbone.channels, backbone.input_size, backbone.input_size)
+    images = torch.randn(3, *backbone.shape)
     with torch.inference_mode():
         return images, backbone(images).numpy()
 
 
 @pytest.mark.parametrize(
     ("name", "size", "channels", "stem"),
-    [("resnet_tiny", 16, 3, "auto"), ("vit_mini", 16, 1, "auto"), ("resnet18", 32, 5, "small")],
+    [
+        ("resnet_tiny", 16, 3, "auto"),
+        ("vit_mini", 16, 1, "auto"),
+        ("resnet18", 32, 5, "small"),
+        ("resnet3d_tiny", 16, 1, "auto"),
+    ],
 )
 @pytest.mark.parametrize("form", ["timm", "torch"])
 def test_features_are_those_of_the_backbone(tmp_path, form, name, size, channels, stem):
@@ -152,4 +157,16 @@ def test_images_are_prepared_as_they_are_evaluated(tmp_path):
     assert backbone.prepare([]).shape == (0, 3, 16, 16)
     for wrong in (pixels.astype(np.float32), np.zeros((8, 8, 5), np.uint8)):
         with pytest.raises(BackboneError):
+            backbone.prepare([wrong])
+
+
+def test_volumes_are_prepared_from_arrays(tmp_path):
+    backbone = run_of(tmp_path / "run", "resnet3d_tiny", 16, channels=1)
+    volume = np.random.default_rng(0).integers(0, 256, (16, 16, 16), np.uint8)
+    prepared = backbone.prepare([volume, volume[..., None]])
+    assert prepared.shape == (2, 1, 16, 16, 16)
+    torch.testing.assert_close(prepared[1, 0], (torch.from_numpy(volume).float() / 255 - 0.4) / 0.2)
+    assert backbone(prepared).shape == (2, backbone.num_features)
+    for wrong in (tmp_path / "a.npy", volume.astype(np.float32), volume[0]):
+        with pytest.raises(BackboneError, match="a volume has the wrong form"):
             backbone.prepare([wrong])
