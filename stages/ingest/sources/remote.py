@@ -41,7 +41,7 @@ Item = Candidate | Refused | LeftOut
 class Remote(Source):
     """Objects of a store of the user."""
 
-    class Params(LayoutParams, StoreParams):
+    class Params(StoreParams, LayoutParams):
         """Options of the remote source."""
 
         names: Annotated[

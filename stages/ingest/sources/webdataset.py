@@ -59,7 +59,7 @@ class _Opened:
 class Webdataset(Source):
     """Shards in the form of WebDataset."""
 
-    class Params(StatementOptions, StoreParams):
+    class Params(StoreParams, StatementOptions):
         """Options of the webdataset source. A column is an extension, or a field of a JSON member (`json.age`)."""
 
         image: Annotated[
