@@ -41,10 +41,12 @@ class OtherStore(Store):
         found: dict[str, dict[str, Any]] = patiently(
             lambda: self._asked(self._files.find, self.address.place, detail=True), self.settings, str(self.address)
         )
-        if not found:
+        prefix = f"{self.address.place}/"
+        below = {path: info for path, info in found.items() if path.startswith(prefix) and not path.endswith("/")}
+        if not below:
             raise nothing_there(self.address)
-        for path, info in sorted(found.items()):
-            yield self._object(path.removeprefix(self.address.place).removeprefix("/"), info)
+        for path, info in sorted(below.items()):
+            yield self._object(path.removeprefix(prefix), info)
 
     def describe(self, names: Sequence[str]) -> Iterator[Object]:
         """Ask for the length and the version of each name."""
