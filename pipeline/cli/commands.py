@@ -27,6 +27,24 @@ app = typer.Typer(
     help="Train representations of images without labels, and measure what they are worth.",
 )
 
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from pipeline.graph.running.doctor import reprise_version
+
+        print(reprise_version())
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Train representations of images without labels, and measure what they are worth."""
+
+
 app.add_typer(init.app)
 app.add_typer(flows.app, name="flows")
 app.add_typer(status.app)

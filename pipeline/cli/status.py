@@ -1,4 +1,4 @@
-"""`reprise status`: say what runs in the project."""
+"""`reprise status` and `reprise doctor`: what runs in the project, and whether all is there that a run needs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.output import say
-from pipeline.cli.project import enter_project
+from pipeline.cli.output import print_table, say
+from pipeline.cli.project import enter_project, find_project
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -28,3 +28,23 @@ def status(
     report = report_running()
     for line in [json.dumps(report.json(), indent=2)] if as_json else report.lines():
         print(line) if as_json else say(line)
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON, for programs.")] = False,
+) -> None:
+    """Look for what is missing or wrong: packages, GPU, git, disk, locks and the remote.
+
+    Nothing is changed, and no lock is taken. The exit status is 1 where there is a problem.
+    """
+    from pipeline.graph.running.doctor import WRONG, examine
+    from pipeline.graph.running.doctor import as_json as findings_json
+
+    findings = list(examine(find_project()))
+    if as_json:
+        print(findings_json(findings))
+    else:
+        print_table(["what", "state", "found"], [finding.row() for finding in findings])
+    if any(finding.state == WRONG for finding in findings):
+        raise typer.Exit(1)
