@@ -43,7 +43,7 @@ def root(tmp_path: Path) -> Path:
 def taken_in(root: Path, out: Path, **options: str) -> dict[str, object]:
     out.mkdir()
     source = Folder(root, Folder.Params.model_validate(options))
-    return ingest(source, SourceParams(name="folder", root=str(root)), out, 1, published=out)
+    return ingest(source, SourceParams(name="folder", root=str(root)), out, 0, published=out)
 
 
 def test_captions_become_a_fact_and_what_cannot_be_used_is_refused(root: Path, tmp_path_factory) -> None:  # type: ignore[no-untyped-def]
