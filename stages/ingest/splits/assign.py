@@ -107,10 +107,8 @@ def _below(split: str, fraction: float, units: set[str], seed: int, said: list[s
     chosen = {unit for unit, place in positions.items() if place < fraction}
     if chosen or len(positions) < 2:
         return chosen
-    said.append(
-        f"By the hash, no image would be {split}, so one image or group was chosen for it; with more images it may be "
-        "another one."
-    )
+    one = "one was chosen (or one group); with more images it may be another one"
+    said.append(f"By the hash, no image would be {split}, so {one}.")
     return {min(positions, key=lambda unit: (positions[unit], unit))}
 
 

@@ -96,6 +96,7 @@ def test_classes_and_splits_are_said_with_counts(tmp_path: Path) -> None:
     assert card["understood"] == [
         "Folders at the top are splits: holdout/ is test (2 files), training/ is train (8 files).",
         "The first folder is the class.",
+        "By the hash, no image would be val, so one was chosen (or one group); with more images it may be another one.",
         "Classes: 3 (cat 5, dog 4, wolf 1).",
         "1 of 2 classes of test are not in train: wolf.",
         f"Splits: train {card['counts']['train']}, val {card['counts']['val']}, test 2.",
