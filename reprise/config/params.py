@@ -27,6 +27,7 @@ _SHORT = reprlib.Repr()  # what was found, but never the whole of an alias bomb
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother, _SHORT.maxlist, _SHORT.maxdict = 3, 160, 160, 12, 12
 
 _LONG = 1 << 16  # characters of a value that are looked at
+_USER = re.compile(r"^([A-Za-z0-9]+:/?)[^/\s]+(?=@)")  # of an address with a slash too few
 _AFTER_PATH = re.compile(r"(://[^?#\s]*[?#])\S+")
 _FEW = 5  # problems that fit a line
 
@@ -122,8 +123,9 @@ class Problem:
 
 
 def _without_query(value: str) -> str:
-    """Hide credentials, and whatever follows the path of an address: it may be a token that has no name."""
-    return _AFTER_PATH.sub(rf"\1{HIDDEN}", hide_credentials(value[:_LONG]))
+    """Hide credentials, also of an address with a slash too few, and what follows its path: a token needs no name."""
+    shown = _USER.sub(rf"\1{HIDDEN}", hide_credentials(value[:_LONG]))
+    return _AFTER_PATH.sub(rf"\1{HIDDEN}", shown)
 
 
 def parameter_error(problems: Iterable[Problem]) -> ParameterError:

@@ -43,7 +43,7 @@ class Address:
 
 def is_address(text: str) -> bool:
     """Return whether a text is a URL of any protocol, and no path."""
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)", text) is not None
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)|(?i:file|gcs|gs|https?|s3):", text) is not None
 
 
 def granting_nothing(value: str) -> str:
@@ -69,6 +69,8 @@ def problem_of(text: str) -> tuple[str, str] | None:
     protocol = parts.scheme.casefold()
     if protocol not in PROTOCOLS:
         return f"the protocol of an address is one of {', '.join(PROTOCOLS)}", ""
+    if not text[len(protocol) :].startswith("://"):
+        return "an address has `://` behind its protocol", ""
     if "@" in parts.netloc:
         return "an address may not hold a user or a password", _WAY_OUT
     if parts.fragment:

@@ -220,7 +220,8 @@ def test_folders_by_address_follow_the_rules_of_folders(tmp_path: Path, monkeypa
 SECRETS = [
     "https://user:hunter2@host/x", "s3://AKIA123:hunter2@bucket/x", "https://host/x?X-Amz-Signature=hunter2",
     "https://host/" + "long/" * 60 + "x.tar?a=b&X-Amz-Credential=me&X-Amz-Signature=" + "hunter2" * 9,
-    "https://host/x?token=hunter2", "https://host/x#hunter2", "https://host/x?hunter2",
+    "https:/user:hunter2@host/x", "https:user:hunter2@host/x", "https://host/x?token=hunter2",
+    "https://host/x#hunter2", "https://host/x?hunter2",
 ]  # fmt: skip
 
 
