@@ -67,8 +67,19 @@ def scratch_folder(owner: object) -> Path:
     SCRATCH.mkdir(parents=True, exist_ok=True)
     for left in SCRATCH.iterdir():
         number = left.name.partition("-")[0]
-        if not (number.isdigit() and os.path.exists(f"/proc/{number}")):
+        if not (number.isdigit() and _lives(int(number))):
             shutil.rmtree(left, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=SCRATCH.absolute()))
     weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
     return folder
+
+
+def _lives(process: int) -> bool:
+    """Tell whether there is a process of this number; another user's counts too."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
