@@ -49,7 +49,7 @@ def read_volume(data: bytes, where: str, limits: Limits | None) -> Block:
         "not_a_volume",
         where=where,
         found=_what_else(data),
-        fix="source.modality is volume: convert it to .npy or NIfTI, or remove it.",
+        fix="Convert it to .npy or NIfTI, or remove it: source.modality is volume.",
     )
 
 

@@ -58,7 +58,7 @@ def images_in(path: Path, place: Part | None = None) -> Iterator[Found]:
     try:
         members = list(_members(path, 0 if place is None else place.offset, size, inner=place is not None))
     except ValueError as error:
-        raise ImageRefused("damaged_archive", where="", found=error, fix="Fetch it again.") from error
+        raise ImageRefused("damaged_archive", where="a tar of images", found=error, fix="Fetch it again.") from error
     for member in sorted(checked(members, size), key=lambda member: member.name):
         deep = "/" in member.name
         yield (

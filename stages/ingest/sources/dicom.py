@@ -64,7 +64,9 @@ class DicomFrame(Encoded):
         from reprise.media.image.readers.dicom.values import frame_as_tiff
 
         if _stamp(self.path) != self.stamp:
-            raise ImageRefused("changed_while_reading", where="", found="another file than was listed", fix="Run again")
+            raise ImageRefused(
+                "changed_while_reading", where="a DICOM file", found="another file than was listed", fix="Run again."
+            )
         return frame_as_tiff(self.path, self.frame, self.rescale, self.window, limit)
 
 
@@ -268,12 +270,14 @@ class Dicom(Source):
         parts = entry.text.split("/")[:-1]
         if len(parts) < len(self.options.folders):
             found = f"{len(parts)} folders above it, where source.options.folders has {len(self.options.folders)}"
-            raise ImageRefused("outside_classes", where="", found=found, fix="Move it, or correct the option")
+            raise ImageRefused(
+                "outside_classes", where="a DICOM file", found=found, fix="Move it, or correct the option."
+            )
         named = dict(zip(self.options.folders, parts, strict=False))
         split = named.get("split")
         if split is not None and split.casefold() not in _SPLITS:
             raise ImageRefused(
-                "outside_splits", where="", found="a folder that is no split", fix="Call it train or test"
+                "outside_splits", where="a DICOM file", found="a folder that is no split", fix="Call it train or test."
             )
         return None if split is None else _SPLITS[split.casefold()], named.get("class")
 
@@ -356,4 +360,4 @@ def _unread(number: int, entry: Entry, content: tuple[str, int] | ImageRefused |
 def _refused(name: str, entry: Entry, refusal: ImageRefused, sha256: str) -> Refused | LeftOut:
     if refusal.what == "not_dicom" and not entry.text.casefold().endswith(_EXTENSIONS):
         return LeftOut(name, "other_file", "it is no DICOM file and has no such name")
-    return Refused(name, refusal.what, f"{refusal.found}. {refusal.fix}.", sha256)
+    return Refused(name, refusal.what, f"{refusal.found}. {refusal.fix}", sha256)

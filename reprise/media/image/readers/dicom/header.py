@@ -92,16 +92,16 @@ def read_header(path: bytes | str) -> Header:
     if syntax == _DEFLATED:
         raise ImageRefused(
             "unsupported_compression",
-            where="",
+            where="a DICOM file",
             found="the whole file is compressed (Deflated Explicit VR)",
-            fix="Convert it, for instance with `gdcmconv`",
+            fix="Convert it, for instance with `gdcmconv`.",
         )
     if "SOPClassUID" not in header and not index:
         raise ImageRefused(
             "truncated",
-            where="",
+            where="a DICOM file",
             found="no class of the object, which every file states: its header may end too early",
-            fix="Export it again",
+            fix="Export it again.",
         )
     return read
 
@@ -119,7 +119,7 @@ def check_start(file: Any) -> None:
     file.seek(0)
     if start[_PREAMBLE:] != _MAGIC:
         found = "no bytes" if not start else "no DICM at byte 128"
-        raise ImageRefused("not_dicom", where="", found=found, fix="Every DICOM file has it")
+        raise ImageRefused("not_dicom", where="a DICOM file", found=found, fix="Every DICOM file has it.")
 
 
 @contextmanager
@@ -137,7 +137,7 @@ def private_errors(what: str) -> Iterator[None]:
         raise
     except Exception as error:  # noqa: BLE001  pydicom raises anything on hostile files
         found = f"{what} cannot be read ({type(error).__name__})"
-        raise ImageRefused("undecodable", where="", found=found, fix="Export it again") from None
+        raise ImageRefused("undecodable", where="a DICOM file", found=found, fix="Export it again.") from None
 
 
 def _described(header: Any, syntax: str) -> Header:

@@ -55,7 +55,7 @@ def frame_as_tiff(path: bytes | str, frame: int, rescale: bool, window: Window, 
             rows, columns = int(header.Rows), int(header.Columns)
             if rows * columns > most_pixels:
                 found = f"{columns} x {rows} pixels"
-                raise ImageRefused("too_many_pixels", where="", found=found, fix="Raise source.max_pixels")
+                raise ImageRefused("too_many_pixels", where="a DICOM file", found=found, fix="Raise source.max_pixels.")
             file.seek(0)
             stored = pixel_array(file, index=frame)
             return _written(_of_frame(header, frame), stored, rescale, window)
@@ -115,7 +115,7 @@ def _rescaled(header: Any, stored: np.ndarray, no_data: float | None) -> tuple[n
     slope, intercept = float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", 0))
     if not (math.isfinite(slope) and math.isfinite(intercept) and slope):
         found = f"a slope of {slope:g} and an intercept of {intercept:g}"
-        raise ImageRefused("undecodable", where="", found=found, fix="Set source.options.rescale to false")
+        raise ImageRefused("undecodable", where="a DICOM file", found=found, fix="Set source.options.rescale to false.")
     if (slope, intercept) == (1, 0):
         return stored, no_data
     no_data = None if no_data is None else no_data * slope + intercept
@@ -158,6 +158,6 @@ def _window_of(header: Any) -> tuple[float, float]:
         for v in first
     )
     if not (math.isfinite(centre) and math.isfinite(width) and width > 0):
-        fix = "Set source.options.window to none or given"
-        raise ImageRefused("missing_window", where="", found="no window in the file", fix=fix)
+        fix = "Set source.options.window to none or given."
+        raise ImageRefused("missing_window", where="a DICOM file", found="no window in the file", fix=fix)
     return centre, width
