@@ -81,6 +81,7 @@ def test_a_section_can_be_followed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_STAGE", raising=False)
+    monkeypatch.setattr("stages.ingest.__main__.workers", lambda: 0)  # decoding in this process saves starting others
     assert "reprise repro ingest" in follow(sections()[heading], capsys)
     assert Path("data/ingest/manifest.parquet").exists()
 
