@@ -52,6 +52,17 @@ class Encoded(ABC):
         return None
 
 
+# Views that suit photographs, with the strengths of SimCLR on ImageNet: most sources that hold a person's own images.
+VIEWS_OF_PHOTOGRAPHS: dict[str, Any] = {
+    "crop_scale_min": 0.08,
+    "flip": True,
+    "jitter": 1.0,
+    "grey": 0.2,
+    "blur": 0.5,
+    "solarize": 0.0,
+}
+
+
 @dataclass(frozen=True)
 class Part(Encoded):
     """Bytes that lie together in a file, such as a member of a tar that is not compressed.

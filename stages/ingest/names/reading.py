@@ -25,8 +25,8 @@ from stages.ingest.source import Candidate, Encoded, Refused
 _TOO_LONG = 4096
 
 
-class LayoutParams(StrictModel):
-    """Options of a source whose images have paths."""
+class FolderParams(StrictModel):
+    """What the folders of a source mean."""
 
     layout: Annotated[
         Literal["auto", "splits", "classes", "flat"],
@@ -50,6 +50,20 @@ class LayoutParams(StrictModel):
             "(`none`); `auto` takes folders of one level as classes and asks about anything else."
         ),
     ] = "auto"
+
+    @model_validator(mode="after")
+    def _splits_fit(self) -> Self:
+        """Refuse folders that mean two things at once."""
+        if self.layout in ("classes", "flat") and self.splits:
+            raise wrong_value(f"with layout `{self.layout}` there are no splits to name")
+        if self.layout == "flat" and self.labels not in ("auto", "none"):
+            raise wrong_value("with layout `flat` folders mean nothing, so they cannot be labels")
+        return self
+
+
+class LayoutParams(FolderParams):
+    """Options of a source whose images have paths."""
+
     group: Annotated[
         Literal["none", "folder", "pattern", "table"],
         meaning(
@@ -82,11 +96,7 @@ class LayoutParams(StrictModel):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        """Refuse options that contradict each other or leave out what another one needs."""
-        if self.layout in ("classes", "flat") and self.splits:
-            raise wrong_value(f"with layout `{self.layout}` there are no splits to name")
-        if self.layout == "flat" and self.labels not in ("auto", "none"):
-            raise wrong_value("with layout `flat` folders mean nothing, so they cannot be labels")
+        """Refuse options of groups that contradict each other or leave out what another one needs."""
         for rule in ("pattern", "table"):
             if (getattr(self, f"group_{rule}") is not None) != (self.group == rule):
                 raise wrong_value(f"group `{rule}` and group_{rule} belong together")

@@ -27,7 +27,7 @@ from reprise.storage.walk import LEFT_OUT, list_entries, root_error
 from stages.ingest.archives.open_archive import Archive as Opened
 from stages.ingest.archives.open_archive import is_archive, open_archive, stem
 from stages.ingest.names.reading import LayoutParams, Names, digest_with_table
-from stages.ingest.source import Candidate, Extent, LeftOut, Refused, Source
+from stages.ingest.source import VIEWS_OF_PHOTOGRAPHS, Candidate, Extent, LeftOut, Refused, Source
 from stages.ingest.source_state import refuse_own_artifacts
 
 _FETCH = "Fetch or pack it again; of a damaged archive no member is used."
@@ -65,14 +65,7 @@ class Archive(Source):
     title: ClassVar[str] = "Images in archives"
     citation: ClassVar[str] = ""
     licence: ClassVar[str] = "as the owner of the images says"
-    views: ClassVar[dict[str, Any]] = {
-        "crop_scale_min": 0.08,
-        "flip": True,
-        "jitter": 1.0,
-        "grey": 0.2,
-        "blur": 0.5,
-        "solarize": 0.0,
-    }
+    views: ClassVar[dict[str, Any]] = VIEWS_OF_PHOTOGRAPHS
 
     def __init__(self, root: Path | str, options: Any) -> None:
         super().__init__(root, options)

@@ -29,7 +29,7 @@ from reprise.storage.progress import Progress
 from reprise.storage.walk import LEFT_OUT, Entry, list_entries
 from stages.ingest.names.caption_files import CaptionFiles, read_caption_files
 from stages.ingest.names.reading import LayoutParams, Names, digest_with_table
-from stages.ingest.source import Candidate, Extent, LeftOut, Refused, Source
+from stages.ingest.source import VIEWS_OF_PHOTOGRAPHS, Candidate, Extent, LeftOut, Refused, Source
 from stages.ingest.source_state import refuse_own_artifacts
 
 _PATIENCE = 2.0  # seconds before a progress bar
@@ -55,14 +55,7 @@ class Folder(Source):
     title: ClassVar[str] = "Images in a folder"
     citation: ClassVar[str] = ""
     licence: ClassVar[str] = "as the owner of the images says"
-    views: ClassVar[dict[str, Any]] = {
-        "crop_scale_min": 0.08,
-        "flip": True,
-        "jitter": 1.0,
-        "grey": 0.2,
-        "blur": 0.5,
-        "solarize": 0.0,
-    }
+    views: ClassVar[dict[str, Any]] = VIEWS_OF_PHOTOGRAPHS
 
     def __init__(self, root: Path | str, options: Any) -> None:
         super().__init__(root, options)

@@ -21,7 +21,7 @@ from reprise.config.facts import Fact
 from reprise.config.params import meaning
 from reprise.storage.listing import digest_folder
 from stages.ingest.names.layout import SplitName
-from stages.ingest.source import Candidate, Extent, Refused, Source
+from stages.ingest.source import VIEWS_OF_PHOTOGRAPHS, Candidate, Extent, Refused, Source
 from stages.ingest.tables.columnar import ColumnarPart
 from stages.ingest.tables.hugging_face import class_names, image_column, label_column, understand_folder
 from stages.ingest.tables.images import TableImages
@@ -50,14 +50,7 @@ class HfParquet(Source):
     title: ClassVar[str] = "Data set of Hugging Face"
     citation: ClassVar[str] = ""
     licence: ClassVar[str] = "as the card of the data set says"
-    views: ClassVar[dict[str, Any]] = {
-        "crop_scale_min": 0.08,
-        "flip": True,
-        "jitter": 1.0,
-        "grey": 0.2,
-        "blur": 0.5,
-        "solarize": 0.0,
-    }
+    views: ClassVar[dict[str, Any]] = VIEWS_OF_PHOTOGRAPHS
 
     def __init__(self, root: Path | str, options: Any) -> None:
         super().__init__(root, options)

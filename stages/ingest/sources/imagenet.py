@@ -28,7 +28,7 @@ from reprise.storage.walk import LEFT_OUT, Entry, list_entries
 from stages.ingest.known import synsets
 from stages.ingest.known.class_tars import class_tars, images_in, refusal
 from stages.ingest.known.official_files import extent_of
-from stages.ingest.source import Candidate, Encoded, Extent, LeftOut, Part, Refused, Source
+from stages.ingest.source import VIEWS_OF_PHOTOGRAPHS, Candidate, Encoded, Extent, LeftOut, Part, Refused, Source
 
 _ADDRESS = "https://image-net.org/download-images.php (an account is needed)"
 _INSIDE = "ILSVRC/Data/CLS-LOC"  # where Kaggle's archive has train, val and test
@@ -69,14 +69,7 @@ class Imagenet(Source):
         "Vision 115(3), 2015"
     )
     licence: ClassVar[str] = "ImageNet's terms of access: non-commercial research and education"
-    views: ClassVar[dict[str, Any]] = {
-        "crop_scale_min": 0.08,
-        "flip": True,
-        "jitter": 1.0,
-        "grey": 0.2,
-        "blur": 0.5,
-        "solarize": 0.0,
-    }
+    views: ClassVar[dict[str, Any]] = VIEWS_OF_PHOTOGRAPHS
 
     def __init__(self, root: Path, options: Any) -> None:
         super().__init__(root, options)

@@ -33,7 +33,7 @@ from stages.ingest.remotes.kept import Kept
 from stages.ingest.remotes.names_file import read_names_file
 from stages.ingest.remotes.options import StoreParams
 from stages.ingest.remotes.store import Object, Store, open_store
-from stages.ingest.source import Candidate, Extent, LeftOut, Part, Refused, Source
+from stages.ingest.source import VIEWS_OF_PHOTOGRAPHS, Candidate, Extent, LeftOut, Part, Refused, Source
 
 Item = Candidate | Refused | LeftOut
 
@@ -57,14 +57,7 @@ class Remote(Source):
     licence: ClassVar[str] = "as the owner of the images says"
     reads_root: ClassVar[bool] = False
     keeps_names: ClassVar[bool] = True
-    views: ClassVar[dict[str, Any]] = {
-        "crop_scale_min": 0.08,
-        "flip": True,
-        "jitter": 1.0,
-        "grey": 0.2,
-        "blur": 0.5,
-        "solarize": 0.0,
-    }
+    views: ClassVar[dict[str, Any]] = VIEWS_OF_PHOTOGRAPHS
 
     def __init__(self, root: Path | str, options: Any) -> None:
         super().__init__(root, options)

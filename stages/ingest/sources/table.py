@@ -22,7 +22,7 @@ from reprise.config.facts import Fact
 from reprise.config.params import meaning
 from reprise.storage.listing import digest_entries
 from reprise.storage.walk import Entry
-from stages.ingest.source import Candidate, Extent, Refused, Source
+from stages.ingest.source import VIEWS_OF_PHOTOGRAPHS, Candidate, Extent, Refused, Source
 from stages.ingest.tables.cells import BadCell
 from stages.ingest.tables.images import Part, TableImages
 from stages.ingest.tables.options import Column, ColumnOptions, places_of
@@ -55,14 +55,7 @@ class Table(Source):
     title: ClassVar[str] = "Images of a table"
     citation: ClassVar[str] = ""
     licence: ClassVar[str] = "as the owner of the images says"
-    views: ClassVar[dict[str, Any]] = {
-        "crop_scale_min": 0.08,
-        "flip": True,
-        "jitter": 1.0,
-        "grey": 0.2,
-        "blur": 0.5,
-        "solarize": 0.0,
-    }
+    views: ClassVar[dict[str, Any]] = VIEWS_OF_PHOTOGRAPHS
 
     def __init__(self, root: Path | str, options: Any) -> None:
         super().__init__(root, options)

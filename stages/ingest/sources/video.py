@@ -21,13 +21,14 @@ from pydantic import Field, model_validator
 
 from reprise.config.errors import SourceError, printable
 from reprise.config.facts import Fact
-from reprise.config.params import StrictModel, meaning
+from reprise.config.params import meaning
 from reprise.config.texts.text_forms import wrong_value
 from reprise.media.lookup import IMAGE
 from reprise.storage.listing import digest_folder
 from reprise.storage.walk import LEFT_OUT, list_entries
 from stages.ingest.names.groups import Grouping, check_grouping, group_finder
-from stages.ingest.names.layout import SplitName, understand
+from stages.ingest.names.layout import understand
+from stages.ingest.names.reading import FolderParams
 from stages.ingest.source import Candidate, Extent, LeftOut, Refused, Source
 from stages.ingest.source_state import refuse_own_artifacts
 
@@ -51,25 +52,9 @@ class _Film:
 class Video(Source):
     """Films of the user, frame by frame."""
 
-    class Params(StrictModel):
+    class Params(FolderParams):
         """Options of video."""
 
-        layout: Annotated[
-            Literal["auto", "splits", "classes", "flat"],
-            meaning(
-                "Folders at the top are splits (`splits`), classes (`classes`) or mean nothing (`flat`); `auto` looks "
-                "at their names and asks where these can be read in two ways."
-            ),
-        ] = "auto"
-        splits: Annotated[
-            dict[str, SplitName],
-            Field(default_factory=dict),
-            meaning("These folders at the top are splits: each is train, val, test or unlabelled (part of train)."),
-        ]
-        labels: Annotated[
-            Literal["auto", "none", "folders", "parent"],
-            meaning("The class is the first folder below the split, the last one, or there is none; `auto` asks."),
-        ] = "auto"
         group: Annotated[
             Literal["film", "folder"],
             meaning(
@@ -124,10 +109,6 @@ class Video(Source):
         @model_validator(mode="after")
         def _whole(self) -> Self:
             """Refuse options that contradict each other."""
-            if self.layout in ("classes", "flat") and self.splits:
-                raise wrong_value(f"with layout `{self.layout}` there are no splits to name")
-            if self.layout == "flat" and self.labels not in ("auto", "none"):
-                raise wrong_value("with layout `flat` folders mean nothing, so they cannot be labels")
             if self.fps is not None and self.stride != 1:
                 raise wrong_value("stride and fps say the same thing: set one of them")
             return self

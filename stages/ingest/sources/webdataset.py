@@ -36,7 +36,7 @@ from stages.ingest.archives.samples import Grouped, Sample, group, with_contents
 from stages.ingest.archives.shards import LocalShards, Shard, shards_of
 from stages.ingest.names.layout import SPLIT_NAMES, UNLABELLED
 from stages.ingest.remotes.options import StoreParams
-from stages.ingest.source import Candidate, Encoded, Extent, LeftOut, Refused, Source
+from stages.ingest.source import VIEWS_OF_PHOTOGRAPHS, Candidate, Encoded, Extent, LeftOut, Refused, Source
 from stages.ingest.tables.options import StatementOptions
 from stages.ingest.tables.places import Places
 from stages.ingest.tables.rows import Row
@@ -94,14 +94,7 @@ class Webdataset(Source):
     licence: ClassVar[str] = "as the owner of the images says"
     reads_root: ClassVar[bool] = False
     keeps_names: ClassVar[bool] = True
-    views: ClassVar[dict[str, Any]] = {
-        "crop_scale_min": 0.08,
-        "flip": True,
-        "jitter": 1.0,
-        "grey": 0.2,
-        "blur": 0.5,
-        "solarize": 0.0,
-    }
+    views: ClassVar[dict[str, Any]] = VIEWS_OF_PHOTOGRAPHS
 
     def __init__(self, root: Path | str, options: Any) -> None:
         super().__init__(root, options)
