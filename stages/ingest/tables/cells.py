@@ -17,6 +17,7 @@ from reprise.config.errors import printable
 from reprise.media.text.rules import LONGEST_CAPTION, LONGEST_WORD, MOST_CAPTIONS, problem_of_text, problem_of_word
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _FLAGS = {"0": 0, "1": 1, "false": 0, "true": 1}
 _SHOWN = 80
 
@@ -35,21 +36,23 @@ def name_of(value: Any, names: Sequence[str] = ()) -> str | None:
 
     Args:
         value: a text, a whole number, or true or false.
-        names: of the classes, if the column holds their numbers; -1 then means unknown.
+        names: of the classes, if the column holds their numbers, as numbers or as texts; -1 then means unknown, and
+            nothing else is a class.
 
     Raises:
         BadCell: it is no name.
     """
     if is_empty(value):
         return None
-    if isinstance(value, bool):
-        text = str(value).lower()
-    elif isinstance(value, int) and names:
-        if value == -1:
+    if names:
+        number = _whole_number(value)
+        if number == -1:
             return None
-        if not 0 <= value < len(names):
+        if number is None or not 0 <= number < len(names):
             raise _bad(f"the number of a class is 0 to {len(names) - 1}", value)
-        text = names[value]
+        text = names[number]
+    elif isinstance(value, bool):
+        text = str(value).lower()
     elif isinstance(value, int | str):
         text = str(value)
     elif isinstance(value, float | Decimal) and math.isfinite(value) and value == int(value):
@@ -59,6 +62,14 @@ def name_of(value: Any, names: Sequence[str] = ()) -> str | None:
     if problem := problem_of_word(text):
         raise _bad(f"a name is a text of 1 to {LONGEST_WORD} characters without control characters ({problem})", text)
     return text
+
+
+def _whole_number(value: Any) -> int | None:
+    if isinstance(value, str):
+        return int(value) if _WHOLE.fullmatch(value.strip()) else None
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return None
+    return int(value) if math.isfinite(value) and value == int(value) else None
 
 
 def number_of(value: Any) -> float:

@@ -62,7 +62,8 @@ def test_what_is_no_name_is_refused(value: Any) -> None:
 
 def test_numbers_of_classes_become_their_names() -> None:
     assert [cells.name_of(i, ["cat", "dog"]) for i in (0, 1, -1, None)] == ["cat", "dog", None, None]
-    for wrong in (2, -2):
+    assert [cells.name_of(i, ["cat", "dog"]) for i in ("1", " 0 ", 1.0, "-1")] == ["dog", "cat", "dog", None]
+    for wrong in (2, -2, "2", "x", "cat", "1.0", 0.5, True, [0]):
         with pytest.raises(BadCell, match="0 to 1"):
             cells.name_of(wrong, ["cat", "dog"])
 
