@@ -130,7 +130,7 @@ class Imagenet(Source):
         """
         folder, tar = self._folder("train"), self._tar("train")
         if folder is not None:
-            return sorted(name for name in os.listdir(folder) if synsets.SYNSET.fullmatch(name))
+            return _synset_folders(folder)
         if tar is not None:
             return list(class_tars(tar)[0])
         raise SourceError(
@@ -223,6 +223,9 @@ class Imagenet(Source):
             elif not synsets.SYNSET.fullmatch(text):
                 detail = "it lies in no folder of a synset, such as n01440764"
                 yield Refused(str(folder / text), "outside_classes", detail)
+            elif not os.path.isdir(folder / text):
+                detail = "it is called as a synset, and is no folder, or a link to none"
+                yield Refused(str(folder / text), "outside_classes", detail)
 
     def _of_class(self, folder: Path, split: str, label: str) -> Iterator[Candidate | Refused | LeftOut]:
         for entry in list_entries(folder):
@@ -232,11 +235,11 @@ class Imagenet(Source):
     def _val(self, names: dict[str, str] | None) -> Iterator[Candidate | Refused | LeftOut]:
         folder, tar, taken = self._folder("val"), self._tar("val"), set(self._taken())
         if folder is not None and _has_synsets(folder):
-            taken = set(self.options.classes) or set(os.listdir(folder))
+            there = set(_synset_folders(folder))
+            taken = there & set(self.options.classes) if self.options.classes else there
             yield from self._strangers(folder)
-            for synset in sorted(name for name in taken if synsets.SYNSET.fullmatch(name)):
-                if os.path.isdir(folder / synset):
-                    yield from self._of_class(folder / synset, self.options.validation, self._label(synset, names))
+            for synset in sorted(taken):
+                yield from self._of_class(folder / synset, self.options.validation, self._label(synset, names))
         elif folder is not None or tar is not None:
             truth = self._truth(folder or tar)
             for name, path, entry in self._flat_val(folder, tar):
@@ -319,9 +322,15 @@ class Imagenet(Source):
             yield f"{self._others:,} validation images are of classes that are not taken."
 
 
+def _synset_folders(folder: Path) -> list[str]:
+    """Return the folders of synsets, sorted."""
+    return sorted(
+        name for name in os.listdir(folder) if synsets.SYNSET.fullmatch(name) and os.path.isdir(folder / name)
+    )
+
+
 def _has_synsets(folder: Path) -> bool:
-    with os.scandir(folder) as entries:
-        return any(synsets.SYNSET.fullmatch(entry.name) and entry.is_dir() for entry in entries)
+    return bool(_synset_folders(folder))
 
 
 def _defect(path: str, entry: Entry) -> Refused | LeftOut | None:

@@ -142,12 +142,18 @@ def test_what_does_not_belong_is_refused_one_by_one(tmp_path: Path) -> None:
     (tmp_path / "train" / TENCH / "deep/x.JPEG").write_bytes(jpeg(50))
     (tmp_path / "train" / TENCH / "link.JPEG").symlink_to("/etc/passwd")
     os.mkfifo(tmp_path / "train" / TENCH / "pipe.JPEG")
+    (tmp_path / "train/n99999990").write_text("x")
+    (tmp_path / "train/n99999991").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "train/n99999992").symlink_to("n99999992")
     (tmp_path / "val/odd.JPEG").write_bytes(jpeg(51))
     (tmp_path / "test").mkdir()
     rows = list(source(tmp_path).candidates())
     assert {(Path(row.name).name, row.reason) for row in rows if isinstance(row, Refused)} == {
         ("more", "outside_classes"),
         ("readme.txt", "outside_classes"),
+        ("n99999990", "outside_classes"),
+        ("n99999991", "outside_classes"),
+        ("n99999992", "outside_classes"),
         ("x.JPEG", "outside_classes"),
         ("link.JPEG", "outside_root"),
         ("pipe.JPEG", "not_a_file"),
