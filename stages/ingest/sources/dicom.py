@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _EXTENSIONS = (".dcm", ".dicom", ".ima")
 _SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 _KEY_BYTES = (16, 4096)
+_LEAST_OF_FRAME = 8  # bytes: a compressed one has at least the head of its item
 _DIGITS = 24  # of the digests that name images
 Code = Literal["modality", "body_part", "view_position", "laterality"]
 _CODES: tuple[Code, ...] = ("modality", "body_part", "view_position", "laterality")
@@ -247,7 +248,7 @@ class Dicom(Source):
             yield LeftOut(name, "no_pixels", "it is a DICOM file without a picture")
             return
         split, folder = self._place(entry)
-        if (defect := self._defect(name, header)) is not None:
+        if (defect := self._defect(name, header, stamp[0])) is not None:
             yield defect
             return
         group = self._group(header, key)
@@ -281,7 +282,7 @@ class Dicom(Source):
             )
         return None if split is None else _SPLITS[split.casefold()], named.get("class")
 
-    def _defect(self, name: str, header: Header) -> Refused | None:
+    def _defect(self, name: str, header: Header, size: int) -> Refused | None:
         """Say why a file is not taken, or return None."""
         from reprise.media.image.readers.dicom.values import undecodable_syntax
 
@@ -290,6 +291,10 @@ class Dicom(Source):
                 name,
                 "unsupported_compression",
                 f"no decoder for {syntax} is installed; convert the file, or install one",
+            )
+        if header.frames > 1 and header.frames * _LEAST_OF_FRAME > size:
+            return Refused(
+                name, "truncated", f"it states {header.frames:,} frames, more than a file of {size:,} bytes can hold"
             )
         if header.frames > 1 and self.options.frames == "refuse":
             return Refused(

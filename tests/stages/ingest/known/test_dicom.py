@@ -159,6 +159,12 @@ def test_frames(tmp_path: Path) -> None:
     assert [row.name.partition(" ")[2] for row in rows] == ["(frame 1)", "(frame 2)", "(frame 3)"]
 
 
+def test_a_number_of_frames_that_the_file_cannot_hold_is_refused(tmp_path: Path) -> None:
+    dicom(tmp_path / "in/a.dcm", picture(0), NumberOfFrames=999_999_999)
+    for frames in ("all", "middle", "first"):
+        assert one(tmp_path / "in", frames=frames).reason == "truncated"
+
+
 def test_enhanced_files_rescale_each_frame_as_they_say(tmp_path: Path) -> None:
     def group(**elements: Any) -> Dataset:
         inner, outer = Dataset(), Dataset()
