@@ -6,14 +6,14 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path
 from urllib.parse import unquote
 
-from reprise.config.errors import SourceError
+from reprise.config.errors import ImageRefused, SourceError
 from reprise.config.texts.addresses import Address, expand_braces, is_address, parse_address, problem_of
 from reprise.storage.listing import digest_entries
-from reprise.storage.walk import Entry, list_entries, root_error
+from reprise.storage.walk import LEFT_OUT, Entry, list_entries, root_error
 from stages.ingest.archives.members import NESTED
 from stages.ingest.remotes.in_order import in_order
 from stages.ingest.remotes.kept import Kept
@@ -22,6 +22,7 @@ from stages.ingest.source import Extent, LeftOut, Refused
 from stages.ingest.source_state import refuse_own_artifacts
 
 _LARGEST = 1 << 44  # bytes of a shard
+_NO_TAR = "it has no tar's name, and lies in a folder of shards"
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Shard:
     """A shard that lies on this machine by now.
 
     Attributes:
-        name: below the root, or the whole address; its words may say which split it is.
+        name: below the folder that all shards lie in; its words may say which split it is. Of an address it has at
+            least two parts.
         shown: the same for messages.
         path: of the file.
         stays: whether it is the user's file, in which images can be left.
@@ -83,17 +85,18 @@ class LocalShards:
 
     def shards(self) -> Iterator[Shard | Refused | LeftOut]:
         """Yield the shards in their order, and what else lies in the folder."""
-        folder = os.path.isdir(self._root)
-        for entry in self.files():
+        folder, entries = os.path.isdir(self._root), self.files()
+        above = 0 if folder else _common_folders([entry.text for entry in entries])
+        for entry in entries:
             shown = os.path.join(self._root, entry.text) if folder else entry.text
             if entry.reason in ("hidden", "system_file"):
                 yield LeftOut(shown, entry.reason, entry.detail)
             elif entry.reason is not None:
                 yield Refused(shown, entry.reason, entry.detail)
             elif folder and not NESTED.fullmatch(os.path.basename(entry.text)):
-                yield LeftOut(shown, "no_archive", "it has no tar's name, and lies in a folder of shards")
+                yield LeftOut(shown, "no_archive", _NO_TAR)
             else:
-                yield Shard(entry.text if folder else os.path.basename(entry.text), shown, shown, True)
+                yield Shard("/".join(entry.text.split("/")[above:]), shown, shown, True)
 
 
 class RemoteShards:
@@ -107,27 +110,38 @@ class RemoteShards:
     def __init__(self, root: str, settings: Settings) -> None:
         self._root, self._settings = root, settings
         self._listed: list[tuple[Store, Object]] | None = None
+        self._is_named = True  # whether each shard is; otherwise a prefix is listed
 
     def extent(self) -> Extent:
         """Hash names, sizes and versions, reading no shard."""
         total, size = hashlib.sha256(), 0
         listed = self._listing()
         for store, item in listed:
-            line = "\0".join((store.shown(item.name), str(item.size), item.version))
-            total.update(len(line).to_bytes(8, "big") + line.encode())
+            line = "\0".join((store.shown(item.name), str(item.size), item.version or item.problem))
+            total.update(len(line).to_bytes(8, "big") + line.encode("utf-8", "surrogatepass"))
             size += item.size or 0
         return Extent(len(listed), size, total.hexdigest())
 
-    def shards(self) -> Iterator[Shard]:
-        """Fetch the shards side by side and yield them in their order."""
-        kept = Kept(self._root)
+    def shards(self) -> Iterator[Shard | Refused | LeftOut]:
+        """Fetch the shards side by side and yield them in their order, with what else lies below the address."""
+        kept, listed = Kept(self._root), self._listing()
+        above = _common_folders([store.shown(item.name) for store, item in listed])
 
-        def fetched(found: tuple[Store, Object]) -> Shard:
+        def fetched(found: tuple[Store, Object]) -> Shard | Refused | LeftOut:
             store, item = found
             shown = store.shown(item.name)
-            return Shard(shown, shown, str(kept.fetch(store, item, _LARGEST)), False)
+            if item.problem:
+                return (LeftOut if item.problem in LEFT_OUT else Refused)(shown, item.problem, item.detail)
+            if not self._is_named and not NESTED.fullmatch(item.name):
+                return LeftOut(shown, "no_archive", _NO_TAR)
+            try:
+                path = kept.fetch(store, item, _LARGEST)
+            except ImageRefused as refusal:
+                return Refused(shown, refusal.what, f"{refusal.found}. {refusal.fix}")
+            parts = shown.split("/")
+            return Shard("/".join(parts[min(above, len(parts) - 2) :]), shown, str(path), False)
 
-        yield from in_order(fetched, self._listing(), self._settings)
+        yield from in_order(fetched, listed, self._settings)
         kept.forget_others()
 
     def _listing(self) -> list[tuple[Store, Object]]:
@@ -136,13 +150,14 @@ class RemoteShards:
             if problem := problem_of(self._root):
                 raise _wrong(problem[0], self._root, "no address that can be read")
             names = _expanded(self._root)
-            if len(names) > 1 or NESTED.fullmatch(self._root.partition("?")[0]):
+            self._is_named = len(names) > 1 or NESTED.fullmatch(self._root.partition("?")[0]) is not None
+            if self._is_named:
                 self._listed = list(self._described([parse_address(name) for name in names]))
             else:
                 store = open_store(parse_address(self._root), self._settings)
                 found = sorted(store.listing(), key=lambda item: item.name)
-                self._listed = [(store, item) for item in found if NESTED.fullmatch(item.name)]
-                if not self._listed:
+                self._listed = [(store, item) for item in found]
+                if not any(NESTED.fullmatch(item.name) for item in found):
                     raise _wrong("there is no shard at this address", self._root, f"{len(found):,} other objects")
         return self._listed
 
@@ -159,6 +174,12 @@ class RemoteShards:
 def shards_of(root: str, settings: Settings) -> LocalShards | RemoteShards:
     """Choose by the form of the root."""
     return RemoteShards(root, settings) if is_address(root) else LocalShards(root)
+
+
+def _common_folders(names: Sequence[str]) -> int:
+    """Return how many folders at the top all names have in common."""
+    columns = zip(*(name.split("/")[:-1] for name in names), strict=False)
+    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
 
 
 def _by_folder(addresses: Sequence[Address]) -> Iterator[tuple[Address, list[str]]]:

@@ -47,6 +47,18 @@ _FAN_OUT = re.compile(r"[0-9a-f]{2,3}")  # of a store that sorts by the first di
 _SHOWN = 6
 
 
+def split_said(path: str) -> SplitName | None:
+    """Return the split that a word of a file's name says, else of the nearest folder with such a word.
+
+    None where there is no such word, or where the nearest part with one has words of several splits.
+    """
+    for part in reversed(path.split("/")):
+        meant = {SPLIT_NAMES[word] for word in re.findall(r"[a-z]+", part.casefold()) if word in SPLIT_NAMES}
+        if meant:
+            return meant.pop() if len(meant) == 1 else None
+    return None
+
+
 @dataclass(frozen=True)
 class Layout:
     """The meaning of the folders.

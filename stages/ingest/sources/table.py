@@ -12,16 +12,19 @@ Checked by: tests/stages/ingest/sources/test_table.py; tests/stages/ingest/table
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from reprise.config.errors import SourceError, printable
 from reprise.config.facts import Fact
 from reprise.config.params import meaning
 from reprise.storage.listing import digest_entries
 from reprise.storage.walk import Entry
+from stages.ingest.names.layout import split_said
 from stages.ingest.source import VIEWS_OF_PHOTOGRAPHS, Candidate, Extent, Refused, Source
 from stages.ingest.tables.cells import BadCell
 from stages.ingest.tables.images import Part, TableImages
@@ -60,6 +63,7 @@ class Table(Source):
     def __init__(self, root: Path | str, options: Any) -> None:
         super().__init__(root, options)
         self._images: TableImages | None = None
+        self._splits_said: list[str] = []
 
     def facts(self) -> Sequence[Fact]:
         """Declare the facts that the options name."""
@@ -71,7 +75,7 @@ class Table(Source):
         Raises:
             SourceError: the table cannot be read, a column is missing, or its splits are not known.
         """
-        parts = [Part(table) for table in self._parts()]
+        parts = self._with_splits(self._parts())
         self._images = TableImages(parts, self.options, self.options.image, self._places())
         yield from self._images
 
@@ -100,7 +104,32 @@ class Table(Source):
 
     def understood(self) -> list[str]:
         """Say what the columns mean, and which are not used."""
-        return self._images.understood() if self._images else []
+        return [*self._splits_said, *(self._images.understood() if self._images else [])]
+
+    def _with_splits(self, tables: list[TablePart]) -> list[Part]:
+        """Take the split of each part from its name (`train.csv`, `test.csv`), if the names say splits.
+
+        Raises:
+            SourceError: some names say one, and others do not.
+        """
+        self._splits_said = []
+        if self.options.split is not None or not self.root.is_dir():
+            return [Part(table) for table in tables]
+        parts = [Part(table, split_said(table.shown)) for table in tables]
+        without = [part.table.shown for part in parts if part.split is None]
+        if without and len(without) < len(parts):
+            raise SourceError(
+                "some parts of the table have the name of a split, and others do not",
+                where=self.root,
+                found=f"{len(without):,} of {len(parts):,} have none, for instance {printable(without[0], 200)}",
+                fix="Rename them, set source.root to the file that you mean, or name a column with "
+                "source.options.split.",
+            )
+        splits = Counter(part.split for part in parts if part.split is not None)
+        if splits:
+            listed = ", ".join(f"{count:,} {split}" for split, count in sorted(splits.items()))
+            self._splits_said = [f"Names of parts of the table say the split: {listed}."]
+        return parts
 
     def _parts(self) -> list[TablePart]:
         return parts_of(self.root, self.options.delimiter)

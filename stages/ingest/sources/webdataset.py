@@ -13,7 +13,6 @@ Checked by: tests/stages/ingest/sources/test_webdataset.py.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from stages.ingest.archives.open_archive import Archive, open_tar
 from stages.ingest.archives.sample_cells import SampleCells, SampleReader, member_of
 from stages.ingest.archives.samples import Grouped, Sample, group, with_contents
 from stages.ingest.archives.shards import LocalShards, Shard, shards_of
-from stages.ingest.names.layout import SPLIT_NAMES, UNLABELLED
+from stages.ingest.names.layout import UNLABELLED, split_said
 from stages.ingest.remotes.options import StoreParams
 from stages.ingest.source import VIEWS_OF_PHOTOGRAPHS, Candidate, Encoded, Extent, LeftOut, Refused, Source
 from stages.ingest.tables.options import StatementOptions
@@ -78,8 +77,8 @@ class Webdataset(Source):
         shards: Annotated[
             Literal["auto", "none"],
             meaning(
-                "The name of each shard, or of its folder, says its split by a known word (`train-000.tar`), unless no "
-                "name has one (`auto`); or names say nothing (`none`)."
+                "The name of each shard, or of a folder above it, says its split by a known word (`train-000.tar`), "
+                "unless no name has one (`auto`); or names say nothing (`none`)."
             ),
         ] = "auto"
 
@@ -179,7 +178,7 @@ class Webdataset(Source):
         if self.options.shards == "none" or self.options.split is not None:
             return
         for one in opened:
-            one.split = _split_named(one.shard.name)
+            one.split = split_said(one.shard.name)
         without = [one.shard.name for one in opened if one.split is None]
         if without and len(without) < len(opened):
             raise SourceError(
@@ -338,15 +337,6 @@ class Webdataset(Source):
             shown = printable(outside[0], 120)
             said.append(f"{len(outside):,} members belong to no sample, as the package reads them, such as {shown}.")
         return said
-
-
-def _split_named(name: str) -> str | None:
-    """Return the split that the name of a shard says, or else that of its folder; None for none or several."""
-    for part in name.split("/")[:-3:-1]:
-        meant = {SPLIT_NAMES[word] for word in re.findall(r"[a-z]+", part.casefold()) if word in SPLIT_NAMES}
-        if meant:
-            return meant.pop() if len(meant) == 1 else None
-    return None
 
 
 def _is_picture(extension: str) -> bool:

@@ -278,6 +278,20 @@ def test_a_folder_of_parts_is_one_table(home: Path) -> None:
         read(table(home))
 
 
+def test_names_of_parts_say_the_split(home: Path) -> None:
+    for name, image in (("train-0", "a"), ("train-1", "b"), ("test", "c"), ("valid", "d")):
+        (home / f"{name}.csv").write_text(f"image,part\n{image}.png,train\n", encoding="utf-8")
+    source = table(home)
+    splits = {name: candidate.split for name, candidate in read(source)[0].items()}
+    assert splits == {"a.png": "train", "b.png": "train", "c.png": "test", "d.png": "val"}
+    assert source.understood()[0] == "Names of parts of the table say the split: 1 test, 2 train, 1 val."
+    assert {c.split for c in read(table(home, split="part"))[0].values()} == {"train"}
+    assert read(table(home / "test.csv"))[0]["c.png"].split is None
+    (home / "more.csv").write_text("image\na.png\n", encoding="utf-8")
+    with pytest.raises(SourceError, match=r"name of a split, and others do not.*1 of 5 have none.*more\.csv"):
+        read(table(home))
+
+
 def test_paths_begin_at_the_base_and_may_lead_into_folders_that_are_named(home: Path, tmp_path: Path) -> None:
     text = f"image\na.png\n.\\b.png\n{home}/c.png\n d.png \n"
     (tmp_path / "t.csv").write_text(text, encoding="utf-8")

@@ -265,6 +265,37 @@ def test_splits_come_from_the_names_of_shards(tmp_path: Path) -> None:
     assert {item.split for item in listed(tmp_path, shards="none") if isinstance(item, Candidate)} == {None}
 
 
+def test_splits_come_from_any_folder_and_from_those_of_a_pattern(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    home = tmp_path / "test-run"  # the word of a folder above all shards says nothing of them
+    for i, name in enumerate(["test/part-0/0.tar", "train/part-0/0.tar"]):
+        shard(home / name, sample(i))
+    roots = [home, f"{home}/{{test,train}}/part-0/0.tar", "test-run/{test,train}/part-0/0.tar"]
+    roots += [f"file://{home}", f"file://{home}/{{test,train}}/part-0/0.tar"]
+    for root in roots:
+        assert [item.split for item in listed(root) if isinstance(item, Candidate)] == ["test", "train"], root
+
+
+def test_what_lies_beside_shards_of_an_address_is_said_and_costs_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shard(tmp_path / "in/a.tar", sample(0))
+    shard(tmp_path / "out.tar", sample(1))
+    (tmp_path / "in/b.tar").symlink_to(tmp_path / "out.tar")
+    (tmp_path / "in/notes.txt").write_text("about")
+    found = {Path(item.name).name: getattr(item, "reason", "") for item in listed(f"file://{tmp_path}/in")}
+    assert found == {"0000.png": "", "b.tar": "outside_root", "notes.txt": "no_archive"}
+    shard(tmp_path / "late/a.tar", sample(0))
+    asked = source(f"file://{tmp_path}/late")
+    asked.extent()
+    (tmp_path / "late/a.tar").write_bytes(b"")  # after it was listed
+    with pytest.raises(SourceError, match="no shard can be read"):
+        list(asked.candidates())
+
+
 def test_missing_shards_and_roots_are_named(tmp_path: Path) -> None:
     shard(tmp_path / "a-0.tar", sample(0))
     with pytest.raises(SourceError, match=r"a shard of the pattern cannot be found.*a-1\.tar"):
