@@ -62,6 +62,8 @@ def read_nifti(data: bytes, where: str, limits: Limits | None) -> Block:
         data = _unpacked(data, needed + 1, where)
     if len(data) < needed:
         raise truncated(where, f"{len(data)} bytes, and the header promises {needed}")
+    if len(data) > needed:
+        raise undecodable(where, f"more than the {needed} bytes that the header promises")
     image, nibabel = _opened(data, where)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
@@ -74,7 +76,7 @@ def read_nifti(data: bytes, where: str, limits: Limits | None) -> Block:
     if (slope, offset) != (1.0, 0.0):
         changes[SCALED] = f"its values were multiplied by {slope:g}, and {offset:g} was added, as the header says"
     values = values.reshape(*values.shape[:3], -1).transpose(2, 1, 0, 3)
-    known = all(np.isfinite(size) and size > 0 for size in spacing)
+    known = _states_spacing(data) and all(np.isfinite(size) and size > 0 for size in spacing)
     return Block(
         np.ascontiguousarray(values, values.dtype.newbyteorder("=")),
         "NIFTI_GZ" if packed else "NIFTI",
@@ -143,7 +145,16 @@ def _unpacked(data: bytes, most: int, where: str) -> bytes:
         raise undecodable(where, f"more than the {most - 1} bytes that the header promises")
     if not unpacker.eof:
         raise truncated(where, f"gzip that ends after {len(found)} bytes")
+    if unpacker.unused_data.strip(b"\0"):  # padding is permitted behind gzip
+        raise undecodable(where, f"{len(unpacker.unused_data)} bytes after the end of the gzip")
     return found
+
+
+def _states_spacing(data: bytes) -> bool:
+    """Tell whether the header states three distances; nibabel puts 1 in the place of 0."""
+    order = "<" if struct.unpack("<i", data[:4])[0] in _HEADERS else ">"
+    is_first = struct.unpack(f"{order}i", data[:4])[0] == 348
+    return all(struct.unpack_from(f"{order}3f" if is_first else f"{order}3d", data, 80 if is_first else 112))
 
 
 def _opened(data: bytes, where: str) -> tuple[Any, Any]:

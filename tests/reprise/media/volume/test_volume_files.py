@@ -156,6 +156,14 @@ def test_scale_and_offset_are_applied_and_channels_read() -> None:
     assert inspected(nifti(np.stack([VALUES] * 3, axis=3)))["channels"] == 3
 
 
+@pytest.mark.parametrize(("kind", "place"), [(nibabel.Nifti1Image, "<3f"), (nibabel.Nifti2Image, "<3d")])
+def test_a_spacing_of_zero_is_unknown(kind: Any, place: str) -> None:
+    data = nifti(VALUES, np.diag([1.0, 1.5, 2.0, 1.0]), kind=kind)
+    at = data.index(struct.pack(place, 1.0, 1.5, 2.0))
+    assert inspected(data)["spacing"] == "2,1.5,1"
+    assert inspected(changed(data, at, struct.pack(place, 0.0, 1.5, 2.0)))["spacing"] is None
+
+
 def test_nothing_of_the_header_that_may_name_a_person_is_kept() -> None:
     def named(header: Any) -> None:
         header["descrip"], header["aux_file"], header["db_name"] = b"Jane Doe", b"Jane Doe", b"Jane Doe"
@@ -180,6 +188,8 @@ HOSTILE_NIFTI = {
     "gzip cut off": (gzip.compress(GOOD)[:-40], "truncated"),
     "gzip with a wrong checksum": (changed(gzip.compress(GOOD), len(gzip.compress(GOOD)) - 8, b"0000"), "undecodable"),
     "a gzip bomb": (gzip.compress(GOOD + bytes(50_000_000)), "undecodable"),
+    "other data behind the values": (GOOD + b"x", "undecodable"),
+    "other data behind gzip": (gzip.compress(GOOD) + b"x", "undecodable"),
     "a bomb in the header": (changed(GOOD, 40, struct.pack("<4h", 3, 32000, 32000, 32000)), "too_many_pixels"),
     "gzip of a bomb": (
         gzip.compress(changed(GOOD, 40, struct.pack("<4h", 3, 32000, 32000, 32000))), "too_many_pixels",
