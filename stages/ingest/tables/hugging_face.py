@@ -27,6 +27,7 @@ from stages.ingest.tables.rows import columns_shown
 _FORMS = {".parquet": ParquetPart, ".arrow": ArrowPart}
 _SHARD = re.compile(r"(?P<split>.+?)-\d{5}-of-\d{5}(?:-[0-9a-f]+)?")
 _BETWEEN_WORDS = re.compile(r"[-._ 0-9]+")  # as the package `datasets` separates words of a file's name
+_TABLES = (".parquet", ".pq", ".arrow", ".csv", ".tsv", ".jsonl")
 _LONGEST_JSON = 64 << 20  # bytes
 _NAME = re.compile(r"[^/\\\0]+")
 
@@ -78,6 +79,7 @@ def understand_folder(root: Path, link_roots: Sequence[str], splits: Mapping[str
         for split, count in counts.items()
         if split is not None
     ]
+    sentences += _not_read(entries, {name for name, _ in named})
     return HubFolder(parts, _features(root, parts, entries), sentences)
 
 
@@ -128,6 +130,15 @@ def class_names(features: Any, column: str = "") -> dict[str, list[str]]:
     if isinstance(features, list) and len(features) == 1:  # how older versions write lists
         found |= class_names(features[0], column)
     return found
+
+
+def _not_read(entries: Mapping[str, Entry], read: set[str]) -> list[str]:
+    """Say which tables of the folder are not read; a split may be in them."""
+    others = [name for name in entries if name.casefold().endswith(_TABLES) and name not in read]
+    others = [name for name in others if not os.path.basename(name).startswith("cache-")]
+    if not others:
+        return []
+    return [f"Other tables in the folder, which are not read: {len(others):,}, such as {printable(others[0], 120)}."]
 
 
 def _is_saved(entries: Mapping[str, Entry]) -> bool:

@@ -165,6 +165,15 @@ def test_what_was_understood_is_said(written: tuple[Path, Any]) -> None:
     assert "Columns that are not used: text, objects." in said
 
 
+def test_tables_that_are_not_read_are_said(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"image": [b"x"]}), tmp_path / "train-00000-of-00001.parquet")
+    for name in ("test.csv", "test-00000-of-00001.PARQUET", "cache-1.parquet", "README.md"):
+        (tmp_path / name).write_bytes(b"x")
+    own = source(tmp_path)
+    list(own.candidates())
+    assert any("not read: 2, such as test-00000-of-00001.PARQUET" in sentence for sentence in own.understood())
+
+
 def test_names_of_classes_are_found_in_every_form_of_lists() -> None:
     kind = {"names": ["a"], "_type": "ClassLabel"}
     for listed in ({"feature": kind, "_type": "List"}, {"feature": kind, "_type": "Sequence"}, [kind]):
