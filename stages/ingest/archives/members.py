@@ -17,7 +17,7 @@ MOST_MEMBERS = MOST_ENTRIES
 LARGEST_MEMBER = 1 << 30  # bytes; no permitted image is larger by much, and a member is read into memory
 _SMALL, _RATIO = 16 << 20, 100  # a member of more bytes may not be that many times its packed length
 _SMALL_WHOLE = 1 << 30  # an archive that unpacks to more may not unpack to more than _RATIO times its own length
-NESTED = re.compile(r"(?i).*\.(zip|tar|tgz|tbz2?|txz|tzst|tar\.(gz|bz2|xz|zst)|gz|bz2|xz|zst|7z|rar)")
+NESTED = re.compile(r"(?i)(?!.*\.nii\.gz$).*\.(zip|tar|tgz|tbz2?|txz|tzst|tar\.(gz|bz2|xz|zst)|gz|bz2|xz|zst|7z|rar)")
 _LEFT_OUT = (*LEFT_OUT, "nested_archive")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 

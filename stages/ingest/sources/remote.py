@@ -25,6 +25,7 @@ from reprise.config.errors import ImageRefused, SourceError
 from reprise.config.params import meaning
 from reprise.config.texts.addresses import granting_nothing, parse_address, problem_of
 from reprise.media.image.readers.names import claims_picture
+from reprise.media.lookup import modality
 from reprise.storage.walk import LEFT_OUT
 from stages.ingest.archives.members import plain_name
 from stages.ingest.names.reading import LayoutParams, Names, digest_with_table
@@ -75,7 +76,7 @@ class Remote(Source):
         store, objects = self._listing()
         judged = [(item, *self._judged(item, repeated)) for repeated in [_repeated(objects)] for item in objects]
         usable = [name for _, name, problem in judged if problem is None]
-        names = Names(self.options, self.address, usable)
+        names = Names(self.options, self.address, usable, modality_name=self.modality)
         planned: list[tuple[Object, Item]] = [
             (item, names.place(name, store.shown(item.name), "") if problem is None else problem)
             for item, name, problem in judged
@@ -155,8 +156,9 @@ class Remote(Source):
             return name, (LeftOut if reason in LEFT_OUT else Refused)(shown, reason, detail)
         if item.problem:
             return name, (LeftOut if item.problem in LEFT_OUT else Refused)(shown, item.problem, item.detail)
-        if not claims_picture(name):
-            return name, LeftOut(shown, "other_file", "it has no image's name, and is not fetched")
+        if not modality(self.modality).claims(name) and not claims_picture(name):
+            detail = f"it has no {self.modality}'s name, and is not fetched"
+            return name, LeftOut(shown, "other_file", detail)
         if name in repeated:
             return name, Refused(shown, "repeated_name", "several names of the store mean the same path")
         if (item.size or 0) > self._limit():

@@ -27,6 +27,7 @@ from reprise.config.params import meaning
 from reprise.config.texts.suggest import nearest
 from reprise.config.texts.text_forms import wrong_value
 from reprise.media.image.readers.names import claims_picture
+from reprise.media.lookup import IMAGE, modality
 from reprise.storage.listing import read_regular
 from reprise.storage.walk import Entry
 from stages.ingest.archives.open_archive import Archive, open_tar
@@ -275,7 +276,9 @@ class Webdataset(Source):
         return pictures[0] if len(pictures) == 1 else None
 
     def _may_be_picture(self, extension: str) -> bool:
-        return _is_picture(extension) and extension not in self._columns
+        if extension in self._columns:
+            return False
+        return _is_picture(extension) if self.modality == IMAGE else modality(self.modality).claims(f"x.{extension}")
 
     def _candidate(
         self, shown: str, sample: Sample, members: dict[str, Encoded], split: str | None, reader: SampleReader
@@ -293,7 +296,8 @@ class Webdataset(Source):
         own, label = said.split or split, said.label
         if own == UNLABELLED:
             own, label = "train", None
-        return Candidate(name, members[extension], own, label, said.group, {**said.facts, **said.captions})
+        facts, meant = {**said.facts, **said.captions}, bool(self.options.image)
+        return Candidate(name, members[extension], own, label, said.group, facts, meant)
 
     def _class_names(self) -> dict[str, list[str]]:
         """Read the names of classes: those of the column of labels.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import gzip
 import io
+import tarfile
 import warnings
 from pathlib import Path
 
@@ -115,6 +116,27 @@ def test_volumes_where_images_are_expected_are_left_out_with_a_sentence() -> Non
     write_volumes(Path("solids"), 4)
     with pytest.raises(SourceError, match=r"named as a volume, and source.modality is image"):
         take_in(Path("solids"), "image")
+
+
+@pytest.mark.parametrize("kind", ["remote", "archive", "webdataset"])
+def test_volumes_are_read_wherever_they_lie(kind: str) -> None:
+    from stages.ingest.sources.archive import Archive
+    from stages.ingest.sources.remote import Remote
+    from stages.ingest.sources.webdataset import Webdataset
+
+    files = {"in/a.npy": npy(np.zeros((8, 8, 8), "u1")), "in/b.nii.gz": gzip.compress(GOOD), "in/c.png": PNG}
+    for name, data in files.items():
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_bytes(data)
+    with tarfile.open("in.tar", "w") as tar:
+        tar.add("in")
+    made = {"remote": (Remote, Path("in").absolute().as_uri()), "archive": (Archive, "in.tar")}
+    source_class, root = made.get(kind, (Webdataset, "in.tar"))
+    source = source_class(root, source_class.Params())
+    source.modality = "volume"
+    candidates = {Path(item.name).name for item in source.candidates() if isinstance(item, Candidate)}
+    # A picture is fetched, so that ingest says what it is; a sample of shards without a volume is refused.
+    assert candidates == {"a.npy", "b.nii.gz"} | (set() if kind == "webdataset" else {"c.png"})
 
 
 def test_a_folder_of_pictures_where_volumes_are_expected_says_so() -> None:

@@ -359,6 +359,13 @@ def test_shards_of_a_server_are_fetched_once_and_copied(tmp_path: Path, monkeypa
             listed(root, attempts=2)
 
 
+def test_a_member_that_the_options_call_the_picture_is_refused_if_it_is_none(tmp_path: Path) -> None:
+    path = shard(tmp_path / "in/a.tar", [("0.bin", png(0)), ("1.bin", png(1)), ("2.bin", b"nothing")])
+    (tmp_path / "out").mkdir()
+    found = ingest(source(path, image=["bin"]), SourceParams(name="webdataset", root=str(path)), tmp_path / "out", 0)
+    assert (found["kept"], found["refused"], found["left_out"]) == (2, {"not_an_image": 1}, {})
+
+
 def test_damaged_pictures_are_refused_as_any_others(tmp_path: Path) -> None:
     path = shard(tmp_path / "a.tar", [*sample(0), *sample(1), ("0002.png", png(2)[:-50])])
     output = tmp_path / "out"
