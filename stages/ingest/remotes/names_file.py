@@ -28,7 +28,7 @@ def read_names_file(place: str, root: Address, settings: Settings) -> list[str]:
     """
     try:
         data = _fetched(place, settings) if is_address(place) else read_regular(Path(place), _LONGEST)
-        lines = [line.strip() for line in data.decode("utf-8-sig").splitlines()]
+        lines = [line.strip() for line in data.decode("utf-8-sig").split("\n")]
     except ImageRefused as refusal:
         raise _wrong("the list of names cannot be read", place, refusal.found) from refusal
     except UnicodeDecodeError as error:

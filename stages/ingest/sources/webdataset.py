@@ -310,7 +310,9 @@ class Webdataset(Source):
             return {}
         fix = "Correct source.options.classes: a text file in UTF-8 with the name of one class in each line."
         try:
-            names = [line.strip() for line in read_regular(path, 1 << 26).decode("utf-8-sig").splitlines()]
+            text = read_regular(path, 1 << 26).decode("utf-8-sig").replace("\r\n", "\n")
+            # Not `splitlines`, for which rare characters end a line, too: all later classes would have other names.
+            names = [line.strip() for line in text.removesuffix("\n").split("\n")]
         except (ImageRefused, UnicodeDecodeError) as error:
             found = error.found if isinstance(error, ImageRefused) else error
             raise SourceError("the names of classes cannot be read", where=path, found=found, fix=fix) from error

@@ -254,6 +254,13 @@ def test_options_that_fit_nothing_are_explained(tmp_path: Path, options: dict, m
         listed(path, **options)
 
 
+def test_a_line_of_classes_ends_where_editors_end_it(tmp_path: Path) -> None:
+    path = shard(tmp_path / "a.tar", [m for i in range(3) for m in sample(i, cls=i)])
+    (tmp_path / "classes.txt").write_bytes("a\u2028b\r\nb\x0cc\nd \n".encode())
+    items = listed(path, label="cls", classes=str(tmp_path / "classes.txt"))
+    assert [getattr(item, "label", None) or item.reason for item in items] == ["bad_value", "bad_value", "d"]
+
+
 def test_splits_come_from_the_names_of_shards(tmp_path: Path) -> None:
     for i, name in enumerate(["cc-train-00.tar", "cc-train-01.tar", "valid/00.tar", "test-0.tar"]):
         shard(tmp_path / name, sample(i))
