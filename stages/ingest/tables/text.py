@@ -75,6 +75,7 @@ class TextPart(TablePart):
             raise damaged(self.path, refusal.found, refusal.fix) from refusal
 
     def _parsed(self, text: IO[str]) -> Iterator[tuple[int, list[str], tuple[str, str] | None]]:
+        csv.field_size_limit(_LONGEST_LINE)  # of the module, for which 131,072 characters are the most otherwise
         reader = csv.reader(self._bounded(text), delimiter=self._delimiter, strict=True)
         line, head = 1, False
         try:

@@ -266,6 +266,14 @@ def test_a_table_that_is_no_table_is_an_error(home: Path) -> None:
         read(table(home / "q.parquet", bytes(damaged)))
 
 
+def test_long_cells_are_read_and_only_their_own_rows_refused(home: Path) -> None:
+    text = f"image,kind\na.png,{'x' * 200_000}\nb.png,y\n"
+    kept, refused = read(table(home / "long.csv", text))
+    assert (sorted(kept), refused) == (["a.png", "b.png"], {})
+    kept, refused = read(table(home / "long.csv", label="kind"))
+    assert (sorted(kept), refused) == (["b.png"], {"long.csv: line 2": "bad_value"})
+
+
 def test_a_folder_of_parts_is_one_table(home: Path) -> None:
     (home / "1.csv").write_text("image,label\na.png,x\n", encoding="utf-8")
     (home / "2.csv").write_text("label,image\ny,b.png\n", encoding="utf-8-sig")
