@@ -29,13 +29,14 @@ from reprise.config.texts.text_forms import wrong_value
 from reprise.storage.listing import digest_of, hash_files
 from reprise.storage.walk import LEFT_OUT, Entry, list_entries
 from stages.ingest.known.official_files import whole_file
+from stages.ingest.names.layout import SPLIT_NAMES, UNLABELLED
 from stages.ingest.source import Candidate, Encoded, Extent, LeftOut, Refused, Source
 
 if TYPE_CHECKING:
     from reprise.media.image.readers.dicom.header import Header
 
 _EXTENSIONS = (".dcm", ".dicom", ".ima")
-_SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
+_SPLITS = {name: split for name, split in SPLIT_NAMES.items() if split != UNLABELLED}
 _KEY_BYTES = (16, 4096)
 _LEAST_OF_FRAME = 8  # bytes: a compressed one has at least the head of its item
 _DIGITS = 24  # of the digests that name images

@@ -159,6 +159,18 @@ def test_frames(tmp_path: Path) -> None:
     assert [row.name.partition(" ")[2] for row in rows] == ["(frame 1)", "(frame 2)", "(frame 3)"]
 
 
+def test_folders_of_splits_have_the_names_that_they_have_elsewhere(tmp_path: Path) -> None:
+    for number, name in enumerate(("Training", "valid", "holdout", "unlabelled")):
+        dicom(tmp_path / f"in/{name}/a.dcm", picture(number), PatientID=str(number))
+    rows = listed(tmp_path / "in", folders=["split"])
+    assert sorted(getattr(row, "split", None) or row.reason for row in rows) == [
+        "outside_splits",
+        "test",
+        "train",
+        "val",
+    ]
+
+
 def test_a_number_of_frames_that_the_file_cannot_hold_is_refused(tmp_path: Path) -> None:
     dicom(tmp_path / "in/a.dcm", picture(0), NumberOfFrames=999_999_999)
     for frames in ("all", "middle", "first"):
