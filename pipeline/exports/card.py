@@ -43,7 +43,7 @@ class Known:
     lineage: Mapping[str, str] = field(default_factory=dict)
 
 
-def card(config: Mapping[str, Any], known: Known, form: str, usage: str) -> str:
+def card(config: Mapping[str, Any], known: Known, form: str, usage: str, volumes: bool = False) -> str:
     """Return the text of README.md, with the front matter that the Hugging Face hub reads.
 
     Args:
@@ -51,14 +51,15 @@ def card(config: Mapping[str, Any], known: Known, form: str, usage: str) -> str:
         known: what the project says of the run.
         form: name of the form of the export.
         usage: lines of Python that load the files.
+        volumes: whether the backbone sees volumes in place of images.
     """
     parts = [
         _front_matter(form),
         f"# {_text(known.run)}",
-        _about(config),
+        _about(config, volumes),
         "## Use it",
         f"```python\n{usage}\n```",
-        _preparation(config),
+        _preparation(config, volumes),
         "## Trained on",
         _data(known),
         _training(config),
@@ -77,22 +78,32 @@ def _front_matter(form: str) -> str:
     return "---\n" + "\n".join(f"{name}: {json.dumps(value)}" for name, value in entries.items()) + "\n---"
 
 
-def _about(config: Mapping[str, Any]) -> str:
+def _about(config: Mapping[str, Any], volumes: bool) -> str:
     channels = config["channels"]
     bands = {1: "grey images", 3: "colour images"}.get(channels, f"images of {channels} bands")
+    if volumes:
+        bands = "volumes" if channels == 1 else f"volumes of {channels} channels"
+    unit = "voxels a side" if volumes else "pixels"
     return (
-        f"A backbone, {_text(config['architecture'])}, that turns {bands} of {config['input_size']} pixels into "
+        f"A backbone, {_text(config['architecture'])}, that turns {bands} of {config['input_size']} {unit} into "
         f"{config['num_features']} numbers. Trained by {_text(config.get('method', 'an unknown method'))} with Reprise."
     )
 
 
-def _preparation(config: Mapping[str, Any]) -> str:
+def _preparation(config: Mapping[str, Any], volumes: bool) -> str:
     side, share = config["input_size"], config.get("crop_pct", 1.0)
     sides = "each side is" if config.get("crop_mode") == "squash" else "the shorter side is"
     kernel = config.get("interpolation", "bilinear")
-    return (
+    scaled = (
         f"Of an image, {sides} scaled to {int(side / share)} pixels ({kernel}, antialiased) and the central "
-        f"{side} x {side} pixels are cut out. Values are divided by 255; then the mean {json.dumps(config['mean'])} is "
+        f"{side} x {side} pixels are cut out."
+    )
+    if volumes:
+        scaled = (
+            f"Each side of a volume is scaled on its own to {side} voxels (docs/how-to/volumes.md); nothing is cut."
+        )
+    return (
+        f"{scaled} Values are divided by 255; then the mean {json.dumps(config['mean'])} is "
         f"subtracted from the channels, and they are divided by the standard deviation {json.dumps(config['std'])}."
     )
 

@@ -81,6 +81,6 @@ def export(folder: Path, known: Known, form: str, out: Path) -> Exported:
         said = json.loads((files / SAID).read_text(encoding="utf-8"))
         (files / SAID).unlink()
         with atomic_file(files / CARD, "w") as file:
-            file.write(card(config, known, form, said["usage"]))
+            file.write(card(config, known, form, said["usage"], said["volumes"]))
         names = tuple(sorted(path.name for path in files.iterdir()))
     return Exported(names, said["difference"])

@@ -124,7 +124,7 @@ class LoadedBackbone(nn.Module):
                 where=where,
                 found=f"an array of {values.dtype} and shape {values.shape}"
                 if isinstance(values, np.ndarray)
-                else f"a {type(values).__name__}",
+                else f"no array but a {'path' if isinstance(values, str | Path) else type(values).__name__}",
                 fix=f"Give arrays of uint8, (depth, height, width) or with {self.channels} channels behind. Which "
                 "values become 0 and 255 was chosen for the whole data set, which one file does not know.",
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from reprise.media.lookup import VOLUME
 from reprise.runtime.entry import run_stage
 from reprise.storage.atomic import write_json
 
@@ -27,7 +28,8 @@ def main(argv: list[str]) -> None:
     options = parser.parse_args(argv)
     backbone = load_backbone(options.run)
     difference = write_form(backbone, options.to, options.out)
-    write_json(options.out / SAID, {"difference": difference, "usage": FORMS[options.to].usage(backbone)})
+    usage, volumes = FORMS[options.to].usage(backbone), backbone.modality == VOLUME
+    write_json(options.out / SAID, {"difference": difference, "usage": usage, "volumes": volumes})
 
 
 if __name__ == "__main__":

@@ -17,9 +17,11 @@ from typing import IO, TYPE_CHECKING
 
 from reprise.artifacts import layout
 from reprise.artifacts.embeddings import FILE, read_embeddings
+from reprise.artifacts.facts.names import read_names
 from reprise.artifacts.manifest import read_manifest
 from reprise.artifacts.tables.spreadsheet import safe
 from reprise.config.errors import ImageRefused, ParameterError, ResultError, printable
+from reprise.media.lookup import IMAGE
 from reprise.runtime.entry import run_stage
 from reprise.storage.atomic import atomic_file
 from reprise.storage.progress import Progress
@@ -133,7 +135,8 @@ def read_bank(run: str, seed: int) -> Bank:
     number = {name: place for place, name in enumerate(classes)}
     known = np.array([number.get(label, -1) if label else -1 for label in labels])
     train, val = (np.flatnonzero((splits == split) & (known >= 0)) for split in ("train", "val"))
-    names = [_name(rows[keys[place]]) for place in train]
+    called = read_names()
+    names = [called.get(keys[place]) or _name(rows[keys[place]]) for place in train]
     return Bank(features[train], known[train], names, classes, (features[val], known[val]))
 
 
@@ -156,12 +159,20 @@ def predict(folder: Path, run: Path, bank: Bank, head: str, write: Callable[[Pre
         How many files have a prediction, and how many were refused.
 
     Raises:
-        ParameterError: a linear head has no val images to be chosen by.
+        ParameterError: the backbone is for other samples than images, or a linear head has no val images to be chosen
+            by.
     """
     from reprise.backbones.loaded import load_backbone
 
-    classify = _classifier(bank, head)
     backbone = load_backbone(run)
+    if backbone.modality != IMAGE:
+        raise ParameterError(
+            "predictions are made for files of images only",
+            where=run,
+            found=f"a backbone for samples of the kind {backbone.modality}",
+            fix="Load it with reprise.load_backbone and give it arrays (docs/how-to/use-a-backbone.md).",
+        )
+    classify = _classifier(bank, head)
     files = list(_files(folder))
     done = refused = 0
     with Progress("predict", len(files), "images") as progress, ThreadPoolExecutor(2) as pool:

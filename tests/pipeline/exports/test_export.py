@@ -43,6 +43,10 @@ def test_a_card_says_what_is_known_and_nothing_else():
         assert sentence in text
     assert "nothing is known of them here" in card(CONFIG, Known("elsewhere"), "torch", "")
     assert "has not been evaluated" in card(CONFIG, Known("elsewhere"), "torch", "")
+    of_volumes = card(CONFIG | {"channels": 1}, Known("elsewhere"), "torch", "", volumes=True)
+    assert "turns volumes of 16 voxels a side into" in of_volumes
+    assert "Each side of a volume is scaled on its own to 16 voxels" in of_volumes
+    assert "pixels" not in of_volumes
 
 
 def test_names_from_outside_are_shown_and_not_rendered():

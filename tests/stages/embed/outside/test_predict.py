@@ -79,3 +79,9 @@ def test_a_linear_head_needs_val_images_and_a_folder_must_exist(bank, tmp_path):
 def test_an_image_of_an_archive_is_named_by_its_key():
     table = pa.table({"key": ["k", "l"], "path": ["data/ingest/images.tar", "photos/a.jpg"]})
     assert [_name(row) for row in table.to_pylist()] == ["k", "photos/a.jpg"]
+
+
+def test_a_backbone_for_volumes_is_refused_in_a_sentence(bank, tmp_path):
+    run_of(tmp_path / "solids", "resnet3d_tiny", 16, channels=1)
+    with pytest.raises(ParameterError, match="predictions are made for files of images only"):
+        predict(tmp_path, tmp_path / "solids", bank, "knn", print)
