@@ -75,6 +75,8 @@ def test_a_stage_that_explained_itself_and_an_unknown_failure(tmp_path: Path) ->
     assert "  | ERROR: unexpected error - \\x1b[31m?" in said
     assert "Found: no output" in str(explain_failure([], tmp_path))
     assert ADVICE.match(BUSY.splitlines()[-1])
+    assert ADVICE.match("WARNING: 'data/models' is empty.")
+    assert not ADVICE.match("WARNING: 'data/models' cannot be read.")
 
 
 def test_settings_that_dvc_cannot_read_are_no_missing_remote(tmp_path: Path) -> None:
