@@ -14,7 +14,7 @@ from typing import Any
 from reprise.config.errors import ValidationFailed, listed
 from reprise.storage.progress import Progress
 from stages.validate.facts import EXAMPLES, Facts
-from stages.validate.params import ValidateParams
+from stages.validate.params import SECTION, ValidateParams
 
 SUITE = Path(__file__).with_name("suite.json")
 FAILED = Path(".reprise/validation_failed.json")
@@ -157,6 +157,7 @@ def require(verdicts: list[dict[str, Any]], where: Path) -> None:
     if not failed:
         return
     lines = []
+    thresholds = _thresholds()
     for verdict in failed:
         name = verdict["expectation"] + (f"({verdict['column']})" if verdict["column"] else "")
         examples = f"; for example {', '.join(verdict['examples'])}" if verdict["examples"] else ""
@@ -166,5 +167,21 @@ def require(verdicts: list[dict[str, Any]], where: Path) -> None:
         f"the data do not meet {len(failed)} expectation{'s' if len(failed) > 1 else ''}",
         where=where,
         found=listed(lines),
-        fix=f"Correct the data, or change the threshold under `validate` in params.yaml; all verdicts are in {where}.",
+        fix=f"{_fix([thresholds[v['says']] for v in failed if v['says'] in thresholds])}; all verdicts are in {where}.",
     )
+
+
+def _thresholds() -> dict[str, str]:
+    """Return what an expectation of the suite says -> the parameter that holds its limit, where one does."""
+    return {
+        entry["says"]: value[1:]
+        for entry in json.loads(SUITE.read_text(encoding="utf-8"))
+        for value in entry["kwargs"].values()
+        if isinstance(value, str) and value.startswith("$")
+    }
+
+
+def _fix(names: list[str]) -> str:
+    """Say what can be done: correct the data, or move these limits, which may not stand in params.yaml yet."""
+    moves = [f"{'lower' if name.startswith('min_') else 'raise'} {SECTION}.{name}" for name in names]
+    return f"Correct the data, or {' and '.join(moves)} in params.yaml" if moves else "Correct the data"

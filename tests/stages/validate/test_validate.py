@@ -126,6 +126,19 @@ def test_an_error_is_found_named_and_stops(manifest: list, refused: int, says: s
     assert all(example in message for example in verdict["examples"])
 
 
+def test_the_fix_names_the_parameters_of_the_limits_that_were_broken() -> None:
+    def fix(manifest: list[dict[str, Any]], refused: int = 0) -> str:
+        with pytest.raises(ValidationFailed) as caught:
+            require(verdicts(manifest, refused), Path("verdict.json"))
+        return caught.value.fix
+
+    end = "in params.yaml; all verdicts are in verdict.json."
+    assert fix(rows(train=19), 10) == (
+        f"Correct the data, or lower validate.min_train_images and raise validate.max_quarantined {end}"
+    )
+    assert fix(spoil(width=0)) == "Correct the data; all verdicts are in verdict.json."
+
+
 @pytest.mark.parametrize(
     ("manifest", "says"),
     [
