@@ -138,6 +138,9 @@ def compare_representations(
         say(title)
         print_table(["", *names], rows)
         say("")
+    for probe, result in comparison["probes"].items():
+        if "note" in result["protocol"]:
+            say(f"{probe}: {result['protocol']['note']}")
     overall = [(probe, result["overall"]) for probe, result in comparison["probes"].items()]
     print_table(
         ["metric", "value"],

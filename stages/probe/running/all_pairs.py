@@ -36,7 +36,8 @@ def read_encoders(files: dict[str, tuple[str, int, Path]], rows: int, manifest: 
         manifest: path of the manifest.
 
     Raises:
-        EmbeddingError: a file is missing or damaged, or too few images are in all of them.
+        EmbeddingError: a file is missing or damaged, or the files hold so different images that too few are in all of
+            them. Where the data set itself is that small there is no error: `compare_all` says so then.
     """
     table = read_manifest(manifest, ["key", "split", "label"])
     split = dict(zip(table["key"].to_pylist(), table["split"].to_pylist(), strict=True))
@@ -45,7 +46,9 @@ def read_encoders(files: dict[str, tuple[str, int, Path]], rows: int, manifest: 
     common = set(split).intersection(*(set(keys) for keys, _, _ in read.values()))
     scored = scored_split(split[key] for key in common)
     parts = {s: _first(sorted(key for key in common if split[key] == s), rows) for s in ("train", scored)}
-    if min(len(part) for part in parts.values()) < FEWEST:
+    anywhere = set(split).intersection(set().union(*(keys for keys, _, _ in read.values())))
+    held = {s: sum(split[key] == s for key in anywhere) for s in parts}
+    if any(len(part) < FEWEST <= held[s] for s, part in parts.items()):
         raise EmbeddingError(
             "too few images are in every embedding to compare them",
             where=", ".join(str(path) for _, _, path in files.values()),
@@ -81,9 +84,15 @@ def compare_all(probes: dict[str, RepresentationProbe], encoders: Encoders, outp
     """Run each probe, or take its stored result, and write `representations.json` and `representations.parquet`.
 
     Returns:
-        Names of the probes that were computed; the results of the others were stored.
+        Names of the probes that were computed; the results of the others were stored. Where there are too few images
+        none is, and every probe has a note instead of figures.
     """
-    results, ran = {}, []
+    results: dict[str, ProbeResult] = {}
+    ran: list[str] = []
+    few = _too_few(encoders.examples)
+    if few is not None:
+        _write(probes, encoders, {name: ProbeResult({}, {"note": few}) for name in sorted(probes)}, output)
+        return ran
     for name in track(sorted(probes), "representations", unit="probes"):
         probe = probes[name]
         if probe.needs_labels and not encoders.examples.labelled:
@@ -98,6 +107,15 @@ def compare_all(probes: dict[str, RepresentationProbe], encoders: Encoders, outp
         results[name] = stored
     _write(probes, encoders, results, output)
     return ran
+
+
+def _too_few(examples: Examples) -> str | None:
+    """Say that there are too few images to compare anything on; None where there are enough."""
+    counts = {"train": len(examples.train_keys), examples.scored: len(examples.test_keys)}
+    if min(counts.values()) >= FEWEST:
+        return None
+    found = " and ".join(f"{count} of {split}" for split, count in counts.items())
+    return f"not run: a comparison needs {FEWEST} images of each split, and the embeddings share {found}"
 
 
 def _pairs(probe: RepresentationProbe, encoders: Encoders) -> pa.Table:

@@ -36,7 +36,7 @@ class Representations:
     """The comparison of all encoders.
 
     Args:
-        squares: one for each metric of each probe.
+        squares: one for each metric of each probe; none where no probe could run.
         overall: (probe, metric, value) of figures over all pairs.
         protocol: (probe, entry, value) of the choices that the probes made.
     """

@@ -28,9 +28,10 @@ CELL = 38.0
 def show(representations: Representations | None) -> dict[str, Any] | Absent:
     """Draw a square for every metric."""
     if representations is None or not representations.squares:
-        return Absent(
-            "The representations were not compared: the stage has not run, or params.yaml names no probe for it."
-        )
+        notes = {value for _, entry, value in representations.protocol if entry == "note"} if representations else ()
+        reasons = sorted(one_line(note.removeprefix("not run: "), 200) for note in notes)
+        missing = "the stage has not run, or params.yaml names no probe for it"
+        return Absent(f"The representations were not compared: {'; '.join(reasons) or missing}.")
     squares = sort_squares(representations.squares)
     charts = [
         (square.probe, square.metric, metric_title(square.metric), square.caption, square_map(square))

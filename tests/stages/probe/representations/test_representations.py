@@ -144,6 +144,20 @@ def test_rows_are_joined_by_key_and_limited_alike(make) -> None:
         read_encoders(named, 500, MANIFEST)
 
 
+def test_a_small_data_set_gives_an_empty_comparison_that_says_why(make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(all_pairs, "FEWEST", 10_000)
+    encoders = make_encoders(make)
+    assert compare_all(all_probes(), encoders, Path("out")) == []
+    written = json.loads(Path("out/representations.json").read_text())
+    assert [encoder["name"] for encoder in written["encoders"]] == ["same", "turned", "other"]
+    assert set(written["probes"]) == set(all_probes())
+    for found in written["probes"].values():
+        assert found["metrics"] == found["overall"] == {}
+        assert f"and the embeddings share {len(encoders.examples.train_keys)} of train and" in found["protocol"]["note"]
+    assert pq.read_table("out/representations.parquet").num_rows == 0
+    assert compare_all({}, encoders, Path("out")) == []
+
+
 def test_without_labels_what_needs_them_says_so(make) -> None:
     found = matrices(make_encoders(make, labels=lambda s, c: None))
     assert found["stitching"] == found["compatibility"] == {}

@@ -48,6 +48,15 @@ def test_without_a_comparison_the_section_is_absent(tmp_path: Path, monkeypatch:
     assert isinstance(show(read_representations()), Absent)
 
 
+def test_where_no_probe_could_run_the_section_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    empty = {"caption": "", "symmetric": True, "overall": {}, "metrics": {}}
+    few = empty | {"protocol": {"note": "not run: a comparison needs 20 images"}}
+    write(comparison(["a"]) | {"probes": {"similarity": few, "matching": few}})
+    content = show(read_representations())
+    assert content == Absent("The representations were not compared: a comparison needs 20 images.")
+
+
 def test_the_first_metrics_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write(comparison(["a", "b"]))
