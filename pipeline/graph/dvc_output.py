@@ -16,8 +16,8 @@ from typing import NamedTuple
 from reprise.config.errors import GraphError, RepriseError, WorkspaceBusyError, listed
 
 ADVICE_TO_UNLOCK = re.compile(r"^If there are no processes with such PIDs")  # it would break a lock that is in use
-# Advice that DVC prints after each stage. It is left out, because it would hide the output of the stages in a log, and so
-# is a warning about folders that are rightly empty, such as data/models without a row of `models`.
+# Advice that DVC prints after each stage. It is left out, because it would hide the output of the stages in a log.
+# So is a warning about folders that are rightly empty, such as data/models without a row of `models`.
 ADVICE = re.compile(
     r"^\s*$|^WARNING: '[^']*' is empty\.$"
     r"|^To (track the changes with git|enable auto staging), run:$|^\tgit add |^\tdvc config core\.autostage"

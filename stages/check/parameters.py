@@ -81,9 +81,9 @@ def problems(raw: dict[str, Any]) -> list[Problem]:
     found += comparison_problems(raw.get(COMPARISON))
     found += [*_fit_problems(raw, classes), *model_problems(raw), *trained_problems(raw, classes)]
     found += [*_start_problems(raw, classes), *shift_problems(raw), *fact_problems(raw, classes)]
-    found += modality_problems(raw)
     known_places = {(problem.path, problem.rule) for problem in found}
-    return found + [problem for problem in relation_problems(raw) if (problem.path, problem.rule) not in known_places]
+    between = [*modality_problems(raw), *relation_problems(raw)]  # may meet what a section or row has reported
+    return found + [problem for problem in between if (problem.path, problem.rule) not in known_places]
 
 
 def known_sections() -> dict[str, type[StrictModel]]:

@@ -22,7 +22,6 @@ REASONS = {  # code in the quarantine (docs/reference/data-rules.md) -> words
     "kernel_folder": "folder that the kernel makes up",
     "label_conflict": "copies with different labels",
     "link_in_archive": "link inside an archive",
-    "link_in_store": "link inside a store",
     "link_loop": "link that leads back to itself",
     "link_to_folder": "link to a folder",
     "missing_bands": "fewer bands than asked for",

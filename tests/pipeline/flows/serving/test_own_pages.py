@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -104,7 +105,11 @@ def ask(scope: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(Guard(application, OwnNames())(scope, receive, send))
+    def run() -> None:
+        asyncio.run(Guard(application, OwnNames())(scope, receive, send))
+
+    with ThreadPoolExecutor(1) as alone:  # a browser of other tests keeps a loop running in the thread of the tests
+        alone.submit(run).result()
     return sent, reached
 
 

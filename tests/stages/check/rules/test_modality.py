@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,9 +23,9 @@ TAKES_VOLUMES = {
 
 
 @pytest.fixture
-def raw() -> dict[str, Any]:
+def raw(repository: Path) -> dict[str, Any]:
     """A project of volumes: one untrained and one trained network of three dimensions."""
-    found = read_yaml()
+    found = read_yaml(repository / "params.yaml")
     found["source"] = {"name": "folder", "root": "data/images", "modality": VOLUME}
     found |= {table: [] for table in ("features", "mines", "models", "adapt", "checks", "shifts", "shift_suites")}
     found |= {"model_options": {}, "extractors": {}, "mining": {}}
