@@ -22,6 +22,7 @@ from pipeline.processes.commands import OWN_MODULE, capture
 from pipeline.processes.git import git
 from pipeline.projects.contents import project_files
 from pipeline.projects.presets import EXAMPLE, FILMS, LABELLED, UNLABELLED, VOLUMES, Preset, load_preset
+from pipeline.projects.sizes import expected_train_images, fit_to_images
 from reprise.config.errors import GitError, ParameterError, StorageError, WorkspaceBusyError, listed
 from reprise.storage.atomic import atomic_file, explained_storage, write_json
 from reprise.storage.code.places import link_installed_code
@@ -113,11 +114,17 @@ def _refuse_images(folder: Path, images: Path | None) -> None:
 
 
 def _chosen(name: str | None, images: Path | None) -> tuple[Preset, list[str]]:
-    """Return the preset that was named, or the one that fits the images and sentences that say why."""
+    """Return the preset that was named, or the one that fits the images, and sentences that say why.
+
+    Sizes that a folder of few images cannot meet are smaller in it than in its file.
+    """
     if name is not None:
         named = load_preset(name)
-        missing = named.takes_images and images is None
-        return named, [f"no --images: {_PUT_IMAGES}"] if missing else []
+        if not named.takes_images or (images is not None and not images.is_dir()):
+            return named, []
+        if images is None:
+            return named, [f"no --images: {_PUT_IMAGES}"]
+        return fit_to_images(named, expected_train_images(named, _look(images)))
     if images is None:
         return load_preset(EXAMPLE), [f"without --images, the preset is `{EXAMPLE}`, an example with images of its own"]
     if not images.is_dir():
@@ -128,6 +135,13 @@ def _chosen(name: str | None, images: Path | None) -> tuple[Preset, list[str]]:
             fix="Say which preset fits with --preset NAME; `reprise list presets` lists them.",
         )
     shown = _look(images)
+    fitting, said = _fitting(images, shown)
+    preset, changed = fit_to_images(fitting, expected_train_images(fitting, shown))
+    return preset, said + changed
+
+
+def _fitting(images: Path, shown: dict[str, Any]) -> tuple[Preset, list[str]]:
+    """Return the preset for what a folder shows, and sentences that say why."""
     if shown["volumes"] and not shown["pictures"]:
         seen = f"{images}: {shown['volumes']:,} volumes by name. {' '.join(shown['said'])}"
         return load_preset(VOLUMES), [seen, f"so the preset is `{VOLUMES}`, which sets source.modality to volume"]

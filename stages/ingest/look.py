@@ -2,7 +2,8 @@
 
 It prints JSON: `pictures`, `volumes` and `films`, how many files have such a name; `labelled`, whether the folders of
 the pictures, or else of the volumes, or else of the films, are classes, or null where that can be read in two ways;
-`said`, what was understood or what is not clear, as sentences. No file is opened.
+`named_train`, how many of these files lie in a folder of train, 0 where folders are no splits; `said`, what was
+understood or what is not clear, as sentences. No file is opened.
 """
 
 from __future__ import annotations
@@ -35,8 +36,15 @@ def look(root: Path) -> dict[str, Any]:
         layout = understand(names, root)
     except SourceError as question:
         said = f"{question.what}: {printable(str(question.found))}."
-        return {**counts, "labelled": None, "said": [said[0].upper() + said[1:]]}
-    return {**counts, "labelled": layout.labels != "none", "said": list(layout.sentences)}
+        return {**counts, "labelled": None, "named_train": 0, "said": [said[0].upper() + said[1:]]}
+    placed = (layout.place(name) for name in names) if layout.splits else ()
+    train = sum(place is not None and place[0] == "train" for place in placed)
+    return {
+        **counts,
+        "labelled": layout.labels != "none",
+        "named_train": train,
+        "said": list(layout.sentences),
+    }
 
 
 def main(argv: list[str]) -> None:

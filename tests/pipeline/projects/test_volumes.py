@@ -25,7 +25,10 @@ def test_a_folder_of_volumes_gets_their_preset(tmp_path: Path) -> None:
     made = make_project(tmp_path / "project", images=tmp_path / "solids")
     assert made.preset == "volumes"
     assert "8 volumes by name" in made.lines[0]
-    assert "modality: volume" in (tmp_path / "project/params.yaml").read_text(encoding="utf-8")
+    text = (tmp_path / "project/params.yaml").read_text(encoding="utf-8")
+    assert "modality: volume" in text
+    assert "  batch_size: 8 " in text
+    assert "  min_train_images: 2 " in text
 
 
 def test_a_stored_volume_is_found_by_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
