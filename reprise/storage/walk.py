@@ -277,21 +277,27 @@ def _too_many(top: bytes) -> SourceError:
     )
 
 
-def root_error(root: str | Path, error: OSError) -> SourceError:
-    """Make the error for a root that cannot be read."""
+def root_error(root: str | Path, error: OSError, reads: str = "the folder that holds your images") -> SourceError:
+    """Make the error for a root that cannot be read.
+
+    Args:
+        root: of the source.
+        error: of the system.
+        reads: what the source reads at its root, the end of a sentence.
+    """
     if error.errno == errno.ENOENT:
         return SourceError(
             "the root of the source is missing",
             where=root,
-            found="no such folder or file",
-            fix="Set source.root in params.yaml to the folder that holds your images.",
+            found="nothing there",
+            fix=f"Set source.root in params.yaml to {reads}.",
         )
     if error.errno == errno.ENOTDIR:
         return SourceError(
             "the root of the source is not a folder",
             where=root,
             found="a file",
-            fix="Set source.root in params.yaml to the folder that holds your images.",
+            fix=f"Set source.root in params.yaml to {reads}.",
         )
     return SourceError(
         "the root of the source cannot be read",

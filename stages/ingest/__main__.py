@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from reprise.artifacts.layout import MANIFEST
+from reprise.artifacts.layout import MANIFEST, QUARANTINE
 from reprise.config.errors import printable
 from reprise.config.params import read_yaml
 from reprise.runtime.entry import run_stage, workers
@@ -21,8 +21,10 @@ def main(argv: list[str]) -> None:
     )
     source, params = load_source(read_yaml())
 
+    from reprise.artifacts.manifest import read_quarantine
     from reprise.storage.provenance import record
-    from stages.ingest.ingest import ingest
+    from stages.ingest.account.remedy import examples
+    from stages.ingest.ingest import ingest, refused_of
 
     began = time.monotonic()
     before = times_of(source)
@@ -33,6 +35,8 @@ def main(argv: list[str]) -> None:
     found, refused = card["found"], card["quarantined"]
     record("ingest", began, {"images": found, "images_per_second": round(found / (time.monotonic() - began), 1)})
     for sentence in (*card["understood"], *card["near_copies"]["said"], *card["changed"], *card["notes"]):
+        print(f"ingest: {printable(sentence)}")
+    for sentence in examples(refused_of(read_quarantine(QUARANTINE))) if refused else ():
         print(f"ingest: {printable(sentence)}")
     print(f"ingest: {found:,} found, {card['kept']:,} kept, {refused:,} in quarantine; {card['counts']}")
 

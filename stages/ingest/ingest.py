@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,14 @@ from reprise.artifacts.manifest import (
     write_quarantine,
 )
 from reprise.artifacts.near_copies import write_near_copies
-from reprise.config.errors import SourceError, printable
+from reprise.config.errors import SourceError
 from reprise.media.lookup import IMAGE, NAMES, modality
 from reprise.media.modality import Modality
 from reprise.storage import ustar
 from reprise.storage.atomic import write_json
 from reprise.storage.progress import track
 from stages.ingest.account.notes import completed, images_in, notes_table, summary
+from stages.ingest.account.remedy import remedy
 from stages.ingest.account.statement import by_reason, reasons, state
 from stages.ingest.candidates.again import bytes_of
 from stages.ingest.candidates.examine import Finding, examine_all
@@ -97,8 +98,7 @@ def _ingest(
             "the source holds no images",
             where=source.address,
             found=by_reason((*refused, *left_out)),
-            fix=" ".join(source.notes())
-            or "Set source.root in params.yaml to a folder with images (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, HEIC).",
+            fix=remedy(source, refused, left_out),
         )
     check_splits_of_groups(candidates, source.root)
     with SketchFile(output) as sketches:
@@ -108,7 +108,7 @@ def _ingest(
     split = assign_splits(near.kept, params.val_fraction, params.test_fraction, near.units, params.split)
     rows, left_out = split.rows, left_out + others
     quarantined = [*refused, *bad, *copies, *near.refused, *split.refused]
-    _require_images(rows, [*quarantined, *left_out], source)
+    _require_images(rows, quarantined, left_out, source)
     rows = completed(rows, params)
     offsets = _write_tar(rows, output / IMAGES, modality(params.modality))
     tar = str(published / IMAGES)
@@ -136,24 +136,22 @@ def _ingest(
     return card
 
 
-def _require_images(rows: list[Image], others: list[Refused | LeftOut], source: Source) -> None:
+def _require_images(rows: list[Image], refused: list[Refused], left_out: list[LeftOut], source: Source) -> None:
     """Refuse a source of which no image, or a single one, can be used."""
     if not rows:
         raise SourceError(
             "no image of the source can be used",
             where=source.address,
-            found=by_reason(others),
-            fix=f"For instance {printable(others[0].name, 200)}: {printable(others[0].detail, 300)} "
-            "docs/reference/data-rules.md explains each reason."
-            if others
-            else "Set source.root in params.yaml to a folder with images.",
+            found=by_reason([*refused, *left_out]),
+            fix=remedy(source, refused, left_out),
         )
     if len(rows) == 1:
         raise SourceError(
             "training needs more than one image",
             where=source.address,
-            found=f"1 image can be used; refused or left out: {by_reason(others)}",
-            fix="Set source.root in params.yaml to a folder with more images.",
+            found=f"1 image can be used; refused or left out: {by_reason([*refused, *left_out])}",
+            fix=f"Set source.root in params.yaml to {source.reads}, with more images."
+            + (f" {remedy(source, refused, [])}" if refused else ""),
         )
 
 
@@ -264,6 +262,13 @@ def quarantine_table(refused: list[Refused]) -> pa.Table:
         [{"path": r.name, "reason": r.reason, "detail": r.detail, "sha256": r.sha256} for r in refused],
         schema=QUARANTINE_SCHEMA,
     )
+
+
+def refused_of(quarantine: pa.Table) -> Iterator[Refused]:
+    """Read what was refused from the table of it."""
+    for batch in quarantine.to_batches():
+        columns = (batch.column(name).to_pylist() for name in ("path", "reason", "detail"))
+        yield from map(Refused, *columns)
 
 
 def _left_out(items: list[LeftOut]) -> pa.Table:

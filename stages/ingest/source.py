@@ -198,6 +198,7 @@ class Source(ABC):
         title, citation, licence: shown in the report.
         views: augmentations that suit the images (data/ingest/views.json).
         reads_root: whether the images lie at source.root; a source inside an installed package has none.
+        reads: what lies at source.root, the end of the sentence "Set source.root to ...".
         hides_names: whether the names of its files may say who people are, so that no message shows them.
         root: source.root as a path.
         address: source.root as it is written, which may be a URL.
@@ -215,6 +216,7 @@ class Source(ABC):
     licence: ClassVar[str]
     views: ClassVar[dict[str, Any]]
     reads_root: ClassVar[bool] = True
+    reads: ClassVar[str] = "what holds your images"
     hides_names: ClassVar[bool] = False
     keeps_names: ClassVar[bool] = False
     max_pixels: int = 50_000_000
@@ -250,6 +252,10 @@ class Source(ABC):
     def understood(self) -> list[str]:
         """Return sentences on how the source reads its names and folders; called after `candidates` is exhausted."""
         return []
+
+    def remedies(self) -> Mapping[str, str]:
+        """Return a sentence by reason of the quarantine that says what helps, where no image can be used."""
+        return {}
 
     def notes(self) -> list[str]:
         """Return sentences for the report; called after `candidates` is exhausted."""

@@ -66,8 +66,8 @@ def _source_warnings(raw: dict[str, Any], root: Path) -> Iterator[Problem]:
     except (ValidationError, RepriseError):
         return
     if source.reads_root and not os.path.lexists(root / params.root):
-        hint = f" Put the images there, or set source.root. The path is taken from {(root or Path()).resolve()}."
-        yield Problem("source.root", "there is no such folder or archive on this machine", params.root, hint)
+        hint = f" Set source.root to {source.reads}. The path is taken from {(root or Path()).resolve()}."
+        yield Problem("source.root", "the root of the source is missing on this machine", params.root, hint)
 
 
 def _thread_warnings() -> Iterator[Problem]:

@@ -20,7 +20,7 @@ _WORDS = {
     "no_pixels": "DICOM files without a picture",
     "unlabelled_test": "whole test set without public labels",
 }
-_COPIES = ("duplicate", "duplicate_across_splits", "label_conflict", "near_duplicate", "near_duplicate_across_splits")
+COPIES = ("duplicate", "duplicate_across_splits", "label_conflict", "near_duplicate", "near_duplicate_across_splits")
 
 
 def reasons(items: Iterable[Refused | LeftOut]) -> dict[str, int]:
@@ -85,8 +85,8 @@ def _only_in_one_split(rows: Sequence[Image]) -> list[str]:
 
 
 def _refusals(counts: Mapping[str, int]) -> list[str]:
-    copies = {reason: count for reason, count in counts.items() if reason in _COPIES}
-    others = {reason: count for reason, count in counts.items() if reason not in _COPIES}
+    copies = {reason: count for reason, count in counts.items() if reason in COPIES}
+    others = {reason: count for reason, count in counts.items() if reason not in COPIES}
     return [
         *([f"Copies refused: {_listed(copies)}."] if copies else []),
         *([f"Refused: {_listed(others)}."] if others else []),

@@ -70,7 +70,7 @@ class LocalShards:
                 os.stat(path)
             except OSError as error:
                 if len(paths) == 1:
-                    raise root_error(path, error) from error
+                    raise root_error(path, error, "a shard (.tar), a pattern of shards, or a folder of them") from error
                 raise SourceError(
                     "a shard of the pattern cannot be found",
                     where=self._root,

@@ -16,11 +16,11 @@ from pydantic import Field, model_validator
 from reprise.config.errors import ImageRefused, SourceError
 from reprise.config.params import StrictModel, meaning
 from reprise.config.texts.text_forms import wrong_value
-from reprise.media.lookup import IMAGE, modality
+from reprise.media.lookup import IMAGE, NAMES, modality
 from reprise.storage.listing import sha256_of
 from stages.ingest.names.groups import Grouping, check_grouping, group_finder
 from stages.ingest.names.layout import SplitName, understand
-from stages.ingest.source import Candidate, Encoded, Refused
+from stages.ingest.source import Candidate, Encoded, LeftOut, Refused
 
 _TOO_LONG = 4096
 
@@ -146,8 +146,8 @@ class Names:
         )
         self._group_of = group_finder(self._grouping, names)
 
-    def place(self, name: str, shown: str, reference: str | bytes | Encoded) -> Candidate | Refused:
-        """Make the candidate of a file, or its refusal where it lies in no split.
+    def place(self, name: str, shown: str, reference: str | bytes | Encoded) -> Candidate | Refused | LeftOut:
+        """Make the candidate of a file; what lies in no split is refused, or left out where its name claims nothing.
 
         Args:
             name: its path below the root.
@@ -157,6 +157,8 @@ class Names:
         place = self._layout.place(name)
         if place is None:
             detail = "it lies in no folder that is a split (source.options.splits names further ones)"
+            if not any(modality(kind).claims(name) for kind in NAMES):
+                return LeftOut(shown, "other_file", f"it has no name of a sample, and {detail}")
             return Refused(shown, "outside_splits", detail)
         split, label, below = place
         return Candidate(shown, reference, split, label, self._group_of(name, below))

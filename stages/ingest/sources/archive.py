@@ -21,6 +21,7 @@ from pydantic import Field
 
 from reprise.config.errors import ImageRefused, SourceError, printable
 from reprise.config.params import meaning
+from reprise.config.texts.suggest import nearest
 from reprise.media.image.readers.names import claims_picture
 from reprise.storage.listing import digest_file, digest_folder
 from reprise.storage.walk import LEFT_OUT, list_entries, root_error
@@ -31,6 +32,7 @@ from stages.ingest.source import VIEWS_OF_PHOTOGRAPHS, Candidate, Extent, LeftOu
 from stages.ingest.source_state import refuse_own_artifacts
 
 _FETCH = "Fetch or pack it again; of a damaged archive no member is used."
+_FOLDERS, _SHOWN = 10_000, 5  # folders compared with a wrong name, and shown
 Item = Candidate | Refused | LeftOut
 
 
@@ -62,6 +64,7 @@ class Archive(Source):
         ] = "folders"
 
     keeps_names: ClassVar[bool] = True
+    reads: ClassVar[str] = "an archive (ZIP, tar) or a folder of archives"
     title: ClassVar[str] = "Images in archives"
     citation: ClassVar[str] = ""
     licence: ClassVar[str] = "as the owner of the images says"
@@ -82,12 +85,7 @@ class Archive(Source):
         opened, others = self._open_all()
         paths = [self._paths(one) for one in opened]
         if self.options.inside and not any(paths):
-            raise SourceError(
-                "source.options.inside names a folder that no archive has",
-                where=self.root,
-                found=self.options.inside,
-                fix="Write its path inside the archive, such as data/images.",
-            )
+            raise self._nothing_inside(opened)
         way_down = "set source.options.inside to that folder"
         inside = [path for found in paths for path in found.values()]
         names = Names(self.options, self.root, inside, way_down, self.modality)
@@ -164,11 +162,32 @@ class Archive(Source):
             )
         return opened, others
 
+    def _nothing_inside(self, opened: list[_Placed]) -> SourceError:
+        """Make the error of a folder that no archive has, with the folders that there are."""
+        folders: set[str] = set()
+        for one in opened:
+            for member in one.archive.members:
+                above = member.name.rpartition("/")[0]
+                while above and above not in folders and len(folders) < _FOLDERS:
+                    folders.add(above)
+                    above = above.rpartition("/")[0]
+        ranked = sorted(folders, key=lambda name: (name.count("/"), name))
+        shown = ", ".join(printable(name, 80) for name in ranked[:_SHOWN])
+        more = f" and {len(ranked) - _SHOWN:,} more" if len(ranked) > _SHOWN else ""
+        there = f"Folders there: {shown}{more}." if ranked else "There are no folders: leave it empty."
+        meant = printable(nearest(self.options.inside.strip("/"), ranked))
+        return SourceError(
+            "source.options.inside names a folder that no archive has",
+            where=self.root,
+            found=printable(self.options.inside, 200),
+            fix=f"Write its path inside the archive. {there}{meant}",
+        )
+
     def _exists(self) -> None:
         try:
             os.stat(self.root)
         except OSError as error:
-            raise root_error(self.root, error) from error
+            raise root_error(self.root, error, self.reads) from error
 
     def _paths(self, one: _Placed) -> dict[int, str]:
         """Return the path that each usable member counts as having, by its number."""
@@ -186,7 +205,7 @@ class Archive(Source):
             return name
         return name.removeprefix(f"{inside}/") if name.startswith(f"{inside}/") else None
 
-    def _items(self, one: _Placed, planned: dict[int, Candidate | Refused]) -> Iterator[Item]:
+    def _items(self, one: _Placed, planned: dict[int, Item]) -> Iterator[Item]:
         """Yield the members of an archive: those that are refused, then the others with what reads them."""
         for number, member in enumerate(one.archive.members):
             shown = _shown(one, number)
@@ -194,7 +213,7 @@ class Archive(Source):
                 yield (LeftOut if member.is_left_out else Refused)(shown, member.reason, member.detail)
             elif self._below(member.name) is None:
                 yield LeftOut(shown, "outside_folder", "it lies outside of source.options.inside")
-            elif isinstance(planned[number], Refused):
+            elif not isinstance(planned[number], Candidate):
                 yield planned[number]
         wanted = {number for number, item in planned.items() if isinstance(item, Candidate)}
         try:

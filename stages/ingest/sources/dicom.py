@@ -144,6 +144,7 @@ class Dicom(Source):
                 raise wrong_value("the second number of window_given, its width, is positive")
             return self
 
+    reads: ClassVar[str] = "a folder of DICOM files"
     title: ClassVar[str] = "DICOM files"
     citation: ClassVar[str] = ""
     licence: ClassVar[str] = "as the owner of the images says"

@@ -52,6 +52,7 @@ class Folder(Source):
             meaning("With `txt`, the lines of the text file beside an image (a.jpg.txt or a.txt) are its captions."),
         ] = "none"
 
+    reads: ClassVar[str] = "a folder with images (JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, HEIC)"
     title: ClassVar[str] = "Images in a folder"
     citation: ClassVar[str] = ""
     licence: ClassVar[str] = "as the owner of the images says"

@@ -47,6 +47,7 @@ class HfParquet(Source):
             meaning("These splits of the folder are train, val, test or unlabelled (part of train)."),
         ]
 
+    reads: ClassVar[str] = "a folder of a data set of Hugging Face"
     title: ClassVar[str] = "Data set of Hugging Face"
     citation: ClassVar[str] = ""
     licence: ClassVar[str] = "as the card of the data set says"

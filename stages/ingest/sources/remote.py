@@ -53,6 +53,7 @@ class Remote(Source):
             ),
         ] = None
 
+    reads: ClassVar[str] = "an address with images below it"
     title: ClassVar[str] = "Images below an address"
     citation: ClassVar[str] = ""
     licence: ClassVar[str] = "as the owner of the images says"

@@ -55,6 +55,7 @@ class Table(Source):
             meaning("This character separates cells of text; null: a comma, or a tab in files named .tsv."),
         ] = None
 
+    reads: ClassVar[str] = "a table (.csv, .tsv, .parquet) or a folder of its parts"
     title: ClassVar[str] = "Images of a table"
     citation: ClassVar[str] = ""
     licence: ClassVar[str] = "as the owner of the images says"
@@ -101,6 +102,12 @@ class Table(Source):
                     key = b"named/" + path.encode("utf-8", "surrogateescape")
                     listed[key] = Entry(key, entry.path, entry.reason)
         return list(listed.values())
+
+    def remedies(self) -> dict[str, str]:
+        """Say where paths begin."""
+        base = self.options.base
+        begin = f"at source.options.base ({printable(base, 200)})" if base else "at the table's folder"
+        return {"missing_file": f"Paths of the table begin {begin}: name another folder with source.options.base."}
 
     def understood(self) -> list[str]:
         """Say what the columns mean, and which are not used."""

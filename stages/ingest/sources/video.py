@@ -113,6 +113,7 @@ class Video(Source):
                 raise wrong_value("stride and fps say the same thing: set one of them")
             return self
 
+    reads: ClassVar[str] = "a film or a folder of films"
     title: ClassVar[str] = "Frames of films"
     citation: ClassVar[str] = ""
     licence: ClassVar[str] = "as the owner of the films says"

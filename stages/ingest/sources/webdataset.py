@@ -89,6 +89,7 @@ class Webdataset(Source):
                 raise wrong_value("`classes` belongs to `label`, which names the column with the numbers")
             return self
 
+    reads: ClassVar[str] = "a shard (.tar), a pattern of shards, or a folder of them"
     title: ClassVar[str] = "Images in shards"
     citation: ClassVar[str] = ""
     licence: ClassVar[str] = "as the owner of the images says"

@@ -150,6 +150,27 @@ def test_parts_can_be_merged_and_a_folder_inside_can_be_the_beginning(tmp_path: 
         listed(tmp_path, archives="merged", inside="sett")
 
 
+def test_a_wrong_folder_inside_is_answered_with_those_that_there_are(tmp_path: Path) -> None:
+    path = tmp_path / "set.zip"
+    path.write_bytes(make_zip({**{f"data/part{n}/{n}.png": png(n) for n in range(7)}, "data/images/8.png": png(8)}))
+    with pytest.raises(SourceError) as caught:
+        listed(path, inside="data/image/")
+    assert "data, data/images, data/part0, data/part1, data/part2 and 4 more" in caught.value.fix
+    assert "Did you mean 'data/images'?" in caught.value.fix
+
+
+def test_what_claims_to_be_no_picture_beside_splits_is_left_out(tmp_path: Path) -> None:
+    files = {"train/cat/1.png": png(1), "test/cat/2.png": png(2), "README": b"of cats", "labels.csv": b"1,cat"}
+    path = tmp_path / "set.zip"
+    path.write_bytes(make_zip({**files, "extra.png": png(3)}))
+    reasons = {i.name: i.reason for i in listed(path, layout="splits") if not isinstance(i, Candidate)}
+    assert reasons == {
+        f"{path}/README": "other_file",
+        f"{path}/labels.csv": "other_file",
+        f"{path}/extra.png": "outside_splits",
+    }
+
+
 def test_hostile_members_of_a_tar_are_refused_one_by_one(tmp_path: Path) -> None:
     path = tmp_path / "hostile.tar"
     with tarfile.open(path, "w", format=tarfile.GNU_FORMAT, errors="surrogateescape") as tar:
