@@ -42,16 +42,17 @@ _EVERYTHING_ELSE = """
 """
 
 
-def project_files(preset: Preset, images: Path | None, name: str) -> dict[str, str]:
+def project_files(preset: Preset, images: Path | None, name: str, source: str | None = None) -> dict[str, str]:
     """Return the text of every file of a new project by its path.
 
     Args:
         preset: where the parameters come from.
         images: what the source reads, absolute; None leaves the preset's own.
+        source: what reads the images in place of the source `folder`; None leaves the preset's own.
         name: of the project. The report of a project about the user's own images has it as its heading.
     """
     texts = {name: _read(name) for name in _COPIED}
-    texts["params.yaml"] = params_text(preset, images, name if images else None)
+    texts["params.yaml"] = params_text(preset, images, name if images else None, source)
     raw = YAML(typ="safe").load(texts["params.yaml"])
     texts["dvc.yaml"] = _replaced("dvc.yaml", _IN_GRAPH).partition("\n# `reprise get")[0] + _artifacts(raw)
     schedules = _replaced("prefect.yaml", _IN_SCHEDULES)
@@ -59,18 +60,23 @@ def project_files(preset: Preset, images: Path | None, name: str) -> dict[str, s
     return texts
 
 
-def params_text(preset: Preset, images: Path | None, title: str | None = None) -> str:
+def params_text(preset: Preset, images: Path | None, title: str | None = None, source: str | None = None) -> str:
     """Return the params.yaml of a preset, with all tables and sections that the graph needs.
 
     Args:
         preset: the preset.
         images: what the source reads; None leaves the preset's own.
+        source: what reads the images in place of the source `folder`; None leaves the preset's own.
         title: the heading of the report; None leaves it to the source.
     """
     text = preset.text
     if images is not None:
         root = json.dumps(str(images), ensure_ascii=False)
         text = re.sub(r"(?m)^(  root: )[^\s#]+", lambda found: found[1] + root, text, count=1)
+    if source is not None:
+        text = re.sub(r"(?m)^(source:\n  name: )folder$", lambda found: found[1] + source, text, count=1)
+    if source == "webdataset":  # it has no folders that could be classes
+        text = re.sub(r"(?m)^  options: \{layout: flat\}.*\n", "", text, count=1)
     raw = YAML(typ="safe").load(text)
     shipped = read_yaml(PROJECT_FILES / "params.yaml")
     declared = _declared_one_by_one()

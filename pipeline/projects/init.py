@@ -11,17 +11,16 @@ import fcntl
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.processes.commands import OWN_MODULE, capture
 from pipeline.processes.git import git
+from pipeline.projects.chosen import chosen_by_names, look_at, read_by, table_hints
 from pipeline.projects.contents import project_files
-from pipeline.projects.presets import EXAMPLE, FILMS, LABELLED, UNLABELLED, VOLUMES, Preset, load_preset
+from pipeline.projects.presets import EXAMPLE, UNLABELLED, Preset, load_preset
 from pipeline.projects.sizes import expected_train_images, fit_to_images
 from reprise.config.errors import GitError, ParameterError, StorageError, WorkspaceBusyError, listed
 from reprise.storage.atomic import atomic_file, explained_storage, write_json
@@ -65,7 +64,8 @@ def make_project(folder: Path, preset: str | None = None, images: Path | None = 
     """
     folder, images = Path(os.path.abspath(folder)), Path(os.path.abspath(images)) if images else None
     _refuse_images(folder, images)
-    chosen, lines = _chosen(preset, images)
+    shown = look_at(images, preset) if images is not None else None
+    chosen, lines = _chosen(preset, images, shown)
     if images is not None and not chosen.takes_images:
         raise ParameterError(
             f"the preset '{chosen.name}' brings its own images",
@@ -82,7 +82,7 @@ def make_project(folder: Path, preset: str | None = None, images: Path | None = 
             if finished is not None:
                 return NewProject(folder, finished, ["an interrupted `reprise init` was finished, with its own preset"])
             _refuse_content(folder)
-            lines += _write(folder, chosen, images)
+            lines += _write(folder, chosen, images, shown["source"] if shown else None)
         except BaseException:
             if not (folder / STAGING / _READY).exists():
                 shutil.rmtree(folder / STAGING, ignore_errors=True)
@@ -113,55 +113,25 @@ def _refuse_images(folder: Path, images: Path | None) -> None:
         )
 
 
-def _chosen(name: str | None, images: Path | None) -> tuple[Preset, list[str]]:
+def _chosen(name: str | None, images: Path | None, shown: dict[str, Any] | None) -> tuple[Preset, list[str]]:
     """Return the preset that was named, or the one that fits the images, and sentences that say why.
 
-    Sizes that a folder of few images cannot meet are smaller in it than in its file.
+    Sizes that few images cannot meet are smaller in it than in its file.
     """
     if name is not None:
         named = load_preset(name)
-        if not named.takes_images or (images is not None and not images.is_dir()):
-            return named, []
-        if images is None:
-            return named, [f"no --images: {_PUT_IMAGES}"]
-        return fit_to_images(named, expected_train_images(named, _look(images)))
-    if images is None:
+        if shown is None:
+            return named, [f"no --images: {_PUT_IMAGES}"] if named.takes_images and images is None else []
+        fitting, said = named, []
+        if shown["source"] != "folder":
+            said = [f"{images}: {' '.join(shown['said'])}", read_by(shown)]
+    elif images is None or shown is None:
         return load_preset(EXAMPLE), [f"without --images, the preset is `{EXAMPLE}`, an example with images of its own"]
-    if not images.is_dir():
-        raise ParameterError(
-            "what the images are cannot be seen from outside of an archive",
-            where="--images",
-            found=str(images),
-            fix="Say which preset fits with --preset NAME; `reprise list presets` lists them.",
-        )
-    shown = _look(images)
-    fitting, said = _fitting(images, shown)
-    preset, changed = fit_to_images(fitting, expected_train_images(fitting, shown))
+    else:
+        hints = [read_by(shown)] if shown["source"] != "folder" else table_hints(images, shown["tables"])
+        fitting, said = chosen_by_names(images, shown, hints)
+    preset, changed = fit_to_images(fitting, expected_train_images(fitting, shown) if shown["complete"] else None)
     return preset, said + changed
-
-
-def _fitting(images: Path, shown: dict[str, Any]) -> tuple[Preset, list[str]]:
-    """Return the preset for what a folder shows, and sentences that say why."""
-    if shown["volumes"] and not shown["pictures"]:
-        seen = f"{images}: {shown['volumes']:,} volumes by name. {' '.join(shown['said'])}"
-        return load_preset(VOLUMES), [seen, f"so the preset is `{VOLUMES}`, which sets source.modality to volume"]
-    if shown["films"] and not shown["pictures"]:
-        seen = f"{images}: {shown['films']:,} films by name. {' '.join(shown['said'])}"
-        return load_preset(FILMS), [seen, f"so the preset is `{FILMS}`, whose source `video` takes frames of films"]
-    fitting = LABELLED if shown["labelled"] else UNLABELLED
-    other = UNLABELLED if shown["labelled"] else LABELLED
-    beside = f" Of {shown['volumes']:,} volumes beside them none is taken in." if shown["volumes"] else ""
-    seen = f"{images}: {shown['pictures']:,} pictures by name. {' '.join(shown['said'])}{beside}"
-    why = "folders are classes" if shown["labelled"] else "folders are taken as no classes"
-    reason = f"so the preset is `{fitting}` ({why}); `--preset {other}` reads them otherwise"
-    return load_preset(fitting), [seen, reason]
-
-
-def _look(images: Path) -> dict[str, Any]:
-    """Return what `stages.ingest.look` understands; it runs elsewhere, because it leaves notes in its folder."""
-    with tempfile.TemporaryDirectory() as folder:
-        found: dict[str, Any] = json.loads(capture([*OWN_MODULE, "stages.ingest.look", str(images)], cwd=Path(folder)))
-    return found
 
 
 @contextmanager
@@ -226,13 +196,13 @@ def _not_empty(folder: Path, found: list[str]) -> StorageError:
     )
 
 
-def _write(folder: Path, preset: Preset, images: Path | None) -> list[str]:
+def _write(folder: Path, preset: Preset, images: Path | None, source: str | None) -> list[str]:
     """Write everything into the staging folder; return what a person must know about git."""
     staging = folder / STAGING
     with explained_storage(staging):
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir()
-        for name, text in project_files(preset, images, folder.name).items():
+        for name, text in project_files(preset, images, folder.name, source).items():
             (staging / name).parent.mkdir(parents=True, exist_ok=True)
             with atomic_file(staging / name, "w") as file:
                 file.write(text)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -133,7 +135,9 @@ def test_the_folders_decide_on_the_preset(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], preset: str, said: str
 ) -> None:
     images = named_images(tmp_path / "images", *names, "Thumbs.db", "notes.txt")
-    monkeypatch.setattr("pipeline.projects.init.capture", lambda command, cwd: json.dumps(look.look(Path(command[-1]))))
+    monkeypatch.setattr(
+        "pipeline.projects.chosen.capture", lambda command, cwd: json.dumps(look.look(Path(command[-1])))
+    )
     made = make_project(tmp_path / "new", images=images)
     assert made.preset == preset
     assert said in made.lines[0]
@@ -141,6 +145,71 @@ def test_the_folders_decide_on_the_preset(
     assert preset in made.lines[1]
     assert read_yaml(tmp_path / "new/params.yaml")["source"]["root"] == str(images)
     assert sorted(str(p.relative_to(images)) for p in images.rglob("*.*")) == sorted([*names, "Thumbs.db", "notes.txt"])
+
+
+def write_zip(path: Path, *names: str) -> Path:
+    with zipfile.ZipFile(path, "w") as file:
+        for name in names:
+            file.writestr(name, b"")
+    return path
+
+
+def write_tar(path: Path, *names: str) -> Path:
+    with tarfile.open(path, "w") as file:
+        for name in names:
+            file.addfile(tarfile.TarInfo(name))
+    return path
+
+
+SHARD = ("0.jpg", "0.cls", "1.jpg", "1.cls")
+
+
+@pytest.mark.parametrize("preset", [None, "photos-labelled"])
+@pytest.mark.parametrize(
+    ("kind", "source", "fitting"),
+    [
+        ("zip", "archive", "photos-labelled"),
+        ("folder of archives", "archive", "photos-labelled"),
+        ("shards", "webdataset", "photos-unlabelled"),
+        ("tar", "archive", "photos-labelled"),
+    ],
+)
+def test_archives_are_read_by_the_source_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preset: str | None, kind: str, source: str, fitting: str
+) -> None:
+    monkeypatch.setattr(
+        "pipeline.projects.chosen.capture", lambda command, cwd: json.dumps(look.look(Path(command[-1])))
+    )
+    images = tmp_path / "pictures"
+    images.mkdir()
+    if kind == "zip":
+        images = write_zip(tmp_path / "pictures.zip", "cat/1.jpg", "dog/2.jpg", "README")
+    elif kind == "tar":
+        images = write_tar(tmp_path / "pictures.tar", "cat/1.jpg", "dog/2.jpg", "dog/2.txt")
+    elif kind == "shards":
+        write_tar(images / "train-0.tar", *SHARD)
+        write_tar(images / "train-1.tar", *SHARD)
+    else:
+        write_zip(images / "cat.zip", "1.jpg")
+        write_tar(images / "dog.tar", "2.jpg")
+    made = make_project(tmp_path / "new", preset, images)
+    assert made.preset == (preset or fitting)
+    assert f"the source `{source}`" in " ".join(made.lines)
+    assert ("source.options.label: cls" in made.lines[0]) == (source == "webdataset")
+    raw = read_yaml(tmp_path / "new/params.yaml")
+    assert (raw["source"]["name"], raw["source"]["root"]) == (source, str(images))
+    assert problems(raw) == []
+
+
+def test_init_says_what_to_write_about_a_table_and_a_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "pipeline.projects.chosen.capture", lambda command, cwd: json.dumps(look.look(Path(command[-1])))
+    )
+    images = named_images(tmp_path / "images", "2021/a/1.jpg", "2022/2.jpg", "labels.csv")
+    said = " ".join(make_project(tmp_path / "new", images=images).lines)
+    assert "Set source.options.labels in params.yaml: `none`" in said
+    assert "labels.csv is a table" in said
+    assert "`name: table`" in said
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
@@ -156,7 +225,8 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     [
         (None, "absent", "there are no such images"),
         ("digits", "images", "brings its own images"),
-        (None, "images/1.jpg", "from outside of an archive"),
+        (None, "images/1.jpg", "a file that is no archive"),
+        (None, "labels.csv", "without --images, and write `name: table`"),
         ("nothing", None, "there is no preset called 'nothing'"),
     ],
 )
@@ -164,11 +234,12 @@ def test_what_does_not_go_together_is_refused_before_anything_is_written(
     tmp_path: Path, preset: str | None, images: str | None, match: str
 ) -> None:
     named_images(tmp_path / "images", "1.jpg")
+    (tmp_path / "labels.csv").write_text("image\n")
     with pytest.raises(ParameterError, match=match):
         make_project(tmp_path / "new", preset, tmp_path / images if images else None)
     with pytest.raises(ParameterError, match="cannot lie inside the folder of its images"):
         make_project(tmp_path / "images/new", "photos-unlabelled", tmp_path / "images")
-    assert os.listdir(tmp_path) == ["images"]
+    assert sorted(os.listdir(tmp_path)) == ["images", "labels.csv"]
 
 
 class Killed(BaseException):

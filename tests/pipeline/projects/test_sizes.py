@@ -73,7 +73,7 @@ def test_init_counts_the_files_of_a_folder(tmp_path: Path, monkeypatch: pytest.M
             path = tmp_path / "images" / split / "ab"[i % 2] / f"{i}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
-    monkeypatch.setattr("pipeline.projects.init.capture", lambda command, cwd: json.dumps(look(Path(command[-1]))))
+    monkeypatch.setattr("pipeline.projects.chosen.capture", lambda command, cwd: json.dumps(look(Path(command[-1]))))
     made = make_project(tmp_path / "new", named, tmp_path / "images")
     assert "about 21 images are expected in train, so train.batch_size is 8 and validate.min_train_images is 10" in (
         made.lines
