@@ -75,11 +75,10 @@ class TextPart(TablePart):
             raise damaged(self.path, refusal.found, refusal.fix) from refusal
 
     def _parsed(self, text: IO[str]) -> Iterator[tuple[int, list[str], tuple[str, str] | None]]:
-        csv.field_size_limit(_LONGEST_LINE)  # of the module, for which 131,072 characters are the most otherwise
         reader = csv.reader(self._bounded(text), delimiter=self._delimiter, strict=True)
         line, head = 1, False
         try:
-            for cells in reader:
+            while (cells := _next_row(reader)) is not None:
                 number, line = line, reader.line_num + 1
                 if not cells:
                     continue
@@ -107,6 +106,18 @@ class TextPart(TablePart):
             fix = f"If {other!r} separates its cells, set source.options.delimiter to that."
             raise damaged(self.path, f"one column, '{head[0]}'", fix)
         return head
+
+
+def _next_row(reader: Iterator[list[str]]) -> list[str] | None:
+    """Return the next row, of which a cell may be as long as a line; None after the last one.
+
+    The limit is one of the whole process, 131,072 characters by default, so it holds for this call alone.
+    """
+    usual = csv.field_size_limit(_LONGEST_LINE)
+    try:
+        return next(reader, None)
+    finally:
+        csv.field_size_limit(usual)
 
 
 def _broken(cells: Sequence[str]) -> tuple[str, str] | None:

@@ -89,6 +89,7 @@ def test_no_file_and_no_rows_are_no_targets(tmp_path: Path) -> None:
         ("image,age\n2.jpg," + ",".join('"1\n"' for _ in range(300_000)), "not CSV.*a row of more than 1048576"),
         ("image," + ",".join(f"t{i}" for i in range(1001)) + "\n2.jpg,1\n", "there can be 1000 targets"),
     ],
+    ids=lambda text: repr(text[:40]),
 )
 def test_what_is_wrong_is_said(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ManifestError, match=message):
