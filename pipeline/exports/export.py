@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from reprise.config.errors import BackboneError, StorageError
 from reprise.storage.atomic import atomic_directory, atomic_file
 
 CARD = "README.md"
-SAID = "said.json"  # what the process that writes the form says of it
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,11 @@ def export(folder: Path, known: Known, form: str, out: Path) -> Exported:
             "the folder to export to exists", where=out, found="a file or folder", fix="Name another, or move it away."
         )
     config = read_config(folder)
-    with atomic_directory(out) as files:
-        arguments = [str(folder.absolute()), "--to", form, "--out", str(files.absolute())]
+    with tempfile.TemporaryDirectory() as scratch, atomic_directory(out) as files:
+        table = Path(scratch) / "said.json"
+        arguments = [str(folder.absolute()), "--to", form, "--out", str(files.absolute()), "--said", str(table)]
         run_module("stages.embed.outside.export", arguments, Path(), None)
-        said = json.loads((files / SAID).read_text(encoding="utf-8"))
-        (files / SAID).unlink()
+        said = json.loads(table.read_text(encoding="utf-8"))
         with atomic_file(files / CARD, "w") as file:
             file.write(card(config, known, form, said["usage"], said["volumes"]))
         names = tuple(sorted(path.name for path in files.iterdir()))

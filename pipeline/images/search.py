@@ -11,9 +11,8 @@ from typing import Any
 
 from pipeline.graph.stage_modules import run_module
 from pipeline.images.chosen_run import ChosenRun
-from reprise.artifacts import layout
-from reprise.artifacts.embeddings import FILE
-from reprise.config.errors import ParameterError, ResultError
+from reprise.artifacts.weights.trained import embeddings_of
+from reprise.config.errors import ParameterError
 
 FOUND = ("rank", "similarity", "path")
 
@@ -47,14 +46,7 @@ def search(image: Path, run: ChosenRun, top: int, page: Path | None) -> list[dic
         raise ParameterError(
             "there is no such image", where=image, found="no file of this name", fix="Name the file of an image."
         )
-    for needed in (layout.run(run.name, run.seed), layout.embedding(run.name, run.seed) / FILE):
-        if not needed.exists():
-            raise ResultError(
-                f"the run '{run.name}' has not been trained and embedded with seed {run.seed}",
-                where=needed,
-                found="no such file or folder",
-                fix="Run `reprise repro`.",
-            )
+    embeddings_of(run.name, run.seed)
     with tempfile.TemporaryDirectory() as scratch:
         taken_in, table = Path(scratch) / "image", Path(scratch) / "found.json"
         # An absolute path, so that a name that begins with a dash is no option.

@@ -19,18 +19,19 @@ Run = Callable[[Tensor], Tensor]  # (B, C, S, S) -> (B, d), by the files that we
 
 
 @dataclass(frozen=True)
-class Form:
-    """A form.
+class Written:
+    """The files of a backbone.
 
     Attributes:
-        title: what it is, for `reprise export --help` and the model card.
-        write: writes the files of a backbone into a folder, and returns how they compute.
-        usage: lines of Python that load the files, for the model card.
+        run: computes by them.
+        usage: lines of Python that load them, for the model card.
     """
 
-    title: str
-    write: Callable[[LoadedBackbone, Path], Run]
-    usage: Callable[[LoadedBackbone], str]
+    run: Run
+    usage: str
+
+
+Form = Callable[[LoadedBackbone, Path], Written]  # writes the files of a backbone into a folder
 
 
 def shapes(backbone: LoadedBackbone) -> str:

@@ -9,14 +9,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from reprise.backbones.exports.form import Form, Run, missing, shapes
+from reprise.backbones.exports.form import Written, missing, shapes
 from reprise.backbones.exports.torch_program import program_of
 from reprise.backbones.loaded import LoadedBackbone
 
 FILE = "backbone.onnx"
 
 
-def _write(backbone: LoadedBackbone, folder: Path) -> Run:
+def write_onnx(backbone: LoadedBackbone, folder: Path) -> Written:
+    """Write the file and open it in onnxruntime.
+
+    Raises:
+        BackboneError: a package is missing, or torch cannot trace the network.
+    """
     for package in ("onnx", "onnxscript", "onnxruntime"):
         if importlib.util.find_spec(package) is None:
             raise missing(package, "onnx")
@@ -39,14 +44,8 @@ def _write(backbone: LoadedBackbone, folder: Path) -> Run:
     def run(images: Tensor) -> Tensor:
         return torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
-    return run
-
-
-def _usage(backbone: LoadedBackbone) -> str:
-    return f"""import onnxruntime
+    usage = f"""import onnxruntime
 
 session = onnxruntime.InferenceSession("{FILE}")
 (features,) = session.run(None, {{"images": images}})  # float32 {shapes(backbone)}"""
-
-
-FORM = Form(f"{FILE}, which onnxruntime and other engines load", _write, _usage)
+    return Written(run, usage)

@@ -1,9 +1,11 @@
 """Our own architectures as a model of timm: importing this module registers `reprise_backbone`.
 
-import timm
-import reprise.backbones.exports.timm_entry
+    import timm
+    import reprise.backbones.exports.timm_entry
 
-backbone = timm.create_model("local-dir:FOLDER", pretrained=True)
+    backbone = timm.create_model("local-dir:FOLDER", pretrained=True)
+
+The folder is one that `reprise export --to timm` wrote.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ whose first layers Reprise replaced, are saved under the name that timm_entry.py
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,11 @@ import torch
 from torch import nn
 
 from reprise.artifacts.weights.tensors import write_tensors
-from reprise.backbones.exports.form import Form, Run, shapes
+from reprise.backbones.exports.form import Run, Written, shapes
 from reprise.backbones.loaded import LoadedBackbone
 from reprise.config.errors import BackboneError
 from reprise.networks.backbone import resolve_stem
 from reprise.networks.state import arrays_of
-from reprise.networks.torchvision_schemas import ensure_torchvision_imports
 from reprise.storage.atomic import write_json
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"  # the names that both libraries look for
@@ -27,29 +25,29 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"  # the names that both libr
 
 def _arguments(backbone: LoadedBackbone) -> tuple[str, dict[str, Any]]:
     """Return name and arguments with which timm builds the very same network."""
+    from reprise.backbones.exports.timm_entry import NAME  # before timm itself, for which it prepares torchvision
+
     config = backbone.config
     options = {k: v for k, v in config["options"].items() if v is not None}
+    model = config["architecture"].split(".")[0]  # behind the dot stands the tag of weights
     plain = {"in_chans": backbone.channels, **options}
     for arguments in ({**plain, "img_size": backbone.input_size}, plain):
-        if _is_timms_own(config["architecture"], arguments, backbone.network):
-            return config["architecture"].split(".")[0], arguments
+        if _is_timms_own(model, arguments, backbone.network):
+            return model, arguments
     stem = resolve_stem(config["stem"], backbone.input_size)
-    from reprise.backbones.exports.timm_entry import NAME
-
     own = {"architecture": config["architecture"], "stem": stem, "options": options}
     return NAME, {**own, "img_size": backbone.input_size, "in_chans": backbone.channels}
 
 
-def _is_timms_own(name: str, arguments: dict[str, Any], network: nn.Module) -> bool:
+def _is_timms_own(model: str, arguments: dict[str, Any], network: nn.Module) -> bool:
     """Tell whether timm's network of this name has exactly these weights and layers."""
-    ensure_torchvision_imports()
     import timm
 
-    if not timm.is_model(name.split(".", maxsplit=1)[0]):
+    if not timm.is_model(model):
         return False
     try:
         with torch.device("meta"):
-            theirs = timm.create_model(name.split(".", maxsplit=1)[0], pretrained=False, num_classes=0, **arguments)
+            theirs = timm.create_model(model, pretrained=False, num_classes=0, **arguments)
     except (TypeError, RuntimeError, AssertionError):
         return False
 
@@ -80,56 +78,48 @@ def _config(backbone: LoadedBackbone, name: str, arguments: dict[str, Any]) -> d
     }
 
 
-def _write(backbone: LoadedBackbone, folder: Path) -> Run:
-    name, arguments = _arguments(backbone)
-    write_tensors(folder / WEIGHTS, arrays_of(backbone.network.state_dict()))
-    write_json(folder / CONFIG, _config(backbone, name, arguments))
-    return _loaded(folder)
-
-
-def _loaded(folder: Path) -> Run:
+def _write(backbone: LoadedBackbone, folder: Path, config: dict[str, Any]) -> Run:
+    """Write weights and configuration, and load them with timm."""
     import timm
 
+    write_tensors(folder / WEIGHTS, arrays_of(backbone.network.state_dict()))
+    write_json(folder / CONFIG, config)
     run: Run = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     return run
 
 
-def _usage(backbone: LoadedBackbone) -> str:
-    name, _ = _arguments(backbone)
-    entry = (
-        "" if name == backbone.config["architecture"].split(".")[0] else "import reprise.backbones.exports.timm_entry\n"
-    )
-    return f"""import timm
+def write_for_timm(backbone: LoadedBackbone, folder: Path) -> Written:
+    """Write the folder and load it with timm."""
+    from reprise.backbones.exports.timm_entry import NAME
+
+    name, arguments = _arguments(backbone)
+    entry = "import reprise.backbones.exports.timm_entry\n" if name == NAME else ""
+    usage = f"""import timm
 {entry}
 backbone = timm.create_model("local-dir:.", pretrained=True).eval()
 features = backbone(images)  # {shapes(backbone)}"""
+    return Written(_write(backbone, folder, _config(backbone, name, arguments)), usage)
 
 
-def _write_for_transformers(backbone: LoadedBackbone, folder: Path) -> Run:
-    name, _ = _arguments(backbone)
-    if name != backbone.config["architecture"].split(".")[0]:
+def write_for_transformers(backbone: LoadedBackbone, folder: Path) -> Written:
+    """Write a folder that transformers loads as well, and load it with timm, which it calls.
+
+    Raises:
+        BackboneError: the network is not timm's own.
+    """
+    from reprise.backbones.exports.timm_entry import NAME
+
+    name, arguments = _arguments(backbone)
+    if name == NAME:
         raise BackboneError(
             "transformers loads networks of timm only",
             where="reprise export --to huggingface",
             found=f"{backbone.config['architecture']}, which is built or changed by Reprise",
             fix="Export it with --to timm, whose folder the hub takes too, or with --to torch or onnx.",
         )
-    run = _write(backbone, folder)
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    write_json(folder / CONFIG, {"model_type": "timm_wrapper", "architectures": ["TimmWrapperModel"], **config})
-    return run
-
-
-def _usage_of_transformers(backbone: LoadedBackbone) -> str:
-    return f"""from transformers import AutoModel
+    wrapper = {"model_type": "timm_wrapper", "architectures": ["TimmWrapperModel"]}
+    usage = f"""from transformers import AutoModel
 
 backbone = AutoModel.from_pretrained(".").eval()
 features = backbone(images).pooler_output  # {shapes(backbone)}"""
-
-
-TIMM = Form(f"{WEIGHTS} and {CONFIG}, which timm loads", _write, _usage)
-HUGGINGFACE = Form(
-    f"{WEIGHTS} and {CONFIG}, which transformers loads as well as timm; networks of timm only",
-    _write_for_transformers,
-    _usage_of_transformers,
-)
+    return Written(_write(backbone, folder, wrapper | _config(backbone, name, arguments)), usage)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from reprise.backbones.exports.form import Form, Run, shapes
+from reprise.backbones.exports.form import Written, shapes
 from reprise.backbones.loaded import LoadedBackbone
 from reprise.config.errors import BackboneError
 
@@ -29,18 +29,16 @@ def program_of(backbone: LoadedBackbone) -> torch.export.ExportedProgram:
         ) from error
 
 
-def _write(backbone: LoadedBackbone, folder: Path) -> Run:
+def write_program(backbone: LoadedBackbone, folder: Path) -> Written:
+    """Write the program and load it.
+
+    Raises:
+        BackboneError: torch cannot trace the network.
+    """
     path = folder / FILE
     torch.export.save(program_of(backbone), path)
-    run: Run = torch.export.load(path).module()
-    return run
-
-
-def _usage(backbone: LoadedBackbone) -> str:
-    return f"""import torch
+    usage = f"""import torch
 
 backbone = torch.export.load("{FILE}").module()
 features = backbone(images)  # {shapes(backbone)}"""
-
-
-FORM = Form(f"{FILE}, a program of torch.export; plain torch loads it", _write, _usage)
+    return Written(torch.export.load(path).module(), usage)

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from reprise.artifacts import layout
-from reprise.artifacts.embeddings import FILE, read_embeddings
+from reprise.artifacts.embeddings import read_embeddings
 from reprise.artifacts.facts.names import read_names
 from reprise.artifacts.manifest import read_manifest
 from reprise.artifacts.tables.spreadsheet import safe
+from reprise.artifacts.weights.trained import embeddings_of
 from reprise.config.errors import ImageRefused, ParameterError, ResultError, printable
 from reprise.media.lookup import IMAGE
 from reprise.runtime.entry import run_stage
@@ -112,16 +113,8 @@ def read_bank(run: str, seed: int) -> Bank:
     """
     import numpy as np
 
-    table = layout.embedding(run, seed) / FILE
-    for needed in (layout.run(run, seed), table):
-        if not needed.exists():
-            raise ResultError(
-                f"the run '{run}' has not been trained and embedded with seed {seed}",
-                where=needed,
-                found="no such file or folder",
-                fix="Run `reprise repro`.",
-            )
-    rows = {row["key"]: row for row in read_manifest(layout.MANIFEST).select(["key", "label", "path"]).to_pylist()}
+    table = embeddings_of(run, seed)
+    rows = {row["key"]: row for row in read_manifest(columns=["key", "label", "path"]).to_pylist()}
     keys, splits, features = read_embeddings(table, _TAP)
     labels = [rows[key]["label"] if key in rows else None for key in keys]
     classes = sorted({label for label, split in zip(labels, splits, strict=True) if label and split == "train"})

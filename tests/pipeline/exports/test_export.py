@@ -11,7 +11,7 @@ from pipeline.exports import export as module
 from pipeline.exports.card import Known, card, known_of_project
 from pipeline.exports.export import export, run_folder
 from reprise.artifacts import layout
-from reprise.backbones.exports.form import Form
+from reprise.backbones.exports.form import Written
 from reprise.backbones.exports.forms import FORMS
 from reprise.config.errors import BackboneError, StorageError
 from stages.embed.outside import export as stage
@@ -91,8 +91,7 @@ def test_a_project_is_asked_for_what_it_knows(tmp_path, monkeypatch, here):
 
 def test_nothing_is_written_where_features_differ(tmp_path, monkeypatch, here):
     run_of(tmp_path / "run", "resnet_tiny", 16)
-    wrong = Form("", lambda backbone, folder: lambda images: backbone(images) + 1, lambda backbone: "")
-    monkeypatch.setitem(FORMS, "torch", wrong)
+    monkeypatch.setitem(FORMS, "torch", lambda backbone, folder: Written(lambda images: backbone(images) + 1, ""))
     with pytest.raises(BackboneError, match="other features"):
         export(tmp_path / "run", Known("run"), "torch", tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
