@@ -67,7 +67,7 @@ format: setup ## let ruff put imports and layout in order
 	@ruff check --fix .
 	@ruff format .
 
-docs: setup ## write docs/reference/parameters.md and plug-ins/ from classes and docstrings
+docs: setup ## write parameters.md, papers.md and plug-ins/ of docs/reference from classes and docstrings
 	@python -P stages/run.py stages.check.describe --reference docs/reference/parameters.md
 
 serve: setup ## Prefect's server, work pool and worker for this folder, until Ctrl-C

@@ -3,7 +3,7 @@
 A dotted NAME, such as train.epochs, is one parameter.
 
 With --reference it writes the same for everything that is part of Reprise as a page of the documentation, and beside it
-the folder plug-ins: the source of every plug-in, and what checks it.
+the folder plug-ins (the source of every plug-in, and what checks it) and the page papers (the same by publication).
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from reprise.config.errors import printable
 from reprise.config.plug_ins.registry import noun
 from reprise.runtime.entry import run_stage
 from reprise.storage.atomic import atomic_file
+from stages.check.description.papers_page import FILE as PAPERS
+from stages.check.description.papers_page import papers_page
 from stages.check.description.parameter_list import SECTION, Parameter, Subject, kinds_meant, subject_named, subjects
 from stages.check.description.plug_in_pages import FOLDER, write_pages
 from stages.check.description.reference import page
@@ -31,8 +33,9 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--reference", type=Path, metavar="FILE", help="write the pages of the documentation")
     options = parser.parse_args(argv)
     if options.reference:
-        with atomic_file(options.reference) as file:
-            file.write(page().encode())
+        for path, text_of in ((options.reference, page), (options.reference.with_name(PAPERS.name), papers_page)):
+            with atomic_file(path) as file:
+                file.write(text_of().encode())
         write_pages(options.reference.with_name(FOLDER.name))
         return
     whole = list(subjects()) if options.name is None else kinds_meant(options.name)

@@ -60,7 +60,7 @@ class PlugInFacts:
             return MEASURED
         if not self.checked_by:
             return UNCHECKED
-        return RESTATED if self.source and not self.source.startswith(_NO_PUBLICATION) else TESTED
+        return RESTATED if is_publication(self.source) else TESTED
 
     def files(self) -> list[str]:
         """Return the files of `checked_by` without their remarks."""
@@ -98,7 +98,7 @@ def facts_of(kind: str, name: str) -> PlugInFacts:
     except ParameterError as error:
         return PlugInFacts(kind, name, family, printable(f"({error.what})", 120), "", (), where)
     described = printable(_sentence(first_paragraph(documentation)) or "(no docstring)", 160)
-    return PlugInFacts(kind, name, family, described, source_in(documentation), _checked_by(documentation), where)
+    return PlugInFacts(kind, name, family, described, source_in(documentation), checks_in(documentation), where)
 
 
 def documentation_of(file: Path) -> str:
@@ -126,7 +126,13 @@ def _sentence(text: str) -> str:
     return _SENTENCE_ENDS.split(text)[0].rstrip(".")
 
 
-def _checked_by(documentation: str) -> tuple[str, ...]:
+def is_publication(source: str) -> bool:
+    """Tell whether a source is a publication: it is neither missing nor says that there is none."""
+    return bool(source) and not source.startswith(_NO_PUBLICATION)
+
+
+def checks_in(documentation: str) -> tuple[str, ...]:
+    """Return the files of the paragraph `Checked by:`, each with its remark; none where there is no such paragraph."""
     for paragraph in documentation.split("\n\n"):
         _, found, rest = " ".join(paragraph.split()).partition("Checked by: ")
         if found:

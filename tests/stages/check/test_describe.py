@@ -16,6 +16,8 @@ from reprise.config.errors import ParameterError
 from reprise.config.params import StrictModel, meaning
 from reprise.config.texts.text_forms import Name, plug_in_name, with_pattern
 from stages.check.describe import text
+from stages.check.description.papers_page import FILE as PAPERS
+from stages.check.description.papers_page import papers_page
 from stages.check.description.parameter_list import describe, find, kinds_meant, subject_named
 from stages.check.description.plug_in_pages import FOLDER, pages
 from stages.check.description.reference import COMMAND, page
@@ -201,6 +203,22 @@ def test_the_pages_of_plug_ins_are_fresh(repository: Path, monkeypatch: pytest.M
     assert written == pages(), f"{FOLDER} is stale: run `{COMMAND}`"
     links = {link for text in written.values() for link in re.findall(r"\]\((.*?)\)", text)}
     assert [link for link in links if not (repository / FOLDER / link).is_file()] == []
+
+
+def test_the_page_of_papers_is_fresh_and_leads_from_each_to_its_file_and_checks(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository)
+    written = (repository / PAPERS).read_text(encoding="utf-8")
+    assert written == papers_page(), f"{PAPERS} is stale: run `{COMMAND}`"
+    links = re.findall(r"\]\(((?:\.\./)+[^)]*)\)", written)
+    assert [link for link in links if not (repository / PAPERS.parent / link).is_file()] == []
+    rows = [row for row in written.splitlines() if "methods/contrastive/gsimclr.py" in row]
+    assert len(rows) == 1
+    assert "Gosthipaty" in rows[0]
+    assert "test_golden.py" in rows[0]
+    assert rows[0].endswith("explanation/g-simclr.md) |")
+    assert "stages/ingest/sources/shapes.py" not in written  # it has no publication
 
 
 @pytest.mark.parametrize(
