@@ -25,6 +25,7 @@ SMALL = {
     "deepcluster_v2": {"hidden": 16, "output": 8, "prototypes": 4, "clusterings": 2, "small_crops": 2},
     "dino": {"hidden": 16, "bottleneck": 8, "outputs": 12, "small_crops": 2, "frozen_for": 0.2},
     "emp_ssl": {"hidden": 16, "output": 8, "patches": 4, "invariance": 20.0},
+    "essl": {"hidden": 16, "output": 8, "flip": "predicted"},
     "lejepa": {"hidden": 16, "output": 8, "slices": 8},
     "moco_v2": {"hidden": 16, "output": 8, "queue": 24},
     "moco_v3": {"hidden": 16, "output": 8},
