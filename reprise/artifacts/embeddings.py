@@ -2,7 +2,9 @@
 
 Rows are joined by key, never by position. A tap is a place in the network where features are read: `backbone` (P3 of
 G-SimCLR's evaluation), then `projector1` and `projector2` (P2 and P1: after the first and the second layer of the
-projector). Features for mining use the same file with a single tap, `features`.
+projector). Runs that learn clusters have taps that are no features but what label sets are made of: `assigner`,
+memberships in clusters whose rows sum to 1, and `codes`, vectors of length one whose products say which images belong
+together. Features for mining use the same file with a single tap, `features`.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from reprise.artifacts.tables.parquet import read_table, write_table
 from reprise.config.errors import EmbeddingError
 
 FILE = "embeddings.parquet"
+OF_CLUSTERS = ("assigner", "codes")  # taps that miners read and probes do not
 _BASE = pa.schema([pa.field("key", pa.string(), nullable=False), pa.field("split", pa.string(), nullable=False)])
 _FIX = "Run `dvc repro embed` (or `features`) to write it again."
 
@@ -67,6 +70,11 @@ def taps_in(path: str | Path) -> list[str]:
     """Return the names of the taps in a file, preferred first."""
     read_table(path, _BASE, EmbeddingError, _FIX, columns=["key"], exact=False)
     return [n for n in pq.read_schema(path).names if n not in _BASE.names]
+
+
+def feature_taps_in(path: str | Path) -> list[str]:
+    """Return the names of the taps that hold features, preferred first."""
+    return [name for name in taps_in(path) if name not in OF_CLUSTERS]
 
 
 def read_embeddings(

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -22,7 +23,7 @@ from reprise.config.errors import BackboneError
 from reprise.config.params import in_one_line
 from reprise.networks.axes import axes_of, blank, channels_last
 from reprise.networks.backbone import build_backbone, option_problems
-from reprise.networks.heads import Projector
+from reprise.networks.heads import ASSIGNER, CODES, PROJECTOR, TAPPED, Assigner, Projector
 
 _LARGEST_BUFFERS = 1 << 30  # bytes of tensors that a network makes itself and no file holds
 _RESTORE = "Restore the folder whole: `dvc checkout`."
@@ -33,12 +34,19 @@ _COUNTER = "num_batches_tracked"  # of batch normalisation; files from before to
 class TappedBackbone(nn.Module):
     """A frozen backbone with its heads.
 
-    `forward` returns {"backbone": (B, d), "projector1": (B, h), ...}.
+    `forward` returns {"backbone": (B, d), "projector1": (B, h), ...}. Heads that learn clusters add "assigner" (B, K),
+    memberships whose rows sum to 1, and "codes" (B, c), vectors of length one.
     """
 
-    def __init__(self, backbone: nn.Module, projector: Projector | None) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        projector: Projector | None,
+        assigner: Assigner | None = None,
+        codes: Projector | None = None,
+    ) -> None:
         super().__init__()
-        self.backbone, self.projector = backbone, projector
+        self.backbone, self.projector, self.assigner, self.codes = backbone, projector, assigner, codes
         self.requires_grad_(False)
         self.eval()
 
@@ -52,7 +60,12 @@ class TappedBackbone(nn.Module):
                 found=f"an output of shape {tuple(h.shape)}",
                 fix="Choose another architecture.",
             )
-        return {"backbone": h, **(self.projector.taps(h) if self.projector is not None else {})}
+        taps = {"backbone": h, **(self.projector.taps(h) if self.projector is not None else {})}
+        if self.assigner is not None:
+            taps[ASSIGNER] = self.assigner.memberships(h)
+        if self.codes is not None:
+            taps[CODES] = F.normalize(self.codes(h).float(), dim=1)
+        return taps
 
 
 @dataclass(frozen=True)
@@ -90,7 +103,7 @@ def assemble(entries: dict[str, Any], weights: TensorFile, heads: TensorFile, wh
     _check_options(config, where)
     mismatch = Mismatch("the weights do not fit their configuration", where, _RESTORE)
     facts = {f"backbone.{name}": one for name, one in weights.tensors.items()}
-    facts |= {name: one for name, one in heads.tensors.items() if name.startswith("projector.")}
+    facts |= {name: one for name, one in heads.tensors.items() if _is_tapped(name)}
 
     def build() -> TappedBackbone:
         return _tapped(config, where)
@@ -99,7 +112,7 @@ def assemble(entries: dict[str, Any], weights: TensorFile, heads: TensorFile, wh
     network = build()
     _check_widths(config, network.backbone, mismatch)
     arrays = {f"backbone.{name}": value for name, value in weights.read().items()}
-    arrays |= {name: value for name, value in heads.read().items() if name.startswith("projector.")}
+    arrays |= {name: value for name, value in heads.read().items() if _is_tapped(name)}
     load_arrays(network, arrays, mismatch)
     return network.to(memory_format=channels_last(axes_of(network)))
 
@@ -197,7 +210,18 @@ def _tapped(config: BackboneConfig, where: str) -> TappedBackbone:
         )
     except BackboneError as error:
         raise BackboneError(error.what, where=f"{where}/{CONFIG}", found=error.found, fix=error.fix) from error
-    return TappedBackbone(backbone, Projector(config.heads["projector"]) if "projector" in config.heads else None)
+    widths = config.heads
+    return TappedBackbone(
+        backbone,
+        Projector(widths[PROJECTOR]) if PROJECTOR in widths else None,
+        Assigner(widths[ASSIGNER]) if ASSIGNER in widths else None,
+        Projector(widths[CODES]) if CODES in widths else None,
+    )
+
+
+def _is_tapped(name: str) -> bool:
+    """Tell whether a tensor belongs to one of the heads that are read again."""
+    return name.partition(".")[0] in TAPPED
 
 
 class _WithoutRandomValues(TorchFunctionMode):
@@ -232,9 +256,11 @@ def _check_widths(config: BackboneConfig, backbone: nn.Module, mismatch: Mismatc
     # Of a few networks of timm, features are wider than the attribute says; `stages.embed.adopt` measures them.
     if config.num_features not in (width, getattr(backbone, "head_hidden_size", width)):
         raise mismatch.error(f"features of {width} numbers, and num_features {config.num_features}")
-    projector = config.heads.get("projector", [width])
-    if projector[0] != width:
-        raise mismatch.error(f"features of {width} numbers, and a projector for {projector[0]}")
+    for name in TAPPED:
+        inputs = config.heads.get(name, [width])[0]
+        if inputs != width:
+            called = {PROJECTOR: "a projector", ASSIGNER: "an assigner", CODES: "a head of codes"}[name]
+            raise mismatch.error(f"features of {width} numbers, and {called} for {inputs}")
 
 
 def _kind(tensor: Tensor) -> str:

@@ -8,6 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+PROJECTOR, ASSIGNER, CODES = "projector", "assigner", "codes"  # saved heads that are read again, by name
+TAPPED = (PROJECTOR, ASSIGNER, CODES)
+
+
+def _hidden(inputs: int, outputs: int) -> nn.Sequential:
+    """Build a hidden layer of a projector."""
+    return nn.Sequential(nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), nn.ReLU(inplace=True))
+
 
 class Projector(nn.Module):
     """A multilayer perceptron with batch normalisation and ReLU between its layers (Chen et al. 2020, section 2).
@@ -21,10 +29,7 @@ class Projector(nn.Module):
     def __init__(self, widths: list[int]) -> None:
         super().__init__()
         self.widths = list(widths)
-        self.hidden = nn.ModuleList(
-            nn.Sequential(nn.Linear(a, b, bias=False), nn.BatchNorm1d(b), nn.ReLU(inplace=True))
-            for a, b in pairwise(widths[:-1])
-        )
+        self.hidden = nn.ModuleList(_hidden(a, b) for a, b in pairwise(widths[:-1]))
         self.output = nn.Linear(widths[-2], widths[-1])
 
     def forward(self, h: Tensor) -> Tensor:
@@ -40,6 +45,35 @@ class Projector(nn.Module):
             h = layer(h)
             found[f"projector{number}"] = h
         return found
+
+
+class Assigner(nn.Module):
+    """Memberships in K clusters that a training learns: the softmax of a last linear layer.
+
+    Args:
+        widths: input, hidden..., K; [64, 10] is the linear layer alone. Hidden layers are those of a projector.
+        unit: the last layer sees vectors of length one, so that its rows are directions. It is a tensor of the state,
+            because whoever loads the head knows nothing of it but its widths and its weights.
+    """
+
+    unit: Tensor
+
+    def __init__(self, widths: list[int], unit: bool = False) -> None:
+        super().__init__()
+        self.widths = list(widths)
+        self.hidden = nn.Sequential(*(_hidden(a, b) for a, b in pairwise(widths[:-1])))
+        self.output = nn.Linear(widths[-2], widths[-1])
+        self.register_buffer("unit", torch.tensor(unit))
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Compute the logits of the memberships: (B, widths[0]) -> (B, K)."""
+        h = self.hidden(h)
+        return self.output(torch.where(self.unit, F.normalize(h, dim=1), h))
+
+    def memberships(self, h: Tensor) -> Tensor:
+        """Compute the memberships: (B, widths[0]) -> (B, K), at least 0; rows sum to 1 in float32 at least."""
+        logits = self(h)
+        return torch.softmax(logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits, dim=1)
 
 
 class PlainHead(nn.Module):

@@ -38,6 +38,7 @@ from stages.check.rules.models import OPTIONS, trained_problems
 from stages.check.rules.order import circle_problems
 from stages.check.rules.probes import SECTION_OF, comparison_problems, probe_problems
 from stages.check.rules.relations import relation_problems
+from stages.check.rules.taps import tap_problems
 from stages.check.shifts import shift_problems
 from stages.check.starts import model_problems, start_problems
 
@@ -81,6 +82,7 @@ def problems(raw: dict[str, Any]) -> list[Problem]:
     found += comparison_problems(raw.get(COMPARISON))
     found += [*_fit_problems(raw, classes), *model_problems(raw), *trained_problems(raw, classes)]
     found += [*_start_problems(raw, classes), *shift_problems(raw), *fact_problems(raw, classes)]
+    found += tap_problems(raw, classes)
     known_places = {(problem.path, problem.rule) for problem in found}
     between = [*modality_problems(raw), *relation_problems(raw)]  # may meet what a section or row has reported
     return found + [problem for problem in between if (problem.path, problem.rule) not in known_places]

@@ -52,7 +52,8 @@ def main(argv: list[str]) -> None:
     miner_class = load_class("miners", chosen.miner, Miner, f"mines.{chosen.name}.miner")
     block = dict((raw.get("mining") or {}).get(chosen.name) or {})
     check_miner(miner_class, chosen.name, chosen.miner)
-    keys, _, features = read_embeddings(mined_from(chosen.on, arguments.seed) / FILE, split="train")
+    source = mined_from(chosen.on, arguments.seed) / FILE
+    keys, _, features = read_embeddings(source, miner_class.tap, split="train")
     numbers = sorted(set(arguments.clusters or doubling(len(features))))
     params = [parse(miner_class.Params, block | {"clusters": k}, f"mining.{chosen.name}") for k in numbers]
     rows = compare(miner_class, params, features, manifest_facts(keys)[1], arguments.seed)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -18,14 +18,19 @@ from reprise.config.params import StrictModel, meaning
 CHECK_ROWS = 1 << 16  # rows looked at together
 
 
-class ClusterParams(StrictModel):
-    """Parameters of every miner of clusters."""
+class LabelParams(StrictModel):
+    """Parameters of every miner of clusters, also of those that only take over what was learned elsewhere."""
 
     min_confidence: Annotated[
         float,
         Field(ge=0, le=1),
         meaning("Images with a lower confidence get no label and stand for themselves in batches."),
     ] = 0.0
+
+
+class ClusterParams(LabelParams):
+    """Parameters of every miner that finds the clusters itself."""
+
     resamples: Annotated[
         int,
         Field(ge=0, le=100),
@@ -99,6 +104,8 @@ class Miner:
         uses_truth: whether it gets true labels, those that `visible_labels` chooses; its label set, and the report of
             every run that uses it, say so. Only `semi_supervised_mixture` may.
         makes_pairs: whether its label set holds pairs, so that methods that train on pairs may use it.
+        tap: the tap of a run's embedding that it reads (reprise/artifacts/embeddings.py); None reads the features. The
+            run's method must declare it in its own `taps`.
         streams: whether it reads its features in blocks: they come memory-mapped, and need not fit into memory.
     """
 
@@ -106,6 +113,7 @@ class Miner:
     uses_truth: ClassVar[bool] = False
     makes_pairs: ClassVar[bool] = False
     streams: ClassVar[bool] = False
+    tap: ClassVar[str | None] = None
 
     def __init__(self, params: StrictModel, seed: int, images: Images | None = None) -> None:
         self.params, self.seed, self.images = params, seed, images
@@ -148,6 +156,15 @@ class Miner:
             work: a folder for checkpoints, empty or as an interrupted process left it.
         """
         raise TypeError(f"{type(self).__name__} does not mine")
+
+    def figures(self, features: np.ndarray, mined: Mined) -> dict[str, Any]:
+        """Compute figures for quality.json that only this miner has; they may not need labels.
+
+        Args:
+            features: (n, d) that `mine` got.
+            mined: the label set.
+        """
+        return {}
 
 
 def check_features(features: np.ndarray, where: str) -> None:

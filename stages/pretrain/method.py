@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from reprise.media.lookup import IMAGE
-from reprise.networks.heads import Classifier, Projector
+from reprise.networks.heads import Assigner, Classifier, Projector
 from reprise.networks.text.tokenizer import Tokenizer
 from reprise.reading.order import Sampling
 from reprise.runtime.world import ALONE, World
@@ -191,6 +191,9 @@ class Method(nn.Module):
         needs_teacher: it learns from the frozen network that the row names as `teacher`: `context.teacher`.
         needs_drawn: every batch tells what was drawn for its views: `batch.drawn`. Such a step is never recorded.
         weights: which weights become the backbone (`student`, `teacher`).
+        taps: it learns clusters, and embedding writes these of its `heads()` beside the features: `assigner`, the
+            memberships of each image, which the miner `assigned` turns into a label set; or `codes`, vectors whose
+            products say which images belong together, for the miner `spectral_membership`.
         capturable: the step is a function of its batch and of tensors, so a GPU may record it once and repeat it: it
             changes nothing but tensors, never branches on a tensor's value, and draws nothing on the CPU.
         views_by_image: a step passes the views of an image one after the other through its networks, instead of all
@@ -205,6 +208,7 @@ class Method(nn.Module):
     views: ClassVar[int] = 2
     modalities: ClassVar[tuple[str, ...]] = (IMAGE,)
     reads: ClassVar[tuple[str, ...]] = ()
+    taps: ClassVar[tuple[str, ...]] = ()
     gradient_free: ClassVar[bool] = False
     capturable: ClassVar[bool] = False
     chunkable: ClassVar[bool] = True
@@ -347,8 +351,8 @@ class Method(nn.Module):
         """
         return None
 
-    def heads(self) -> dict[str, Projector | Classifier]:
-        """Heads that are saved beside the backbone; a projector can be tapped."""
+    def heads(self) -> dict[str, Projector | Classifier | Assigner]:
+        """Heads that are saved beside the backbone; a projector can be tapped, and those that `taps` names are."""
         return {"projector": self.projector} if self.projector is not None else {}
 
 

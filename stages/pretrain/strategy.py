@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from reprise.config.params import meaning
-from reprise.networks.heads import Classifier, Projector
+from reprise.networks.heads import Assigner, Classifier, Projector
 from reprise.reading.share import drawn_of_each
 from reprise.runtime.seeds import numpy_rng
 from stages.pretrain.method import Context, Method
@@ -76,7 +76,7 @@ class Strategy(Method):
         """Build the head that the loss reads; it states its `widths`."""
         return Classifier(backbone.num_features, context.clusters)
 
-    def heads(self) -> dict[str, Projector | Classifier]:
+    def heads(self) -> dict[str, Projector | Classifier | Assigner]:
         """Return the classifier."""
         return {"classifier": self.classifier}
 

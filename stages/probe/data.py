@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reprise.artifacts.embeddings import read_embeddings, taps_in
+from reprise.artifacts.embeddings import feature_taps_in, read_embeddings, taps_in
 from reprise.artifacts.facts.table import read_facts
 from reprise.artifacts.layout import ALL_FACTS, MANIFEST
 from reprise.artifacts.manifest import read_manifest, scored_split
@@ -74,7 +74,7 @@ class ProbeData:
 
     Attributes:
         classes: names of the classes over all splits, sorted; a label is an index into them.
-        taps: names of the taps, `backbone` first.
+        taps: names of the taps that hold features, `backbone` first.
         facts: what the source and targets.csv say of each image besides its label; nothing for most data.
         test: name of the split that is scored; see `scored_split`.
 
@@ -94,7 +94,7 @@ class ProbeData:
     ) -> None:
         self._shifts = {file.name: file for file in shifts}
         self._path, self.confidence, self.device = Path(embeddings), confidence, device
-        self.taps = tuple(taps_in(embeddings))
+        self.taps = tuple(feature_taps_in(embeddings))
         if BACKBONE not in self.taps:
             raise EmbeddingError(
                 f"no tap '{BACKBONE}'",

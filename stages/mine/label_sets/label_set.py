@@ -38,7 +38,7 @@ from reprise.storage.work_folder import file_digest, work_folder
 from stages.mine.label_sets.montage import write_montage
 from stages.mine.label_sets.resampling import resampled
 from stages.mine.label_sets.rounds import churn
-from stages.mine.miner import ClusterParams, Images, Mined, Miner, Pairs
+from stages.mine.miner import ClusterParams, Images, LabelParams, Mined, Miner, Pairs
 from stages.mine.streaming import stream_features
 
 SILHOUETTE_SAMPLE = 2000  # images
@@ -89,16 +89,19 @@ def mine(
         if miner_class.streams:
             keys, features = stream_features(source, "train", work)
         else:
-            keys, _, features = read_embeddings(source, split="train")
+            keys, _, features = read_embeddings(source, miner_class.tap, split="train")
         truth, images = manifest_facts(keys)
         miner = miner_class(params, seed, images)
         visible = miner.visible_labels(keys, truth) if miner_class.uses_truth else None
         labels = None if visible is None else hide_others(truth, visible)
         mined, stability = mine_images(miner, features, labels, work)
         known = mined.clusters >= 0
-        if isinstance(params, ClusterParams):
+        if isinstance(params, LabelParams):
             mined = drop_uncertain(mined, params.min_confidence)
-        figures = quality(row, miner_class, features, mined, truth, visible, seed)
+        # Memberships lie apart by construction: how compact clusters are is asked of the features that they rest on.
+        compared = features if miner_class.tap is None else read_embeddings(source, split="train")[2]
+        figures = quality(row, miner_class, compared, mined, truth, visible, seed)
+        figures |= rounded(miner.figures(features, mined))
         figures["stability"] = None if stability is None else round(stability, DIGITS)
         change = None if before is None else churn(before, seed, keys, mined.clusters)
         figures["churn"] = None if change is None else rounded(change)

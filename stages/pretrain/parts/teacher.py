@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from reprise.config.params import meaning
-from reprise.networks.heads import Projector
+from reprise.networks.heads import Assigner, Classifier, Projector
 from reprise.training.optimization.annealing import anneal
 from stages.pretrain.method import Context, Method
 from stages.pretrain.params import RecipeParams
@@ -157,7 +157,7 @@ class TeacherMethod(Method):
         """Return the student's backbone or the teacher's, by `keep`."""
         return self.teacher["backbone"] if self.params.keep == "teacher" else self.backbone
 
-    def heads(self) -> dict[str, Projector]:
+    def heads(self) -> dict[str, Projector | Classifier | Assigner]:
         """Return the projector of the network that is kept."""
         head = self.teacher["projector"] if self.params.keep == "teacher" and "projector" in self.teacher else None
         head = self.projector if head is None else head
