@@ -32,10 +32,10 @@ from torch import Tensor, nn
 from reprise.config.params import meaning
 from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
-from reprise.runtime.seeds import numpy_rng, torch_rng
 from stages.pretrain.method import Batch, Context, Method, embed_views
 from stages.pretrain.params import HiddenWidth, OptimizerRecipeParams, OutputWidth
-from stages.pretrain.parts.memory import Memory, nearest_centroids, spherical_kmeans
+from stages.pretrain.parts.memory import Memory, nearest_centroids
+from stages.pretrain.parts.online_labels import move_labels
 
 
 class ODCParams(OptimizerRecipeParams):
@@ -84,42 +84,6 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, members: Tensor, rewe
     """
     weight = (members.to(logits.dtype) + 1.0).rsqrt() if reweight else None
     return F.cross_entropy(logits, labels, weight)
-
-
-@torch.no_grad()
-def means_of(vectors: Tensor, labels: Tensor, old: Tensor) -> Tensor:
-    """Return (K, d) unit means of the clusters' members; an empty cluster keeps its old centroid."""
-    sums = torch.zeros_like(old).index_add_(0, labels, vectors)
-    members = torch.bincount(labels, minlength=len(old)) > 0
-    return torch.where(members[:, None], F.normalize(sums, dim=1), old)
-
-
-@torch.no_grad()
-def refill(
-    vectors: Tensor, labels: Tensor, centroids: Tensor, smallest: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Dissolve clusters with fewer than `smallest` members and split the largest into their places.
-
-    Returns:
-        New (n,) labels and (K, d) centroids. Clusters that a split could not fill stay as they were.
-    """
-    labels, centroids = labels.clone(), centroids.clone()
-    for small in torch.nonzero(torch.bincount(labels, minlength=len(centroids)) < smallest)[:, 0].tolist():
-        leaving = labels == small
-        if leaving.any():
-            scores = vectors[leaving] @ centroids.T
-            scores[:, small] = -torch.inf
-            labels[leaving] = scores.argmax(dim=1)
-        largest = int(torch.bincount(labels, minlength=len(centroids)).argmax())
-        members = torch.nonzero(labels == largest)[:, 0]
-        half = members[torch.randperm(len(members), generator=generator).to(members.device)[: len(members) // 2]]
-        other = members[~torch.isin(members, half)]
-        pair = torch.stack([F.normalize(vectors[part].sum(dim=0), dim=0) for part in (other, half)])
-        moved = members[(vectors[members] @ pair.T).argmax(dim=1) == 1]
-        if 0 < len(moved) < len(members):
-            labels[moved] = small
-            centroids[largest], centroids[small] = pair
-    return labels, means_of(vectors, labels, centroids)
 
 
 class ODC(Method):
@@ -173,15 +137,8 @@ class ODC(Method):
         """Cluster once the memory is whole; afterwards move the centroids every few steps."""
         if not self.clustered:
             return
-        vectors, count, seed = self.memory.vectors, int(self.steps), self.context.seed
-        if count == 0:
-            rng = numpy_rng(seed, "clusters", count)
-            self.centroids.copy_(spherical_kmeans(vectors, len(self.centroids), 10, rng))
-            self.labels.copy_(nearest_centroids(vectors, self.centroids))
-        elif count % self.params.centroid_steps == 0:
-            centroids = means_of(vectors, self.labels, self.centroids)
-            generator = torch_rng(seed, "clusters", count)
-            labels, centroids = refill(vectors, self.labels, centroids, self.smallest, generator)
-            self.labels.copy_(labels)
-            self.centroids.copy_(centroids)
+        move_labels(
+            self.memory.vectors, self.labels, self.centroids, int(self.steps),
+            every=self.params.centroid_steps, smallest=self.smallest, seed=self.context.seed,
+        )  # fmt: skip
         self.steps += 1

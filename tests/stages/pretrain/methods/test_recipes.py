@@ -58,6 +58,7 @@ OPTIMISERS = {
     "simmim": (2048, "adamw", 8e-4, 0.05, 10, 0.005, 0.05, 0.0, None, 5.0),
     "dcl": (256, "sgd", 0.03, 0.0, 0, 0.0, 1e-4, None, None, 0.0),
     "nnclr": (4096, "lars", 4.8, 0.0, 10, 0.0, 1e-6, 0.0, None, 0.0),
+    "interclr": (256, "sgd", 0.03, 0.0, 0, 0.0, 1e-4, 1e-4, None, 0.0),
     "odc": (512, "sgd", 0.06, 0.4, 0, 0.0, 1e-5, 1e-5, None, 0.0),
 }
 # trust, clipping, adapts vectors, divides by the sum of two lengths, Nesterov
@@ -78,6 +79,7 @@ BYOL = [((0.08, 1.0), 0.4, 0.2, 0.1, 0.2, 1.0, 0.0), ((0.08, 1.0), 0.4, 0.2, 0.1
 VIEWS = {
     "simclr": [SIMCLR] * 2,
     "supcon": [((0.2, 1.0), 0.4, 0.4, 0.1, 0.2, 0.0, 0.0)] * 2,
+    "interclr": [MOCO] * 2,
     "moco_v2": [MOCO] * 2,
     "simsiam": [MOCO] * 2,
     "moco_v3": BYOL,
@@ -203,6 +205,7 @@ def test_views_of_each_branch(name: str, tmp_path) -> None:
 SHORTS = {
     "simclr": (0.08, 1.0, 0.8, 0.2, 0.2, 0.5, 0.0),
     "supcon": (0.2, 0.5, 0.4, 0.1, 0.2, 0.0, 0.0),
+    "interclr": (0.2, 0.5, 0.4, 0.1, 0.2, 0.5, 0.0),
     "moco_v2": (0.2, 0.5, 0.4, 0.1, 0.2, 0.5, 0.0),
     "simsiam": (0.2, 0.5, 0.4, 0.1, 0.2, 0.5, 0.0),
     "moco_v3": (0.08, 0.5, 0.2, 0.1, 0.2, [1.0, 0.1], [0.0, 0.2]),

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from stages.pretrain.methods.clustering.deepcluster_v2 import assignment_loss
-from stages.pretrain.methods.clustering.odc import means_of, refill, weighted_cross_entropy
+from stages.pretrain.methods.clustering.odc import weighted_cross_entropy
 from stages.pretrain.parts.memory import Memory, nearest_centroids, spherical_kmeans
+from stages.pretrain.parts.online_labels import means_of, refill
 from tests.stages.pretrain.methods.conftest import build, random_batch
 
 
