@@ -1,56 +1,82 @@
-"""shapes: drawn pictures of which everything is known: shape, colours, place, size, rotation; masks, boxes, captions.
+"""shapes: drawn pictures of which everything is known: shape, colours, texture, place, size, rotation, light; masks.
 
 Each picture shows one shape (the class) in one colour on a background of another, with a soft gradient and a little
-noise. Its facts are numbers and words from which the picture was drawn, so a probe can ask what a representation keeps,
-and a method can be given the caption or the pose. Picture i is a function of (seed, i) alone: more images change none
-of the others. Every shape looks different at every rotation that is drawn (-45 to 45 degrees), so rotation can be read.
+noise. Texture, hue and light vary besides where `vary` names them. The facts are numbers and words from which the
+picture was drawn, so a probe can ask what a representation keeps, and a method can be given the caption or the pose.
+Picture i is a function of (seed, i) alone: more images change none of the others, and a factor that varies takes the
+same values whatever else varies. Every shape looks different at every rotation that is drawn (-45 to 45 degrees), so
+rotation can be read.
 
-Source: no publication; drawn by Reprise.
+Shortcuts and faults can be planted, each by a known amount. With `correlate`, a factor follows the class with a given
+probability: a word is then the class's own, and a number lies in the class's fifth of its range (of a position, the
+place from the left). `availability` says how much of a factor is seen, and `noise` what it is seen in. `long_tail`
+makes each shape rarer than the one before, and `label_noise` replaces labels, while the fact `true_class` keeps the
+shape that was drawn. All pictures have these; with `train_only`, every fifth picture belongs to the test split and has
+no tie, no tail and no wrong label (val, which ingest takes from train, has them).
 
-Checked by: tests/stages/ingest/sources/test_source_facts.py.
+Source: no publication; drawn by Reprise. Availability and predictivity are the terms of Hermann et al. 2023 ("On the
+foundations of shortcut learning", arXiv:2310.16228), whose data are vectors, not pictures.
+
+Checked by: tests/stages/ingest/sources/test_source_facts.py; tests/stages/ingest/sources/test_shapes.py.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from reprise.config.facts import Fact, Use
 from reprise.config.params import StrictModel, meaning
+from reprise.config.texts.text_forms import wrong_value
+from stages.ingest.drawn.shapes import (
+    COLOURS,
+    HUELESS,
+    NOISE,
+    SHAPES,
+    TEXTURES,
+    Drawn,
+    box,
+    captions,
+    direction,
+    draw,
+    inside,
+)
 from stages.ingest.source import Candidate, Extent, Source
 
 if TYPE_CHECKING:
     import numpy as np
 
-Factor = Literal["colour", "position", "scale", "rotation", "background"]
-Given = Literal["caption", "pose", "colour", "background", "x", "y", "scale", "rotation", "mask", "boxes"]
+__all__ = ["COLOURS", "SHAPES", "TEXTURES", "Drawn", "Shapes", "captions", "draw", "inside"]
 
-SHAPES = ("arrow", "cross", "ellipse", "square", "triangle")
-COLOURS = {
-    "red": (214, 48, 49), "green": (46, 160, 67), "blue": (45, 90, 210), "yellow": (240, 200, 40),
-    "purple": (140, 70, 180), "cyan": (50, 190, 200), "white": (240, 240, 240), "black": (30, 30, 30),
-}  # fmt: skip
+Factor = Literal["colour", "position", "scale", "rotation", "background", "texture", "hue", "light"]
+Visible = Literal["shape", "colour", "background", "texture", "light"]
+Given = Literal[
+    "caption", "pose", "colour", "background", "x", "y", "scale", "rotation", "mask", "boxes",
+    "texture", "hue", "light", "brightness",
+]  # fmt: skip
+Share = Annotated[float, Field(ge=0, le=1)]
+
+FIRST: tuple[Factor, ...] = ("colour", "position", "scale", "rotation", "background")  # vary unless params say else
+_LATER = ("correlate", "availability", "noise", "long_tail", "label_noise", "train_only")  # options: see `extent`
 _SMALLEST, _LARGEST, _USUAL = 0.2, 0.42, 0.3  # half the longest extent of a shape, as a share of the picture's side
 _TURN = 45.0  # degrees to either side: a square looks the same after 90
-_SAMPLES = 4  # a pixel is the mean of so many times so many points
-_NOISE = 6.0  # standard deviation, of 255
+_HUE = 20.0  # degrees to either side: colours with two names never meet
+_LIGHT = 60.0  # degrees to either side of above
+_DIM, _BRIGHT = 0.6, 1.2
+_TEST_EVERY = 5
 _VERSION = 1  # of the drawing: another one draws other pictures
 
 
-class Drawn(NamedTuple):
-    """What one picture shows; the place is that of the shape's centre, and all lengths are shares of the side."""
+class Choice(NamedTuple):
+    """What is drawn for one picture, and what is said of it."""
 
-    shape: str
-    colour: str
-    background: str
-    x: float
-    y: float
-    scale: float
-    rotation: float  # degrees, counter-clockwise
+    drawn: Drawn
+    label: str  # as the data set says it
+    aligned: bool  # whether every factor of `correlate` is as in the class
+    split: str | None
 
 
 class Shapes(Source):
@@ -64,14 +90,55 @@ class Shapes(Source):
         seed: Annotated[int, Field(ge=0, lt=2**31), meaning("Another seed draws other pictures.")] = 0
         vary: Annotated[
             list[Factor],
-            Field(max_length=5),
+            Field(max_length=8),
             meaning("These factors differ between pictures of one shape; the others are the same in all pictures."),
-        ] = Field(default_factory=lambda: list(get_args(Factor)))
+        ] = Field(default_factory=lambda: list(FIRST))
         given: Annotated[
             list[Given],
-            Field(max_length=10),
+            Field(max_length=14),
             meaning("These facts are given to methods that read them; all other facts are labels, for probes only."),
         ] = Field(default_factory=lambda: list[Given](["caption"]))
+        correlate: Annotated[
+            dict[Factor, Share],
+            meaning(
+                "Factors that follow the shape, each with its probability, such as {colour: 0.9}: shortcuts. Each has "
+                "to be one that varies."
+            ),
+        ] = Field(default_factory=dict)
+        availability: Annotated[
+            dict[Visible, Share],
+            meaning(
+                "How much is seen of shape, colour, background, texture or light, such as {colour: 0.3}: 0 is nothing, "
+                "1 is all, as it is of those that are not named."
+            ),
+        ] = Field(default_factory=dict)
+        noise: Annotated[
+            float, Field(ge=0, le=128), meaning("The noise of every pixel has this standard deviation, of 255.")
+        ] = NOISE
+        long_tail: Annotated[
+            float,
+            Field(ge=1, le=1000),
+            meaning("The first shape is drawn so many times as often as the last; those between fall geometrically."),
+        ] = 1.0
+        label_noise: Annotated[
+            float, Field(ge=0, lt=1), meaning("This share of labels is replaced by another class, drawn evenly.")
+        ] = 0.0
+        train_only: Annotated[
+            bool,
+            meaning(
+                "Every fifth picture is a test picture, without ties, long tail and wrong labels; otherwise all "
+                "pictures have them, and ingest makes the splits."
+            ),
+        ] = False
+
+        @model_validator(mode="after")
+        def _whole(self) -> Self:
+            """Refuse factors that nothing would come of."""
+            if still := [name for name in self.correlate if name not in self.vary]:
+                raise wrong_value(f"correlate names {still[0]}, which does not vary: add it to vary")
+            if still := [name for name in ("texture", "light") if name in self.availability and name not in self.vary]:
+                raise wrong_value(f"availability names {still[0]}, which does not vary: add it to vary")
+            return self
 
     title: ClassVar[str] = "Drawn shapes"
     citation: ClassVar[str] = ""
@@ -87,18 +154,37 @@ class Shapes(Source):
     }
 
     def facts(self) -> Sequence[Fact]:
-        """Declare all that is known of a picture; `source.options.given` decides what methods may read."""
+        """Declare all that is known of a picture; `source.options.given` decides what methods may read.
+
+        Texture, hue and light are facts where they vary; the true class and the ties, where params plant them.
+        """
 
         def use(name: str) -> Use:
             return "given" if name in self.options.given else "label"
 
-        return (
+        found = [
             Fact("colour", "word", use("colour"), "Colour of the shape."),
             Fact("background", "word", use("background"), "Colour of the background, before its gradient."),
             Fact("x", "number", use("x"), "Centre of the shape from the left, as a share of the side."),
             Fact("y", "number", use("y"), "Centre of the shape from the top, as a share of the side."),
             Fact("scale", "number", use("scale"), "Half the extent of the shape, as a share of the side."),
             Fact("rotation", "number", use("rotation"), "Degrees, counter-clockwise, from -45 to 45."),
+        ]
+        vary = self.options.vary
+        if "texture" in vary:
+            found.append(Fact("texture", "word", use("texture"), "Pattern on the shape."))
+        if "hue" in vary:
+            meant = "Degrees by which the colour is turned, from -20 to 20; unknown of white and black."
+            found.append(Fact("hue", "number", use("hue"), meant))
+        if "light" in vary:
+            found.append(Fact("light", "number", use("light"), "Degrees from above to the left, from -60 to 60."))
+            found.append(Fact("brightness", "number", use("brightness"), "Factor of all values, from 0.6 to 1.2."))
+        if self.options.label_noise:
+            found.append(Fact("true_class", "word", "label", "The shape that was drawn, whatever the label says."))
+        if self.options.correlate:
+            found.append(Fact("aligned", "flag", "label", "Whether all tied factors are those of the class."))
+        return (
+            *found,
             Fact("caption", "caption", use("caption"), "Two sentences that name shape, colours, size and place."),
             Fact("pose", "pose", use("pose"), "x, y, scale, and cosine and sine of the rotation."),
             Fact("mask", "mask", use("mask"), "1 where the shape covers at least half of a pixel."),
@@ -109,120 +195,122 @@ class Shapes(Source):
         """Draw all pictures, in their order."""
         from reprise.media.image.encode import uncompressed_png
 
+        declared = [fact.name for fact in self.facts()]
         for i in range(self.options.images):
-            drawn, rng = self.drawn(i)
-            pixels, mask = draw(drawn, self.options.size, rng)
+            choice, rng = self.choice(i)
+            drawn = choice.drawn
+            pixels, mask = draw(drawn, self.options.size, rng, self.options.availability, self.options.noise)
             known = {
-                **{name: getattr(drawn, name) for name in ("colour", "background", "x", "y", "scale", "rotation")},
+                **drawn._asdict(),
+                "true_class": drawn.shape,
+                "aligned": int(choice.aligned),
                 "caption": captions(drawn),
-                "pose": [drawn.x, drawn.y, drawn.scale, *_direction(drawn)],
+                "pose": [drawn.x, drawn.y, drawn.scale, *direction(drawn.rotation)],
                 "mask": mask,
-                "boxes": [_box(mask)],
+                "boxes": [box(mask)],
             }
-            yield Candidate(f"shapes/{i:07d}.png", uncompressed_png(pixels), None, drawn.shape, None, known)
+            if drawn.colour in HUELESS:
+                del known["hue"]
+            facts = {name: known[name] for name in declared if name in known}
+            yield Candidate(f"shapes/{i:07d}.png", uncompressed_png(pixels), choice.split, choice.label, facts=facts)
 
-    def drawn(self, i: int) -> tuple[Drawn, np.random.Generator]:
+    def choice(self, i: int) -> tuple[Choice, np.random.Generator]:
         """Draw what picture i shows, and return the generator for its gradient and noise.
 
         All factors are drawn whatever varies, so that a factor that varies takes the same values with any others.
+        Texture, hue, light, ties and faults have a generator of their own, so that none of them changes what the first
+        one draws.
         """
         import numpy as np
 
-        rng = np.random.default_rng([self.options.seed, i, _VERSION])
-        names, vary = list(COLOURS), set(self.options.vary)
-        shape = SHAPES[int(rng.integers(len(SHAPES)))]
-        numbers = rng.permutation(len(names))[:2]
+        options = self.options
+        rng = np.random.default_rng([options.seed, i, _VERSION])
+        later = np.random.default_rng([options.seed, i, _VERSION, 1])
+        shape = int(rng.integers(len(SHAPES)))
+        words = rng.permutation(len(COLOURS))[:2]
         size, turn, x, y = (float(value) for value in rng.random(4))
-        scale = _SMALLEST + size * (_LARGEST - _SMALLEST) if "scale" in vary else _USUAL
-        reach = 0.5 - scale  # the whole shape stays inside
-        colour = names[numbers[0]] if "colour" in vary else "red"
-        others = [name for name in (names[numbers[1]], names[numbers[0]], "white") if name != colour]
-        drawn = Drawn(
-            shape,
-            colour,
-            others[0] if "background" in vary else ("white" if colour != "white" else "black"),
-            0.5 + (2 * x - 1) * reach if "position" in vary else 0.5,
-            0.5 + (2 * y - 1) * reach if "position" in vary else 0.5,
-            scale,
-            (2 * turn - 1) * _TURN if "rotation" in vary else 0.0,
+        in_tail, mistaken, other, texture, hue, light, level = (float(value) for value in later.random(7))
+        ties = dict(zip(get_args(Factor), later.random(len(get_args(Factor))).tolist(), strict=True))
+        test = options.train_only and i % _TEST_EVERY == _TEST_EVERY - 1
+        if options.long_tail > 1 and not test:
+            shape = _of_tail(in_tail, options.long_tail)
+        tied = set() if test else {name for name, strength in options.correlate.items() if ties[name] < strength}
+        numbers = {"position": x, "scale": size, "rotation": turn, "hue": hue, "light": light}
+        numbers = {n: (shape + value) / len(SHAPES) if n in tied else value for n, value in numbers.items()}
+        pattern = TEXTURES[shape if "texture" in tied else int(texture * len(TEXTURES))]
+        colour, background = self._colours(shape, words, tied)
+        drawn = self._placed(Drawn(SHAPES[shape], colour, background, 0, 0, 0, 0, pattern), numbers, y, level)
+        own = {"colour": _own_colours(shape)[0], "background": _own_colours(shape)[1], "texture": TEXTURES[shape]}
+        aligned = all(
+            getattr(drawn, name) == own[name] if name in own else int(numbers[name] * len(SHAPES)) == shape
+            for name in options.correlate
         )
-        return drawn._replace(**{name: round(getattr(drawn, name), 6) for name in ("x", "y", "scale", "rotation")}), rng
+        label = shape
+        if mistaken < options.label_noise and not test:
+            label = (shape + 1 + int(other * (len(SHAPES) - 1))) % len(SHAPES)
+        split = ("test" if test else "train") if options.train_only else None
+        return Choice(drawn, SHAPES[label], aligned, split), rng
+
+    def drawn(self, i: int) -> tuple[Drawn, np.random.Generator]:
+        """Return what picture i shows, and the generator for its gradient and noise."""
+        choice, rng = self.choice(i)
+        return choice.drawn, rng
+
+    def _colours(self, shape: int, words: np.ndarray, tied: set[Factor]) -> tuple[str, str]:
+        """Choose the colours of shape and background, which are never the same."""
+        names, vary = list(COLOURS), self.options.vary
+        first, second = names[words[0]], names[words[1]]
+        own, own_background = _own_colours(shape)
+        colour = own if "colour" in tied else first if "colour" in vary else "red"
+        if "background" in tied:
+            return (second if colour == own_background else colour), own_background
+        others = [name for name in (second, first, "white") if name != colour]
+        return colour, others[0] if "background" in vary else ("white" if colour != "white" else "black")
+
+    def _placed(self, drawn: Drawn, numbers: dict[str, float], y: float, level: float) -> Drawn:
+        """Turn numbers from 0 to 1 into what is measured; what does not vary is the same everywhere."""
+        vary = set(self.options.vary)
+        scale = _SMALLEST + numbers["scale"] * (_LARGEST - _SMALLEST) if "scale" in vary else _USUAL
+        reach = 0.5 - scale  # the whole shape stays inside
+        measured: dict[str, float] = {
+            "x": 0.5 + (2 * numbers["position"] - 1) * reach if "position" in vary else 0.5,
+            "y": 0.5 + (2 * y - 1) * reach if "position" in vary else 0.5,
+            "scale": scale,
+            "rotation": (2 * numbers["rotation"] - 1) * _TURN if "rotation" in vary else 0.0,
+        }
+        if "hue" in vary and drawn.colour not in HUELESS:
+            measured["hue"] = (2 * numbers["hue"] - 1) * _HUE
+        if "light" in vary:
+            measured["light"] = (2 * numbers["light"] - 1) * _LIGHT
+            measured["brightness"] = _DIM + level * (_BRIGHT - _DIM)
+        texture = drawn.texture if "texture" in vary else "plain"
+        rounded: dict[str, Any] = {name: round(value, 6) for name, value in measured.items()}
+        return drawn._replace(texture=texture, **rounded)
 
     def extent(self) -> Extent:
-        """Return the number of pictures, and a digest of the options that decide them."""
-        decides = f"shapes {_VERSION} {self.options.model_dump_json()}"
+        """Return the number of pictures, and a digest of the options that decide them.
+
+        Options that came later are left out where they are as if they were not there: they draw the same pictures.
+        """
+        plain = type(self.options)()
+        same = {name for name in _LATER if getattr(self.options, name) == getattr(plain, name)}
+        decides = f"shapes {_VERSION} {self.options.model_dump_json(exclude=same)}"
         return Extent(self.options.images, 0, hashlib.sha256(decides.encode()).hexdigest())
 
 
-def draw(drawn: Drawn, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one picture.
-
-    Args:
-        drawn: what it shows.
-        size: side in pixels.
-        rng: draws the background's gradient and the noise.
-
-    Returns:
-        (size, size, 3) uint8, and the mask, (size, size) uint8 of 0 and 1.
-    """
-    import numpy as np
-
-    points = (np.arange(size * _SAMPLES) + 0.5) / (size * _SAMPLES)
-    x, y = (points - drawn.x)[None, :] / drawn.scale, (drawn.y - points)[:, None] / drawn.scale
-    cosine, sine = _direction(drawn)
-    u, v = cosine * x + sine * y, cosine * y - sine * x  # the shape's own axes, y upwards, extent 1
-    covered = inside(drawn.shape, u, v).reshape(size, _SAMPLES, size, _SAMPLES).mean(axis=(1, 3))
-    place = (np.arange(size) + 0.5) / size - 0.5
-    slope = rng.uniform(-60, 60, size=2)
-    gradient = (slope[0] * place[None, :] + slope[1] * place[:, None])[:, :, None]
-    ground = np.array(COLOURS[drawn.background]) + gradient
-    pixels = ground + covered[:, :, None] * (np.array(COLOURS[drawn.colour]) - ground)
-    pixels = pixels + rng.normal(0, _NOISE, size=(size, size, 3))
-    return np.clip(np.floor(pixels + 0.5), 0, 255).astype(np.uint8), (covered >= 0.5).astype(np.uint8)
+def _own_colours(shape: int) -> tuple[str, str]:
+    """The colours of shape and background that a class has where they are tied to it; never the same two."""
+    names = list(COLOURS)
+    return names[shape], names[(shape + 3) % len(names)]
 
 
-def inside(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Tell which points lie in a shape whose farthest point from the centre is at most 1 away.
-
-    Args:
-        shape: one of SHAPES.
-        u, v: to the right and upwards, of one shape.
-    """
-    import numpy as np
-
-    if shape == "ellipse":
-        return np.asarray(u**2 + (v / 0.55) ** 2 <= 1)
-    if shape == "square":
-        return np.asarray(np.maximum(np.abs(u), np.abs(v)) <= math.sqrt(0.5))
-    if shape == "triangle":
-        return np.asarray((v >= -0.5) & (v + math.sqrt(3) * np.abs(u) <= 1))
-    if shape == "cross":
-        short, long = np.minimum(np.abs(u), np.abs(v)), np.maximum(np.abs(u), np.abs(v))
-        return np.asarray((short <= 0.28) & (long <= 0.95))
-    head = (v >= 0) & (v + 1.2 * np.abs(u) <= 0.95)
-    return np.asarray(head | ((np.abs(u) <= 0.25) & (v >= -0.9) & (v <= 0)))
-
-
-def captions(drawn: Drawn) -> tuple[str, str]:
-    """Describe a picture in two sentences, of which the second says more."""
-    size = "small" if drawn.scale < 0.27 else "large" if drawn.scale > 0.35 else "middle-sized"
-    tilt = "upright" if abs(drawn.rotation) < 15 else "turned left" if drawn.rotation > 0 else "turned right"
-    across = "left" if drawn.x < 0.45 else "right" if drawn.x > 0.55 else ""
-    down = "top" if drawn.y < 0.45 else "bottom" if drawn.y > 0.55 else ""
-    place = " ".join(word for word in (down, across) if word) or "centre"
-    article = "an" if drawn.shape[0] in "aeiou" else "a"
-    first = f"{article} {drawn.shape} in {drawn.colour}"
-    return first, f"a {size} {drawn.colour} {drawn.shape}, {tilt}, at the {place} of a {drawn.background} picture"
-
-
-def _direction(drawn: Drawn) -> tuple[float, float]:
-    angle = math.radians(drawn.rotation)
-    return math.cos(angle), math.sin(angle)
-
-
-def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """The smallest box around the ones of a mask: x0, y0, and x1, y1 just outside."""
-    import numpy as np
-
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+def _of_tail(number: float, ratio: float) -> int:
+    """The class at a number from 0 to 1, where the first is `ratio` times as frequent as the last."""
+    last = len(SHAPES) - 1
+    weights = [ratio ** (-k / last) for k in range(last + 1)]
+    reached = 0.0
+    for k, weight in enumerate(weights):
+        reached += weight / sum(weights)
+        if number < reached:
+            return k
+    return last

@@ -1,0 +1,1 @@
+"""How pictures of our own are drawn, from values of which everything is known. Never which pictures a source gives."""
