@@ -150,11 +150,11 @@ def write_fingerprints(raw: dict[str, Any], folder: Path) -> None:
     for name, modules in modules_by_file(raw):
         write_json((folder / name).with_suffix(".json"), fingerprint(modules))
     write_json(
-        folder / READS.name, {row["name"]: _reads(row["method"]) for row in (*raw["runs"], *(raw.get("adapt") or []))}
+        folder / READS.name, {row["name"]: _reads(raw, row) for row in (*raw["runs"], *(raw.get("adapt") or []))}
     )
 
 
-def _reads(method: str) -> list[str]:
-    """The names of the facts that a method reads."""
-    method_class: Any = plug_in_class("methods", method)
-    return list(method_class.reads)
+def _reads(raw: dict[str, Any], row: dict[str, Any]) -> list[str]:
+    """The names of the facts that a run's method reads."""
+    method_class: Any = plug_in_class("methods", row["method"])
+    return list(method_class.facts_read(_method_params(raw, row)))

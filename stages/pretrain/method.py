@@ -246,6 +246,11 @@ class Method(nn.Module):
         return None
 
     @classmethod
+    def facts_read(cls, params: MethodParams) -> tuple[str, ...]:
+        """Name the facts that a run with these parameters is trained with: `reads`, unless the parameters choose."""
+        return cls.reads
+
+    @classmethod
     def refuse_size(cls, params: MethodParams, size: int) -> None:
         """Refuse parameters that do not fit images of this side; `reprise check` calls it before anything runs.
 

@@ -33,7 +33,7 @@ def fact_problems(raw: dict[str, Any], classes: dict[str, type]) -> Iterator[Pro
             yield Problem(f"facts.columns.{fact.name}", rule, fact.kind, " Rename the column.")
     for table, model in (("runs", RunRow), ("adapt", AdaptRow)):
         for index, row in well_formed(raw, table, model):
-            reads = getattr(classes.get(f"{table}.{row['name']}"), "reads", ())
+            reads = _read_by(raw, classes.get(f"{table}.{row['name']}"), row["name"])
             if refused := refusal(reads, [*given, *columns], row["labels"] == TRUTH):
                 rule, found, fix = refused
                 yield Problem(f"{table}[{index}].method", rule, f"{row['method']}; {found}", f" {fix}")
@@ -42,6 +42,15 @@ def fact_problems(raw: dict[str, Any], classes: dict[str, type]) -> Iterator[Pro
                     rule = "the method reads masks, and this change does not say what becomes of them"
                     hint = " Define `carried` in its class, or `keeps_places = True` where no pixel moves."
                     yield Problem(f"methods.{row['name']}.views", rule, name, hint)
+
+
+def _read_by(raw: dict[str, Any], method_class: Any, run: str) -> tuple[str, ...]:
+    """The names of the facts that a run reads; of a method whose parameters are wrong those that it always reads."""
+    try:
+        params = method_class.Params.model_validate((raw.get("methods") or {}).get(run) or {})
+        return tuple(method_class.facts_read(params))
+    except (ValidationError, AttributeError, TypeError):
+        return tuple(getattr(method_class, "reads", ()))
 
 
 def _silent_changes(raw: dict[str, Any], method_class: Any, run: str) -> list[str]:

@@ -47,6 +47,9 @@ def _run_problems(sketch: Sketch) -> Iterator[Problem]:
         )
     if "confidences" in sketch.method.needs and row.labels in (NONE, TRUTH):
         yield problem_of(inputs.without_confidences(row), row.name)
+    by_parameters = "clusters" in sketch.method.needs and "clusters" not in type(sketch.method).needs
+    if by_parameters and row.labels == NONE:  # what a class always needs is checked with the tables
+        yield problem_of(inputs.without_labels(row), row.name)
     try:
         inputs.refuse_batches(row, sketch.method, size, size, sketch.train.accumulate, sketch.train.processes)
         inputs.refuse_passes(row, sketch.method, sketch.train)

@@ -86,14 +86,14 @@ def read_inputs(labels: Path, setup: Setup, method_class: type[Method]) -> Input
     if setup.start.config is not None:  # trained on, weights see images on the scale that they know
         mean, std = (tuple(setup.start.config[name]) for name in ("mean", "std"))
     views = resolve_views(setup.train.views, VIEWS, setup.image, mean, std, shards.modality)
-    keys = shards.keys[rows[kept]]
-    facts = read_run_facts(setup.row, method_class.reads, keys)
+    keys, reads = shards.keys[rows[kept]], method_class.facts_read(setup.method)
+    facts = read_run_facts(setup.row, reads, keys)
     confidences = confidences_for(table, keys) if stated else None
     pairs = method_class.needs_pairs
     partners = read_partners(labels, shards.keys[rows], kept, setup.row) if pairs else None
     chosen = method_class.chosen_images(setup.method, clusters, setup.seed)
     chosen = np.arange(len(keys)) if chosen is None else chosen
-    masks = read_run_masks(setup.row, method_class.reads, keys, setup.cache.memory_bytes)
+    masks = read_run_masks(setup.row, reads, keys, setup.cache.memory_bytes)
     return Inputs(shards, decoded, clusters, confidences, views, chosen, facts, partners, masks)
 
 

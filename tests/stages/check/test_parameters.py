@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import os
 import re
 import subprocess
@@ -245,6 +246,24 @@ def test_a_method_reads_masks_only_beside_changes_that_move_them(
     assert "keeps_places = True" in line
     raw["source"]["options"]["given"] = []
     assert "reads the fact 'mask', which is a label" in lines_of(raw)[0]
+
+
+def test_a_run_reads_the_facts_that_its_parameters_name(raw: dict[str, Any]) -> None:
+    """And without any it needs clusters, which the label set `none` has not."""
+    raw["runs"].append({"name": "soft", "method": "softcon", "labels": "none"})
+    raw["methods"]["soft"] = {"facts": ["x", "ship"]}
+    raw["source"] = {"name": "shapes", "options": {"given": ["x"]}}
+    assert "reads the fact 'ship', and nothing gives it" in lines_of(raw)[0]
+    raw["facts"]["columns"] = {"ship": {"kind": "flag"}}
+    assert "reads the fact 'ship', which is a label" in lines_of(raw)[0]
+    raw["facts"]["columns"] = {"ship": {"kind": "flag", "use": "given"}}
+    assert lines_of(raw) == []
+    code = importlib.import_module("stages.check.code")
+    assert code._reads(raw, raw["runs"][-1]) == ["x", "ship"]
+    raw["methods"]["soft"] = {}
+    assert "method 'softcon' needs a label set with labels" in lines_of(raw)[0]
+    raw["runs"][-1]["labels"] = "truth"
+    assert lines_of(raw) == []
 
 
 def test_a_method_reads_what_is_given_and_no_labels(raw: dict[str, Any], tmp_path: Path, monkeypatch: Any) -> None:

@@ -32,7 +32,7 @@ from tests.stages.pretrain.conftest import IMAGE, TINY, write_label_set, write_s
 from tests.stages.pretrain.methods.conftest import SMALL
 
 METHODS = names("methods")
-LABELS = dict.fromkeys(("supervised", "gsimclr", "supcon", "finetune", "adversarial", "moment"), "mined")
+LABELS = dict.fromkeys(("supervised", "gsimclr", "softcon", "supcon", "finetune", "adversarial", "moment"), "mined")
 LABELS |= {"pair_contrast": "paired", "triplet": "paired"}
 IN_AN_EPOCH = {"pair_contrast": 68, "triplet": 68}  # images; 34 of 80 have a partner
 OPTIONS = {"patch_kmeans": {"patches": 8, "samples": 500}, "finetune": {"epochs": None}, **SMALL}

@@ -46,6 +46,7 @@ SMALL = {
     "pair_contrast": {"hidden": 16, "output": 8},
     "simmim": {"width": 16, "depth": 1, "heads": 2},
     "simsiam": {"hidden": 16, "output": 16, "bottleneck": 8},
+    "softcon": {"hidden": 16, "output": 8, "queue": 24},
     "supcon": {"hidden": 16, "output": 8},
     "swav": {
         "hidden": 16,
