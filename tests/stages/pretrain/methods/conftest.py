@@ -42,6 +42,7 @@ SMALL = {
     "nnclr": {"hidden": 16, "output": 8, "queue": 24},
     "moment": {"moment_heads": 2, "moment_width": 7},
     "msn": {"hidden": 16, "output": 8, "prototypes": 6, "small_crops": 2, "width": 16, "depth": 1, "heads": 2},
+    "obow": {"words": 40, "crop_side": 1.0, "patch_side": 0.5, "patches": 3},
     "odc": {"hidden": 16, "output": 8, "clusters": 4, "centroid_steps": 2},
     "pair_contrast": {"hidden": 16, "output": 8},
     "simmim": {"width": 16, "depth": 1, "heads": 2},
