@@ -1,6 +1,6 @@
 """Does predicting bags of visual words help? `obow` against the untrained network, on photographs of 24 pixels.
 
-    python -m studies.visual_words --data FOLDER [--seeds 3] [--epochs 20] [--words 2048]
+    python -m studies.visual_words --data FOLDER [--seeds 3] [--epochs 20] [--words 2048] [--patches 2]
     python -m studies.visual_words --toy
 
 FOLDER holds `train/<class>/*` and `test/<class>/*`. Both runs go through the stages `pretrain` and `embed`; kNN
@@ -39,7 +39,7 @@ def trained(method: str, options: dict[str, Any], seed: int, epochs: int, labels
     from stages.pretrain.run import pretrain
 
     shared: dict[str, Any] = {
-        "backbone": "resnet_tiny", "epochs": epochs, "batch_size": 128, "optimizer": "sgd", "learning_rate": 0.2,
+        "backbone": "resnet_tiny", "epochs": epochs, "batch_size": 64, "optimizer": "sgd", "learning_rate": 0.2,
         "weight_decay": 1e-4, "warmup_epochs": min(2, epochs - 1), "checkpoint_steps": 10_000, "on_collapse": "warn",
         "precision": "fp32", "views": VIEWS,
     }  # fmt: skip
@@ -63,6 +63,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--words", type=int, default=2048)
+    parser.add_argument("--patches", type=int, default=2, help="small crops of an image (default of `obow`: 5)")
     parser.add_argument("--toy", action="store_true")
     options = parser.parse_args()
     if options.toy:
@@ -79,7 +80,7 @@ def main() -> None:
             began = time.monotonic()
             knn = {
                 method: judged(trained(method, own, seed, options.epochs))["knn"]
-                for method, own in {"obow": {"words": options.words}, "random": {}}.items()
+                for method, own in {"obow": {"words": options.words, "patches": options.patches}, "random": {}}.items()
             }
             share = perplexity_of(Path("data/runs/obow") / str(seed)) / options.words
             differences.append(knn["obow"] - knn["random"])

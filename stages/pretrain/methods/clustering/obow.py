@@ -16,7 +16,8 @@ words, and 0.5, which steers the first 100 steps). The number of words need not 
 are drawn anywhere, with all changes of the run (release: 5 of 9 places of a jittered grid over a crop of 60 to 100 %,
 without blur). The teacher is updated after the step in place of before the next one, which is the same. Paper: 8192
 words, crops of 160 and 96 pixels of images of 224, sharpness 10 and kappa 5 for ResNet-18. Not repeated from the
-release: its log shows the loss of the large crops for the small ones.
+release: its log shows the loss of the large crops for the small ones. Words are no clusters, so nothing
+is assigned: the vocabulary holds many places that look alike, and which of them is the strongest says little.
 
 Shape legend: B images, V crops, d features, D width of places, h x w places, L of them inside, K words.
 
