@@ -1,4 +1,4 @@
-"""Use and evaluate backbones: `reprise export`, `predict`, `embed`, `probe` and `compare-representations`."""
+"""Use and evaluate backbones: `reprise export`, `predict`, `drift`, `embed`, `probe`, `compare-representations`."""
 
 from __future__ import annotations
 
@@ -229,6 +229,43 @@ def predict(
             with open(target, encoding="utf-8", newline="") as file:
                 header, *rows = csv.reader(file)
             print_table(header, rows)
+
+
+@app.command()
+def drift(
+    revision: Annotated[str, typer.Argument(help="Git revision with the earlier images.")] = "HEAD",
+    run: Annotated[
+        str | None,
+        typer.Option(help="Run whose embeddings are compared; by default as for `reprise predict`, if it is trained."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the run; by default the first.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, for programs.")] = False,
+) -> None:
+    """Tell whether the images that have come since a revision differ from the others.
+
+    Class shares, sizes, light and embeddings are compared by permutation tests, outside of the test split. The section
+    `drift` of params.yaml says what counts as a difference. The exit status is 1 if the new images differ.
+
+    Example: reprise drift HEAD~1
+    """
+    from pipeline.compare.drift import HEADS, data_drift
+    from pipeline.images.chosen_run import chosen_run
+    from reprise.artifacts import layout
+
+    enter_project()
+    chosen = chosen_run(run, seed)
+    folder = layout.run(chosen.name, chosen.seed)
+    trained = run is not None or (folder / "config.json").is_file()
+    found = data_drift(revision, folder if trained else None, on_line=say_aside)
+    if as_json:
+        print(json_text.dumps(found.json(), indent=2))
+    else:
+        for line in found.lines():
+            say(line)
+        if found.findings:
+            print_table(HEADS, found.rows())
+    if found.drifted:
+        raise typer.Exit(1)
 
 
 def _pass_over(line: str) -> None:

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from reprise.config.drift import SECTION as DRIFT
+from reprise.config.drift import DriftParams
 from reprise.config.params import ImageParams, StrictModel, meaning, parse
 
 
@@ -42,8 +44,8 @@ class StoredParams(StrictModel):
 
 
 DEFAULT_CACHE = CacheParams()
-SHARED_SECTIONS: dict[str, type[StrictModel]] = {"image": ImageParams, "cache": CacheParams}
-OPTIONAL_SECTIONS = ("cache",)  # their defaults hold where params.yaml leaves them out
+SHARED_SECTIONS: dict[str, type[StrictModel]] = {"image": ImageParams, "cache": CacheParams, DRIFT: DriftParams}
+OPTIONAL_SECTIONS = ("cache", DRIFT)  # their defaults hold where params.yaml leaves them out
 
 
 def cache_params(raw: dict[str, Any]) -> CacheParams:

@@ -52,13 +52,24 @@ ZOOM = 2  # the larger of the two scales shows this fraction of the side
 class ESSLParams(MethodParams):
     """Parameters of `essl`."""
 
-    rotation: Annotated[Role, meaning("What the features do with turns by 0, 90, 180 and 270 degrees.")] = "predicted"
-    flip: Annotated[Role, meaning("What the features do with mirroring left to right.")] = "none"
-    upside_down: Annotated[Role, meaning("What the features do with mirroring top to bottom.")] = "none"
-    scale: Annotated[Role, meaning("What the features do with an enlargement of the middle to twice its side.")] = (
+    rotation: Annotated[
+        Role, meaning("This says whether features ignore, predict or never see turns by 0, 90, 180 and 270 degrees.")
+    ] = "predicted"
+    flip: Annotated[
+        Role, meaning("This says whether features ignore, predict or never see mirroring left to right.")
+    ] = "none"
+    upside_down: Annotated[
+        Role, meaning("This says whether features ignore, predict or never see mirroring top to bottom.")
+    ] = "none"
+    scale: Annotated[
+        Role,
+        meaning(
+            "This says whether features ignore, predict or never see an enlargement of the middle to twice its side."
+        ),
+    ] = "none"
+    negative: Annotated[Role, meaning("This says whether features ignore, predict or never see inverted colours.")] = (
         "none"
     )
-    negative: Annotated[Role, meaning("What the features do with inverted colours.")] = "none"
     weight: Annotated[
         float, Field(ge=0, le=100), meaning("Telling a predicted transformation has this weight in the loss.")
     ] = 0.4
