@@ -108,7 +108,7 @@ class Shapes(Source):
         availability: Annotated[
             dict[Visible, Share],
             meaning(
-                "How much is seen of shape, colour, background, texture or light, such as {colour: 0.3}: 0 is nothing, "
+                "This share is seen of shape, colour, background, texture or light, such as {colour: 0.3}: 0 is nothing, "
                 "1 is all, as it is of those that are not named."
             ),
         ] = Field(default_factory=dict)
