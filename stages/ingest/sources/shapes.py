@@ -108,8 +108,8 @@ class Shapes(Source):
         availability: Annotated[
             dict[Visible, Share],
             meaning(
-                "This share is seen of shape, colour, background, texture or light, such as {colour: 0.3}: 0 is nothing, "
-                "1 is all, as it is of those that are not named."
+                "This share is seen of shape, colour, background, texture or light, such as {colour: 0.3}: 0 is "
+                "nothing, 1 is all, as it is of those that are not named."
             ),
         ] = Field(default_factory=dict)
         noise: Annotated[
