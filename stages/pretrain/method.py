@@ -181,6 +181,7 @@ class Method(nn.Module):
             that states none. A method may decide on it by its parameters, in its constructor.
         reads: names of facts that the method is trained with, besides the pixels. Each must be `given`, or the run's
             labels the truth; docs/how-to/facts.md.
+        mined_only: it needs classes, and only mined ones keep it self-supervised: `labels: truth` is refused.
         needs_pairs: batches hold images beside their partners (`batch.partner`, `batch.weights`), which the run's label
             set must state; images without a partner are not shown.
         gradient_free: no loop; `fit` sees plain images instead.
@@ -218,6 +219,7 @@ class Method(nn.Module):
     needs_start: ClassVar[bool] = False
     needs_teacher: ClassVar[bool] = False
     needs_drawn: ClassVar[bool] = False
+    mined_only: ClassVar[bool] = False
     needs_pairs: ClassVar[bool] = False
     weights: str = "student"
     smallest_batch: int = 1

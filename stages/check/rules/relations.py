@@ -51,6 +51,7 @@ def _run_problems(sketch: Sketch) -> Iterator[Problem]:
     if by_parameters and row.labels == NONE:  # what a class always needs is checked with the tables
         yield problem_of(inputs.without_labels(row), row.name)
     try:
+        inputs.refuse_truth(row, type(sketch.method))
         inputs.refuse_batches(row, sketch.method, size, size, sketch.train.accumulate, sketch.train.processes)
         inputs.refuse_passes(row, sketch.method, sketch.train)
     except RepriseError as error:

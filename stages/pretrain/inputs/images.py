@@ -13,7 +13,7 @@ from reprise.artifacts.layout import VIEWS
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import MachineError, TrainingError
 from reprise.config.params import ImageParams
-from reprise.config.tables import AnyRun
+from reprise.config.tables import TRUTH, AnyRun
 from reprise.networks.memory.footprint import numbers
 from reprise.networks.memory.recompute import blocks_of
 from reprise.reading.decoded import Decoded, open_decoded
@@ -127,6 +127,7 @@ def refuse_images(setup: Setup, method_class: type[Method], inputs: Inputs) -> N
         refuse_parted_pairs(setup.row, setup.train)
     if "clusters" in method_class.needs and not (inputs.clusters >= 0).any():
         raise without_labels(setup.row)
+    refuse_truth(setup.row, method_class)
     refuse_few(method_class, inputs.shown, setup.train.batch_size)
 
 
@@ -278,6 +279,21 @@ def without_labels(row: AnyRun) -> TrainingError:
         found=f"'{row.labels}', which labels no image",
         fix="Name a mined label set, or `truth` if the images have labels.",
     )
+
+
+def refuse_truth(row: AnyRun, method_class: type[Method]) -> None:
+    """Refuse the classes of the manifest for a method that stays self-supervised only with mined labels.
+
+    Raises:
+        TrainingError: the run's label set is the truth.
+    """
+    if method_class.mined_only and row.labels == TRUTH:
+        raise TrainingError(
+            f"method '{row.method}' is for mined labels: with the truth its runs would not be self-supervised",
+            where=f"runs: {row.name}: labels",
+            found=f"'{row.labels}'",
+            fix="Name a label set of `mines`, or compare with `supcon` or `supervised`.",
+        )
 
 
 def without_confidences(row: AnyRun) -> TrainingError:

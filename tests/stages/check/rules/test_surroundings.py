@@ -76,6 +76,10 @@ def test_the_parameters_of_the_repository_fit_together_and_fit_the_digits(raw: d
             lambda raw: use(raw, "triplet"),
             "runs: simclr: labels: method 'triplet' needs a label set of pairs. Found: \"'none', which is empty\".",
         ),
+        (
+            lambda raw: use(raw, "simlap", "truth"),
+            "runs: simclr: labels: method 'simlap' is for mined labels: with the truth its runs would not be",
+        ),
         (lambda raw: use(raw, "pair_contrast", "truth"), "'truth', which holds classes and no pairs"),
         (
             lambda raw: use(raw, "triplet", "dae_kmeans"),

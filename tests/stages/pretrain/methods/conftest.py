@@ -45,6 +45,7 @@ SMALL = {
     "obow": {"words": 40, "crop_side": 1.0, "patch_side": 0.5, "patches": 3},
     "odc": {"hidden": 16, "output": 8, "clusters": 4, "centroid_steps": 2},
     "pair_contrast": {"hidden": 16, "output": 8},
+    "simlap": {"hidden": 16, "output": 8, "class_width": 6, "gate_hidden": 10},
     "simmim": {"width": 16, "depth": 1, "heads": 2},
     "simsiam": {"hidden": 16, "output": 16, "bottleneck": 8},
     "softcon": {"hidden": 16, "output": 8, "queue": 24},
