@@ -16,7 +16,11 @@ def layers_of(backbone: nn.Module) -> list[list[str]]:
 
     Networks of timm say themselves what their layers are (`group_matcher`). Of others, each element of a sequence of
     blocks is a layer; what lies before the first block is the stem, and a single module behind a block belongs to it.
+    A network that is nothing but a wrapper of another (`inner`) has the layers of that one.
     """
+    children = dict(backbone.named_children())
+    if list(children) == ["inner"]:
+        return [[f"inner.{name}" for name in layer] for layer in layers_of(children["inner"])]
     matcher = getattr(backbone, "group_matcher", None)
     if matcher is not None:
         from timm.models import group_parameters

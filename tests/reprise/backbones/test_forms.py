@@ -65,6 +65,7 @@ def try_alone(program: str, backbone: LoadedBackbone, folder: Path) -> None:
         ("vit_mini", 16, 1, "auto"),
         ("resnet18", 32, 5, "small"),
         ("resnet3d_tiny", 16, 1, "auto"),
+        ("frame_average", 16, 3, "auto"),
     ],
 )
 @pytest.mark.parametrize("form", ["timm", "torch"])
