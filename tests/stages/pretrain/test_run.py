@@ -33,8 +33,7 @@ from tests.stages.pretrain.methods.conftest import SMALL
 
 METHODS = names("methods")
 LABELS = dict.fromkeys(("supervised", "gsimclr", "softcon", "supcon", "finetune", "adversarial", "moment"), "mined")
-LABELS = dict.fromkeys(("supervised", "gsimclr", "supcon", "simlap", "finetune", "adversarial", "moment"), "mined")
-LABELS |= {"pair_contrast": "paired", "triplet": "paired"}
+LABELS |= {"simlap": "mined", "pair_contrast": "paired", "triplet": "paired"}
 IN_AN_EPOCH = {"pair_contrast": 68, "triplet": 68}  # images; 34 of 80 have a partner
 OPTIONS = {"patch_kmeans": {"patches": 8, "samples": 500}, "finetune": {"epochs": None}, **SMALL}
 OPTIONS["adversarial"] = {"epochs": None, "steps": 1}
