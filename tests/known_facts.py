@@ -55,10 +55,11 @@ def write_known_facts(seed: int = 0, declared: Sequence[Fact] = DECLARED, given_
     write_facts(INGEST, Facts(tuple(declared), objects(keys), columns, captions).chosen(wanted))
     sides, tar = [], b""
     for key in keys:
+        pose = given.normal(size=4)
         values = {
             "ink": labels.integers(0, 2, (8, 8)).astype(np.uint8),
             "frame": [(0, 0, *labels.integers(1, 9, 2).tolist())],
-            "pose": given.normal(size=3).tolist(),
+            "pose": (pose / np.linalg.norm(pose)).tolist(),
             "motion": given.normal(size=(8, 8, 2)).astype(np.float32),
             "mask": given.integers(0, 3, (8, 8)).astype(np.uint8),
             "other": labels.integers(0, 3, (8, 8)).astype(np.uint8),

@@ -38,6 +38,7 @@ IN_AN_EPOCH = {"pair_contrast": 68, "triplet": 68}  # images; 34 of 80 have a pa
 OPTIONS = {"patch_kmeans": {"patches": 8, "samples": 500}, "finetune": {"epochs": None}, **SMALL}
 OPTIONS["adversarial"] = {"epochs": None, "steps": 1}
 OPTIONS["moment"] = {**SMALL["moment"], "epochs": None}
+LABELS["sie"], IN_AN_EPOCH["sie"] = "paired", 68
 CROPS = {
     "supervised": 1,
     "clip": 1,
@@ -46,6 +47,7 @@ CROPS = {
     "moment": 1,
     "distill": 1,
     "pair_contrast": 1,
+    "sie": 1,
     "triplet": 1,
     "simmim": 1,
     "odc": 1,

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -29,11 +28,10 @@ from reprise.config.params import meaning
 from reprise.media.lookup import IMAGE, VOLUME
 from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
+from reprise.objectives.variance_covariance import covariance_term, variance_term
 from stages.pretrain.method import Batch, Context, Method
 from stages.pretrain.params import HiddenWidth, Layers, OutputWidth, RecipeParams
 from stages.pretrain.parts import paper_views
-
-EPSILON = 1e-4  # under the root of the standard deviation (equation 2)
 
 
 class VICRegParams(RecipeParams):
@@ -65,21 +63,6 @@ def invariance_term(first: Tensor, second: Tensor, distance: str) -> Tensor:
     """Average the squared distance of (B, d) rows over the batch, with its `mean` or `sum` over dimensions."""
     squared = (first - second).square()
     return squared.mean() if distance == "mean" else squared.sum(dim=1).mean()
-
-
-@full_precision
-def variance_term(z: Tensor) -> Tensor:
-    """Average max(0, 1 - sqrt(var + 1e-4)) over dimensions; the variance is unbiased, 0 for a batch of one."""
-    variance = (z - z.mean(0)).square().sum(0) / max(1, len(z) - 1)
-    return torch.relu(1.0 - (variance + EPSILON).sqrt()).mean()
-
-
-@full_precision
-def covariance_term(z: Tensor) -> Tensor:
-    """Sum the squared covariances of different dimensions and divide by d."""
-    centred = z - z.mean(0)
-    covariance = centred.T @ centred / max(1, len(z) - 1)
-    return (covariance.square().sum() - covariance.diagonal().square().sum()) / z.shape[1]
 
 
 class VICReg(Method):

@@ -33,7 +33,7 @@ class PoseReader(Method):
         super().__init__(backbone, params, context)
         lengths = [len(texts[0]) for texts in context.facts["caption"]]
         self.register_buffer("lengths", torch.tensor(lengths).float())
-        self.head = torch.nn.Linear(backbone.num_features, 3)
+        self.head = torch.nn.Linear(backbone.num_features, 4)
 
     def step(self, batch):
         features = self.backbone(batch.views[0])
@@ -82,7 +82,7 @@ def test_facts_come_in_the_order_of_the_training_images(digits: Path) -> None:
         "angle": ((80,), "float32"),
         "bold": ((80,), "float32"),
         "writer": ((80,), "int64"),
-        "pose": ((80, 3), "float32"),
+        "pose": ((80, 4), "float32"),
     }
     words = sorted(set(found["writer"].tolist()))
     assert [words[i] for i in arrays["writer"]] == found["writer"].tolist()

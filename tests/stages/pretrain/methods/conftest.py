@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -46,6 +47,7 @@ SMALL = {
     "odc": {"hidden": 16, "output": 8, "clusters": 4, "centroid_steps": 2},
     "pair_contrast": {"hidden": 16, "output": 8},
     "simlap": {"hidden": 16, "output": 8, "class_width": 6, "gate_hidden": 10},
+    "sie": {"hidden": 16, "output": 12},
     "simmim": {"width": 16, "depth": 1, "heads": 2},
     "simsiam": {"hidden": 16, "output": 16, "bottleneck": 8},
     "softcon": {"hidden": 16, "output": 8, "queue": 24},
@@ -94,6 +96,9 @@ def build(name: str, images: int = 64, steps: int = 8, **options) -> Method:
         context = replace(context, teacher=Teacher(TinyBackbone(), *shared, (0.1, 0.2, 0.3), (0.5, 0.5, 1.0)))
     if "caption" in kind.reads:
         context = replace(context, facts={"caption": objects([(f"number {i % 7}",) for i in range(images)])})
+    if "pose" in kind.reads:
+        poses = np.random.default_rng(0).normal(size=(images, 4))
+        context = replace(context, facts={"pose": poses / np.linalg.norm(poses, axis=1, keepdims=True)})
     params = kind.Params(**{**SMALL.get(name, {}), **options})
     own = kind.own_backbone(params)
     if own is None:
@@ -126,8 +131,11 @@ def random_batch(method: Method, size: int = 8, seed: int = 0, start: int = 0) -
     if method.needs_pairs:
         weights = torch.linspace(0.2, 1.0, size // 2).repeat(2)
         fields |= {"partner": torch.arange(size).roll(size // 2), "weights": weights}
+    facts = {}
+    if "pose" in method.reads:
+        facts = {"pose": torch.from_numpy(method.context.facts["pose"][rows.numpy()]).float()}
     masks = {"mask": [torch.randint(0, 3, (size, *view.shape[2:]), generator=rng).byte() for view in views]}
-    return Batch(views, rows, fields, masks=masks if "mask" in method.reads else {})
+    return Batch(views, rows, fields, facts, masks=masks if "mask" in method.reads else {})
 
 
 @pytest.fixture
