@@ -276,7 +276,8 @@ def _ways(things: Sequence[Thing], frames: int, occlusion: float, rng: np.random
     backwards = rng.random(count) < 0.5
     chance, aim, aside = rng.random((3, count))
     starts, ends = rng.uniform(0, 0.25, count), rng.uniform(0.75, 1, count)
-    ways, alone = [], []
+    ways: list[np.ndarray] = []
+    alone: list[int] = []  # in their lanes
     for k, thing in enumerate(things):
         lane = float(lanes[k])
         if not alone or chance[k] >= occlusion:
