@@ -36,6 +36,7 @@ from reprise.storage.atomic import atomic_directory, write_json
 from reprise.storage.provenance import record
 from reprise.storage.work_folder import file_digest, work_folder
 from stages.mine.label_sets.montage import write_montage
+from stages.mine.label_sets.pair_figures import pair_figures
 from stages.mine.label_sets.resampling import resampled
 from stages.mine.label_sets.rounds import churn
 from stages.mine.miner import ClusterParams, Images, LabelParams, Mined, Miner, Pairs
@@ -278,6 +279,7 @@ def quality(
         "images": len(features),
         "labelled": int(labelled.sum()),
         "pairs": None if mined.pairs is None else len(mined.pairs.rows),
+        **({} if mined.pairs is None else pair_figures(mined.pairs, truth, DIGITS)),
         "clusters": len(np.unique(mined.clusters[labelled])),
         **rounded(figures),
     }

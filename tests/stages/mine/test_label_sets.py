@@ -24,8 +24,9 @@ from reprise.storage.work_folder import file_digest
 from stages.mine import choose
 from stages.mine.given import write_given
 from stages.mine.label_sets.label_set import mine
+from stages.mine.label_sets.pair_figures import pair_figures
 from stages.mine.label_sets.rounds import label_set_before, round_of
-from stages.mine.miner import ClusterParams, Miner
+from stages.mine.miner import ClusterParams, Miner, Pairs
 from stages.mine.streaming import stream_features
 from tests.workspace import make_shards
 
@@ -94,6 +95,23 @@ def test_a_miner_that_streams_finds_what_it_finds_in_memory(features):
         assert (again == keys).all()
         assert isinstance(mapped, np.memmap)
         assert (mapped == values).all()
+
+
+def test_the_precision_of_pairs_is_told_by_hops_and_by_kind(features):
+    """By hand: of the pairs whose images both have a label, those of one class."""
+    rows = np.array([[0, 1], [0, 2], [1, 2], [2, 3], [3, 4], [0, 5]])
+    kind = np.array(["inter", "inter", "closed", "closed", "closed", "intra"], dtype=object)
+    pairs = Pairs(rows, np.ones(6, np.float32), kind, np.array([1, 1, 2, 2, 3, 1]))
+    truth = ["a", "a", "b", "b", "b", None]
+    assert pair_figures(pairs, truth, 4) == {
+        "pairs_judged": 5,
+        "precision_by_hops": {"1": 0.5, "2": 0.5, "3": 1.0},
+        "precision_by_kind": {"closed": 0.6667, "inter": 0.5, "intra": None},
+    }
+    found = label_set("mutual_neighbours", "near", neighbours=3)
+    assert found["pairs_judged"] == found["pairs"]
+    assert list(found["precision_by_hops"]) == ["1"]
+    assert "pairs_judged" not in label_set("kmeans", "plain", clusters=4)
 
 
 def test_pairs_are_written_beside_empty_or_full_clusters(features):

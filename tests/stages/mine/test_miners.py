@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -305,6 +306,27 @@ def test_frames_are_matched_one_to_one_and_what_left_stays_alone(tmp_path):
     assert (further.pairs.rows[:, 1] // 4 - further.pairs.rows[:, 0] // 4 == 2).all()
     with pytest.raises(MiningError, match=r"no image belongs to a group.*source\.options\.group"):
         mined("frame_matching", features, tmp_path, images=Images(images.paths, [None] * 16))
+
+
+@pytest.mark.parametrize(("here", "there"), [(5, 5), (3, 6), (6, 4)])
+def test_frame_matching_finds_the_assignment_of_the_greatest_total(here, there):
+    """Of all one-to-one assignments, tried one by one; the nearest image of each would not be one to one."""
+    rng = np.random.default_rng(here)
+    miner = frame_matching.FrameMatching(frame_matching.MatchingParams(threshold=-1.0), 0)
+    greedy = 0
+    for _ in range(5):
+        a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (rng.normal(size=(n, 3)) for n in (here, there)))
+        similarity = a @ b.T if here <= there else (a @ b.T).T
+        best = max(
+            sum(similarity[i, j] for i, j in enumerate(chosen))
+            for chosen in permutations(range(similarity.shape[1]), similarity.shape[0])
+        )
+        rows, weight = miner.matched(a, b)
+        assert float((a[rows[:, 0]] * b[rows[:, 1]]).sum()) == pytest.approx(best, abs=1e-12)
+        assert len(set(rows[:, 0].tolist())) == len(set(rows[:, 1].tolist())) == min(here, there)
+        assert ((weight > 0) & (weight <= 1)).all()
+        greedy += len(set((a @ b.T).argmax(axis=1).tolist())) < here
+    assert greedy > 0
 
 
 def test_frames_of_films_are_matched_within_their_film_and_shot(tmp_path):
