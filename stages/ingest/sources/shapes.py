@@ -17,7 +17,7 @@ no tie, no tail and no wrong label (val, which ingest takes from train, has them
 Source: no publication; drawn by Reprise. Availability and predictivity are the terms of Hermann et al. 2023 ("On the
 foundations of shortcut learning", arXiv:2310.16228), whose data are vectors, not pictures.
 
-Checked by: tests/stages/ingest/sources/test_source_facts.py; tests/stages/ingest/sources/test_shapes.py.
+Checked by: tests/stages/ingest/sources/test_source_facts.py; tests/stages/ingest/drawn/test_shapes.py.
 """
 
 from __future__ import annotations
