@@ -14,8 +14,34 @@ from stages.mine.miner import Images
 FRAME = r"(\d+)(?:_\d+)?\.\w+$"  # clip/0007.png, and clip/0007_2.png where a frame has several crops
 
 
+def number_pattern(value: str, of: str) -> str:
+    """Return a regular expression that has a group for the number of a frame or a view.
+
+    Args:
+        value: the expression.
+        of: what has the number, for the message.
+
+    Raises:
+        ValueError: it is no expression, or has no group.
+    """
+    try:
+        groups = re.compile(value).groups
+    except re.error as error:
+        raise ValueError(f"should be a regular expression: {error}") from error
+    if not groups:
+        raise ValueError(f"should have a group in brackets, which is the number of the {of}")
+    return value
+
+
 def frames_of(images: Images | None, pattern: str, where: str) -> dict[str, list[np.ndarray]]:
-    """List the frames of each group in order, each frame an array of the rows of its images.
+    """List the frames of each group in order, each frame an array of the rows of its images; see `numbered_frames`."""
+    return {group: list(frames.values()) for group, frames in numbered_frames(images, pattern, where).items()}
+
+
+def numbered_frames(
+    images: Images | None, pattern: str, where: str, option: str = "frame"
+) -> dict[str, dict[int, np.ndarray]]:
+    """List the frames of each group by their numbers, which ascend; each frame is an array of the rows of its images.
 
     Frames of films (film.mp4/shot-0003/00000012.png) are listed for each film and each shot by themselves: in another
     film the same number means another time, and behind a cut there are other things.
@@ -24,6 +50,7 @@ def frames_of(images: Images | None, pattern: str, where: str) -> dict[str, list
         images: their paths and groups.
         pattern: a regular expression whose first group, found in an image's path, is the number of its frame.
         where: the parameter that messages name.
+        option: the miner's parameter that holds the expression.
 
     Raises:
         MiningError: no image has a group, or a path without a frame number.
@@ -45,10 +72,13 @@ def frames_of(images: Images | None, pattern: str, where: str) -> dict[str, list
                 "the path of an image has no frame number",
                 where=f"{where}: {images.paths[row]}",
                 found=f"no number by the pattern {pattern}",
-                fix="Set mining.*.frame to an expression whose first group is the frame's number.",
+                fix=f"Set mining.*.{option} to an expression whose first group is the number of the {option}.",
             )
         found[group + _film(images.paths[row])][int(match[1])].append(row)
-    return {group: [np.array(frames[number]) for number in sorted(frames)] for group, frames in sorted(found.items())}
+    return {
+        group: {number: np.array(frames[number]) for number in sorted(frames)}
+        for group, frames in sorted(found.items())
+    }
 
 
 def _film(path: str) -> str:

@@ -19,7 +19,6 @@ Checked by: tests/stages/mine/test_miners.py.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +29,7 @@ from scipy.special import softmax
 
 from reprise.config.params import StrictModel, meaning
 from reprise.measures.unit_vectors import unit
-from stages.mine.frames import FRAME, frames_of
+from stages.mine.frames import FRAME, frames_of, number_pattern
 from stages.mine.miner import Mined, Miner, Pairs, check_features
 
 
@@ -53,13 +52,7 @@ class MatchingParams(StrictModel):
     @field_validator("frame")
     @classmethod
     def _an_expression(cls, value: str) -> str:
-        try:
-            groups = re.compile(value).groups
-        except re.error as error:
-            raise ValueError(f"should be a regular expression: {error}") from error
-        if not groups:
-            raise ValueError("should have a group in brackets, which is the number of the frame")
-        return value
+        return number_pattern(value, "frame")
 
 
 class FrameMatching(Miner):

@@ -50,8 +50,8 @@ def without_pairs(row: AnyRun, found: str) -> TrainingError:
         f"method '{row.method}' needs a label set of pairs",
         where=f"runs: {row.name}: labels",
         found=f"'{row.labels}', which {found}",
-        fix="Name a row of `mines` whose miner finds pairs: `frame_matching`, `transitive_pairs` or "
-        "`mutual_neighbours`; `reprise params NAME` describes it.",
+        fix="Name a row of `mines` whose miner finds pairs: `frame_matching`, `transitive_pairs`, "
+        "`mutual_neighbours` or `views`; `reprise params NAME` describes it.",
     )
 
 

@@ -25,7 +25,7 @@ from stages.mine.miners import balanced_kmeans, finch, frame_matching, transitiv
 
 MINERS = names("miners")
 BY_NUMBER = ("kmeans", "spherical_kmeans", "balanced_kmeans", "minibatch_kmeans", "spectral")
-PAIRS_ONLY = ("frame_matching", "transitive_pairs")
+PAIRS_ONLY = ("frame_matching", "transitive_pairs", "views")
 VIDEOS = Images([f"v{i % 20}/{i // 20:04d}.png" for i in range(400)], [f"v{i % 20}" for i in range(400)])
 
 
@@ -80,6 +80,7 @@ def test_what_cannot_be_mined_is_refused_and_what_is_odd_has_a_stated_end(name, 
         "mutual_neighbours": ({"neighbours": 400}, "400 images, 401 clusters"),
         "transitive_pairs": ({"neighbours": 40}, "40 images, 41 clusters"),
         "frame_matching": ({"frame": r"(x)"}, "no number by the pattern"),
+        "views": ({"nearest": 401}, "no object has two views"),
     }
     options, message = too_many[name]
     with pytest.raises(MiningError, match=message):

@@ -200,4 +200,5 @@ def test_miners_of_pairs_say_so() -> None:
         "frame_matching",
         "mutual_neighbours",
         "transitive_pairs",
+        "views",
     ]
