@@ -120,8 +120,14 @@ class Result:
 
 
 # ------------------------------------------------------------------------------------------------ one training
-def make_workspace(data: Path | None) -> None:
-    """Ingest and shard the images, and write an empty label set for every seed, in the current folder."""
+def make_workspace(data: Path | None, source: str = "digits", own: dict[str, Any] | None = None) -> None:
+    """Ingest and shard the images, and write an empty label set for every seed, in the current folder.
+
+    Args:
+        data: the folder of the images; None for what `source` draws or brings.
+        source: that needs no folder.
+        own: options of that source.
+    """
     import pyarrow as pa
 
     from reprise.artifacts.labels.label_sets import FILE, SCHEMA, write_pseudo_labels
@@ -137,10 +143,15 @@ def make_workspace(data: Path | None) -> None:
     from stages.shard.write import write_shards
 
     MANIFEST.parent.mkdir(parents=True)
-    name = "folder" if data else "digits"
+    name = "folder" if data else source
     source_class: Any = load_class("sources", name, Source, "")  # type: ignore[type-abstract]
     params = SourceParams(name=name, root=str(data or "."), val_fraction=0.0, test_fraction=0.0 if data else 0.3)
-    ingest(source_class(data or Path("."), source_class.Params()), params, MANIFEST.parent, threads())
+    ingest(
+        source_class(data or Path("."), source_class.Params.model_validate(own or {})),
+        params,
+        MANIFEST.parent,
+        threads(),
+    )
     SHARDS.mkdir(parents=True)
     write_shards(read_manifest(), ShardParams(), SHARDS, 1)
     shards = Shards.open()
