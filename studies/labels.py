@@ -1,6 +1,6 @@
 """What labels that move, arbitrary pairs and three granularities give: `interclr`, `simlap` and `mugs`, as tables.
 
-    python -m studies.labels interclr [--data FOLDER] [--images 2000] [--epochs 20]
+    python -m studies.labels interclr [--data FOLDER] [--images 1200] [--epochs 10]
     python -m studies.labels simlap --data FOLDER
     python -m studies.labels mugs
     python -m studies.labels STUDY --toy
@@ -27,6 +27,7 @@ from studies.views import make_workspace
 
 MINED, PATCHES = "by_patches", {"patches": 128, "samples": 50_000, "components": 64}
 COLOURED: list[Any] = [{"name": "crop", "scale_min": 0.2}, "flip", {"name": "colour", "strength": 0.5}, "grey"]
+DIGITS: list[Any] = [{"name": "crop", "scale_min": 0.5}]  # a mirrored digit is none
 CROPS: list[Any] = [{"name": "crop", "scale_min": 0.3}, {"name": "colour", "strength": 0.2}]
 SLOW = {"momentum": 0.98, "momentum_end": 0.98}
 Figures = dict[str, dict[int, dict[str, float]]]  # of each setting, by seed
@@ -58,8 +59,8 @@ class Study(NamedTuple):
     clusters: int = 0
 
 
-def study(name: str, images: int) -> Study:
-    """Look up one of the three studies, for so many training images."""
+def study(name: str, images: int, digits: bool) -> Study:
+    """Look up one of the three studies, for so many training images; whether these are digits decides on the views."""
     if name == "interclr":
         queue = {**SLOW, "queue": images // 2}
         return Study(
@@ -70,7 +71,7 @@ def study(name: str, images: int) -> Study:
             },
             [("interclr", "moco_v2"), ("interclr, mined", "moco_v2"), ("interclr", "interclr, mined")],
             ("knn", "linear"),
-            COLOURED,
+            DIGITS if digits else COLOURED,
             max(2, round(0.0078 * images)),
         )
     if name == "simlap":
@@ -83,7 +84,7 @@ def study(name: str, images: int) -> Study:
             },
             [("simlap", "random"), ("simlap", "simclr"), ("simlap", "simlap, identical")],
             ("knn", "linear", "rank"),
-            COLOURED,
+            DIGITS if digits else COLOURED,
             40,
         )
     shared = {"queue": images // 2, "buffer": images // 2, "momentum": 0.97, "small_crops": 0, "scale_split": 0.3}
@@ -222,16 +223,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", choices=("interclr", "simlap", "mugs"))
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--images", type=int, default=1200)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--size", type=int, default=16)
     parser.add_argument("--toy", action="store_true")
     options = parser.parse_args()
     if options.toy:
         options.data, options.images, options.seeds, options.epochs = None, 300, 2, 2
     data = options.data.resolve() if options.data else None
-    chosen, found = study(options.study, options.images), Figures()
+    chosen, found = study(options.study, options.images, data is None), Figures()
     with tempfile.TemporaryDirectory(prefix="reprise-labels-") as scratch:
         os.chdir(scratch)
         workspace(options.study, data, options.images)

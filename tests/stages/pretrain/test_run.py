@@ -53,6 +53,7 @@ CROPS = {
     "odc": 1,
     "swav": 4,
     "dino": 4,
+    "mugs": 4,
     "deepcluster_v2": 4,
     "msn": 4,
     "emp_ssl": 4,
