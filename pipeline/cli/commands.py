@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli import evaluation, flows, init, remote, status, sweep
+from pipeline.cli.comparisons import compare, history
 from pipeline.cli.init import print_presets
 from pipeline.cli.listing import list_plug_ins, list_stage_states, plug_in_table
 from pipeline.cli.output import print_table, say, say_aside
@@ -51,6 +52,8 @@ app.add_typer(status.app)
 app.add_typer(sweep.app)
 app.add_typer(remote.app)
 app.add_typer(evaluation.app)
+app.add_typer(compare.app)
+app.add_typer(history.app)
 
 Targets = Annotated[
     list[str] | None,
@@ -292,51 +295,6 @@ def croissant(
     described = describe(written.parent, name, url, date.date().isoformat() if date else None)
     write_json(written, described)
     say(f"{written}: record sets {', '.join(records['name'] for records in described['recordSet'])}")
-
-
-@app.command()
-def compare(
-    base: Annotated[str, typer.Argument(help="Git revision; `workspace` means the folder as it is.")] = "HEAD",
-    other: Annotated[str, typer.Argument(help="Git revision to compare with it.")] = "workspace",
-    metric: Annotated[
-        str | None, typer.Option(help="Show only this metric, named by probe and metric, such as knn.top1.")
-    ] = None,
-) -> None:
-    """Compare the metrics of two revisions.
-
-    Intervals and verdicts are given as far as the number of seeds allows.
-    """
-    from pipeline.compare.runs import compare_revisions
-
-    enter_project()
-    comparison = compare_revisions(base, other, metric=metric)
-    print_table(["run", "metric", base, other, "difference", "verdict"], comparison.rows())
-
-
-@app.command()
-def gate(
-    metric: Annotated[
-        str, typer.Argument(help="Metric, named by probe and metric; use one on val, not on test.")
-    ] = "knn.top1_val",
-    champion: Annotated[str, typer.Option(help="Git revision that the folder must not fall below.")] = "HEAD",
-    run: Annotated[
-        list[str] | None, typer.Option(help="Run to judge. May be repeated; by default all runs that both have.")
-    ] = None,
-    margin: Annotated[float, typer.Option(min=0.0, help="Accepted loss, in the metric's unit.")] = 0.0,
-) -> None:
-    """Fail if the folder is worse than a champion.
-
-    A run fails if it lies below the champion by more than the margin with the whole interval of the difference. The
-    exit status is 1 if a run fails.
-    """
-    from pipeline.compare.gate import judge
-
-    enter_project()
-    judgement = judge(metric, champion=champion, runs=run or [], margin=margin)
-    for line in judgement.lines():
-        say(line)
-    if not judgement.passed:
-        raise typer.Exit(1)
 
 
 def _say_what_runs() -> None:

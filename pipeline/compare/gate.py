@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pipeline.compare.freshness import refuse_old_figures
 from pipeline.compare.revisions import WORKSPACE, Measurements, read_measurements
-from pipeline.compare.runs import difference_interval
+from pipeline.compare.runs import interval_of_difference
 from reprise.config.errors import ResultError
-from reprise.measures.statistics import SEEDS_FOR_METHODS, Interval, paired_t
+from reprise.measures.statistics import Interval
 
 
 @dataclass(frozen=True)
@@ -109,20 +109,7 @@ def judge(
 
 def _rule(run: str, metric: str, before: Measurements, after: Measurements, margin: float) -> Ruling:
     old, new = before.means[run][metric], after.means[run][metric]
-    interval, over = _interval(run, metric, before, after)
+    by_seed = [each.seeds.get(metric, {}).get(run, {}) for each in (before, after)]
+    interval, over = interval_of_difference(*by_seed)
     bound = new - old if interval.high is None else interval.high
     return Ruling(run, old, new, interval, over, passed=bound >= -margin)
-
-
-def _interval(run: str, metric: str, before: Measurements, after: Measurements) -> tuple[Interval, str]:
-    """Return the interval of the difference, and what it is computed over.
-
-    It is over seeds if both have three or more in common, over examples if each has the same single seed, else empty.
-    """
-    old, new = before.seeds.get(metric, {}).get(run, {}), after.seeds.get(metric, {}).get(run, {})
-    common = sorted(set(old) & set(new))
-    if len(common) >= SEEDS_FOR_METHODS:
-        return paired_t([new[s].value - old[s].value for s in common]).interval, f"{len(common)} seeds"
-    if len(common) == 1 and len(old) == len(new) == 1:
-        return difference_interval(old[common[0]], new[common[0]]), "examples"
-    return Interval(None, None), "nothing"

@@ -42,11 +42,15 @@ class Answers(NamedTuple):
         keys: key of each image.
         correct: whether the answer to each image is correct, as booleans.
         groups: group of each image (a patient, for example), or None.
+        labels: true class of each image.
+        predicted: the class that was answered for each image.
     """
 
     keys: tuple[str, ...]
     correct: np.ndarray
     groups: tuple[str | None, ...]
+    labels: tuple[str, ...] = ()
+    predicted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class Measurements:
         seeds: "probe.metric" -> run -> seed -> Figure; empty if the cache does not hold the table.
         answers: (run, seed, probe) -> Answers.
         budgets: run -> the entries of its budget; empty if the cache does not hold the comparison.
+        of_one_run: whether this is one run, and `name` is its name, so that it can be compared with another run.
     """
 
     name: str
@@ -66,6 +71,7 @@ class Measurements:
     seeds: Mapping[str, Mapping[str, Mapping[int, Figure]]]
     answers: Mapping[tuple[str, int, str], Answers] = field(default_factory=dict)
     budgets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    of_one_run: bool = False
 
 
 def read_measurements(revision: str, root: Path = Path(), *, answers: bool = False) -> Measurements:
@@ -86,7 +92,7 @@ def read_measurements(revision: str, root: Path = Path(), *, answers: bool = Fal
         table = (root / TABLE).read_bytes() if (root / TABLE).is_file() else None
         compared = (root / COMPARISON).read_bytes() if (root / COMPARISON).is_file() else None
         by_probe = _read_answers(root / PROBES) if answers else {}
-        return Measurements(revision, _means(text, str(METRICS)), per_seed(table), by_probe, budgets_in(compared))
+        return Measurements(revision, parse_means(text, str(METRICS)), per_seed(table), by_probe, budgets_in(compared))
     commit = resolve(revision, root)
     try:
         text = git("show", f"{commit}:./{METRICS}", cwd=root)
@@ -105,7 +111,7 @@ def read_measurements(revision: str, root: Path = Path(), *, answers: bool = Fal
         compared = compared_file.read_bytes() if fetch_at(commit, str(COMPARISON), compared_file, root) else None
         fetched = answers and fetch_at(commit, str(PROBES), probes, root)
         by_probe = _read_answers(probes) if fetched else {}
-    means = _means(text, f"{revision}:{METRICS}")
+    means = parse_means(text, f"{revision}:{METRICS}")
     return Measurements(revision, means, per_seed(table), by_probe, budgets_in(compared))
 
 
@@ -137,8 +143,16 @@ def _text(path: Path) -> str:
         ) from error
 
 
-def _means(text: str, where: str) -> dict[str, dict[str, float]]:
-    """Parse metrics.json, {run: {probe: {metric: value}}}, into run -> "probe.metric" -> value."""
+def parse_means(text: str, where: str) -> dict[str, dict[str, float]]:
+    """Parse metrics.json, {run: {probe: {metric: value}}}, into run -> "probe.metric" -> value.
+
+    Args:
+        text: the content of the file.
+        where: the file, for messages.
+
+    Raises:
+        ResultError: the text is not such a file.
+    """
     try:
         nested: dict[str, Any] = json.loads(text)
         return {
@@ -149,7 +163,7 @@ def _means(text: str, where: str) -> dict[str, dict[str, float]]:
             }
             for run, probes in nested.items()
         }
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ResultError(
             "these metrics cannot be read", where=where, found=error, fix="Run `reprise repro summary`."
         ) from error
@@ -206,5 +220,7 @@ def _read_answers(probes: Path) -> dict[tuple[str, int, str], Answers]:
             tuple(table["key"].to_pylist()),
             np.asarray(table["correct"].to_pylist(), dtype=bool),
             tuple(table["group"].to_pylist()),
+            tuple(table["label"].to_pylist()),
+            tuple(table["predicted"].to_pylist()),
         )
     return answers

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,23 @@ from pipeline.compare.revisions import WORKSPACE, Figure, Measurements, read_mea
 from reprise.artifacts.budgets import differences
 from reprise.config.errors import ParameterError, ResultError
 from reprise.config.params import read_yaml
-from reprise.measures.statistics import CONFIDENCE, Interval, Pair, compare, holm, verdict
+from reprise.measures.statistics import (
+    CONFIDENCE,
+    NO_INTERVAL,
+    SEEDS_FOR_METHODS,
+    Interval,
+    Pair,
+    compare,
+    holm,
+    paired_t,
+    verdict,
+)
 
 ACCURACY = "top1"  # the metric whose answers per example are kept
+NOTHING = "nothing"  # where a difference has no interval
+_UNPAIRED = "No claim: the answers are to other images, and one seed cannot compare methods."
+_TESTABLE = 1e100  # larger values overflow in a test
+_LARGE = 1e9  # from here on figures are written in powers of ten
 
 
 @dataclass(frozen=True)
@@ -36,6 +50,8 @@ class Change:
         other_interval: interval over examples, for a single seed.
         pair: the statistical comparison, if one was made.
         verdict: a sentence, or an empty string.
+        interval: interval of the difference, where there is one.
+        over: what that interval is computed over: "3 seeds", "examples", or "nothing".
     """
 
     run: str
@@ -46,11 +62,15 @@ class Change:
     other_interval: Interval
     pair: Pair | None
     verdict: str
+    interval: Interval = NO_INTERVAL
+    over: str = NOTHING
 
     @property
     def difference(self) -> float | None:
-        """Return other - base, or None if a revision lacks the metric."""
-        return None if self.base is None or self.other is None else self.other - self.base
+        """Return other - base, or None if a revision lacks the metric or a value is no finite number."""
+        if self.base is None or self.other is None or not math.isfinite(self.other - self.base):
+            return None
+        return self.other - self.base
 
 
 @dataclass(frozen=True)
@@ -68,14 +88,15 @@ class Comparison:
     changes: tuple[Change, ...]
 
     def rows(self) -> list[list[str]]:
-        """Return the rows of a table: run, metric, base, other, difference, verdict."""
+        """Return the rows of a table: run, metric, base, other, difference, its interval, verdict."""
         return [
             [
                 change.run,
                 change.metric,
-                _format(change.base, change.base_interval),
-                _format(change.other, change.other_interval),
-                "" if change.difference is None else f"{change.difference:+.4f}",
+                with_interval(change.base, change.base_interval),
+                with_interval(change.other, change.other_interval),
+                "" if change.difference is None else in_digits(change.difference, sign=True),
+                interval_in_words(change.interval, change.over),
                 change.verdict,
             ]
             for change in self.changes
@@ -98,18 +119,42 @@ def compare_revisions(
         GraphError: git does not know a revision.
         ResultError: a revision holds no metrics, or neither holds `metric`.
     """
-    family = metric or read_family(root)
+    family = read_family(root)
     before, after = (read_measurements(name, root, answers=True) for name in (base, other))
+    old = old_figures(root) if WORKSPACE in (base, other) else {}
+    before, after = (without(each, old) if each.name == WORKSPACE else each for each in (before, after))
+    return compare_measurements(before, after, family, metric=metric, old=old)
+
+
+def compare_measurements(
+    before: Measurements,
+    after: Measurements,
+    family: str,
+    *,
+    metric: str | None = None,
+    old: Mapping[str, str] | None = None,
+) -> Comparison:
+    """Compare every run and metric of two measurements.
+
+    Args:
+        before: the first one.
+        after: the second one.
+        family: the metric that is tested unless `metric` names another.
+        metric: the only metric to compare; None compares all.
+        old: the runs whose figures were left out because they are not current, and why; "" stands for all.
+
+    Raises:
+        ResultError: neither has `metric`.
+    """
     known = {name for each in (before, after) for values in each.means.values() for name in values}
     if metric and metric not in known:
         raise ResultError(
             "neither revision has this metric",
-            where=f"{base}, {other}",
+            where=f"{before.name}, {after.name}",
             found=metric,
             fix=f"Use one of: {', '.join(sorted(known))}.",
         )
-    old = old_figures(root) if WORKSPACE in (base, other) else {}
-    before, after = (without(each, old) if each.name == WORKSPACE else each for each in (before, after))
+    family, old = metric or family, old or {}
     tested = verdicts(before, after, family)
     changes = []
     for run in dict.fromkeys([*before.means, *after.means]):
@@ -120,7 +165,7 @@ def compare_revisions(
                 sentence = f"not computed from the present parameters, data and code: {why}" if why else sentence
                 sentence = "; ".join(part for part in (sentence, _unequal(run, before, after)) if part)
                 changes.append(_change(run, name, before, after, pair, sentence))
-    return Comparison(base, other, tuple(changes))
+    return Comparison(before.name, after.name, tuple(changes))
 
 
 def without(measured: Measurements, old: Mapping[str, str]) -> Measurements:
@@ -133,7 +178,7 @@ def without(measured: Measurements, old: Mapping[str, str]) -> Measurements:
     kept = {run: values for run, values in measured.means.items() if "" not in old and run not in old}
     seeds = {name: {r: v for r, v in by_run.items() if r in kept} for name, by_run in measured.seeds.items()}
     answers = {key: value for key, value in measured.answers.items() if key[0] in kept}
-    return Measurements(measured.name, kept, seeds, answers, measured.budgets)
+    return replace(measured, means=kept, seeds=seeds, answers=answers)
 
 
 def read_family(root: Path = Path()) -> str:
@@ -164,12 +209,14 @@ def verdicts(
     pairs: dict[str, Pair] = {}
     runs = [run for run in after.seeds.get(metric, {}) if run in before.seeds.get(metric, {})]
     for run in runs:
-        labelled = {f"{run} at {each.name}": each for each in (before, after)}
+        labelled = {each.name if each.of_one_run else f"{run} at {each.name}": each for each in (before, after)}
         if len(labelled) < 2:  # a revision compared with itself
             continue
         values = {
             label: {seed: f.value for seed, f in each.seeds[metric][run].items()} for label, each in labelled.items()
         }
+        if not all(can_be_tested(by_seed.values()) for by_seed in values.values()):
+            continue
         seeds = set.intersection(*(set(v) for v in values.values()))
         scores, groups = _paired_answers(labelled, run, sorted(seeds), probe) if name == ACCURACY else (None, None)
         compared = compare(values, scores, groups, confidence)
@@ -180,7 +227,9 @@ def verdicts(
     return {
         run: (
             pair,
-            verdict(
+            _UNPAIRED
+            if pair.p is None and len(pair.seeds) == 1 and _answered(before, after, run, pair.seeds[0], metric)
+            else verdict(
                 pair.a,
                 pair.b,
                 len(pair.seeds),
@@ -195,6 +244,17 @@ def verdicts(
     }
 
 
+def _answered(before: Measurements, after: Measurements, run: str, seed: int, metric: str) -> bool:
+    """Return whether both have answers for each image to this metric, which then are of other images."""
+    probe, _, name = metric.partition(".")
+    return name == ACCURACY and all((run, seed, probe) in each.answers for each in (before, after))
+
+
+def can_be_tested(values: Iterable[float]) -> bool:
+    """Return whether values are finite numbers whose squares are, too: a test of others would say something untrue."""
+    return all(abs(value) < _TESTABLE for value in values)
+
+
 def difference_interval(champion: Figure, challenger: Figure) -> Interval:
     """Return an interval of challenger - champion from the interval of each (Newcombe 1998, method 10).
 
@@ -203,12 +263,32 @@ def difference_interval(champion: Figure, challenger: Figure) -> Interval:
     """
     ends = (champion.low, champion.high, challenger.low, challenger.high)
     if any(end is None for end in ends):
-        return Interval(None, None)
+        return NO_INTERVAL
     low0, high0, low1, high1 = (float(end) for end in ends if end is not None)
     difference = challenger.value - champion.value
     below = math.hypot(challenger.value - low1, high0 - champion.value)
     above = math.hypot(high1 - challenger.value, champion.value - low0)
     return Interval(difference - below, difference + above)
+
+
+def interval_of_difference(base: Mapping[int, Figure], other: Mapping[int, Figure]) -> tuple[Interval, str]:
+    """Return the interval of other - base, and what it is computed over.
+
+    It is over seeds if both have three or more in common, over examples if each has the same single seed, else empty.
+
+    Args:
+        base: seed -> figure.
+        other: seed -> figure.
+    """
+    common = sorted(set(base) & set(other))
+    differences_by_seed = [other[seed].value - base[seed].value for seed in common]
+    if not can_be_tested(differences_by_seed):
+        return NO_INTERVAL, NOTHING
+    if len(common) >= SEEDS_FOR_METHODS:
+        return paired_t(differences_by_seed).interval, f"{len(common)} seeds"
+    if len(common) == 1 and len(base) == len(other) == 1:
+        return difference_interval(base[common[0]], other[common[0]]), "examples"
+    return NO_INTERVAL, NOTHING
 
 
 def _unequal(run: str, before: Measurements, after: Measurements) -> str:
@@ -242,27 +322,47 @@ def _paired_answers(
 def _change(
     run: str, metric: str, before: Measurements, after: Measurements, pair: Pair | None, sentence: str
 ) -> Change:
+    old, new = (each.seeds.get(metric, {}).get(run, {}) for each in (before, after))
+    interval, over = interval_of_difference(old, new)
+    if pair is not None and pair.over_seeds.low is None and pair.over_examples.low is not None:
+        interval, over = pair.over_examples, "examples"  # paired by image, which is narrower than from two intervals
     return Change(
         run,
         metric,
         before.means.get(run, {}).get(metric),
         after.means.get(run, {}).get(metric),
-        _interval(before.seeds.get(metric, {}).get(run, {}).values()),
-        _interval(after.seeds.get(metric, {}).get(run, {}).values()),
+        _of_one_seed(old.values()),
+        _of_one_seed(new.values()),
         pair,
         sentence,
+        interval,
+        over,
     )
 
 
-def _interval(figures: Iterable[Figure]) -> Interval:
+def _of_one_seed(figures: Iterable[Figure]) -> Interval:
     """Return the interval over examples of a single seed; several seeds have several, which only the report shows."""
     by_seed = list(figures)
-    return Interval(by_seed[0].low, by_seed[0].high) if len(by_seed) == 1 else Interval(None, None)
+    return Interval(by_seed[0].low, by_seed[0].high) if len(by_seed) == 1 else NO_INTERVAL
 
 
-def _format(value: float | None, interval: Interval) -> str:
+def in_digits(value: float, *, sign: bool = False) -> str:
+    """Write a figure with four decimals; in powers of ten where it is so large that they would say nothing."""
+    form = ".4f" if abs(value) < _LARGE else ".4e"
+    return f"{value:{'+' if sign else ''}{form}}"
+
+
+def with_interval(value: float | None, interval: Interval) -> str:
+    """Write a figure with its interval: "0.8000 [0.7700, 0.8300]"; "-" where there is none."""
     if value is None:
         return "-"
     if interval.low is None or interval.high is None:
-        return f"{value:.4f}"
-    return f"{value:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
+        return in_digits(value)
+    return f"{in_digits(value)} [{in_digits(interval.low)}, {in_digits(interval.high)}]"
+
+
+def interval_in_words(interval: Interval, over: str) -> str:
+    """Write the interval of a difference: "[-0.0624, +0.0224] over examples"; empty where there is none."""
+    if interval.low is None or interval.high is None:
+        return ""
+    return f"[{in_digits(interval.low, sign=True)}, {in_digits(interval.high, sign=True)}] over {over}"

@@ -10,10 +10,14 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pipeline.compare.history.nights import store_night
 from pipeline.compare.revisions import WORKSPACE, Figure, Measurements, read_measurements
+from pipeline.compare.sides.inputs import read_inputs
+from pipeline.compare.sides.names import FOLDER, Side
 from pipeline.graph.workspace import STATE
 from pipeline.processes.git import git
 from pipeline.processes.markdown import escape, table
@@ -144,6 +148,23 @@ def store_figures(now: Measurements, root: Path) -> None:
     """Store the measurements of a completed run, so that the next run can be compared with it."""
     seeds = {m: {r: {str(s): list(f) for s, f in v.items()} for r, v in w.items()} for m, w in now.seeds.items()}
     write_json(root / PREVIOUS, {"means": {run: dict(values) for run, values in now.means.items()}, "seeds": seeds})
+
+
+def store_in_history(ended: datetime, root: Path) -> None:
+    """Store the figures of a completed run among the nights that `reprise history` shows; without figures, nothing.
+
+    Args:
+        ended: when the run ended, with a zone.
+        root: the project folder.
+    """
+    now = read_figures(root)
+    if now is None:
+        return
+    try:
+        commit = git("rev-parse", "--verify", "--quiet", "HEAD", cwd=root).strip()
+    except GitError:
+        commit = ""  # a folder without git has nights all the same
+    store_night(ended, commit, read_inputs(Side(WORKSPACE, FOLDER), root), now, root)
 
 
 def load_previous_figures(root: Path) -> Measurements | None:

@@ -14,6 +14,7 @@ from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
+from pipeline.compare.sides.parameters import by_name, differences
 from pipeline.graph.workspace import STATE
 from pipeline.processes.markdown import escape
 from reprise.artifacts.layout import DATASET, MANIFEST, PARAMS
@@ -152,15 +153,6 @@ def read_inputs(root: Path) -> Inputs:
     return Inputs("", by_name(read_yaml(root / PARAMS)), data)
 
 
-def by_name(value: Any) -> Any:
-    """Put rows of tables under their names, so that a change is told by the row that changed."""
-    if isinstance(value, Mapping):
-        return {str(key): by_name(item) for key, item in value.items()}
-    if isinstance(value, list) and value and all(isinstance(row, Mapping) and "name" in row for row in value):
-        return {str(row["name"]): by_name({k: v for k, v in row.items() if k != "name"}) for row in value}
-    return value
-
-
 def changes_since(before: Inputs | None, now: Inputs, zone: tzinfo | None) -> list[str]:
     """List what changed in parameters and data.
 
@@ -182,24 +174,9 @@ def changes_since(before: Inputs | None, now: Inputs, zone: tzinfo | None) -> li
     return [*lines, f"That run ended on {since}."] if lines else [f"Nothing since the run that ended on {since}."]
 
 
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> list[str]:
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """List the differences of two nested mappings, a line each, in the order of the new one."""
-    lines = []
-    for key in [*new, *(key for key in old if key not in new)]:
-        name = f"{path}{key}"
-        if key not in old:
-            lines.append(f"{name} was added: {_json(new[key])}")
-        elif key not in new:
-            lines.append(f"{name} was removed: {_json(old[key])}")
-        elif isinstance(old[key], Mapping) and isinstance(new[key], Mapping):
-            lines += _differences(old[key], new[key], f"{name}.")
-        elif old[key] != new[key]:
-            lines.append(f"{name}: {_json(old[key])} -> {_json(new[key])}")
-    return lines
-
-
-def _json(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return [change.line() for change in differences(old, new)]
 
 
 def store_inputs(inputs: Inputs, ended: datetime, root: Path) -> None:

@@ -313,6 +313,7 @@ class GraphRun:
             changes = message.changes_since(message.load_previous_inputs(root), inputs, zone)
             if final.is_completed() and whole:
                 message.store_inputs(inputs, ended, root)
+                artifacts.store_in_history(ended, root)
         report = self.states.get("report")
         if report is not None and report.is_completed():
             words = read_report_words(root)

@@ -23,6 +23,7 @@ from reprise.config.facts import Fact
 from stages.embed.search_page import page as search_page
 from stages.report.__main__ import main as report
 from stages.validate.page import render_page
+from tests.browser.comparisons import comparison_page, history_page
 from tests.chromium import Chromium
 from tests.stages.report.conftest import IMAGES, Tree
 
@@ -151,7 +152,14 @@ def _write(folder: Path) -> dict[str, Path]:
             if name == "hostile report":
                 searched = nearest_images()
         written[name] = place / REPORT
-    for name, content in (("validation", verdicts()), ("views", views().encode()), ("search", searched.encode())):
+    contents = {
+        "validation": verdicts(),
+        "views": views().encode(),
+        "search": searched.encode(),
+        "comparison": comparison_page(HOSTILE).encode(),
+        "history": history_page(HOSTILE).encode(),
+    }
+    for name, content in contents.items():
         written[name] = folder / f"{name}.html"
         written[name].write_bytes(content)
     return written

@@ -19,6 +19,8 @@ CHECKED = {
     "validation": WIDTHS,
     "views": WIDTHS,
     "search": WIDTHS,
+    "comparison": WIDTHS,
+    "history": WIDTHS,
 }
 
 

@@ -113,7 +113,7 @@ def test_other_test_images_do_not_pair(scored: Project) -> None:
     give(scored, {"simclr": [0.9], "random": [0.5]}, prefix="other")
     scored.dvc("repro", "--quiet")
     changes = {c.run: c for c in compare_revisions("HEAD", metric="knn.top1", root=scored.root).changes}
-    assert changes["simclr"].verdict.startswith("No claim")
+    assert changes["simclr"].verdict.startswith("No claim: the answers are to other images")
 
 
 def test_added_and_removed_runs_have_one_side(scored: Project) -> None:
@@ -138,7 +138,7 @@ def test_figures_of_another_configuration_are_not_shown_as_the_folders(scored: P
     scored.write("given/simclr/0/edited", "")
     rows = {row[0]: row for row in compare_revisions("HEAD", metric="knn.top1", root=scored.root).rows()}
     assert rows["simclr"][2:5] == ["0.8000 [0.7700, 0.8300]", "-", ""]
-    assert "not computed from the present" in rows["simclr"][5] and "given/simclr/0 is modified" in rows["simclr"][5]
+    assert "not computed from the present" in rows["simclr"][6] and "given/simclr/0 is modified" in rows["simclr"][6]
     assert rows["random"][3] == "0.5000 [0.4700, 0.5300]"
     with pytest.raises(ResultError, match=r"simclr: probe simclr seed 0: given/simclr/0 is modified"):
         judge("knn.top1_val", root=scored.root)
@@ -179,7 +179,8 @@ def test_the_gate_on_the_command_line(
     assert reprise("gate", "knn.top1_val", "--run", "simclr")[-1].startswith("gate passed")
     assert reprise("gate", "knn.top1_val", "--run", "random", "--margin", "0.16")[-1].startswith("gate passed")
     table = reprise("compare", "HEAD", "--metric", "knn.top1")
-    assert table[0].split("\t") == ["run", "metric", "HEAD", "workspace", "difference", "verdict"]
+    columns = ["run", "metric", "HEAD", "workspace", "difference", "its interval", "verdict"]
+    assert table[0].split("\t") == columns
     assert table[1].split("\t")[2:5] == ["0.8000 [0.7700, 0.8300]", "0.7800 [0.7500, 0.8100]", "-0.0200"]
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from pipeline.compare.history.nights import read_nights
 from pipeline.compare.revisions import Figure, Measurements
 from pipeline.flows import artifacts
 from pipeline.flows.artifacts import StageLine
@@ -36,6 +38,20 @@ def test_figures_are_remembered_as_they_were(tmp_path: Path) -> None:
     assert artifacts.load_previous_figures(tmp_path) == now
     (tmp_path / artifacts.PREVIOUS).write_text('{"means": 3}')
     assert artifacts.load_previous_figures(tmp_path) is None
+
+
+def test_a_completed_run_is_a_night_of_the_history(tmp_path: Path) -> None:
+    """Also where there is no git; a folder without figures leaves none."""
+    artifacts.store_in_history(datetime(2026, 7, 3, 2, 41, tzinfo=UTC), tmp_path)
+    assert read_nights(tmp_path) == ([], [])
+    (tmp_path / "params.yaml").write_text("runs: [{name: left, method: x}]\n")
+    (tmp_path / "metrics.json").write_text('{"left": {"knn": {"top1": 0.5}}}')
+    artifacts.store_in_history(datetime(2026, 7, 3, 2, 41, tzinfo=UTC), tmp_path)
+    (night,), unreadable = read_nights(tmp_path)
+    assert unreadable == [] and night.commit == ""
+    assert night.ended == datetime(2026, 7, 3, 2, 41, tzinfo=UTC)
+    assert night.measured.means == {"left": {"knn.top1": 0.5}}
+    assert night.inputs.parameters == {"runs": {"left": {"method": "x"}}}
 
 
 def test_lineage_names_every_input_and_stage(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from prefect.states import Completed, Failed
 from pydantic import Field
 
 from pipeline.compare import gate
+from pipeline.compare.history.nights import read_nights
 from pipeline.flows import message
 from pipeline.flows.message import Ending, Inputs, Message, changes_since, compose
 from pipeline.flows.reproduce import GraphRun, Wishes
@@ -204,10 +205,14 @@ def test_the_message_is_sent_through_every_block_without_secrets(project: Path) 
 
 def test_a_failed_run_is_told_and_is_not_what_the_next_is_compared_with(project: Path) -> None:
     block = Kept()
+    (project / "metrics.json").write_text('{"simclr": {"knn": {"top1": 0.5}}}')
     told_by(project, Failed(message="mine: out of memory"), {"kept/a": block})
     assert block.sent[0][0] == "Reprise: Digits: failed"
     assert "mine: out of memory" in block.sent[0][1]
     assert message.load_previous_inputs(project) is None
+    assert read_nights(project) == ([], [])
+    told_by(project, Completed(message="2 ran"), {})
+    assert len(read_nights(project)[0]) == 1  # which `reprise history` shows
 
 
 def test_what_is_not_sent_is_said_without_the_address(project: Path) -> None:

@@ -1,0 +1,1 @@
+"""The commands that compare: `reprise compare`, `history` and `gate`. They parse, call one function, and print."""

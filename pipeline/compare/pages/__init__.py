@@ -1,0 +1,1 @@
+"""Write self-contained pages of HTML about comparisons. Text from outside is escaped; nothing is computed here."""
