@@ -40,6 +40,23 @@ class LarsParams(StrictModel):
     ] = False
 
 
+class SymmetryParams(StrictModel):
+    """A term of the loss that draws the backbone's kernels towards a symmetry, which they may break (PER)."""
+
+    group: Annotated[
+        Literal["c4", "d4"],
+        meaning("The symmetry is quarter turns (`c4`), or these and mirror images (`d4`)."),
+    ] = "c4"
+    weight: Annotated[float, Field(gt=0, le=1000), meaning("The term has this weight in the loss.")] = 0.1
+    channels: Annotated[
+        Literal["scalar", "regular"],
+        meaning(
+            "A symmetry leaves hidden channels where they are (`scalar`), or moves them within fields of four or eight "
+            "channels (`regular`), which keeps directed features."
+        ),
+    ] = "regular"
+
+
 class TrainParams(StrictModel):
     """One budget for all runs; a run's own block may replace parts of it."""
 
@@ -189,6 +206,11 @@ class TrainParams(StrictModel):
             "whole weights of one block at a time (FSDP2)."
         ),
     ] = False
+    symmetry: Annotated[
+        SymmetryParams | None,
+        Field(exclude_if=lambda value: value is None),
+        meaning("The kernels of convolutions are drawn towards this symmetry; null leaves them alone."),
+    ] = None
     views: Annotated[
         ViewsBlock,
         meaning(

@@ -17,6 +17,7 @@ from reprise.training.params import (
     OptimizerName,
     Processes,
     Share,
+    SymmetryParams,
     TrainParams,
 )
 from reprise.training.schedule import OptionalScheduleBlock
@@ -178,6 +179,12 @@ class MethodParams(StrictModel):
         OptionalWatchesBlock,
         Field(exclude_if=lambda value: value is None),
         meaning("These watches look at this run's training instead of those of train.watches; `{}` for none."),
+    ] = None
+
+    symmetry: Annotated[
+        SymmetryParams | None,
+        Field(exclude_if=lambda value: value is None),
+        meaning("This run's kernels are drawn towards this symmetry instead of that of train.symmetry."),
     ] = None
 
     freeze: Annotated[

@@ -72,6 +72,7 @@ from stages.pretrain.monitoring.watching import FILE as WATCHES
 from stages.pretrain.monitoring.watching import Watching, write_watches
 from stages.pretrain.notes import notes_on, show
 from stages.pretrain.params import MethodParams
+from stages.pretrain.parts.symmetry import with_symmetry
 from stages.pretrain.ranks.share import WHOLE, Share
 from stages.pretrain.ranks.together import exchanging, refuse_other_inputs, shared_step
 from stages.pretrain.setup import Setup
@@ -300,7 +301,7 @@ def learn(
     with placed(method, setup, epochs.device), passes(method, train) as notes:
         done = fit(
             method,
-            shared_step(method, world),
+            with_symmetry(shared_step(method, world), method.backbone, train.symmetry),
             epochs,
             build_optimizer(method, setup.train, param_groups(method, setup), setup.batch_size(images)),
             setup.compute,

@@ -58,6 +58,7 @@ CROPS = {
     "msn": 4,
     "emp_ssl": 4,
     "lejepa": 4,
+    "essl": 8,  # two views, and a third one in four turns and two mirror images
     "re_iqa": 6,  # two of the image and of each copy
 }
 LEARNING = [m for m in METHODS if not load_class("methods", m, Method, "").gradient_free]
