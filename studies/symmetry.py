@@ -145,7 +145,7 @@ def changed_by_chance(run: Path, seed: int, most: int, turn: bool) -> dict[str, 
 
 
 # ------------------------------------------------------------------------------------------------------ strengths
-def strengths(seed: int, weight: float = 0.1, images: int = 12, steps: int = 300) -> dict[str, float]:
+def strengths(seed: int, weight: float = 0.1, images: int = 20, steps: int = 300) -> dict[str, float]:
     """Fit a linear map with an exact, an approximate and a broken symmetry; return R of each, and the errors.
 
     The eight inputs and outputs are the corners of a cube, which has a mirroring along each axis. The true map is
