@@ -16,7 +16,7 @@ is a function of (seed, i) and the options alone: more clips change none of the 
 
 Source: no publication; drawn by Reprise.
 
-Checked by: tests/stages/ingest/sources/drawn/test_clips.py.
+Checked by: tests/stages/ingest/sources/drawn/test_clips.py; docs/measurements/relations.md.
 """
 
 from __future__ import annotations

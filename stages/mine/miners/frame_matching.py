@@ -14,7 +14,7 @@ Groups come from the manifest, the number of a frame from the image's path. Imag
 
 Legend: n images, d dimensions, p pairs.
 
-Checked by: tests/stages/mine/test_miners.py.
+Checked by: tests/stages/mine/test_miners.py; docs/measurements/relations.md.
 """
 
 from __future__ import annotations
