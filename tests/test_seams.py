@@ -25,7 +25,7 @@ UNNAMED = {
     "sources": "shapes", "extractors": "pixels", "miners": "transitive_pairs", "methods": "byol", "changes": "tps",
     "watches": "scale", "backbones": "vit_mini", "schedules": "step", "shifts": "fog", "sections": "shifts",
     "probes/dense": "few_masks", "probes/finetune": "moment", "probes/words": "zero_shot",
-    "probes/quality": "regression", "probes/shift": "shift_distance",
+    "probes/quality": "regression", "probes/shift": "shift_distance", "probes/factors": "equivariance",
 }  # fmt: skip
 NAMED = {
     "sources": ("digits", {"source.name"}),

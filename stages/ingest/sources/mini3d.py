@@ -163,7 +163,7 @@ class Mini3d(Source):
         """Draw view k of object i, which is `solid`."""
         import numpy as np
 
-        from reprise.measures.quaternions import drawn, matrices
+        from reprise.measures.geometry.quaternions import drawn, matrices
         from stages.ingest.solids.look import seen
 
         rng = np.random.default_rng([self.options.seed, 2, i, k])

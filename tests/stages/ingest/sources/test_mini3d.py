@@ -13,7 +13,7 @@ from reprise.artifacts.facts.sides import Sides
 from reprise.artifacts.facts.table import read_facts
 from reprise.artifacts.layout import INGEST
 from reprise.artifacts.manifest import read_manifest
-from reprise.measures.quaternions import drawn, matrices
+from reprise.measures.geometry.quaternions import drawn, matrices
 from reprise.media.image.sides import decode_side
 from stages.ingest.__main__ import main as ingest
 from stages.ingest.scan import scan

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from reprise.config.errors import TrainingError
-from reprise.measures.quaternions import between
+from reprise.measures.geometry.quaternions import between
 from stages.pretrain.method import Batch, Context
 from stages.pretrain.methods.equivariance.sie import SIE, Turning, rotation_between
 from tests.stages.pretrain.conftest import PLAIN

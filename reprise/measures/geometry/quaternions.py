@@ -59,6 +59,21 @@ def matrices(quaternions: np.ndarray) -> np.ndarray:
     return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
 
 
+def of_matrix(matrix: np.ndarray) -> np.ndarray:
+    """Return the quaternion of a (3, 3) rotation matrix: (4,), upright, of length one.
+
+    A matrix that is only nearly one (numbers of a text file) gives the nearest rotation: the eigenvector of Bar-Itzhack
+    2000, "New method for extracting the quaternion from a rotation matrix".
+    """
+    m = np.asarray(matrix, dtype=np.float64)
+    form = np.zeros((4, 4))
+    form[0, 0] = m.trace()
+    form[0, 1:] = form[1:, 0] = m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]
+    form[1:, 1:] = m + m.T - m.trace() * np.eye(3)
+    vectors = np.linalg.eigh(form)[1]
+    return upright(vectors[:, -1])
+
+
 def degrees(quaternions: np.ndarray) -> np.ndarray:
     """Return the angles of (..., 4) unit quaternions, from 0 to 180 degrees."""
     along = np.linalg.norm(quaternions[..., 1:], axis=-1)

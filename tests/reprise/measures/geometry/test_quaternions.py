@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from reprise.measures.quaternions import between, degrees, drawn, inverse, matrices, product, upright
+from reprise.measures.geometry.quaternions import (
+    between,
+    degrees,
+    drawn,
+    inverse,
+    matrices,
+    of_matrix,
+    product,
+    upright,
+)
 
 
 def some(n: int = 200, seed: int = 0) -> np.ndarray:
@@ -56,6 +65,17 @@ def test_rotations_are_drawn_uniformly_up_to_the_angle(most: float) -> None:
     axes = q[:, 1:] / np.linalg.norm(q[:, 1:], axis=1, keepdims=True)
     assert np.abs(axes.mean(axis=0)).max() < 0.05
     np.testing.assert_allclose(axes.T @ axes / 4000, np.eye(3) / 3, atol=0.03)
+
+
+def test_a_matrix_gives_its_quaternion_also_when_it_was_rounded() -> None:
+    a = some()
+    half_turns = np.array([[0.0, 1, 0, 0], [0, 0.6, -0.8, 0], [0, 0, 0, -1.0]])
+    for q in np.concatenate([a, half_turns]):
+        np.testing.assert_allclose(matrices(of_matrix(matrices(q))), matrices(q), atol=1e-12)
+        rounded = of_matrix(np.round(matrices(q), 3))
+        assert np.linalg.norm(rounded) == pytest.approx(1, abs=1e-12)
+        assert degrees(between(rounded, q)) < 0.1
+    np.testing.assert_allclose([of_matrix(matrices(q)) for q in a], upright(a), atol=1e-12)
 
 
 def test_no_turn_is_the_identity() -> None:
