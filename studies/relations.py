@@ -326,7 +326,7 @@ def nearest_classes(found: dict[str, tuple[np.ndarray, np.ndarray]]) -> float:
 def soft(seed: int, epochs: int, toy: bool) -> Iterator[tuple[str, Figures]]:
     """Train `moco_v2` and `softcon` on mosaics of digits, and look at all pairs of test images."""
     draw("mosaic", {**DIGITS, "images": 100 if toy else 1000, "seed": 100}, 0.0)
-    for name, options in (("moco_v2", {}), ("softcon", {"facts": FLAGS, "weight": 10.0})):
+    for name, options in (("moco_v2", {}), ("softcon", {"facts": FLAGS})):
         shared = {**TAUGHT, "views": [{"name": "crop", "scale_min": 0.6}, {"name": "colour", "strength": 0.5}, "grey"]}
         yield name, agreement_of(train(name, name, {**shared, **options}, "none", seed, epochs))
 
