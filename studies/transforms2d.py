@@ -1,6 +1,6 @@
 """Is it the right invariance that transfers? Networks trained on drawn objects under known transformations.
 
-    nice -n 10 python -m studies.transforms2d [--out FOLDER] [--sets 10] [--images 800] [--epochs 8] [--size 20]
+    nice -n 10 python -m studies.transforms2d [--out FOLDER] [--sets 10] [--images 600] [--epochs 6] [--size 16]
 
 All networks are trained with the labels (the method `supervised`), as in Speicher et al. 2024, on the source
 `transforms2d`, one after the other in this process, without any change of views. Two questions:
@@ -23,6 +23,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 
 SINGLE = ("translate", "rotate", "scale", "shear", "hue", "grayscale", "blur", "noise", "pixelate", "erasing")
 OBJECTS = 10  # classes of every data set
-TARGET, HELD_OUT = 800, 400  # pictures that a linear classifier learns from, and is scored on
-PAIRS = 200
+TARGET, HELD_OUT = 600, 400  # pictures that a linear classifier learns from, and is scored on
+PAIRS = 150
 PENALTY = 1e-3
 Options = dict[str, Any]
 
@@ -86,7 +87,7 @@ def pretrained(options: Options, epochs: int, seed: int) -> LoadedBackbone:
     ]
     write_pseudo_labels(label_set("truth", seed) / FILE, pa.Table.from_pylist(listed, SCHEMA))
     shared: dict[str, Any] = {
-        "backbone": "resnet_tiny", "epochs": epochs, "batch_size": 50, "optimizer": "adamw", "learning_rate": 0.003,
+        "backbone": "resnet_tiny", "epochs": epochs, "batch_size": 30, "optimizer": "adamw", "learning_rate": 0.003,
         "learning_rate_scaling": "none", "weight_decay": 0.01, "warmup_epochs": 1, "checkpoint_steps": 10_000,
         "on_collapse": "warn",
     }  # fmt: skip
@@ -137,8 +138,8 @@ def transfer(number: int, base: Options, epochs: int) -> dict[str, Any]:
     return found
 
 
-def invariance(base: Options, epochs: int) -> dict[str, dict[str, float]]:
-    """Return trained under -> measured under -> normalised distance."""
+def invariance(base: Options, epochs: int) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yield each of the transformations trained under, with the normalised distance under each one measured."""
     from reprise.measures.invariance import apart, moved, normalised_distance
 
     world = {**base, "object_seed": 2000, "seed": 0}
@@ -149,15 +150,14 @@ def invariance(base: Options, epochs: int) -> dict[str, dict[str, float]]:
         ]
         for name in SINGLE
     }
-    found: dict[str, dict[str, float]] = {}
     for trained in ("none", *SINGLE):
         chosen = [] if trained == "none" else [trained]
         backbone = pretrained({**world, "transformations": chosen}, epochs, 0)
-        found[trained] = {}
+        found = {}
         for measured in SINGLE:
             one, other = (features(backbone, images) for images in pairs[measured])
-            found[trained][measured] = normalised_distance(moved(one, other), apart(one))[0]
-    return found
+            found[measured] = normalised_distance(moved(one, other), apart(one))[0]
+        yield trained, found
 
 
 def tables(sets: list[dict[str, Any]], distances: dict[str, dict[str, float]]) -> str:
@@ -189,26 +189,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(".reprise/studies/transforms2d"))
     parser.add_argument("--sets", type=int, default=10)
-    parser.add_argument("--images", type=int, default=800)
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--size", type=int, default=20)
+    parser.add_argument("--images", type=int, default=600)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--size", type=int, default=16)
     parser.add_argument("--no-invariance", action="store_true", help="leave the second question out")
     options = parser.parse_args()
     out, began = options.out.resolve(), time.time()
     base = {"images": options.images, "size": options.size, "classes": OBJECTS}
-    here = Path.cwd()
-    sets = []
+    here, sets, distances = Path.cwd(), [], {}
+    out.mkdir(parents=True, exist_ok=True)
+
+    def write() -> None:
+        found = {"transfer": sets, "invariance": distances}
+        (out / "transforms2d.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        (out / "transforms2d.md").write_text(tables(sets, distances), encoding="utf-8")
+        print(f"{time.time() - began:.0f} s: {len(sets)} sets, {len(distances)} rows", flush=True)
+
     with tempfile.TemporaryDirectory(prefix="reprise-transforms2d-") as scratch:
         os.chdir(scratch)
         for number in range(options.sets):
             sets.append(transfer(number, base, options.epochs))
-            print(f"{time.time() - began:.0f} s: set {number}: {json.dumps(sets[-1])}", flush=True)
-        distances = {} if options.no_invariance else invariance(base, options.epochs)
+            write()
+        for trained, row in () if options.no_invariance else invariance(base, options.epochs):
+            distances[trained] = row
+            write()
         os.chdir(here)
-    out.mkdir(parents=True, exist_ok=True)
-    found = {"transfer": sets, "invariance": distances}
-    (out / "transforms2d.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    (out / "transforms2d.md").write_text(tables(sets, distances), encoding="utf-8")
     print(tables(sets, distances))
 
 

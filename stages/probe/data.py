@@ -166,7 +166,10 @@ class ProbeData:
         return self.facts.named("number")
 
     def target(self, name: str, split: str) -> np.ndarray:
-        """Return a flag or a number as (n,) float64, NaN where unknown, in the order of `part(split)`."""
+        """Return a fact's (n,) values in the order of `part(split)`.
+
+        Flags and numbers are float64, NaN where unknown; words are objects, None where unknown.
+        """
         return self.facts.columns[name][self._splits == split]
 
     def choose(self, split: str, n: int) -> np.ndarray:

@@ -8,7 +8,8 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import average_precision_score, r2_score
 from sklearn.preprocessing import StandardScaler
 
-from stages.probe.probes.quality import multilabel, regression
+from stages.probe import quantities
+from stages.probe.probes.quality import multilabel
 
 
 def test_average_precision_equals_scikit_learn_also_with_ties_and_weights() -> None:
@@ -32,10 +33,10 @@ def test_r_squared_equals_scikit_learn() -> None:
     target = rng.normal(size=80) * 3 + 100
     answers = target + rng.normal(size=80)
     weights = rng.integers(0, 3, (4, 80)).astype(float)
-    assert regression.r_squared(answers - target, target)[0] == pytest.approx(r2_score(target, answers))
+    assert quantities.r_squared(answers - target, target)[0] == pytest.approx(r2_score(target, answers))
     expected = [r2_score(target, answers, sample_weight=w) for w in weights]
-    assert regression.r_squared(answers - target, target, weights) == pytest.approx(expected)
-    assert np.isnan(regression.r_squared(np.ones(5), np.full(5, 7.0))[0])
+    assert quantities.r_squared(answers - target, target, weights) == pytest.approx(expected)
+    assert np.isnan(quantities.r_squared(np.ones(5), np.full(5, 7.0))[0])
 
 
 @pytest.mark.parametrize("shape", [(90, 6), (10, 30)])
@@ -45,6 +46,6 @@ def test_ridge_equals_scikit_learn(shape: tuple[int, int]) -> None:
     x[:, 0] = 3.0
     y = x[:, 1] + rng.normal(size=shape[0])
     standard = StandardScaler().fit_transform(x)
-    for penalty, weight, bias in regression.ridge_path(x, y, (10.0, 0.1, 1e-3)):
+    for penalty, weight, bias in quantities.ridge_path(x, y, (10.0, 0.1, 1e-3)):
         peer = Ridge(alpha=penalty * len(x), solver="svd").fit(standard, y)
         assert x @ weight + bias == pytest.approx(peer.predict(standard), abs=1e-6)

@@ -57,7 +57,7 @@ def test_the_contents_list_the_sections_in_the_order_of_the_page(build: Build) -
     build()
     shown, absent = anchors(rendered().decode())
     assert shown == [name for name in NAMES if name not in absent]
-    assert absent == ["labels", "without_labels", "trained_clusters", "watches", "shifts", "representations"]
+    assert absent == ["labels", "without_labels", "trained_clusters", "watches", "shifts", "keeps", "representations"]
     assert [section.order for section in SECTIONS] == sorted({section.order for section in SECTIONS})
 
 
