@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from reprise.config.texts.credentials import hide_credentials
+
 ADDED, REMOVED, CHANGED = "added", "removed", "changed"
 
 
@@ -54,14 +56,23 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") 
     for key in [*new, *(key for key in old if key not in new)]:
         name = f"{path}{key}"
         if key not in old:
-            found.append(ParameterChange(name, ADDED, None, new[key]))
+            found.append(ParameterChange(name, ADDED, None, _hidden(new[key])))
         elif key not in new:
-            found.append(ParameterChange(name, REMOVED, old[key], None))
+            found.append(ParameterChange(name, REMOVED, _hidden(old[key]), None))
         elif isinstance(old[key], Mapping) and isinstance(new[key], Mapping):
             found += differences(old[key], new[key], f"{name}.")
         elif old[key] != new[key]:
-            found.append(ParameterChange(name, CHANGED, old[key], new[key]))
+            found.append(ParameterChange(name, CHANGED, _hidden(old[key]), _hidden(new[key])))
     return found
+
+
+def _hidden(value: Any) -> Any:
+    """Hide credentials, which an old revision may hold and a page must not repeat."""
+    if isinstance(value, str):
+        return hide_credentials(value)
+    if isinstance(value, Mapping):
+        return {key: _hidden(item) for key, item in value.items()}
+    return [_hidden(item) for item in value] if isinstance(value, list) else value
 
 
 def in_json(value: object) -> str:

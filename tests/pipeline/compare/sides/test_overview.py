@@ -201,6 +201,13 @@ def test_parameters_are_told_by_the_row_that_changed() -> None:
     ]
 
 
+def test_credentials_of_an_old_revision_are_not_repeated() -> None:
+    old = {"source": {"root": "https://ada:canary@store.example/x"}, "gone": [{"a": "password=canary"}]}
+    new = {"source": {"root": "https://store.example/x?sig=canary"}}
+    lines = [change.line() for change in differences(old, new)]
+    assert len(lines) == 2 and not any("canary" in line for line in lines)
+
+
 def test_damaged_files_of_a_revision_leave_empty_what_they_held() -> None:
     assert inputs_in(None, None, None).parameters is None
     assert inputs_in(b"a: &a [*a]", b"\xff", None).images == ""
