@@ -145,7 +145,7 @@ def changed_by_chance(run: Path, seed: int, most: int, turn: bool) -> dict[str, 
 
 
 # ------------------------------------------------------------------------------------------------------ strengths
-def strengths(seed: int, weight: float = 0.1, images: int = 20, steps: int = 300) -> dict[str, float]:
+def strengths(seed: int, examples: int, weight: float = 0.1, steps: int = 300) -> dict[str, float]:
     """Fit a linear map with an exact, an approximate and a broken symmetry; return R of each, and the errors.
 
     The eight inputs and outputs are the corners of a cube, which has a mirroring along each axis. The true map is
@@ -173,8 +173,8 @@ def strengths(seed: int, weight: float = 0.1, images: int = 20, steps: int = 300
         for other in BREAKS:
             odd = odd - projected(odd, other) if other == name else projected(odd, other)
         truth = truth + strength * odd / odd.norm()
-    x = torch.randn(images, 8, generator=rng)
-    y = x @ truth.T + 0.5 * torch.randn(images, 8, generator=rng)
+    x = torch.randn(examples, 8, generator=rng)
+    y = x @ truth.T + 0.5 * torch.randn(examples, 8, generator=rng)
     found = {}
     for share in (0.0, weight):
         fitted = torch.zeros(8, 8).normal_(std=0.1, generator=torch.Generator().manual_seed(seed)).requires_grad_()
@@ -218,6 +218,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--images", type=int, default=1200, help="of each split that are judged, at most")
+    parser.add_argument("--examples", type=int, default=32, help="that `strengths` fits a map to")
     options = parser.parse_args()
     began, data = time.time(), options.data.resolve() if options.data else None
     results: dict[str, list[dict[str, float]]] = {}
@@ -231,7 +232,7 @@ def main() -> None:
             make_workspace(data)
         for seed in range(options.seeds):
             if options.part == "strengths":
-                results.setdefault("strengths", []).append(strengths(seed))
+                results.setdefault("strengths", []).append(strengths(seed, options.examples))
                 print(seed, json.dumps(results["strengths"][-1]), flush=True)
                 continue
             for name, setting in SETTINGS[options.part].items():
