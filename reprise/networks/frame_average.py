@@ -16,6 +16,8 @@ Images have no such frame without interpolation, and it jumps where two axes are
 (reprise/measures/geometry/frames.py), so the whole group is taken here.
 
 Shape legend: B images, C channels, S side, D width, h x w places, |G| elements.
+
+Checked by: tests/reprise/networks/test_frame_average.py; docs/measurements/factors.md.
 """
 
 from __future__ import annotations

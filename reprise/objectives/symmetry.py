@@ -16,6 +16,8 @@ the weight of each group during training by a rule that could not be verified; h
 subgroups of O(3) with bases of equivariant maps; these are the finite ones whose mean can be taken element by element.
 
 Shape legend: o rows, i columns of a map; O, I channels and K side of a kernel; |G| elements of the group.
+
+Checked by: tests/reprise/objectives/test_equivariant_kernels.py; docs/measurements/factors.md.
 """
 
 from __future__ import annotations

@@ -134,6 +134,9 @@ def _sketch(
     network = _Network(architecture, json.dumps(options), image.channels, image.size, train.stem)
     whole = None if method_class.gradient_free else _value(_footprint(network, image.size))
     method = _value(_method(method_class, params, network, images, f"methods.{row.name}"))
+    if train.symmetry is not None and not method.gradient_free:
+        of_symmetry: Any = importlib.import_module("stages.pretrain.parts.symmetry")
+        of_symmetry.refuse_symmetry(method.backbone, train.shard_weights)
     sides = () if method.gradient_free else tuple(view.size for view in method.view_plan(_settings(image)))
     for side in sorted(set(sides) - {image.size}):
         _value(_footprint(network, side))

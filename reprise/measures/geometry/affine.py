@@ -13,6 +13,8 @@ The matrix logarithm of A itself does not do. Of matrices with independent norma
 Deviations: nothing else of the paper is here; its equivariant networks are not built.
 
 Shape legend: n maps, (n, 2, 2).
+
+Checked by: tests/reprise/measures/geometry/test_geometry.py (10,000 round trips within 1e-10, scipy).
 """
 
 from __future__ import annotations

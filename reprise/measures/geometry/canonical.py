@@ -18,6 +18,8 @@ third moment (a regular polygon, a cube), the coordinates are not determined; `g
 set is.
 
 Shape legend: n points, d dimensions.
+
+Checked by: tests/reprise/measures/geometry/test_geometry.py (moved sets within 1e-6).
 """
 
 from __future__ import annotations

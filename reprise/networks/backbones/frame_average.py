@@ -9,7 +9,7 @@ Design", ICLR 2022, arXiv 2110.03336; see reprise/networks/frame_average.py.
 params.yaml names backbones without options, so a run gets `c4` over the network of `resnet_tiny`. A plug-in in
 plugins/backbones that returns `FrameAverage(build_backbone(...), "d4")` averages any other network.
 
-Checked by: tests/reprise/networks/test_frame_average.py.
+Checked by: tests/reprise/networks/test_frame_average.py; docs/measurements/factors.md.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Source: Mironenco, Forre, "Lie Group Decompositions for Equivariant Neural Netwo
 linear maps it draws from; its networks are not built. Affine changes of views are usual since Dosovitskiy et al.,
 "Discriminative Unsupervised Feature Learning with Convolutional Neural Networks", NeurIPS 2014.
 
-Checked by: tests/stages/pretrain/changes/test_affine.py.
+Checked by: tests/stages/pretrain/changes/test_affine.py; docs/measurements/factors.md.
 
 Idea: every linear map of the plane that does not mirror is a turn after a symmetric stretch, in exactly one way, and
 both have logarithms whose coordinates can be drawn independently (reprise/measures/geometry/affine.py):

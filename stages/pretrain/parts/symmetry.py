@@ -28,15 +28,7 @@ def with_symmetry(step: Step, backbone: nn.Module, params: SymmetryParams | None
     """
     if params is None:
         return step
-    kernels = kernels_of(backbone)
-    in_parts = any(is_part(kernel) for kernel in kernels)
-    if not kernels or in_parts:
-        raise TrainingError(
-            "the term `symmetry` needs whole square kernels of two-dimensional convolutions",
-            where="train.symmetry",
-            found="parts of weights (train.shard_weights)" if in_parts else f"none in {type(backbone).__name__}",
-            fix="Leave the block out, or choose a convolutional backbone whose weights are not shared out.",
-        )
+    refuse_symmetry(backbone, any(is_part(kernel) for kernel in kernels_of(backbone)))
 
     def regularised(batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         loss, figures = step(batch)
@@ -44,6 +36,25 @@ def with_symmetry(step: Step, backbone: nn.Module, params: SymmetryParams | None
         return loss + params.weight * asymmetry, {**figures, "asymmetry": asymmetry}
 
     return regularised
+
+
+def refuse_symmetry(backbone: nn.Module, in_parts: bool) -> None:
+    """Refuse the term where there is nothing that it could draw; `reprise check` calls it before anything runs.
+
+    Args:
+        backbone: whose kernels are meant.
+        in_parts: whether its weights are shared out to several processes.
+
+    Raises:
+        TrainingError: the backbone has no such kernels, or only parts of them lie in this process.
+    """
+    if in_parts or not kernels_of(backbone):
+        raise TrainingError(
+            "the term `symmetry` needs whole square kernels of two-dimensional convolutions",
+            where="train.symmetry",
+            found="parts of weights (train.shard_weights)" if in_parts else f"none in {type(backbone).__name__}",
+            fix="Leave the block out, or choose a convolutional backbone whose weights are not shared out.",
+        )
 
 
 def kernels_of(network: nn.Module) -> list[Tensor]:

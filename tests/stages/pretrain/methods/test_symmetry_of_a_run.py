@@ -10,10 +10,11 @@ from torch import nn
 
 from reprise.artifacts.weights.backbones import read_config, read_weights
 from reprise.config.errors import TrainingError
-from reprise.config.params import problems_of
+from reprise.config.params import problems_of, read_yaml
 from reprise.objectives.symmetry import kernel_asymmetry
 from reprise.training.batches import backward
 from reprise.training.params import SymmetryParams, TrainParams
+from stages.check.sketches import sketch_runs
 from stages.pretrain.parts.symmetry import kernels_of, with_symmetry
 from tests.stages.pretrain.conftest import TINY
 from tests.stages.pretrain.methods.conftest import build, random_batch
@@ -69,3 +70,13 @@ def test_wrong_blocks_are_named():
     raw = TINY.model_dump() | {"symmetry": {"group": "c8", "weight": 0}}
     assert [p.path for p in problems_of(TrainParams, raw, "train")] == ["train.symmetry.group", "train.symmetry.weight"]
     assert kernels_of(SimpleNamespace(modules=list)) == []  # type: ignore[arg-type]
+
+
+def test_a_backbone_without_kernels_is_refused_before_anything_runs(repository):
+    raw = read_yaml(repository / "params.yaml")
+    raw["methods"]["simclr"]["symmetry"] = {"group": "d4"}
+    assert [p for p in sketch_runs(raw, 100)[1] if "symmetry" in p.path] == []
+    raw["methods"]["simclr"]["shard_weights"] = True
+    assert [(p.path, p.found) for p in sketch_runs(raw, 100)[1]] == [
+        ("methods.simclr.symmetry", "parts of weights (train.shard_weights)")
+    ]
