@@ -22,7 +22,7 @@ of the paper, jigsaws, blurs, grey and swapped halves are missing, and `scale` i
 
 Shape legend: B batch, d features, z projection, K outcomes of a transformation.
 
-Checked by: tests/stages/pretrain/methods/losses/test_equivariance_losses.py.
+Checked by: tests/stages/pretrain/methods/losses/test_equivariance_losses.py; docs/measurements/factors.md.
 """
 
 from __future__ import annotations
