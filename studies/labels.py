@@ -3,13 +3,15 @@
     python -m studies.labels interclr [--data FOLDER] [--images 1200] [--epochs 10]
     python -m studies.labels simlap --data FOLDER
     python -m studies.labels mugs
+    python -m studies.labels confidence --data FOLDER
     python -m studies.labels STUDY --toy
 
 FOLDER holds `train/<class>/*` and `test/<class>/*`, of which the first `--images` (train) and half as many (test) are
 taken, equally of each class; without it `interclr` takes the embedded digits. `mugs` draws its own pictures: shapes in
 six colours. Everything is trained, mined and embedded by the product's own stages. Printed: kNN (k = 20) and linear
 accuracy on the test images and RankMe of the training images for each setting, then paired differences over the seeds
-with 95 % intervals. `--toy` tries it in a minute; its figures mean nothing.
+with 95 % intervals. `confidence` mines ten clusters of SimCLR's features and shows the AUROC of each confidence: how
+well it tells images of their cluster's commonest class from others. `--toy` tries it in a minute; its figures mean nothing.
 """
 
 from __future__ import annotations
@@ -61,6 +63,9 @@ class Study(NamedTuple):
 
 def study(name: str, images: int, digits: bool) -> Study:
     """Look up one of the three studies, for so many training images; whether these are digits decides on the views."""
+    if name == "confidence":
+        figures = ("own", "resamples", "two_views")
+        return Study({"simclr": Setting("simclr", {"temperature": 0.2})}, [], figures, DIGITS if digits else COLOURED)
     if name == "interclr":
         queue = {**SLOW, "queue": images // 2}
         return Study(
@@ -138,7 +143,29 @@ def mine_labels(clusters: int, seed: int, size: int) -> None:
     mine(row, KMeans, KMeansParams(clusters=clusters), seed, layout.label_set(MINED, seed), True)
 
 
-def trained(setting: Setting, views: list[Any], seed: int, size: int, epochs: int) -> Path:
+def areas(seed: int) -> dict[str, float]:
+    """Mine ten clusters of the run that was embedded last, and return the AUROC of every confidence in percent."""
+    import json
+
+    from reprise.artifacts import layout
+    from reprise.config.tables import MineRow
+    from stages.mine.label_sets.label_set import mine
+    from stages.mine.miners.kmeans import KMeans, KMeansParams
+
+    params, out = KMeansParams(clusters=10, resamples=5, confidence="two_views"), layout.label_set("sure", seed)
+    mine(MineRow(name="sure", miner="kmeans", on="embed/run"), KMeans, params, seed, out, True)
+    return {name: 100 * value for name, value in json.loads((out / "quality.json").read_text())["auroc"].items()}
+
+
+def differences(found: Figures) -> Figures:
+    """Turn the areas of one setting into one setting for each confidence, so that they can be compared."""
+    return {
+        name: {seed: {"auroc": figures[name]} for seed, figures in found["simclr"].items()}
+        for name in ("own", "resamples", "two_views")
+    }
+
+
+def trained(setting: Setting, views: list[Any], seed: int, size: int, epochs: int, two_passes: bool = False) -> Path:
     """Train and embed one run in the current folder; return the folder of its embedding."""
     from reprise.artifacts.layout import embedding
     from reprise.artifacts.layout import run as folder_of
@@ -160,7 +187,7 @@ def trained(setting: Setting, views: list[Any], seed: int, size: int, epochs: in
     row = RunRow(name="run", method=setting.method, labels=setting.labels)
     image, train = ImageParams(size=size, channels=3), TrainParams.model_validate(shared)
     pretrain(row, seed, image, train, kind.Params.model_validate(setting.options), folder_of("run", seed), restart=True)
-    embed("run", seed, EmbedParams(augmented=0), embedding("run", seed), restart=True)
+    embed("run", seed, EmbedParams(augmented=0, two_passes=two_passes), embedding("run", seed), restart=True)
     return embedding("run", seed)
 
 
@@ -221,7 +248,7 @@ def tables(found: Figures, chosen: Study) -> str:
 def main() -> None:
     """Train every setting for every seed, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", choices=("interclr", "simlap", "mugs"))
+    parser.add_argument("study", choices=("interclr", "simlap", "mugs", "confidence"))
     parser.add_argument("--data", type=Path)
     parser.add_argument("--images", type=int, default=1200)
     parser.add_argument("--seeds", type=int, default=3)
@@ -242,11 +269,16 @@ def main() -> None:
                 mine_labels(chosen.clusters, seed, options.size)
             for name, setting in chosen.settings.items():
                 began = time.monotonic()
-                figures = judged(trained(setting, chosen.views, seed, options.size, options.epochs), fine)
+                sure = options.study == "confidence"
+                place = trained(setting, chosen.views, seed, options.size, options.epochs, sure)
+                figures = areas(seed) if sure else judged(place, fine)
                 found.setdefault(name, {})[seed] = figures
                 print(seed, name, {k: round(v, 2) for k, v in figures.items()}, f"{time.monotonic() - began:.0f} s",
                       flush=True)  # fmt: skip
         os.chdir("/")
+    if options.study == "confidence":
+        pairs = [("two_views", "own"), ("two_views", "resamples"), ("resamples", "own")]
+        found, chosen = differences(found), chosen._replace(pairs=pairs, figures=("auroc",))
     print(tables(found, chosen), end="")
 
 

@@ -4,7 +4,8 @@ Rows are joined by key, never by position. A tap is a place in the network where
 G-SimCLR's evaluation), then `projector1` and `projector2` (P2 and P1: after the first and the second layer of the
 projector). Runs that learn clusters have taps that are no features but what label sets are made of: `assigner`,
 memberships in clusters whose rows sum to 1, and `codes`, vectors of length one whose products say which images belong
-together. Features for mining use the same file with a single tap, `features`.
+together. `pass1` and `pass2` are features of two changed copies of each image, by which label sets tell how sure they
+are. Features for mining use the same file with a single tap, `features`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from reprise.artifacts.tables.parquet import read_table, write_table
 from reprise.config.errors import EmbeddingError
 
 FILE = "embeddings.parquet"
-OF_CLUSTERS = ("assigner", "codes")  # taps that miners read and probes do not
+PASSES = ("pass1", "pass2")  # the backbone's features of two changed copies of each image
+OF_CLUSTERS = ("assigner", "codes", *PASSES)  # taps that miners read and probes do not
 _BASE = pa.schema([pa.field("key", pa.string(), nullable=False), pa.field("split", pa.string(), nullable=False)])
 _FIX = "Run `dvc repro embed` (or `features`) to write it again."
 

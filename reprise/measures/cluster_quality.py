@@ -280,3 +280,39 @@ def davies_bouldin(features: np.ndarray, clusters: np.ndarray) -> float | None:
     if distance.min() <= 0:
         return None
     return float(((spread[:, None] + spread[None]) / distance).max(axis=1).mean())
+
+
+def right_by_majority(clusters: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Tell which examples have the commonest class of their cluster, the first of equally common ones: (n,) bool.
+
+    Args:
+        clusters, labels: (n,) integers; a row with a negative value in either is not right, and does not count.
+    """
+    clusters, labels = np.asarray(clusters), np.asarray(labels)
+    known = (clusters >= 0) & (labels >= 0)
+    right = np.zeros(len(clusters), dtype=bool)
+    if known.any():
+        classes, column = np.unique(labels[known], return_inverse=True)
+        row = np.unique(clusters[known], return_inverse=True)[1]
+        counts = np.bincount(row * len(classes) + column, minlength=(row.max() + 1) * len(classes))
+        right[known] = counts.reshape(-1, len(classes)).argmax(axis=1)[row] == column
+    return right
+
+
+def auroc(scores: np.ndarray, positive: np.ndarray) -> float | None:
+    """Compute the area under the ROC curve: how often a positive example scores above a negative one, ties half.
+
+    Args:
+        scores: (n,) finite. positive: (n,) bool.
+
+    Returns:
+        In [0, 1], 0.5 where scores tell nothing; None without positive or without negative examples.
+    """
+    from scipy.stats import rankdata
+
+    positive = np.asarray(positive, dtype=bool)
+    ups, downs = int(positive.sum()), int((~positive).sum())
+    if not ups or not downs:
+        return None
+    ranks = rankdata(np.asarray(scores, dtype=np.float64))
+    return float((ranks[positive].sum() - ups * (ups + 1) / 2) / (ups * downs))

@@ -1,4 +1,4 @@
-"""Changed copies of a few images, one kind of change at a time, on which probes measure invariance.
+"""Changed copies of images: of a few one kind of change at a time, for probes of invariance; of all, two for miners.
 
 The changes are those that self-supervised methods train on (SimCLR, appendix A) and those of Transforms-2D (Speicher et
 al. 2024), at one fixed, moderate strength. The random numbers follow from the image's key and the name of the change,
@@ -16,6 +16,7 @@ import numpy as np
 
 from reprise.artifacts.manifest import scored_split
 from reprise.media.image import transform
+from reprise.reading.entry import in_threads
 
 FILE = "augmented.parquet"
 ORIGINAL, ALL = "original", "all"
@@ -126,6 +127,35 @@ def changed(pixels: np.ndarray, name: str, key: str) -> np.ndarray:
     """
     seed = int.from_bytes(hashlib.sha256(f"{key} {name}".encode("utf-8", "surrogatepass")).digest()[:8], "big")
     return np.ascontiguousarray(CHANGES[name](pixels, np.random.default_rng(seed)))
+
+
+class ChangedCopies:
+    """Images of which every block is changed as it is read, for another pass through the network.
+
+    Args:
+        squares: (n, S, S, C) uint8.
+        keys: (n,) of the images.
+        number: of the pass, from 1: another one changes the images otherwise.
+        threads: images changed at the same time.
+    """
+
+    def __init__(self, squares: np.ndarray, keys: np.ndarray, number: int, threads: int) -> None:
+        self.squares, self.keys, self.number, self.threads = squares, keys, number, threads
+
+    def __len__(self) -> int:
+        """Return n."""
+        return len(self.squares)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        """Return consecutive images, changed."""
+        pixels = np.array(self.squares[rows])
+        keys = self.keys[rows]
+
+        def change(i: int) -> None:
+            pixels[i] = changed(pixels[i], ALL, f"{keys[i]} pass {self.number}")
+
+        in_threads(change, len(pixels), self.threads, 1)
+        return pixels
 
 
 def chosen_rows(keys: np.ndarray, splits: np.ndarray, count: int) -> np.ndarray:

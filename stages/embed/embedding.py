@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from reprise.artifacts import layout
-from reprise.artifacts.embeddings import FILE, write_embeddings
+from reprise.artifacts.embeddings import FILE, PASSES, write_embeddings
 from reprise.artifacts.shards import Shards
 from reprise.artifacts.weights.backbones import open_weights, preparation_of, read_config
 from reprise.artifacts.weights.checkpoints import latest_checkpoint, save_checkpoint
@@ -85,6 +85,8 @@ def embed(
     code = [__name__, module_of("backbones", config["architecture"])]
     with work_folder(f"embed/{run}/{seed}", inputs, code, restart) as work:
         taps = embed_chunks(network, squares, config, size, compute, f"embed {run} seed {seed}", work)
+        if params.two_passes and shards.modality == IMAGE:
+            taps |= embed_passes(network, squares, shards.keys, config, size, compute, work)
         with atomic_directory(out) as target:
             write_embeddings(target / FILE, shards.keys, shards.splits, taps)
             if params.augmented and shards.modality == IMAGE:
@@ -177,6 +179,25 @@ def embed_chunks(
                 progress.advance(stop - start)
             parts.append(part)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def embed_passes(
+    network: torch.nn.Module,
+    squares: np.ndarray,
+    keys: np.ndarray,
+    config: dict[str, Any],
+    batch_size: int,
+    compute: Compute,
+    work: Path,
+) -> dict[str, np.ndarray]:
+    """Compute the backbone's features of two changed copies of each image: {"pass1": (n, d), "pass2": (n, d)}."""
+    found = {}
+    for number, name in enumerate(PASSES, start=1):
+        copies: Any = augmented.ChangedCopies(squares, keys, number, compute.threads)
+        place = work / name
+        place.mkdir(exist_ok=True)
+        found[name] = embed_chunks(network, copies, config, batch_size, compute, f"embed {name}", place)["backbone"]
+    return found
 
 
 def embed_rows(

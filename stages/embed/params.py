@@ -31,6 +31,14 @@ class EmbedParams(StrictModel):
             "Changed copies of this many images are embedded too, for the probes of invariance; 0 for none.", "images"
         ),
     ] = 256
+    two_passes: Annotated[  # part of the work's inputs only where it is set
+        bool,
+        Field(exclude_if=lambda value: not value),
+        meaning(
+            "Two changed copies of each image are embedded too, for label sets with `confidence: two_views`; embedding "
+            "then takes three times as long."
+        ),
+    ] = False
     bag: Annotated[  # this and the next are part of the work's inputs only where they are set
         Annotated[int, Field(ge=1, le=1024)] | None,
         Field(exclude_if=lambda value: value is None),

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from reprise.config.errors import MiningError
 from reprise.config.params import StrictModel, meaning
@@ -40,6 +40,14 @@ class ClusterParams(LabelParams):
             "times",
         ),
     ] = 0
+    confidence: Annotated[
+        Literal["own", "resamples", "two_views"] | None,
+        Field(exclude_if=lambda value: value is None),
+        meaning(
+            "Confidence is the miner's own, the share of resamples, or how far two changed copies of an image agree "
+            "(`two_views`, which needs embed.two_passes); null takes resamples where there are some, else the own."
+        ),
+    ] = None
 
     @field_validator("resamples")
     @classmethod
@@ -47,6 +55,17 @@ class ClusterParams(LabelParams):
         if value in (1, 2):
             raise ValueError("should be 0, or at least 3: each image must be mined again at least twice")
         return value
+
+    @model_validator(mode="after")
+    def _resampled(self) -> Self:
+        if self.confidence == "resamples" and not self.resamples:
+            raise ValueError("confidence: resamples needs resamples of at least 3")
+        return self
+
+    @property
+    def chosen_confidence(self) -> str:
+        """Name the confidence that the label set states."""
+        return self.confidence or ("resamples" if self.resamples else "own")
 
 
 @dataclass(frozen=True)

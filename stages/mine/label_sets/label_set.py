@@ -35,6 +35,7 @@ from reprise.runtime.entry import threads
 from reprise.storage.atomic import atomic_directory, write_json
 from reprise.storage.provenance import record
 from reprise.storage.work_folder import file_digest, work_folder
+from stages.mine.label_sets.confidences import areas, refuse_without_passes, two_views
 from stages.mine.label_sets.montage import write_montage
 from stages.mine.label_sets.pair_figures import pair_figures
 from stages.mine.label_sets.resampling import resampled
@@ -95,8 +96,8 @@ def mine(
         miner = miner_class(params, seed, images)
         visible = miner.visible_labels(keys, truth) if miner_class.uses_truth else None
         labels = None if visible is None else hide_others(truth, visible)
-        mined, stability = mine_images(miner, features, labels, work)
-        known = mined.clusters >= 0
+        mined, stability, confidences = mine_images(miner, features, labels, work, source, row.on)
+        clusters, known = mined.clusters, mined.clusters >= 0
         if isinstance(params, LabelParams):
             mined = drop_uncertain(mined, params.min_confidence)
         # Memberships lie apart by construction: how compact clusters are is asked of the features that they rest on.
@@ -104,6 +105,8 @@ def mine(
         figures = quality(row, miner_class, compared, mined, truth, visible, seed)
         figures |= rounded(miner.figures(features, mined))
         figures["stability"] = None if stability is None else round(stability, DIGITS)
+        if isinstance(params, ClusterParams) and (params.resamples or params.confidence):
+            figures["auroc"] = rounded(areas(confidences, clusters, compared_classes(truth, visible)))
         change = None if before is None else churn(before, seed, keys, mined.clusters)
         figures["churn"] = None if change is None else rounded(change)
         with atomic_directory(out) as folder:
@@ -118,30 +121,43 @@ def mine(
 
 
 def mine_images(
-    miner: Miner, features: np.ndarray, labels: list[str | None] | None, work: Path
-) -> tuple[Mined, float | None]:
-    """Mine, and where `resamples` asks for it mine again without a part of the images.
+    miner: Miner, features: np.ndarray, labels: list[str | None] | None, work: Path, source: Path, on: str
+) -> tuple[Mined, float | None, dict[str, np.ndarray]]:
+    """Mine, and find every confidence that the parameters ask for: by mining again, or from two changed copies.
 
     Args:
         miner: of any class.
         features: (n, d) float32.
         labels: (n,) those that the miner may see, None for a hidden one; None for a miner that sees none.
         work: a folder for checkpoints.
+        source: the file of the features.
+        on: how the row of `mines` names it.
 
     Returns:
-        The label set, whose confidence then is the share of times in which an image stayed with its cluster; and the
-        stability, None without resamples.
+        The label set with the chosen confidence; the stability, None without resamples; and all confidences by name.
+
+    Raises:
+        MiningError: two views are asked for, and the features have none.
     """
-    mined, params = miner.mine(features, labels, work), miner.params
-    if not isinstance(params, ClusterParams) or not params.resamples or not (mined.clusters >= 0).any():
-        return mined, None
+    params = miner.params
+    if not isinstance(params, ClusterParams):
+        return miner.mine(features, labels, work), None, {}
+    if params.confidence == "two_views":
+        refuse_without_passes(source, on)
+    mined, stability = miner.mine(features, labels, work), None
+    if not (mined.clusters >= 0).any():
+        return mined, None, {}
+    found = {} if mined.confidence is None else {"own": mined.confidence}
 
     def again(rows: np.ndarray, seed: int, place: Path) -> np.ndarray:
         part = None if labels is None else [labels[row] for row in rows]
         return type(miner)(params, seed).mine(np.ascontiguousarray(features[rows]), part, place).clusters
 
-    agreed, stability = resampled(mined.clusters, params.resamples, miner.seed, work, again)
-    return replace(mined, confidence=agreed), stability
+    if params.resamples:
+        found["resamples"], stability = resampled(mined.clusters, params.resamples, miner.seed, work, again)
+    if params.confidence == "two_views":
+        found["two_views"] = two_views(source, mined.clusters)
+    return replace(mined, confidence=found.get(params.chosen_confidence)), stability, found
 
 
 def manifest_facts(keys: np.ndarray) -> tuple[list[str | None], Images]:
@@ -165,6 +181,13 @@ def manifest_facts(keys: np.ndarray) -> tuple[list[str | None], Images]:
 def hide_others(truth: list[str | None], visible: np.ndarray) -> list[str | None]:
     """Keep the labels where `visible` (n,) is true; the others become None."""
     return [label if seen else None for label, seen in zip(truth, visible.tolist(), strict=True)]
+
+
+def compared_classes(truth: list[str | None], visible: np.ndarray | None) -> np.ndarray:
+    """Number the classes with which a label set is compared: (n,) int64, -1 for none and for those the miner saw."""
+    number = {name: i for i, name in enumerate(sorted({label for label in truth if label is not None}))}
+    classes = np.array([-1 if label is None else number[label] for label in truth], dtype=np.int64)
+    return classes if visible is None else np.where(visible, -1, classes)
 
 
 def drop_uncertain(mined: Mined, least: float) -> Mined:
@@ -262,14 +285,11 @@ def quality(
         figures |= sizes_summary(mined.clusters[labelled])
         if len(np.unique(mined.clusters[labelled])) > 1:
             figures["silhouette"] = silhouette(features, mined.clusters, SILHOUETTE_SAMPLE, seed)
-        number = {name: i for i, name in enumerate(sorted({label for label in truth if label is not None}))}
-        classes = np.array([-1 if label is None else number[label] for label in truth], dtype=np.int64)
-        if visible is None:
-            figures |= agreement(mined.clusters, classes)
-        else:
-            old = np.unique(classes[visible])
-            hidden = np.where(visible, -1, classes)
-            figures |= agreement(mined.clusters, hidden) | accuracy_by_class(mined.clusters, hidden, old)
+        hidden = compared_classes(truth, visible)
+        figures |= agreement(mined.clusters, hidden)
+        if visible is not None:
+            old = np.unique(compared_classes(truth, None)[visible])
+            figures |= accuracy_by_class(mined.clusters, hidden, old)
     confidence = mined.confidence[labelled] if mined.confidence is not None and labelled.any() else None
     figures["confidence_mean"] = None if confidence is None else float(confidence.mean(dtype=np.float64))
     return {

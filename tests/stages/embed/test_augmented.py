@@ -92,3 +92,21 @@ def test_none_when_none_are_asked_for(run: Path) -> None:
     assert [p.name for p in Path("out").iterdir()] == [FILE]
     embed("simclr", 0, EmbedParams(augmented=10_000), Path("all"))
     assert len(read_embeddings(Path("all") / augmented.FILE)[0]) == (Shards.open().splits == "test").sum()
+
+
+def test_two_passes_are_changed_otherwise_and_repeat_themselves(run):
+    from reprise.artifacts.embeddings import feature_taps_in, read_embeddings, taps_in
+    from stages.embed.embedding import embed
+    from stages.embed.params import EmbedParams
+
+    embed("simclr", 0, EmbedParams(augmented=0), Path("plain"))
+    for out, size in (("a", 7), ("b", 13)):
+        embed("simclr", 0, EmbedParams(augmented=0, two_passes=True, batch_size=size), Path(out))
+    path = Path("a/embeddings.parquet")
+    assert [name for name in taps_in(path) if name not in feature_taps_in(path)] == ["pass1", "pass2"]
+    first, second, plain = (read_embeddings(path, name)[2] for name in ("pass1", "pass2", "backbone"))
+    assert first.shape == plain.shape
+    assert not np.allclose(first, second)
+    assert not np.allclose(first, plain)
+    np.testing.assert_allclose(plain, read_embeddings("plain/embeddings.parquet", "backbone")[2])
+    np.testing.assert_allclose(first, read_embeddings("b/embeddings.parquet", "pass1")[2], atol=1e-4)

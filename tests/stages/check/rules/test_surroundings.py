@@ -327,3 +327,15 @@ def test_the_estimate_of_memory_follows_the_ways_to_pass_a_batch(raw: dict[str, 
     process = peak(batch_size=2, chunk_size=1)
     assert peak(processes=4) - process == pytest.approx((peak() - process) / 4, rel=1e-3)  # of one process
     assert 0.1 < (peak(activation_checkpointing=True) - rest) / whole < 0.5
+
+
+def test_two_views_need_changed_copies_of_a_runs_images(raw: dict[str, Any]) -> None:
+    raw["mining"]["dae_kmeans"]["confidence"] = "two_views"
+    (found,) = texts(problems(raw))
+    assert found.startswith("mining.dae_kmeans.confidence: `confidence: two_views` needs features of two changed")
+    assert "extractors make none" in found
+    raw["mines"][0]["on"] = "embed/simclr"
+    (found,) = texts(problems(raw))
+    assert "Set embed.two_passes to true" in found
+    raw["embed"]["two_passes"] = True
+    assert texts(problems(raw)) == []
