@@ -11,7 +11,8 @@ taken, equally of each class; without it `interclr` takes the embedded digits. `
 six colours. Everything is trained, mined and embedded by the product's own stages. Printed: kNN (k = 20) and linear
 accuracy on the test images and RankMe of the training images for each setting, then paired differences over the seeds
 with 95 % intervals. `confidence` mines ten clusters of SimCLR's features and shows the AUROC of each confidence: how
-well it tells images of their cluster's commonest class from others. `--toy` tries it in a minute; its figures mean nothing.
+well it tells images of their cluster's commonest class from others. `--toy` tries it in a minute; its figures mean
+nothing.
 """
 
 from __future__ import annotations
