@@ -1,1 +1,1 @@
-"""Geometry of linear maps and of sets of points: arrays in, numbers out. Never files, never images."""
+"""Geometry of linear maps, rotations and sets of points: arrays in, numbers out. Never files, never images."""
