@@ -1,4 +1,4 @@
-"""Use and evaluate backbones: `reprise export`, `predict`, `drift`, `embed`, `probe`, `compare-representations`."""
+"""Use and evaluate backbones: `reprise export`, `predict`, `drift`, `promote`, `embed`, `probe`, ...."""
 
 from __future__ import annotations
 
@@ -266,6 +266,75 @@ def drift(
             print_table(HEADS, found.rows())
     if found.drifted:
         raise typer.Exit(1)
+
+
+@app.command()
+def promote(
+    run: Annotated[str, typer.Argument(help="Run of this project, trained and embedded.")],
+    champion: Annotated[
+        str | None, typer.Option(help="Git revision to compare with; by default the run's last promoted version.")
+    ] = None,
+    margin: Annotated[float, typer.Option(min=0.0, max=1.0, help="Accepted loss, a share of the val images.")] = 0.0,
+    force: Annotated[bool, typer.Option("--force", help="Promote without comparing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, for programs.")] = False,
+) -> None:
+    """Promote a run to its next version, unless it is worse than the last one.
+
+    Both backbones answer the same val images. What passes gets a tag (simclr@v1.0.0) on a commit of its own, with its
+    model card; neither your branch nor your index moves. The exit status is 1 if the run is worse.
+
+    Example: reprise promote simclr
+    """
+    from pipeline.compare.challenge import challenge
+    from pipeline.exports.promote import promote as write_tag
+
+    enter_project()
+    found = None if force else challenge(run, champion=champion, margin=margin, on_line=say_aside)
+    why = found.lines() if found else ["Promoted without a comparison."]
+    done = write_tag(run, why) if found is None or found.passed else None
+    if as_json:
+        promoted = {"tag": done.tag, "commit": done.commit, "card": done.card.as_posix()} if done else None
+        print(json_text.dumps({"challenge": found.json() if found else None, "promoted": promoted}, indent=2))
+    else:
+        for line in why:
+            say(line)
+        say(f"{done.tag}: {done.commit[:12]}, with {done.card}" if done else f"{run} is not promoted")
+    if done is None:
+        raise typer.Exit(1)
+
+
+@app.command()
+def track(
+    tracker: Annotated[Literal["tensorboard", "mlflow", "wandb"], typer.Argument(help="Where runs are published.")],
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of TensorBoard, tracking URI of MLflow, or project of Weights & Biases. By default "
+            ".reprise/tensorboard, a database in .reprise, and the folder's name."
+        ),
+    ] = None,
+    run: Annotated[list[str] | None, typer.Option(help="Run to publish. May be repeated; all runs by default.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, for programs.")] = False,
+) -> None:
+    """Publish finished runs to a tracker of experiments.
+
+    Each run and seed becomes a run there: its parameters, curves, and figures with their intervals. Runs that are there
+    already are passed over, so the same command after every `reprise repro` adds what is new.
+
+    Example: reprise track mlflow --to http://tracking.example.org:5000
+    """
+    from pipeline.exports.trackers.publish import publish
+
+    enter_project()
+    done = publish(tracker, to, run or [])
+    if as_json:
+        print(json_text.dumps(done._asdict(), indent=2))
+        return
+    say(
+        f"written: {', '.join(done.written) or 'nothing new'}"
+        + (f"; there already: {len(done.there)}" if done.there else "")
+    )
+    say(done.place)
 
 
 def _pass_over(line: str) -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -46,9 +46,26 @@ def refresh(
         bool, typer.Option("--wait", help="Wait for another run in this folder, instead of giving up.")
     ] = False,
     jobs: Jobs = None,
+    promote: Annotated[
+        str, typer.Option(metavar="RUN", help="Give this run its next version if it is not worse than the last one.")
+    ] = "",
+    on_drift: Annotated[
+        Literal["stop", "tell"],
+        typer.Option(help="With --promote: train nothing on images that differ from the last version's, or say so."),
+    ] = "stop",
+    margin: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="With --promote: accepted loss, a share of the val images.")
+    ] = 0.0,
 ) -> None:
-    """Bring the graph up to date if the source changed."""
-    _run("refresh", busy="wait" if wait else "drop", jobs=jobs)
+    """Bring the graph up to date if the source changed.
+
+    With --promote, new images are validated and compared with those of the last version before anything is trained,
+    and then the new backbone is compared with the last version's on val. The exit status is 1 if something stops it.
+
+    Example: reprise flows run refresh --promote simclr
+    """
+    chosen = {"promote": promote, "on_drift": on_drift, "margin": margin}
+    _run("refresh", busy="wait" if wait else "drop", jobs=jobs, **chosen)
 
 
 @run_app.command()

@@ -23,6 +23,7 @@ from pydantic import Field
 
 from pipeline.flows import dead_runs, liveness
 from pipeline.flows.api_client import call
+from pipeline.flows.candidate import Candidate, OnDrift
 from pipeline.flows.plain_call import callable_flow
 from pipeline.flows.reproduce import GraphRun, Wishes
 from pipeline.flows.tasks import Tasks
@@ -37,6 +38,7 @@ Retries = Annotated[int, Field(ge=0, le=10)]
 Jobs = Annotated[int, Field(ge=1)] | None
 Blocks = list[str] | None
 Delay = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
+Margin = Annotated[float, Field(ge=0, le=1)]
 
 
 @callable_flow
@@ -80,8 +82,14 @@ def refresh(
     retry_delay_seconds: Delay = 10.0,
     jobs: Jobs = None,
     notify: Blocks = None,
+    promote: str = "",
+    on_drift: OnDrift = "stop",
+    margin: Margin = 0.0,
 ) -> State:
     """Scan the source of images, and bring the graph up to date if it changed since the last completed run.
+
+    With `promote`, new images first pass validation and are compared with those of the last promoted version (the
+    champion), and then the new backbone is compared with the champion's on val. What passes gets the next tag.
 
     Args:
         busy: as for `reproduce`.
@@ -89,11 +97,15 @@ def refresh(
         retry_delay_seconds: as for `reproduce`.
         jobs: as for `reproduce`.
         notify: as for `reproduce`; nothing is sent if the source has not changed.
+        promote: the run that becomes the next version if it is not worse than the champion; empty promotes nothing.
+        on_drift: whether images that differ from the champion's stop the run before anything is trained, or are told.
+        margin: accepted loss against the champion, a share of the val images.
     """
 
     def work(tasks: Tasks) -> State:
         with exclusive(tasks.root, wait=busy == "wait", say=tasks.say):
-            wishes = Wishes(notify or [], zone=_schedule_zone(tasks.say))
+            candidate = Candidate(promote, on_drift, margin) if promote else None
+            wishes = Wishes(notify or [], zone=_schedule_zone(tasks.say), candidate=candidate)
             return GraphRun(tasks, jobs, wishes).reproduce([], only_if_source_changed=True)
 
     return _run_as_flow(work, retries, retry_delay_seconds)

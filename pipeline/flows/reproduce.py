@@ -24,6 +24,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
 from pipeline.flows import artifacts, message
+from pipeline.flows.candidate import Candidate
 from pipeline.flows.serving.server import report_address
 from pipeline.flows.tasks import TRANSIENT, Tasks, notification_block
 from pipeline.graph import dvc
@@ -60,12 +61,14 @@ class Wishes:
         gate: metric that no run may lose against `champion`; empty for no gate.
         champion: git revision.
         zone: the reader's time zone; None takes that of this machine.
+        candidate: the run to promote if it passes; None promotes nothing.
     """
 
     notify: Sequence[str] = ()
     gate: str = ""
     champion: str = "HEAD"
     zone: tzinfo | None = None
+    candidate: Candidate | None = None
 
 
 @dataclass
@@ -130,17 +133,55 @@ class GraphRun:
             self.remote_name = remote.default_remote(self.tasks.root)
         self._fetch()
         try:
-            plan = self._run_stages(graph, targets, changed)
+            plan, stopped = self._run_what_may_run(graph, targets, changed)
         finally:
             dvc.sort_lock(graph, self.tasks.root)
         pushed = self._push()
-        final = self._final_state(plan, pushed, time.perf_counter() - began)
-        self._publish(completed=not plan.failures)
+        final = stopped or self._final_state(plan, pushed, time.perf_counter() - began)
+        self._publish(completed=not plan.failures and stopped is None)
+        seen = stopped is not None or (final.is_completed() and self.wishes.candidate is not None)
         if final.is_completed() and self.wishes.gate:
             final = self._judge(final)
-        if final.is_completed() and not targets:
+        if final.is_completed():
+            final = self._promote(final)
+        if (final.is_completed() or seen) and not targets:
             write_json(self.tasks.root / SOURCE, {"digest": source})
         return final
+
+    def _run_what_may_run(
+        self, graph: Graph, targets: Sequence[str], changed: Mapping[str, Any]
+    ) -> tuple[Plan, State | None]:
+        """Run the stages; with a candidate first those up to the shards, and the others only if the images are right.
+
+        Returns:
+            The plan of the stages that were to run, and the final state where the images stopped the run.
+        """
+        candidate, root = self.wishes.candidate, self.tasks.root
+        if candidate is None:
+            return self._run_stages(graph, targets, changed), None
+        candidate.refuse_unknown(root)
+        plan = self._run_stages(graph, ["shard"], changed)
+        if plan.failures:
+            return plan, None
+        state = self.tasks.run("drift", lambda: candidate.compare_images(root, self.tasks.log()))
+        self.ruling = [self.tasks.hide(line) for line in candidate.lines]
+        if not state.is_completed():
+            self.failures.append(f"The new images stopped the run: {state.message}")
+            return plan, Failed(name=state.name, message=state.message)
+        return self._run_stages(graph, targets, dvc.status(root, graph)), None
+
+    def _promote(self, final: State) -> State:
+        """Promote the candidate, if there is one, and return a failed state where it does not pass."""
+        candidate = self.wishes.candidate
+        if candidate is None:
+            return final
+        state = self.tasks.run("promote", lambda: candidate.promote(self.tasks.root, self.tasks.log()))
+        self.ruling = [self.tasks.hide(line) for line in candidate.lines]
+        self.tasks.markdown("promotion", candidate.page, "new images, champion and challenger")
+        if state.is_completed():
+            return Completed(name=final.name, message=f"{final.message}; {state.message}")
+        self.failures.append(f"{candidate.run} was not promoted: {state.message}")
+        return Failed(name=state.name, message=f"{state.message} ({final.message})")
 
     def _prepare(self, prepared: dict[str, Graph], targets: Sequence[str]) -> State:
         graph = dvc.prepare(self.tasks.root, self.tasks.log(), on_line=self.tasks.log())

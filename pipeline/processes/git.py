@@ -70,8 +70,13 @@ _CAUSES = (
 _UNKNOWN = _Cause("", "git failed", "Read git's text; run the same command by hand to see more.")
 
 
-def git(*arguments: str, cwd: Path) -> str:
+def git(*arguments: str, cwd: Path, index: Path | None = None) -> str:
     """Run git and return its standard output.
+
+    Args:
+        arguments: of git.
+        cwd: where it runs.
+        index: a file that it uses in place of the repository's index, which then stays as it is.
 
     Returns:
         The output; an empty text if git ended with status 1 and without a word, as `rev-parse --quiet` does for a name
@@ -82,6 +87,7 @@ def git(*arguments: str, cwd: Path) -> str:
     """
     command = ["git", *arguments]
     settings = {**environment(), "LANGUAGE": "en", "GIT_TERMINAL_PROMPT": "0"}
+    settings |= {"GIT_INDEX_FILE": str(index)} if index else {}
     try:
         done = subprocess.run(
             command, cwd=cwd, env=settings, stdin=subprocess.DEVNULL, capture_output=True, check=False

@@ -159,7 +159,7 @@ def _looked_at(keys: list[str], folder: Path | None) -> tuple[dict[str, np.ndarr
             found=f"{len(missing)} images missing, such as {missing[0]}",
             fix="Run `reprise repro shard`.",
         )
-    embed = _embedder(folder) if folder else None
+    embed = embedder(folder) if folder else None
     light, features = np.empty((len(keys), 3)), []
     with Progress("drift", len(keys), "images") as progress:
         for start in range(0, len(keys), _BATCH):
@@ -182,7 +182,12 @@ def _light_of(pixels: np.ndarray) -> tuple[float, float, float]:
     return float(grey.mean()), float(grey.std()), float((values.max(axis=2) - values.min(axis=2)).mean())
 
 
-def _embedder(folder: Path) -> Callable[[list[bytes]], np.ndarray]:
+def embedder(folder: Path) -> Callable[[list[bytes]], np.ndarray]:
+    """Load the backbone of a run's folder, and return what turns encoded images into features, (n, d) float32.
+
+    Raises:
+        BackboneError: the folder is no run, or its backbone is not for images.
+    """
     import torch
 
     from reprise.backbones.loaded import load_backbone

@@ -1,0 +1,191 @@
+"""The champion of a run against its challenger: may the backbone in the folder take the place of the last one?
+
+The champion is the last promoted version of the run: the highest tag `RUN@vN.0.0`. Both backbones answer the same val
+images from the same labelled images (stages/embed/outside/challenge.py), so the difference is paired: over seeds if
+both have three or more in common, over examples otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.compare.freshness import refuse_old_figures
+from pipeline.graph.remotes.revision_outputs import fetch_at
+from pipeline.graph.stage_modules import run_module
+from pipeline.processes.git import git
+from reprise.artifacts import layout
+from reprise.config.errors import GraphError
+from reprise.config.params import read_yaml
+from reprise.config.tables import tables
+from reprise.measures.statistics import (
+    NO_INTERVAL,
+    SEEDS_FOR_METHODS,
+    Interval,
+    bootstrap_mean,
+    mcnemar,
+    paired_t,
+    sign_flip,
+)
+
+_VERSION = re.compile(r"v(\d+)\.0\.0")
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """What came of a comparison on val.
+
+    Attributes:
+        run: name of the run.
+        champion: tag of the last promoted version; empty for a run that has none.
+        scores: of the champion and of the challenger, shares of right answers, mean over seeds.
+        interval: of challenger - champion.
+        p: of the paired test; None where there is none.
+        over: what interval and test are over: "3 seeds", "812 images".
+        margin: accepted loss.
+        left_out: val images that the champion was trained on.
+    """
+
+    run: str
+    champion: str = ""
+    scores: tuple[float, float] = (0.0, 0.0)
+    interval: Interval = NO_INTERVAL
+    p: float | None = None
+    over: str = ""
+    margin: float = 0.0
+    left_out: int = 0
+
+    @property
+    def passed(self) -> bool:
+        """Whether the challenger is not shown to be worse than the margin allows."""
+        before, after = self.scores
+        bound = after - before if self.interval.high is None else self.interval.high
+        return not self.champion or bound >= -self.margin
+
+    def lines(self) -> list[str]:
+        """Say in sentences what was compared, and what follows."""
+        if not self.champion:
+            return [f"{self.run}: no version has been promoted before, so there is nothing to compare with."]
+        before, after = self.scores
+        low, high = self.interval
+        ends = "no interval" if low is None or high is None else f"[{low:+.4f}, {high:+.4f}] over {self.over}"
+        test = "" if self.p is None else f", p = {self.p:.3f}"
+        change = f"{before:.4f} ({self.champion}) -> {after:.4f}, {after - before:+.4f}"
+        lines = [f"{self.run}: kNN on val {change} {ends}{test}."]
+        if self.left_out:
+            lines.append(f"{self.left_out:,} val images were left out: {self.champion} was trained on them.")
+        rule = f"worse than {self.champion} by more than {self.margin:g} with the whole interval"
+        return [*lines, f"The challenger is {'not ' if self.passed else ''}{rule}."]
+
+    def json(self) -> dict[str, Any]:
+        """Return everything as JSON holds it."""
+        return {
+            "run": self.run,
+            "champion": self.champion or None,
+            "scores": dict(zip(("champion", "challenger"), self.scores, strict=True)) if self.champion else None,
+            "interval": self.interval._asdict(),
+            "p": self.p,
+            "over": self.over or None,
+            "margin": self.margin,
+            "left_out": self.left_out,
+            "passed": self.passed,
+        }
+
+
+def versions_of(run: str, root: Path = Path()) -> list[int]:
+    """List the promoted versions of a run, ascending."""
+    tags = git("tag", "--list", f"{run}@v*", cwd=root).split()
+    found = (_VERSION.fullmatch(tag.removeprefix(f"{run}@")) for tag in tags)
+    return sorted(int(match[1]) for match in found if match)
+
+
+def tag_of(run: str, version: int) -> str:
+    """Return the tag of a promoted version, in the form that `dvc artifacts get` reads."""
+    return f"{run}@v{version}.0.0"
+
+
+def champion_of(run: str, root: Path = Path()) -> str:
+    """Return the tag of the last promoted version of a run, or an empty text."""
+    found = versions_of(run, root)
+    return tag_of(run, found[-1]) if found else ""
+
+
+def challenge(
+    run: str,
+    *,
+    champion: str | None = None,
+    margin: float = 0.0,
+    root: Path = Path(),
+    on_line: Callable[[str], None] | None = None,
+) -> Challenge:
+    """Compare the backbone in the folder with the champion, on val.
+
+    Args:
+        run: a row of `runs` or `adapt`.
+        champion: git revision; None takes the last promoted version.
+        margin: accepted loss, a share of the val images.
+        root: the project folder.
+        on_line: called with each line of the processes that answer.
+
+    Raises:
+        GraphError: the champion's backbone or images are in neither cache nor remote, or no seed is in both.
+        ResultError: the folder's figures are not those of its present parameters, data and code.
+        CommandFailed: nothing can be told; the process has explained why.
+    """
+    refuse_old_figures([run], root)
+    tag = champion_of(run, root) if champion is None else champion
+    if not tag:
+        return Challenge(run, margin=margin)
+    answers = _answers(run, tag, tables(read_yaml(root / layout.PARAMS)).seeds, root, on_line)
+    right = [{name: np.array(each[name], dtype=bool) for name in ("champion", "challenger")} for each in answers]
+    before, after = (float(np.mean([each[name].mean() for each in right])) for name in ("champion", "challenger"))
+    interval, p, over = _judged(right, answers[0]["groups"])
+    return Challenge(run, tag, (before, after), interval, p, over, margin, answers[0]["left_out"])
+
+
+def _answers(
+    run: str, tag: str, seeds: Sequence[int], root: Path, on_line: Callable[[str], None] | None
+) -> list[dict[str, Any]]:
+    found = []
+    with tempfile.TemporaryDirectory(prefix="reprise-challenge-") as scratch:
+        before = Path(scratch) / "before.parquet"
+        held = fetch_at(tag, str(layout.MANIFEST), before, root)
+        for seed in seeds if held else ():
+            folder, out = Path(scratch) / f"champion-{seed}", Path(scratch) / f"{seed}.json"
+            if not fetch_at(tag, str(layout.run(run, seed)), folder, root):
+                continue
+            arguments = ["--champion", str(folder), "--before", str(before), "--run", run, "--seed", str(seed)]
+            run_module("stages.embed.outside.challenge", [*arguments, "--out", str(out)], root, on_line)
+            found.append(json.loads(out.read_text(encoding="utf-8")))
+    if not found:
+        raise GraphError(
+            "the champion cannot be compared with, because its backbone or its images are not at hand",
+            where=f"{tag}:{layout.run(run, seeds[0])}",
+            found="no dvc.lock that names it, or neither cache nor remote hold it",
+            fix="Run `dvc pull` in a clone that is at this revision, or name another --champion.",
+        )
+    return found
+
+
+def _judged(right: list[dict[str, np.ndarray]], groups: list[str | None] | None) -> tuple[Interval, float | None, str]:
+    """Interval and p of challenger - champion, and what they are over."""
+    differences = [each["challenger"].mean() - each["champion"].mean() for each in right]
+    if len(right) >= SEEDS_FOR_METHODS:
+        tested = paired_t(differences)
+        return tested.interval, tested.p, f"{len(right)} seeds"
+    if len(right) == 1:
+        (one,) = right
+        each = one["challenger"].astype(float) - one["champion"]
+        if groups is None:
+            return bootstrap_mean(each), mcnemar(one["challenger"], one["champion"]), f"{len(each):,} images"
+        names = [group if group is not None else f"/{place}" for place, group in enumerate(groups)]
+        units = np.unique(names, return_inverse=True)[1].reshape(-1)
+        return bootstrap_mean(each, units), sign_flip(each, units), f"{len(set(names)):,} groups"
+    return NO_INTERVAL, None, ""

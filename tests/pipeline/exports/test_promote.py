@@ -1,0 +1,92 @@
+"""A promotion makes a tag with all that the backbone was made from, and changes nothing else in the repository."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pipeline.compare.challenge import champion_of, versions_of
+from pipeline.exports.promote import promote
+from pipeline.processes.git import git
+from reprise.artifacts import layout
+from reprise.artifacts.manifest import MANIFEST_SCHEMA, write_manifest
+from reprise.config.errors import BackboneError
+from tests.pipeline.dvc_project import Project, new_project
+from tests.pipeline.exports.test_export import CONFIG
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    project = new_project(tmp_path / "project")
+    project.write("params.yaml", "seeds: [0]\nruns: [{name: simclr, method: simclr, labels: none}]\n")
+    project.commit("begin")
+    project.write("params.yaml", "seeds: [0]\nruns: [{name: simclr, method: simclr, labels: none}]\nepochs: 9\n")
+    for name in ("dvc.lock", "metrics.json", "source.lock.json"):
+        project.write(name, json.dumps({"made": name}))
+    project.write(
+        str(layout.run("simclr", 0) / "config.json"),
+        json.dumps({**CONFIG, "options": {}, "stem": "small", "heads": {}}),
+    )
+    monkeypatch.chdir(project.root)
+    write_manifest(layout.MANIFEST, pa.Table.from_pylist([], MANIFEST_SCHEMA))
+    return project
+
+
+def state(root: Path) -> list[str]:
+    """All of a repository that its user sees, but for tags."""
+    asked = (["rev-parse", "HEAD"], ["status", "--porcelain"], ["diff"], ["diff", "--cached"], ["stash", "list"])
+    return [git(*arguments, cwd=root) for arguments in asked]
+
+
+def test_the_tag_holds_the_folder_as_it_is_and_nothing_else_moves(project: Project) -> None:
+    root = project.root
+    project.write("mine.txt", "work of mine")
+    git("add", "mine.txt", cwd=root)
+    before = state(root)
+    assert champion_of("simclr", root) == ""
+    done = promote("simclr", ["It is better."], root)
+    assert state(root) == before
+    assert done.tag == champion_of("simclr", root) == "simclr@v1.0.0"
+    assert git("show", f"{done.tag}:dvc.lock", cwd=root) == json.dumps({"made": "dvc.lock"})
+    assert "epochs: 9" in git("show", f"{done.tag}:params.yaml", cwd=root)
+    card = git("show", f"{done.tag}:{done.card.as_posix()}", cwd=root)
+    assert f"reprise get data/runs/simclr/0 --rev {done.tag}" in card
+    assert "12,000" in card
+    files = git("ls-tree", "-r", "--name-only", done.tag, cwd=root).split()
+    assert "mine.txt" not in files  # staged, but new: nobody asked to publish it
+    assert not any(name.startswith("data/runs") for name in files)
+    assert "It is better." in git("tag", "--list", "--format=%(contents)", done.tag, cwd=root)
+    assert promote("simclr", [], root).tag == "simclr@v2.0.0"
+    assert versions_of("simclr", root) == [1, 2]
+
+
+def test_versions_are_counted_as_numbers_and_other_tags_are_passed_over(project: Project) -> None:
+    for tag in ("simclr@v9.0.0", "simclr@v10.0.0", "simclr@v11.1.0", "simclr@vx", "gsimclr@v40.0.0", "v50.0.0"):
+        git("tag", tag, cwd=project.root)
+    assert versions_of("simclr", project.root) == [9, 10]
+    assert promote("simclr", [], project.root).tag == "simclr@v11.0.0"
+
+
+def test_it_works_where_git_knows_no_name_and_below_the_repository(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
+    for name in ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL", "EMAIL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    below = project.root / "deeper"
+    below.mkdir()
+    for name in ("params.yaml", "data"):
+        (project.root / name).rename(below / name)
+    git("add", "--all", "deeper", cwd=project.root)
+    monkeypatch.chdir(below)
+    done = promote("simclr", [], below)
+    assert git("show", f"{done.tag}:deeper/promoted/simclr.md", cwd=below).count("# simclr") == 1
+
+
+def test_a_run_that_is_not_trained_is_refused(project: Project) -> None:
+    with pytest.raises(BackboneError, match="no such trained run"):
+        promote("byol", [], project.root)

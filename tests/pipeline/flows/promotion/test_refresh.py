@@ -1,0 +1,103 @@
+"""Nights of `refresh` with promotion on the real graph: a first version, nothing new, good, drifted, broken images."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.processes.git import git
+from tests.faults.reduced import one_run, read, write
+from tests.pipeline.dvc_project import Project
+
+pytestmark = [pytest.mark.xdist_group("flows"), pytest.mark.slow]
+CLASSES = "0123456789"
+
+
+def add_images(folder: Path, start: int, stop: int, factor: float = 1.0, classes: str = CLASSES) -> None:
+    """Digits as PNG files, in a folder a class."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    for place in range(start, stop):
+        label = str(digits.target[place])
+        if label in classes:
+            (folder / label).mkdir(parents=True, exist_ok=True)
+            pixels = np.rint(40 + digits.images[place] * 200 / 16) * factor
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / label / f"{place}.png")
+
+
+@pytest.fixture(scope="module")
+def nights(tmp_path_factory: pytest.TempPathFactory, repository: Path, _import_path: None) -> Project:
+    root = tmp_path_factory.mktemp("nights") / "project"
+    project = one_run(root, repository, epochs=2)
+    (root / "pipeline").symlink_to(repository / "pipeline", target_is_directory=True)
+    add_images(root.with_name("images"), 0, 700)
+    params = read(root / "params.yaml")
+    params["source"] |= {"name": "folder", "root": str(root.with_name("images"))}
+    write(root / "params.yaml", params)
+    project.commit("own images")
+    return project
+
+
+def night(project: Project, *options: str) -> tuple[int, str]:
+    """Run the flow; its status and what it said."""
+    try:
+        done = project.reprise("flows", "run", "refresh", "--promote", "simclr", *options)
+    except subprocess.CalledProcessError as error:
+        return error.returncode, f"{error.stdout}{error.stderr}"
+    return 0, f"{done.stdout}{done.stderr}"
+
+
+def tags(project: Project) -> list[str]:
+    return git("tag", "--list", cwd=project.root).split()
+
+
+def test_nights(nights: Project) -> None:
+    root, images = nights.root, nights.root.with_name("images")
+    head = git("rev-parse", "HEAD", cwd=root)
+    status, said = night(nights)
+    assert status == 0, said
+    assert tags(nights) == ["simclr@v1.0.0"]
+    assert "nothing to compare with" in said
+
+    status, said = night(nights)
+    assert (status, "the source has not changed" in said) == (0, True), said
+    assert "Running stage" not in said
+    assert tags(nights) == ["simclr@v1.0.0"]
+
+    add_images(images, 700, 900)
+    status, said = night(nights)
+    assert status == 0, said
+    assert "No drift" in said
+    assert "kNN on val" in said
+    assert tags(nights) == ["simclr@v1.0.0", "simclr@v2.0.0"]
+    figures = [json.loads(git("show", f"simclr@v{n}.0.0:metrics.json", cwd=root)) for n in (1, 2)]
+    assert figures[0] != figures[1]
+
+    ran = (root / "dvc.lock").read_bytes()
+    add_images(images, 900, 1100, factor=0.4, classes="01234")
+    status, said = night(nights)
+    assert status != 0
+    assert "Drift: the new images differ from the others in class shares" in said
+    assert "brightness" in said
+    assert "Nothing was trained" in said
+    lines = [line for line in ran.decode().splitlines() if "pretrain" in line]
+    assert lines == [line for line in nights.lock().decode().splitlines() if "pretrain" in line]
+    status, said = night(nights)
+    assert (status, "the source has not changed" in said) == (0, True), said  # it was told once
+
+    for number in range(40):
+        (images / "0" / f"broken {number}.png").write_text("no image")
+    params = read(root / "params.yaml")
+    params["validate"]["max_quarantined"] = 0.01
+    write(root / "params.yaml", params)
+    status, said = night(nights, "--on-drift", "tell")
+    assert status != 0
+    assert "quarantine" in said
+    assert tags(nights) == ["simclr@v1.0.0", "simclr@v2.0.0"]
+    assert git("rev-parse", "HEAD", cwd=root) == head
