@@ -24,7 +24,8 @@ from reprise.training.change import Drawn
 from stages.pretrain.params import MethodParams
 from stages.pretrain.views.settings import ViewSettings
 
-Field = Literal["clusters", "confidences", "partner", "weights"]  # what a batch may hold of each image besides views
+# What a batch may hold of each image besides views.
+Field = Literal["clusters", "confidences", "given", "partner", "weights"]
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,11 @@ class Batch:
         return self._field("confidences")
 
     @property
+    def given(self) -> Tensor:
+        """(B,) bool: whether the miner of the run's label set got the true label of the image."""
+        return self._field("given")
+
+    @property
     def partner(self) -> Tensor:
         """(B,) int64, where the partner of each image stands in this batch; its own partner is the image."""
         return self._field("partner", "set `needs_pairs`")
@@ -178,7 +184,8 @@ class Method(nn.Module):
         modalities: the kinds of samples that it takes. A method that only passes views to its backbone takes volumes
             too, whose views are (B, C, S, S, S); `reprise check` refuses other kinds.
         needs: fields that every batch must hold. `clusters` refuses a label set without labels, `confidences` one
-            that states none. A method may decide on it by its parameters, in its constructor.
+            that states none, and `given` one whose miner got no true labels. A method may decide on it by its
+            parameters, in its constructor.
         reads: names of facts that the method is trained with, besides the pixels. Each must be `given`, or the run's
             labels the truth; docs/how-to/facts.md.
         mined_only: it needs classes, and only mined ones keep it self-supervised: `labels: truth` is refused.

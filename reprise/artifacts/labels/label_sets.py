@@ -21,6 +21,8 @@ SCHEMA = pa.schema(
         pa.field("round", pa.int32(), nullable=False),
     ]
 )
+GIVEN = "given"  # whether the miner got the image's true label; only of miners that get some
+FURTHER_SCHEMA = pa.schema([pa.field(GIVEN, pa.bool_(), nullable=False)])
 _FIX = "Run `dvc repro mine` to write it again."
 NO_LABEL = -1  # stands for null in arrays
 _PAIRS = b"reprise.pairs"  # in the file's metadata: a digest of the pairs beside it
@@ -31,11 +33,12 @@ def write_pseudo_labels(path: str | Path, table: pa.Table, pairs: str | None = N
 
     Args:
         path: the file.
-        table: of SCHEMA.
+        table: of SCHEMA, perhaps with columns of FURTHER_SCHEMA.
         pairs: a digest of the file of pairs that belongs to the label set. It is written down here, so that whoever
             depends on this file depends on the pairs as well.
     """
-    table = table.select(SCHEMA.names).cast(SCHEMA).sort_by("key")
+    schema = pa.schema([*SCHEMA, *(field for field in FURTHER_SCHEMA if field.name in table.column_names)])
+    table = table.select(schema.names).cast(schema).sort_by("key")
     if pairs is not None:
         table = table.replace_schema_metadata({_PAIRS: pairs.encode()})
     keys = table["key"].to_pylist()
@@ -53,7 +56,7 @@ def read_pseudo_labels(path: str | Path) -> pa.Table:
         PseudoLabelError: the file is missing, damaged or of another schema, a cluster is negative, or a confidence lies
             outside [0, 1].
     """
-    table = read_table(path, SCHEMA, PseudoLabelError, _FIX)
+    table = read_table(path, SCHEMA, PseudoLabelError, _FIX, further=FURTHER_SCHEMA)
     clusters = table["cluster"].drop_null().to_numpy()
     if len(clusters) and clusters.min() < 0:
         raise PseudoLabelError("clusters must be numbered from 0", where=path, found=int(clusters.min()), fix=_FIX)
@@ -125,3 +128,19 @@ def confidences_for(table: pa.Table, keys: np.ndarray) -> np.ndarray:
         )
     }
     return np.fromiter((known.get(key, 0.0) for key in keys.tolist()), dtype=np.float32, count=len(keys))
+
+
+def given_for(table: pa.Table, keys: np.ndarray) -> np.ndarray | None:
+    """Return which images' true labels the miner got; None where the label set does not say it.
+
+    Args:
+        table: pseudo-labels.
+        keys: (n,) strings.
+
+    Returns:
+        (n,) bool, False for a key that the table does not have.
+    """
+    if GIVEN not in table.column_names:
+        return None
+    known = dict(zip(table["key"].to_pylist(), table[GIVEN].to_pylist(), strict=True))
+    return np.fromiter((known.get(key, False) for key in keys.tolist()), dtype=bool, count=len(keys))

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from reprise.config.errors import RepriseError
 from reprise.config.params import Problem
 from reprise.config.plug_ins.registry import suites
-from reprise.config.tables import NONE, TRUTH, MineRow
+from reprise.config.tables import NONE, TRUTH, AnyRun, MineRow
 from stages.check.plug_ins import plug_in_class
 from stages.check.rows import listed_in
 from stages.check.shifts import shift_warnings
@@ -47,6 +47,9 @@ def _confidence_problems(raw: dict[str, Any]) -> Iterator[Problem]:
             found = on if not on.startswith("embed/") else "embed.two_passes: false"
             problem = problem_of(confidences.no_passes(on, found), str(name))
             yield replace(problem, path=where)
+        if "given" in sketch.method.needs:
+            found += _given_problems(raw, sketch.row)
+    return found
 
 
 def _run_problems(sketch: Sketch) -> Iterator[Problem]:
@@ -79,18 +82,31 @@ def _pair_problems(raw: dict[str, Any], sketch: Sketch) -> Iterator[Problem]:
     pairing = importlib.import_module("stages.pretrain.inputs.pairing")
     row = sketch.row
     found = {NONE: "is empty", TRUTH: "holds classes and no pairs"}.get(row.labels)
-    for mine in listed_in(raw, "mines"):
-        with suppress(ValidationError, RepriseError):  # a row that is not well formed is reported with its table
-            mined = MineRow.model_validate(mine)
-            miner: Any = plug_in_class("miners", mined.miner) if mined.name == row.labels else None
-            if miner is not None and not miner.makes_pairs:
-                found = f"is mined by '{mined.miner}', which finds no pairs"
+    for name, miner in _miners_of(raw, row.labels):
+        if not miner.makes_pairs:
+            found = f"is mined by '{name}', which finds no pairs"
     if found:
         yield problem_of(pairing.without_pairs(row, found), row.name)
     try:
         pairing.refuse_parted_pairs(row, sketch.train)
     except RepriseError as error:
         yield problem_of(error, row.name)
+
+
+def _given_problems(raw: dict[str, Any], row: AnyRun) -> Iterator[Problem]:
+    """Hold a run whose method learns from given labels against the miner of its label set."""
+    if row.labels == TRUTH or any(not miner.uses_truth for _, miner in _miners_of(raw, row.labels)):
+        yield problem_of(importlib.import_module("stages.pretrain.inputs.images").without_given_labels(row), row.name)
+
+
+def _miners_of(raw: dict[str, Any], labels: str) -> Iterator[tuple[str, Any]]:
+    """Yield name and class of the miner of a label set; none where its row is not well formed."""
+    for mine in listed_in(raw, "mines"):
+        with suppress(ValidationError, RepriseError):  # a row that is not well formed is reported with its table
+            mined = MineRow.model_validate(mine)
+            miner: Any = plug_in_class("miners", mined.miner) if mined.name == labels else None
+            if miner is not None:
+                yield mined.miner, miner
 
 
 def relation_warnings(raw: dict[str, Any]) -> list[Problem]:

@@ -21,7 +21,7 @@ from reprise.artifacts.embeddings import FILE as EMBEDDINGS
 from reprise.artifacts.embeddings import read_embeddings
 from reprise.artifacts.facts.names import FILE as NAMES
 from reprise.artifacts.facts.names import with_names
-from reprise.artifacts.labels.label_sets import FILE, write_pseudo_labels
+from reprise.artifacts.labels.label_sets import FILE, GIVEN, write_pseudo_labels
 from reprise.artifacts.labels.pairs import FILE as PAIRS
 from reprise.artifacts.labels.pairs import write_pairs
 from reprise.artifacts.layout import MANIFEST, SHARDS
@@ -114,7 +114,7 @@ def mine(
             if mined.pairs is not None:
                 write_pairs(folder / PAIRS, pairs_table(keys, mined.pairs))
                 pairs = file_digest(folder / PAIRS)
-            write_pseudo_labels(folder / FILE, as_table(keys, mined, round_number, known), pairs)
+            write_pseudo_labels(folder / FILE, as_table(keys, mined, round_number, known, visible), pairs)
             write_json(folder / "quality.json", figures)
             write_pictures(folder, keys, mined)
     record(f"mine/{row.name}/{seed}", began)
@@ -224,7 +224,13 @@ def pairs_table(keys: np.ndarray, pairs: Pairs) -> pa.Table:
     )
 
 
-def as_table(keys: np.ndarray, mined: Mined, round_number: int = 0, known: np.ndarray | None = None) -> pa.Table:
+def as_table(
+    keys: np.ndarray,
+    mined: Mined,
+    round_number: int = 0,
+    known: np.ndarray | None = None,
+    visible: np.ndarray | None = None,
+) -> pa.Table:
     """Form the table that reprise/artifacts/labels/label_sets.py describes; -1 becomes null.
 
     Args:
@@ -232,6 +238,7 @@ def as_table(keys: np.ndarray, mined: Mined, round_number: int = 0, known: np.nd
         mined: the label set.
         round_number: written into every row.
         known: (n,) bool, images that have a distance and a confidence; None: those with a label.
+        visible: (n,) bool, images whose true label the miner got; None of a miner that gets none.
     """
     none = mined.clusters < 0
     unknown = none if known is None else ~known
@@ -251,6 +258,7 @@ def as_table(keys: np.ndarray, mined: Mined, round_number: int = 0, known: np.nd
             "distance": column(mined.distance),
             "confidence": column(mined.confidence),
             "round": pa.array(np.full(len(keys), round_number, dtype=np.int32)),
+            **({} if visible is None else {GIVEN: pa.array(visible)}),
         }
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reprise.artifacts.labels.label_sets import clusters_for, confidences_for, read_pseudo_labels
+from reprise.artifacts.labels.label_sets import clusters_for, confidences_for, given_for, read_pseudo_labels
 from reprise.artifacts.layout import VIEWS
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import MachineError, TrainingError
@@ -48,6 +48,7 @@ class Inputs:
         rows: positions of the images that are trained on; all of them, unless the method chooses.
         partners: the pairs of the run's label set; None for a method that does not train on pairs.
         masks: those that the method declares in `reads`; None for a method that reads none.
+        given: (n,) bool, images whose true label the miner of the label set got; None where it got none.
     """
 
     shards: Shards
@@ -59,6 +60,7 @@ class Inputs:
     facts: Mapping[str, np.ndarray] = field(default_factory=dict)
     partners: Partners | None = None
     masks: Masks | None = None
+    given: np.ndarray | None = None
 
     @property
     def shown(self) -> int:
@@ -94,7 +96,8 @@ def read_inputs(labels: Path, setup: Setup, method_class: type[Method]) -> Input
     chosen = method_class.chosen_images(setup.method, clusters, setup.seed)
     chosen = np.arange(len(keys)) if chosen is None else chosen
     masks = read_run_masks(setup.row, reads, keys, setup.cache.memory_bytes)
-    return Inputs(shards, decoded, clusters, confidences, views, chosen, facts, partners, masks)
+    given = given_for(table, keys)
+    return Inputs(shards, decoded, clusters, confidences, views, chosen, facts, partners, masks, given)
 
 
 def pixel_statistics(decoded: Decoded, image: ImageParams) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -306,6 +309,16 @@ def without_confidences(row: AnyRun) -> TrainingError:
     )
 
 
+def without_given_labels(row: AnyRun) -> TrainingError:
+    """Make the error of a run that learns from given labels and whose label set does not tell them from mined ones."""
+    return TrainingError(
+        f"method '{row.method}' learns from given labels beside mined ones",
+        where=f"runs: {row.name}, labels",
+        found=f"'{row.labels}', whose images have no given labels or only these",
+        fix="Name a label set of the miner semi_supervised_mixture.",
+    )
+
+
 def fields_for(setup: Setup, needs: Sequence[Field], inputs: Inputs) -> dict[Field, np.ndarray]:
     """Select the fields that a method declares, and no others: labels never reach a method that does without.
 
@@ -317,5 +330,11 @@ def fields_for(setup: Setup, needs: Sequence[Field], inputs: Inputs) -> dict[Fie
     """
     if "confidences" in needs and inputs.confidences is None:
         raise without_confidences(setup.row)
-    known: dict[Field, np.ndarray | None] = {"clusters": inputs.clusters, "confidences": inputs.confidences}
+    if "given" in needs and inputs.given is None:
+        raise without_given_labels(setup.row)
+    known: dict[Field, np.ndarray | None] = {
+        "clusters": inputs.clusters,
+        "confidences": inputs.confidences,
+        "given": inputs.given,
+    }
     return {name: value for name, value in known.items() if name in needs and value is not None}

@@ -168,6 +168,7 @@ def test_the_label_set_says_that_it_has_seen_labels_and_is_graded_on_the_others(
     name = dict(zip(row.tolist(), column.tolist(), strict=True))
     right = np.array([name.get(c) == own for c, own in zip(found.tolist(), y.tolist(), strict=True)])
     assert semi["given"] == given.sum()
+    assert clusters["given"].to_pylist() == given.tolist()
     assert semi["accuracy"] == pytest.approx(right[rest].mean(), abs=1e-5)
     assert semi["accuracy_old"] == pytest.approx(right[rest & (y < 5)].mean(), abs=1e-5)
     assert semi["accuracy_new"] == pytest.approx(right[rest & (y >= 5)].mean(), abs=1e-5)

@@ -55,6 +55,7 @@ SMALL = {
         "frozen_for": 0.2,
     },
     "odc": {"hidden": 16, "output": 8, "clusters": 4, "centroid_steps": 2},
+    "proto_contrast": {"hidden": 16, "output": 8, "prototypes_from": 0.0},
     "pair_contrast": {"hidden": 16, "output": 8},
     "simlap": {"hidden": 16, "output": 8, "class_width": 6, "gate_hidden": 10},
     "sie": {"hidden": 16, "output": 12},
@@ -138,6 +139,8 @@ def random_batch(method: Method, size: int = 8, seed: int = 0, start: int = 0) -
     views = [torch.randn(size, 3, s.size, s.size, generator=rng) for s in method.view_plan(SETTINGS)]
     rows = torch.arange(start, start + size) % method.context.images
     fields = {"clusters": torch.arange(size) % 4} if "clusters" in method.needs else {}
+    if "given" in method.needs:
+        fields["given"] = torch.arange(size) % 3 == 0
     if method.needs_pairs:
         weights = torch.linspace(0.2, 1.0, size // 2).repeat(2)
         fields |= {"partner": torch.arange(size).roll(size // 2), "weights": weights}
