@@ -6,6 +6,8 @@ projector). Runs that learn clusters have taps that are no features but what lab
 memberships in clusters whose rows sum to 1, and `codes`, vectors of length one whose products say which images belong
 together. `pass1` and `pass2` are features of two changed copies of each image, by which label sets tell how sure they
 are. Features for mining use the same file with a single tap, `features`.
+together. Where it is asked for there is also `units`: the largest response of each unit, its row and its column.
+Features for mining use the same file with a single tap, `features`.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from reprise.config.errors import EmbeddingError
 FILE = "embeddings.parquet"
 PASSES = ("pass1", "pass2")  # the backbone's features of two changed copies of each image
 OF_CLUSTERS = ("assigner", "codes", *PASSES)  # taps that miners read and probes do not
+OF_CLUSTERS = ("assigner", "codes", "units")  # taps that miners read and probes do not
 _BASE = pa.schema([pa.field("key", pa.string(), nullable=False), pa.field("split", pa.string(), nullable=False)])
 _FIX = "Run `dvc repro embed` (or `features`) to write it again."
 

@@ -23,6 +23,7 @@ from reprise.config.shared_sections import DEFAULT_CACHE, CacheParams
 from reprise.media.lookup import IMAGE
 from reprise.networks.assemble import assemble
 from reprise.networks.axes import normalised
+from reprise.networks.peaks import WithPeaks
 from reprise.reading.ahead import ahead
 from reprise.reading.decoded import open_decoded
 from reprise.reading.entry import in_threads
@@ -131,7 +132,9 @@ def frozen_network(folder: Path, config: dict[str, Any], params: EmbedParams, co
     Raises:
         BackboneError: the weights cannot be loaded.
     """
-    network = assemble(config, *open_weights(folder), where=str(folder)).to(compute.device)
+    network: torch.nn.Module = assemble(config, *open_weights(folder), where=str(folder)).to(compute.device)
+    if params.units:
+        return WithPeaks(network, config["channels"], config["input_size"], str(folder))
     return BagOfPatches(network, params.bag, params.bag_area) if params.bag else network
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from reprise.config.params import StrictModel, meaning
 from reprise.runtime.memory import evaluation_batch
@@ -53,6 +53,14 @@ class EmbedParams(StrictModel):
         Field(gt=0, le=1, exclude_if=lambda value: value == BAG_AREA),
         meaning("Each patch of a bag covers this share of the image's area."),
     ] = BAG_AREA
+    units: Annotated[
+        bool,
+        Field(exclude_if=lambda value: not value),
+        meaning(
+            "The largest response of each unit of the backbone's map, and where it lies, are embedded too (the tap "
+            "`units`), for the miner `patterns`; the backbone passes every image twice."
+        ),
+    ] = False
     device: Annotated[
         Literal["auto", "cpu", "cuda"], meaning("Embedding runs here; `auto` takes a GPU where there is one.")
     ] = "auto"
@@ -63,6 +71,12 @@ class EmbedParams(StrictModel):
             "is faster and leaves two to three digits of every feature."
         ),
     ] = "fp32"
+
+    @model_validator(mode="after")
+    def _whole_images_have_places(self) -> Self:
+        if self.units and self.bag is not None:
+            raise ValueError("units have places in whole images: set `bag` to null, or `units` to false")
+        return self
 
     def images_at_a_time(self, side: int, device: str) -> int:
         """Return how many images of this side (pixels) the backbone sees at a time."""

@@ -86,6 +86,23 @@ class Pairs:
 
 
 @dataclass(frozen=True)
+class Parts:
+    """Where patterns lie in images.
+
+    Attributes:
+        rows: (p,) int64 rows of the features, ascending.
+        patterns: (p,) int64 clusters.
+        presence: (p,) float32 in [0, 1].
+        boxes: (p, 4) float32 top, left, bottom, right, as shares of the image's side.
+    """
+
+    rows: np.ndarray
+    patterns: np.ndarray
+    presence: np.ndarray
+    boxes: np.ndarray
+
+
+@dataclass(frozen=True)
 class Mined:
     """A label set.
 
@@ -94,12 +111,14 @@ class Mined:
         distance: (n,) float32 to the own centre, or None.
         confidence: (n,) float32 in [0, 1], or None.
         pairs: of a miner of pairs, or None.
+        parts: of a miner that says where in the images its clusters show, or None.
     """
 
     clusters: np.ndarray
     distance: np.ndarray | None = None
     confidence: np.ndarray | None = None
     pairs: Pairs | None = None
+    parts: Parts | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +144,7 @@ class Miner:
         makes_pairs: whether its label set holds pairs, so that methods that train on pairs may use it.
         tap: the tap of a run's embedding that it reads (reprise/artifacts/embeddings.py); None reads the features. The
             run's method must declare it in its own `taps`.
+        embedded_by: the option of `embed` that writes this tap for every run; None where the method's `taps` decide.
         streams: whether it reads its features in blocks: they come memory-mapped, and need not fit into memory.
     """
 
@@ -133,6 +153,7 @@ class Miner:
     makes_pairs: ClassVar[bool] = False
     streams: ClassVar[bool] = False
     tap: ClassVar[str | None] = None
+    embedded_by: ClassVar[str | None] = None
 
     def __init__(self, params: StrictModel, seed: int, images: Images | None = None) -> None:
         self.params, self.seed, self.images = params, seed, images

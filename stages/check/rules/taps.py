@@ -26,6 +26,9 @@ def tap_problems(raw: dict[str, Any], classes: Mapping[str, type]) -> Iterator[P
         if tap is None:
             continue
         source, name = row["on"].split("/", 1)
+        if option := getattr(classes[f"mines.{row['name']}"], "embedded_by", None):
+            yield from _option_problems(raw, row, index, option)
+            continue
         where, what = f"mines[{index}].on", f"the miner '{row['miner']}' reads what a run has learned about clusters"
         if source == "features":
             yield Problem(where, f"{what}, and features hold nothing of it", row["on"], _hint(tap))
@@ -34,6 +37,17 @@ def tap_problems(raw: dict[str, Any], classes: Mapping[str, type]) -> Iterator[P
         if method_class is not None and tap not in method_class.taps:
             method = _method_of(raw, name)
             yield Problem(where, f"{what}, and the method '{method}' learns nothing of it", row["on"], _hint(tap))
+
+
+def _option_problems(raw: dict[str, Any], row: dict[str, Any], index: int, option: str) -> Iterator[Problem]:
+    """Hold a miner that reads a tap of any run against the option of `embed` that writes it."""
+    block = raw.get("embed")
+    if row["on"].startswith("features/"):
+        rule = f"the miner '{row['miner']}' reads more of a run than its features"
+        yield Problem(f"mines[{index}].on", rule, row["on"], " Write embed/<run>, for a row of `runs` or `adapt`.")
+    elif isinstance(block, dict) and block.get(option) is not True:
+        rule = f"the miner '{row['miner']}' reads what is embedded only where this is asked for"
+        yield Problem(f"embed.{option}", rule, block.get(option, False), " Set it to true.")
 
 
 def _method_of(raw: dict[str, Any], run: str) -> str:

@@ -24,6 +24,8 @@ from reprise.artifacts.facts.names import with_names
 from reprise.artifacts.labels.label_sets import FILE, GIVEN, write_pseudo_labels
 from reprise.artifacts.labels.pairs import FILE as PAIRS
 from reprise.artifacts.labels.pairs import write_pairs
+from reprise.artifacts.labels.parts import EDGES, write_parts
+from reprise.artifacts.labels.parts import FILE as PARTS
 from reprise.artifacts.layout import MANIFEST, SHARDS
 from reprise.artifacts.manifest import read_manifest
 from reprise.artifacts.shards import Shards
@@ -40,7 +42,7 @@ from stages.mine.label_sets.montage import write_montage
 from stages.mine.label_sets.pair_figures import pair_figures
 from stages.mine.label_sets.resampling import resampled
 from stages.mine.label_sets.rounds import churn
-from stages.mine.miner import ClusterParams, Images, LabelParams, Mined, Miner, Pairs
+from stages.mine.miner import ClusterParams, Images, LabelParams, Mined, Miner, Pairs, Parts
 from stages.mine.streaming import stream_features
 
 SILHOUETTE_SAMPLE = 2000  # images
@@ -114,6 +116,8 @@ def mine(
             if mined.pairs is not None:
                 write_pairs(folder / PAIRS, pairs_table(keys, mined.pairs))
                 pairs = file_digest(folder / PAIRS)
+            if mined.parts is not None:
+                write_parts(folder / PARTS, parts_table(keys, mined.parts))
             write_pseudo_labels(folder / FILE, as_table(keys, mined, round_number, known, visible), pairs)
             write_json(folder / "quality.json", figures)
             write_pictures(folder, keys, mined)
@@ -220,6 +224,19 @@ def pairs_table(keys: np.ndarray, pairs: Pairs) -> pa.Table:
             "weight": pa.array(pairs.weight, pa.float32()),
             "kind": pa.array(pairs.kind, pa.string()),
             "hops": pa.array(pairs.hops.astype(np.int32)),
+        }
+    )
+
+
+def parts_table(keys: np.ndarray, parts: Parts) -> pa.Table:
+    """Form the table of parts that reprise/artifacts/labels/parts.py describes."""
+    edges = {edge: pa.array(parts.boxes[:, place], pa.float32()) for place, edge in enumerate(EDGES)}
+    return pa.table(
+        {
+            "key": pa.array(keys[parts.rows], pa.string()),
+            "pattern": pa.array(parts.patterns.astype(np.int32)),
+            "presence": pa.array(parts.presence, pa.float32()),
+            **edges,
         }
     )
 
