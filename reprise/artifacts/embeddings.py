@@ -5,8 +5,7 @@ G-SimCLR's evaluation), then `projector1` and `projector2` (P2 and P1: after the
 projector). Runs that learn clusters have taps that are no features but what label sets are made of: `assigner`,
 memberships in clusters whose rows sum to 1, and `codes`, vectors of length one whose products say which images belong
 together. `pass1` and `pass2` are features of two changed copies of each image, by which label sets tell how sure they
-are. Features for mining use the same file with a single tap, `features`.
-together. Where it is asked for there is also `units`: the largest response of each unit, its row and its column.
+are. `units` are the largest response of each unit of the map, its row and its column, for patterns with boxes.
 Features for mining use the same file with a single tap, `features`.
 """
 
@@ -23,8 +22,7 @@ from reprise.config.errors import EmbeddingError
 
 FILE = "embeddings.parquet"
 PASSES = ("pass1", "pass2")  # the backbone's features of two changed copies of each image
-OF_CLUSTERS = ("assigner", "codes", *PASSES)  # taps that miners read and probes do not
-OF_CLUSTERS = ("assigner", "codes", "units")  # taps that miners read and probes do not
+OF_CLUSTERS = ("assigner", "codes", "units", *PASSES)  # taps that miners read and probes do not
 _BASE = pa.schema([pa.field("key", pa.string(), nullable=False), pa.field("split", pa.string(), nullable=False)])
 _FIX = "Run `dvc repro embed` (or `features`) to write it again."
 

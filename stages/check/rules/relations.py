@@ -31,6 +31,8 @@ def relation_problems(raw: dict[str, Any]) -> list[Problem]:
         found += _run_problems(sketch)
         if sketch.method.needs_pairs:
             found += _pair_problems(raw, sketch)
+        if "given" in sketch.method.needs:
+            found += _given_problems(raw, sketch.row)
     return [*found, *_confidence_problems(raw)]
 
 
@@ -47,9 +49,6 @@ def _confidence_problems(raw: dict[str, Any]) -> Iterator[Problem]:
             found = on if not on.startswith("embed/") else "embed.two_passes: false"
             problem = problem_of(confidences.no_passes(on, found), str(name))
             yield replace(problem, path=where)
-        if "given" in sketch.method.needs:
-            found += _given_problems(raw, sketch.row)
-    return found
 
 
 def _run_problems(sketch: Sketch) -> Iterator[Problem]:
