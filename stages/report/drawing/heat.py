@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from stages.report.drawing.charts import margin, svg
 from stages.report.drawing.matrix import LETTERS, cell_text, empty_cell, shade
-from stages.report.text import abbreviate, number, one_line
+from stages.report.text import abbreviate, one_line
 
 CELL = 38.0
 _TILT = 60  # degrees, of the names on top
@@ -36,7 +36,7 @@ def heat_table(
         y = top + CELL * i
         body.append(_NAME.format(left - 8, y + CELL / 2 + 4, _END, abbreviate(name, LETTERS), one_line(name)))
         for j, value in enumerate(figures):
-            pair = f"{one_line(name)}, {one_line(columns[j])}: {'–' if value is None else number(value)}"
+            pair = f"{one_line(name)}, {one_line(columns[j])}: {'–' if value is None else decimals(value, 3)}"
             body.append(Markup("<g><title>{}</title>{}</g>").format(pair, _cell(left + CELL * j, y, value)))
     return svg(left + CELL * len(columns) + 50, top + CELL * len(rows) + 6, title, body, "chart heatmap")
 
@@ -46,6 +46,11 @@ def _cell(x: float, y: float, value: float | None) -> Markup:
     part = 0.0 if value is None else min(1.0, max(0.0, value))
     if part > 0:
         drawn.append(shade(x, y, CELL, "right", 0.06 + 0.9 * part))
-    words = "–" if value is None else f"{value:.2f}".replace("-", "−")
-    drawn.append(cell_text(x, y, CELL, words, strong=part > 0.6))
+    drawn.append(cell_text(x, y, CELL, "–" if value is None else decimals(value, 2), strong=part > 0.6))
     return Markup("").join(drawn)
+
+
+def decimals(value: float, count: int) -> str:
+    """Write a figure with so many decimals, a true minus, and no minus before zero."""
+    words = f"{value:.{count}f}"
+    return words.replace("-", "−") if float(words) else words.lstrip("-")

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.report.drawing.charts import Estimate
-from stages.report.drawing.heat import heat_table
+from stages.report.drawing.heat import decimals, heat_table
 from stages.report.estimates import estimate, intervals_of
 from stages.report.readers.comparison import Comparison
 from stages.report.readers.runs import Run
 from stages.report.section_registry import Absent
-from stages.report.text import number
 
 TITLE = "What each run keeps"
 ORDER = 78
@@ -73,5 +72,6 @@ def rows_of(figures: dict[str, list[Estimate | None]]) -> list[Row]:
 def _cell(figure: Estimate | None, best: float | None) -> tuple[str, str, bool]:
     if figure is None:
         return "–", "", False
-    ends = "" if figure.low is None or figure.high is None else f"[{number(figure.low)}, {number(figure.high)}]"
-    return number(figure.value), ends, figure.value == best
+    low, high = figure.low, figure.high
+    ends = "" if low is None or high is None else f"[{decimals(low, 3)}, {decimals(high, 3)}]"
+    return decimals(figure.value, 3), ends, figure.value == best

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from stages.report.drawing.heat import CELL, heat_table
+from stages.report.drawing.heat import CELL, decimals, heat_table
 from stages.report.readers.runs import Figure, Run, SeedRun
 from stages.report.section_registry import Absent
 from stages.report.sections.keeps import METRIC, MOST_FACTS, MOST_RUNS, facts_of, show
@@ -33,7 +33,7 @@ def test_the_class_comes_first_and_a_run_that_was_not_probed_is_left_out() -> No
     assert isinstance(content, dict)
     assert [row.run for row in content["rows"]] == ["a", "b"]
     assert content["rows"][0].cells == (("0.900", "[0.700, 1.100]", True), ("0.250", "[0.050, 0.450]", False),
-                                        ("-0.100", "[-0.300, 0.100]", True))  # fmt: skip
+                                        ("−0.100", "[−0.300, 0.100]", True))  # fmt: skip
     assert content["rows"][1].cells[0] == ("–", "", False)
     assert content["rows"][1].cells[1][2]
     assert content["left_out"] == "title"
@@ -62,6 +62,10 @@ def test_the_drawing_has_a_cell_for_each_pair_and_names_are_escaped() -> None:
     assert {float(rect.get("width", "")) for rect in cells} == {CELL - 1}
     assert re.findall(r'class="count[^"]*">([^<]*)<', str(drawing)) == ["1.00", "−0.20", "–", "0.50"]
     assert "<b>" not in str(drawing)
+
+
+def test_figures_near_zero_have_no_minus_and_no_exponent() -> None:
+    assert [decimals(v, 3) for v in (-0.0001, 0.0002, -0.0006, 1.0)] == ["0.000", "0.000", "−0.001", "1.000"]
 
 
 def test_more_runs_and_facts_than_a_page_takes_are_counted() -> None:
