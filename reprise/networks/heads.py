@@ -52,23 +52,33 @@ class Assigner(nn.Module):
 
     Args:
         widths: input, hidden..., K; [64, 10] is the linear layer alone. Hidden layers are those of a projector.
-        unit: the last layer sees vectors of length one, so that its rows are directions. It is a tensor of the state,
-            because whoever loads the head knows nothing of it but its widths and its weights.
+        scale: the rows of the last layer are directions, which begin with this length and see vectors of length one:
+            logits are cosines times the length. None: a linear layer as any other.
+
+    A head of directions leaves out the ReLU of its last hidden layer, because vectors without negative numbers all lie
+    on one side. Which kind it is says a tensor of its state (`unit`): whoever loads the head knows nothing of it but
+    its widths and its weights.
     """
 
     unit: Tensor
 
-    def __init__(self, widths: list[int], unit: bool = False) -> None:
+    def __init__(self, widths: list[int], scale: float | None = None) -> None:
         super().__init__()
         self.widths = list(widths)
-        self.hidden = nn.Sequential(*(_hidden(a, b) for a, b in pairwise(widths[:-1])))
+        layers = [_hidden(a, b) for a, b in pairwise(widths[:-1])]
+        self.hidden = nn.Sequential(*layers[:-1], *[layer[:-1] for layer in layers[-1:]])
         self.output = nn.Linear(widths[-2], widths[-1])
-        self.register_buffer("unit", torch.tensor(unit))
+        self.register_buffer("unit", torch.tensor(scale is not None))
+        if scale is not None:
+            with torch.no_grad():
+                self.output.weight.copy_(scale * F.normalize(torch.randn_like(self.output.weight), dim=1))
+                self.output.bias.zero_()
 
     def forward(self, h: Tensor) -> Tensor:
         """Compute the logits of the memberships: (B, widths[0]) -> (B, K)."""
         h = self.hidden(h)
-        return self.output(torch.where(self.unit, F.normalize(h, dim=1), h))
+        plain = F.relu(h) if len(self.widths) > 2 else h
+        return self.output(torch.where(self.unit, F.normalize(h, dim=1), plain))
 
     def memberships(self, h: Tensor) -> Tensor:
         """Compute the memberships: (B, widths[0]) -> (B, K), at least 0; rows sum to 1 in float32 at least."""

@@ -44,7 +44,7 @@ class Votes(Method):
 
     def __init__(self, backbone, params, context):
         super().__init__(backbone, params, context)
-        self.assigner = Assigner([backbone.num_features, 6], unit=True)
+        self.assigner = Assigner([backbone.num_features, 6], scale=4.0)
 
     def step(self, batch):
         features = embed_views(self.backbone, batch.views)
@@ -219,8 +219,18 @@ def test_assigners_are_built_of_the_layers_that_their_widths_say() -> None:
     h = torch.randn(4, 5)
     hidden = torch.relu(head.hidden[0][1](head.hidden[0][0](h)))
     torch.testing.assert_close(head.memberships(h), torch.softmax(head.output(hidden), dim=1))
-    directions = Assigner([5, 3], unit=True)
-    torch.testing.assert_close(directions(h), directions(7.0 * h))
+    directions = Assigner([5, 7, 3], scale=10.0).eval()
+    assert set(head.state_dict()) == set(directions.state_dict())
+    rows = directions.output.weight
+    torch.testing.assert_close(rows.norm(dim=1), torch.full((3,), 10.0))
+    both = directions.hidden[0][1](directions.hidden[0][0](h))  # no ReLU: negative numbers count
+    cosines = torch.nn.functional.cosine_similarity(both[:, None], rows[None], dim=2)
+    torch.testing.assert_close(directions(h), 10 * cosines)
+    loaded = Assigner([5, 7, 3])
+    loaded.load_state_dict(directions.state_dict())
+    torch.testing.assert_close(loaded.eval()(h), directions(h))
+    alone = Assigner([5, 3], scale=2.0)
+    torch.testing.assert_close(alone(h), alone(7.0 * h))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert head.memberships(h).dtype == torch.float32
 

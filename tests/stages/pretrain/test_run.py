@@ -64,7 +64,7 @@ CROPS = {
 LEARNING = [m for m in METHODS if not load_class("methods", m, Method, "").gradient_free]
 # SimCLR is killed at four points of the loop; methods with a queue, a teacher, clusters, prototypes or masks once, in
 # the middle of an epoch. All others are slow tests.
-KILLED_ONCE = ("moco_v2", "byol", "dino", "odc", "deepcluster_v2", "swav", "msn", "nnclr", "triplet")
+KILLED_ONCE = ("moco_v2", "byol", "dino", "odc", "deepcluster_v2", "swav", "msn", "nnclr", "triplet", "nmce")
 KILLS = [
     pytest.param(m, k, marks=() if m == "simclr" or (m in KILLED_ONCE and k == 7) else pytest.mark.slow)
     for m in LEARNING
