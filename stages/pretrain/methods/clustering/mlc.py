@@ -23,7 +23,7 @@ features, batch 1,024, width 128, precision 0.1, eta 0.175, 5 half-steps, sparsi
 
 Shape legend: B batch, d features and codes.
 
-Checked by: tests/stages/pretrain/methods/losses/test_learned_clusters.py; docs/measurements/learned-clusters.md.
+Checked by: tests/stages/pretrain/methods/test_learned_clusters.py; docs/measurements/learned-clusters.md.
 """
 
 from __future__ import annotations

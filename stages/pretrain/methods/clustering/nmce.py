@@ -23,7 +23,7 @@ epochs at batches of 1,024, width 128, precision 0.2 and invariance 30 in phase 
 
 Shape legend: B batch, d projection, K clusters.
 
-Checked by: tests/stages/pretrain/methods/losses/test_learned_clusters.py; docs/measurements/learned-clusters.md.
+Checked by: tests/stages/pretrain/methods/test_learned_clusters.py; docs/measurements/learned-clusters.md.
 """
 
 from __future__ import annotations

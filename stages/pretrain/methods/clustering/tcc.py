@@ -22,7 +22,7 @@ view gives queries and the second keys, as in MoCo. Paper: ResNet-34, 12,800 key
 
 Shape legend: B batch, K clusters, d projection, Q keys of earlier batches, R cluster vectors of earlier batches.
 
-Checked by: tests/stages/pretrain/methods/losses/test_learned_clusters.py; docs/measurements/learned-clusters.md.
+Checked by: tests/stages/pretrain/methods/test_learned_clusters.py; docs/measurements/learned-clusters.md.
 """
 
 from __future__ import annotations
