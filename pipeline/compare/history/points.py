@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -18,8 +18,10 @@ from pipeline.compare.sides.parameters import ParameterChange, differences
 from pipeline.graph.lock_file import LOCK_FILE, outputs_of, parse_lock
 from pipeline.graph.remotes.cached_files import CachedFiles
 from pipeline.processes.git import git
+from pipeline.processes.redaction import make_redactor
 from reprise.artifacts.layout import METRICS, PARAMS, TABLE
 from reprise.config.errors import GitError, GraphError, RepriseError, ResultError
+from reprise.config.texts.credentials import hide_credentials
 
 NIGHT = "night"
 MOST = 100  # points that are read unless another number is asked for
@@ -99,7 +101,8 @@ def read_history(family: str, root: Path = Path(), most: int = MOST) -> History:
             found="no revision, no night and no folder with figures",
             fix="Run `reprise repro`, then commit: `git add --all && git commit`.",
         )
-    shown = [points[0], *(_compared(old, new, family) for old, new in itertools.pairwise(points))]
+    hide = make_redactor(root)
+    shown = [points[0], *(_compared(old, new, family, hide) for old, new in itertools.pairwise(points))]
     return History(tuple(shown), tuple(notes))
 
 
@@ -145,7 +148,7 @@ def _of_commit(commit: str, when: str, subject: str, cache: CachedFiles, root: P
         seeds = per_seed(cache.read(outputs_of(parse_lock((lock or b"").decode("utf-8"), LOCK_FILE)), TABLE))
     notes = tuple(f"Its figures may be old: {reason}." for reason in inputs.stale)
     measured = Measurements(commit[:10], means, seeds)
-    return Point(REVISION, commit[:10], commit, when, subject, measured, inputs, notes=notes)
+    return Point(REVISION, commit[:10], commit, when, hide_credentials(subject), measured, inputs, notes=notes)
 
 
 def _of_night(night: Night, root: Path) -> Point:
@@ -198,12 +201,12 @@ def _merged(points: Sequence[Point]) -> list[Point]:
     return merged
 
 
-def _compared(old: Point, new: Point, family: str) -> Point:
+def _compared(old: Point, new: Point, family: str, hide: Callable[[str], str]) -> Point:
     """Say of a point what changed since the one before."""
     before, after = old.inputs, new.inputs
     changes = None
     if before.parameters is not None and after.parameters is not None:
-        changes = tuple(differences(before.parameters, after.parameters))
+        changes = tuple(differences(before.parameters, after.parameters, hide=hide))
     known = bool(before.images and after.images)
     names = (f"{old.name} ({old.when[:10]})", f"{new.name} ({new.when[:10]})")
     if names[0] == names[1]:

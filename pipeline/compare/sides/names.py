@@ -12,6 +12,7 @@ from pipeline.compare.revisions import WORKSPACE
 from pipeline.processes.git import git
 from reprise.config.errors import GraphError
 from reprise.config.params import read_yaml
+from reprise.config.texts.credentials import hide_credentials
 from reprise.config.texts.suggest import nearest
 
 REVISION, EXPERIMENT, FOLDER, RUN = "revision", "experiment", "folder", "run"
@@ -134,7 +135,7 @@ def _commit(name: str, root: Path) -> str:
 def _with_commit(name: str, kind: str, commit: str, root: Path) -> Side:
     shown = git("show", "--no-patch", "--no-show-signature", "--no-notes", "--format=%ct %s", commit, cwd=root)
     seconds, _, subject = shown.strip().partition(" ")
-    return Side(name, kind, commit, iso_time(seconds), subject)
+    return Side(name, kind, commit, iso_time(seconds), hide_credentials(subject))
 
 
 def iso_time(seconds: str) -> str:

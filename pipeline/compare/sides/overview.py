@@ -15,6 +15,7 @@ from pipeline.compare.sides.fairness import Note, notes_on
 from pipeline.compare.sides.inputs import ImageChange, SideInputs, image_change, read_inputs
 from pipeline.compare.sides.names import RUN, Side
 from pipeline.compare.sides.parameters import ParameterChange, differences
+from pipeline.processes.redaction import make_redactor
 from reprise.config.errors import ResultError
 
 Curves = Mapping[str, Mapping[int, Curve]]
@@ -124,19 +125,22 @@ def _pair(
         first,
         second,
         tuple(notes_on((before, of_first), (after, of_second), changed, old)),
-        _parameters(first, second, of_first, of_second),
+        _parameters(first, second, of_first, of_second, root),
         changed,
         figures,
         tuple(flips(before, after, (metric or family).partition(".")[0])),
     )
 
 
-def _parameters(first: Side, second: Side, before: SideInputs, after: SideInputs) -> tuple[ParameterChange, ...] | None:
+def _parameters(
+    first: Side, second: Side, before: SideInputs, after: SideInputs, root: Path
+) -> tuple[ParameterChange, ...] | None:
     """List the parameters that differ: of two revisions all of params.yaml, of two runs their rows and their blocks."""
     if before.parameters is None or after.parameters is None:
         return None
+    hide = make_redactor(root)
     if second.kind != RUN:
-        return tuple(differences(before.parameters, after.parameters))
+        return tuple(differences(before.parameters, after.parameters, hide=hide))
     old, new = (
         {
             part: block[side.run]
@@ -145,7 +149,7 @@ def _parameters(first: Side, second: Side, before: SideInputs, after: SideInputs
         }
         for side in (first, second)
     )
-    return tuple(differences(old, new))
+    return tuple(differences(old, new, hide=hide))
 
 
 def _measured(side: Side, runs: Sequence[str], old: Mapping[str, str], root: Path) -> Measurements:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,35 +44,37 @@ def by_name(value: Any) -> Any:
     return value
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> list[ParameterChange]:
+def differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], path: str = "", hide: Callable[[str], str] = hide_credentials
+) -> list[ParameterChange]:
     """List the differences of two nested mappings, in the order of the new one.
 
     Args:
         old: the first one, as `by_name` makes it.
         new: the second one.
         path: what stands before each name.
+        hide: replaces secrets in a text: an old revision may hold some, and a page must not repeat them.
     """
     found = []
     for key in [*new, *(key for key in old if key not in new)]:
         name = f"{path}{key}"
         if key not in old:
-            found.append(ParameterChange(name, ADDED, None, _hidden(new[key])))
+            found.append(ParameterChange(name, ADDED, None, _hidden(new[key], hide)))
         elif key not in new:
-            found.append(ParameterChange(name, REMOVED, _hidden(old[key]), None))
+            found.append(ParameterChange(name, REMOVED, _hidden(old[key], hide), None))
         elif isinstance(old[key], Mapping) and isinstance(new[key], Mapping):
-            found += differences(old[key], new[key], f"{name}.")
+            found += differences(old[key], new[key], f"{name}.", hide)
         elif old[key] != new[key]:
-            found.append(ParameterChange(name, CHANGED, _hidden(old[key]), _hidden(new[key])))
+            found.append(ParameterChange(name, CHANGED, _hidden(old[key], hide), _hidden(new[key], hide)))
     return found
 
 
-def _hidden(value: Any) -> Any:
-    """Hide credentials, which an old revision may hold and a page must not repeat."""
+def _hidden(value: Any, hide: Callable[[str], str]) -> Any:
     if isinstance(value, str):
-        return hide_credentials(value)
+        return hide(value)
     if isinstance(value, Mapping):
-        return {key: _hidden(item) for key, item in value.items()}
-    return [_hidden(item) for item in value] if isinstance(value, list) else value
+        return {hide(str(key)): _hidden(item, hide) for key, item in value.items()}
+    return [_hidden(item, hide) for item in value] if isinstance(value, list) else value
 
 
 def in_json(value: object) -> str:

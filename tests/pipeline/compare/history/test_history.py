@@ -192,6 +192,14 @@ def test_hostile_figures_and_parameters(four: Project) -> None:
     assert "the parameters cannot be compared" in rows(history, FAMILY, ["random"])[3][4]
 
 
+def test_secrets_of_this_machine_are_not_repeated(four: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORE_TOKEN", "canary-0123456789")
+    four.write("params.yaml", json.dumps({"summary": {"family": FAMILY}, "source": {"root": "x/canary-0123456789"}}))
+    history = read_history(FAMILY, four.root)
+    assert [change.name for change in history.points[-1].parameters or ()] == ["source", "train"]
+    assert "canary" not in page(history, [FAMILY], FAMILY) + as_json(history, [FAMILY])
+
+
 def test_the_command(four: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def reprise(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["reprise", "history", *words])
