@@ -1,6 +1,6 @@
 """What is kept of the pose of drawn objects, and what views of one object give as positives.
 
-    nice -n 10 python -m studies.pose [--out FOLDER] [--seeds 0 1 2] [--shown 80000] [--turn 45] [--only sie ...]
+    nice -n 10 python -m studies.pose [--out FOLDER] [--seeds 0 1 2] [--shown 30000] [--turn 45] [--only sie ...]
 
 The views of the source `mini3d` are held in memory, and the product's own method classes are trained on them in a plain
 loop, each for the same number of views. Partners are other views of the same object, as the miner `views` pairs them.
@@ -35,6 +35,7 @@ CONTRAST = {"hidden": 128, "output": 64, "temperature": 0.2}
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "vicreg_pairs": ("sie", {**SIE, "equivariant": 0.0}),
     "sie": ("sie", SIE),
+    "sie_heavy": ("sie", {**SIE, "weight": 4.5}),
     "simclr": ("simclr", CONTRAST),
     "pair_contrast": ("pair_contrast", CONTRAST),
 }
@@ -242,7 +243,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(".reprise/studies/pose"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--shown", type=int, default=80_000, help="views that each training sees")
+    parser.add_argument("--shown", type=int, default=30_000, help="views that each training sees")
     parser.add_argument("--turn", type=float, default=45.0, help="degrees")
     parser.add_argument("--only", nargs="+", default=list(SETTINGS), help="names of settings")
     options = parser.parse_args()

@@ -15,7 +15,7 @@ Deviations: 3DIEBench turns objects by Euler angles of up to 90 degrees about ea
 among those of at most `turn` degrees; the camera is orthographic, there are no shadows, and the hues of light and
 ground do not vary.
 
-Checked by: tests/stages/ingest/sources/test_mini3d.py.
+Checked by: tests/stages/ingest/sources/test_mini3d.py; docs/measurements/factors.md.
 """
 
 from __future__ import annotations

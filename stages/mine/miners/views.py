@@ -19,7 +19,7 @@ The features only serve to be refused where they are broken.
 
 Legend: n images, v views of an object, p pairs.
 
-Checked by: tests/stages/mine/test_views.py.
+Checked by: tests/stages/mine/test_views.py; docs/measurements/factors.md.
 """
 
 from __future__ import annotations

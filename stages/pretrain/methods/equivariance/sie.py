@@ -29,7 +29,7 @@ of pairs do not count. Batches of 1,024 with Adam for 2,000 epochs, as in the re
 
 Shape legend: P pairs of a batch, d features, z projections (of both parts), e of these that are equivariant.
 
-Checked by: tests/stages/pretrain/methods/losses/test_sie.py.
+Checked by: tests/stages/pretrain/methods/losses/test_sie.py; docs/measurements/factors.md.
 """
 
 from __future__ import annotations

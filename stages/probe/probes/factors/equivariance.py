@@ -25,7 +25,7 @@ starts, and a start is no candidate, so that the identity is not right by constr
 
 Legend: n images, p pairs, d features, k directions.
 
-Checked by: tests/stages/probe/factors/test_equivariance.py.
+Checked by: tests/stages/probe/factors/test_equivariance.py; docs/measurements/factors.md.
 """
 
 from __future__ import annotations
