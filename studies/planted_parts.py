@@ -60,7 +60,7 @@ def drawn(folder: Path, count: int, seed: int) -> dict[str, tuple[int, int]]:
     for number in range(count):
         file = folder / "train" / KINDS[number % len(KINDS)] / f"{number:05d}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        pixels, places[file.relative_to(folder).as_posix()] = picture(file.parent.name, rng)
+        pixels, places[file.name] = picture(file.parent.name, rng)
         Image.fromarray(pixels).save(file)
     return places
 
@@ -112,7 +112,7 @@ def judged(seed: int, places: dict[str, tuple[int, int]]) -> dict[str, float]:
     for entry in labels:
         if entry["cluster"] is not None:
             found = [parts[entry["key"], entry["cluster"]][edge] * SIZE for edge in EDGES]
-            overlaps.append(overlap(found, places[manifest[entry["key"]]["path"]]))
+            overlaps.append(overlap(found, places[Path(manifest[entry["key"]]["path"]).name]))
     keys = [entry["key"] for entry in labels]
     present = np.zeros((len(keys), 1 + max(pattern for _, pattern in parts)), dtype=np.float32)
     position = {key: row for row, key in enumerate(keys)}
