@@ -178,7 +178,7 @@ class ProtoContrast(Method):
 
     def heads(self) -> dict[str, Projector | Classifier | Assigner]:
         """Return the projector, and the prototypes as an assigner of clusters."""
-        assigner = Assigner([self.prototypes.shape[1], len(self.prototypes)], unit=True).to(self.prototypes.device)
+        assigner = Assigner([self.prototypes.shape[1], len(self.prototypes)], scale=1.0).to(self.prototypes.device)
         with torch.no_grad():
             assigner.output.weight.copy_(self.prototypes / self.temperatures[:, None])
             assigner.output.bias.zero_()
