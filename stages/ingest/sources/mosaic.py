@@ -11,7 +11,7 @@ Picture i is a function of (seed, i) and the options alone.
 
 Source: no publication; drawn by Reprise. The digits: Alpaydin and Kaynak 1998, as scikit-learn holds them.
 
-Checked by: tests/stages/ingest/sources/drawn/test_mosaic.py.
+Checked by: tests/stages/ingest/sources/drawn/test_mosaic.py; docs/measurements/relations.md.
 """
 
 from __future__ import annotations

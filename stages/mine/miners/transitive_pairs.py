@@ -15,7 +15,7 @@ features the label set names. Images of a group that are neither its first nor i
 
 Legend: n images, d dimensions, e edges.
 
-Checked by: tests/stages/mine/test_miners.py.
+Checked by: tests/stages/mine/test_miners.py; docs/measurements/relations.md.
 """
 
 from __future__ import annotations

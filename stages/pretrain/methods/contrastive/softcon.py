@@ -22,7 +22,7 @@ nor its input layer for more channels is here. MoCo v2's deviations hold: see `m
 
 Shape legend: B batch, d features, L labels.
 
-Checked by: tests/stages/pretrain/methods/losses/test_soft_relation.py.
+Checked by: tests/stages/pretrain/methods/losses/test_soft_relation.py; docs/measurements/relations.md.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ Deviations: the paper's exact weight could not be verified; power = 1 is the gra
 the weights, so that the learning rate does not depend on how sure a miner is. One view of each image; the paper trains
 a Swin transformer.
 
-Checked by: tests/stages/pretrain/methods/losses/test_pair_losses.py; tests/stages/pretrain/inputs/test_pairs.py.
+Checked by: tests/stages/pretrain/methods/losses/test_pair_losses.py; tests/stages/pretrain/inputs/test_pairs.py;
+docs/measurements/relations.md.
 
 Shape legend: B images in a batch, partners included, d features, z projection.
 """
