@@ -25,7 +25,7 @@ degrees and not 50, so that an object stays in its picture. Noise is Gaussian of
 authors' code clips negative noise to 0, so that it only brightens.
 Strengths are ours, as are the formulas of sharpening and of the elastic field.
 
-Checked by: tests/stages/ingest/drawn/test_transforms2d.py.
+Checked by: tests/stages/ingest/drawn/test_transforms2d.py; docs/measurements/factors.md.
 """
 
 from __future__ import annotations

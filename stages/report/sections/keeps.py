@@ -55,7 +55,7 @@ def show(runs: tuple[Run, ...], comparison: Comparison | None) -> dict[str, Any]
 
 
 def facts_of(runs: Sequence[Run]) -> list[str]:
-    """List the facts that any run was probed for, in the probe's order, the class first."""
+    """List the facts that any run was probed for, in the order of metrics.json, the class first."""
     names = [m.removeprefix(METRIC) for r in runs for s in r.seeds for m in s.figures if m.startswith(METRIC)]
     return sorted(dict.fromkeys(names), key=lambda name: name != "class")
 

@@ -16,7 +16,7 @@ Unsupervised Learning of Disentangled Representations", ICML) and, for rotations
 Deviations: errors above the most frequent answer, where others print accuracies, whose floor differs from fact to fact.
 Linear answers only: an angle over the whole circle reads badly as one number, however well it is kept.
 
-Checked by: tests/stages/probe/factors/test_keeps.py.
+Checked by: tests/stages/probe/factors/test_keeps.py; docs/measurements/factors.md.
 """
 
 from __future__ import annotations
