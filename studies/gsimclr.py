@@ -36,6 +36,7 @@ from reprise.reading.order import OneByOne
 HERE, OUTPUT = Path(__file__).parent, Path(".reprise/studies/gsimclr")
 ROOT = HERE.parent
 BASE = "simclr"
+LEARNED = "learned_"  # plans whose label sets come from methods that learn clusters
 COLUMNS = {  # metric -> head of its column; P1 to P3 as the paper counts, from the end of the projector to the backbone
     "linear.top1": "linear P3, backbone",
     "linear.top1_projector1": "P2, projector 1",
@@ -45,7 +46,7 @@ COLUMNS = {  # metric -> head of its column; P1 to P3 as the paper counts, from 
     "spectrum.rankme": "RankMe",
 }
 EPOCHS_COUNTED = 5
-DECIDED = "linear.top1"  # the one metric of the verdicts: SimCLR against each kind of guiding
+SHORT = {"linear.top1": "P3", "knn.top1": "kNN"}  # metrics that may decide: `summary.family` of a plan
 PAIRS = ("one class among the negatives", "other classes lost")  # heads of the two figures of `Pushed`
 Table = Mapping[str, Mapping[str, Mapping[int, Any]]]  # "probe.metric" -> run -> seed -> Figure
 
@@ -128,9 +129,18 @@ class Point(NamedTuple):
         """run -> seed -> value, as a share or as it is."""
         return {run: {s: f.value for s, f in seeds.items()} for run, seeds in self.table.get(metric, {}).items()}
 
+    @property
+    def decided(self) -> str:
+        """The one metric of the verdicts: SimCLR against each kind of guiding."""
+        return str(self.changes.get("summary.family", "linear.top1"))
+
     def verdicts(self) -> dict[str, Versus]:
         """Each kind of guiding against SimCLR, on the one metric that decides."""
-        return against_base(self.values(DECIDED), [run for run in self.pushed if run != BASE])
+        return against_base(self.values(self.decided), [run for run in self.pushed if run != BASE])
+
+    def removed(self, run: str) -> float:
+        """Return the share of SimCLR's conflicts that a kind of guiding takes away; below 0 where it adds some."""
+        return 1 - self.pushed[run].same_class / self.pushed[BASE].same_class
 
 
 def run_plan(name: str, images: Path) -> list[Point]:
@@ -204,7 +214,7 @@ def arms_table(point: Point) -> str:
     metrics = [metric for metric in COLUMNS if metric in point.table]
     runs = list(dict.fromkeys(run for metric in metrics for run in point.table[metric]))
     verdicts = point.verdicts()
-    heads = ["run", *(COLUMNS[m] for m in metrics), "P3 - SimCLR's", "p, Holm", *PAIRS]
+    heads = ["run", *(COLUMNS[m] for m in metrics), f"{SHORT[point.decided]} - SimCLR's", "p, Holm", *PAIRS]
     rows = []
     for run in runs:
         cells = [_over_seeds(metric, point.values(metric).get(run, {})) for metric in metrics]
@@ -217,21 +227,16 @@ def axes_table(points: Iterable[Point]) -> str:
     heads = ["temperature", "run", *PAIRS, "linear P3", "P3 - SimCLR's", "p, Holm"]
     rows = []
     for point in points:
-        values, verdicts = point.values(DECIDED), point.verdicts()
+        values, verdicts = point.values(point.decided), point.verdicts()
         for run, shares in point.pushed.items():
-            figures = [_over_seeds(DECIDED, values[run]), *_verdict(verdicts.get(run))]
+            figures = [_over_seeds(point.decided, values[run]), *_verdict(verdicts.get(run))]
             rows.append([str(_temperature(point)), run, *_shares(shares), *figures])
     return table(heads, rows)
 
 
 def draw_axes(points: Sequence[Point], folder: Path) -> list[Path]:
     """Two plots: the difference from SimCLR over the share of conflicts among the negatives, and over temperature."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    plt.rcParams["svg.hashsalt"] = "reprise"
+    plt = _plotting()
     judged = [(point, point.verdicts()) for point in points]
     found = []
     figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
@@ -246,15 +251,47 @@ def draw_axes(points: Sequence[Point], folder: Path) -> list[Path]:
     before = 100 * mean(point.pushed[BASE].same_class for point in points)
     axes.axvline(before, color="0.5", linestyle=":", linewidth=1)
     axes.set(xlabel=f"pairs of one class among the negatives (%; SimCLR, dotted: {before:.1f})")
-    found.append(_save(figure, axes, folder / "gsimclr-conflicts.png"))
+    found.append(_save(figure, axes, folder / "gsimclr-conflicts.png", "linear accuracy"))
     figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
     for run in dict.fromkeys(run for _, versus in judged for run in versus):
         found_at = {_temperature(point): versus[run] for point, versus in judged if run in versus}
         if len(found_at) > 1:
             _line(axes, sorted(found_at), [found_at[temperature] for temperature in sorted(found_at)], run)
     axes.set(xlabel="temperature")
-    found.append(_save(figure, axes, folder / "gsimclr-temperature.png"))
+    found.append(_save(figure, axes, folder / "gsimclr-temperature.png", "linear accuracy"))
     return found
+
+
+def draw_removed(points: Mapping[str, Point], path: Path) -> Path:
+    """Plot the difference from SimCLR in kNN over the share of its conflicts that each label set takes away.
+
+    Args:
+        points: one for each data set, by the name of its plan.
+        path: of the picture.
+    """
+    figure, axes = _plotting().subplots(figsize=(6.8, 4.4), layout="constrained")
+    for name, point in points.items():
+        versus = point.verdicts()
+        runs = sorted(versus, key=point.removed)
+        x = [100 * point.removed(run) for run in runs]
+        _line(axes, x, [versus[run] for run in runs], name.removeprefix(LEARNED))
+        for run, place in zip(runs, x, strict=True):
+            label = run.removeprefix("guided_").removeprefix("gsimclr_")
+            axes.annotate(
+                label, (place, 100 * versus[run].difference), xytext=(4, 4), textcoords="offset points", fontsize=7
+            )
+    axes.set(xlabel="conflicts taken away (% of SimCLR's pairs of one class)")
+    return _save(figure, axes, path, "kNN accuracy")
+
+
+def _plotting() -> Any:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    plt.rcParams["svg.hashsalt"] = "reprise"
+    return plt
 
 
 def _line(axes: Any, x: Sequence[float], versus: Sequence[Versus], label: str) -> None:
@@ -264,9 +301,9 @@ def _line(axes: Any, x: Sequence[float], versus: Sequence[Versus], label: str) -
     axes.errorbar(x, y, yerr=[y - low, high - y], marker="o", capsize=3, label=label)
 
 
-def _save(figure: Any, axes: Any, path: Path) -> Path:
+def _save(figure: Any, axes: Any, path: Path, metric: str) -> Path:
     axes.axhline(0, color="0.5", linewidth=1)
-    axes.set_ylabel("linear accuracy - SimCLR's (points)")
+    axes.set_ylabel(f"{metric} - SimCLR's (points)")
     axes.legend(frameon=False)
     axes.set_title("mean over seeds and 95 % interval of the paired difference", fontsize=9)
     figure.savefig(path, dpi=130, metadata={"Software": None})
@@ -301,16 +338,18 @@ def _verdict(versus: Versus | None) -> list[str]:
 def main() -> None:
     """Run, read back, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cifar10", type=Path, help="images of CIFAR-10, for the plans cifar10 and axes")
+    parser.add_argument("--cifar10", type=Path, help="images of CIFAR-10, for the plans that end in it, and axes")
     parser.add_argument("--imagenet5", type=Path, help="images of five classes of ImageNet")
-    parser.add_argument("--only", nargs="+", choices=("cifar10", "imagenet5", "axes"), help="these plans")
+    learned = [f"{LEARNED}{images}" for images in ("cifar10", "imagenet5")]
+    parser.add_argument("--only", nargs="+", choices=("cifar10", "imagenet5", "axes", *learned), help="these plans")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     options = parser.parse_args()
-    folders = {"cifar10": options.cifar10, "imagenet5": options.imagenet5, "axes": options.cifar10}
+    images = (options.cifar10, options.imagenet5)
+    folders = dict(zip(("cifar10", "imagenet5", *learned, "axes"), (*images, *images, options.cifar10), strict=True))
     wanted = options.only or [name for name, folder in folders.items() if folder]
     for name in wanted:
         if folders[name] is None or not folders[name].is_dir():
-            parser.error(f"plan {name} needs a folder of images: --{'imagenet5' if name == 'imagenet5' else 'cifar10'}")
+            parser.error(f"plan {name} needs images: --{'imagenet5' if name.endswith('imagenet5') else 'cifar10'}")
     if not wanted:
         parser.error("name a folder of images: --cifar10 or --imagenet5, or make gsimclr-table CIFAR10=/path")
     output = options.output.absolute()
@@ -329,6 +368,8 @@ def main() -> None:
     }
     (output / "figures.json").write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     drawn = draw_axes(points["axes"], output) if "axes" in points else []
+    learning = {name: found[0] for name, found in points.items() if name.startswith(LEARNED)}
+    drawn += [draw_removed(learning, output / "learned-conflicts.png")] if learning else []
     for path in (output / "gsimclr.md", output / "figures.json", *drawn):
         print(path)
 

@@ -131,3 +131,13 @@ def test_the_plots_show_every_run_and_those_of_several_temperatures_as_lines(tmp
         ["| 0.5", "simclr"],
         ["| 0.5", "masked_10"],
     ]
+
+
+def test_conflicts_taken_away_are_a_share_of_those_of_simclr(tmp_path: Path) -> None:
+    names = {"simclr": 0.10, "guided_tcc": 0.05, "gsimclr_truth": 0.0, "guided_dae": 0.11}
+    shares = {name: gsimclr.Pushed(share, 0.0) for name, share in names.items()}
+    seeds = {name: {seed: Figure(0.4 + 0.01 * seed, None, None) for seed in range(3)} for name in names}
+    point = gsimclr.Point({"summary.family": "knn.top1"}, {"knn.top1": seeds}, shares, {})
+    assert [round(point.removed(name), 6) for name in names] == [0.0, 0.5, 1.0, -0.1]
+    assert "kNN - SimCLR's" in gsimclr.arms_table(point)
+    assert gsimclr.draw_removed({"learned_cifar10": point}, tmp_path / "plot.png").stat().st_size > 5000
