@@ -21,7 +21,7 @@ in the batch gives no positives. Widths of the code: projector 2048-256, class e
 
 Shape legend: B batch, L of them with a cluster, K clusters, d projection.
 
-Checked by: tests/stages/pretrain/methods/losses/test_simlap.py.
+Checked by: tests/stages/pretrain/methods/losses/test_simlap.py; docs/measurements/relations.md.
 """
 
 from __future__ import annotations

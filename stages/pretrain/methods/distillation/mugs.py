@@ -24,7 +24,8 @@ release: 65,536 outputs, heads 2048-256 with predictors of 4096, queues and buff
 
 Shape legend: B batch, V crops, Q queue, K prototypes, d features, M buffer.
 
-Checked by: tests/stages/pretrain/methods/losses/test_mugs.py; tests/stages/pretrain/methods/test_recipes.py.
+Checked by: tests/stages/pretrain/methods/losses/test_mugs.py; tests/stages/pretrain/methods/test_recipes.py;
+docs/measurements/relations.md.
 """
 
 from __future__ import annotations
