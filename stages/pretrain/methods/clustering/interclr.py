@@ -22,7 +22,8 @@ and 10,000 clusters, for 1,281,167 images. `labels: mined` takes the run's label
 
 Shape legend: B batch, n images, P pool, M negatives, K clusters, d projection.
 
-Checked by: tests/stages/pretrain/methods/losses/test_interclr.py; tests/stages/pretrain/methods/test_recipes.py.
+Checked by: tests/stages/pretrain/methods/losses/test_interclr.py; tests/stages/pretrain/methods/test_recipes.py;
+docs/measurements/relations.md.
 """
 
 from __future__ import annotations
