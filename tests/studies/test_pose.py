@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from studies import pose
+from studies.factors import pose
 from tests.stages.pretrain.methods.conftest import build
 
 

@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from reprise.config.params import meaning
 from reprise.media.lookup import IMAGE, VOLUME
 from reprise.networks.heads import Projector
+from reprise.objectives.decorrelation.variance_covariance import covariance_term, variance_term
 from reprise.objectives.precision import full_precision
-from reprise.objectives.variance_covariance import covariance_term, variance_term
 from stages.pretrain.method import Batch, Context, Method
 from stages.pretrain.params import HiddenWidth, Layers, OutputWidth, RecipeParams
 from stages.pretrain.parts import paper_views

@@ -45,8 +45,8 @@ from torch import Tensor, nn
 from reprise.config.errors import TrainingError
 from reprise.config.params import meaning
 from reprise.networks.heads import Projector
+from reprise.objectives.decorrelation.variance_covariance import covariance_term, variance_term
 from reprise.objectives.precision import full_precision
-from reprise.objectives.variance_covariance import covariance_term, variance_term
 from stages.pretrain.method import Batch, Context, Method
 from stages.pretrain.params import HiddenWidth, Layers, MethodParams, OutputWidth
 from stages.pretrain.views.settings import ViewSettings

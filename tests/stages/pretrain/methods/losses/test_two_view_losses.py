@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from reprise.objectives.variance_covariance import covariance_term, variance_term
+from reprise.objectives.decorrelation.variance_covariance import covariance_term, variance_term
 from stages.pretrain.methods.decorrelation.barlow_twins import EPSILON, barlow_loss, cross_correlation
 from stages.pretrain.methods.decorrelation.vicreg import invariance_term
 from stages.pretrain.methods.distillation.byol import byol_loss

@@ -1,6 +1,6 @@
 """What is kept of the pose of drawn objects, and what views of one object give as positives.
 
-    nice -n 10 python -m studies.pose [--out FOLDER] [--seeds 0 1 2] [--shown 30000] [--turn 45] [--only sie ...]
+    nice -n 10 python -m studies.factors.pose [--out FOLDER] [--seeds 0 1 2] [--shown 30000] [--turn 45] [--only ...]
 
 The views of the source `mini3d` are held in memory, and the product's own method classes are trained on them in a plain
 loop, each for the same number of views. Partners are other views of the same object, as the miner `views` pairs them.
