@@ -205,7 +205,10 @@ def table(results: dict[str, list[dict[str, float]]]) -> str:
     if len(results) == 2 and len(first) > 1:
         other = list(results.values())[1]
         tests = [paired_t([a[n] - b[n] for a, b in zip(first, other, strict=True)]) for n in names]
-        cells = [f"{t.mean:+.2f} [{t.interval.low:+.2f}, {t.interval.high:+.2f}]" for t in tests]
+        cells = [
+            f"{t.mean:+.2f}" + ("" if t.interval.low is None else f" [{t.interval.low:+.2f}, {t.interval.high:+.2f}]")
+            for t in tests  # equal differences have no interval
+        ]
         lines.append(f"| difference | {len(first)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
