@@ -154,7 +154,7 @@ def strengths(seed: int, examples: int, weight: float = 0.1, steps: int = 300) -
     """
     import torch
 
-    from reprise.objectives.symmetry import averaged_map, distance
+    from reprise.objectives.weights.symmetry import averaged_map, distance
 
     seed += 100  # those below served to choose the weight
     rng = torch.Generator().manual_seed(seed)

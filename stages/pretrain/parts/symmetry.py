@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from reprise.config.errors import TrainingError
-from reprise.objectives.symmetry import kernel_asymmetry
+from reprise.objectives.weights.symmetry import kernel_asymmetry
 from reprise.runtime.world import is_part
 from reprise.training.batches import Step
 from reprise.training.params import SymmetryParams

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reprise.networks.symmetry_groups import elements_of
-from reprise.objectives.symmetry import averaged_kernel, averaged_map, distance, kernel_asymmetry
+from reprise.objectives.weights.symmetry import averaged_kernel, averaged_map, distance, kernel_asymmetry
 
 SIDE = 4
 FORMS = [("scalar", "scalar"), ("regular", "scalar"), ("scalar", "regular"), ("regular", "regular")]

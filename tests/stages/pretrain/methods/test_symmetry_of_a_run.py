@@ -11,7 +11,7 @@ from torch import nn
 from reprise.artifacts.weights.backbones import read_config, read_weights
 from reprise.config.errors import TrainingError
 from reprise.config.params import problems_of, read_yaml
-from reprise.objectives.symmetry import kernel_asymmetry
+from reprise.objectives.weights.symmetry import kernel_asymmetry
 from reprise.training.batches import backward
 from reprise.training.params import SymmetryParams, TrainParams
 from stages.check.sketches import sketch_runs
