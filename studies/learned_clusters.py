@@ -63,8 +63,8 @@ COMPARISONS = (
 
 
 # ------------------------------------------------------------------------------------------------------- digits
-def make_workspace(seeds: int) -> None:
-    """Ingest and shard the digits, and write the label set `none`, in the current folder."""
+def make_workspace() -> None:
+    """Ingest and shard the digits in the current folder."""
     from reprise.artifacts.layout import MANIFEST, SHARDS
     from reprise.artifacts.manifest import read_manifest
     from reprise.config.plug_ins.registry import load_class
@@ -72,7 +72,6 @@ def make_workspace(seeds: int) -> None:
     from stages.ingest.ingest import ingest
     from stages.ingest.params import SourceParams
     from stages.ingest.source import Source
-    from stages.mine.given import write_given
     from stages.shard.params import ShardParams
     from stages.shard.write import write_shards
 
@@ -82,7 +81,6 @@ def make_workspace(seeds: int) -> None:
     ingest(source_class(Path(), source_class.Params()), params, MANIFEST.parent, threads())
     SHARDS.mkdir(parents=True)
     write_shards(read_manifest(), ShardParams(), SHARDS, 1)
-    write_given(range(seeds))
 
 
 def train(name: str, setting: Setting, seed: int, epochs: int) -> None:
@@ -208,11 +206,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--only", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     options = parser.parse_args()
+    from stages.mine.given import write_given
+
     out = options.out.resolve()
     (out / "work").mkdir(parents=True, exist_ok=True)
     os.chdir(out / "work")
     if not Path("data/shards").exists():
-        make_workspace(options.seeds)
+        make_workspace()
+    write_given(range(options.seeds))
     kept = out / "learned-clusters.json"
     results: dict[int, Figures] = {}
     if kept.exists():
