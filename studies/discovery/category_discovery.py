@@ -1,6 +1,6 @@
 """New classes beside known ones: does `proto_contrast` cluster better than the mixture on frozen features?
 
-    python -m studies.category_discovery [--seeds 3] [--epochs 10] [--rounds 2]
+    python -m studies.discovery.category_discovery [--seeds 3] [--epochs 10] [--rounds 2]
 
 On the embedded digits 0 to 4 are known, and half of their training images show their label; 5 to 9 are new. SimCLR is
 trained without labels and embedded; the miner `semi_supervised_mixture` on it is the frozen baseline (round 0). In

@@ -1,7 +1,7 @@
 """Does predicting bags of visual words help? `obow` against the untrained network, on photographs of 24 pixels.
 
-    python -m studies.visual_words --data FOLDER [--seeds 3] [--epochs 20] [--words 2048] [--patches 2]
-    python -m studies.visual_words --toy
+    python -m studies.discovery.visual_words --data FOLDER [--seeds 3] [--epochs 20] [--words 2048] [--patches 2]
+    python -m studies.discovery.visual_words --toy
 
 FOLDER holds `train/<class>/*` and `test/<class>/*`. Both runs go through the stages `pretrain` and `embed`; kNN
 (k = 20) of Reprise judges the test images. Besides, it prints how many words the targets of the last batch use together

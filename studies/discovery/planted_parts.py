@@ -1,6 +1,6 @@
 """Are planted parts found? The miner `patterns` on drawn pictures whose classes differ by one small part.
 
-    python -m studies.planted_parts [--seeds 3] [--images 1000] [--epochs 10]
+    python -m studies.discovery.planted_parts [--seeds 3] [--images 1000] [--epochs 10]
 
 Each picture shows shapes of random place, size and colour, and one part of 9 x 9 pixels at a random place: a cross, a
 ring, a chequered square or stripes, which is the class. SimCLR is trained on them without labels and embedded with
