@@ -11,6 +11,7 @@ from reprise.config.errors import MiningError
 from reprise.media.video.container import claims_film
 from stages.mine.miner import Images
 
+_DIGITS = 18  # of a number at most: it and the difference of two then fit into 64 bits
 FRAME = r"(\d+)(?:_\d+)?\.\w+$"  # clip/0007.png, and clip/0007_2.png where a frame has several crops
 
 
@@ -53,7 +54,7 @@ def numbered_frames(
         option: the miner's parameter that holds the expression.
 
     Raises:
-        MiningError: no image has a group, or a path without a frame number.
+        MiningError: no image has a group, or a path has no frame number or one that is too large.
     """
     grouped = [] if images is None else [(i, group) for i, group in enumerate(images.groups) if group is not None]
     if images is None or not grouped:
@@ -74,7 +75,16 @@ def numbered_frames(
                 found=f"no number by the pattern {pattern}",
                 fix=f"Set mining.*.{option} to an expression whose first group is the number of the {option}.",
             )
-        found[group + _film(images.paths[row])][int(match[1])].append(row)
+        digits = match[1].lstrip("0") or "0"
+        if len(digits) > _DIGITS:
+            raise MiningError(
+                "the frame number of an image is too large",
+                where=f"{where}: {images.paths[row]}",
+                found=f"a number of {len(digits)} digits",
+                fix=f"Give the file a number of at most {_DIGITS} digits, or set mining.*.{option} to an expression "
+                f"whose first group is the number of the {option}.",
+            )
+        found[group + _film(images.paths[row])][int(digits)].append(row)
     return {
         group: {number: np.array(frames[number]) for number in sorted(frames)}
         for group, frames in sorted(found.items())

@@ -6,7 +6,9 @@ be 1; the number of different classes; a mask, which numbers the things; and the
 of the things, drawn at random: all that a data set with one label an image would say of it.
 
 Drawn shapes differ in colour, texture, size, place and rotation. Digits are those of the source `digits`, enlarged and
-in a colour; a fifth of them is kept for the test pictures, so that no digit is seen in training and in the test.
+in a colour; a fifth of them is kept for the test pictures, so that no digit is seen in training and in the test. The
+split `val` has no digits of its own: its pictures are drawn from the digits of `train`, so they are easier than those
+of the test, and a penalty that is chosen on `val` may be too weak.
 Picture i is a function of (seed, i) and the options alone.
 
 Source: no publication; drawn by Reprise. The digits: Alpaydin and Kaynak 1998, as scikit-learn holds them.

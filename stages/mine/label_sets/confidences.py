@@ -26,6 +26,8 @@ from reprise.clustering.centres import means
 from reprise.config.errors import MiningError
 from reprise.measures.cluster_quality import auroc, right_by_majority
 
+_NUMBERS = 2**20  # of a table of images and clusters that are held at once: 8 MiB
+
 
 def refuse_without_passes(source: Path, on: str) -> None:
     """Refuse features that hold no changed copies of the images.
@@ -68,12 +70,17 @@ def agreement_of_passes(
     centres = centres.astype(np.float64)
     scale = float(((features[known] - centres[clusters[known]]) ** 2).sum(axis=1).mean()) or 1.0
 
+    lengths = (centres**2).sum(axis=1)
+
     def assigned(x: np.ndarray) -> np.ndarray:
         x = x.astype(np.float64)
-        squared = (x**2).sum(axis=1)[:, None] - 2 * x @ centres.T + (centres**2).sum(axis=1)
+        squared = (x**2).sum(axis=1)[:, None] - 2 * x @ centres.T + lengths
         return softmax(-squared / scale, axis=1)
 
-    distance = np.abs(assigned(first) - assigned(second)).sum(axis=1) / 2
+    distance, rows = np.empty(len(first)), max(1, _NUMBERS // len(centres))
+    for start in range(0, len(first), rows):
+        part = slice(start, start + rows)
+        distance[part] = np.abs(assigned(first[part]) - assigned(second[part])).sum(axis=1) / 2
     return np.clip(1.0 - distance, 0.0, 1.0).astype(np.float32)
 
 

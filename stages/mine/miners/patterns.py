@@ -1,6 +1,6 @@
 """`patterns`: parts that recur in many images, found by units of a run that respond together, with a box in each image.
 
-Source: Li, Ellis, Chang et al., "PatternNet: Visual Pattern Mining with Deep Neural Network", ICMR 2018. No code by the
+Source: Li, Ellis, Zhang, Chang, "PatternNet: Visual Pattern Mining with Deep Neural Network", ICMR 2018. No code by the
 authors was found.
 
 Idea: a unit of a trained network that responds often in the images of one class and seldom in others stands for

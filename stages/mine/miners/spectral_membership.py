@@ -9,9 +9,10 @@ that visits all images alike; k-means on the rows of the first K, brought to len
 training sees this table of a batch, the miner that of all training images, with the same eta. Confidence is 1 - d1 /
 d2 of the distances to the two nearest centres, as of other miners.
 
-Deviations: the table is a function of the codes alone, so it is made anew here, once for all images; it takes images^2
-numbers, and more than 20,000 images are refused. `half_steps` are by default far more than in training (5), after
-which the columns of a table of many images miss 1 by a few per cent.
+Deviations: the table is a function of the codes alone, so it is made anew here, once for all images; that takes three
+times images^2 numbers, and more than 20,000 images are refused. So are more than 4,000 images in clusters of four or
+fewer on average, whose eigenvectors would take up to hours. `half_steps` are by default far more than in training (5),
+after which the columns of a table of many images miss 1 by a few per cent.
 
 Legend: n images, d width of the codes, K clusters.
 
@@ -38,7 +39,8 @@ from reprise.objectives.sinkhorn import doubly_stochastic
 from reprise.runtime.seeds import numpy_rng
 from stages.mine.miner import ClusterParams, Mined, Miner, check_clusters
 
-MOST = 20_000  # images: a table of 1.6 GB
+MOST = 20_000  # images: a table of 1.6 GB, of which scaling holds three at once, so 4.8 GB
+MOST_DENSE = 4_000  # images whose whole spectrum is computed: half a minute; the time grows with their cube
 
 
 class SpectralMembershipParams(ClusterParams):
@@ -67,7 +69,7 @@ class SpectralMembership(Miner):
 
     @classmethod
     def refuse_images(cls, params: StrictModel, images: int, where: str = "mining.*") -> None:
-        """Refuse fewer images than clusters, and a table that is too large.
+        """Refuse fewer images than clusters, a table that is too large, and a spectrum that would take hours.
 
         Raises:
             MiningError: saying which.
@@ -79,6 +81,14 @@ class SpectralMembership(Miner):
                 where=where,
                 found=f"{images} images",
                 fix=f"Use `spectral` or `kmeans` on the run, or at most {MOST} images.",
+            )
+        assert isinstance(params, SpectralMembershipParams)
+        if images > MOST_DENSE and _dense(images, params.clusters):
+            raise MiningError(
+                "so many clusters of so many images need the whole spectrum of their table, which takes hours",
+                where=where,
+                found=f"{images} images in {params.clusters} clusters",
+                fix=f"Ask for fewer than {-(-images // 4)} clusters, or use `kmeans` on the run.",
             )
 
     def mine(self, features: np.ndarray, truth: list[str | None] | None, work: Path) -> Mined:
@@ -103,6 +113,11 @@ class SpectralMembership(Miner):
         return (0.5 * (scaled + scaled.T)).numpy()
 
 
+def _dense(n: int, count: int) -> bool:
+    """Whether all eigenvectors are computed: ARPACK wants far fewer vectors than rows."""
+    return n <= 4 * count or n <= 64
+
+
 def leading(table: np.ndarray, count: int) -> np.ndarray:
     """Compute the eigenvectors of the largest eigenvalues of a symmetric matrix: (n, n) -> (n, count) float32.
 
@@ -113,7 +128,7 @@ def leading(table: np.ndarray, count: int) -> np.ndarray:
     """
     n = len(table)
     with threadpool_limits(1):
-        if n <= 4 * count or n <= 64:  # ARPACK wants far fewer vectors than rows
+        if _dense(n, count):
             vectors = np.linalg.eigh(table.astype(np.float64))[1][:, ::-1][:, :count]
         else:
             try:

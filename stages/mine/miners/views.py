@@ -90,7 +90,8 @@ class Views(Miner):
         check_features(features, "mining")
         found = [np.empty((0, 2), np.int64)]
         for name, (members, numbers) in self._objects().items():
-            found.append(self._drawn(name, _pairs(members, numbers, self.params.nearest, self.params.farthest)))
+            first, last = _later(numbers, self.params.nearest, self.params.farthest)
+            found.append(members[_listed(first, last, self._drawn(name, int((last - first).sum())))])
         rows = np.concatenate(found)
         if not len(rows):
             raise MiningError(
@@ -145,32 +146,44 @@ class Views(Miner):
             )
         return {name: (np.array(rows), np.zeros(len(rows), np.int64)) for name, rows in sorted(grouped.items())}
 
-    def _drawn(self, name: str, pairs: np.ndarray) -> np.ndarray:
-        """Draw at most `most` of an object's pairs, by the seed and the object's name; they keep their order."""
-        if len(pairs) <= self.params.most:
-            return pairs
+    def _drawn(self, name: str, pairs: int) -> np.ndarray:
+        """Draw the numbers of at most `most` of an object's pairs, by the seed and the object's name, ascending."""
+        if pairs <= self.params.most:
+            return np.arange(pairs)
         own = int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8], "little")
         rng = np.random.default_rng([self.seed, own])
-        return pairs[np.sort(rng.choice(len(pairs), self.params.most, replace=False))]
+        return np.sort(rng.choice(pairs, self.params.most, replace=False))
 
 
 def _groups(images: Images | None) -> list[str | None]:
     return [] if images is None else images.groups
 
 
-def _pairs(rows: np.ndarray, numbers: np.ndarray, nearest: int | None, farthest: int | None) -> np.ndarray:
-    """List pairs of views whose numbers differ as asked: (p, 2), each once.
+def _later(numbers: np.ndarray, nearest: int | None, farthest: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return which views pair with each view of an object: those from (v,) up to, and without, (v,).
+
+    Each pair is counted once, at its earlier view. No pair is listed, so memory grows with v and not with its square.
 
     Args:
-        rows: (v,) of the features.
-        numbers: (v,) of the views; all the same where they do not count.
+        numbers: (v,) of the views, ascending; all the same where they do not count.
         nearest, farthest: bounds of the difference; None for none.
     """
-    first, second = np.triu_indices(len(rows), 1)
-    gap = np.abs(numbers[first] - numbers[second])
-    kept = np.ones(len(gap), bool)
-    if nearest is not None or farthest is not None:
-        kept = gap >= (nearest or 1)
-    if farthest is not None:
-        kept &= gap <= farthest
-    return np.stack([rows[first[kept]], rows[second[kept]]], axis=1)
+    v = len(numbers)
+    if nearest is None and farthest is None:
+        return np.arange(1, v + 1), np.full(v, v)
+    first = np.searchsorted(numbers, numbers + (nearest or 1), side="left")
+    last = np.full(v, v) if farthest is None else np.searchsorted(numbers, numbers + farthest, side="right")
+    return first, last
+
+
+def _listed(first: np.ndarray, last: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """List the pairs of these numbers, as positions of their views: (p,) -> (p, 2).
+
+    Args:
+        first, last: (v,) as `_later` returns them; pairs are numbered by the earlier view, then by the later one.
+        wanted: (p,) numbers from 0.
+    """
+    ends = np.cumsum(last - first)
+    earlier = np.searchsorted(ends, wanted, side="right")
+    later = last[earlier] - (ends[earlier] - wanted)
+    return np.stack([earlier, later], axis=1)

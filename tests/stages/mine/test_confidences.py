@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from reprise.config.errors import MiningError
 from reprise.config.plug_ins.registry import load_class
 from reprise.config.tables import MineRow
 from reprise.measures.cluster_quality import auroc, right_by_majority
+from stages.mine.label_sets import confidences
 from stages.mine.label_sets.confidences import agreement_of_passes
 from stages.mine.label_sets.label_set import mine
 from stages.mine.miner import ClusterParams, Miner
@@ -60,6 +62,21 @@ def test_the_agreement_of_two_passes_equals_a_loop() -> None:
     want = [1 - sum(abs(share(first[i], k) - share(second[i], k)) for k in range(3)) / 2 for i in range(12)]
     np.testing.assert_allclose(agreement_of_passes(features, clusters, first, second), want, atol=1e-6)
     assert (agreement_of_passes(features, clusters, first, first) == 1.0).all()
+
+
+def test_many_clusters_are_looked_at_in_blocks_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    features, first, second = (rng.normal(size=(2003, 4)).astype(np.float32) for _ in range(3))
+    clusters = np.arange(2003) % 1000
+    tracemalloc.start()
+    try:
+        monkeypatch.setattr(confidences, "_NUMBERS", 2**16)
+        blocks = agreement_of_passes(features, clusters, first, second)
+        assert tracemalloc.get_traced_memory()[1] < 8 * 2**20  # one whole table has 16 MB
+    finally:
+        tracemalloc.stop()
+    monkeypatch.setattr(confidences, "_NUMBERS", 2**30)
+    np.testing.assert_allclose(blocks, agreement_of_passes(features, clusters, first, second), atol=1e-6)
 
 
 @pytest.fixture

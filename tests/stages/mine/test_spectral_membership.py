@@ -74,6 +74,10 @@ def test_too_many_images_are_refused_before_anything_is_computed() -> None:
         kind.refuse_images(kind.Params(clusters=4), 20_001, "mining.x")
     with pytest.raises(MiningError, match="fewer images than clusters"):
         kind.refuse_images(kind.Params(clusters=4), 3, "mining.x")
+    with pytest.raises(MiningError, match="takes hours.*8000 images in 2000 clusters.*fewer than 2000 clusters"):
+        kind.refuse_images(kind.Params(clusters=2000), 8000, "mining.x")
+    kind.refuse_images(kind.Params(clusters=1999), 8000, "mining.x")
+    kind.refuse_images(kind.Params(clusters=2000), 4000, "mining.x")
 
 
 def test_the_codes_of_a_run_become_a_label_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,45 @@ def test_many_pairs_are_drawn_by_seed_and_object_alone() -> None:
     half = Images(PATHS[: 6 * EACH], GROUPS[: 6 * EACH])
     alone = Views(Views.Params(most=5), 0, half).mine(ROWS[: 6 * EACH], None, Path())
     assert listed(alone) == {pair for pair in listed(few) if max(pair) < 6 * EACH}
+
+
+@pytest.mark.parametrize(("n", "options"), [(30_000, {}), (8_000, {"nearest": 2, "farthest": 7_000})])
+def test_many_views_of_one_object_are_drawn_without_listing_their_pairs(n: int, options: dict[str, int]) -> None:
+    """All 450 million pairs of 30,000 views would take 25 GB, and the 32 million of 8,000 more than 1 GB."""
+    images = Images([f"mug/{i:06d}.png" for i in range(n)], ["mug"] * n)
+    views = miner(images, **options)
+    tracemalloc.start()
+    try:
+        found = views.mine(np.tile(ROWS, (n // len(ROWS) + 1, 1))[:n], None, Path())
+        assert tracemalloc.get_traced_memory()[1] < 64 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert found.pairs is not None
+    gap = found.pairs.rows[:, 1] - found.pairs.rows[:, 0]
+    assert len(listed(found)) == 1000
+    assert (gap >= options.get("nearest", 1)).all() and (gap <= options.get("farthest", n)).all()
+    assert gap.max() > n / 3  # from all of the film
+
+
+def test_the_pairs_that_are_drawn_are_those_of_a_list_of_all() -> None:
+    """In the order of the list, by the generator of the seed and the object's name."""
+    import hashlib
+
+    own = int.from_bytes(hashlib.sha256(b"chair-00").digest()[:8], "little")
+    chosen = np.sort(np.random.default_rng([3, own]).choice(EACH * (EACH - 1) // 2, 5, replace=False))
+    found = mined(most=5, seed=3)
+    assert found.pairs is not None
+    assert found.pairs.rows[:5].tolist() == np.stack(np.triu_indices(EACH, 1), axis=1)[chosen].tolist()
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 25, "9" * 5000], ids=len)
+def test_a_number_too_large_for_a_view_is_refused_with_its_path(number: str) -> None:
+    images = Images([f"o/{number}.png", "o/1.png"], ["o", "o"])
+    with pytest.raises(MiningError, match=rf"frame number of an image is too large.*o/{number[:20]}"):
+        miner(images, nearest=1).mine(ROWS[:2], None, Path())
+    zeros = Images([f"o/{'0' * 30}7.png", "o/9.png"], ["o", "o"])
+    assert listed(miner(zeros, nearest=2).mine(ROWS[:2], None, Path())) == {(0, 1)}
+    assert listed(miner(Images([f"o/{'9' * 18}.png", "o/0.png"], ["o", "o"]), nearest=1).mine(ROWS[:2], None, Path()))
 
 
 def test_the_figures_count_objects_and_gaps() -> None:

@@ -49,6 +49,8 @@ FactName = Annotated[
 ]
 HITS = (1, 5, 10)
 _MOST = 256  # directions that are followed
+# The inputs of a pair are up to 2 * 256 + 64^2 numbers, or 37 kB; three splits and the fit hold five times as many.
+_MOST_PAIRS = 20_000
 _UNIT = 1e-3  # a quaternion's length differs from 1 by at most this
 
 
@@ -92,7 +94,7 @@ class Equivariance(Probe):
             meaning("The last features, this share of all, and the others are judged by themselves too; 0: not."),
         ] = 0.5
         pairs: Annotated[
-            int, Field(ge=50, le=1_000_000), meaning("At most this many pairs of each split are looked at.", "pairs")
+            int, Field(ge=50, le=_MOST_PAIRS), meaning("At most this many pairs of each split are looked at.", "pairs")
         ] = 4000
         directions: Annotated[
             int,
@@ -235,15 +237,23 @@ class Whitening:
 
 
 def view_pairs(groups: np.ndarray, most: int) -> np.ndarray:
-    """List pairs of different rows of one group in both orders, or draw `most` of them: (p, 2)."""
-    found: list[np.ndarray] = [np.empty((0, 2), np.int64)]
-    for rows in _members(groups):
-        first, second = np.nonzero(~np.eye(len(rows), dtype=bool))
-        found.append(np.stack([rows[first], rows[second]], axis=1))
-    pairs = np.concatenate(found)
-    if len(pairs) <= most:
-        return pairs
-    return pairs[np.sort(np.random.default_rng(0).choice(len(pairs), most, replace=False))]
+    """List pairs of different rows of one group in both orders, or draw `most` of them: (p, 2).
+
+    Pairs are drawn by their numbers, so memory does not grow with the square of a group.
+    """
+    order = np.argsort(groups, kind="stable")
+    sizes = np.array([len(rows) for rows in _members(groups)], dtype=np.int64)
+    starts, ends = np.cumsum(sizes) - sizes, np.cumsum(sizes * (sizes - 1))
+    total = int(ends[-1]) if len(ends) else 0
+    if total <= most:
+        wanted = np.arange(total)
+    else:
+        wanted = np.sort(np.random.default_rng(0).choice(total, most, replace=False))
+    group = np.searchsorted(ends, wanted, side="right")
+    others = sizes[group] - 1
+    first, second = np.divmod(wanted - (ends[group] - sizes[group] * others), others)
+    second += second >= first  # no row is paired with itself
+    return np.stack([order[starts[group] + first], order[starts[group] + second]], axis=1)
 
 
 def _members(groups: np.ndarray) -> Iterator[np.ndarray]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from scipy.spatial.transform import Rotation
 from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
@@ -127,7 +129,7 @@ def test_figures_are_their_naive_restatements(make: Make) -> None:
     features = np.concatenate([q, rng.normal(size=(360, 2))], axis=1) @ rng.normal(size=(6, 6))
     features = features + 0.2 * rng.normal(size=features.shape)
     data = data_of(make, features.astype(np.float32), q)
-    result = run(data, penalties=[0.1], tail=0.0, pairs=100_000, directions=6)
+    result = run(data, penalties=[0.1], tail=0.0, pairs=20_000, directions=6)
     known = {name: data.features(name).astype(float) for name in SIZES}
     mean = known["train"].mean(0)
     u, s, vt = np.linalg.svd(known["train"] - mean, full_matrices=False)
@@ -182,9 +184,26 @@ def test_pairs_are_of_one_group_in_both_orders_and_drawn_where_they_are_many() -
     assert {tuple(pair) for pair in pairs.tolist()} == {
         (i, j) for i in range(6) for j in range(6) if i != j and groups[i] == groups[j]
     }
+    naive = [(i, j) for g in (1, 3, 7) for i in range(6) for j in range(6) if i != j and groups[i] == groups[j] == g]
+    assert pairs.tolist() == [list(pair) for pair in naive]
     few = view_pairs(groups, 5)
+    assert few.tolist() == pairs[np.sort(np.random.default_rng(0).choice(8, 5, replace=False))].tolist()
     assert len(few) == 5 and {tuple(p) for p in few.tolist()} <= {tuple(p) for p in pairs.tolist()}
-    assert view_pairs(np.arange(4), 10).shape == (0, 2)
+    assert view_pairs(np.arange(4), 10).shape == view_pairs(np.arange(0), 10).shape == (0, 2)
+
+
+def test_pairs_of_one_large_group_are_drawn_without_listing_them() -> None:
+    """All 900 million would take 14 GB, and their inputs are bounded by the number of pairs."""
+    tracemalloc.start()
+    try:
+        pairs = view_pairs(np.zeros(30_000, np.int64), 4000)
+        assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert len({tuple(pair) for pair in pairs.tolist()}) == 4000
+    assert (pairs[:, 0] != pairs[:, 1]).all() and pairs.max() > 29_000
+    with pytest.raises(ValidationError):
+        Equivariance.Params(pairs=20_001)
 
 
 def test_inputs_and_r2_are_their_formulas() -> None:
