@@ -28,6 +28,7 @@ from reprise.training.history.aside import Aside
 from reprise.training.history.records import Checkpoints, Observer, Records, Trained
 from reprise.training.optimization.gradients import PLAINLY, Acceleration, Gradients
 from reprise.training.optimization.optimizers import set_rates
+from reprise.training.optimization.small_maps import right_gradients
 from reprise.training.schedule import Rates
 
 # Steps between two readings of the loss. On a GPU a second thread reads, and each reading costs a copy.
@@ -107,6 +108,7 @@ def fit(
     with (
         Progress(label, total, "images", total * done.step // max(1, steps), counts) as progress,
         compute.own_stream(),
+        right_gradients(model, compute),
         Aside(threaded=compute.device == "cuda") as aside,
     ):
         gradients = Gradients(model, step, compute, acceleration, micro_batches, aside.wait, world, around)

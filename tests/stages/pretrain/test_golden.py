@@ -1,7 +1,6 @@
 """What must not drift: losses and views of fixed seeds, memory after the first epoch, draws as epochs grow.
 
-The golden losses are those of one filter for all scaling: with the former one, from which mean and standard deviation
-of the pixels came, the loop still gives the values from before it was optimised. The tolerance is for other processors.
+The tolerance of the golden losses is for other processors.
 """
 
 from __future__ import annotations
@@ -20,13 +19,16 @@ from tests.stages.pretrain.conftest import TINY, Short, batched_view
 from tests.stages.pretrain.test_run import run
 
 GOLDEN = {
-    "simclr": [3.3950116634368896, 3.3987603187561035, 3.387449598312378],
-    "gsimclr": [3.3809471130371094, 3.380571126937866, 3.3686962604522703],
-    "supervised": [2.314390277862549, 2.3039947509765626, 2.290959596633911],
+    "simclr": [3.380811071395874, 3.3972243309020995, 3.4534115314483644],
+    "gsimclr": [3.375331258773804, 3.399496650695801, 3.3992969512939455],
+    "supervised": [2.3111045360565186, 2.2996140480041505, 2.3226006031036377],
 }
 OPTIONS = {"simclr": {"temperature": 0.5}, "gsimclr": {"temperature": 0.5}}
-# Two processors round differently, and training spreads it: measured 3e-7 after one epoch, 4e-3 after three.
-TOLERANCES = (1e-5, 2e-3, 1e-2)
+# Two processors round differently, and training spreads it, the more the larger the steps. With steps as small as these
+# losses differed by 1.1e-5 at most between the instructions of four generations of processors (ATEN_CPU_CAPABILITY,
+# ONEDNN_MAX_CPU_ISA); with steps of the usual size by 3e-2.
+RATE = 0.004
+TOLERANCES = (1e-5, 5e-5, 5e-5)
 EPOCHS = 7
 
 
@@ -36,7 +38,7 @@ def losses(folder: Path) -> list[float]:
 
 @pytest.mark.parametrize("method", GOLDEN)
 def test_losses_of_a_fixed_seed_stay(digits, method):
-    single = TINY.model_copy(update={"precision": "fp32"})
+    single = TINY.model_copy(update={"precision": "fp32", "learning_rate": RATE})
     found = losses(run(method, "out", train=single, **OPTIONS.get(method, {})))
     for loss, golden, tolerance in zip(found, GOLDEN[method], TOLERANCES, strict=True):
         assert loss == pytest.approx(golden, abs=tolerance)
