@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reprise.measures.statistics import paired_t
+from studies.paired import said
 
 if TYPE_CHECKING:
     import numpy as np
@@ -174,11 +174,8 @@ def tables(results: dict[str, dict[int, Figures]]) -> str:
         for figure in FIGURES if len(common) > 1 else ():
             if figure not in results[a][common[0]] or figure not in results[b][common[0]]:
                 continue
-            test = paired_t([results[a][s][figure] - results[b][s][figure] for s in common])
-            low, high = test.interval.low, test.interval.high
-            shown = "above" if low > 0 else "below" if high < 0 else "not shown"
-            said = f"{test.mean:+.1f} | {low:+.1f} to {high:+.1f} | {shown}"
-            lines.append(f"| {a} against {b} | {figure} | {len(common)} | {said} |")
+            cells = " | ".join(said([results[a][s][figure] - results[b][s][figure] for s in common]))
+            lines.append(f"| {a} against {b} | {figure} | {len(common)} | {cells} |")
     return "\n".join(lines) + "\n"
 
 

@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reprise.measures.statistics import paired_t
+from studies.paired import said
 from studies.views import make_workspace
 
 MINED, PATCHES = "by_patches", {"patches": 128, "samples": 50_000, "components": 64}
@@ -236,13 +236,8 @@ def tables(found: Figures, chosen: Study) -> str:
     lines += ["", f"| difference, {seeds} seeds | figure | mean | 95 % interval | |", "|---|---|---|---|---|"]
     for a, b in chosen.pairs:
         for figure in chosen.figures:
-            test = paired_t([found[a][s][figure] - found[b][s][figure] for s in found[a]])
-            low, high = test.interval.low, test.interval.high
-            if low is None or high is None:  # equal differences have no spread
-                lines.append(f"| {a} - {b} | {figure} | {test.mean:+.1f} | | no interval |")
-                continue
-            shown = "above" if low > 0 else "below" if high < 0 else "not shown"
-            lines.append(f"| {a} - {b} | {figure} | {test.mean:+.1f} | {low:+.1f} to {high:+.1f} | {shown} |")
+            cells = " | ".join(said([found[a][s][figure] - found[b][s][figure] for s in found[a]]))
+            lines.append(f"| {a} - {b} | {figure} | {cells} |")
     return "\n".join(lines) + "\n"
 
 

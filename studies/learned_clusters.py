@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reprise.measures.statistics import paired_t
+from studies.paired import said
 
 if TYPE_CHECKING:
     import numpy as np
@@ -165,11 +165,14 @@ def classes_of(keys: np.ndarray) -> np.ndarray:
 
 
 def compared(clusters: np.ndarray, classes: np.ndarray) -> dict[str, float]:
-    """Return accuracy (clusters and classes paired one to one) and normalised mutual information, in percent."""
+    """Return accuracy (clusters and classes paired one to one) and normalised mutual information, in percent.
+
+    What cannot be computed is left out.
+    """
     from reprise.measures.cluster_quality import agreement
 
     found = agreement(clusters, classes)
-    return {"accuracy": 100 * float(found["accuracy"] or 0), "nmi": 100 * float(found["nmi"] or 0)}
+    return {name: 100 * float(found[name]) for name in ("accuracy", "nmi") if found[name] is not None}
 
 
 # ------------------------------------------------------------------------------------------------------- tables
@@ -183,18 +186,21 @@ def tables(results: dict[int, Figures]) -> str:
     lines = ["| clusters | seeds | accuracy % | NMI % |", "|---|---|---|---|"]
     for name in names:
         seeds = [figures[name] for figures in results.values() if name in figures]
-        cells = [", ".join(f"{one[figure]:.1f}" for one in seeds) for figure in ("accuracy", "nmi")]
+        cells = [
+            ", ".join(f"{one[figure]:.1f}" if figure in one else "none" for one in seeds)
+            for figure in ("accuracy", "nmi")
+        ]
         lines.append(f"| {name} | {len(seeds)} | {' | '.join(cells)} |")
     lines += ["", "| method | comparison | figure | difference | 95 % interval | |", "|---|---|---|---|---|---|"]
     for method, question, a, b in COMPARISONS:
         for figure in ("accuracy", "nmi"):
-            pairs = [figures[a][figure] - figures[b][figure] for figures in results.values() if {a, b} <= set(figures)]
+            pairs = [
+                found[a][figure] - found[b][figure]
+                for found in results.values()
+                if figure in found.get(a, {}) and figure in found.get(b, {})
+            ]
             if len(pairs) >= 2:
-                test = paired_t(pairs)
-                low, high = test.interval.low, test.interval.high
-                shown = "above" if low > 0 else "below" if high < 0 else "not shown"
-                cells = f"{test.mean:+.1f} | {low:+.1f} to {high:+.1f} | {shown}"
-                lines.append(f"| {method} | {question} | {figure} | {cells} |")
+                lines.append(f"| {method} | {question} | {figure} | {' | '.join(said(pairs))} |")
     return "\n".join(lines) + "\n"
 
 

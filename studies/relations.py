@@ -26,9 +26,9 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from reprise.measures.statistics import paired_t
+from studies.paired import Comparison, Results, settings_and_differences
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,15 +43,6 @@ DIGITS: dict[str, Any] = {"size": SIDE, "things": "digits", "most": 3, "given": 
 FLAGS = tuple(f"has_{digit}" for digit in range(10))
 TAUGHT: dict[str, Any] = {"momentum": 0.99, "momentum_end": 0.99, "queue": 512}
 Figures = dict[str, float]
-Results = dict[str, dict[int, Figures]]
-
-
-class Comparison(NamedTuple):
-    """A row of a table: setting `a` against `b`, on one figure."""
-
-    a: str
-    b: str
-    figure: str
 
 
 COMPARISONS = {
@@ -60,8 +51,9 @@ COMPARISONS = {
         Comparison("matched, all", "nearest, all", "precision"),
     ],
     "reliability": [
-        Comparison("right pairs, power 0", "wrong pairs, power 0", "rank-1"),
-        Comparison("right pairs, power 1", "wrong pairs, power 1", "rank-1"),
+        Comparison("wrong pairs, power 0", "right pairs, power 0", "rank-1"),
+        Comparison("wrong pairs, power 1", "right pairs, power 1", "rank-1"),
+        Comparison("right pairs, power 1", "right pairs, power 0", "rank-1"),
         Comparison("wrong pairs, power 1", "wrong pairs, power 0", "rank-1"),
     ],
     "transitive": [Comparison("closed", kind, "kNN") for kind in ("inter", "intra", "all", "random")],
@@ -200,7 +192,7 @@ def matching(seed: int, epochs: int, toy: bool) -> Iterator[tuple[str, Figures]]
     who = known(["identity"], keys)["identity"]
     _, images = manifest_facts(keys)
     x = unit(features, np.float32)
-    for said, threshold in (("", 0.5), (", all", -1.0)):
+    for kept, threshold in (("", 0.5), (", all", -1.0)):
         pairs = FrameMatching(MatchingParams(gap=2, threshold=threshold), 0, images).mine(features, None, Path()).pairs
         assert pairs is not None
         near = []
@@ -213,7 +205,7 @@ def matching(seed: int, epochs: int, toy: bool) -> Iterator[tuple[str, Figures]]
                 ]
         for name, found in (("matched", pairs.rows), ("nearest", np.array(near))):
             right = float((who[found[:, 0]] == who[found[:, 1]]).mean())
-            yield name + said, {"precision": 100 * right, "pairs": float(len(found))}
+            yield name + kept, {"precision": 100 * right, "pairs": float(len(found))}
 
 
 # ----------------------------------------------------------------------------------------------------- reliability
@@ -298,8 +290,9 @@ def transitive(seed: int, epochs: int, toy: bool) -> Iterator[tuple[str, Figures
     pairs = mined.mine(found["train"][1].astype(np.float32), None, Path()).pairs
     assert pairs is not None
     figures = pair_figures(pairs, truth, 4)
-    by_name = {f"over {hops}": 100 * float(v or 0) for hops, v in figures["precision_by_hops"].items()}
-    by_name |= {kind: 100 * float(v or 0) for kind, v in figures["precision_by_kind"].items()}
+    precision = {f"over {hops}": share for hops, share in figures["precision_by_hops"].items()}
+    precision |= figures["precision_by_kind"]
+    by_name = {name: 100 * float(share) for name, share in precision.items() if share is not None}
     yield "precision", by_name | {f"pairs {k}": float((pairs.kind == k).sum()) for k in set(pairs.kind.tolist())}
     for name in ("inter", "intra", "closed", "all"):
         chosen = np.ones(len(pairs.rows), bool) if name == "all" else pairs.kind == name
@@ -356,29 +349,7 @@ def agreement_of(found: dict[str, tuple[np.ndarray, np.ndarray]]) -> Figures:
 # ---------------------------------------------------------------------------------------------------------- tables
 def tables(part: str, results: Results) -> str:
     """Write the means of each setting, and paired differences, as Markdown."""
-    lines = ["| setting | seeds | figures |", "|---|---|---|"]
-    for name, seeds in results.items():
-        first = next(iter(seeds.values()))
-        means = {f: sum(s.get(f, 0.0) for s in seeds.values()) / len(seeds) for f in first}
-        lines.append(f"| {name} | {len(seeds)} | {', '.join(f'{f} {_shown(f, v)}' for f, v in means.items())} |")
-    lines += ["", "| comparison | figure | seeds | difference | 95 % interval | |", "|---|---|---|---|---|---|"]
-    for a, b, figure in COMPARISONS[part]:
-        common = sorted(results.get(a, {}).keys() & results.get(b, {}).keys())
-        if len(common) > 1:
-            test = paired_t([results[a][s][figure] - results[b][s][figure] for s in common])
-            low, high = test.interval.low, test.interval.high
-            verdict = "above" if (low or 0) > 0 else "below" if (high or 0) < 0 else "not shown"
-            mean, low_said, high_said = (_shown(figure, v, "+") for v in (test.mean, low, high))
-            lines.append(
-                f"| {a} against {b} | {figure} | {len(common)} | {mean} | {low_said} to {high_said} | {verdict} |"
-            )
-    return "\n".join(lines) + "\n"
-
-
-def _shown(figure: str, value: float | None, sign: str = "") -> str:
-    if value is None:
-        return "none"
-    return f"{value:{sign}.3f}" if figure == "spearman" else f"{value:{sign}.1f}"
+    return settings_and_differences(results, COMPARISONS[part], lambda figure: 3 if figure == "spearman" else 1)
 
 
 PARTS = {"matching": matching, "reliability": reliability, "transitive": transitive, "soft": soft}

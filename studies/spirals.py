@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from reprise.measures.cluster_quality import contingency, hungarian_accuracy
-from reprise.measures.statistics import paired_t
 from reprise.objectives.memberships import gumbel_softmax
 from reprise.runtime.seeds import numpy_rng, seed_torch
+from studies.paired import said
 
 WIDTH, FEATURES, NOISE = 128, 6, 0.2
 PRECISION, INVARIANCE, GUMBEL = 0.01, 4000.0, 0.2
@@ -107,8 +107,7 @@ def main() -> None:
         differences.append(ours - plain)
         print(f"| {seed} | {ours:.1f} | {plain:.1f} | {time.process_time() - began:.0f} |", flush=True)
     if len(differences) > 1:
-        test = paired_t(differences)
-        print(f"\ndifference {test.mean:+.1f}, {test.interval.low:+.1f} to {test.interval.high:+.1f}")
+        print(f"\ndifference {', '.join(said(differences))}")
 
 
 if __name__ == "__main__":

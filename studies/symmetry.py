@@ -1,12 +1,13 @@
 """What telling, averaging and drawing symmetries gives: the figures of the section Symmetry of a page of measurements.
 
-    python -m studies.symmetry PART [--data FOLDER] [--seeds 3] [--epochs 12] [--images 1200]
+    python -m studies.symmetry PART [--data FOLDER] [--out FOLDER] [--seeds 3] [--epochs 12] [--images 1200]
 
 PART is `told` (`essl` against `simclr`: which of four turns an image has, and kNN), `average` (`frame_average` against
 the network within it, on turned images), `affine` (training with and without the change `affine`, on changed images) or
 `strengths` (an exact, an approximate and a broken symmetry in a synthetic regression). Without --data the images are
 the embedded digits; FOLDER holds `train/<class>/*` and `test/<class>/*`. Trainings are those of the stage `pretrain`,
-one after the other. Each prints its figures, and the end a table with paired intervals over the seeds.
+one after the other. Each prints its figures, and the end a table with paired intervals over the seeds; `<part>.json`
+and `<part>.md` in --out are written anew after each.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from reprise.measures.statistics import paired_t
+from studies.paired import said
 
 SIZE = 16
 PLAIN: list[Any] = [{"name": "crop", "scale_min": 0.3}]
@@ -195,7 +196,10 @@ def strengths(seed: int, examples: int, weight: float = 0.1, steps: int = 300) -
 
 # --------------------------------------------------------------------------------------------------------- tables
 def table(results: dict[str, list[dict[str, float]]]) -> str:
-    """Write means, and the paired difference of the first setting from the second, as Markdown."""
+    """Write means, and the paired difference of the first setting from the second, as Markdown.
+
+    Of `strengths` it is the difference of both errors that is paired. Only seeds that both have are compared.
+    """
     first = next(iter(results.values()))
     names = list(first[0])
     lines = [f"| setting | seeds | {' | '.join(names)} |", f"|---|---|{'---|' * len(names)}"]
@@ -204,20 +208,33 @@ def table(results: dict[str, list[dict[str, float]]]) -> str:
         lines.append(f"| {name} | {len(seeds)} | {' | '.join(f'{m:.4g}' for m in means)} |")
     if len(results) == 2 and len(first) > 1:
         other = list(results.values())[1]
-        tests = [paired_t([a[n] - b[n] for a, b in zip(first, other, strict=True)]) for n in names]
-        cells = [
-            f"{t.mean:+.2f}" + ("" if t.interval.low is None else f" [{t.interval.low:+.2f}, {t.interval.high:+.2f}]")
-            for t in tests  # equal differences have no interval
-        ]
-        lines.append(f"| difference | {len(first)} | {' | '.join(cells)} |")
+        both = list(zip(first, other, strict=False))  # the second of the last seed may be to come
+        cells = [_difference([a[n] - b[n] for a, b in both], 2) for n in names] if len(both) > 1 else []
+        lines += [f"| difference | {len(both)} | {' | '.join(cells)} |"] if cells else []
+    if "error_without" in names and len(first) > 1:
+        less = _difference([figures["error_without"] - figures["error"] for figures in first], 4)
+        lines += ["", f"With the term the squared error is less by {less}, over {len(first)} seeds."]
     return "\n".join(lines)
 
 
+def _difference(differences: list[float], digits: int) -> str:
+    mean, interval, _ = said(differences, digits)
+    return f"{mean} [{interval.replace(' to ', ', ')}]"
+
+
+def write(results: dict[str, list[dict[str, float]]], out: Path, part: str) -> None:
+    """Write what there is so far: the figures of each seed, and the table."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{part}.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    (out / f"{part}.md").write_text(table(results) + "\n", encoding="utf-8")
+
+
 def main() -> None:
-    """Train, judge and print."""
+    """Train, judge, write and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=[*SETTINGS, "strengths"])
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--out", type=Path, default=Path(".reprise/studies/symmetry"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--images", type=int, default=1200, help="of each split that are judged, at most")
@@ -225,6 +242,7 @@ def main() -> None:
     options = parser.parse_args()
     began, data = time.time(), options.data.resolve() if options.data else None
     results: dict[str, list[dict[str, float]]] = {}
+    out = options.out.resolve()
     with tempfile.TemporaryDirectory(prefix="reprise-symmetry-") as scratch:
         os.chdir(scratch)
         if options.part != "strengths":
@@ -237,6 +255,7 @@ def main() -> None:
             if options.part == "strengths":
                 results.setdefault("strengths", []).append(strengths(seed, options.examples))
                 print(seed, json.dumps(results["strengths"][-1]), flush=True)
+                write(results, out, options.part)
                 continue
             for name, setting in SETTINGS[options.part].items():
                 run = trained(name, setting, seed, options.epochs, colour=data is not None)
@@ -246,6 +265,7 @@ def main() -> None:
                     figures = changed_by_chance(run, seed, options.images, turn=options.part == "average")
                 results.setdefault(name, []).append(figures)
                 print(seed, name, json.dumps(figures), f"after {time.time() - began:.0f} s", flush=True)
+                write(results, out, options.part)
         os.chdir("/")
     print(table(results))
 

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reprise.measures.statistics import paired_t
+from studies.paired import said
 
 if TYPE_CHECKING:
     from reprise.backbones.loaded import LoadedBackbone
@@ -169,9 +169,8 @@ def tables(sets: list[dict[str, Any]], distances: dict[str, dict[str, float]]) -
     better = sum(one["same"] > one["disjoint"] for one in sets)
     lines += ["", f"The same transformations are better in {better} of {len(sets)} sets."]
     if len(sets) > 1:
-        test = paired_t([one["same"] - one["disjoint"] for one in sets])
-        ends = f"{test.interval.low:+.1f} to {test.interval.high:+.1f}"
-        lines.append(f"The mean difference is {test.mean:+.1f} points, with a paired 95 % interval of {ends}.")
+        mean, interval, verdict = said([one["same"] - one["disjoint"] for one in sets])
+        lines.append(f"The mean difference is {mean} points; paired 95 % interval: {interval}; {verdict}.")
     if not distances:
         return "\n".join(lines) + "\n"
     lines += ["", f"| trained under | {' | '.join(SINGLE)} |", "|---" * (len(SINGLE) + 1) + "|"]

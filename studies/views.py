@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reprise.measures.statistics import paired_t
+from studies.paired import said
 
 BAGS = (1, 4, 16)  # patches of an image that is embedded as a bag
 STRENGTHS = (0.02, 0.05, 0.1, 0.2, 0.4)  # of the random fields
@@ -313,11 +313,7 @@ def _row(comparison: Comparison, figure: str, differences: list[float]) -> str:
     head = f"| {comparison.row} | {comparison.question} | {figure} | {len(differences)} |"
     if len(differences) < 2:
         return f"{head} | | not run |"
-    digits = 3 if figure == "srocc" else 1
-    test = paired_t(differences)
-    low, high = test.interval.low, test.interval.high
-    shown = "above" if low > 0 else "below" if high < 0 else "not shown"
-    return f"{head} {test.mean:+.{digits}f} | {low:+.{digits}f} to {high:+.{digits}f} | {shown} |"
+    return f"{head} {' | '.join(said(differences, 3 if figure == 'srocc' else 1))} |"
 
 
 def main() -> None:

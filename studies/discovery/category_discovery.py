@@ -19,7 +19,7 @@ import tempfile
 import time
 from typing import Any
 
-from reprise.measures.statistics import paired_t
+from studies.paired import said
 from studies.views import make_workspace
 
 SIZE, COLUMNS = 16, ("accuracy_old", "accuracy_new", "accuracy", "clusters")
@@ -107,9 +107,8 @@ def main() -> None:
     print("\n| compared with frozen features | figure | difference | 95 % interval |\n|---|---|---|---|")
     for name in list(results[0])[1:]:
         for column in COLUMNS[:3]:
-            test = paired_t([100 * (row[name][column] - row["frozen"][column]) for row in results])
-            interval = f"{test.interval.low:+.1f} to {test.interval.high:+.1f}"
-            print(f"| {name} | {column} | {test.mean:+.1f} | {interval} |")
+            mean, interval, _ = said([100 * (row[name][column] - row["frozen"][column]) for row in results])
+            print(f"| {name} | {column} | {mean} | {interval} |")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from reprise.measures.statistics import paired_t
+from studies.paired import said
 from studies.views import judged, make_workspace
 
 VIEWS: list[Any] = [{"name": "crop", "scale_min": 0.2}, "flip", {"name": "colour", "strength": 0.5}, "grey"]
@@ -88,8 +88,8 @@ def main() -> None:
             print(f"| {seed} | {' | '.join(cells)} | {time.monotonic() - began:.0f} |", flush=True)
         os.chdir("/")
     if len(differences) > 1:
-        test = paired_t(differences)
-        print(f"{test.mean:+.1f} points [{test.interval.low:+.1f}, {test.interval.high:+.1f}]")
+        mean, interval, _ = said(differences)
+        print(f"{mean} points, {interval}")
 
 
 if __name__ == "__main__":

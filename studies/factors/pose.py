@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from reprise.measures.statistics import paired_t
+from studies.paired import said
 
 if TYPE_CHECKING:
     import numpy as np
@@ -227,14 +227,8 @@ def tables(results: dict[str, dict[int, Figures]]) -> str:
         common = sorted(results.get(a, {}).keys() & results.get(b, {}).keys())
         if len(common) < 2:
             continue
-        test = paired_t([results[a][seed][figure] - results[b][seed][other] for seed in common])
-        low, high = test.interval
-        if low is None or high is None:
-            said = f"{test.mean:+.3f} | | not shown"
-        else:
-            shown = "above" if low > 0 else "below" if high < 0 else "not shown"
-            said = f"{test.mean:+.3f} | {low:+.3f} to {high:+.3f} | {shown}"
-        lines.append(f"| {a} {figure} against {b} {other} | {len(common)} | {said} |")
+        cells = " | ".join(said([results[a][seed][figure] - results[b][seed][other] for seed in common], 3))
+        lines.append(f"| {a} {figure} against {b} {other} | {len(common)} | {cells} |")
     return "\n".join(lines) + "\n"
 
 

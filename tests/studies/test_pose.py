@@ -49,4 +49,4 @@ def test_tables_compare_seed_by_seed_and_say_what_is_not_shown() -> None:
     assert (
         "| pair_contrast consistency against simclr consistency | 3 | +10.333 | +8.899 to +11.768 | above |" in written
     )
-    assert "| pair_contrast class against simclr class | 3 | +0.000 | | not shown |" in written
+    assert "| pair_contrast class against simclr class | 3 | +0.000 | no interval | not shown |" in written

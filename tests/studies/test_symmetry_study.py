@@ -29,4 +29,4 @@ def test_a_table_has_the_paired_difference():
     text = table({"a": first, "b": [{"knn": 1.0}, {"knn": 2.5}]})
     assert text.splitlines()[2:] == ["| a | 2 | 4 |", "| b | 2 | 1.75 |", "| difference | 2 | +2.25 [-0.93, +5.43] |"]
     same = table({"a": first, "b": [{"knn": 1.0}, {"knn": 3.0}]})
-    assert same.splitlines()[-1] == "| difference | 2 | +2.00 |"
+    assert same.splitlines()[-1] == "| difference | 2 | +2.00 [no interval] |"
