@@ -7,7 +7,7 @@ right. It concerns the last layers of a network on images that are small for it,
 
 Measured on an AMD EPYC (Zen 4) with garbage in the memory that is handed out: of maps with sides of 1 to 8 and kernels
 of 2 to 7 in two dimensions those with a side of 1 and a stride above 1, in three dimensions those with a side that is
-smaller than the kernel's.
+smaller than the kernel's. Transposed convolutions are treated alike.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from reprise.runtime.device import Compute
 
 _OFF = "_autocast_is_off"
+_KINDS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 @contextmanager
@@ -35,7 +36,7 @@ def right_gradients(model: nn.Module, compute: Compute) -> Iterator[None]:
     concerned = compute.device == "cpu" and compute.precision == "bf16"
     handles = []
     for module in model.modules() if concerned else ():
-        if isinstance(module, nn.Conv2d | nn.Conv3d) and max(module.kernel_size) > 1:
+        if isinstance(module, _KINDS) and max(module.kernel_size) > 1:
             handles.append(module.register_forward_pre_hook(_enter))
             handles.append(module.register_forward_hook(_leave, always_call=True))
     try:
@@ -53,7 +54,7 @@ def is_small(sides: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int,
 
 
 def _enter(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    assert isinstance(module, nn.Conv2d | nn.Conv3d)
+    assert isinstance(module, _KINDS)
     x = inputs[0]
     small = is_small(tuple(x.shape[2:]), module.kernel_size, module.stride)
     if not small or not torch.is_autocast_enabled("cpu"):

@@ -49,6 +49,15 @@ def test_gradients_are_those_of_float32(dimensions: int, sides: tuple[int, ...],
         assert (found - expected).abs().max() <= 0.03 * expected.abs().max()
 
 
+def test_gradients_of_transposed_convolutions_are_those_of_float32() -> None:
+    torch.manual_seed(0)
+    convolution = nn.ConvTranspose2d(32, 16, 3, stride=2, padding=1, bias=False)
+    x = torch.randn(8, 32, 1, 1)
+    expected = gradient(convolution, x, FP32)
+    for _ in range(3):
+        assert (gradient(convolution, x, BF16) - expected).abs().max() <= 0.03 * expected.abs().max()
+
+
 def test_only_small_maps_leave_bfloat16_and_nothing_stays_behind() -> None:
     network = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.Conv2d(8, 8, 1))
     seen: list[torch.dtype] = []
