@@ -141,15 +141,18 @@ def draw_semi_hard(
     """Draw negatives of other labels among the most similar images.
 
     Args:
-        similarity: (B, n) of the queries to the bank. labels: (n,) int64. own: (B,) labels of the queries.
+        similarity: (B, n) of the queries to the bank. labels: (n,) int64, -1 where there is none.
+        own: (B,) labels of the queries.
         pool: P, how many of the most similar images may be drawn.
         uniform: (B, M) in [0, 1).
 
     Returns:
-        (B, M) int64, and (B,) bool, whether the pool has any image of another label.
+        (B, M) int64, and (B,) bool, whether the pool has any image of another label. An image without one may be of
+        the query's kind, so it is no negative.
     """
     most_similar = similarity.topk(pool, dim=1, sorted=False).indices
-    allowed = labels[most_similar] != own[:, None]
+    found = labels[most_similar]
+    allowed = (found >= 0) & (found != own[:, None])
     return most_similar.gather(1, drawn(allowed, uniform)), allowed.any(dim=1)
 
 

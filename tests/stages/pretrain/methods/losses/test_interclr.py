@@ -57,6 +57,16 @@ def test_no_negative_has_the_anchors_label_and_each_lies_in_the_pool(rng: torch.
         assert len(set(negatives[i].tolist())) > 1
 
 
+def test_an_image_without_a_label_is_no_negative(rng: torch.Generator) -> None:
+    similarity, own = torch.randn(2, 40, generator=rng), torch.tensor([0, 1])
+    labels = torch.tensor([-1, 0, 1, -1]).repeat(10)
+    negatives, present = draw_semi_hard(similarity, labels, own, 40, torch.rand((2, 200), generator=rng))
+    assert present.all()
+    assert [set(labels[row].tolist()) for row in negatives] == [{1}, {0}]
+    labels[labels == 1] = -1
+    assert draw_semi_hard(similarity, labels, own, 40, torch.rand(2, 4))[1].tolist() == [False, True]
+
+
 def test_a_pool_of_one_label_ends_without_negatives(rng: torch.Generator) -> None:
     """The published loop draws anew until it finds another label, which never happens here."""
     similarity = torch.randn(3, 40, generator=rng)
