@@ -14,10 +14,11 @@ scale s,
 **It needs classes.** The paper takes those of ImageNet. Here they are the clusters of a mined label set, the run notes
 it, and `labels: truth` is refused: a comparison would call it self-supervised.
 
-Deviations: images without a cluster are neither anchors nor positives nor negatives. The scale is kept below 100, where
-the code leaves it free. The page of a later version names a penalty that makes gates binary; neither card nor code has
-it, and it is not here. The code's `identical` and `distinct` are there to compare; a distinct class that has no image
-in the batch gives no positives. Widths of the code: projector 2048-256, class embeddings 512, gate 1024.
+Deviations: images without a cluster are neither anchors nor positives nor negatives. After every step the scale is
+brought to at most 100, where the code leaves it free. The page of a later version names a penalty that makes gates
+binary; neither card nor code has it, and it is not here. The code's `identical` and `distinct` are there to compare; a
+distinct class that has no image in the batch gives no positives. Widths of the code: projector 2048-256, class
+embeddings 512, gate 1024.
 
 Shape legend: B batch, L of them with a cluster, K clusters, d projection.
 
@@ -34,13 +35,14 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from reprise.config.errors import TrainingError
 from reprise.config.params import meaning
 from reprise.media.lookup import IMAGE, VOLUME
 from reprise.networks.heads import Projector
 from reprise.objectives.precision import full_precision
 from reprise.runtime.seeds import torch_rng
 from stages.pretrain.method import Batch, Context, Method, embed_views
-from stages.pretrain.params import HiddenWidth, Layers, MethodParams, OutputWidth, Temperature
+from stages.pretrain.params import HiddenWidth, Layers, MethodParams, OutputWidth
 
 LARGEST_SCALE = 100.0
 FAR = -1e30  # a score that weighs nothing, and whose gradient is 0 where there is no other
@@ -49,7 +51,11 @@ FAR = -1e30  # a score that weighs nothing, and whose gradient is 0 where there 
 class SimLAPParams(MethodParams):
     """Parameters of `simlap`."""
 
-    temperature: Temperature = 0.1
+    temperature: Annotated[
+        float,
+        Field(ge=1 / LARGEST_SCALE, le=10),
+        meaning("Similarities are divided by this temperature at first; it is learned, and stays at least 0.01."),
+    ] = 0.1
     pairs: Annotated[
         Literal["arbitrary", "distinct", "identical"],
         meaning(
@@ -120,6 +126,13 @@ class SimLAP(Method):
 
     def __init__(self, backbone: nn.Module, params: SimLAPParams, context: Context) -> None:
         super().__init__(backbone, params, context)
+        if params.pairs == "distinct" and context.clusters < 2:
+            raise TrainingError(
+                "`pairs: distinct` needs a label set of at least two clusters",
+                where="methods.*.pairs",
+                found=f"{context.clusters} in the run's label set",
+                fix="Choose `arbitrary` or `identical`, or mine more clusters.",
+            )
         self.projector = Projector([backbone.num_features, *[params.hidden] * (params.layers - 1), params.output])
         self.norm = nn.LayerNorm(params.output)
         self.gate = Gate(max(1, context.clusters), params.class_width, params.gate_hidden, params.output)
@@ -139,7 +152,7 @@ class SimLAP(Method):
             return 0.0 * first.float().sum(), shown
         partner = self._partners(own)
         gate = self.gate(own, partner).float()
-        scale = self.log_scale.exp().clamp(max=LARGEST_SCALE)
+        scale = self.log_scale.exp()
         loss = pair_loss(first[known], second[known], gate, scale, own, partner)
         with torch.no_grad():  # gates that all close, or all open, choose nothing
             entropy = -(torch.xlogy(gate, gate) + torch.xlogy(1 - gate, 1 - gate)).mean()
@@ -153,5 +166,10 @@ class SimLAP(Method):
         generator = torch_rng(self.context.seed, "partner classes", int(self.steps))
         if self.params.pairs == "arbitrary":
             return own[torch.randperm(len(own), generator=generator).to(own.device)]
-        classes = max(2, self.context.clusters)
+        classes = self.context.clusters
         return (own + torch.randint(1, classes, (len(own),), generator=generator).to(own.device)) % classes
+
+    @torch.no_grad()
+    def after_step(self, progress: float) -> None:
+        """Keep the scale in its bound; a bound inside the step would leave it without a gradient there."""
+        self.log_scale.clamp_(max=math.log(LARGEST_SCALE))

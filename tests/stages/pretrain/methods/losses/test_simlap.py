@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from reprise.config.errors import TrainingError
-from stages.pretrain.methods.contrastive.simlap import pair_loss
+from stages.pretrain.methods.contrastive.simlap import SimLAP, pair_loss
 from tests.stages.pretrain.conftest import write_label_set
 from tests.stages.pretrain.methods.conftest import build, random_batch
 
@@ -105,12 +107,30 @@ def test_images_without_a_cluster_take_no_part() -> None:
     assert float(loss.detach()) == 0.0
 
 
-def test_the_scale_stays_below_its_bound() -> None:
+def test_the_scale_stays_in_its_bound_and_can_leave_it_again() -> None:
+    """After every step it is at most 100, and has a gradient there."""
     method = build("simlap", images=16)
     assert float(method.step(random_batch(method))[1]["scale"]) == pytest.approx(10.0)
     with torch.no_grad():
         method.log_scale.fill_(20.0)
-    assert float(method.step(random_batch(method))[1]["scale"]) == 100.0
+    method.after_step(0.5)
+    loss, figures = method.step(random_batch(method))
+    assert float(figures["scale"]) == pytest.approx(100.0, rel=1e-6)
+    loss.backward()
+    assert method.log_scale.grad is not None
+    assert float(method.log_scale.grad) != 0.0
+    assert float(build("simlap", temperature=0.01).log_scale.detach().exp()) == pytest.approx(100.0, rel=1e-6)
+    with pytest.raises(ValidationError, match=r"greater than or equal to 0\.01"):
+        build("simlap", temperature=0.005)
+
+
+def test_a_distinct_class_needs_two_clusters() -> None:
+    method = build("simlap")
+    one = replace(method.context, clusters=1)
+    with pytest.raises(TrainingError, match=r"at least two clusters.*Found: 1 .*Choose `arbitrary`"):
+        SimLAP(method.backbone, SimLAP.Params(pairs="distinct"), one)
+    for pairs in ("arbitrary", "identical"):
+        SimLAP(method.backbone, SimLAP.Params(pairs=pairs), one)
 
 
 def test_the_truth_is_refused_and_mined_labels_are_noted(digits) -> None:
