@@ -32,10 +32,11 @@ from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 from reprise.config.params import meaning
+from reprise.config.texts.text_forms import wrong_value
 from reprise.media.lookup import IMAGE, VOLUME
 from reprise.networks.heads import CODES, Assigner, Classifier, Projector
 from reprise.objectives.coding_rate import coding_rate, rate_in_clusters
@@ -43,6 +44,12 @@ from reprise.objectives.precision import full_precision
 from reprise.objectives.sinkhorn import doubly_stochastic
 from stages.pretrain.method import Batch, Context, Method, embed_views
 from stages.pretrain.params import HiddenWidth, Layers, MethodParams, OutputWidth
+
+
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise wrong_value("must be odd: rows sum to 1 only then", f" Choose {value - 1} or {value + 1}.")
+    return value
 
 
 class MLCParams(MethodParams):
@@ -56,8 +63,9 @@ class MLCParams(MethodParams):
     ] = 0.175
     half_steps: Annotated[
         int,
-        Field(ge=1, le=101, multiple_of=1),
-        meaning("Rows and columns are scaled in turn this often; an odd number makes rows sum to 1.", "scalings"),
+        Field(ge=1, le=101),
+        AfterValidator(_odd),
+        meaning("Rows and columns are scaled in turn this often, an odd number, so that rows sum to 1.", "scalings"),
     ] = 5
     sparsity: Annotated[float, Field(ge=0), meaning("The squared entries of the table have half this weight.")] = 0.05
     invariance: Annotated[
@@ -106,6 +114,8 @@ class MLC(Method):
         widths = [backbone.num_features, *[params.hidden] * (params.layers - 1), params.output]
         self.projector, self.codes = Projector(widths), Projector(widths)
         self.register_buffer("progress", torch.zeros((), dtype=torch.float64))
+        if not self.warming_up:
+            self._begin_codes()
 
     @property
     def warming_up(self) -> bool:
@@ -133,7 +143,11 @@ class MLC(Method):
         before = self.warming_up
         self.progress.fill_(progress)
         if before and not self.warming_up:
-            self.codes.load_state_dict(self.projector.state_dict())
+            self._begin_codes()
+
+    def _begin_codes(self) -> None:
+        """Let the head of the codes begin as that of the features."""
+        self.codes.load_state_dict(self.projector.state_dict())
 
     def heads(self) -> dict[str, Projector | Classifier | Assigner]:
         """Return projector and the head of the codes."""

@@ -8,11 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from reprise.config.params import problems_of
 from reprise.config.plug_ins.registry import load_class, names
 from reprise.networks.heads import ASSIGNER, CODES
 from reprise.objectives.info_nce import in_batch_info_nce
 from stages.pretrain.method import Method
-from stages.pretrain.methods.clustering.mlc import mean_of_views, reduction_loss, table
+from stages.pretrain.methods.clustering.mlc import MLC, mean_of_views, reduction_loss, table
 from stages.pretrain.methods.clustering.nmce import clusters_loss, features_loss
 from stages.pretrain.methods.clustering.tcc import bound, cluster_contrast, cluster_vectors, log_likelihood
 from tests.stages.pretrain.methods.conftest import build, random_batch
@@ -305,6 +306,19 @@ def test_mlc_codes_begin_as_the_features_when_the_warm_up_ends() -> None:
         ]
         assert all(same) if step == 2 else not all(same)
     assert set(method.heads()) == {"projector", CODES}
+
+
+def test_mlc_without_a_warm_up_begins_with_the_head_of_the_features() -> None:
+    for warmup_for, same in ((0.0, True), (0.1, False)):
+        method = build("mlc", warmup_for=warmup_for)
+        pairs = zip(method.codes.parameters(), method.projector.parameters(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs) == same
+
+
+def test_mlc_scales_an_odd_number_of_times() -> None:
+    (problem,) = problems_of(MLC.Params, {"half_steps": 4}, "methods.mlc")
+    assert str(problem) == "methods.mlc.half_steps: must be odd: rows sum to 1 only then. Found: 4. Choose 3 or 5."
+    assert [problems_of(MLC.Params, {"half_steps": odd}, "") for odd in (1, 3, 101)] == [[]] * 3
 
 
 def test_mlc_prefers_codes_that_tell_groups_apart() -> None:
