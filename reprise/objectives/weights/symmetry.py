@@ -58,15 +58,19 @@ def averaged_kernel(weight: Tensor, group: GroupName, out: Channels, into: Chann
     places = {element: number for number, element in enumerate(elements)}
     total = torch.zeros_like(weight)
     for element in elements:
-        order = torch.tensor([places[element.after(other)] for other in elements], device=weight.device)
+        order = [places[element.after(other)] for other in elements]
         moved = weight
         for dim, form in ((0, out), (1, into)):
             if form == "regular":
-                count = moved.shape[dim]
-                fields = torch.arange(0, count, len(elements), device=weight.device)
-                moved = moved.index_select(dim, (fields[:, None] + order).view(-1))
+                moved = _in_order(moved, dim, order)
         total = total + element.inverse().moved(moved)
     return total / len(elements)
+
+
+def _in_order(weight: Tensor, dim: int, order: Sequence[int]) -> Tensor:
+    """Put the channels of each field in this order; no tensor comes from the CPU, so that a GPU may record the step."""
+    channels = weight.unflatten(dim, (-1, len(order))).unbind(dim + 1)
+    return torch.stack([channels[place] for place in order], dim=dim + 1).flatten(dim, dim + 1)
 
 
 def distance(weight: Tensor, projected: Tensor) -> Tensor:

@@ -6,12 +6,25 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from reprise.networks.symmetry_groups import elements_of
 from reprise.objectives.weights.symmetry import averaged_kernel, averaged_map, distance, kernel_asymmetry
 
 SIDE = 4
 FORMS = [("scalar", "scalar"), ("regular", "scalar"), ("scalar", "regular"), ("regular", "regular")]
+
+
+class Operations(TorchDispatchMode):
+    """Notes the names of the operations that run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -78,6 +91,35 @@ def test_it_projects_and_r_is_0_exactly_for_equivariant_kernels(group, out, into
             first = F.conv2d(acted(x, element, group, into)[None], kernel, padding=1)[0]
             last = acted(F.conv2d(x[None], kernel, padding=1)[0], element, group, out)
             assert (float((first - last).abs().max()) < 1e-10) == equal
+
+
+def gathered(weight: Tensor, group: str, out: str, into: str) -> Tensor:
+    """The mean over the group with channels gathered by tensors of indices."""
+    elements = list(elements_of(group))
+    total = torch.zeros_like(weight)
+    for element in elements:
+        order = torch.tensor([elements.index(element.after(other)) for other in elements])
+        moved = weight
+        for dim, form in ((0, out), (1, into)):
+            if form == "regular":
+                fields = torch.arange(0, moved.shape[dim], len(elements))
+                moved = moved.index_select(dim, (fields[:, None] + order).view(-1))
+        total = total + element.inverse().moved(moved)
+    return total / len(elements)
+
+
+@pytest.mark.parametrize(("out", "into"), FORMS)
+@pytest.mark.parametrize("group", ["c4", "d4"])
+def test_the_projection_makes_no_tensor_on_the_cpu_and_is_that_of_gathered_channels(group, out, into):
+    """To the bit, values and gradients. What is made of Python's numbers would end the recording of a step on a GPU."""
+    weight = drawn(16, 8, 3, 3).float().requires_grad_()
+    with Operations() as seen:
+        found = averaged_kernel(weight, group, out, into)
+    assert not {"lift_fresh", "arange", "_to_copy"} & seen.names
+    want, share = gathered(weight, group, out, into), drawn(16, 8, 3, 3, seed=1).float()
+    assert torch.equal(found, want)
+    gradients = [torch.autograd.grad((one * share).sum(), weight)[0] for one in (found, want)]
+    assert torch.equal(*gradients)
 
 
 def test_the_term_is_the_mean_over_kernels_and_falls_to_0():
