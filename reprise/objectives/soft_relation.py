@@ -15,6 +15,7 @@ from reprise.objectives.precision import full_precision
 Target = Literal["cosine", "jaccard"]
 
 
+@full_precision
 def label_agreement(labels: Tensor, target: Target) -> tuple[Tensor, Tensor]:
     """Compare images by the labels that they carry.
 
@@ -27,7 +28,7 @@ def label_agreement(labels: Tensor, target: Target) -> tuple[Tensor, Tensor]:
 
     Returns:
         (B, B) in [0, 1], and (B,) bool, which images can be compared: all their labels are known, and one is there.
-        Rows and columns of the others are 0.
+        Rows and columns of the others are 0. Labels in half precision are counted in float32: bf16 has no 301.
     """
     known = ~labels.isnan().any(dim=1)
     x = labels.nan_to_num(0.0) * known[:, None]

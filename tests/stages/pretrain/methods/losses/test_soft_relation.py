@@ -53,6 +53,20 @@ def test_one_label_each_gives_the_indicator_of_the_same_class(target: Any) -> No
 
 
 @pytest.mark.parametrize("target", ["cosine", "jaccard"])
+def test_many_labels_are_counted_exactly_in_bf16(target: Any) -> None:
+    """bf16 has no 301: counted in it, two images agree by other than 1 with themselves."""
+    labels = torch.zeros(3, 400)
+    labels[0, :301], labels[1, 99:], labels[2, :303] = 1, 1, 1
+    want, known = label_agreement(labels, target)
+    for autocast in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            found, _ = label_agreement(labels if autocast else labels.bfloat16(), target)
+        assert torch.equal(found, want)
+    assert known.all()
+    assert torch.equal(want.diagonal(), torch.ones(3))
+
+
+@pytest.mark.parametrize("target", ["cosine", "jaccard"])
 def test_the_loss_on_pairs_is_its_formula(rng: torch.Generator, target: Any) -> None:
     q, k = torch.randn(2, 6, 5, generator=rng, dtype=torch.float64).unbind()
     q.requires_grad_()
