@@ -151,7 +151,8 @@ class Linear:
 def moved_places(data: ImageData, keys: np.ndarray, element: Element) -> np.ndarray:
     """Return how far the places of each moved image lie from its moved places, over the distance of two images: (n,).
 
-    The distance of two images is that of each place to the same place of the next image.
+    The distance of two images is that of each place to the same place of the next image of a batch. A last batch of one
+    image has no next one, and adds nothing.
     """
     import torch
 
@@ -159,6 +160,7 @@ def moved_places(data: ImageData, keys: np.ndarray, element: Element) -> np.ndar
     wrong, apart = [], []
     for original, changed in data.local.changed(keys, element.moved):
         wrong.append((changed - element.moved(original)).double().flatten(1).norm(dim=1))
-        apart.append((changed - changed.roll(1, 0)).double().flatten(1).norm(dim=1))
+        if len(changed) > 1:
+            apart.append((changed - changed.roll(1, 0)).double().flatten(1).norm(dim=1))
     scale = torch.cat(apart).mean()
     return np.asarray((torch.cat(wrong) / scale.clamp(min=1e-12)).cpu().numpy())

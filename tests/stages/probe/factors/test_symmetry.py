@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from torch import nn
 
 from stages.probe.data import ProbeData
 from stages.probe.images.image_data import ImageData
-from stages.probe.probes.factors.symmetry import Symmetry, linear, moves
+from stages.probe.probes.factors.symmetry import Symmetry, linear, moved_places, moves
 from tests.stages.probe.images.test_on_images import EMBEDDINGS, RUN, images, write_run
 
 __all__ = ["images"]  # the fixture
@@ -71,6 +73,19 @@ def test_the_map_is_ridge_regression():
     standard = (x - x.mean(0)) / x.std(0)
     want = Ridge(alpha=0.3 * 50).fit(standard, y).predict((new - x.mean(0)) / x.std(0))
     np.testing.assert_allclose(linear(x, y, 0.3)(new), want, atol=1e-9)
+
+
+def test_a_last_batch_of_one_image_does_not_count_as_two_equal_ones():
+    """The distance of two images is the mean over those that have a next one."""
+    rng = torch.Generator().manual_seed(0)
+    maps = torch.randn(2, 5, 3, 2, 2, generator=rng)
+    batches = [(maps[0, :4], maps[1, :4]), (maps[0, 4:], maps[1, 4:])]
+    data = SimpleNamespace(local=SimpleNamespace(changed=lambda keys, change: iter(batches)))
+    turn = moves("c4")["turn"]
+    original, changed = maps.double()
+    apart = sum(float((changed[i] - changed[(i - 1) % 4]).norm()) for i in range(4)) / 4
+    want = [float((changed[i] - turn.moved(original[i])).norm()) / apart for i in range(5)]
+    np.testing.assert_allclose(moved_places(data, np.arange(5), turn), want, rtol=1e-6)
 
 
 def test_where_it_cannot_run_it_says_why(images):
