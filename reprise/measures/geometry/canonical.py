@@ -35,7 +35,7 @@ class Canonical(NamedTuple):
     """What became of a set.
 
     Attributes:
-        points: (n, d) float64, of mean 0 and mean square length 1.
+        points: (n, d) float64, of mean 0 and mean square length 1. Fewer points than axes leave the last axes at 0.
         scale: root mean square distance of the given points from their centre.
         gap: smallest difference of the spreads of two neighbouring axes, and of the last one from 0, as a share of all.
         skew: smallest absolute third moment of an axis, in units of its spread.
@@ -72,8 +72,10 @@ def canonical(points: np.ndarray, dimensions: int | None = None) -> Canonical:
     centred = squared / scale**2
     centred = centred - centred.mean(axis=0) - centred.mean(axis=1)[:, None] + centred.mean()
     values, vectors = np.linalg.eigh(-centred / 2)
-    chosen = slice(None, -1 - min(dimensions or x.shape[1], x.shape[1]), -1)
-    spread, axes = np.maximum(values[chosen], 0.0), vectors[:, chosen]
+    wanted = min(dimensions or x.shape[1], x.shape[1])
+    missing = max(0, wanted - len(x))  # n points have n eigenvectors; further axes have no spread
+    spread = np.pad(np.maximum(values[::-1][:wanted], 0.0), (0, missing))
+    axes = np.pad(vectors[:, ::-1][:, :wanted], ((0, 0), (0, missing)))
     moment = np.sqrt(len(x)) * (axes**3).sum(axis=0)  # E[a^3] / E[a^2]^(3/2)
     share = spread / spread.sum()
     gap = float(np.append(share[:-1] - share[1:], share[-1]).min())

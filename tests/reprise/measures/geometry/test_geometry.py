@@ -98,6 +98,18 @@ def test_canonical_coordinates_follow_the_order_of_the_points():
     )
 
 
+def test_fewer_points_than_axes_leave_the_last_axes_at_0():
+    points = np.random.default_rng(0).normal(size=(3, 5))
+    found = canonical.canonical(points)
+    assert found.points.shape == (3, 5)
+    assert np.abs(found.points[:, 2:]).max() < 1e-7  # three points lie in a plane
+    own = np.linalg.norm(points[:, None] - points[None], axis=2)
+    kept = np.linalg.norm(found.points[:, None] - found.points[None], axis=2) * found.scale
+    np.testing.assert_allclose(kept, own, atol=1e-6)
+    assert not found.determined
+    assert canonical.canonical(points, 2).points.shape == (3, 2)
+
+
 def test_where_canonical_coordinates_are_not_determined():
     cube = np.array(np.meshgrid(*[[-1.0, 1.0]] * 3)).reshape(3, -1).T
     assert not canonical.canonical(cube).determined
