@@ -121,6 +121,11 @@ class Change(ABC):
     def __hash__(self) -> int:
         return hash((type(self), self.params.model_dump_json()))
 
+    @property
+    def turns(self) -> bool:
+        """Whether images may be turned. Methods that learn from how images stand refuse it (`Method.upright`)."""
+        return False
+
     @classmethod
     def says_what_masks_do(cls) -> bool:
         """Tell whether masks can follow: no pixel moves, or `carried` moves them. A cut does it by its boxes."""

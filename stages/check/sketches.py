@@ -137,6 +137,10 @@ def _sketch(
     if train.symmetry is not None and not method.gradient_free:
         of_symmetry: Any = importlib.import_module("stages.pretrain.parts.symmetry")
         of_symmetry.refuse_symmetry(method.backbone, train.shard_weights)
+    if not method.gradient_free and method.upright:
+        views: Any = importlib.import_module("stages.pretrain.views.settings")
+        settings = replace(_settings(image), changes=views.listed_changes(train.views))
+        views.refuse_turned(method.upright, method.view_plan(settings))
     sides = () if method.gradient_free else tuple(view.size for view in method.view_plan(_settings(image)))
     for side in sorted(set(sides) - {image.size}):
         _value(_footprint(network, side))

@@ -293,6 +293,11 @@ class Method(nn.Module):
         """
         return "partners" if self.needs_pairs else "random"
 
+    @property
+    def upright(self) -> tuple[int, ...]:
+        """Numbers of the views, from 0, that no change may turn: the method learns from how their images stand."""
+        return ()
+
     def view_plan(self, settings: ViewSettings) -> list[ViewSettings]:
         """What each view of an image is made of: `views` times the run's own settings.
 

@@ -78,7 +78,7 @@ from stages.pretrain.ranks.together import exchanging, refuse_other_inputs, shar
 from stages.pretrain.setup import Setup
 from stages.pretrain.views.carried import CarriedMasks, refuse_unmoved
 from stages.pretrain.views.make import view_maker
-from stages.pretrain.views.settings import needed_side
+from stages.pretrain.views.settings import needed_side, refuse_turned
 
 NOT_IN_THE_STEPS = {"on_collapse", "processes", "shard_weights"}  # the steps are the same, whatever these say
 WORK_OF_THE_FIRST = Path("the work folder of the first process")  # the others never open it
@@ -202,6 +202,7 @@ def epochs_of(setup: Setup, method: Method, inputs: Inputs) -> PretrainingEpochs
     decoded, masks = inputs.decoded.shrunk(needed_side(plan, inputs.decoded.sizes.shape[1])), inputs.masks
     if masks is not None:
         refuse_unmoved(masks.names, plan, f"runs: {setup.row.name}")
+    refuse_turned(method.upright, plan)
     drawn = method.needs_drawn or masks is not None
     return PretrainingEpochs(
         count=setup.train.epochs,

@@ -57,6 +57,11 @@ class Affine(Change):
     Params = AffineParams
     params: AffineParams
 
+    @property
+    def turns(self) -> bool:
+        """Whether an angle is drawn at all."""
+        return self.params.rotation > 0
+
     def draw(self, frame: Frame, rng: torch.Generator) -> Drawn:
         """Draw `angle` (B,) to the right in radians, `size`, `stretch` and `axis` (B,), and `shift` (B, 2).
 

@@ -62,6 +62,11 @@ class RandomField(Change):
     Params = RandomFieldParams
     params: RandomFieldParams
 
+    @property
+    def turns(self) -> bool:
+        """Whether a field of angles moves pixels."""
+        return self.params.geometry and self.params.sigma > 0
+
     def draw(self, frame: Frame, rng: torch.Generator) -> Drawn:
         """Draw `waves` (B, K, R, R), standard normal; see `fields`."""
         count, waves = frame.count, root(frame.size, self.params.length).shape[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -191,8 +192,7 @@ def refuse_views(params: Views, modality: str) -> None:
     if modality != IMAGE:
         changes_for(modality, params)
         return
-    listed = params if not isinstance(params, ViewParams) else params.also or ()
-    refuse_changes(tuple(build_change(one) for one in listed), modality)
+    refuse_changes(listed_changes(params), modality)
 
 
 def refuse_changes(changes: tuple[Change, ...], modality: str, where: str = "train.views") -> None:
@@ -211,6 +211,35 @@ def refuse_changes(changes: tuple[Change, ...], modality: str, where: str = "tra
                 found=f"made for {' and '.join(change.modalities)}",
                 fix="`reprise list changes` names those that there are, and docs/how-to/volumes.md those of volumes.",
             )
+
+
+def listed_changes(params: Views) -> tuple[Change, ...]:
+    """Build the changes that a user lists, which short settings do not name; they are known before anything is read."""
+    listed: tuple[Any, ...] = params if not isinstance(params, ViewParams) else params.also or ()
+    return tuple(build_change(one) for one in listed)
+
+
+def refuse_turned(upright: Sequence[int], plan: list[ViewSettings]) -> None:
+    """Refuse changes that turn views whose images have to stand as they are.
+
+    Args:
+        upright: numbers of these views, from 0 (`Method.upright`).
+        plan: what each view of an image is made of.
+
+    Raises:
+        TrainingError: naming the changes.
+    """
+    from reprise.config.errors import TrainingError
+
+    views = by_view(plan)
+    changes = [change for number in upright for change in views[number].changes if change.turns]
+    if turning := sorted({change.params.name for change in changes if change.chance > 0}):
+        raise TrainingError(
+            "the method learns from how images stand, and a change turns their views",
+            where="train.views",
+            found=", ".join(turning),
+            fix="Leave it out, or let it turn nothing: `rotation: 0` of `affine`, `geometry: false` of `random_field`.",
+        )
 
 
 def _filled(params: ViewParams, suggested: Path, image: ImageParams) -> dict[str, Any]:

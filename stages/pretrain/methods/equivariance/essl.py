@@ -16,9 +16,10 @@ turned 6 is a 9.
 
 Deviations: NT-Xent with 2B - 2 negatives and a temperature of 0.2 as in `simclr`; the CIFAR-10 code compares each view
 with the B views on the other side at 0.5. The third view is made as the run's views are, at half their side as in that
-code; `flip` is left out of it where flips are predicted, since their outcome could not be told. Of the transformations
-of the paper, jigsaws, blurs, grey and swapped halves are missing, and `scale` is new. Heads have the run's widths
-(2048). The related method for point clouds of LiDAR, with translation and flow between frames, is not built.
+code; `flip` is left out of it where flips are predicted, since their outcome could not be told, and changes that turn
+it are refused where turns or `upside_down` are predicted. Of the transformations of the paper, jigsaws, blurs, grey and
+swapped halves are missing, and `scale` is new. Heads have the run's widths (2048). The related method for point clouds
+of LiDAR, with translation and flow between frames, is not built.
 
 Shape legend: B batch, d features, z projection, K outcomes of a transformation.
 
@@ -162,6 +163,11 @@ class ESSL(Method):
         self.tell = nn.ModuleDict(
             {name: head_of(backbone.num_features, params.hidden, len(known[name])) for name in self.predicted}
         )
+
+    @property
+    def upright(self) -> tuple[int, ...]:
+        """In the third view a turn would hide which outcome is shown; half a turn mirrors both ways."""
+        return (2,) if {"rotation", "upside_down"} & set(self.predicted) else ()
 
     def view_plan(self, settings: ViewSettings) -> list[ViewSettings]:
         """Plan two views, and a smaller third one where something is predicted."""

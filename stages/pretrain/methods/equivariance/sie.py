@@ -24,8 +24,9 @@ Deviations: the last layer of a projector has a bias. rho begins at the scale of
 4, so that it predicts vectors of the embeddings' own length. `weight` is 0.45, that of the published command; the
 release's own default is 4.5. `frame: camera` is new: it states g in the camera's axes, in which the same turn changes
 all objects alike, however they stand in their own. Views are `train`'s without `flip`, since no rotation leads to a
-mirrored view; the release changes no colours. The online evaluator of the release is the probe `equivariance`. Weights
-of pairs do not count. Batches of 1,024 with Adam for 2,000 epochs, as in the release, are not a recipe here.
+mirrored view, and changes that turn them are refused; the release changes no colours. The online evaluator of the
+release is the probe `equivariance`. Weights of pairs do not count. Batches of 1,024 with Adam for 2,000 epochs, as in
+the release, are not a recipe here.
 
 Shape legend: P pairs of a batch, d features, z projections (of both parts), e of these that are equivariant.
 
@@ -146,6 +147,11 @@ class SIE(Method):
         own = self.params
         widths = [max(1, round(width * share)) for width in [*[own.hidden] * (own.layers - 1), own.output]]
         return Projector([features, *widths])
+
+    @property
+    def upright(self) -> tuple[int, ...]:
+        """A turned view has another pose than the fact says."""
+        return (0,) if self.follows else ()
 
     def view_plan(self, settings: ViewSettings) -> list[ViewSettings]:
         """One view of each image, never mirrored."""

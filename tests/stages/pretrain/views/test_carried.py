@@ -23,7 +23,7 @@ from stages.pretrain.views.staged import StagedViews
 COUNT, HEIGHT, WIDTH, SIZE = 12, 40, 56, 48
 CLASSES: dict[str, type[Change]] = {name: load_class("changes", name, Change, "") for name in names("changes")}
 CHANGES = [name for name, change in CLASSES.items() if IMAGE in change.modalities and not issubclass(change, Cut)]
-MOVING = {"flip", "shift", "tps", "random_field"}
+MOVING = {"affine", "flip", "shift", "tps", "random_field"}
 CROP = {"name": "crop", "scale_min": 0.5}
 
 

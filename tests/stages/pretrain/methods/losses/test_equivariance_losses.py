@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from reprise.config.errors import TrainingError
+from reprise.config.params import read_yaml
 from reprise.training.views import change_named
+from stages.check.sketches import sketch_runs
 from stages.pretrain.methods.equivariance.essl import Transformations, enlarged, told_apart
+from stages.pretrain.views.settings import refuse_turned
 from tests.stages.pretrain.methods.conftest import SETTINGS, build, random_batch
 
 PLAIN = {"rotation": "none", "flip": "none"}
@@ -94,3 +98,51 @@ def test_the_share_that_is_told():
     loss, share = told_apart(logits, torch.tensor([0, 0, 1, 1]))
     want = sum(math.log(1 + math.exp(-margin)) for margin in (2.0, -1.0, -1.0, 3.0)) / 4
     assert (float(loss), float(share)) == (pytest.approx(want), 0.5)
+
+
+TURN = {"name": "affine", "rotation": 90}
+
+
+def planned(name: str, change: dict, **options) -> tuple[tuple[int, ...], list]:
+    method = build(name, **options)
+    return method.upright, method.view_plan(replace(SETTINGS, changes=(*SETTINGS.changes, change_named(**change))))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "change"),
+    [
+        ("sie", {}, TURN),
+        ("sie", {}, {"name": "random_field"}),
+        ("essl", {}, TURN),
+        ("essl", {"rotation": "none", "upside_down": "predicted"}, TURN),
+    ],
+)
+def test_views_that_turn_are_refused_where_a_method_learns_from_how_images_stand(name, options, change):
+    with pytest.raises(TrainingError, match=rf"a change turns their views.*Found: {change['name']}\..*`rotation: 0`"):
+        refuse_turned(*planned(name, change, **options))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "change"),
+    [
+        ("sie", {}, {**TURN, "rotation": 0}),
+        ("sie", {}, {"name": "random_field", "geometry": False}),
+        ("sie", {}, {**TURN, "probability": 0.0}),
+        ("sie", {"equivariant": 0.0}, TURN),
+        ("essl", {}, {**TURN, "probability": [1.0, 1.0, 0.0]}),  # the third view alone has to be upright
+        ("essl", {"rotation": "invariant"}, TURN),
+        ("simclr", {}, TURN),
+    ],
+)
+def test_views_that_turn_are_taken_elsewhere(name, options, change):
+    refuse_turned(*planned(name, change, **options))
+
+
+def test_such_views_are_refused_before_anything_runs(repository):
+    raw = read_yaml(repository / "params.yaml")
+    raw["runs"] = [{"name": "told", "method": "essl", "labels": "none"}]
+    raw["methods"]["told"] = {"rotation": "predicted"}
+    sketches, problems = sketch_runs(raw, 100)
+    assert ([sketch.row.name for sketch in sketches], problems) == (["told"], [])
+    raw["train"]["views"] = {"also": [TURN]}
+    assert [(p.path, p.found) for p in sketch_runs(raw, 100)[1]] == [("train.views", "affine")]
