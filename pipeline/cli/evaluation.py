@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from pipeline.cli.output import print_table, say, say_aside
-from pipeline.cli.project import enter_project, find_project
+from pipeline.cli.project import Wait, enter_project, find_project
 from pipeline.compare.evaluation import (
     Backbone,
     as_json,
@@ -276,6 +276,7 @@ def promote(
     ] = None,
     margin: Annotated[float, typer.Option(min=0.0, max=1.0, help="Accepted loss, a share of the val images.")] = 0.0,
     force: Annotated[bool, typer.Option("--force", help="Promote without comparing.")] = False,
+    wait: Wait = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, for programs.")] = False,
 ) -> None:
     """Promote a run to its next version, unless it is worse than the last one.
@@ -286,12 +287,16 @@ def promote(
     Example: reprise promote simclr
     """
     from pipeline.compare.challenge import challenge
+    from pipeline.exports.promote import lock_digest
     from pipeline.exports.promote import promote as write_tag
+    from pipeline.graph.workspace import exclusive
 
     enter_project()
-    found = None if force else challenge(run, champion=champion, margin=margin, on_line=say_aside)
-    why = found.lines() if found else ["Promoted without a comparison."]
-    done = write_tag(run, why) if found is None or found.passed else None
+    with exclusive(Path(), wait=wait, say=say_aside):  # what was compared is what gets the tag
+        judged = lock_digest()
+        found = None if force else challenge(run, champion=champion, margin=margin, on_line=say_aside)
+        why = found.lines() if found else ["Promoted without a comparison."]
+        done = write_tag(run, why, judged=judged) if found is None or found.passed else None
     if as_json:
         promoted = {"tag": done.tag, "commit": done.commit, "card": done.card.as_posix()} if done else None
         print(json_text.dumps({"challenge": found.json() if found else None, "promoted": promoted}, indent=2))

@@ -16,6 +16,8 @@ from reprise.config.params import read_yaml
 from reprise.config.tables import row, tables
 
 OnDrift = Literal["stop", "tell"]
+_DRIFT, _HELD = "Drift", "Held"
+JUDGED = (_DRIFT, _HELD)  # names of the failed states in which images or backbone were compared and refused
 
 
 @dataclass
@@ -69,7 +71,7 @@ class Candidate:
             f"`reprise promote {self.run}`."
         )
         self.lines.append(advice)
-        return Failed(name="Drift", message=f"{found.lines()[-1]} {advice}")
+        return Failed(name=_DRIFT, message=f"{found.lines()[-1]} {advice}")
 
     def promote(self, root: Path, log: Callable[[str], None]) -> State:
         """Compare the backbone with the champion's, and promote it unless it is worse.
@@ -78,15 +80,16 @@ class Candidate:
             GraphError, ResultError, CommandFailed: they cannot be compared.
         """
         from pipeline.compare.challenge import challenge
-        from pipeline.exports.promote import promote
+        from pipeline.exports.promote import lock_digest, promote
 
+        judged = lock_digest(root)
         found = challenge(self.run, margin=self.margin, root=root, on_line=log)
         self.lines += found.lines()
         self.page += "\n\n".join(["", "## Champion and challenger", *found.lines()])
         if not found.passed:
             self.lines.append("It is not promoted.")
-            return Failed(name="Held", message=" ".join(found.lines()))
-        done = promote(self.run, found.lines(), root)
+            return Failed(name=_HELD, message=" ".join(found.lines()))
+        done = promote(self.run, found.lines(), root, judged)
         told = f"{self.run} is promoted: {done.tag}. `git push origin {done.tag}` shares it."
         self.lines.append(told)
         self.page += f"\n\n{told}"

@@ -24,7 +24,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
 from pipeline.flows import artifacts, message
-from pipeline.flows.candidate import Candidate
+from pipeline.flows.candidate import JUDGED, Candidate
 from pipeline.flows.serving.server import report_address
 from pipeline.flows.tasks import TRANSIENT, Tasks, notification_block
 from pipeline.graph import dvc
@@ -46,7 +46,7 @@ from reprise.config.errors import RepriseError
 from reprise.config.params import read_yaml
 from reprise.storage.atomic import write_json
 
-SOURCE = STATE / "flows" / "source.json"  # digest of the source that the last completed run has seen
+SOURCE = STATE / "flows" / "source.json"  # digest of the source that the last completed or judged run has seen
 PUSHED = STATE / "flows" / "pushed.json"  # digests of the dvc.lock and the settings of DVC at the last push
 UNCHANGED = "Unchanged"  # name of the state of a run that found nothing to do
 _STATE_NAMES = {dvc.Outcome.RAN: "Ran", dvc.Outcome.RESTORED: "Restored", dvc.Outcome.CACHED: "Cached"}
@@ -139,12 +139,11 @@ class GraphRun:
         pushed = self._push()
         final = stopped or self._final_state(plan, pushed, time.perf_counter() - began)
         self._publish(completed=not plan.failures and stopped is None)
-        seen = stopped is not None or (final.is_completed() and self.wishes.candidate is not None)
         if final.is_completed() and self.wishes.gate:
             final = self._judge(final)
         if final.is_completed():
             final = self._promote(final)
-        if (final.is_completed() or seen) and not targets:
+        if (final.is_completed() or final.name in JUDGED) and not targets:  # after an error the next run tries again
             write_json(self.tasks.root / SOURCE, {"digest": source})
         return final
 
@@ -166,6 +165,8 @@ class GraphRun:
         state = self.tasks.run("drift", lambda: candidate.compare_images(root, self.tasks.log()))
         self.ruling = [self.tasks.hide(line) for line in candidate.lines]
         if not state.is_completed():
+            if state.name not in JUDGED:
+                state = _not_compared(state, "The new images could not be compared")
             self.failures.append(f"The new images stopped the run: {state.message}")
             return plan, Failed(name=state.name, message=state.message)
         return self._run_stages(graph, targets, dvc.status(root, graph)), None
@@ -180,6 +181,8 @@ class GraphRun:
         self.tasks.markdown("promotion", candidate.page, "new images, champion and challenger")
         if state.is_completed():
             return Completed(name=final.name, message=f"{final.message}; {state.message}")
+        if state.name not in JUDGED:
+            state = _not_compared(state, f"{candidate.run} could not be compared and promoted")
         self.failures.append(f"{candidate.run} was not promoted: {state.message}")
         return Failed(name=state.name, message=f"{state.message} ({final.message})")
 
@@ -370,6 +373,11 @@ class GraphRun:
         if not_sent:
             final.message = f"{final.message}; {not_sent}"
         return final
+
+
+def _not_compared(state: State, what: str) -> State:
+    """Return the failed state of an error in place of a judgement."""
+    return Failed(name=state.name, message=f"{what}; the next run tries again. {state.message}")
 
 
 def _digest(path: Path) -> str:

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +32,7 @@ from pipeline.graph.prune import Pruned, prune
 from pipeline.graph.records import truthful_records
 from pipeline.graph.running.processes import what_runs
 from pipeline.graph.stage_modules import check, run_module, scan
-from pipeline.graph.workspace import Say, exclusive, hold_dvc_lock, repair_workspace
+from pipeline.graph.workspace import Say, exclusive, hold_dvc_lock, holds, repair_workspace
 from pipeline.processes.commands import OWN_MODULE, CommandFailed, capture, run
 from pipeline.processes.redaction import run_shown
 from reprise.config.errors import GraphError, WorkspaceBusyError
@@ -240,14 +240,15 @@ def _between_writes(root: Path, read: Callable[[], Any]) -> Any:
 def current_lock_names(graph: Graph, root: Path) -> Iterator[None]:
     """Give the entries of dvc.lock their current names inside the `with` block.
 
-    While another run works in the folder, dvc.lock is left as it is.
+    While another process works in the folder, dvc.lock is left as it is.
     """
     if what_runs(root):  # a DVC that a person started does not hold the folder
         yield
         return
     path = root / LOCK_FILE
     try:
-        with exclusive(root, wait=False, say=lambda line: None, announce=False):
+        alone = exclusive(root, wait=False, say=lambda line: None, announce=False)
+        with nullcontext() if holds(root) else alone:
             before = path.read_bytes() if path.exists() else b""
             fit_lock(graph, root)
             try:

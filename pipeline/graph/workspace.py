@@ -32,6 +32,7 @@ _POLL_SECONDS = 0.2  # short, because signals are handled between two attempts
 _HARD_LINK_SECONDS = 300
 _PATIENCE_SECONDS = 60
 Say = Callable[[str], None]
+_held: list[Path] = []  # folders whose run lock this process holds
 
 
 @contextmanager
@@ -63,9 +64,18 @@ def exclusive(root: Path, *, wait: bool, say: Say, announce: bool = True) -> Ite
             while not lock.take():
                 time.sleep(_POLL_SECONDS)
         with announced(title_of(sys.orig_argv), "command", root / FOLDER) if announce else nullcontext():
-            yield
+            _held.append(root.resolve())
+            try:
+                yield
+            finally:
+                _held.remove(root.resolve())
     finally:
         lock.release()
+
+
+def holds(root: Path) -> bool:
+    """Return whether this process holds the folder's run lock."""
+    return root.resolve() in _held
 
 
 def title_of(command: Sequence[str]) -> str:

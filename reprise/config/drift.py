@@ -16,7 +16,7 @@ class DriftParams(StrictModel):
 
     level: Annotated[
         float,
-        Field(gt=0, le=0.5),
+        Field(ge=0.001, le=0.5),  # it sets the number of divisions, and so the time
         meaning("All tests together call images of one distribution different at most this often (Holm)."),
     ] = 0.01
     most: Annotated[

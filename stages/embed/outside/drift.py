@@ -33,6 +33,7 @@ from reprise.storage.progress import Progress
 _SIDE = 16  # of the pictures from which light is measured
 _BATCH = 64  # images
 _COMPARED = ("train", "val")
+TESTS = 8  # at most: class shares, two of sizes, three of light, two of embeddings
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ def compare(before: pa.Table, now: pa.Table, params: DriftParams, backbone: Path
         counts["note"] = f"only {few} are outside of the test split, and {params.fewest} are needed to judge"
         return counts
     groups = [now["group"][int(row)].as_py() for row in chosen]
-    sets = TwoSets(is_new[chosen], two_sample.units_of(is_new[chosen], groups))
+    divisions = two_sample.divisions_for(params.level, TESTS)
+    sets = TwoSets(is_new[chosen], two_sample.units_of(is_new[chosen], groups), divisions)
     tested = list(_tests(now, chosen, sets, params, backbone))
     adjusted = holm([difference.p for *_, difference in tested])
     findings = [

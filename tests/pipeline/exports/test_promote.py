@@ -9,13 +9,22 @@ import pyarrow as pa
 import pytest
 
 from pipeline.compare.challenge import champion_of, versions_of
-from pipeline.exports.promote import promote
+from pipeline.exports import promote as module
+from pipeline.exports.promote import lock_digest, promote
+from pipeline.graph.workspace import exclusive, holds
 from pipeline.processes.git import git
 from reprise.artifacts import layout
 from reprise.artifacts.manifest import MANIFEST_SCHEMA, write_manifest
-from reprise.config.errors import BackboneError
+from reprise.config.errors import BackboneError, GitError, GraphError, ResultError
 from tests.pipeline.dvc_project import Project, new_project
 from tests.pipeline.exports.test_export import CONFIG
+
+LOCK = json.dumps(
+    {
+        "schema": "2.0",
+        "stages": {"pretrain@0": {"cmd": "pretrain", "outs": [{"path": "data/runs/simclr/0", "md5": "a1.dir"}]}},
+    }
+)
 
 
 @pytest.fixture
@@ -24,13 +33,15 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     project.write("params.yaml", "seeds: [0]\nruns: [{name: simclr, method: simclr, labels: none}]\n")
     project.commit("begin")
     project.write("params.yaml", "seeds: [0]\nruns: [{name: simclr, method: simclr, labels: none}]\nepochs: 9\n")
-    for name in ("dvc.lock", "metrics.json", "source.lock.json"):
+    for name in ("metrics.json", "source.lock.json"):
         project.write(name, json.dumps({"made": name}))
+    project.write("dvc.lock", LOCK)
     project.write(
         str(layout.run("simclr", 0) / "config.json"),
         json.dumps({**CONFIG, "options": {}, "stem": "small", "heads": {}}),
     )
     monkeypatch.chdir(project.root)
+    monkeypatch.setattr(module, "refuse_old_figures", lambda runs, root: None)
     write_manifest(layout.MANIFEST, pa.Table.from_pylist([], MANIFEST_SCHEMA))
     return project
 
@@ -50,7 +61,7 @@ def test_the_tag_holds_the_folder_as_it_is_and_nothing_else_moves(project: Proje
     done = promote("simclr", ["It is better."], root)
     assert state(root) == before
     assert done.tag == champion_of("simclr", root) == "simclr@v1.0.0"
-    assert git("show", f"{done.tag}:dvc.lock", cwd=root) == json.dumps({"made": "dvc.lock"})
+    assert git("show", f"{done.tag}:dvc.lock", cwd=root) == LOCK
     assert "epochs: 9" in git("show", f"{done.tag}:params.yaml", cwd=root)
     card = git("show", f"{done.tag}:{done.card.as_posix()}", cwd=root)
     assert f"reprise get data/runs/simclr/0 --rev {done.tag}" in card
@@ -79,7 +90,7 @@ def test_it_works_where_git_knows_no_name_and_below_the_repository(
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     below = project.root / "deeper"
     below.mkdir()
-    for name in ("params.yaml", "data"):
+    for name in ("params.yaml", "dvc.lock", "data"):
         (project.root / name).rename(below / name)
     git("add", "--all", "deeper", cwd=project.root)
     monkeypatch.chdir(below)
@@ -90,3 +101,45 @@ def test_it_works_where_git_knows_no_name_and_below_the_repository(
 def test_a_run_that_is_not_trained_is_refused(project: Project) -> None:
     with pytest.raises(BackboneError, match="no such trained run"):
         promote("byol", [], project.root)
+
+
+def test_the_plug_ins_are_part_of_the_version(project: Project) -> None:
+    project.write("plugins/methods/mine.py", "NAME = 1\n")
+    with pytest.raises(GitError, match=r"mine\.py(.|\n)*git add plugins"):
+        promote("simclr", [], project.root)
+    assert champion_of("simclr", project.root) == ""
+    git("add", "plugins", cwd=project.root)
+    before = state(project.root)
+    tag = promote("simclr", [], project.root).tag  # added is enough
+    assert git("show", f"{tag}:plugins/methods/mine.py", cwd=project.root) == "NAME = 1\n"
+    assert state(project.root) == before
+
+
+def test_only_what_dvc_lock_names_is_promoted(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged = lock_digest(project.root)
+    project.write("dvc.lock", LOCK.replace("a1.dir", "b2.dir"))
+    with pytest.raises(GraphError, match="changed while they were compared"):
+        promote("simclr", [], project.root, judged)
+    project.write("dvc.lock", LOCK.replace("simclr", "byol"))
+    with pytest.raises(GraphError, match=r"data/runs/simclr/0(.|\n)*reprise repro"):
+        promote("simclr", [], project.root)
+    project.write("dvc.lock", LOCK)
+
+    def old(runs: list[str], root: Path) -> None:
+        raise ResultError("figures are older", where="metrics.json", found=runs, fix="Run `reprise repro`.")
+
+    monkeypatch.setattr(module, "refuse_old_figures", old)
+    with pytest.raises(ResultError, match="figures are older"):
+        promote("simclr", ["Promoted without a comparison."], project.root)
+    assert champion_of("simclr", project.root) == ""
+
+
+def test_the_command_does_not_promote_while_a_run_works(project: Project) -> None:
+    project.write("dvc.yaml", "stages: {}\n")
+    with exclusive(project.root, wait=False, say=print):
+        assert holds(project.root)
+        done = project.reprise("promote", "simclr", "--force", check=False)
+    assert not holds(project.root)
+    assert done.returncode != 0
+    assert "another run works in this folder" in done.stderr
+    assert champion_of("simclr", project.root) == ""

@@ -13,6 +13,7 @@ import pytest
 from pipeline.exports.trackers import publish as module
 from pipeline.exports.trackers.finished import CURVES, finished_runs
 from pipeline.exports.trackers.publish import publish
+from pipeline.exports.trackers.wandb import WandB
 from reprise.artifacts import layout
 from reprise.config.errors import ParameterError, ResultError
 from tests.pipeline.exports.test_export import CONFIG
@@ -34,7 +35,7 @@ simclr,1,1,5,nan,0.1
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("WANDB_API_KEY", "MLFLOW_TRACKING_URI"):
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "NETRC", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
     layout.SUMMARY.mkdir(parents=True)
     Path(layout.TABLE).write_text(TABLE)
@@ -146,6 +147,47 @@ def test_wandb_reads_curves_figures_and_parameters(project: Path) -> None:
     assert found["knn.top1"] == 0.91234
     assert found["knn.top1.high"] == 0.93
     assert curve == [(1, 2.5), (2, 1.25)]
+
+
+@pytest.mark.parametrize(
+    ("netrc", "variables", "offline"),
+    [
+        ("", {}, True),
+        ("machine github.com login me password secret", {}, True),
+        ("default login me password secret", {}, True),
+        ("machine api.wandb.ai login user password", {}, True),  # cannot be read
+        ("machine api.wandb.ai login user password secret", {}, False),
+        ("machine api.wandb.ai login user password secret", {"WANDB_MODE": "offline"}, True),
+        ("machine api.wandb.ai login user password secret", {"WANDB_BASE_URL": "https://w.example.org"}, True),
+        ("machine w.example.org login user password secret", {"WANDB_BASE_URL": "https://w.example.org"}, False),
+        ("", {"WANDB_API_KEY": "secret"}, False),
+        ("", {"WANDB_API_KEY": "secret", "WANDB_MODE": "dryrun"}, True),
+        ("", {"WANDB_MODE": "online"}, False),
+    ],
+)
+def test_wandb_is_offline_without_a_key_for_its_server(
+    project: Path, monkeypatch: pytest.MonkeyPatch, netrc: str, variables: dict[str, str], offline: bool
+) -> None:
+    (project / ".netrc").write_text(netrc)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert WandB().offline is offline
+
+
+def test_what_wandb_refuses_is_a_sentence_and_written_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import wandb
+
+    def refused(**options: object) -> None:
+        raise wandb.errors.CommError("permission denied")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(wandb, "init", refused)
+        with pytest.raises(ParameterError, match=r"took no run(.|\n)*permission denied(.|\n)*wandb login"):
+            publish("wandb", only=["random"])
+    assert publish("wandb", only=["random"]).written == ["random/0"]
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    with pytest.raises(ParameterError, match="writes no runs"):
+        publish("wandb", only=["random"])
 
 
 def test_a_package_that_is_missing_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -110,3 +111,39 @@ def test_what_cannot_be_told_is_no_alarm() -> None:
     assert two_sample.mean_discrepancy(sets_of(20, 10, 19), same).p == 1.0
     assert two_sample.classified(sets_of(20, 10, 19), same).p == 1.0
     assert two_sample.classified(sets_of(20, 1, 19), same) == (0.5, 1.0)
+
+
+@pytest.mark.parametrize("level", [0.001, 0.01, 0.5])
+def test_every_level_can_be_reached(level: float) -> None:
+    """Disjoint distributions fall below the level though Holm multiplies their p by eight."""
+    values = np.concatenate([np.zeros(20), np.ones(20)])
+    divisions = two_sample.divisions_for(level, 8)
+    found = two_sample.distributions(sets_of(20, 20, divisions), values)
+    assert divisions >= two_sample.DIVISIONS
+    assert found.p * 8 <= level
+
+
+def test_the_early_end_is_as_careful_and_agrees_with_all_divisions(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(4)
+    alarms = 0
+    for world in range(120):
+        values = rng.normal(size=24)
+        monkeypatch.setattr(two_sample, "_ENOUGH", 5)
+        early = two_sample.distributions(sets_of(14, 10, 199, world), values).p
+        monkeypatch.setattr(two_sample, "_ENOUGH", 1000)
+        late = two_sample.distributions(sets_of(14, 10, 199, world), values).p
+        assert early == late or late > 5 / 200
+        alarms += early <= 0.05
+    assert alarms <= stats.binom.ppf(0.9999, 120, 0.05)
+
+
+def test_memory_stays_near_that_of_one_kernel_and_of_one_count() -> None:
+    sets = sets_of(800, 800, 64)
+    features = np.random.default_rng(5).normal(size=(1600, 8))
+    many = np.arange(1600) * 6  # 9,595 classes, of which a table of all images took 123 MB
+    for found, most in ((two_sample.mean_discrepancy, 30e6), (two_sample.shares, 8e6)):
+        tracemalloc.start()
+        found(sets, features if found is two_sample.mean_discrepancy else many)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < most, (found, peak)

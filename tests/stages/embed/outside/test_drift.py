@@ -93,6 +93,12 @@ def test_darker_images_of_another_class_and_form_are_drift(before: pa.Table) -> 
     assert {"brightness", "embeddings"} & set(drifted(less)) == set()  # as small as that does not count
 
 
+def test_what_is_disjoint_is_found_at_the_strictest_level(before: pa.Table) -> None:
+    strict = PARAMS.model_copy(update={"level": 0.001})
+    now = whole(before, take_in(pictures(100, 2), ["c"] * 100, 160))
+    assert drifted(compare(before, now, strict)) == ["class shares"]
+
+
 def test_images_of_one_group_count_as_one(before: pa.Table) -> None:
     """One patient's hundred darker images are one unit: with it alone nothing can be told."""
     dark = take_in(pictures(100, 2, 0.4), names(100, 3), 160, ["patient"] * 100)
