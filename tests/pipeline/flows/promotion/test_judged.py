@@ -114,7 +114,9 @@ def test_what_was_judged_is_not_judged_again(
     assert night(images, promotion)[0].name == UNCHANGED
 
 
-@pytest.mark.parametrize("error", [MISSING, UNREACHABLE, REFUSED, KILLED, ValueError("a defect")], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize(
+    "error", [MISSING, UNREACHABLE, REFUSED, KILLED, ValueError("a defect")], ids=lambda e: type(e).__name__
+)
 @pytest.mark.parametrize("place", [0, 1])
 def test_after_an_error_the_next_night_tries_again(
     tmp_path: Path, night: Callable[..., tuple[State, list[str]]], error: Exception, place: int
