@@ -93,4 +93,4 @@ class Candidate:
         told = f"{self.run} is promoted: {done.tag}. `git push origin {done.tag}` shares it."
         self.lines.append(told)
         self.page += f"\n\n{told}"
-        return Completed(name="Promoted", message=told)
+        return Completed(name="Promoted", message=" ".join([*found.lines(), told]))

@@ -10,6 +10,8 @@ import pytest
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from pipeline.compare import challenge
+from pipeline.exports import promote
 from pipeline.flows import reproduce
 from pipeline.flows.candidate import Candidate
 from pipeline.flows.reproduce import SOURCE, UNCHANGED, GraphRun, Wishes
@@ -131,3 +133,13 @@ def test_after_an_error_the_next_night_tries_again(
     assert read_digest(tmp_path / SOURCE) is None
     assert night(Completed(), Completed(name="Promoted"))[0].is_completed()
     assert read_digest(tmp_path / SOURCE)
+
+
+def test_a_promotion_says_what_was_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = challenge.Challenge("simclr", "simclr@v1.0.0", (0.8, 0.9))
+    done = promote.Promoted("simclr", "simclr@v2.0.0", "a1", Path("promoted/simclr.md"))
+    monkeypatch.setattr(challenge, "challenge", lambda *arguments, **options: found)
+    monkeypatch.setattr(promote, "promote", lambda *arguments: done)
+    message = str(Candidate("simclr").promote(tmp_path, print).message)
+    assert "kNN on val 0.8000 (simclr@v1.0.0) -> 0.9000" in message
+    assert "simclr is promoted: simclr@v2.0.0" in message
