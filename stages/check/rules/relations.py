@@ -40,14 +40,14 @@ def _confidence_problems(raw: dict[str, Any]) -> Iterator[Problem]:
     """Find label sets that tell how sure they are by changed copies which nobody makes."""
     confidences = importlib.import_module("stages.mine.label_sets.confidences")
     for row in listed_in(raw, "mines"):
-        name, on = row.get("name"), str(row.get("on"))
-        block = (raw.get("mining") or {}).get(name) if isinstance(raw.get("mining"), dict) else None
+        name, on = str(row.get("name")), str(row.get("on"))
+        block = raw["mining"].get(name) if isinstance(raw.get("mining"), dict) else None
         if not isinstance(block, dict) or block.get("confidence") != "two_views":
             continue
         where = f"mining.{name}.confidence"
         if not on.startswith("embed/") or _value(raw, "embed", "two_passes") is not True:
             found = on if not on.startswith("embed/") else "embed.two_passes: false"
-            problem = problem_of(confidences.no_passes(on, found), str(name))
+            problem = problem_of(confidences.no_passes(on, found), name)
             yield replace(problem, path=where)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ simclr,1,1,5,nan,0.1
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("exit", "excepthook"):  # W&B replaces them, and not always puts them back
+        monkeypatch.setattr(sys, name, getattr(sys, name))
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "NETRC", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
     layout.SUMMARY.mkdir(parents=True)

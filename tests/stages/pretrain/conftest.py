@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from reprise.artifacts.labels.label_sets import SCHEMA, write_pseudo_labels
+from reprise.artifacts.labels.label_sets import GIVEN, SCHEMA, write_pseudo_labels
 from reprise.artifacts.labels.pairs import FILE as PAIRS_FILE
 from reprise.artifacts.labels.pairs import write_pairs
 from reprise.artifacts.shards import Shards
@@ -95,6 +95,7 @@ def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, clusters in {"none": np.full(len(keys), -1), "mined": np.arange(len(keys)) % 10}.items():
         write_label_set(name, keys, clusters)
     write_label_set("paired", keys, np.full(len(keys), -1), pairs=PAIRS)
+    write_label_set("partly", keys, np.arange(len(keys)) % 10, given=np.arange(len(keys)) % 3 == 0)
     return tmp_path
 
 
@@ -105,6 +106,7 @@ def write_label_set(
     seed: int = 0,
     confidences: list[float | None] | None = None,
     pairs: list[tuple[int, int, float]] | None = None,
+    given: np.ndarray | None = None,
 ) -> None:
     """data/mine/<name>/<seed>/pseudo_labels.parquet, and pairs beside it; a cluster of -1 is no label."""
     folder, digest = Path("data/mine") / name / str(seed), None
@@ -119,7 +121,9 @@ def write_label_set(
         {"key": k, "cluster": None if c < 0 else int(c), "distance": None, "confidence": s, "round": 0}
         for k, c, s in zip(keys, clusters, sure, strict=True)
     ]
-    write_pseudo_labels(folder / "pseudo_labels.parquet", pa.Table.from_pylist(rows, SCHEMA), digest)
+    table = pa.Table.from_pylist(rows, SCHEMA)
+    table = table if given is None else table.append_column(GIVEN, pa.array(given.tolist()))
+    write_pseudo_labels(folder / "pseudo_labels.parquet", table, digest)
 
 
 def write_start(

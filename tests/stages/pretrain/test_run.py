@@ -39,6 +39,8 @@ OPTIONS = {"patch_kmeans": {"patches": 8, "samples": 500}, "finetune": {"epochs"
 OPTIONS["adversarial"] = {"epochs": None, "steps": 1}
 OPTIONS["moment"] = {**SMALL["moment"], "epochs": None}
 LABELS["sie"], IN_AN_EPOCH["sie"] = "paired", 68
+LABELS["proto_contrast"] = "partly"
+SIZES = {"obow": 24}  # pixels, where a method needs more than 16
 CROPS = {
     "supervised": 1,
     "clip": 1,
@@ -54,6 +56,7 @@ CROPS = {
     "swav": 4,
     "dino": 4,
     "mugs": 4,
+    "obow": 6,
     "deepcluster_v2": 4,
     "msn": 4,
     "emp_ssl": 4,
@@ -83,7 +86,8 @@ def run(method: str, out: str, train=TINY, seed: int = 0, labels: str | None = N
         write_known_facts(0, [fact for fact in DECLARED if fact.use == "given"])
         write_facts_of_run(method, kind.reads)
     row = RunRow.model_validate({"name": method, "method": method, "labels": labels, **begins})
-    pretrain(row, seed, IMAGE, train, params, Path(out), restart=False)
+    image = IMAGE.model_copy(update={"size": SIZES.get(method, IMAGE.size)})
+    pretrain(row, seed, image, train, params, Path(out), restart=False)
     return Path(out)
 
 

@@ -327,5 +327,5 @@ def test_without_a_change_only_what_names_it_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "_found", without)
     assert len(resolved({}).changes) == 2
     assert changes_named(ViewParams()) == ["crop", "flip", "colour", "grey", "blur"]
-    with pytest.raises(ParameterError, match=r"solarize: must be one of blur, "):
+    with pytest.raises(ParameterError, match=r"solarize: must be one of affine, blur, "):
         resolved({"solarize": 0.2})

@@ -105,7 +105,7 @@ def workspace(digits: Path, repository: Path) -> Path:
 def test_the_page_shows_every_change_on_the_users_pictures(workspace):
     main(["--run", "simclr", "--all", "--out", "page.html"])
     text = Path("page.html").read_text(encoding="utf-8")
-    assert re.findall(r'<th scope="row">(\w+)</th>', text)[1:4] == ["blur", "camera", "colour"]
+    assert re.findall(r'<th scope="row">(\w+)</th>', text)[1:4] == ["affine", "blur", "camera"]
     assert text.count("data:image/png;base64,") == 8 * text.count("<tr>")
     assert "://" not in text  # nothing is asked for
     assert len(set(re.findall(r"base64,([^\"]+)", text))) > 80
