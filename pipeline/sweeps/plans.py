@@ -251,12 +251,12 @@ def write_changes(path: Path, changes: Mapping[str, Any]) -> None:
 
 
 def _quoted(value: Any) -> Any:
-    """Quote text that begins with a sign: ruamel writes `?0` and `:0` without quotes, which YAML forbids."""
+    """Quote text that ruamel would write without quotes although YAML forbids it: `?0`, `:0`, and other line ends."""
     if isinstance(value, Mapping):
         return {_quoted(key): _quoted(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_quoted(item) for item in value]
-    plain = not isinstance(value, str) or value[:1].isalnum()
+    plain = not isinstance(value, str) or (value[:1].isalnum() and value.isprintable())
     return value if plain else DoubleQuotedScalarString(value)
 
 
