@@ -18,17 +18,14 @@ import numpy as np
 from reprise.artifacts import layout
 from reprise.artifacts.embeddings import read_embeddings
 from reprise.artifacts.manifest import read_manifest
-from reprise.artifacts.shards import Shards
 from reprise.artifacts.weights.trained import embeddings_of
 from reprise.config.errors import ResultError
 from reprise.measures.nearest.neighbours import classify
 from reprise.runtime.entry import run_stage
 from reprise.storage.atomic import atomic_file
-from reprise.storage.progress import Progress
-from stages.embed.outside.drift import embedder
+from stages.embed.outside.drift import embedder, read_encoded
 from stages.embed.outside.predict import TEMPERATURE, K
 
-_BATCH = 64  # images
 _TAP = "backbone"
 
 
@@ -94,15 +91,8 @@ def ask_both(champion: Path, run: str, seed: int, trained_on: set[str]) -> dict[
 
 def _embedded(folder: Path, keys: np.ndarray) -> np.ndarray:
     """Embed images of the shards: (n,) keys -> (n, d)."""
-    embed, shards, found = embedder(folder), Shards.open(), []
-    place = {key: row for row, key in enumerate(shards.keys.tolist())}
-    with Progress("challenge", len(keys), "images") as progress:
-        for start in range(0, len(keys), _BATCH):
-            part = keys[start : start + _BATCH]
-            found.append(embed([shards.read(place[key]) for key in part.tolist()]))
-            progress.advance(len(part))
-    shards.close()
-    return np.concatenate(found)
+    embed = embedder(folder)
+    return np.concatenate([embed(encoded) for _, encoded in read_encoded(keys.tolist(), "challenge")])
 
 
 if __name__ == "__main__":

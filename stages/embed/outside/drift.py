@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -148,9 +148,31 @@ def _tests(
 
 def _looked_at(keys: list[str], folder: Path | None) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
     """Read the images: their brightness, contrast and colour, and their features under a backbone, if one is named."""
-    from reprise.artifacts.shards import Shards
     from reprise.media.image.decode import decode
     from reprise.media.image.transform import resize_to_square
+
+    embed = embedder(folder) if folder else None
+    light, features = [], []
+    for part, encoded in read_encoded(keys, "drift"):
+        for key, data in zip(part, encoded, strict=True):
+            light.append(_light_of(resize_to_square(decode(data, key, None), _SIDE)))
+        if embed:
+            features.append(embed(encoded))
+    names = ("brightness", "contrast", "colour")
+    return dict(zip(names, np.array(light).T, strict=True)), np.concatenate(features) if features else None
+
+
+def read_encoded(keys: Sequence[str], label: str) -> Iterator[tuple[Sequence[str], list[bytes]]]:
+    """Read images of the shards, some at a time: their keys and their encoded bytes.
+
+    Args:
+        keys: of the images, in the order in which they are wanted.
+        label: of the progress line.
+
+    Raises:
+        ShardError: the shards lack one of them.
+    """
+    from reprise.artifacts.shards import Shards
 
     shards = Shards.open()
     place = {key: row for row, key in enumerate(shards.keys.tolist())}
@@ -161,20 +183,12 @@ def _looked_at(keys: list[str], folder: Path | None) -> tuple[dict[str, np.ndarr
             found=f"{len(missing)} images missing, such as {missing[0]}",
             fix="Run `reprise repro shard`.",
         )
-    embed = embedder(folder) if folder else None
-    light, features = np.empty((len(keys), 3)), []
-    with Progress("drift", len(keys), "images") as progress:
+    with Progress(label, len(keys), "images") as progress:
         for start in range(0, len(keys), _BATCH):
-            encoded = [shards.read(place[key]) for key in keys[start : start + _BATCH]]
-            for number, data in enumerate(encoded):
-                pixels = decode(data, keys[start + number], None)
-                light[start + number] = _light_of(resize_to_square(pixels, _SIDE))
-            if embed:
-                features.append(embed(encoded))
-            progress.advance(len(encoded))
+            part = keys[start : start + _BATCH]
+            yield part, [shards.read(place[key]) for key in part]
+            progress.advance(len(part))
     shards.close()
-    names = ("brightness", "contrast", "colour")
-    return dict(zip(names, light.T, strict=True)), np.concatenate(features) if features else None
 
 
 def _light_of(pixels: np.ndarray) -> tuple[float, float, float]:
