@@ -27,7 +27,7 @@ TESTS ?= tests
 WORKERS ?= logical
 PYTEST := python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup
 
-.PHONY: help setup repro test test-slow lint format docs serve deploy bench gsimclr-table wheel clean
+.PHONY: help setup repro test test-slow lint format docs site serve deploy bench gsimclr-table wheel clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)$$/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -70,6 +70,9 @@ format: setup ## let ruff put imports and layout in order
 docs: setup ## write parameters.md, papers.md and plug-ins/ of docs/reference from classes and docstrings
 	@python -P stages/run.py stages.check.describe --reference docs/reference/parameters.md
 
+site: setup ## the documents as a site: open site/index.html; search works from the disk, too
+	@NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict --quiet
+
 serve: setup ## Prefect's server, work pool and worker for this folder, until Ctrl-C
 	@reprise flows serve
 
@@ -90,6 +93,6 @@ wheel: setup ## dist/reprise-*.whl, to be installed anywhere: `reprise init FOLD
 	@ls dist/reprise-*.whl
 
 clean: ## remove caches and build leftovers; never data, never .venv
-	@rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks build *.egg-info
+	@rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis .benchmarks build site *.egg-info
 	@find pipeline reprise stages tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "clean: caches removed; data/, .dvc/cache and .venv are as they were"
