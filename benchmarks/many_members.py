@@ -54,8 +54,8 @@ def candidates(kind: str, path: Path, members: int) -> Iterator[Any]:
 
 def _store(members: int) -> Iterator[Any]:
     """List a store of so many objects; nothing is fetched."""
+    from reprise.storage.stores.store import Object
     from stages.ingest.remotes.kept import Kept
-    from stages.ingest.remotes.store import Object
     from stages.ingest.sources import remote
 
     class Store:

@@ -9,11 +9,11 @@ from itertools import takewhile
 from pipeline.processes.commands import CommandFailed
 
 _ERROR_LINE = re.compile(r"^(?:error|ERROR): ?(.*)$")
-_FAILED_DOWNLOAD = re.compile(r"cannot be (downloaded|fetched)")
+_FAILED_DOWNLOAD = re.compile(r"cannot be (downloaded|fetched|read over the network)")
 _NETWORK_ERROR = re.compile(
     r"timed? ?out|Connection (reset|refused|aborted)|Remote end closed connection|IncompleteRead"
     r"|Temporary failure in name resolution|Network is unreachable|Too Many Requests|Internal Server Error|Bad Gateway"
-    r"|Service Unavailable|Gateway Time-?out|temporarily unavailable",
+    r"|Service Unavailable|times in a row|Gateway Time-?out|temporarily unavailable",
     re.IGNORECASE,
 )
 

@@ -13,11 +13,11 @@ from urllib.parse import unquote
 from reprise.config.errors import ImageRefused, SourceError
 from reprise.config.texts.addresses import Address, expand_braces, is_address, parse_address, problem_of
 from reprise.storage.listing import digest_entries
+from reprise.storage.stores.in_order import in_order
+from reprise.storage.stores.store import Object, Settings, Store, open_store
 from reprise.storage.walk import LEFT_OUT, Entry, list_entries, root_error
 from stages.ingest.archives.members import NESTED
-from stages.ingest.remotes.in_order import in_order
 from stages.ingest.remotes.kept import Kept
-from stages.ingest.remotes.store import Object, Settings, Store, open_store
 from stages.ingest.source import Extent, LeftOut, Refused
 from stages.ingest.source_state import refuse_own_artifacts
 

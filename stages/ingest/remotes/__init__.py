@@ -1,1 +1,1 @@
-"""Objects on other machines: which addresses may be read, how they are listed and fetched. Never what they mean."""
+"""What a source keeps of a store: fetched objects, and lists of names. Never how a store is asked."""

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from reprise.storage.atomic import atomic_file, storage_error
-from stages.ingest.remotes.in_order import patiently
-from stages.ingest.remotes.store import Object, Store
+from reprise.storage.stores.in_order import patiently
+from reprise.storage.stores.store import Object, Store
 
 FOLDER = Path(".reprise/remote")
 

@@ -9,8 +9,8 @@ from urllib.parse import unquote
 from reprise.config.errors import ImageRefused, SourceError
 from reprise.config.texts.addresses import Address, is_address, parse_address, problem_of
 from reprise.storage.listing import read_regular
-from stages.ingest.remotes.in_order import patiently
-from stages.ingest.remotes.store import Settings, open_store
+from reprise.storage.stores.in_order import patiently
+from reprise.storage.stores.store import Settings, open_store
 
 _LONGEST = 1 << 30  # bytes of the list
 

@@ -23,17 +23,18 @@ from pydantic import AfterValidator, Field
 
 from reprise.config.errors import ImageRefused, SourceError
 from reprise.config.params import meaning
+from reprise.config.stores import StoreParams
 from reprise.config.texts.addresses import granting_nothing, parse_address, problem_of
 from reprise.media.image.readers.names import claims_picture
 from reprise.media.lookup import modality
+from reprise.storage.stores.in_order import in_order
+from reprise.storage.stores.store import Object, Store, open_store
 from reprise.storage.walk import LEFT_OUT
 from stages.ingest.archives.members import plain_name
 from stages.ingest.names.reading import LayoutParams, Names, digest_with_table
-from stages.ingest.remotes.in_order import in_order
 from stages.ingest.remotes.kept import Kept
 from stages.ingest.remotes.names_file import read_names_file
-from stages.ingest.remotes.options import StoreParams
-from stages.ingest.remotes.store import Object, Store, open_store
+from stages.ingest.remotes.options import settings_of
 from stages.ingest.source import VIEWS_OF_PHOTOGRAPHS, Candidate, Extent, LeftOut, Part, Refused, Source
 
 Item = Candidate | Refused | LeftOut
@@ -139,11 +140,11 @@ class Remote(Source):
                     found=self.address,
                     fix="Remove what follows the question mark.",
                 )
-            store = open_store(address, self.options.settings)
+            store = open_store(address, settings_of(self.options))
             if self.options.names is None:
                 objects = list(store.listing())
             else:
-                objects = list(store.describe(read_names_file(self.options.names, address, self.options.settings)))
+                objects = list(store.describe(read_names_file(self.options.names, address, settings_of(self.options))))
             self._listed = store, sorted(objects, key=lambda item: item.name)
         return self._listed
 

@@ -24,6 +24,7 @@ from pydantic import Field, model_validator
 from reprise.config.errors import ImageRefused, SourceError, printable
 from reprise.config.facts import Fact
 from reprise.config.params import meaning
+from reprise.config.stores import StoreParams
 from reprise.config.texts.suggest import nearest
 from reprise.config.texts.text_forms import wrong_value
 from reprise.media.image.readers.names import claims_picture
@@ -35,7 +36,7 @@ from stages.ingest.archives.sample_cells import SampleCells, SampleReader, membe
 from stages.ingest.archives.samples import Grouped, Sample, group, with_contents
 from stages.ingest.archives.shards import LocalShards, Shard, shards_of
 from stages.ingest.names.layout import UNLABELLED, split_said
-from stages.ingest.remotes.options import StoreParams
+from stages.ingest.remotes.options import settings_of
 from stages.ingest.source import VIEWS_OF_PHOTOGRAPHS, Candidate, Encoded, Extent, LeftOut, Refused, Source
 from stages.ingest.tables.options import StatementOptions
 from stages.ingest.tables.places import Places
@@ -99,7 +100,7 @@ class Webdataset(Source):
 
     def __init__(self, root: Path | str, options: Any) -> None:
         super().__init__(root, options)
-        self._shards = shards_of(self.address, options.settings)
+        self._shards = shards_of(self.address, settings_of(options))
         self._columns = [name for name, _ in options.used()]
         self._understood: list[str] = []
         self._notes: list[str] = []

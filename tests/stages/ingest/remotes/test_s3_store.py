@@ -14,7 +14,7 @@ import pytest
 
 from reprise.artifacts.manifest import read_manifest
 from reprise.config.errors import MachineError, SourceError
-from stages.ingest.remotes import in_order
+from reprise.storage.stores import in_order
 from stages.ingest.sources.remote import Remote
 from stages.ingest.sources.webdataset import Webdataset
 from tests.stages.ingest import hostile
@@ -48,7 +48,7 @@ def test_objects_are_listed_page_by_page_and_read_with_their_etags(
     put(bucket)
     bucket.put_object(Bucket=BUCKET, Key="set/train/", Body=b"")  # a folder, as the web page of a store makes it
     bucket.put_object(Bucket=BUCKET, Key="settings/5.png", Body=png(5))  # not below the prefix
-    monkeypatch.setattr("stages.ingest.remotes.s3_store._MOST_KEYS", 2)
+    monkeypatch.setattr("reprise.storage.stores.s3_store._MOST_KEYS", 2)
     one = source(s3_server)
     first = one.extent()
     assert first.files == len(NAMES)

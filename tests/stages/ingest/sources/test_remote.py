@@ -17,15 +17,16 @@ from reprise.artifacts.facts.names import read_names
 from reprise.artifacts.manifest import read_manifest, read_quarantine
 from reprise.config.errors import MachineError, ParameterError, SourceError, StorageError
 from reprise.config.texts.addresses import expand_braces, problem_of
+from reprise.storage.stores import in_order
 from stages.ingest.ingest import ingest
 from stages.ingest.load import load_source
 from stages.ingest.params import SourceParams
-from stages.ingest.remotes import in_order, kept
+from stages.ingest.remotes import kept
 from stages.ingest.source import Candidate, LeftOut, Refused
 from stages.ingest.sources.folder import Folder
 from stages.ingest.sources.remote import Remote
+from tests.reprise.storage.stores import web
 from tests.stages.ingest import hostile
-from tests.stages.ingest.remotes import web
 
 NAMES = ["train/cat/1.png", "train/dog/2.png", "train/dog/3 a%é.png", "test/cat/4.png"]
 

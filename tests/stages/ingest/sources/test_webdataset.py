@@ -20,16 +20,16 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 from reprise.artifacts.facts.table import read_facts
 from reprise.artifacts.manifest import read_manifest, read_quarantine
 from reprise.config.errors import MachineError, SourceError
+from reprise.storage.stores import in_order
 from stages.ingest.archives.open_archive import open_tar
 from stages.ingest.archives.samples import group, with_contents
 from stages.ingest.candidates.spool import Spool
 from stages.ingest.ingest import ingest
 from stages.ingest.params import SourceParams
-from stages.ingest.remotes import in_order
 from stages.ingest.source import Candidate, LeftOut, Part, Refused
 from stages.ingest.sources.webdataset import Webdataset
+from tests.reprise.storage.stores import web
 from tests.stages.ingest import hostile
-from tests.stages.ingest.remotes import web
 
 Members = list[tuple[str, bytes]]
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+from reprise.config.errors import SourceError
 from reprise.config.texts.addresses import Address
 from reprise.storage.listing import too_many_bytes
-from stages.ingest.remotes.in_order import in_order, patiently
-from stages.ingest.remotes.store import (
+from reprise.storage.stores.in_order import in_order, patiently
+from reprise.storage.stores.store import (
+    ANY,
     Object,
     Settings,
     Store,
@@ -80,8 +83,20 @@ class OtherStore(Store):
             raise changed(where, "it is gone since it was listed") from error
         except PermissionError as error:
             raise unreadable(where, "no permission") from error
-        if (size, after.version) != (item.size, item.version):
+        if size != item.size or item.version not in (ANY, after.version):
             raise changed(where, "other length or version than when it was listed")
+
+    def send(self, name: str, path: Path, sha256: str) -> None:
+        """Put an object, in one request where the store's own library does."""
+        try:
+            self._asked(self._files.put_file, str(path), self._path(name))
+        except PermissionError as error:
+            raise SourceError(
+                "the store refuses to be written",
+                where=self.shown(name),
+                found="no permission",
+                fix="Check the bucket's name, and the credentials in the environment.",
+            ) from error
 
     def _path(self, name: str) -> str:
         return f"{self.address.place}/{name}" if name else self.address.place

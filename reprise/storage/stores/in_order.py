@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from reprise.config.errors import MachineError
-from stages.ingest.remotes.store import Settings, UnreachableError
+from reprise.storage.stores.store import Settings, UnreachableError
 
 _PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds before the second attempt; each further pause is twice as long
 _AHEAD = 4  # requests for each thread that are begun before their turn
@@ -60,8 +60,8 @@ def patiently(function: Callable[[], Result], settings: Settings, where: str) ->
                     "a store cannot be read over the network",
                     where=where,
                     found=f"{error.found}, {settings.attempts} times in a row",
-                    fix="Try again later, or raise source.options.attempts or source.options.timeout. What was fetched "
-                    "is kept, and is not fetched again.",
+                    fix=f"Try again later, or raise {settings.options}.attempts or {settings.options}.timeout. "
+                    "What was fetched is kept, and is not fetched again.",
                 ) from error
             settings.stop.wait(max(error.wait, min(_PAUSE * 2**attempt, _LONGEST_PAUSE)))
             if settings.stop.is_set():

@@ -10,7 +10,7 @@ import fsspec
 import pytest
 
 from reprise.config.errors import MachineError, SourceError
-from stages.ingest.remotes import in_order
+from reprise.storage.stores import in_order
 from stages.ingest.sources.remote import Remote
 from tests.stages.ingest import hostile
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from reprise.config.errors import SourceError
 from reprise.config.texts.addresses import Address
 from reprise.storage.listing import too_many_bytes
-from stages.ingest.remotes.in_order import in_order, patiently
-from stages.ingest.remotes.store import (
+from reprise.storage.stores.in_order import in_order, patiently
+from reprise.storage.stores.store import (
+    ANY,
     Object,
     Pace,
     Settings,
@@ -104,7 +107,8 @@ class S3Store(Store):
 
         where = self.shown(item.name)
         try:
-            answer = await self._asked("get_object", item.name, Key=self._key(item.name), IfMatch=item.version)
+            match = {} if item.version == ANY else {"IfMatch": item.version}
+            answer = await self._asked("get_object", item.name, Key=self._key(item.name), **match)
         except ClientError as error:
             if _code(error) in _GONE | _CHANGED:
                 raise changed(where, f"the store answers {_code(error)} to the ETag that was listed") from error
@@ -118,8 +122,24 @@ class S3Store(Store):
                     raise too_many_bytes(where, size, limit)
         finally:
             body.close()
+        if size != answer["ContentLength"]:
+            raise UnreachableError(f"the answer has {size:,} of {answer['ContentLength']:,} bytes")
         if size != item.size:
-            raise UnreachableError(f"the answer has {size:,} of {item.size:,} bytes")
+            raise changed(where, f"{size:,} bytes instead of {item.size:,}")
+
+    def send(self, name: str, path: Path, sha256: str) -> None:
+        """Put an object at once; the store compares it with its hash before it shows it."""
+        self._run(self._send(name, path, sha256))
+
+    async def _send(self, name: str, path: Path, sha256: str) -> None:
+        from botocore.exceptions import ClientError
+
+        checksum = b64encode(bytes.fromhex(sha256)).decode("ascii")
+        try:
+            with open(path, "rb") as body:  # noqa: ASYNC230 - in a thread of its own, and botocore reads it in pieces
+                await self._asked("put_object", name, Key=self._key(name), Body=body, ChecksumSHA256=checksum)
+        except ClientError as error:
+            raise self._refused(f"the store answers {_code(error)}", "written") from error
 
     async def _asked(self, method: str, name: str | None, **arguments: Any) -> Any:
         """Call the store; a ClientError about one object is raised as it is.
@@ -164,13 +184,13 @@ class S3Store(Store):
         except BotoCoreError as error:  # its text may hold what stands in the settings
             raise self._refused(type(error).__name__) from error
 
-    def _refused(self, found: str) -> SourceError:
+    def _refused(self, found: str, use: str = "read") -> SourceError:
         return SourceError(
-            "the store refuses to be read",
+            f"the store refuses to be {use}",
             where=self.address,
             found=found,
             fix="Check the bucket's name, and the credentials in the environment or in the files of the store's tools "
-            "(AWS_PROFILE, ~/.aws); for a public bucket, set source.options.anonymous to true.",
+            f"(AWS_PROFILE, ~/.aws); to read a public bucket, set {self.settings.options}.anonymous to true.",
         )
 
 

@@ -13,8 +13,8 @@ from urllib.parse import quote, urljoin, urlsplit
 from reprise.config.errors import ImageRefused, SourceError
 from reprise.config.texts.addresses import Address
 from reprise.storage.listing import too_many_bytes
-from stages.ingest.remotes.in_order import in_order, patiently
-from stages.ingest.remotes.store import Object, Pace, Settings, Store, UnreachableError, changed, unreadable
+from reprise.storage.stores.in_order import in_order, patiently
+from reprise.storage.stores.store import ANY, Object, Pace, Settings, Store, UnreachableError, changed, unreadable
 
 _PIECE = 1 << 18
 _MOST_REDIRECTS = 5
@@ -137,7 +137,7 @@ class HttpStore(Store):
             if answer.headers.get("Content-Encoding", "identity") != "identity":
                 raise unreadable(where, "the server sends it compressed, although nobody asked for that")
             length, version = _length(answer), _version(answer)
-            if (item.size is not None and length not in (None, item.size)) or version != item.version:
+            if (item.size is not None and length not in (None, item.size)) or item.version not in (ANY, version):
                 raise changed(where, "other length, ETag or time than when it was listed")
             size, pace = 0, Pace(self.settings.timeout)
             async for piece in answer.content.iter_chunked(_PIECE):

@@ -7,11 +7,13 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from reprise.config.errors import ImageRefused, SourceError
 from reprise.config.texts.addresses import Address
 
 _SLOWEST = 1024  # bytes a second
+ANY = "*"  # in place of a version: whatever the store has now; for objects whose bytes are held against a hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Settings:
         threads: requests at once.
         attempts: at each request.
         stop: set when nobody waits for answers any more.
+        options: the block of params.yaml that these come from, for messages.
     """
 
     endpoint: str | None = None
@@ -53,6 +56,7 @@ class Settings:
     threads: int = 16
     attempts: int = 5
     stop: threading.Event = field(default_factory=threading.Event, compare=False, repr=False)
+    options: str = "source.options"
 
 
 class UnreachableError(Exception):
@@ -132,6 +136,24 @@ class Store(ABC):
             ImageRefused: `changed_while_reading`, `unreadable`, `redirected` or `too_many_bytes`.
         """
 
+    def send(self, name: str, path: Path, sha256: str) -> None:
+        """Write a file as a new object, which appears whole or not at all.
+
+        Args:
+            name: of the object, which is not there yet.
+            path: the file.
+            sha256: of its bytes, in hexadecimal, for the store to compare.
+
+        Raises:
+            UnreachableError: the store does not answer. SourceError: it refuses, or cannot be written at all.
+        """
+        raise SourceError(
+            "a web server can be read and not written",
+            where=self.shown(name),
+            found=f"an address that begins with {self.address.protocol}://",
+            fix="Set shard.store to the folder or bucket that the server shows, and cache.far.read_from to the server.",
+        )
+
     def shown(self, name: str) -> str:
         """Return the name of an object for people."""
         return f"{self.address}/{name}" if name else str(self.address)
@@ -144,18 +166,18 @@ def open_store(address: Address, settings: Settings) -> Store:
         SourceError: what reads it is not installed.
     """
     if address.protocol in ("http", "https"):
-        from stages.ingest.remotes.http_store import HttpStore
+        from reprise.storage.stores.http_store import HttpStore
 
         return HttpStore(address, settings)
     if address.protocol == "s3":
-        from stages.ingest.remotes.s3_store import S3Store
+        from reprise.storage.stores.s3_store import S3Store
 
         return S3Store(address, settings)
     if address.protocol == "file":
-        from stages.ingest.remotes.file_store import FileStore
+        from reprise.storage.stores.file_store import FileStore
 
         return FileStore(address, settings)
-    from stages.ingest.remotes.other_store import OtherStore
+    from reprise.storage.stores.other_store import OtherStore
 
     return OtherStore(address, settings)
 
