@@ -14,11 +14,12 @@ from pipeline.cli.comparisons import compare, history
 from pipeline.cli.init import print_presets
 from pipeline.cli.listing import list_plug_ins, list_stage_states, plug_in_table
 from pipeline.cli.output import print_table, say, say_aside
-from pipeline.cli.project import Jobs, Wait, enter_project
+from pipeline.cli.project import Jobs, ShareCheckpoints, Wait, WorkersAddress, enter_project
 from pipeline.graph import dvc, stage_modules
 from pipeline.graph.definition import load_graph
 from pipeline.graph.ingested import data_option
 from pipeline.graph.jobs.repro import repro as run_graph
+from pipeline.graph.machines.places import Elsewhere
 
 app = typer.Typer(
     add_completion=False,
@@ -74,18 +75,22 @@ def repro(
             help="After a failure, run all stages that do not depend on what failed, or end the run at once.",
         ),
     ] = True,
+    workers: WorkersAddress = None,
+    share_checkpoints: ShareCheckpoints = None,
 ) -> None:
     """Run every stage that is not up to date.
 
     Stages that do not depend on each other run at once, as many as --jobs allows, within the machine's memory and with
     a GPU for each training where there are GPUs. The results do not depend on their number. With --jobs 1, one DVC runs
-    them one after the other. Each stage computes with one thread, unless REPRISE_THREADS says otherwise.
+    them one after the other. Each stage computes with one thread, unless REPRISE_THREADS says otherwise. With
+    --workers, other machines compute the stages (`reprise worker`), and their results are restored here.
 
     Before the first stage, the parameters are checked, the source of images is scanned, what a killed run left behind
     is repaired, and the results of rows that left params.yaml are removed.
     """
     enter_project()
-    run_graph(targets or [], jobs=jobs, wait=wait, force=force, fail_fast=not keep_going, say=say)
+    elsewhere = Elsewhere(workers, share_checkpoints) if workers else None
+    run_graph(targets or [], jobs=jobs, wait=wait, force=force, fail_fast=not keep_going, elsewhere=elsewhere, say=say)
 
 
 @app.command()

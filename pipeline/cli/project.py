@@ -13,6 +13,18 @@ from reprise.config.errors import GraphError
 Jobs = Annotated[
     int | None, typer.Option(min=1, help="How many stages may run at once; as many as the cores allow by default.")
 ]
+WorkersAddress = Annotated[
+    str | None,
+    typer.Option("--workers", metavar="ADDRESS", help="Dask scheduler (tcp://HOST:8786) whose workers compute stages."),
+]
+ShareCheckpoints = Annotated[
+    float | None,
+    typer.Option(
+        min=1.0,
+        metavar="SECONDS",
+        help="With --workers: send checkpoints to the DVC remote so often, from which another worker goes on.",
+    ),
+]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for another run in this folder, instead of giving up.")]
 
 

@@ -1,4 +1,4 @@
-"""`reprise pull`, `push`, `verify` and `get`: move results to and from the DVC remote, and check them."""
+"""`reprise pull`, `push`, `verify`, `get` and `worker`: share results by the DVC remote, and compute for others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.output import say, say_aside
-from pipeline.cli.project import Wait, enter_project
+from pipeline.cli.project import Jobs, Wait, enter_project
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -73,3 +73,26 @@ def get(
     enter_project()
     copy_at(revision, what, target)
     say(f"{what} of {revision} is in {out}")
+
+
+@app.command()
+def worker(
+    address: Annotated[str, typer.Argument(help="Dask scheduler: tcp://HOST:PORT, or tls://HOST:PORT.")],
+    jobs: Jobs = None,
+    memory_gib: Annotated[
+        float | None, typer.Option(min=0.1, help="Memory for stages; by default that of the machine or container.")
+    ] = None,
+) -> None:
+    """Compute stages in this clone for `reprise repro --workers ADDRESS` elsewhere.
+
+    It runs until Ctrl-C or the end of the scheduler (`dask scheduler`). The clone must be at the leader's revision,
+    with the same packages, and belongs to the worker: the leader's params.yaml is put into it. Results travel by the
+    DVC remote. Each worker needs a clone of its own.
+    """
+    from pipeline.graph.machines.places import require_dask
+
+    require_dask()
+    from pipeline.graph.machines.worker import serve
+
+    enter_project()
+    serve(address, Path(), jobs=jobs, memory=int(memory_gib * 2**30) if memory_gib else None, say=say)

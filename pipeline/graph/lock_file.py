@@ -7,7 +7,7 @@ the next `dvc repro` does not change it.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from reprise.config.errors import GraphError
 from reprise.storage.atomic import atomic_file
 
 LOCK_FILE = "dvc.lock"
+_SCHEMA = "2.0"
 REFUSED = "refused: "  # begins each line in which DVC's process (pipeline/graph/in_dvc) names an object that it refused
 
 
@@ -102,6 +103,34 @@ def drop_entries(names: Iterable[str], root: Path = Path()) -> None:
     _keep({name: name for name in read_lock(root) if name not in gone}, root / LOCK_FILE)
 
 
+def put_entries(entries: Mapping[str, Any], root: Path = Path(), drop: Iterable[str] = ()) -> None:
+    """Put entries into dvc.lock in place of those of the same names, and drop some; all others are left.
+
+    Args:
+        entries: the new entries by stage name.
+        root: the project folder.
+        drop: names of entries to remove.
+
+    Raises:
+        GraphError: the file is there and cannot be read.
+    """
+    path = root / LOCK_FILE
+    yaml = YAML()
+    yaml.default_flow_style = False
+    document: Any = _entries(path, yaml) if path.exists() else {"schema": _SCHEMA, "stages": {}}
+    for name in drop:
+        document["stages"].pop(name, None)
+    document["stages"].update(entries)
+    _write(document, yaml, path)
+
+
+def _write(document: Any, yaml: YAML, path: Path) -> None:
+    text = io.StringIO()
+    yaml.dump(document, text)
+    with atomic_file(path, "w") as file:
+        file.write(text.getvalue())
+
+
 def _keep(names: dict[str, str], path: Path) -> None:
     """Rewrite dvc.lock with these entries only, in this order, each under its new name.
 
@@ -116,10 +145,7 @@ def _keep(names: dict[str, str], path: Path) -> None:
     kept = {new: entries[old] for old, new in names.items()}
     entries.clear()
     entries.update(kept)
-    text = io.StringIO()
-    yaml.dump(document, text)
-    with atomic_file(path, "w") as file:
-        file.write(text.getvalue())
+    _write(document, yaml, path)
 
 
 def _current_names(graph: Graph, entries: dict[str, Any]) -> dict[str, str]:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+_TRANSFERS = {"send-stages": "send_stages", "fetch-known": "fetch_known"}
+
 
 def run_command(arguments: Sequence[str]) -> int:
     """Run DVC and return its exit status, or 1 if bytes from a remote were refused that it could not compute.
@@ -36,6 +38,10 @@ def _run(arguments: list[str]) -> int:
         from pipeline.graph.in_dvc.outputs import get_output
 
         return get_output(*arguments[1:])
+    if command in _TRANSFERS:
+        from pipeline.graph.in_dvc.transfers import stages
+
+        return int(getattr(stages, _TRANSFERS[command])(*arguments[1:]))
     from dvc.cli import main as run_dvc
 
     REFUSALS.optional = command == "repro"

@@ -11,11 +11,12 @@ from typing import TextIO
 from pipeline.graph import dvc
 from pipeline.graph.definition import Graph
 from pipeline.graph.dvc_output import Outcome
-from pipeline.graph.jobs.demands import demands_of, expected_seconds
-from pipeline.graph.jobs.loaded_dvc import LoadedDvc, loaded_dvc
-from pipeline.graph.jobs.machine import Machine, this_machine
+from pipeline.graph.jobs.demands import expected_seconds
+from pipeline.graph.jobs.loaded_dvc import loaded_dvc
+from pipeline.graph.jobs.machine import this_machine
 from pipeline.graph.jobs.schedule import Work, run_in_parallel
 from pipeline.graph.lock_file import read_lock
+from pipeline.graph.machines.places import Elsewhere, Places, places_for
 from pipeline.graph.pending.plan import Need, Plan, stages_for
 from pipeline.graph.workspace import Say, exclusive
 from pipeline.processes.commands import CommandFailed
@@ -32,6 +33,7 @@ def repro(
     wait: bool = False,
     force: bool = False,
     fail_fast: bool = False,
+    elsewhere: Elsewhere | None = None,
     say: Say = print,
 ) -> None:
     """Run the stages that are not up to date: of the whole graph, or of the targets and what they depend on.
@@ -43,17 +45,19 @@ def repro(
         wait: whether to wait for another run in this folder instead of giving up.
         force: whether to run the targets even if nothing changed.
         fail_fast: whether the first failure ends the run; otherwise all stages go on that do not depend on what failed.
+        elsewhere: other machines that compute stages.
         say: prints a line for people.
 
     Raises:
         CommandFailed: DVC, a stage or a check ended with an error, which it has explained.
         WorkspaceBusyError: another run holds the folder and `wait` is false.
+        RepriseError: with other machines, see `places_for`.
     """
     machine = this_machine(jobs)
     with exclusive(root, wait=wait, say=say):
         graph = dvc.prepare(root, say)
         names = graph.find(targets)
-        if machine.jobs == 1:
+        if machine.jobs == 1 and elsewhere is None:
             dvc.repro_in_order(graph, names, root=root, force=force, fail_fast=fail_fast, say=say)
             return
         stages = stages_for(graph, names)
@@ -61,9 +65,11 @@ def repro(
         if not changed.keys() & {stage.name for stage in stages}:
             say("everything is up to date")
             return
-        with loaded_dvc(root) as loaded:
-            run = _Run(graph, stages, Plan(graph, changed, {}, read_lock(root), root), loaded, root, force, say)
-            run.run(machine, fail_fast)
+        with (
+            loaded_dvc(root) as loaded,
+            places_for(elsewhere, graph, stages, machine, loaded, root=root, say=say) as places,
+        ):
+            _Run(graph, stages, Plan(graph, changed, {}, read_lock(root), root), places, force, say).run(fail_fast)
 
 
 class _Run:
@@ -74,28 +80,27 @@ class _Run:
         graph: Graph,
         stages: Sequence[Stage],
         plan: Plan,
-        loaded: LoadedDvc,
-        root: Path,
+        places: Places,
         force: bool,
         say: Say,
     ) -> None:
-        self._graph, self._stages, self._plan, self._loaded = graph, stages, plan, loaded
-        self._root, self._force, self._say = root, force, say
+        self._graph, self._stages, self._plan, self._where = graph, stages, plan, places
+        self._root, self._force, self._say = places.root, force, say
         self._places = {stage.name: f"stage {n} of {len(stages)}, {stage.title}" for n, stage in enumerate(stages, 1)}
-        self._hide, self._printing = make_redactor(root), threading.Lock()
+        self._hide, self._printing = make_redactor(places.root), threading.Lock()
         self._skipped: list[Stage] = []
         self._errors: dict[str, str] = {}  # by the name of the stage that failed
         self._ended = 0
 
-    def run(self, machine: Machine, fail_fast: bool) -> None:
+    def run(self, fail_fast: bool) -> None:
         work = Work(self._settle, self._run_stage)
         try:
             run_in_parallel(
                 self._graph,
                 self._stages,
                 work,
-                machine,
-                demands=demands_of(self._stages, self._root),
+                self._where.machine,
+                demands=self._where.demands,
                 seconds=expected_seconds(self._stages, self._graph, self._root),
                 fail_fast=fail_fast,
             )
@@ -116,10 +121,8 @@ class _Run:
         if len(self._stages) > 1:
             self._print(self._places[stage.name], sys.stdout)
         try:
-            outcome = dvc.repro_stage(
-                stage.name,
-                self._loaded,
-                root=self._root,
+            outcome, host = self._where.run(
+                stage,
                 on_each_line=(self._writer(stage, sys.stdout), self._writer(stage, sys.stderr)),
                 cancelled=cancelled,
                 variables=variables,
@@ -138,7 +141,7 @@ class _Run:
         self._plan.finish(stage.name, read_lock(self._root))
         self._ended += 1
         if outcome is Outcome.RESTORED:
-            self._print(f"{stage.title}: {outcome.value}", sys.stdout)
+            self._print(f"{stage.title}: {outcome.value}{f' on {host}' if host else ''}", sys.stdout)
         return True
 
     def _writer(self, stage: Stage, stream: TextIO) -> Callable[[str], None]:

@@ -202,6 +202,31 @@ def _transfer(
     began = time.monotonic()
     status = dvc.transfer(verb, root=root, on_line=keep, cancelled=cancelled)
     seconds = time.monotonic() - began
+    refuse_failed(name, verb, status, lines)
+    files = sum(int(match[1] or match[2]) for line in lines if (match := _COUNT.search(line)))
+    missing = len({line for line in lines if re.match(r"(name: .*, )?md5: ", line)})
+    done = "sent to" if verb == "push" else "received from"
+    note = f"{files} file{'s' if files != 1 else ''} {done} '{name}' in {seconds:.1f} s"
+    if missing:
+        results = "1 result of dvc.lock is" if missing == 1 else f"{missing} results of dvc.lock are"
+        place = "here and could not be sent" if verb == "push" else "from the remote and will be computed"
+        note += f"; {results} missing {place}"
+    return Transfer(files, seconds, note, missing)
+
+
+def refuse_failed(name: str, verb: str, status: int, lines: Sequence[str]) -> None:
+    """Raise the error of a transfer that failed; do nothing after one that succeeded.
+
+    Args:
+        name: of the remote.
+        verb: DVC's command.
+        status: its exit status, which is 0 even if the run cache could not be sent.
+        lines: its output, without secrets.
+
+    Raises:
+        RemoteError: the transfer failed; `transient` tells whether a retry may help.
+        ObjectError: the remote holds other bytes than their names say.
+    """
     if (killer := signal_name(status)) is not None:
         raise RemoteError(
             f"the transfer was killed (dvc {verb})",
@@ -216,15 +241,6 @@ def _transfer(
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     if status or errors:  # DVC reports a run cache that could not be sent as an ERROR line, with status 0
         raise _remote_error(name, verb, status, errors, lines)
-    files = sum(int(match[1] or match[2]) for line in lines if (match := _COUNT.search(line)))
-    missing = len({line for line in lines if re.match(r"(name: .*, )?md5: ", line)})
-    done = "sent to" if verb == "push" else "received from"
-    note = f"{files} file{'s' if files != 1 else ''} {done} '{name}' in {seconds:.1f} s"
-    if missing:
-        results = "1 result of dvc.lock is" if missing == 1 else f"{missing} results of dvc.lock are"
-        place = "here and could not be sent" if verb == "push" else "from the remote and will be computed"
-        note += f"; {results} missing {place}"
-    return Transfer(files, seconds, note, missing)
 
 
 def _remote_error(name: str, verb: str, status: int, errors: Sequence[str], lines: Sequence[str]) -> RemoteError:

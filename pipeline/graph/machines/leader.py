@@ -1,0 +1,353 @@
+"""Let workers compute stages, and restore their results here, so that dvc.lock is written by one DVC on one machine.
+
+A stage is one task of Dask's. The scheduler gives it to a worker that has room, and to another one if that worker dies,
+as often as `distributed.scheduler.allowed-failures` says (three times). A worker whose clone or environment differs
+refuses, and the stage goes to another.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from distributed import Client, Future, KilledWorker
+from distributed.client import FutureCancelledError
+
+from pipeline.graph import dvc
+from pipeline.graph.definition import Graph
+from pipeline.graph.dvc_output import Outcome
+from pipeline.graph.jobs.loaded_dvc import LoadedDvc
+from pipeline.graph.jobs.machine import Demand
+from pipeline.graph.lock_file import read_lock
+from pipeline.graph.machines import work
+from pipeline.graph.machines.message import FORM, common_part, message_for, name_of
+from pipeline.graph.machines.placement import PLACES, tokens_for
+from pipeline.graph.machines.transfers import Transfers
+from pipeline.graph.machines.worker import check_address
+from pipeline.graph.workspace import Say
+from pipeline.processes.commands import CommandFailed
+from reprise.config.dvc_file import Stage
+from reprise.config.errors import GraphError, RemoteError, RepriseError
+from reprise.runtime.entry import cores
+
+CONNECT_SECONDS = 30.0
+PATIENCE_SECONDS = 300.0  # until a worker comes that may compute a stage
+_LOOK_SECONDS, _COUNT_SECONDS = 0.3, 5.0
+_MOST_ATTEMPTS = 5  # after answers that nobody waits any more, which another leader's end may cause
+Lines = tuple[Callable[[str], None], Callable[[str], None]]
+
+
+class Workers:
+    """The workers of a scheduler; `workers_of` connects to them. Any thread may call `run`."""
+
+    def __init__(
+        self, client: Client, graph: Graph, root: Path, loaded: LoadedDvc, say: Say, share_seconds: float | None
+    ) -> None:
+        self._client, self._graph, self._root, self._loaded, self._say = client, graph, root, loaded, say
+        self._transfers, self._common = Transfers(root, loaded), common_part(root)
+        self._sent: set[str] = set()
+        self._sending, self._restoring = threading.Lock(), threading.BoundedSemaphore(cores())
+        self._share_seconds = share_seconds
+        self._refusals: dict[str, RepriseError] = {}  # by the address of the worker
+        self.patience = PATIENCE_SECONDS
+
+    def send(self, names: list[str], cancelled: threading.Event) -> None:
+        """Send results of stages that the remote may not have yet.
+
+        Raises:
+            RemoteError: they cannot be sent.
+        """
+        with self._sending:
+            new = [name for name in names if name not in self._sent]
+            self._transfers.send(new, cancelled)
+            if not cancelled.is_set():
+                self._sent.update(new)
+
+    def run(
+        self, stage: Stage, demand: Demand, *, on_each_line: Lines, cancelled: threading.Event, force: bool = False
+    ) -> tuple[Outcome, str]:
+        """Let a worker compute a stage, and restore its results here.
+
+        Args:
+            stage: the stage, whose inputs are up to date here.
+            demand: what it needs of a worker.
+            on_each_line: called with each line of output, and of error output.
+            cancelled: takes the wish back when another thread sets it; the worker then ends the stage.
+            force: whether to run the stage even if nothing changed.
+
+        Returns:
+            What DVC did with the stage on the worker, and where that was.
+
+        Raises:
+            CommandFailed: the stage failed, or nobody waits for it any more.
+            GraphError: no worker may compute it, or the scheduler is gone.
+            RemoteError: results cannot be sent or fetched.
+        """
+        if not force and self._transfers.fetch_known(stage.name, cancelled):
+            return self._repro(stage, on_each_line, cancelled), ""
+        self.send(sorted(self._graph.upstream(stage.name)), cancelled)
+        options = {"force": force, "share_seconds": self._share_seconds, "demand": vars(demand)}
+        message = message_for(stage, self._graph, read_lock(self._root), self._common, self._root, **options)
+        answer = self._answer(message, demand, on_each_line, cancelled)
+        return self._restore(stage, answer, on_each_line, cancelled)
+
+    def _answer(
+        self, message: dict[str, Any], demand: Demand, on_each_line: Lines, cancelled: threading.Event
+    ) -> dict[str, Any]:
+        for _ in range(_MOST_ATTEMPTS + len(self._known_workers())):
+            if cancelled.is_set():
+                break
+            answer = self._ask(message, demand, on_each_line, cancelled)
+            if answer is None:
+                break
+            if answer["state"] == "done":
+                return answer
+            if answer["state"] == "failed":
+                raise CommandFailed(["reprise", "worker", message["stage"]], answer["status"], answer["lines"])
+            if answer["state"] == "error":
+                raise _error_of(answer)
+            if answer["state"] == "refused":
+                self._refuse(answer)
+        if cancelled.is_set():
+            raise CommandFailed(["reprise", "worker", message["stage"]], 143, ["the stage was ended"])
+        raise GraphError(
+            "workers gave this stage back again and again",
+            where=message["stage"],
+            found=f"{_MOST_ATTEMPTS} attempts",
+            fix="Look into the output of the workers, and run again.",
+        )
+
+    def _refuse(self, answer: Mapping[str, Any]) -> None:
+        """Leave a worker out that refused; say why, once."""
+        error = _error_of(answer)
+        for line in f"{answer['host']} is left out: {error}".splitlines():
+            self._say(line)
+        self._refusals[answer["address"]] = error
+
+    def _ask(
+        self, message: dict[str, Any], demand: Demand, on_each_line: Lines, cancelled: threading.Event
+    ) -> dict[str, Any] | None:
+        """Submit the task and wait for its answer; None if the wish was taken back."""
+        known = self._wait_for_workers(demand, cancelled)
+        if cancelled.is_set():
+            return None
+        key = f"{name_of(message)} {len(self._refusals)}"
+        began = threading.Event()
+
+        def hear(event: tuple[float, Any]) -> None:
+            match event[1]:
+                case ["line", str(line), bool(aside)]:
+                    on_each_line[int(aside)](line)
+                case ["began", str(host)]:
+                    began.set()
+                    on_each_line[0](f"on {host}")
+
+        self._client.subscribe_topic(key, hear)
+        future = self._client.submit(
+            work.compute,
+            message,
+            key,
+            key=key,
+            resources=tokens_for(demand, known.values()),
+            workers=list(known) if self._refusals else None,
+            allow_other_workers=False,
+            pure=False,
+        )
+        try:
+            return self._await(future, demand, began, cancelled)
+        finally:
+            with suppress(ValueError):
+                self._client.unsubscribe_topic(key)
+            future.release()
+
+    def _await(
+        self, future: Future, demand: Demand, began: threading.Event, cancelled: threading.Event
+    ) -> dict[str, Any] | None:
+        counted = time.monotonic()
+        while True:
+            if cancelled.is_set():
+                future.cancel()
+                return None
+            try:
+                return _checked(future.result(timeout=_LOOK_SECONDS))
+            except TimeoutError:
+                if time.monotonic() - counted > _COUNT_SECONDS and not began.is_set():
+                    self._wait_for_workers(demand, cancelled)  # all may have gone since
+                    counted = time.monotonic()
+            except KilledWorker as error:
+                raise GraphError(
+                    "workers ended one after the other while they computed this stage",
+                    where=str(error.task),
+                    found=f"the last was {getattr(error.last_worker, 'address', 'unknown')}",
+                    fix="Look why they end (`dmesg` tells of a lack of memory), and run again.",
+                ) from error
+            except (FutureCancelledError, OSError) as error:
+                raise GraphError(
+                    "the Dask scheduler has ended, or forgot this stage",
+                    where=self._address(),
+                    found=str(error) or type(error).__name__,
+                    fix="Start it and the workers again, and run again; what has arrived is kept.",
+                ) from error
+            except Exception as error:  # what another program on that worker raises
+                raise GraphError(
+                    "a worker failed at something else than the stage",
+                    where=self._address(),
+                    found=f"{type(error).__name__}: {error}",
+                    fix="Workers must be started by `reprise worker` of the same version of Reprise.",
+                ) from error
+
+    def _address(self) -> str:
+        return str(self._client.scheduler.address if self._client.scheduler else "the scheduler")
+
+    def _known_workers(self) -> dict[str, dict[str, float]]:
+        """Return the resources of the workers that have not refused, by address."""
+        with suppress(OSError, TimeoutError):
+            workers = self._client.scheduler_info()["workers"]
+            return {
+                address: dict(worker["resources"])
+                for address, worker in workers.items()
+                if worker["resources"].get(PLACES) and address not in self._refusals
+            }
+        return {}
+
+    def _wait_for_workers(self, demand: Demand, cancelled: threading.Event) -> dict[str, dict[str, float]]:
+        """Return the workers that may compute a stage, and wait for one where there is none.
+
+        Raises:
+            GraphError: none has come.
+        """
+        end = time.monotonic() + self.patience
+        said = False
+        while not (known := self._known_workers()) and not cancelled.is_set():
+            if self._refusals or time.monotonic() > end:
+                break
+            if not said:
+                self._say(
+                    f"no worker may compute: waiting {self.patience:.0f} s for `reprise worker {self._address()}`"
+                )
+                said = True
+            cancelled.wait(_LOOK_SECONDS)
+        if known or cancelled.is_set():
+            return known
+        if self._refusals:
+            raise next(iter(self._refusals.values()))
+        raise GraphError(
+            "no worker has come",
+            where=self._address(),
+            found=f"no `reprise worker` within {self.patience:.0f} s",
+            fix=f"Start some in clones of this project: `reprise worker {self._address()}`, or run without --workers.",
+        )
+
+    def _restore(
+        self, stage: Stage, answer: Mapping[str, Any], on_each_line: Lines, cancelled: threading.Event
+    ) -> tuple[Outcome, str]:
+        """Let DVC restore from the remote what a worker has sent, and compare it with what the worker says."""
+        outcome = self._repro(stage, (lambda line: None, on_each_line[1]), cancelled)
+        entry = read_lock(self._root)[stage.name]
+        self._sent.add(stage.name)
+        if outcome is Outcome.RAN:
+            self._sent.discard(stage.name)
+            on_each_line[1](f"{answer['host']} sent no result that fits these inputs, so the stage ran here")
+            return outcome, "here"
+        lines = _compared(entry, answer["entry"])
+        if lines:
+            raise GraphError(
+                "a worker computed something else than its results in the remote say",
+                where=stage.name,
+                found=f"{answer['host']}: {'; '.join(lines)}",
+                fix="Stop that worker, remove its clone, and run again with --force for this stage.",
+            )
+        return next(each for each in Outcome if each.value == answer["outcome"]), str(answer["host"])
+
+    def _repro(self, stage: Stage, on_each_line: Lines, cancelled: threading.Event) -> Outcome:
+        with self._restoring:
+            return dvc.repro_stage(
+                stage.name,
+                self._loaded,
+                root=self._root,
+                on_each_line=on_each_line,
+                cancelled=cancelled,
+                pull=True,
+            )
+
+
+def _compared(ours: Mapping[str, Any], theirs: Any) -> list[str]:
+    """Say where the hashes of two entries of dvc.lock differ."""
+    lines = []
+    for key in ("deps", "outs"):
+        here = {each["path"]: each.get("md5") for each in ours.get(key, [])}
+        there = {each["path"]: each.get("md5") for each in theirs.get(key, [])}
+        names = [path for path in sorted(here.keys() | there.keys()) if here.get(path) != there.get(path)]
+        lines += [f"{path} has {there.get(path)} there and {here.get(path)} here" for path in names]
+    return lines
+
+
+def _checked(answer: Any) -> dict[str, Any]:
+    """Hold an answer against its form.
+
+    Raises:
+        GraphError: it has another.
+    """
+    states: dict[str, dict[str, type]] = {
+        "done": {"entry": dict, "outcome": str},
+        "failed": {"status": int, "lines": list},
+        "error": {"error": dict},
+        "refused": {"error": dict, "address": str},
+        "cancelled": {},
+    }
+    if isinstance(answer, dict) and isinstance(answer.get("host"), str) and answer.get("state") in states:
+        wanted = states[answer["state"]]
+        fits = all(isinstance(answer.get(name), kind) for name, kind in wanted.items())
+        if fits and (answer["state"] == "refused" or answer.get("form") == FORM):
+            return answer
+    raise GraphError(
+        "a worker gave an answer of another form",
+        where="a worker",
+        found=repr(answer)[:500],
+        fix="Start workers with the same version of Reprise.",
+    )
+
+
+def _error_of(answer: Mapping[str, Any]) -> RepriseError:
+    parts = {name: str(answer["error"].get(name, "?")) for name in ("what", "where", "found", "fix")}
+    if answer.get("transient") is True:
+        return RemoteError(parts.pop("what"), **parts, transient=True)
+    return GraphError(parts.pop("what"), **parts)
+
+
+@contextmanager
+def workers_of(
+    address: str, graph: Graph, root: Path, loaded: LoadedDvc, say: Say, share_seconds: float | None = None
+) -> Iterator[Workers]:
+    """Connect to the workers of a scheduler inside the `with` block; at its end, no stage of this leader runs on.
+
+    Args:
+        address: of Dask's scheduler.
+        graph: the graph.
+        root: the project folder.
+        loaded: what runs DVC here.
+        say: prints a line for people.
+        share_seconds: how often workers send checkpoints of trainings to the remote; None for never.
+
+    Raises:
+        GraphError: no scheduler answers.
+        RemoteError: the project has no default remote.
+    """
+    check_address(address)
+    try:
+        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="reprise")
+    except (OSError, TimeoutError, ValueError) as error:
+        raise GraphError(
+            "no Dask scheduler answers",
+            where=address,
+            found=str(error) or f"nothing within {CONNECT_SECONDS:.0f} s",
+            fix="Start one: `dask scheduler --host HOST --port 8786`, and check the address and the firewall.",
+        ) from error
+    try:
+        yield Workers(client, graph, root, loaded, say, share_seconds)
+    finally:
+        client.close(timeout=_COUNT_SECONDS)

@@ -1,0 +1,145 @@
+"""Serve a clone to the leaders of a Dask scheduler: a Dask worker in this process, whose tasks are stages.
+
+Dask's own nanny is left out: a stage is a process of its own already, and what started this process starts it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from distributed import Worker
+
+from pipeline.graph.jobs.loaded_dvc import loaded_dvc
+from pipeline.graph.jobs.machine import Machine, this_machine
+from pipeline.graph.machines import work
+from pipeline.graph.machines.clone import PLACED, Clone
+from pipeline.graph.machines.message import TRAVELLING, digest_of_file
+from pipeline.graph.machines.placement import tokens_of
+from pipeline.graph.workspace import STATE, Say, exclusive, repair_workspace
+from pipeline.processes.git import git
+from pipeline.processes.signals import STOP_SIGNALS
+from reprise.config.errors import GraphError, MachineError
+from reprise.storage.code.places import link_installed_code
+
+CONNECT_SECONDS = 60.0
+_CLOSE_SECONDS = 10.0
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def serve(address: str, root: Path, *, jobs: int | None = None, memory: int | None = None, say: Say = print) -> None:
+    """Compute stages in this clone until a signal arrives or the scheduler ends.
+
+    Args:
+        address: of Dask's scheduler ("tcp://HOST:8786", "tls://HOST:8786").
+        root: the clone. It belongs to the worker: other runs in it wait or give up.
+        jobs: how many stages may run at once; None takes as many as the cores allow.
+        memory: bytes that they may take together; None takes what the machine has.
+        say: prints a line for people.
+
+    Raises:
+        WorkspaceBusyError: another run holds the folder.
+        RemoteError: the clone has no default remote.
+        GraphError: files that leaders replace have edits of a person, or no scheduler answers.
+    """
+    check_address(address)
+    with exclusive(root, wait=False, say=say):
+        _refuse_edits(root)
+        link_installed_code(root)
+        repair_workspace(root, say)
+        machine = this_machine(jobs)
+        machine.memory = memory or machine.memory
+        with loaded_dvc(root) as loaded:
+            host = f"{platform.node()}:{root.resolve()}"
+            work.serve(Clone(root, loaded, machine, host))
+            if urlsplit(address).scheme != "tls" and urlsplit(address).hostname not in _LOOPBACK:
+                say(f"{address} has no TLS: whoever reaches the scheduler can run programs on this machine")
+            asyncio.run(_serve(address, root, machine, host, say))
+
+
+def check_address(address: str) -> None:
+    """Refuse what is no address of a scheduler.
+
+    Raises:
+        GraphError: it is none.
+    """
+    parts = urlsplit(address)
+    with suppress(ValueError):
+        if parts.scheme in ("tcp", "tls") and parts.hostname and parts.port:
+            return
+    raise GraphError(
+        "this is no address of a Dask scheduler",
+        where="the address of the scheduler",
+        found=address,
+        fix="Write tcp://HOST:PORT or tls://HOST:PORT, as `dask scheduler` prints it.",
+    )
+
+
+async def _serve(address: str, root: Path, machine: Machine, host: str, say: Say) -> None:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, stop.set)
+    worker = Worker(
+        address,
+        nthreads=machine.jobs,
+        name=f"{host} {os.getpid()}",
+        resources=tokens_of(machine),
+        local_directory=str((root / STATE / "dask").absolute()),
+        memory_limit=0,  # stages are processes of their own
+        dashboard=False,
+        http_prefix="",
+    )
+    try:
+        await asyncio.wait_for(worker.start(), CONNECT_SECONDS)
+    except (OSError, TimeoutError, RuntimeError) as error:
+        raise GraphError(
+            "no Dask scheduler answers",
+            where=address,
+            found=str(error) or f"nothing within {CONNECT_SECONDS:.0f} s",
+            fix="Start one: `dask scheduler --host HOST --port 8786`, and check the address and the firewall.",
+        ) from error
+    gpus = f", GPUs {', '.join(machine.gpus)}" if machine.gpus else ""
+    say(f"computing for {address}: {machine.jobs} stage{'s' if machine.jobs != 1 else ''} at once{gpus}")
+    ended = asyncio.create_task(worker.finished())
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    with suppress(TimeoutError, OSError):
+        await asyncio.wait_for(worker.close(timeout=_CLOSE_SECONDS, nanny=False), 6 * _CLOSE_SECONDS)
+    if not stop.is_set():
+        raise MachineError(
+            "the connection to the Dask scheduler has ended",
+            where=address,
+            found="no answer any more",
+            fix="Start `reprise worker` again once the scheduler runs; unfinished trainings continue from their "
+            "checkpoints.",
+        )
+    say("the worker has ended; what it computed is sent, and unfinished trainings keep their checkpoints")
+
+
+def _refuse_edits(root: Path) -> None:
+    """Refuse a clone in which somebody has edited what leaders replace.
+
+    Raises:
+        GraphError: a file differs from the commit and is not what a leader put there.
+    """
+    placed: Any = {}
+    with suppress(OSError, ValueError):
+        placed = json.loads((root / PLACED).read_text(encoding="utf-8"))
+    placed = placed if isinstance(placed, dict) else {}
+    status = git("status", "--porcelain", "--no-renames", "--", *TRAVELLING, cwd=root)
+    names = [line[3:].rsplit("/", 1)[-1] for line in status.splitlines()]
+    edited = [name for name in names if placed.get(name, "missing") != digest_of_file(root / name)]
+    if edited:
+        raise GraphError(
+            "leaders would replace files of this clone that somebody has edited",
+            where=root.resolve(),
+            found=", ".join(edited),
+            fix="Commit or undo the edits, or serve a clone of its own: `git clone`.",
+        )
