@@ -201,6 +201,11 @@ def test_torch_distributed_stays_in_the_world() -> None:
     assert [line for line in found if not line.startswith("reprise/runtime/world")] == []
 
 
+def test_dask_stays_in_the_blocks() -> None:
+    found = broken(("pipeline", "stages", "reprise"), lambda module: top(module) in {"dask", "distributed"})
+    assert [line for line in found if not line.startswith("reprise/runtime/blocks/cluster")] == []
+
+
 @pytest.mark.parametrize("package", SHARED)
 def test_shared_packages_import_only_lower_ones(package: str) -> None:
     assert crossing("reprise", package, set(SHARED[: SHARED.index(package) + 1])) == []

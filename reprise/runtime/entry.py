@@ -21,6 +21,7 @@ from types import FrameType
 from reprise.config import telemetry
 from reprise.config.errors import MachineError, RepriseError
 from reprise.runtime import interrupts
+from reprise.runtime.blocks.closing import closed_afterwards
 from reprise.runtime.declared_inputs import take_inputs
 from reprise.runtime.encoding import use_utf8
 from reprise.runtime.ranks.place import follows
@@ -161,7 +162,8 @@ def _run(main: Callable[[list[str]], None]) -> None:
         silent = follows()  # another process speaks for this work, and answers for its inputs
         with nullcontext() if silent else announced(title_of(sys.orig_argv), "stage"):
             inputs = None if silent else take_inputs(sys.orig_argv)
-            main(sys.argv[1:])
+            with closed_afterwards():
+                main(sys.argv[1:])
             if inputs is not None:
                 inputs.finish()
         if inputs is not None:

@@ -86,7 +86,7 @@ class Worker:
         try:
             mine, theirs = context.Pipe()
             self._process = context.Process(target=_work, args=(theirs, prepare, os.getpid()), daemon=True)
-            with _without_interrupts():
+            with without_interrupts():
                 self._process.start()
         except OSError as error:
             for end in filter(None, (mine, theirs)):
@@ -135,10 +135,13 @@ class Workers(Generic[Task, Result]):
         function: does a task; an importable function, whose exceptions are raised in the caller.
         prepare: called in every process before its first task; an importable function.
         count: of processes. Fewer are used where the system starts no more.
+
+    Attributes:
+        function, prepare: as given.
     """
 
     def __init__(self, function: Callable[[Task], Result], prepare: Prepare, count: int) -> None:
-        self._function, self._prepare, self._count = function, prepare, count
+        self.function, self.prepare, self._count = function, prepare, count
         self._workers: list[Worker] = []
         self._single: Worker | None = None
         self._results: dict[int, Any] = {}
@@ -174,7 +177,7 @@ class Workers(Generic[Task, Result]):
             self._start(more - given)
             for worker in self._workers:
                 if worker.ready and worker.busy_with < 0 and given < more:
-                    worker.give(given, self._function, tasks[given], seconds)
+                    worker.give(given, self.function, tasks[given], seconds)
                     given += 1
             if wanted not in self._results:
                 self._wait()
@@ -203,7 +206,7 @@ class Workers(Generic[Task, Result]):
                 self._single = self._begun()
             worker = self._single
             if worker.ready:
-                worker.give(0, function or self._function, task, seconds)
+                worker.give(0, function or self.function, task, seconds)
             message = worker.receive() if _heard([worker]) else worker.end(late=True)
             if isinstance(message, Lost):
                 self._single = None
@@ -232,7 +235,7 @@ class Workers(Generic[Task, Result]):
     def _begun(self) -> Worker:
         if self._failed_starts:
             time.sleep(min(_LONGEST_PAUSE, _PAUSE * 2 ** len(self._failed_starts)))
-        return Worker(self._prepare)
+        return Worker(self.prepare)
 
     def _wait(self) -> None:
         """Wait for one message or death, or for the earliest deadline of a worker that is busy or not yet ready."""
@@ -275,7 +278,7 @@ class Workers(Generic[Task, Result]):
 
 
 @contextmanager
-def _without_interrupts() -> Iterator[None]:
+def without_interrupts() -> Iterator[None]:
     """Start processes that Ctrl-C does not reach, not even before `_work` begins: this process ends them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a new process takes over what is blocked
     try:

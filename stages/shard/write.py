@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ from reprise.config.errors import ImageRefused, MachineError, ShardError
 from reprise.media.image.sides import largest_side_bytes, scaled_side
 from reprise.media.lookup import IMAGE, modality
 from reprise.media.modality import Stored
+from reprise.runtime.blocks.use import asked, run_apart
 from reprise.runtime.workers import Lost, NoProcessError, Workers
 from reprise.storage import ustar
 from reprise.storage.atomic import atomic_file, explained_storage
@@ -40,6 +42,7 @@ from stages.shard.params import ShardParams
 
 Columns = dict[str, list[Any]]  # of the index, by name; "sides": rows of sides.parquet
 Members = Mapping[str, Sequence[dict[str, Any]]]  # key -> rows of the table that ingest wrote
+_ATTEMPT = ".attempt-"  # before the name of a folder in which a tar is being written
 _ENTRIES = ".json"  # after the name of a tar: its rows of the index, until all tars are done
 _WRITE_BYTES = 1 << 18  # written at once: one call for each member takes four times as long
 _TAR_SECONDS, _ATTEMPTS = 86_400.0, 4  # nothing in a tar can hang; attempts after the first
@@ -93,6 +96,8 @@ def write_shards(
         ShardError: a source file is missing or changed since ingest.
     """
     plans = plan(manifest, params, sides)
+    for unfinished in (work or output).glob(f"{_ATTEMPT}*"):  # of a process that was killed
+        shutil.rmtree(unfinished, ignore_errors=True)
     finished = {p.name: columns for p in plans if work and (columns := _finished(p, work))}
     done = sum(len(columns["key"]) for columns in finished.values())
     with Progress("shard", manifest.num_rows, done=done) as progress:
@@ -181,11 +186,11 @@ def _write_all(
 ) -> Iterator[Columns]:
     """Write tars side by side, or in this process where that is as fast or no other can be started."""
     tasks, done = [(p, params, output, resumable) for p in plans], 0
-    if workers > 1 and len(plans) > 1 and sum(p.bytes for p in plans) >= _WORTH_PROCESSES:
+    if (workers > 1 or asked()) and len(plans) > 1 and sum(p.bytes for p in plans) >= _WORTH_PROCESSES:
         try:
             prepare = partial(_prepare_worker, plans[0].modality)
             with Workers(_write_task, prepare, min(workers, len(tasks))) as pool:
-                for task, columns in zip(tasks, pool.run(tasks, _TAR_SECONDS), strict=True):
+                for task, columns in zip(tasks, run_apart(pool, tasks, _TAR_SECONDS), strict=True):
                     yield _write_alone(pool, task, columns) if isinstance(columns, Lost) else columns
                     done += 1
             return
@@ -195,7 +200,21 @@ def _write_all(
 
 
 def _write_task(task: Task) -> Columns:
-    return write_shard(*task)
+    """Write a tar in a folder of this attempt, and move it to its place.
+
+    A worker that was given up for lost may still write; another then writes the same tar beside it, and not into it.
+    """
+    shard, params, output, resumable = task
+    attempt = output / f"{_ATTEMPT}{secrets.token_hex(8)}"
+    with explained_storage(attempt):
+        attempt.mkdir()
+        try:
+            columns = write_shard(shard, params, attempt, resumable)
+            for name in (shard.name, f"{shard.name}{_ENTRIES}")[: 1 + resumable]:
+                os.replace(attempt / name, output / name)
+        finally:
+            shutil.rmtree(attempt, ignore_errors=True)
+    return columns
 
 
 def _write_alone(pool: Workers, task: Task, lost: Lost) -> Columns:

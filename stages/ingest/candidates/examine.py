@@ -1,4 +1,4 @@
-"""Examine every candidate in worker processes: read it, hash it, decode it completely.
+"""Examine every candidate in worker processes, of this machine or of a Dask cluster: read it, hash it, decode it whole.
 
 Only a file that ends its worker repeatedly, alone in a fresh process, is refused for it. A worker that something else
 ends (the out-of-memory killer, a batch system) costs no file; what the machine lacks (processes, memory, open files, a
@@ -20,11 +20,13 @@ from functools import partial
 from reprise.config.errors import ImageRefused, MachineError, printable
 from reprise.media.lookup import modality
 from reprise.media.modality import Examined, Limits
+from reprise.runtime.blocks.use import asked, run_apart
 from reprise.runtime.workers import Lost, NoProcessError, Workers
 from reprise.storage.listing import read_regular, sha256_of
 from stages.ingest.source import Encoded
 
 _CHUNK = 64
+_WORTH_CLUSTER = 16  # chunks; fewer are examined sooner than a cluster is opened
 _CHUNK_SECONDS, _IMAGE_SECONDS = 900.0, 120.0  # a decoder that takes longer hangs
 _CPU_SECONDS = 60.0  # for one image; the largest permitted ones take three
 _CRASHES, _KILLS = 2, 5  # so many ends of a worker, alone with an image, are the image's fault; kills may have others
@@ -122,13 +124,15 @@ def examine_all(items: Sequence[Item], limits: Limits, workers: int) -> Iterator
     done, lost = 0, False
     if workers:
         chunks = [items[i : i + _CHUNK] for i in range(0, len(items), _CHUNK)]
+        code = sorted({type(reference).__module__ for _, reference in items if isinstance(reference, Encoded)})
         try:
             with Workers(partial(_examine_chunk, limits=limits), partial(prepare_worker, limits), workers) as pool:
-                for chunk, found in zip(chunks, pool.run(chunks, _CHUNK_SECONDS), strict=True):
+                results = run_apart(pool, chunks, _CHUNK_SECONDS, code, _WORTH_CLUSTER)
+                for chunk, found in zip(chunks, results, strict=True):
                     lost = lost or isinstance(found, Lost)
                     findings = (_examine_alone(pool, item) for item in chunk) if isinstance(found, Lost) else found
                     for item, finding in zip(chunk, findings, strict=True):
-                        yield _with_memory(pool, item, limits) if finding.reason == _NO_MEMORY else finding
+                        yield _settled(pool, item, finding, limits)
                         done += 1
             return
         except NoProcessError as error:
@@ -144,6 +148,25 @@ def examine_all(items: Sequence[Item], limits: Limits, workers: int) -> Iterator
         if finding.reason == _NO_MEMORY and not has_memory(limits):
             raise _too_little_memory(name)
         yield finding
+
+
+def _settled(pool: Workers, item: Item, finding: Finding, limits: Limits) -> Finding:
+    """Return a finding that says nothing of the machine that made it.
+
+    Raises:
+        MachineError: a machine that decodes lacks memory, or does not see the file that this machine reads.
+    """
+    if finding.sha256 is None and asked() is not None:  # perhaps by a worker that does not see the file
+        here = _examine_alone(pool, item)
+        if here.sha256 is not None:
+            raise MachineError(
+                "a Dask worker cannot read an image that this machine reads",
+                where=item[0],
+                found=finding.detail,
+                fix="Mount the folder of the source on all machines under the same path, then run again.",
+            )
+        finding = here
+    return _with_memory(pool, item, limits) if finding.reason == _NO_MEMORY else finding
 
 
 def _examine_alone(pool: Workers, item: Item) -> Finding:
