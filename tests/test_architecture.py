@@ -202,7 +202,7 @@ def test_torch_distributed_stays_in_the_world() -> None:
 
 
 def test_dask_stays_in_the_blocks() -> None:
-    found = broken(("pipeline", "stages", "reprise"), lambda module: top(module) in {"dask", "distributed"})
+    found = broken(("stages", "reprise"), lambda module: top(module) in {"dask", "distributed"})
     assert [line for line in found if not line.startswith("reprise/runtime/blocks/cluster")] == []
 
 
