@@ -67,8 +67,9 @@ format: setup ## let ruff put imports and layout in order
 	@ruff check --fix .
 	@ruff format .
 
-docs: setup ## write parameters.md, papers.md and plug-ins/ of docs/reference from classes and docstrings
+docs: setup ## write command-line.md, parameters.md, papers.md and plug-ins/ of docs/reference from the code
 	@python -P stages/run.py stages.check.describe --reference docs/reference/parameters.md
+	@python -m pipeline.cli.described.reference docs/reference/command-line.md
 
 site: setup ## the documents as a site: open site/index.html; search works from the disk, too
 	@NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict --quiet

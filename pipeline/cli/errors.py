@@ -1,15 +1,22 @@
-"""Turn the errors that a command expects into a sentence and an exit status."""
+"""Turn the errors that a command expects into a sentence and an exit status, and for programs into a JSON document."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
+import typer
+
 from pipeline.cli.commands import app
-from pipeline.cli.output import say_aside
+from pipeline.cli.described.usage import usage_error
+from pipeline.cli.exit_codes import ExitCode, code_of
+from pipeline.cli.output import answer_error, awaits_answer, say_aside, stdout_for_the_answer
 from pipeline.processes.commands import CommandFailed
+from pipeline.processes.failure import failure_message
 from pipeline.processes.redaction import make_redactor
 from pipeline.processes.signals import signal_name
 from reprise.config.errors import RepriseError
@@ -18,44 +25,108 @@ from reprise.runtime.encoding import use_utf8
 from reprise.storage.system.refusals import refusal
 
 INTERRUPTED = "interrupted: the same command continues from here"
+_CONTINUE = "The same command continues from here."
 
 
 def run() -> None:
     """Run the command that the command line names.
 
     Raises:
-        SystemExit: with the exit status of the command, unless that is 0.
+        SystemExit: always, with the exit status of the command (`ExitCode`).
     """
     use_utf8()
+    with stdout_for_the_answer() if wants_json(sys.argv[1:]) else nullcontext():
+        status = _run()
+        if status and awaits_answer():
+            answer_error(_ended(status), status, str)
+    sys.exit(status)
+
+
+def wants_json(arguments: Sequence[str]) -> bool:
+    """Whether a command line asks for JSON. An error in the command line itself is then JSON as well."""
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return "--json" in options
+
+
+def _run() -> int:
     try:
         with interrupts.ending_soon({signal.SIGINT: INTERRUPTED}):
-            app()
+            status = app(standalone_mode=False, prog_name="reprise") or ExitCode.DONE
     except (RepriseError, CommandFailed, OSError) as error:
         expected = refusal(error) if isinstance(error, OSError) else error
         if os.environ.get("REPRISE_TRACEBACK") == "1" or expected is None:
+            _answer_defect(error)
             raise
-        sys.exit(print_error(expected))
+        return print_error(expected)
+    except typer.TyperException as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # of a group of commands, whose help is then its answer
+            print(error.format_message(), file=sys.stderr)
+            return ExitCode.WRONG
+        return print_error(usage_error(error))
     except SystemExit as ended:
-        if isinstance(ended.code, int):
-            _say_killed(ended.code)
+        status = ended.code if isinstance(ended.code, int) else ExitCode.FAILED
+        if ended.code is not None and not isinstance(ended.code, int):
+            raise
+    except Exception as error:
+        _answer_defect(error)
         raise
+    _say_killed(status)
+    return int(status)
 
 
 def print_error(error: RepriseError | CommandFailed) -> int:
     """Print an expected error and return the exit status; of a failed command, print the lines that were captured."""
-    hide = make_redactor(Path())
+    hide, code = make_redactor(Path()), code_of(error)
     if isinstance(error, RepriseError):
         print(f"error: {hide(str(error))}", file=sys.stderr)
-        return 1
+        answer_error(error, code, hide)
+        return code
     for line in error.lines:
         say_aside(hide(line))
     _say_killed(error.status)
-    return error.status
+    answer_error(_of_process(error), code, hide)
+    return code
 
 
 def _say_killed(status: int) -> None:
     name = signal_name(status)
-    if status == 128 + signal.SIGINT:
+    if status == ExitCode.INTERRUPTED:
         interrupts.say(INTERRUPTED)
     elif name is not None:
         print(f"killed by {name}: the same command continues from here", file=sys.stderr)
+
+
+def _of_process(error: CommandFailed) -> RepriseError:
+    """Return the error of a process as its sentence, which it has printed on stderr."""
+    killed = signal_name(error.status)
+    what = "a process of the command was killed" if killed else failure_message(error)
+    found = f"signal {killed}" if killed else f"exit status {error.status}"
+    fix = _CONTINUE if killed else "Do what the sentence says; stderr has all that the process wrote."
+    return RepriseError(what, where=_command_of(error), found=found, fix=fix)
+
+
+def _command_of(error: CommandFailed) -> str:
+    """Name the program of a failed command without the interpreter's own words."""
+    words = [word for word in error.command if not word.startswith("-")]
+    stage = next((word for word in words if word.startswith("stages.")), None)
+    return stage or " ".join(words[-2:])
+
+
+def _ended(status: int) -> RepriseError:
+    """Return the error of a command that ended without an answer."""
+    name = signal_name(status)
+    if name is not None:
+        return RepriseError("the command was interrupted", where="reprise", found=f"signal {name}", fix=_CONTINUE)
+    return RepriseError(
+        "the command ended without a result", where="reprise", found=f"exit status {status}", fix="Read stderr."
+    )
+
+
+def _answer_defect(error: BaseException) -> None:
+    defect = RepriseError(
+        "a defect of Reprise",
+        where=type(error).__name__,
+        found=str(error),
+        fix="Report it with the traceback on stderr.",
+    )
+    answer_error(defect, ExitCode.FAILED, make_redactor(Path()))

@@ -11,13 +11,24 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from pipeline.cli.output import say, say_aside
-from pipeline.cli.project import Jobs, enter_project
+from pipeline.cli.described.description import command
+from pipeline.cli.exit_codes import ExitCode
+from pipeline.cli.output import answer, say, say_aside
+from pipeline.cli.project import AsJson, Jobs, enter_project
 from pipeline.flows import dead_runs
 from pipeline.flows.api_client import check_access
 from pipeline.flows.serving import server, service
+from reprise.config.params import read_yaml
 from reprise.runtime.interrupts import patience
 
+DEPLOYMENTS = Path("prefect.yaml")  # in the project
+DROPPED = "Dropped"  # name of the state of a run that did not wait for another one
+_RUN_FIELDS = {
+    "flow": "text: name of the flow",
+    "state": "text: name of the final state, such as Completed, Unchanged, Failed, Drift, Held or Dropped",
+    "completed": "yes/no: whether it completed",
+    "message": "text: what came of it",
+}
 _PATIENCE_SECONDS = 0.5  # for the last records of a run that somebody has interrupted
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run and schedule the graph with Prefect.")
@@ -25,7 +36,13 @@ run_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run a f
 app.add_typer(run_app, name="run")
 
 
-@run_app.command()
+@command(
+    run_app,
+    examples=["reprise flows run reproduce", "reprise flows run reproduce pretrain/simclr --jobs 2"],
+    writes="what `reprise repro` writes, and the run to Prefect and to .reprise/flows",
+    busy=True,
+    fields=_RUN_FIELDS,
+)
 def reproduce(
     targets: Annotated[
         list[str] | None,
@@ -35,12 +52,20 @@ def reproduce(
         bool, typer.Option("--drop", help="Give up if another run works in this folder, instead of waiting for it.")
     ] = False,
     jobs: Jobs = None,
+    as_json: AsJson = False,
 ) -> None:
     """Bring the graph up to date, one task per stage."""
-    _run("reproduce", targets=targets, busy="drop" if drop else "wait", jobs=jobs)
+    _run("reproduce", targets=targets, busy="drop" if drop else "wait", jobs=jobs, as_json=as_json)
 
 
-@run_app.command()
+@command(
+    run_app,
+    examples=["reprise flows run refresh", "reprise flows run refresh --promote simclr"],
+    writes="what `reprise repro` writes, a git tag if a run is promoted, and the run to Prefect and to .reprise/flows",
+    refused="drift or a worse backbone stopped it",
+    busy=True,
+    fields=_RUN_FIELDS,
+)
 def refresh(
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for another run in this folder, instead of giving up.")
@@ -56,30 +81,41 @@ def refresh(
     margin: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="With --promote: accepted loss, a share of the val images.")
     ] = 0.0,
+    as_json: AsJson = False,
 ) -> None:
     """Bring the graph up to date if the source changed.
 
     With --promote, new images are validated and compared with those of the last version before anything is trained,
-    and then the new backbone is compared with the last version's on val. The exit status is 1 if something stops it.
-
-    Example: reprise flows run refresh --promote simclr
+    and then the new backbone is compared with the last version's on val.
     """
     chosen = {"promote": promote, "on_drift": on_drift, "margin": margin}
-    _run("refresh", busy="wait" if wait else "drop", jobs=jobs, **chosen)
+    _run("refresh", busy="wait" if wait else "drop", jobs=jobs, as_json=as_json, **chosen)
 
 
-@run_app.command()
+@command(
+    run_app,
+    examples=["reprise flows run sweep sweeps/temperature.yaml"],
+    writes="DVC experiments on the current commit, and the run to Prefect",
+    busy=True,
+    fields=_RUN_FIELDS,
+)
 def sweep(
     plan: Annotated[str, typer.Argument(help="Plan of the sweep, below this folder; see docs/how-to/sweeps.md.")],
     drop: Annotated[
         bool, typer.Option("--drop", help="Give up if another sweep works in this folder, instead of waiting for it.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Try parameters over seeds, and compare them."""
-    _run("sweep", plan=plan, busy="drop" if drop else "wait")
+    _run("sweep", plan=plan, busy="drop" if drop else "wait", as_json=as_json)
 
 
-@app.command()
+@command(
+    app,
+    examples=["reprise flows serve", "reprise flows serve --queue default"],
+    writes="the state of the server to .reprise/prefect",
+    busy=True,
+)
 def serve(
     queue: Annotated[
         list[str] | None,
@@ -96,21 +132,39 @@ def serve(
         service.serve(Path(), say, queue or [])
 
 
-@app.command()
-def deploy() -> None:
+@command(
+    app,
+    examples=["reprise flows deploy"],
+    writes="the deployments to the server",
+    fields={"file": "text: the file that names the deployments", "deployments": "list of text: their names"},
+)
+def deploy(as_json: AsJson = False) -> None:
     """Register the deployments of prefect.yaml.
 
     A server must be running; deployments that are registered already are updated.
     """
     enter_project()
-    raise typer.Exit(service.deploy(Path()))
+    if service.deploy(Path()):
+        raise typer.Exit(ExitCode.FAILED)
+    if as_json:
+        found = read_yaml(DEPLOYMENTS).get("deployments") or []
+        answer({"file": DEPLOYMENTS, "deployments": [each["name"] for each in found]})
 
 
-@app.command()
+@command(
+    app,
+    examples=["reprise flows close-dead-runs"],
+    writes="final states to the server",
+    fields={
+        "server": "yes/no: whether a server runs for this folder",
+        "closed": "list of text: a sentence for each run that was closed",
+    },
+)
 def close_dead_runs(
     stuck_seconds: Annotated[
         float, typer.Option(min=0.0, help="Age in seconds from which a run that never started counts as dead.")
     ] = dead_runs.STUCK_SECONDS,
+    as_json: AsJson = False,
 ) -> None:
     """Close runs whose process has ended.
 
@@ -121,16 +175,26 @@ def close_dead_runs(
     with server.with_variables(server.client_variables(Path())):
         address = os.environ.get("PREFECT_API_URL")
         if not address:
+            if as_json:
+                answer({"server": False, "closed": []})
+                return
             say("no Prefect server runs for this folder; the next run closes dead runs")
             return
         check_access(address)
         closed = dead_runs.close_dead_runs(address, Path(), stuck_seconds=stuck_seconds)
+    if as_json:
+        answer({"server": True, "closed": [str(run) for run in closed]})
+        return
     for line in [str(run) for run in closed] or ["there are no dead runs"]:
         say(line)
 
 
-def _run(name: str, **parameters: Any) -> None:
-    """Run a flow in this process, and exit with status 1 if it does not complete."""
+def _run(name: str, *, as_json: bool, **parameters: Any) -> None:
+    """Run a flow in this process.
+
+    Raises:
+        typer.Exit: it did not complete.
+    """
     enter_project()
     with patience(), server.connect(Path()) as api:
         from pipeline.flows import delivery, entrypoints
@@ -148,10 +212,22 @@ def _run(name: str, **parameters: Any) -> None:
         finally:
             delivery.send_queued_records(seconds)
         delivery.await_task_states(state)
+    if as_json:
+        completed = state.is_completed()
+        answer({"flow": name, "state": state.name, "completed": completed, "message": state.message})
     if not state.is_completed():
-        say_aside(f"{name}: {state.name}: {state.message}")
-        raise typer.Exit(1)
+        message = str(state.message)
+        shown = message if message.startswith(f"{state.name}:") else f"{state.name}: {message}"
+        say_aside(f"{name}: {shown}")
+        raise typer.Exit(_code_of(str(state.name)))
     say(f"{name}: {state.message}")
+
+
+def _code_of(state: str) -> ExitCode:
+    """Return the exit status for the name of a state that is not Completed."""
+    from pipeline.flows.candidate import JUDGED
+
+    return ExitCode.REFUSED if state in JUDGED else ExitCode.BUSY if state == DROPPED else ExitCode.FAILED
 
 
 def _exit_on_signal(signum: int, frame: FrameType | None) -> None:

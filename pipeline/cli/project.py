@@ -13,6 +13,9 @@ from reprise.config.errors import GraphError
 Jobs = Annotated[
     int | None, typer.Option(min=1, help="How many stages may run at once; as many as the cores allow by default.")
 ]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print the result as one JSON document, for programs; all else goes to stderr.")
+]
 WorkersAddress = Annotated[
     str | None,
     typer.Option("--workers", metavar="ADDRESS", help="Dask scheduler (tcp://HOST:8786) whose workers compute stages."),

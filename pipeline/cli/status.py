@@ -2,21 +2,53 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated
+from dataclasses import asdict
 
 import typer
 
-from pipeline.cli.output import print_table, say
-from pipeline.cli.project import enter_project, find_project
+from pipeline.cli.described.description import command
+from pipeline.cli.exit_codes import ExitCode
+from pipeline.cli.output import answer, print_table, say
+from pipeline.cli.project import AsJson, enter_project, find_project
 
 app = typer.Typer(rich_markup_mode=None)
 
 
-@app.command()
-def status(
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON, for programs.")] = False,
-) -> None:
+@command(
+    app,
+    examples=["reprise status", "reprise status --json"],
+    fields={
+        "running": "list: what runs; empty where nothing does",
+        "running[].process": "integer: number of the process",
+        "running[].host": "text or null: another machine that it runs on",
+        "running[].started_by": "integer or null: number of the process that started it",
+        "running[].kind": "text: kind of work, such as graph, stage, flow or sweep",
+        "running[].title": "text: what it is, for people",
+        "running[].stage": "text or null: DVC's name of the stage",
+        "running[].folder": "text: folder that it works in, relative to the project",
+        "running[].stopped": "yes/no: whether it is suspended",
+        "running[].since": "text or null: when it began, in ISO 8601",
+        "running[].seconds": "number or null: for how long it has run",
+        "running[].part": "object or null: the part that it is at",
+        "running[].part.unit": "text: stage or point",
+        "running[].part.number": "integer: number of the part, from 1",
+        "running[].part.of": "integer: number of parts",
+        "running[].part.title": "text: name of the part",
+        "running[].part.beside": "list of text: parts that run at the same time",
+        "running[].work": "list: what is counted",
+        "running[].work[].label": "text: what is done",
+        "running[].work[].done": "integer: how much of it is done",
+        "running[].work[].total": "integer or null: of how much",
+        "running[].work[].unit": "text: of what",
+        "running[].work[].rate": "number: a second",
+        "running[].work[].figures": "object: name -> number, such as the loss",
+        "running[].work[].of": "object: name -> number, the last value that a figure will have",
+        "running[].work[].seconds_left": "number or null: seconds that it will still take",
+        "running[].seconds_left": "number or null: seconds that all of it will still take",
+        "running[].seconds_left_is_a_minimum": "yes/no or null: whether it may take longer than that",
+    },
+)
+def status(as_json: AsJson = False) -> None:
     """Show what runs, since when, how far it is, and how long it will still take.
 
     Runs of every kind are shown: `dvc repro`, `reprise repro`, flows, sweeps, and a stage started by hand. The command
@@ -26,25 +58,35 @@ def status(
 
     enter_project()
     report = report_running()
-    for line in [json.dumps(report.json(), indent=2)] if as_json else report.lines():
-        print(line) if as_json else say(line)
+    if as_json:
+        answer(report.json())
+        return
+    for line in report.lines():
+        say(line)
 
 
-@app.command()
-def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON, for programs.")] = False,
-) -> None:
+@command(
+    app,
+    examples=["reprise doctor"],
+    refused="there is a problem",
+    fields={
+        "[].what": "text: the thing",
+        "[].state": "text: ok, note or problem",
+        "[].found": "text: what was found",
+        "[].fix": "text: what to do; empty where nothing is to be done",
+    },
+)
+def doctor(as_json: AsJson = False) -> None:
     """Look for what is missing or wrong: packages, GPU, git, disk, locks and the remote.
 
-    Nothing is changed, and no lock is taken. The exit status is 1 where there is a problem.
+    Nothing is changed, and no lock is taken.
     """
     from pipeline.graph.running.doctor import WRONG, examine
-    from pipeline.graph.running.doctor import as_json as findings_json
 
     findings = list(examine(find_project()))
     if as_json:
-        print(findings_json(findings))
+        answer([asdict(finding) for finding in findings])
     else:
         print_table(["what", "state", "found"], [finding.row() for finding in findings])
     if any(finding.state == WRONG for finding in findings):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.REFUSED)

@@ -2,18 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.output import say, say_aside
-from pipeline.cli.project import enter_project
+from pipeline.cli.described.description import command
+from pipeline.cli.exit_codes import ExitCode
+from pipeline.cli.output import answer, say, say_aside
+from pipeline.cli.project import AsJson, enter_project
+
+if TYPE_CHECKING:
+    from pipeline.sweeps.runner import SweepPlan, SweepPoint, SweepResult
 
 app = typer.Typer(rich_markup_mode=None)
 
 
-@app.command()
+@command(
+    app,
+    examples=["reprise sweep sweeps/temperature.yaml --list", "reprise sweep sweeps/temperature.yaml --parallel 2"],
+    writes="DVC experiments on the current commit, logs to .reprise/sweeps, and the page that --output names",
+    busy=True,
+    fields={
+        "plan": "text: name of the plan",
+        "revision": "text or null: the commit that the sweep started from; null with --list and --forget",
+        "forgotten": "list of text or null: with --forget the points that were removed",
+        "points": "list: the points of the plan; empty with --forget",
+        "points[].name": "text: name of the experiment",
+        "points[].changes": "object: what the point changes in params.yaml",
+        "points[].changes.*": "anything: the value",
+        "points[].state": "text: waiting, running, done, done before, failed or stopped",
+        "points[].seconds": "number: how long it took this time",
+        "points[].message": "text: why it failed; empty otherwise",
+        "points[].experiment": "text or null: commit of the experiment",
+        "metric": "text or null: what the verdicts are about; null with --list and --forget",
+        "base": "text or null: name of the point that the others are compared with",
+        "figures": "list: a row for each point that is done, run and seed",
+        "figures[].point": "text: name of the point",
+        "figures[].run": "text: name of the run",
+        "figures[].seed": "integer: the seed",
+        "figures[].value": "number: the metric",
+        "differences": "list: a row for each run of each other point",
+        "differences[].point": "text: name of the point",
+        "differences[].run": "text: name of the run",
+        "differences[].difference": "number or null: point - base point, mean over the seeds that both have",
+        "differences[].verdict": "text: what it amounts to",
+    },
+)
 def sweep(
     file: Annotated[Path, typer.Argument(help="Plan of the sweep; see docs/how-to/sweeps.md.")],
     parallel: Annotated[
@@ -32,6 +68,7 @@ def sweep(
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for another sweep in this folder, instead of giving up.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Try parameters over seeds, and compare them.
 
@@ -43,11 +80,19 @@ def sweep(
     enter_project()
     plan = runner.load_plan(plan_file)
     if list_only:
-        for point in runner.list_points(plan):
+        points = runner.list_points(plan)
+        if as_json:
+            answer(_document(plan, points))
+            return
+        for point in points:
             say(point.line())
         return
     if forget:
-        for name in runner.forget(plan) or ["nothing"]:
+        forgotten = runner.forget(plan)
+        if as_json:
+            answer({**_document(plan, []), "forgotten": forgotten})
+            return
+        for name in forgotten or ["nothing"]:
             say(f"forgot {name}")
         return
     if parallel:
@@ -56,9 +101,42 @@ def sweep(
     page = result.markdown()
     if page_file:
         page_file.write_text(page, encoding="utf-8")
-    say("")
-    for line in page.splitlines():  # line by line, because `say` limits the length of what it prints
-        say(line)
+    if as_json:
+        answer(_document(plan, result.points, result))
+    else:
+        say("")
+        for line in page.splitlines():  # line by line, because `say` limits the length of what it prints
+            say(line)
     if result.failed:
         say_aside(f"{len(result.failed)} of {len(result.points)} points failed")
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _document(plan: SweepPlan, points: Sequence[SweepPoint], result: SweepResult | None = None) -> dict[str, Any]:
+    """Return the points of a plan, and the comparison where there is a result."""
+    rows = [
+        {"name": p.name, "changes": p.changes, "state": p.state, "seconds": p.seconds, "message": p.message}
+        | {"experiment": p.experiment}
+        for p in points
+    ]
+    found = result.comparison if result else None
+    figures = [
+        {"point": point, "run": run, "seed": seed, "value": figure.value}
+        for point, table in (found.tables.items() if found else ())
+        for run, seeds in table.get(found.metric if found else "", {}).items()
+        for seed, figure in sorted(seeds.items())
+    ]
+    differences = [
+        {"point": d.point, "run": d.run, "difference": d.pair.difference if d.pair else None, "verdict": d.verdict}
+        for d in (found.differences if found else ())
+    ]
+    return {
+        "plan": plan.name,
+        "revision": result.revision if result else None,
+        "forgotten": None,
+        "points": rows,
+        "metric": found.metric if found else None,
+        "base": found.base if found else None,
+        "figures": figures,
+        "differences": differences,
+    }

@@ -7,13 +7,13 @@ images, the quarantine, the splits by content, the frozen backbone, and the prot
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.graph.dvc_output import last_lines
 from pipeline.processes.commands import OWN_MODULE, CommandFailed, run
 from reprise.artifacts import layout
 from reprise.artifacts.embeddings import FILE as EMBEDDINGS
@@ -198,8 +198,14 @@ def copy_embeddings(work: Path, target: Path) -> list[Path]:
 def _run_stage(work: Path, words: Sequence[str], say: Callable[[str], None]) -> None:
     """Run a module of `stages` in the working folder with this copy of the code, and pass its output to `say`."""
     command = [*OWN_MODULE, *words]
-    if code := run(command, cwd=work, on_line=say):
-        raise CommandFailed(command, code)  # it has explained itself through `say`
+    lines: list[str] = []
+
+    def keep(line: str) -> None:
+        lines.append(line)
+        say(line)
+
+    if code := run(command, cwd=work, on_line=keep):
+        raise CommandFailed(command, code, shown=last_lines(lines))
 
 
 def _counts(values: list[str]) -> dict[str, int]:
@@ -210,7 +216,7 @@ def _interval(figure: dict[str, Any]) -> str:
     return "" if figure["low"] is None else f"[{figure['low']:.4f}, {figure['high']:.4f}]"
 
 
-def as_json(result: EvaluationResult, backbone: Backbone, data: Path) -> str:
-    """Return the result, the backbone and the data as JSON text for other programs."""
+def evaluation_document(result: EvaluationResult, backbone: Backbone, data: Path) -> dict[str, Any]:
+    """Return the result, the backbone and the data for other programs, sorted by name."""
     content = {"backbone": backbone.name, "options": list(backbone.options), "data": str(data), **vars(result)}
-    return json.dumps(content, indent=2, sort_keys=True) + "\n"
+    return dict(sorted(content.items()))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.compare.revisions import WORKSPACE, resolve
+from pipeline.graph.dvc_output import last_lines
 from pipeline.graph.remotes.revision_outputs import fetch_at
 from pipeline.graph.stage_modules import stage_command
 from pipeline.processes.commands import CommandFailed, run
@@ -79,8 +80,14 @@ def compare_encoders(
         for name, path in fetch_embeddings(revision, runs, seed, scratch).items():
             encoders += ["--encoder", f"{name} at {revision}={path}"]
     command = stage_command("stages.probe.representations", [*encoders, "--out", str(out)], Path())
-    if code := run(command, on_line=say):
-        raise CommandFailed(command, code)
+    lines: list[str] = []
+
+    def keep(line: str) -> None:
+        lines.append(line)
+        say(line)
+
+    if code := run(command, on_line=keep):
+        raise CommandFailed(command, code, shown=last_lines(lines))
     comparison: dict[str, Any] = read_json(out / "representations.json")
     return comparison
 

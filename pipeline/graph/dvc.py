@@ -69,7 +69,7 @@ def repro_in_order(
         finally:
             sort_lock(graph, root)
     if code:
-        raise known_failure(lines, root) or CommandFailed(command, code)
+        raise known_failure(lines, root) or CommandFailed(command, code, shown=lines)
 
 
 def sort_lock(graph: Graph, root: Path) -> None:

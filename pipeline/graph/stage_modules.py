@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.graph.dvc_output import last_lines
 from pipeline.graph.ingested import data_option
 from pipeline.graph.workspace import read_digest
 from pipeline.processes.commands import OWN_MODULE, CommandFailed, run
-from pipeline.processes.redaction import run_shown
+from pipeline.processes.redaction import make_redactor, run_shown
 from reprise.artifacts.layout import CHECKED
 from reprise.storage.code.fingerprint import digest_of_project
 from reprise.storage.code.places import link_installed_code, uses_installed_code
@@ -47,6 +49,29 @@ def describe_parameters(name: str | None = None, root: Path = Path()) -> None:
     run_module("stages.check.describe", [] if name is None else ["--", name], root, None)
 
 
+def problems(root: Path = Path()) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """Check all parameters, against the images and this machine too, and return what is wrong and what is doubtful.
+
+    Raises:
+        CommandFailed: params.yaml cannot be read; the process has explained it.
+    """
+    link_installed_code(root)
+    found = ask_module("stages.check", ["--no-output", "--machine", "--json", *data_option(root)], root)
+    return found["problems"], found["warnings"]
+
+
+def parameters_of(name: str | None, root: Path = Path()) -> dict[str, Any]:
+    """Return the parameters of a section or plug-in, or all names, as `stages.check.describe` prints them.
+
+    Raises:
+        CommandFailed: nothing has that name; the process has explained it.
+    """
+    found: dict[str, Any] = ask_module(
+        "stages.check.describe", ["--json", *([] if name is None else ["--", name])], root
+    )
+    return found
+
+
 def show_views(arguments: list[str], root: Path = Path()) -> None:
     """Write the page of views, or print their moments, in a process that may import stages.
 
@@ -58,6 +83,16 @@ def show_views(arguments: list[str], root: Path = Path()) -> None:
         CommandFailed: there is no such run, or there are no images yet; the process has explained it.
     """
     run_module("stages.pretrain.show_views", arguments, root, None)
+
+
+def moments_of_views(arguments: list[str], root: Path = Path()) -> list[dict[str, Any]]:
+    """Return the moments of views, as `stages.pretrain.show_views` prints them.
+
+    Raises:
+        CommandFailed: as `show_views`.
+    """
+    rows: list[dict[str, Any]] = ask_module("stages.pretrain.show_views", [*arguments, "--moments", "--json"], root)
+    return rows
 
 
 def scan(root: Path = Path(), *, on_line: Callable[[str], None] | None = None) -> None:
@@ -93,9 +128,30 @@ def run_module(module: str, arguments: list[str], root: Path, on_line: Callable[
         if on_line:
             on_line(line)
 
-    code = run(command, cwd=root, on_line=keep) if on_line else run_shown(command, root)
+    shown: list[str] = []
+    code = run(command, cwd=root, on_line=keep) if on_line else run_shown(command, root, keep=shown)
     if code:
-        raise CommandFailed(command, code, last_lines(lines))
+        raise CommandFailed(command, code, last_lines(lines), shown)
+
+
+def ask_module(module: str, arguments: list[str], root: Path = Path()) -> Any:
+    """Run a module of `stages` that prints JSON, and return what it printed; the rest goes to stderr.
+
+    Raises:
+        CommandFailed: it ended with an error, which it has explained.
+    """
+    command = stage_command(module, arguments, root)
+    printed: list[str] = []
+    shown: list[str] = []
+    hide = make_redactor(root)
+
+    def show(line: str) -> None:
+        shown.append(hide(line))
+        print(shown[-1], file=sys.stderr, flush=True)
+
+    if code := run(command, cwd=root, on_each_line=(printed.append, show)):
+        raise CommandFailed(command, code, shown=shown)
+    return json.loads("\n".join(printed))
 
 
 def stage_command(module: str, arguments: Sequence[str], root: Path) -> list[str]:

@@ -59,10 +59,13 @@ class CommandFailed(Exception):
         command: the command and its arguments.
         status: exit status; 128 + n after signal n.
         lines: the last lines of output, if they were captured.
+        shown: the last lines of output that a person has seen already.
     """
 
-    def __init__(self, command: Sequence[str], status: int, lines: Sequence[str] = ()) -> None:
-        self.command, self.status, self.lines = tuple(command), status, tuple(lines)
+    def __init__(
+        self, command: Sequence[str], status: int, lines: Sequence[str] = (), shown: Sequence[str] = ()
+    ) -> None:
+        self.command, self.status, self.lines, self.shown = tuple(command), status, tuple(lines), tuple(shown)
         super().__init__(f"{' '.join(command)} ended with status {status}")
 
 

@@ -24,13 +24,14 @@ def failure_message(error: CommandFailed) -> str:
     It is the last `error:` line, which a stage writes, with the list below it if it ends with a colon; or else the last
     `ERROR:` line, which DVC writes; or else the last line of output.
     """
-    starts = [number for number, line in enumerate(error.lines) if line.startswith("error: ")]
+    lines = error.lines or error.shown
+    starts = [number for number, line in enumerate(lines) if line.startswith("error: ")]
     if starts:
-        first, *rest = error.lines[starts[-1] :]
+        first, *rest = lines[starts[-1] :]
         below = takewhile(lambda line: line.startswith("  "), rest) if first.endswith(":") else ()
         return " ".join([first.removeprefix("error: "), *(line.strip() for line in below)])
-    from_dvc = [match[1] for line in error.lines if (match := _ERROR_LINE.match(line))]
-    not_empty = [line for line in error.lines if line.strip()]
+    from_dvc = [match[1] for line in lines if (match := _ERROR_LINE.match(line))]
+    not_empty = [line for line in lines if line.strip()]
     return (from_dvc or not_empty or [str(error)])[-1]
 
 

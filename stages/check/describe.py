@@ -9,11 +9,14 @@ the folder plug-ins (the source of every plug-in, and what checks it) and the pa
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from reprise.config.errors import printable
+from reprise.config.errors import ParameterError, printable
 from reprise.config.plug_ins.registry import noun
 from reprise.runtime.entry import run_stage
 from reprise.storage.atomic import atomic_file
@@ -24,12 +27,14 @@ from stages.check.description.plug_in_pages import FOLDER, write_pages
 from stages.check.description.reference import page
 
 WIDTH = 100  # columns of a terminal
+WRONG = 2  # exit status where nothing has the name
 
 
 def main(argv: list[str]) -> None:
     """Parse the command line and print, or write the pages."""
     parser = argparse.ArgumentParser(prog="python -m stages.check.describe", description=__doc__)
     parser.add_argument("name", nargs="?", help="a section, a plug-in, a kind of plug-in, or a parameter")
+    parser.add_argument("--json", action="store_true", help="print the same as JSON")
     parser.add_argument("--reference", type=Path, metavar="FILE", help="write the pages of the documentation")
     options = parser.parse_args(argv)
     if options.reference:
@@ -38,8 +43,16 @@ def main(argv: list[str]) -> None:
                 file.write(text_of().encode())
         write_pages(options.reference.with_name(FOLDER.name))
         return
-    whole = list(subjects()) if options.name is None else kinds_meant(options.name)
-    lines = listing(whole) if whole else text(subject_named(options.name))
+    try:
+        whole = list(subjects()) if options.name is None else kinds_meant(options.name)
+        subject = None if whole else subject_named(options.name)
+    except ParameterError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(WRONG) from None
+    if options.json:
+        print(json.dumps(asdict(subject) if subject else {"names": {kind: subjects()[kind] for kind in whole}}))
+        return
+    lines = text(subject) if subject else listing(whole)
     print("\n".join(map(printable, lines)))
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from reprise.artifacts.layout import CHECKED, NEEDS, PRESENT_CODE
-from reprise.config.errors import InputsChanged
+from reprise.config.errors import InputsChanged, printable
 from reprise.config.params import PARAMS_FILE, Problem, read_yaml
 from reprise.storage.atomic import atomic_directory, write_json
 from reprise.storage.code.fingerprint import digest_of_project
@@ -53,6 +54,16 @@ def judge() -> tuple[dict[str, Any] | None, list[Problem]]:
     if not found:
         write_json(CHECKED, {"digest": digest})
     return raw, found
+
+
+def as_json(found: Sequence[Problem], warnings: Sequence[Problem]) -> str:
+    """Return problems and warnings as JSON: of each the parameter, the rule, what was found, and a fix or ""."""
+
+    def parts(problem: Problem) -> dict[str, str]:
+        fix = problem.hint.strip()
+        return {"parameter": printable(problem.path), "rule": problem.rule, "found": problem.shown, "fix": fix}
+
+    return json.dumps({"problems": [*map(parts, found)], "warnings": [*map(parts, warnings)]})
 
 
 def _signatures() -> dict[str, Signature | None]:

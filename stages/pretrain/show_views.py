@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import base64
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from html import escape
@@ -61,6 +62,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--run", help="a row of `runs`; without it the views of the section `train` are shown")
     parser.add_argument("--all", action="store_true", help="show every change that there is")
     parser.add_argument("--moments", action="store_true", help="print mean and deviation, in closed form and measured")
+    parser.add_argument("--json", action="store_true", help="print the moments as JSON")
     parser.add_argument("--out", type=Path, default=Path(".reprise/views.html"), help="the page")
     options = parser.parse_args(argv)
     raw = read_yaml()
@@ -72,7 +74,8 @@ def main(argv: list[str]) -> None:
     changes = [change for change in changes if image.channels == 3 or not change.needs_rgb]
     pixels = pictures(image)
     if options.moments:
-        print("\n".join(moments_table(changes, in_unit(pixels, image.size))))
+        rows = list(moments_rows(changes, in_unit(pixels, image.size)))
+        print(json.dumps(rows) if options.json else "\n".join(moments_table(rows, len(pixels))))
         return
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(options.out, "w") as file:
@@ -171,21 +174,36 @@ def _data(view: Tensor) -> str:
     return f"data:image/png;base64,{base64.b64encode(lossless_png(np.ascontiguousarray(shown))).decode()}"
 
 
-def moments_table(changes: Sequence[Change], x: Tensor) -> Iterator[str]:
-    """Print for each change how far it moves the mean picture, its deviation, and how many draws show the mean."""
-    form = "{:<14} {:>9} {:>10} {:>10} {:>9} {:>10}"
-    yield f"{len(x)} pictures, {DRAWS} draws of each; mean and deviation in steps of 255"
-    yield form.format("change", "", "mean by", "deviation", "draws", "")
+def moments_rows(changes: Sequence[Change], x: Tensor) -> Iterator[dict[str, Any]]:
+    """Measure for each change how far it moves the mean picture, its deviation, and how many draws show the mean.
+
+    Returns:
+        For each change its name; `closed` (None where there is no closed form) and `measured`, each with `mean_by` and
+        `deviation` in steps of 255 and with `draws`; and the share of pixels at which it `folds`, or None.
+    """
     for change in changes:
         if isinstance(change, Cut):
             continue
-        found = closed(change, x)
         drawn = measured(change, x, DRAWS, torch_rng(0, "moments", change.params.name))
-        name = change.params.name
-        yield form.format(name, "closed" if found else "-", *_figures(found, x))
-        yield form.format("", "measured", *_figures(drawn, x))
-        if (share := folds(change, x)) is not None:
-            yield f"{'':<14} {'folds':>9} {share:.2%} of the pixels"
+        found = closed(change, x)
+        yield {
+            "change": change.params.name,
+            "closed": _figures(found, x) if found else None,
+            "measured": _figures(drawn, x),
+            "folds": folds(change, x),
+        }
+
+
+def moments_table(rows: Sequence[dict[str, Any]], pictures: int) -> Iterator[str]:
+    """Write the moments as lines of a table."""
+    form = "{:<14} {:>9} {:>10} {:>10} {:>9} {:>10}"
+    yield f"{pictures} pictures, {DRAWS} draws of each; mean and deviation in steps of 255"
+    yield form.format("change", "", "mean by", "deviation", "draws", "")
+    for each in rows:
+        yield form.format(each["change"], "closed" if each["closed"] else "-", *_cells(each["closed"]))
+        yield form.format("", "measured", *_cells(each["measured"]))
+        if each["folds"] is not None:
+            yield f"{'':<14} {'folds':>9} {each['folds']:.2%} of the pixels"
 
 
 def folds(change: Change, x: Tensor) -> float | None:
@@ -198,12 +216,19 @@ def folds(change: Change, x: Tensor) -> float | None:
     return float(folded_share(source(drawn, size)).mean())
 
 
-def _figures(moments: Moments | None, x: Tensor) -> tuple[str, str, str, str]:
-    if moments is None:
+def _figures(moments: Moments, x: Tensor) -> dict[str, float]:
+    return {
+        "mean_by": 255 * float((moments.mean - x).square().mean().sqrt()),
+        "deviation": 255 * float(moments.variance.mean().sqrt()),
+        "draws": float(moments.samples(ERROR)),
+    }
+
+
+def _cells(figures: dict[str, float] | None) -> tuple[str, str, str, str]:
+    if figures is None:
         return "-", "-", "-", ""
-    moved = 255 * float((moments.mean - x).square().mean().sqrt())
-    deviation = 255 * float(moments.variance.mean().sqrt())
-    return f"{moved:.2f}", f"{deviation:.2f}", f"{moments.samples(ERROR):,.0f}", f"for {ERROR:.0%}"
+    mean_by, deviation, draws = figures["mean_by"], figures["deviation"], figures["draws"]
+    return f"{mean_by:.2f}", f"{deviation:.2f}", f"{draws:,.0f}", f"for {ERROR:.0%}"
 
 
 if __name__ == "__main__":

@@ -14,7 +14,12 @@ from typing import Any
 from pipeline.processes.commands import environment
 
 REPRISE = (sys.executable, "-c", "from pipeline.cli.main import main; main()")  # the command `reprise`
-_CHECK = "import sys\nif 'wrong' in open('params.yaml').read(): sys.exit('error: 1 wrong parameter')\n"
+_CHECK = """\
+import sys
+if "wrong" in open("params.yaml").read():
+    print("error: 1 wrong parameter", file=sys.stderr)
+    sys.exit(2)
+"""
 _SCAN = "open('source.lock.json', 'w').write('{}')\n"
 
 

@@ -114,7 +114,7 @@ def test_mlcroissant_reads_the_same_images_labels_splits_and_facts(dataset: Any)
 def test_the_command_writes_the_same_bytes_again_and_no_path_of_the_machine(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.cli.commands.enter_project", lambda: os.chdir(project))
+    monkeypatch.setattr("pipeline.cli.images.croissant.enter_project", lambda: os.chdir(project))
     written = []
     for name in ("a.json", "b.json"):
         result = CliRunner().invoke(app, ["croissant", "-o", str(project / name), "--date", "2026-01-31"])

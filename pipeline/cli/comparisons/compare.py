@@ -1,4 +1,4 @@
-"""`reprise compare` and `reprise gate`: revisions, experiments and runs held against each other."""
+"""`reprise compare`: revisions, experiments and runs held against each other."""
 
 from __future__ import annotations
 
@@ -7,17 +7,67 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.output import print_table, say, say_aside
-from pipeline.cli.project import enter_project
+from pipeline.cli.described.description import command
+from pipeline.cli.exit_codes import ExitCode
+from pipeline.cli.output import answer, print_table, say, say_aside
+from pipeline.cli.project import AsJson, enter_project
 
 if TYPE_CHECKING:
     from pipeline.compare.sides.overview import Overview
 
 app = typer.Typer(rich_markup_mode=None)
-DOUBTFUL = 3  # exit status
 
 
-@app.command()
+@command(
+    app,
+    examples=["reprise compare", "reprise compare HEAD~1 workspace --page compared.html"],
+    writes="the HTML page that --page names",
+    refused="with --strict, a comparison is unfair or figures are stale",
+    fields={
+        "sides": "list: what is compared, the base first",
+        "sides[].name": "text: as it was named",
+        "sides[].kind": "text: revision, experiment, run or folder",
+        "sides[].*": "anything: where it lies, and from when it is",
+        "metric": "text or null: the only metric that is shown",
+        "doubtful": "yes/no: whether a comparison is unfair or figures are stale",
+        "comparisons": "list: one for each side after the first",
+        "comparisons[].base": "text: name of the base",
+        "comparisons[].other": "text: name of the other side",
+        "comparisons[].notes": "list: what makes a comparison unfair or old",
+        "comparisons[].notes[].kind": "text: kind of the note",
+        "comparisons[].notes[].text": "text: a sentence",
+        "comparisons[].notes[].*": "anything: further fields",
+        "comparisons[].parameters": "list or null: parameters that differ; null where a side cannot be read",
+        "comparisons[].parameters[].name": "text: dotted name",
+        "comparisons[].parameters[].kind": "text: added, removed or changed",
+        "comparisons[].parameters[].old": "anything: the value before",
+        "comparisons[].parameters[].new": "anything: the value after",
+        "comparisons[].images": "object or null: how the images differ",
+        "comparisons[].images.*": "anything: numbers of images",
+        "comparisons[].figures": "list: a row for each run and metric",
+        "comparisons[].figures[].run": "text: name of the run",
+        "comparisons[].figures[].metric": "text: probe and metric",
+        "comparisons[].figures[].base": "number or null: mean over seeds at the base",
+        "comparisons[].figures[].other": "number or null: mean over seeds at the other side",
+        "comparisons[].figures[].difference": "number or null: other - base",
+        "comparisons[].figures[].low": "number or null: lower end of its interval",
+        "comparisons[].figures[].high": "number or null: upper end of its interval",
+        "comparisons[].figures[].over": "text: what the interval is over",
+        "comparisons[].figures[].test": "text or null: the test",
+        "comparisons[].figures[].verdict": "text: what it amounts to",
+        "comparisons[].flips": "list: answers that changed",
+        "comparisons[].flips[].run": "text: name of the run",
+        "comparisons[].flips[].probe": "text: whose answers",
+        "comparisons[].flips[].seeds": "anything: the seeds that both sides have",
+        "comparisons[].flips[].images": "integer: images that both sides answered",
+        "comparisons[].flips[].became_right": "integer: answers that became right",
+        "comparisons[].flips[].became_wrong": "integer: answers that became wrong",
+        "comparisons[].flips[].examples_right": "list: the first of them, with key and path",
+        "comparisons[].flips[].examples_right[].*": "anything: key, path and answers",
+        "comparisons[].flips[].examples_wrong": "list: the first of them, with key and path",
+        "comparisons[].flips[].examples_wrong[].*": "anything: key, path and answers",
+    },
+)
 def compare(
     names: Annotated[
         list[str] | None,
@@ -35,7 +85,7 @@ def compare(
         Path | None,
         typer.Option(help="Also write a self-contained HTML page, with training curves and the images that flipped."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, for programs.")] = False,
+    as_json: AsJson = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the result as Markdown.")] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="End with status 3 where a comparison is unfair or figures are stale.")
@@ -46,16 +96,10 @@ def compare(
     Shown are the parameters and images that differ, the differences of all figures with their intervals, and verdicts
     as far as the number of seeds allows. Notes say where a comparison is unfair or figures are older than the
     parameters.
-
-    The exit status is 0 if the comparison was made, 1 if it was refused, 2 if the command line is wrong, and with
-    --strict 3 if the comparison is doubtful.
-
-    Example: reprise compare HEAD~1 workspace --page compared.html
     """
     from pipeline.compare.sides.names import RUN, find_sides
     from pipeline.compare.sides.overview import compare_sides
-    from pipeline.compare.sides.texts import as_json as json_of
-    from pipeline.compare.sides.texts import markdown
+    from pipeline.compare.sides.texts import document, markdown
 
     if as_json and as_markdown:
         raise typer.BadParameter("choose one of --json and --markdown", param_hint="--markdown")
@@ -71,13 +115,13 @@ def compare(
         write_page(overview, written)
         say_aside(f"page: {written}")
     if as_json:
-        print(json_of(overview))
+        answer(document(overview))
     elif as_markdown:
         print(markdown(overview))
     else:
         _print(overview)
     if strict and overview.doubtful:
-        raise typer.Exit(DOUBTFUL)
+        raise typer.Exit(ExitCode.REFUSED)
 
 
 def _print(overview: Overview) -> None:
@@ -104,29 +148,3 @@ def _print(overview: Overview) -> None:
                 for each in pair.flips
             ]
             print_table(["run", f"images answered by {pair.flips[0].probe}", "became right", "became wrong"], rows)
-
-
-@app.command()
-def gate(
-    metric: Annotated[
-        str, typer.Argument(help="Metric, named by probe and metric; use one on val, not on test.")
-    ] = "knn.top1_val",
-    champion: Annotated[str, typer.Option(help="Git revision that the folder must not fall below.")] = "HEAD",
-    run: Annotated[
-        list[str] | None, typer.Option(help="Run to judge. May be repeated; by default all runs that both have.")
-    ] = None,
-    margin: Annotated[float, typer.Option(min=0.0, help="Accepted loss, in the metric's unit.")] = 0.0,
-) -> None:
-    """Fail if the folder is worse than a champion.
-
-    A run fails if it lies below the champion by more than the margin with the whole interval of the difference. The
-    exit status is 1 if a run fails.
-    """
-    from pipeline.compare.gate import judge
-
-    enter_project()
-    judgement = judge(metric, champion=champion, runs=run or [], margin=margin)
-    for line in judgement.lines():
-        say(line)
-    if not judgement.passed:
-        raise typer.Exit(1)

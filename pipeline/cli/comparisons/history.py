@@ -7,13 +7,44 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.output import print_table, say, say_aside
-from pipeline.cli.project import enter_project
+from pipeline.cli.described.description import command
+from pipeline.cli.output import answer, print_table, say, say_aside
+from pipeline.cli.project import AsJson, enter_project
 
 app = typer.Typer(rich_markup_mode=None)
 
 
-@app.command()
+@command(
+    app,
+    examples=["reprise history", "reprise history knn.top1 linear.top1 --page history.html"],
+    writes="the HTML page that --page names",
+    fields={
+        "metrics": "list of text: metrics that are shown",
+        "notes": "list of text: what must be known of the whole",
+        "points": "list: revisions, nights and the folder, oldest first",
+        "points[].number": "integer: from 1",
+        "points[].kind": "text: revision, night or folder",
+        "points[].name": "text: short commit, `night` or `workspace`",
+        "points[].commit": "text: the commit; empty where there is none",
+        "points[].when": "text: in ISO 8601, UTC; empty where it is not known",
+        "points[].subject": "text: first line of the commit's message",
+        "points[].also": "list of text: later points with the same figures",
+        "points[].notes": "list of text: what must be known of the point",
+        "points[].parameters": "list or null: parameters that changed; null where they cannot be compared",
+        "points[].parameters[].name": "text: dotted name",
+        "points[].parameters[].kind": "text: added, removed or changed",
+        "points[].parameters[].old": "anything: the value before",
+        "points[].parameters[].new": "anything: the value after",
+        "points[].images_changed": "yes/no or null: whether the images changed; null where that is not known",
+        "points[].figures": "object: metric -> run -> figure",
+        "points[].figures.*.*.value": "number: mean over seeds",
+        "points[].figures.*.*.low": "number or null: lower end of its interval",
+        "points[].figures.*.*.high": "number or null: upper end of its interval",
+        "points[].figures.*.*.seeds": "integer or null: number of seeds",
+        "points[].verdicts": "object: run -> a sentence",
+        "points[].verdicts.*": "text: the verdict on the tested metric",
+    },
+)
 def history(
     metrics: Annotated[
         list[str] | None,
@@ -28,20 +59,15 @@ def history(
     page: Annotated[
         Path | None, typer.Option(help="Also write a self-contained HTML page with a chart a metric.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, for programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show metrics over the revisions and nights of this project.
 
     A point is a revision that changed metrics.json, a completed run of the flows, or the folder as it is. What changed
     between neighbours in parameters and images is shown with them.
-
-    The exit status is 0 if there is a history, 1 if it was refused, and 2 if the command line is wrong.
-
-    Example: reprise history knn.top1 linear.top1 --page history.html
     """
     from pipeline.compare.history.points import read_history
-    from pipeline.compare.history.texts import as_json as json_of
-    from pipeline.compare.history.texts import chosen_metrics, rows, runs_of
+    from pipeline.compare.history.texts import chosen_metrics, document, rows, runs_of
     from pipeline.compare.runs import read_family
 
     written = page.absolute() if page else None
@@ -61,7 +87,7 @@ def history(
         write_page(found, shown, family, written, run or [])
         say_aside(f"page: {written}")
     if as_json:
-        print(json_of(found, shown, run or []))
+        answer(document(found, shown, run or []))
         return
     for number, metric in enumerate(shown):
         if number:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 from pipeline.compare.history.points import History, Point
 from pipeline.compare.revisions import Figure
 from pipeline.compare.runs import can_be_tested, in_digits, read_family
-from pipeline.compare.sides.texts import finite
 from reprise.artifacts.layout import PARAMS
 from reprise.config.errors import ResultError
 from reprise.config.params import read_yaml
@@ -97,14 +95,13 @@ def marks(point: Point) -> str:
     return ("D" if point.images_changed else "") + ("P" if point.parameters else "")
 
 
-def as_json(history: History, metrics: Sequence[str], runs: Sequence[str] = ()) -> str:
-    """Return the history as JSON text; figures that are no finite numbers become null."""
-    content = {
+def document(history: History, metrics: Sequence[str], runs: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the history for programs."""
+    return {
         "metrics": list(metrics),
         "notes": list(history.notes),
         "points": [_point(number, point, metrics, runs) for number, point in enumerate(history.points, 1)],
     }
-    return json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False, default=str)
 
 
 def _point(number: int, point: Point, metrics: Sequence[str], runs: Sequence[str]) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,25 +17,15 @@ MOST_FLIPS = 24  # of each direction that are shown with their names
 MOST_CHANGES = 60  # parameters that are shown
 
 
-def as_json(overview: Overview, root: Path = Path()) -> str:
-    """Return the overview as JSON text; figures that are no finite numbers become null."""
+def document(overview: Overview, root: Path = Path()) -> dict[str, Any]:
+    """Return the overview for programs."""
     paths = paths_of_flips(overview, root)
-    content = {
+    return {
         "sides": [vars(side) for side in overview.sides],
         "metric": overview.metric,
         "doubtful": overview.doubtful,
         "comparisons": [_pair(pair, paths) for pair in overview.pairs],
     }
-    return json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False, default=str)
-
-
-def finite(value: Any) -> Any:
-    """Replace numbers that JSON cannot hold by null, in nested data; keys become texts."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): finite(item) for key, item in value.items()}
-    return [finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def paths_of_flips(overview: Overview, root: Path) -> dict[str, str]:

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -72,11 +72,6 @@ def examine(root: Path | None) -> Iterator[Finding]:
     yield from _disk(root)
     yield _runs(root)
     yield _remote(root)
-
-
-def as_json(findings: list[Finding]) -> str:
-    """Return the findings for programs."""
-    return json.dumps([asdict(finding) for finding in findings], indent=2)
 
 
 def reprise_version() -> str:

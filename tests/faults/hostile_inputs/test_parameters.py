@@ -189,7 +189,7 @@ def test_yaml_that_is_more_than_data_is_refused(project: Project, line: str, mon
     with (project.root / "params.yaml").open("a", encoding="utf-8") as file:
         file.write(f"{line}\n")
     refused = project.call(sys.executable, "-P", "stages/run.py", "stages.check", "--no-output", check=False)
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert refused.stderr.startswith("error: ")
     assert "Traceback" not in refused.stderr
     assert not (project.root / "canary").exists()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.commands import plug_ins
+from pipeline.cli.graph.parameters import plug_ins
 from pipeline.cli.listing import list_plug_ins
 from reprise.config.errors import ParameterError
 from reprise.config.plug_ins.registry import kinds, names
@@ -115,5 +115,5 @@ def test_the_commands_answer(repository: Path) -> None:
     shown = reprise("params", "shard")
     assert (shown.returncode, shown.stdout.splitlines()[0]) == (0, "shard (section of params.yaml)")
     wrong = reprise("params", "shrad")
-    assert wrong.returncode == 1
+    assert wrong.returncode == 2
     assert "Did you mean 'shard'?" in wrong.stderr

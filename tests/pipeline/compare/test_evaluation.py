@@ -16,7 +16,8 @@ from safetensors.numpy import save_file
 from typer import BadParameter
 
 from pipeline.cli import main
-from pipeline.cli.evaluation import _reading
+from pipeline.cli.backbones.evaluate import _reading
+from pipeline.cli.output import to_json
 from pipeline.compare import evaluation, representations
 from pipeline.compare.evaluation import Backbone, EvaluationResult, prepare_work_folder
 from reprise.config.errors import ResultError, SourceError, StorageError
@@ -24,6 +25,7 @@ from reprise.config.params import read_yaml
 from reprise.networks.backbone import build_backbone
 from reprise.networks.state import arrays_of
 from stages.check.parameters import problems
+from tests.pipeline.cli.answers import strict
 
 PROBES = {"quality": {"knn": {}, "label_alignment": {}}}
 LABEL_FREE = {"label_free": {"spectrum": {}, "invariance": {}}}
@@ -109,14 +111,14 @@ def test_a_result_as_rows_notes_and_json() -> None:
         ["spectrum", "rankme", "3.0000", "", "9"],
     ]
     assert result.notes() == ["linear: not run: no image has a label"]
-    content = json.loads(evaluation.as_json(result, Backbone("timm:x"), Path("images")))
+    content = strict(to_json(evaluation.evaluation_document(result, Backbone("timm:x"), Path("images"))))
     assert (content["backbone"], content["metrics"]) == ("timm:x", figures)
 
 
 def test_an_evaluation_of_foreign_weights(project: Path, monkeypatch, capsys) -> None:
     save_file(arrays_of(build_backbone("resnet_tiny", 3, 16).state_dict()), "foreign.safetensors")
     options = ["--backbone", "foreign.safetensors", "--architecture", "resnet_tiny", "--size", 16, "--data", "images"]
-    assert command(monkeypatch, "probe", *options, "--json", "result.json", "--work", "work") == 0
+    assert command(monkeypatch, "probe", *options, "--out", "result.json", "--work", "work") == 0
     printed = capsys.readouterr()
     lines = [line.split("\t") for line in printed.out.splitlines()]
     assert lines[0] == ["probe", "metric", "value", "interval", "images"]

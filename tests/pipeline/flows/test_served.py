@@ -271,7 +271,7 @@ def held_lock(toy: Project) -> Iterator[IO[str]]:
 
 def test_one_run_at_a_time_the_second_is_dropped(prefect: Prefect, toy: Project, held_lock: IO[str]) -> None:
     dropped = toy.reprise("flows", "run", "reproduce", "--drop", check=False)
-    assert dropped.returncode == 1
+    assert dropped.returncode == 4
     assert "reproduce: Dropped: another run works in this folder: process 1" in dropped.stderr
     assert toy.ran() == []
 
@@ -315,7 +315,7 @@ def test_refresh_runs_the_graph_only_when_the_source_changed(prefect: Prefect, t
 
 def test_serving_twice_is_refused(prefect: Prefect, serving: tuple[Project, object]) -> None:
     refused = serving[0].reprise("flows", "serve", check=False)
-    assert refused.returncode == 1
+    assert refused.returncode == 4
     assert f"being served for this folder already (.reprise/prefect). Found: {prefect.address}" in refused.stderr
 
 

@@ -141,7 +141,7 @@ def test_two_at_once_one_gives_up_with_a_sentence(toy: Project) -> None:
     with (toy.root / ".reprise/repro.lock").open("r+") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         refused = toy.reprise("repro", check=False)
-    assert refused.returncode == 1
+    assert refused.returncode == 4
     assert "another run works in this folder" in refused.stderr
     assert "process 12345" in refused.stderr
     assert "Traceback" not in refused.stderr
@@ -151,7 +151,7 @@ def test_two_at_once_one_gives_up_with_a_sentence(toy: Project) -> None:
 def test_wrong_parameters_stop_before_dvc_and_once_valid_are_not_asked_again(built: Project) -> None:
     built.replace("params.yaml", "rate: 0.1", "rate: wrong")
     refused = built.reprise("repro", check=False)
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert refused.stderr == "error: 1 wrong parameter\n"
     assert built.ran() == []
     built.replace("params.yaml", "rate: wrong", "rate: 0.1")

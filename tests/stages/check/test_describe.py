@@ -226,7 +226,7 @@ def test_the_page_of_papers_is_fresh_and_leads_from_each_to_its_file_and_checks(
     [
         ([], 0, "methods:\n    adversarial, barlow_twins, byol"),
         (["image"], 0, "image.size\n    whole number from 8 to 1,024 (pixels); required\n"),
-        (["imgae"], 1, "Did you mean 'image'?"),
+        (["imgae"], 2, "Did you mean 'image'?"),
         (["map"], 0, "map (probe, Reprise)\n"),
     ],
 )

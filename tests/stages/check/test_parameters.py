@@ -166,7 +166,7 @@ def test_the_command_lists_the_problems_a_line_each(tmp_path: Path, repository: 
     text = text.replace("min_side: 4", "min_side: 0").replace("samples: 48", "sampels: 48")
     (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
     done = stage(tmp_path, repository)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.splitlines() == [
         "error: 2 wrong parameters in params.yaml:",
         "  source.min_side: input should be greater than or equal to 1. Found: 0.",
@@ -205,7 +205,7 @@ def test_a_number_in_the_parameters_changes_no_fingerprint(tmp_path: Path, repos
 def test_what_is_not_a_parameter_file_is_a_sentence(tmp_path: Path, repository: Path, text: str, expected: str) -> None:
     (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
     done = stage(tmp_path, repository)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert expected in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "made").exists()

@@ -11,14 +11,16 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import main
+from pipeline.cli.output import to_json
 from pipeline.compare.history.nights import MOST_NIGHTS, NIGHTS, read_nights, store_night
 from pipeline.compare.history.points import read_history
-from pipeline.compare.history.texts import as_json, chosen_metrics, interval_of, rows
+from pipeline.compare.history.texts import chosen_metrics, document, interval_of, rows
 from pipeline.compare.pages.history import page
 from pipeline.compare.revisions import Figure, Measurements
 from pipeline.compare.sides.inputs import SideInputs
 from reprise.config.errors import ResultError
 from reprise.measures.statistics import paired_t
+from tests.pipeline.cli.answers import strict
 from tests.pipeline.dvc_project import Project, new_project
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -106,10 +108,10 @@ def test_the_page_marks_data_and_parameters_and_escapes_names(four: Project) -> 
     assert 'class="letter">P</text>' in text and 'class="letter">D</text>' in text
     assert "<img" not in text and "&lt;img src=x" in text and "<script" not in text
     assert text.count('class="bar ') == 6  # two runs at three points
-    content = json.loads(as_json(history, [FAMILY]))
+    content = strict(to_json(document(history, [FAMILY])))
     assert [point["number"] for point in content["points"]] == [1, 2, 3]
     assert content["points"][1]["figures"][FAMILY]["simclr"]["value"] == 0.9
-    only = json.loads(as_json(history, [FAMILY], ["simclr"]))
+    only = document(history, [FAMILY], ["simclr"])
     assert list(only["points"][0]["figures"][FAMILY]) == ["simclr"]
 
 
@@ -184,7 +186,7 @@ def test_hostile_figures_and_parameters(four: Project) -> None:
     four.commit(HOSTILE)
     four.write("params.yaml", json.dumps({"summary": {"family": FAMILY}}))
     history = read_history(FAMILY, four.root)
-    json.loads(as_json(history, [FAMILY]), parse_constant=lambda name: pytest.fail(name))
+    strict(to_json(document(history, [FAMILY])))
     text = page(history, [FAMILY], FAMILY)
     assert "1.0000e+308" in text and "<img" not in text
     damaged = next(point for point in history.points if point.subject == HOSTILE)
@@ -197,7 +199,7 @@ def test_secrets_of_this_machine_are_not_repeated(four: Project, monkeypatch: py
     four.write("params.yaml", json.dumps({"summary": {"family": FAMILY}, "source": {"root": "x/canary-0123456789"}}))
     history = read_history(FAMILY, four.root)
     assert [change.name for change in history.points[-1].parameters or ()] == ["source", "train"]
-    assert "canary" not in page(history, [FAMILY], FAMILY) + as_json(history, [FAMILY])
+    assert "canary" not in page(history, [FAMILY], FAMILY) + to_json(document(history, [FAMILY]))
 
 
 def test_the_command(four: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.cli import main
+from pipeline.cli.output import to_json
 from pipeline.compare.pages.comparison import page, write_page
 from pipeline.compare.revisions import Answers, Measurements
 from pipeline.compare.sides.answers import flips
@@ -18,8 +19,9 @@ from pipeline.compare.sides.inputs import inputs_in
 from pipeline.compare.sides.names import find_sides
 from pipeline.compare.sides.overview import compare_sides
 from pipeline.compare.sides.parameters import by_name, differences
-from pipeline.compare.sides.texts import as_json, markdown
+from pipeline.compare.sides.texts import document, markdown
 from reprise.config.errors import GraphError, ResultError
+from tests.pipeline.cli.answers import strict
 from tests.pipeline.compare.sides.conftest import HOSTILE, IMAGES, give, keys, params
 from tests.pipeline.dvc_project import Project
 from tests.small_shards import make_shards
@@ -51,7 +53,7 @@ def test_two_revisions_with_one_changed_parameter(two: Project) -> None:
     assert "<script" not in text and "&lt;script&gt;alert(1)" in text
     assert "no values that can be drawn" in text and "Same images, same budgets" in text
 
-    content = json.loads(as_json(overview, two.root))
+    content = strict(to_json(document(overview, two.root)))
     told = content["comparisons"][0]
     assert told["parameters"] == [
         {"name": "methods.simclr.temperature", "kind": "changed", "old": 0.5, "new": 0.2},
@@ -158,9 +160,9 @@ def test_hostile_numbers_stay_numbers(two: Project) -> None:
     two.write("metrics.json", '{"simclr": {"knn": {"top1": NaN, "huge": 1e308}}, "<b>": {"knn": {"top1": -1e308}}}')
     two.commit("hostile figures")
     overview = compare_sides(find_sides(["HEAD~1", "HEAD"], two.root), root=two.root)
-    content = json.loads(as_json(overview, two.root), parse_constant=lambda name: pytest.fail(name))
+    content = strict(to_json(document(overview, two.root)))
     figures = {(f["run"], f["metric"]): f for f in content["comparisons"][0]["figures"]}
-    assert figures["simclr", "knn.top1"]["other"] is None and figures["simclr", "knn.top1"]["difference"] is None
+    assert figures["simclr", "knn.top1"]["other"] == "NaN" and figures["simclr", "knn.top1"]["difference"] is None
     assert figures["simclr", "knn.huge"]["other"] == 1e308
     text = page(overview, {}, {})
     assert "1.0000e+308" in text and "<b>" not in text and "metrics.json is not the file" in text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from importlib import metadata
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.graph.running import doctor
-from pipeline.graph.running.doctor import NOTE, WELL, WRONG, as_json, examine
+from pipeline.graph.running.doctor import NOTE, WELL, WRONG, examine
 
 LIGHT = 'print(\'{"version": "2.13.0", "built for": null, "gpus": []}\')'
 
@@ -35,7 +34,7 @@ def test_a_sound_project_has_no_problem(tmp_path: Path, light: None) -> None:
     assert {f.state for f in found.values()} <= {WELL, NOTE}
     assert found["remote"].state == NOTE
     assert "commit" in found["git"].found
-    assert {row["what"] for row in json.loads(as_json(list(found.values())))} == found.keys()
+    assert {finding.what for finding in found.values()} == found.keys()
 
 
 def test_missing_and_other_packages_are_named(monkeypatch: pytest.MonkeyPatch, light: None) -> None:

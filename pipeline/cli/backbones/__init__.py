@@ -1,0 +1,1 @@
+"""The commands that use, judge and publish backbones. They parse, call one function, and print."""

@@ -1,0 +1,1 @@
+"""The commands on the graph and its parameters. They parse, call one function, and print."""
