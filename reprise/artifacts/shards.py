@@ -1,19 +1,16 @@
 """Shards: plain WebDataset tars, and an index of byte offsets.
 
 Tars are `<split>-%06d.tar` with members `<key>.<ext>` and `<key>.json`. Through the index any image is one `pread`, so
-images can be read in any order. Everything stored is plain (reprise/media/image/decode.py), and nothing holds labels. A
-truncated or exchanged shard is an error that names it.
+images can be read in any order. The tars lie beside the index or in a store (reprise/artifacts/tars). Everything stored
+is plain (reprise/media/image/decode.py), and nothing holds labels. A truncated or exchanged shard is an error that
+names it.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
-import resource
-import threading
-from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +19,12 @@ import pyarrow as pa
 from reprise.artifacts.layout import SHARDS
 from reprise.artifacts.manifest import modality_of
 from reprise.artifacts.tables.parquet import read_table, write_table
+from reprise.artifacts.tars.far import FarTars
+from reprise.artifacts.tars.local import FIX as _FIX
+from reprise.artifacts.tars.local import LocalTars
+from reprise.artifacts.tars.opened import open_tars
 from reprise.config.errors import ShardError
-from reprise.storage.system.machine import FAULTS, machine_error
+from reprise.config.stores import FarParams
 
 INDEX = "index.parquet"
 INDEX_SCHEMA = pa.schema(
@@ -47,7 +48,6 @@ FURTHER_SCHEMA = pa.schema(  # columns of other modalities than images; an index
         pa.field("depth", pa.int32(), nullable=False),  # slices of a volume
     ]
 )
-_FIX = "Run `dvc repro shard` to write it again (`dvc checkout data/shards.dvc` restores a cached copy)."
 
 
 def write_index(path: str | Path, table: pa.Table) -> None:
@@ -81,9 +81,12 @@ class Shards:
         widths, heights, channels: (n,) int64.
         depths: (n,) int64, slices of volumes; None where samples have no depth.
         modality: the kind of all samples.
+        tars: where the bytes lie.
     """
 
-    def __init__(self, directory: str | Path, table: pa.Table, fingerprint: str) -> None:
+    def __init__(
+        self, directory: str | Path, table: pa.Table, fingerprint: str, tars: LocalTars | FarTars | None = None
+    ) -> None:
         self.directory, self.fingerprint = Path(directory), fingerprint
         self.keys, self.splits, self.groups = (_objects(table[name]) for name in ("key", "split", "group"))
         self.widths, self.heights, self.channels = (
@@ -93,18 +96,22 @@ class Shards:
         self.depths = table["depth"].to_numpy().astype(np.int64) if "depth" in table.column_names else None
         self._shards, self._sha256 = table["shard"].to_pylist(), table["sha256"].to_pylist()
         self._offsets, self._bytes = table["offset"].to_pylist(), table["bytes"].to_pylist()
-        self._tars: OrderedDict[str, _OpenTar] = OrderedDict()
-        self._lock = threading.Lock()
+        self.tars = LocalTars(self.directory) if tars is None else tars
 
     @classmethod
-    def open(cls, directory: str | Path = SHARDS) -> Shards:
+    def open(cls, directory: str | Path = SHARDS, far: FarParams | None = None) -> Shards:
         """Open a folder of shards.
+
+        Args:
+            directory: of the index, and of the tars unless they lie in a store.
+            far: how a store is asked; None takes `cache.far` of params.yaml.
 
         Raises:
             ShardError: the index is missing or damaged, or a shard is missing or shorter than the index says.
         """
         table = read_index(directory)
-        shards = cls(directory, table, hashlib.sha256((Path(directory) / INDEX).read_bytes()).hexdigest())
+        fingerprint = hashlib.sha256((Path(directory) / INDEX).read_bytes()).hexdigest()
+        shards = cls(directory, table, fingerprint, open_tars(Path(directory), far))
         shards._check_sizes()
         return shards
 
@@ -134,19 +141,11 @@ class Shards:
             MachineError: the machine is the reason that it cannot be read.
         """
         name, size = self._shards[row], self._bytes[row]
-        try:
-            tar = self._open(name)  # it stays open while it is held here, whatever other threads open and close
-            data = os.pread(tar.descriptor, size, self._offsets[row])
-        except OSError as error:
-            if error.errno in FAULTS:
-                raise machine_error(self.directory / name, error) from error
-            raise ShardError(
-                "a shard cannot be read", where=self.directory / name, found=error.strerror, fix=_FIX
-            ) from error
+        data = self.tars.read(name, size, self._offsets[row])
         if len(data) != size:
             raise ShardError(
                 "a shard is truncated",
-                where=self.directory / name,
+                where=self.tars.where(name),
                 found=f"{len(data)} of {size} bytes at {self._offsets[row]}",
                 fix=_FIX,
             )
@@ -162,39 +161,33 @@ class Shards:
             if hashlib.sha256(self.read(row)).hexdigest() != self._sha256[row]:
                 raise ShardError(
                     "a shard does not hold what was written",
-                    where=self.directory / self._shards[row],
+                    where=self.tars.where(self._shards[row]),
                     found=f"other bytes at key {self.keys[row]}",
                     fix=_FIX,
                 )
 
     def close(self) -> None:
         """Close the tars; `read` opens them again."""
-        with self._lock:
-            self._tars.clear()
+        self.tars.close()
 
-    def __getstate__(self) -> dict[str, object]:
-        # Neither locks nor open files cross to another process; each opens the tars for itself.
-        return {k: v for k, v in self.__dict__.items() if k not in ("_lock", "_tars")}
+    @cached_property
+    def of_tar(self) -> tuple[np.ndarray, np.ndarray]:
+        """The number of the tar of each row, (n,) int64, and how far the rows of each tar reach in bytes, (t,) int64.
 
-    def __setstate__(self, state: dict[str, object]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock(), _tars=OrderedDict())
+        Both follow from the index, so they are the same wherever the tars lie.
+        """
+        names, number = np.unique(np.asarray(self._shards, dtype=str), return_inverse=True)
+        ends = np.zeros(len(names), np.int64)
+        np.maximum.at(ends, number, np.asarray(self._offsets, np.int64) + np.asarray(self._bytes, np.int64))
+        return number.astype(np.int64), ends
 
-    def _open(self, name: str) -> _OpenTar:
-        """Return an open tar, and close the one that was used longest ago where too many are open."""
-        with self._lock:
-            tar = self._tars.pop(name, None)
-            if tar is None:
-                while len(self._tars) >= most_open_tars():
-                    self._tars.popitem(last=False)
-                try:
-                    tar = _OpenTar(self.directory / name)
-                except OSError as error:
-                    if error.errno not in (errno.EMFILE, errno.ENFILE) or not self._tars:
-                        raise
-                    self._tars.clear()  # others in this process have taken the rest
-                    tar = _OpenTar(self.directory / name)
-            self._tars[name] = tar
-            return tar
+    def expect(self, numbers: Sequence[int]) -> None:
+        """Bring tars here that will soon be read, in this order, while the caller goes on; see `of_tar`."""
+        self.tars.expect([self._tar_names[number] for number in numbers])
+
+    @cached_property
+    def _tar_names(self) -> list[str]:
+        return sorted(set(self._shards))
 
     def _check_sizes(self) -> None:
         needed: dict[str, int] = {}
@@ -204,39 +197,7 @@ class Shards:
                     "the index names a file outside its folder", where=self.directory / INDEX, found=name, fix=_FIX
                 )
             needed[name] = max(needed.get(name, 0), offset + size)
-        for name, size in sorted(needed.items()):
-            path = self.directory / name
-            if not path.is_file():
-                raise ShardError("a shard is missing", where=path, found="no such file", fix=_FIX)
-            if path.stat().st_size < size:
-                raise ShardError(
-                    "a shard is truncated",
-                    where=path,
-                    found=f"{path.stat().st_size} bytes, at least {size} are needed",
-                    fix=_FIX,
-                )
-
-
-class _OpenTar:
-    """A file descriptor that is closed with the last reference to this object."""
-
-    def __init__(self, path: Path) -> None:
-        self.descriptor = -1
-        self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-    def __del__(self) -> None:
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-
-
-def most_open_tars() -> int:
-    """Return how many tars one reader keeps open: a part of what this process may have open, at most 256.
-
-    Several readers, pipes and libraries share the limit. ImageNet-1k has 2,200 tars of 64 MiB, and opening one again
-    takes microseconds.
-    """
-    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return 256 if allowed == resource.RLIM_INFINITY else max(4, min(256, allowed // 8))
+        self.tars.check(needed)
 
 
 def _objects(column: pa.ChunkedArray) -> np.ndarray:

@@ -9,10 +9,11 @@ from pydantic import Field
 from reprise.config.drift import SECTION as DRIFT
 from reprise.config.drift import DriftParams
 from reprise.config.params import ImageParams, StrictModel, meaning, parse
+from reprise.config.stores import FarParams
 
 
 class CacheParams(StrictModel):
-    """The bounds of the caches of images and of local features. No result depends on them: they run no stage again."""
+    """Caches of images, local features and fetched shards. No result depends on them: they run no stage again."""
 
     max_bytes: Annotated[
         int,
@@ -31,6 +32,12 @@ class CacheParams(StrictModel):
             "bytes",
         ),
     ] = 512 << 20
+    far: Annotated[FarParams, meaning("Shards that lie in a store are read in this way.")] = FarParams()
+
+    @property
+    def bounds(self) -> dict[str, Any]:
+        """The bounds of decoded images, as `open_decoded` takes them."""
+        return {"max_bytes": self.max_bytes, "memory_bytes": self.memory_bytes}
 
 
 class StoredParams(StrictModel):

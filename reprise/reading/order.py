@@ -67,8 +67,20 @@ def guided_batches(clusters: np.ndarray, batch_size: int, rng: np.random.Generat
     Returns:
         m arrays of image positions (int64), each image once, sizes differing by at most one, in random order.
     """
+    return spread(clusters, batch_count(len(clusters), batch_size), rng)
+
+
+def spread(clusters: np.ndarray, m: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Draw guided batches of a stated number.
+
+    Args:
+        clusters: (n,) int64; NO_LABEL (-1) stands for itself.
+        m: of batches.
+
+    Returns:
+        As `guided_batches`.
+    """
     n = len(clusters)
-    m = batch_count(n, batch_size)
     # Shuffled images, grouped by cluster, the clusters in random order.
     shuffled = rng.permutation(n)
     _, group = np.unique(np.where(clusters == NO_LABEL, -1 - np.arange(n), clusters), return_inverse=True)

@@ -19,6 +19,7 @@ MicroBatches = Annotated[int, Field(ge=1, le=100_000)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Processes = Annotated[int, Field(ge=1, le=4096)]
 ChunkSize = Annotated[int, Field(ge=1, le=1_000_000)]
+WindowBytes = Annotated[int, Field(ge=1, le=1 << 50)]
 FrozenLayers = Literal["stem", "all_but_last"] | Annotated[int, Field(ge=1, le=1000)]
 
 
@@ -160,12 +161,21 @@ class TrainParams(StrictModel):
         Field(ge=1, le=1_000_000_000),
         meaning("A checkpoint is written after every so many steps, besides after every epoch.", "steps"),
     ] = 200
-    # The next six are written to config.json only where they are set.
+    # The next seven are written to config.json only where they are set.
     image_share: Annotated[
         Share,
         Field(exclude_if=lambda value: value == 1),
         meaning("Training sees this share of the training images; smaller shares are part of larger ones."),
     ] = 1.0
+    window_bytes: Annotated[
+        WindowBytes | None,
+        Field(exclude_if=lambda value: value is None),
+        meaning(
+            "Each epoch goes through whole tars in random order, and shuffles images within windows of tars of up to "
+            "this size, for shards that lie in a store and do not fit on this machine; null shuffles all images.",
+            "bytes",
+        ),
+    ] = None
     processes: Annotated[
         Processes,
         Field(exclude_if=lambda value: value == 1),

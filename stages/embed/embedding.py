@@ -147,7 +147,7 @@ def squares_for(shards: Shards, config: dict[str, Any], threads: int, cache: Cac
         threads: images decoded at the same time.
         cache: bounds.
     """
-    bounds = cache.model_dump()
+    bounds = cache.bounds
     decoded = open_decoded(shards, shards.rows(), config["channels"], threads=threads, at_once=False, **bounds)
     return decoded.squares(config["input_size"], **preparation_of(config))
 

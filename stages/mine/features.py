@@ -133,7 +133,7 @@ def _write_features(
     from reprise.reading.decoded import open_decoded
 
     rows = shards.rows("train")
-    bounds, threads = cache.model_dump(), chosen.compute.threads
+    bounds, threads = cache.bounds, chosen.compute.threads
     decoded = open_decoded(shards, rows, image.channels, threads=threads, at_once=False, **bounds)
     values = chosen.features(decoded.squares(image.size), work)
     write_embeddings(path, shards.keys[rows], np.full(len(rows), "train", dtype=object), {"features": values})

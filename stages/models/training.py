@@ -116,7 +116,7 @@ def _train(
 
 def _images(split: str, image: ImageParams, shards: Shards, compute: Compute, cache: CacheParams) -> np.ndarray:
     """Return the images of a split as squares: (n, S, S, C) uint8, decoded when they are read."""
-    bounds = cache.model_dump()
+    bounds = cache.bounds
     rows, threads = shards.rows(split), compute.threads
     return open_decoded(shards, rows, image.channels, threads=threads, at_once=False, **bounds).squares(image.size)
 

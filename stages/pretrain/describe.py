@@ -110,6 +110,7 @@ def sampled(inputs: Inputs, epochs: PretrainingEpochs) -> dict[str, Any] | None:
         "batches": met.batches,
         "conflicting_pairs": met.pairs,
         "share_affected": round(met.share_affected, 6),
+        **({} if epochs.windows is None else {"windows": epochs.windows_in(0)}),
     }
 
 

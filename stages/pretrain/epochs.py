@@ -15,6 +15,8 @@ from torch import Tensor
 
 from reprise.reading.order import Sampling, batch_count, global_batches
 from reprise.reading.partners import Partners
+from reprise.reading.tars_ahead import TarsAhead
+from reprise.reading.windows import Windows, windowed_batches
 from reprise.runtime.seeds import numpy_rng
 from stages.pretrain.ahead import Ahead
 from stages.pretrain.method import Batch, Field
@@ -41,6 +43,7 @@ class PretrainingEpoch:
         share: which images of a batch this process embeds, where several train together.
         masks: moves masks with the views, for a method that reads some.
         draws_wanted: whether the method declares `needs_drawn`.
+        tars: fetches what the next batches need; None where all of it is here.
     """
 
     number: int
@@ -55,6 +58,7 @@ class PretrainingEpoch:
     share: Share = WHOLE
     masks: CarriedMasks | None = None
     draws_wanted: bool = True
+    tars: TarsAhead | None = None
 
     def batch(self, number: int) -> Batch:
         """Return what a method's step gets: views (B, C, S, S), rows (B,), and a (B,) tensor for each field."""
@@ -66,6 +70,8 @@ class PretrainingEpoch:
     def make(self, number: int) -> Batch:
         """Make one batch from its rows."""
         rows, share = self.order[number], self.share
+        if self.tars is not None:
+            self.tars.at(self.number, number, self.order, self.following)
         own = share.positions(len(rows))
         made = self.views(rows, self.number, number, own)
         views = [self._moved(view) for view in made.pixels]
@@ -104,6 +110,8 @@ class PretrainingEpochs:
         share: which images of a batch this process embeds, where several train together.
         masks: moves masks with the views, for a method that reads some; the views then keep what was drawn.
         draws_wanted: whether the method declares `needs_drawn`.
+        windows: of tars, within which images are shuffled; None shuffles all of them.
+        tars: fetches what the next batches need; None where all of it is here.
     """
 
     count: int
@@ -120,6 +128,8 @@ class PretrainingEpochs:
     share: Share = WHOLE
     masks: CarriedMasks | None = None
     draws_wanted: bool = True
+    windows: Windows | None = None
+    tars: TarsAhead | None = None
 
     @property
     def samples(self) -> int:
@@ -146,6 +156,7 @@ class PretrainingEpochs:
             self.share,
             self.masks,
             self.draws_wanted,
+            self.tars,
         )
 
     @cached_property
@@ -162,5 +173,17 @@ class PretrainingEpochs:
             raise ValueError(
                 "batches are drawn by `partners` for methods that declare `needs_pairs`, and for no others"
             )
-        batches = global_batches(self.sampling, self.clusters[self.rows], self.batch_size, rng)
+        clusters = self.clusters[self.rows]
+        if self.windows is None:
+            batches = global_batches(self.sampling, clusters, self.batch_size, rng)
+        else:
+            batches = windowed_batches(self.sampling, clusters, self.batch_size, self._drawn_windows(number), rng)
         return [self.rows[batch] for batch in batches]
+
+    def windows_in(self, number: int) -> int:
+        """Return into how many windows an epoch is cut."""
+        return 1 if self.windows is None else len(self._drawn_windows(number))
+
+    def _drawn_windows(self, number: int) -> list[np.ndarray]:
+        assert self.windows is not None
+        return self.windows.draw(numpy_rng(self.seed, "windows", 0 if self.sampling == "rank" else number))

@@ -43,6 +43,7 @@ from reprise.training.views import changes_named
 from stages.pretrain.describe import describe, write_history
 from stages.pretrain.epochs import PretrainingEpochs
 from stages.pretrain.inputs.facts import batch_facts
+from stages.pretrain.inputs.far import notes_on_windows, tars_ahead, windows_of
 from stages.pretrain.inputs.images import (
     VIEWS,
     Inputs,
@@ -127,6 +128,7 @@ def pretrain(
     refuse_passes(row, method, train)
     epochs = epochs_of(setup, method, inputs)
     notes = [*notes_on_pairs(inputs.partners), *notes_on(setup, method, inputs.shown)]
+    notes += [] if method.gradient_free else notes_on_windows(setup, inputs, epochs)
     given = work_inputs(setup, labels, inputs)
     refuse_other_inputs(given, world)
     if not world.first:
@@ -204,6 +206,7 @@ def epochs_of(setup: Setup, method: Method, inputs: Inputs) -> PretrainingEpochs
         refuse_unmoved(masks.names, plan, f"runs: {setup.row.name}")
     refuse_turned(method.upright, plan)
     drawn = method.needs_drawn or masks is not None
+    views = view_maker(decoded, plan, setup.seed, setup.compute, drawn)
     return PretrainingEpochs(
         count=setup.train.epochs,
         batch_size=setup.train.batch_size,
@@ -212,13 +215,15 @@ def epochs_of(setup: Setup, method: Method, inputs: Inputs) -> PretrainingEpochs
         clusters=inputs.clusters,
         partners=inputs.partners,
         fields=fields_for(setup, method.needs, inputs),
-        views=view_maker(decoded, plan, setup.seed, setup.compute, drawn),
+        views=views,
         seed=setup.seed,
         device=torch.device(setup.compute.device),
         facts=batch_facts(inputs.facts),
         share=Share(setup.world, setup.train.accumulate),
         masks=None if masks is None else CarriedMasks(masks.names, masks.read, plan, decoded.sizes),
         draws_wanted=method.needs_drawn,
+        windows=windows_of(setup, inputs),
+        tars=None if method.gradient_free else tars_ahead(setup, inputs, decoded.cached),
     )
 
 

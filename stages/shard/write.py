@@ -39,6 +39,7 @@ from reprise.storage.listing import READ_FLAGS, open_regular
 from reprise.storage.progress import Progress
 from reprise.storage.system.machine import patiently
 from stages.shard.params import ShardParams
+from stages.shard.send import Sender
 
 Columns = dict[str, list[Any]]  # of the index, by name; "sides": rows of sides.parquet
 Members = Mapping[str, Sequence[dict[str, Any]]]  # key -> rows of the table that ingest wrote
@@ -81,6 +82,7 @@ def write_shards(
     workers: int,
     work: Path | None = None,
     sides: Sequence[dict[str, Any]] = (),
+    sender: Sender | None = None,
 ) -> int:
     """Write all tars and the index into `output`, and return the number of tars.
 
@@ -91,6 +93,8 @@ def write_shards(
         workers: number of processes.
         work: folder that survives a kill; tars that an earlier process finished there on the same inputs are kept.
         sides: facts beside the images, rows of the table that ingest wrote.
+        sender: of the same `work`; sends each tar to a store as soon as it is finished, so that `output` gets a table
+            of them in their place.
 
     Raises:
         ShardError: a source file is missing or changed since ingest.
@@ -98,15 +102,22 @@ def write_shards(
     plans = plan(manifest, params, sides)
     for unfinished in (work or output).glob(f"{_ATTEMPT}*"):  # of a process that was killed
         shutil.rmtree(unfinished, ignore_errors=True)
-    finished = {p.name: columns for p in plans if work and (columns := _finished(p, work))}
+    finished = {p.name: columns for p in plans if work and (columns := _finished(p, work, sender))}
     done = sum(len(columns["key"]) for columns in finished.values())
     with Progress("shard", manifest.num_rows, done=done) as progress:
+        if sender is not None:
+            for name in finished:
+                sender.send(name)
         for columns in _write_all(
             [p for p in plans if p.name not in finished], params, work or output, workers, work is not None
         ):
             finished[columns["shard"][0]] = columns
+            if sender is not None:
+                sender.send(columns["shard"][0])
             progress.advance(len(columns["key"]))
-    if work is not None:
+        if sender is not None:
+            sender.finish(output)
+    if work is not None and sender is None:
         for p in plans:
             shutil.move(work / p.name, output / p.name)
             (work / f"{p.name}{_ENTRIES}").unlink()
@@ -123,15 +134,17 @@ def _table(parts: Iterable[Columns]) -> pa.Table:
     return pa.concat_tables([schema.empty_table(), *tables])
 
 
-def _finished(shard: Plan, work: Path) -> Columns | None:
+def _finished(shard: Plan, work: Path, sender: Sender | None) -> Columns | None:
     """Return the index rows of a tar that an earlier process finished, or None where it is missing or cut short."""
     try:
         columns = json.loads((work / f"{shard.name}{_ENTRIES}").read_text(encoding="utf-8"))
-        size = (work / shard.name).stat().st_size
+        if columns["key"] != [row["key"] for row in shard.rows]:
+            return None
+        if sender is not None and sender.has(shard.name):
+            return columns
+        return columns if (work / shard.name).stat().st_size == _end(columns) else None
     except (OSError, ValueError):
         return None
-    whole = size == _end(columns) and columns["key"] == [row["key"] for row in shard.rows]
-    return columns if whole else None
 
 
 def _end(columns: Columns) -> int:

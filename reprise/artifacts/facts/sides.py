@@ -7,13 +7,18 @@ any reader of WebDataset decodes them by their extension.
 
 from __future__ import annotations
 
+import hashlib
 import os
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
 
 from reprise.artifacts.layout import SHARDS
 from reprise.artifacts.tables.parquet import read_table, write_table
+from reprise.artifacts.tars.far import FarTars
+from reprise.artifacts.tars.local import LocalTars
+from reprise.artifacts.tars.opened import open_tars
 from reprise.config.errors import ShardError
 
 FILE = "sides.parquet"
@@ -89,7 +94,13 @@ class Sides:
         row = self._rows.get((key, fact))
         if row is None:
             raise ShardError("an image has no such fact", where=self.directory / FILE, found=f"{key}.{fact}", fix=_FIX)
-        return read_member(self.directory / str(row["shard"]), row)
+        name = str(row["shard"])
+        data = self._tars.read(name, int(str(row["bytes"])), int(str(row["offset"])))
+        return _as_written(data, row, self._tars.where(name))
+
+    @cached_property
+    def _tars(self) -> LocalTars | FarTars:
+        return open_tars(self.directory)
 
 
 def read_member(path: Path, row: dict[str, object]) -> bytes:
@@ -98,8 +109,6 @@ def read_member(path: Path, row: dict[str, object]) -> bytes:
     Raises:
         ShardError: the tar cannot be read, or holds other bytes.
     """
-    import hashlib
-
     size, offset = int(str(row["bytes"])), int(str(row["offset"]))
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -109,10 +118,14 @@ def read_member(path: Path, row: dict[str, object]) -> bytes:
             os.close(descriptor)
     except OSError as error:
         raise ShardError("a fact beside an image cannot be read", where=path, found=error.strerror, fix=_FIX) from error
+    return _as_written(data, row, str(path))
+
+
+def _as_written(data: bytes, row: dict[str, object], where: str) -> bytes:
     if hashlib.sha256(data).hexdigest() != row["sha256"]:
         raise ShardError(
             "a fact beside an image is not what was written",
-            where=path,
+            where=where,
             found=f"other bytes at {row['key']}.{row['fact']}",
             fix=_FIX,
         )

@@ -39,6 +39,10 @@ class FileStore(Store):
         for name in names:
             yield listed.get(name) or Object(name, None, "", "unreadable", "there is no such file")
 
+    def look(self, name: str) -> Object:
+        """Look at one file, without a listing of the others."""
+        return self._described(name)
+
     def fetch(self, item: Object, limit: int, write: Callable[[bytes], object]) -> None:
         """Copy one file, and compare its size and times afterwards."""
         where = self.shown(item.name)

@@ -49,6 +49,7 @@ class Inputs:
         partners: the pairs of the run's label set; None for a method that does not train on pairs.
         masks: those that the method declares in `reads`; None for a method that reads none.
         given: (n,) bool, images whose true label the miner of the label set got; None where it got none.
+        in_shards: (n,) int64, the images' rows of the shards.
     """
 
     shards: Shards
@@ -61,6 +62,7 @@ class Inputs:
     partners: Partners | None = None
     masks: Masks | None = None
     given: np.ndarray | None = None
+    in_shards: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @property
     def shown(self) -> int:
@@ -79,7 +81,7 @@ def read_inputs(labels: Path, setup: Setup, method_class: type[Method]) -> Input
     shards = Shards.open()
     rows = shards.rows("train")
     kept = positions_in(setup.train.image_share, shards.keys[rows])
-    bounds, threads = setup.cache.model_dump(), setup.compute.threads
+    bounds, threads = setup.cache.bounds, setup.compute.threads
     decoded = open_decoded(shards, rows[kept], setup.image.channels, threads=threads, at_once=False, **bounds)
     table = read_pseudo_labels(labels)
     clusters = clusters_for(table, shards.keys[rows], labels)[kept]
@@ -97,7 +99,9 @@ def read_inputs(labels: Path, setup: Setup, method_class: type[Method]) -> Input
     chosen = np.arange(len(keys)) if chosen is None else chosen
     masks = read_run_masks(setup.row, reads, keys, setup.cache.memory_bytes)
     given = given_for(table, keys)
-    return Inputs(shards, decoded, clusters, confidences, views, chosen, facts, partners, masks, given)
+    return Inputs(
+        shards, decoded, clusters, confidences, views, chosen, facts, partners, masks, given, in_shards=rows[kept]
+    )
 
 
 def pixel_statistics(decoded: Decoded, image: ImageParams) -> tuple[tuple[float, ...], tuple[float, ...]]:

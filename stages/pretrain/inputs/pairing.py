@@ -63,8 +63,16 @@ def refuse_parted_pairs(row: AnyRun, train: TrainParams) -> None:
         train: the run's budget.
 
     Raises:
-        TrainingError: the size of a batch is odd, or batches are cut into micro-batches.
+        TrainingError: the size of a batch is odd, batches are cut into micro-batches, or epochs into windows.
     """
+    if train.window_bytes is not None:
+        raise TrainingError(
+            f"batches of method '{row.method}' hold images and their partners, which windows of tars would part",
+            where=f"train.window_bytes, methods.{row.name}",
+            found=train.window_bytes,
+            fix="Set train.window_bytes to null; shards of a store then need room for all of them "
+            "(cache.far.max_bytes).",
+        )
     size = train.batch_size
     if size % 2:
         raise TrainingError(

@@ -129,7 +129,7 @@ class ImageData(ProbeData):
     @cached_property
     def squares(self) -> np.ndarray:
         """All images as the squares that the backbone sees: (n, S, S, C) uint8, decoded once for all runs."""
-        rows, bounds, threads = self._shards.rows(), self._cache.model_dump(), torch.get_num_threads()
+        rows, bounds, threads = self._shards.rows(), self._cache.bounds, torch.get_num_threads()
         decoded = open_decoded(self._shards, rows, self.config["channels"], threads=threads, at_once=False, **bounds)
         return decoded.squares(self.config["input_size"], **preparation_of(self.config))
 

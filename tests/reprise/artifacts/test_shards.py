@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-import reprise.artifacts.shards
+import reprise.artifacts.tars.local
 from reprise.artifacts.shards import INDEX_SCHEMA, Shards, write_index
 from reprise.config.errors import MachineError, ShardError
 from reprise.storage import ustar
@@ -120,7 +120,7 @@ def open_files() -> int:
 
 def test_a_bounded_number_of_tars_is_open_whatever_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shards, images = many_tars(tmp_path / "s", 60)
-    monkeypatch.setattr(reprise.artifacts.shards, "most_open_tars", lambda: 5)
+    monkeypatch.setattr(reprise.artifacts.tars.local, "most_open_tars", lambda: 5)
     before = open_files()
     order = [row for start in range(7) for row in range(start, 60, 7)]
     assert [shards.read(row) for row in order] == [images[row] for row in order]
@@ -136,7 +136,7 @@ def test_a_bounded_number_of_tars_is_open_whatever_is_read(tmp_path: Path, monke
 
 def test_threads_may_read_tars_that_others_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shards, images = many_tars(tmp_path / "s", 40)
-    monkeypatch.setattr(reprise.artifacts.shards, "most_open_tars", lambda: 2)
+    monkeypatch.setattr(reprise.artifacts.tars.local, "most_open_tars", lambda: 2)
     rows = [(row * 13) % 40 for row in range(4000)]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(shards.read, rows, chunksize=50)) == [images[row] for row in rows]
@@ -145,7 +145,7 @@ def test_threads_may_read_tars_that_others_close(tmp_path: Path, monkeypatch: py
 def test_the_number_of_open_tars_follows_the_limit_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     for limit, most in ((1024, 128), (64, 8), (20, 4), (1 << 20, 256), (resource.RLIM_INFINITY, 256)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, limit=limit: (limit, limit))
-        assert reprise.artifacts.shards.most_open_tars() == most
+        assert reprise.artifacts.tars.local.most_open_tars() == most
 
 
 def test_open_files_that_others_took_are_not_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
