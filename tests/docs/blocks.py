@@ -56,7 +56,7 @@ class Block:
         for line in self.text.replace("\\\n", "").splitlines():
             if line.startswith("$ "):
                 found.append((line.removeprefix("$ "), []))
-            elif line and line != "..." and found:
+            elif line.strip() not in ("", "...") and found:
                 found[-1][1].append(line)
         return found
 

@@ -90,6 +90,30 @@ def test_messages_are_those_of_the_code() -> None:
             assert " ".join(words) in (ROOT / file).read_text(encoding="utf-8"), block
 
 
+# ---- messages ----
+
+
+def literals() -> str:
+    """All texts in the code, with "..." for what is put into them."""
+    texts = []
+    for path in (p for package in ("pipeline", "reprise", "stages") for p in (ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+            elif isinstance(node, ast.JoinedStr):
+                parts = [part.value if isinstance(part, ast.Constant) else "..." for part in node.values]
+                texts.append("".join(map(str, parts)))
+    return "\n".join(texts)
+
+
+def test_messages_of_the_page_on_trouble_are_printed_by_the_code() -> None:
+    page = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    quoted = [row.split("|")[1] for row in page.splitlines() if row.startswith("| `")]
+    assert len(quoted) > 12
+    said = literals()
+    assert [cell for cell in quoted if cell.strip(" `") not in said] == []
+
+
 # ---- settings --------------------------------------------------------------------------------------------
 
 
