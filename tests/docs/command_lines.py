@@ -120,5 +120,7 @@ PROGRAMS: dict[str, Callable[[list[str]], None]] = {
     "dvc": _dvc,
     "make": _make,
     "python": _python,
-    **dict.fromkeys([".ci/run", "cat", "cd", "cp", "dask", "export", "git", "ls", "pip", "prefect", "torchrun"], _anything),
+    **dict.fromkeys(
+        [".ci/run", "cat", "cd", "cp", "dask", "export", "git", "ls", "pip", "prefect", "torchrun"], _anything
+    ),
 }
