@@ -13,7 +13,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 _OPERATORS = {"&&", "||", "|", ";", "&"}
-_MODULE = re.compile(r"(stages|studies|tests|benchmarks)(\.\w+)+")
+_MODULE = re.compile(r"(reprise|stages|studies|tests|benchmarks)(\.\w+)+")
 _ASSIGNMENT = re.compile(r"[A-Z_]+=")
 
 
@@ -98,7 +98,7 @@ def _python(arguments: list[str]) -> None:
         compile(arguments[arguments.index("-c") + 1], "a page", "exec")
         return
     module = next(
-        (word for word in arguments if re.fullmatch(r"(stages|studies|tests|benchmarks)(\.\w+)+", word)), None
+        (word for word in arguments if re.fullmatch(r"(reprise|stages|studies|tests|benchmarks)(\.\w+)+", word)), None
     )
     if module is None or not _exists(module):
         raise Refused(f"there is no module {module} to run: {arguments}")
