@@ -23,6 +23,7 @@ from reprise.artifacts.layout import ALL_FACTS, DATASET, MANIFEST, SHARDS
 from reprise.artifacts.manifest import IMAGE, KEY_DIGITS, SPLITS, modality_of, read_manifest
 from reprise.artifacts.results import read_json
 from reprise.artifacts.shards import read_index
+from reprise.artifacts.tars.table import FarTable, read_far
 from reprise.config.errors import ImageRefused, ManifestError
 from reprise.config.facts import SCALARS, Fact
 from reprise.storage.listing import hash_files
@@ -107,7 +108,8 @@ def describe(
     if facts is not None:
         tables |= {TABLE: ALL_FACTS / TABLE} if facts.named(*SCALARS) else {}
         tables |= {CAPTIONS: ALL_FACTS / CAPTIONS} if facts.named("caption") else {}
-    files = tables | {shard: SHARDS / shard for shard in shards}
+    far = read_far(SHARDS)
+    files = tables | ({} if far else {shard: SHARDS / shard for shard in shards})
     declared = () if facts is None else facts.declared
     kinds = sorted({(str(row["fact"]), str(row["ext"])) for row in sides if row["kind"] != "caption"})
     name = title or str(card["name"])
@@ -127,6 +129,7 @@ def describe(
         "isLiveDataset": False,
         "distribution": [
             *_objects(files, folder),
+            *([] if far is None else _stored_objects(far)),
             _file_set("image-files", sorted(set(index["ext"].to_pylist())), shards, _KEYS),
             *(_file_set(f"{fact}-files", [ext], shards, f"{_KEYS}.{fact}") for fact, ext in kinds),
         ],
@@ -159,18 +162,25 @@ def _objects(files: Mapping[str, Path], folder: Path) -> list[dict[str, Any]]:
         value = hashes[name]
         if isinstance(value, ImageRefused):
             raise ManifestError("a file of the data set cannot be read", where=path, found=value.found, fix=_FIX)
-        found.append(
-            {
-                "@type": "cr:FileObject",
-                "@id": name,
-                "name": name,
-                "contentUrl": Path(os.path.relpath(path, folder)).as_posix(),
-                "contentSize": f"{value[1]} B",
-                "encodingFormat": _TAR if name.endswith(".tar") else _PARQUET,
-                "sha256": value[0],
-            }
-        )
+        found.append(_object(name, Path(os.path.relpath(path, folder)).as_posix(), value[1], value[0]))
     return found
+
+
+def _stored_objects(far: FarTable) -> list[dict[str, Any]]:
+    """Describe tars of a store, by what data/shards says of them."""
+    return [_object(n, f"{far.store}/{tar.object}", tar.bytes, tar.sha256) for n, tar in far.tars.items()]
+
+
+def _object(name: str, address: str, size: int, sha256: str) -> dict[str, Any]:
+    return {
+        "@type": "cr:FileObject",
+        "@id": name,
+        "name": name,
+        "contentUrl": address,
+        "contentSize": f"{size} B",
+        "encodingFormat": _TAR if name.endswith(".tar") else _PARQUET,
+        "sha256": sha256,
+    }
 
 
 def _file_set(name: str, extensions: Sequence[str], shards: Iterable[str], stem: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from pipeline.graph import dvc
 from pipeline.graph.lock_file import outputs_of, read_lock
 from pipeline.graph.remotes.listings import LARGEST_LISTING, BadListing, Member, read_listing
+from pipeline.graph.remotes.stored_shards import problems_of_store
 from pipeline.processes.git import git
 from reprise.artifacts.layout import DATA
 from reprise.config.errors import GitError
@@ -38,6 +39,7 @@ class Verification:
         missing: outputs that are not in the folder.
         cache: output -> what differs in DVC's cache.
         uncached: outputs of which DVC's cache lacks objects, as after `dvc gc`; that is no difference.
+        stored: shards in a store that are not there as data/shards says.
         unlisted: files and folders of data/ that are neither in an output nor in git, with their numbers of files.
     """
 
@@ -47,17 +49,20 @@ class Verification:
     cache: dict[str, list[str]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     uncached: list[str] = field(default_factory=list)
+    stored: list[str] = field(default_factory=list)
     unlisted: dict[str, int] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
         """Whether everything is what dvc.lock says."""
-        return not (self.problems or self.missing or self.cache)
+        return not (self.problems or self.missing or self.cache or self.stored)
 
     def lines(self) -> list[str]:
         """Return a line for each output that differs, and one that sums up."""
         lines = [f"{path}: {_first(found)}" for path, found in self.problems.items()]
         lines += [f"{path} in DVC's cache: {_first(found)}" for path, found in self.cache.items()]
+        if self.stored:
+            lines.append(f"shards in their store: {_first(self.stored)}")
         if self.missing:
             lines.append(f"missing, until `reprise pull` or `reprise repro` brings it back: {_first(self.missing)}")
         if self.uncached:
@@ -65,7 +70,7 @@ class Verification:
         if self.unlisted:
             found = [f"{path} ({count} files)" if count > 1 else path for path, count in self.unlisted.items()]
             lines.append(f"in no output, so compared with nothing: {_first(found)}")
-        differ = len({*self.problems, *self.missing, *self.cache})
+        differ = len({*self.problems, *self.missing, *self.cache, *self.stored})
         verdict = "nothing differs from dvc.lock" if self.passed else f"{differ} differ from dvc.lock"
         return [*lines, f"{self.outputs} outputs, {self.size / 1e6:.1f} MB read: {verdict}"]
 
@@ -112,6 +117,7 @@ def verify(root: Path = Path(), say: Callable[[str], None] = lambda line: None) 
     for path, name in outs.items():
         _compare_output(root / path, path, name, listings.get(path), folders[path], hashes, result)
         _compare_objects(cache, path, name, objects[path], hashes, result)
+    result.stored = problems_of_store(root)
     result.unlisted = _unlisted_files(root, outs)
     result.size = progress.read
     return result

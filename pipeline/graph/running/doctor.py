@@ -20,9 +20,10 @@ from packaging.requirements import Requirement
 
 from pipeline.graph.dvc import cache_folder
 from pipeline.graph.remotes.remote import default_remote
+from pipeline.graph.remotes.stored_shards import stored_shards
 from pipeline.graph.running.processes import what_runs
 from pipeline.processes.git import git
-from reprise.config.errors import GitError, GraphError, RemoteError, printable
+from reprise.config.errors import GitError, GraphError, RemoteError, RepriseError, printable
 from reprise.runtime.entry import cores
 
 WELL, NOTE, WRONG = "ok", "note", "problem"
@@ -72,6 +73,7 @@ def examine(root: Path | None) -> Iterator[Finding]:
     yield from _disk(root)
     yield _runs(root)
     yield _remote(root)
+    yield from _store(root)
 
 
 def reprise_version() -> str:
@@ -193,6 +195,24 @@ def _remote(root: Path) -> Finding:
     if name is None:
         return Finding("remote", NOTE, "none is set, so results stay on this machine", "See docs/how-to/remotes.md.")
     return Finding("remote", WELL, f"{name} is set; `reprise pull` and `push` use it")
+
+
+def _store(root: Path) -> Iterator[Finding]:
+    """Ask the store in which the shards lie for one of them."""
+    try:
+        stored = stored_shards(root)
+        if stored is None:
+            return
+        problem = stored.first_problem()
+    except RepriseError as error:
+        yield Finding("shards", WRONG, _first_line(error))
+        return
+    if problem:
+        fix = "`reprise verify` looks for all of them; `dvc repro --force shard` sends them again."
+        yield Finding("shards", WRONG, problem, fix)
+        return
+    said = f"{len(stored.tars):,} of {stored.size / 2**30:.1f} GiB below {stored.place}, which answers"
+    yield Finding("shards", WELL, f"{said}; {stored.here / 2**30:.1f} GiB of them are here")
 
 
 def _first_line(text: object) -> str:

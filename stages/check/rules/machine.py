@@ -20,6 +20,7 @@ from reprise.runtime.entry import cores, threads
 from reprise.runtime.memory import gibibytes, memory_limit
 from stages.check.parameters import known_sections
 from stages.check.plug_ins import plug_in_class
+from stages.check.rules.far import package_warnings
 from stages.check.shifts import root_warnings
 from stages.check.sketches import Sketch, place_of, sketch_runs
 
@@ -35,6 +36,7 @@ def machine_warnings(raw: dict[str, Any], train_images: int | None = None, root:
         root: the project's folder.
     """
     found = [*_device_warnings(raw), *_source_warnings(raw, root), *root_warnings(raw, root), *_thread_warnings()]
+    found += package_warnings(raw)
     sketches = sketch_runs(raw)[0]
     found += process_warnings(sketches, cores(), _visible_gpus())
     limit = memory_limit()

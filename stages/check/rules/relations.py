@@ -20,6 +20,7 @@ from reprise.config.plug_ins.registry import suites
 from reprise.config.tables import NONE, TRUTH, AnyRun, MineRow
 from stages.check.plug_ins import plug_in_class
 from stages.check.rows import listed_in
+from stages.check.rules.far import far_warnings
 from stages.check.shifts import shift_warnings
 from stages.check.sketches import Sketch, place_of, problem_of, sketch_runs
 
@@ -112,7 +113,7 @@ def relation_warnings(raw: dict[str, Any]) -> list[Problem]:
     """Find values that work, but not together as their words say."""
     by_runs = [problem for sketch in sketch_runs(raw)[0] for problem in _run_warnings(sketch)]
     found = list({(problem.path, problem.rule): problem for problem in by_runs}.values())
-    found += [*_image_warnings(raw), *shift_warnings(raw)]
+    found += [*_image_warnings(raw), *shift_warnings(raw), *far_warnings(raw)]
     chosen = list(chosen_probes(raw))
     for where, probe_class, _ in chosen:
         if getattr(probe_class, "needs_augmented", False) and _value(raw, "embed", "augmented") == 0:
