@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from reprise.artifacts.facts.sides import Sides
 from reprise.artifacts.manifest import read_manifest
 from reprise.artifacts.shards import Shards
 from reprise.config.errors import ResultError
+from reprise.config.stores import FarParams
 from reprise.media.image.decode import decode
 from reprise.media.image.encode import uncompressed_png
 from reprise.storage.atomic import write_json
@@ -29,6 +31,7 @@ from stages.ingest.ingest import ingest
 from stages.ingest.params import SourceParams
 from stages.ingest.sources.folder import Folder
 from stages.shard.params import ShardParams
+from stages.shard.send import sending
 from stages.shard.write import write_shards
 
 pytestmark = [  # of rdflib, and of tars that mlcroissant leaves open
@@ -149,3 +152,14 @@ def test_data_without_labels_facts_and_groups_are_described_as_what_they_are(
         "data/ingest/manifest.parquet",
         *(f"data/shards/{shard.name}" for shard in layout.SHARDS.glob("*.tar")),
     }
+    hashes = {f["@id"]: (f["sha256"], f["contentSize"]) for f in described["distribution"] if "contentUrl" in f}
+    with sending(tmp_path / "work", f"file://{tmp_path}/store", FarParams()) as sender:
+        (tmp_path / "work").mkdir()
+        shutil.rmtree(layout.SHARDS)
+        layout.SHARDS.mkdir()
+        sizes = ShardParams(max_shard_bytes=1 << 20, max_side=64)
+        write_shards(read_manifest(), sizes, layout.SHARDS, 1, tmp_path / "work", (), sender)
+    far = {f["@id"]: f for f in describe(tmp_path, "Four / shades")["distribution"] if "contentUrl" in f}
+    assert {name: (f["sha256"], f["contentSize"]) for name, f in far.items()} == hashes
+    (tar,) = [f for name, f in far.items() if name.endswith(".tar")]
+    assert tar["contentUrl"] == f"file://{tmp_path}/store/{tar['sha256']}.tar"
