@@ -97,9 +97,7 @@ def _python(arguments: list[str]) -> None:
     if "-c" in arguments:
         compile(arguments[arguments.index("-c") + 1], "a page", "exec")
         return
-    module = next(
-        (word for word in arguments if re.fullmatch(r"(reprise|stages|studies|tests|benchmarks)(\.\w+)+", word)), None
-    )
+    module = next(filter(_MODULE.fullmatch, arguments), None)
     if module is None or not _exists(module):
         raise Refused(f"there is no module {module} to run: {arguments}")
 
