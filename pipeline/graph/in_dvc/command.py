@@ -7,9 +7,17 @@ import shlex
 import signal
 from collections.abc import Sequence
 from contextlib import nullcontext
+from importlib import import_module
 from pathlib import Path
 
-_TRANSFERS = {"send-stages": "send_stages", "fetch-known": "fetch_known"}
+_PLACE = "pipeline.graph.in_dvc.transfers"
+_TRANSFERS = {
+    "send-stages": (f"{_PLACE}.stages", "send_stages"),
+    "fetch-known": (f"{_PLACE}.stages", "fetch_known"),
+    "send-checkpoint": (f"{_PLACE}.checkpoints", "send_checkpoint"),
+    "fetch-checkpoints": (f"{_PLACE}.checkpoints", "fetch_checkpoints"),
+    "drop-checkpoints": (f"{_PLACE}.checkpoints", "drop_checkpoints"),
+}
 
 
 def run_command(arguments: Sequence[str]) -> int:
@@ -39,9 +47,8 @@ def _run(arguments: list[str]) -> int:
 
         return get_output(*arguments[1:])
     if command in _TRANSFERS:
-        from pipeline.graph.in_dvc.transfers import stages
-
-        return int(getattr(stages, _TRANSFERS[command])(*arguments[1:]))
+        module, function = _TRANSFERS[command]
+        return int(getattr(import_module(module), function)(*arguments[1:]))
     from dvc.cli import main as run_dvc
 
     REFUSALS.optional = command == "repro"

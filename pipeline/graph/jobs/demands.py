@@ -17,7 +17,7 @@ from reprise.config.params import read_yaml
 
 _MEMORY = 1 << 30  # bytes of a stage that trains no run: Python, torch and a few arrays
 _OF_A_TRAINING, _OF_OTHERS = 20.0, 2.0  # seconds, where nothing is known; only their proportion matters
-_TRAININGS = frozenset({"pretrain", "adapt"})  # of a run; `stages.check` estimates what they need
+TRAININGS = frozenset({"pretrain", "adapt"})  # of a run; `stages.check` estimates what they need
 _OTHER_TRAININGS = frozenset({"train_models", "probe_images"})
 _WITHOUT_GPU = frozenset(
     {"check", "ingest", "validate", "shard", "facts", "given_labels", "models", "shift_images", "summary", "report"}
@@ -42,7 +42,7 @@ def demands_of(stages: Sequence[Stage], root: Path) -> dict[str, Demand]:
 
 
 def _demand(stage: Stage, needs: Mapping[str, Any], params: Mapping[str, Any]) -> Demand:
-    if stage.entry in _TRAININGS:
+    if stage.entry in TRAININGS:
         need = needs.get(stage.values[0], {})
         processes = int(need.get("processes", 1))
         on_gpu = need.get("device", _device("train", params)) != "cpu"

@@ -20,7 +20,8 @@ from pipeline.graph.definition import load_graph
 from pipeline.graph.jobs.loaded_dvc import LoadedDvc
 from pipeline.graph.jobs.machine import Demand, Machine
 from pipeline.graph.lock_file import put_entries, read_lock
-from pipeline.graph.machines.message import FORM, TRAVELLING, differences, refusal
+from pipeline.graph.machines.checkpoints import shared
+from pipeline.graph.machines.message import FORM, TRAVELLING, differences, inputs_of, refusal
 from pipeline.graph.machines.transfers import Transfers
 from pipeline.graph.prune import prune
 from pipeline.graph.workspace import hold_dvc_lock
@@ -106,18 +107,24 @@ class Clone:
         self._transfers.fetch(sorted(graph.upstream(name)), cancelled)
         if cancelled.is_set():
             raise Ended
-        outcome = dvc.repro_stage(
-            name,
-            self.loaded,
-            root=self.root,
-            on_each_line=(
-                lambda line: on_line(self._hide(line), False),
-                lambda line: on_line(self._hide(line), True),
-            ),
-            cancelled=cancelled,
-            variables={"REPRISE_THREADS": str(int(message["threads"])), **variables},
-            force=bool(message["options"].get("force")),
-        )
+
+        def say(line: str) -> None:
+            on_line(self._hide(line), False)
+
+        def say_aside(line: str) -> None:
+            on_line(self._hide(line), True)
+
+        seconds = message["options"].get("share_seconds")
+        with shared(graph.by_name[name], inputs_of(message), seconds, self._transfers, self.root, say_aside):
+            outcome = dvc.repro_stage(
+                name,
+                self.loaded,
+                root=self.root,
+                on_each_line=(say, say_aside),
+                cancelled=cancelled,
+                variables={"REPRISE_THREADS": str(int(message["threads"])), **variables},
+                force=bool(message["options"].get("force")),
+            )
         self._transfers.send([name], cancelled)
         if cancelled.is_set():
             raise Ended

@@ -20,11 +20,12 @@ from distributed.client import FutureCancelledError
 from pipeline.graph import dvc
 from pipeline.graph.definition import Graph
 from pipeline.graph.dvc_output import Outcome
+from pipeline.graph.jobs.demands import TRAININGS
 from pipeline.graph.jobs.loaded_dvc import LoadedDvc
 from pipeline.graph.jobs.machine import Demand
 from pipeline.graph.lock_file import read_lock
 from pipeline.graph.machines import work
-from pipeline.graph.machines.message import FORM, common_part, message_for, name_of
+from pipeline.graph.machines.message import FORM, common_part, inputs_of, message_for, name_of
 from pipeline.graph.machines.placement import PLACES, tokens_for
 from pipeline.graph.machines.transfers import Transfers
 from pipeline.graph.machines.worker import check_address
@@ -93,7 +94,10 @@ class Workers:
         options = {"force": force, "share_seconds": self._share_seconds, "demand": vars(demand)}
         message = message_for(stage, self._graph, read_lock(self._root), self._common, self._root, **options)
         answer = self._answer(message, demand, on_each_line, cancelled)
-        return self._restore(stage, answer, on_each_line, cancelled)
+        done = self._restore(stage, answer, on_each_line, cancelled)
+        if self._share_seconds is not None and stage.entry in TRAININGS:
+            self._transfers.call("drop-checkpoints", [inputs_of(message)], cancelled)
+        return done
 
     def _answer(
         self, message: dict[str, Any], demand: Demand, on_each_line: Lines, cancelled: threading.Event

@@ -62,13 +62,15 @@ prepare_process()
 out, source = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
 text = source.read_text() + str(out) + pathlib.Path("params.yaml").read_text().split("train:")[1].split("}")[0]
 log = pathlib.Path(os.environ["TOY_LOG"])
-with work_folder(str(out).replace("/", "-"), {"text": text}, []) as folder:
-    file = folder / "step.txt"
-    begun = int(file.read_text()) if file.exists() else 0
+name = str(out).replace("data/runs", "pretrain").replace("/features", "").replace("data/", "")
+with work_folder(name, {"text": text}, []) as folder:
+    done = sorted(folder.glob("step-*"))
+    begun = int(done[-1].read_text()) if done else 0
     log.open("a").write(json.dumps([os.environ["DVC_STAGE"].split(":")[-1], os.getcwd(), begun]) + "\\n")
     if "runs" in str(out):
         for step in range(begun, int(os.environ.get("TOY_STEPS", "2"))):
             time.sleep(float(os.environ.get("TOY_SECONDS", "0")))
+            file = folder / f"step-{step + 1:09d}.safetensors"
             file.with_suffix(".new").write_text(str(step + 1))
             file.with_suffix(".new").replace(file)
             print("step", step + 1, flush=True)
