@@ -14,7 +14,7 @@ import typer
 from pipeline.cli.described.description import command
 from pipeline.cli.exit_codes import ExitCode
 from pipeline.cli.output import answer, say, say_aside
-from pipeline.cli.project import AsJson, Jobs, enter_project
+from pipeline.cli.project import AsJson, Jobs, ShareCheckpoints, WorkersAddress, enter_project
 from pipeline.flows import dead_runs
 from pipeline.flows.api_client import check_access
 from pipeline.flows.serving import server, service
@@ -52,10 +52,13 @@ def reproduce(
         bool, typer.Option("--drop", help="Give up if another run works in this folder, instead of waiting for it.")
     ] = False,
     jobs: Jobs = None,
+    workers: WorkersAddress = None,
+    share_checkpoints: ShareCheckpoints = None,
     as_json: AsJson = False,
 ) -> None:
     """Bring the graph up to date, one task per stage."""
-    _run("reproduce", targets=targets, busy="drop" if drop else "wait", jobs=jobs, as_json=as_json)
+    elsewhere = {"workers": workers or "", "share_checkpoints": share_checkpoints}
+    _run("reproduce", targets=targets, busy="drop" if drop else "wait", jobs=jobs, as_json=as_json, **elsewhere)
 
 
 @command(
@@ -81,6 +84,8 @@ def refresh(
     margin: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="With --promote: accepted loss, a share of the val images.")
     ] = 0.0,
+    workers: WorkersAddress = None,
+    share_checkpoints: ShareCheckpoints = None,
     as_json: AsJson = False,
 ) -> None:
     """Bring the graph up to date if the source changed.
@@ -89,6 +94,7 @@ def refresh(
     and then the new backbone is compared with the last version's on val.
     """
     chosen = {"promote": promote, "on_drift": on_drift, "margin": margin}
+    chosen |= {"workers": workers or "", "share_checkpoints": share_checkpoints}
     _run("refresh", busy="wait" if wait else "drop", jobs=jobs, as_json=as_json, **chosen)
 
 

@@ -1,15 +1,23 @@
 """Close flow runs whose process is gone, so that they neither look alive nor keep their place in a queue.
 
 Prefect marks a run as crashed when its process reports that. A killed process reports nothing: its run stays "Running",
-or "Submitting" if the worker died while starting it, and keeps its deployment's concurrency slot. Three signs show
+or "Submitting" if the worker died while starting it, and keeps its deployment's concurrency slot. Four signs show
 that a run is dead: the kernel released its lock (`pipeline.flows.liveness`), the process number that the worker noted
-no longer exists on this machine, or the run never started and is too old. Closing a run through the API frees its slot.
+no longer exists on this machine, the run never started and is too old, or it ran elsewhere and its heartbeat has
+stopped. Closing a run through the API frees its slot.
+
+Clocks of hosts differ, so no time that another host or the server wrote is compared with one of this host. A heartbeat
+has stopped when this host has looked again and again, SILENT_SECONDS altogether, and has seen no change. Of the time
+between two looks at most GAP_SECONDS count: while this host slept, or the server did not answer, nobody saw anything.
 """
 
 from __future__ import annotations
 
+import json
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,11 +25,16 @@ from typing import Any
 
 from pipeline.flows import liveness
 from pipeline.flows.api_client import call
+from pipeline.graph.workspace import STATE
 from pipeline.processes.commands import is_running
 from reprise.config.errors import GraphError
+from reprise.storage.atomic import write_json
 
 STUCK_SECONDS = 300.0  # a start takes ten seconds, or a minute under load
 CANCEL_SECONDS = 60.0  # a worker that cancels a run reports so itself shortly after the process has ended
+SILENT_SECONDS = 600.0  # twenty beats
+GAP_SECONDS = 90.0  # `reprise flows serve` looks every minute
+OTHERS = STATE / "flows" / "others.json"  # what this host has seen of runs elsewhere
 _OPEN_STATES = ["PENDING", "RUNNING", "CANCELLING"]
 _PAGE_SIZE = 200
 
@@ -61,17 +74,21 @@ def close_dead_runs(
         GraphError: the server does not answer.
     """
     registered = {run.run_id: run for run in liveness.list_registered_runs(root)}
-    deployments = _Deployments(address, root)
+    deployments, elsewhere = _Deployments(address, root), _Elsewhere(root)
     closed = []
     still_open = set()
     for run in list(_open_runs(address)):  # a list, because closing a run moves the pages
         still_open.add(run["id"])
         if run["id"] == except_run:
             continue
-        reason = _reason_to_close(run, registered.get(run["id"]), deployments, stuck_seconds)
+        if run["id"] not in registered and elsewhere.has(run):
+            reason = elsewhere.reason_to_close(run)
+        else:
+            reason = _reason_to_close(run, registered.get(run["id"]), deployments, stuck_seconds)
         if reason and _close(address, run, reason):
             closed.append(ClosedRun(run["id"], run["name"], run["state_name"], reason))
             still_open.discard(run["id"])
+    elsewhere.remember()
     dead = [run for run in registered.values() if not run.alive and run.run_id not in still_open]
     _forget_finished(address, dead)
     return closed
@@ -107,9 +124,9 @@ def _reason_to_close(
 
 
 def _close(address: str, run: dict[str, Any], reason: str) -> bool:
-    """Set the final state, unless the run has changed its state since it was listed."""
+    """Set the final state, unless the run has changed its state or its heartbeat since it was listed."""
     current = call(address, "GET", f"/flow_runs/{run['id']}")
-    if current["state_id"] != run["state_id"]:
+    if current["state_id"] != run["state_id"] or _beat(current) != _beat(run):
         return False
     final = "CANCELLED" if run["state_type"] == "CANCELLING" else "CRASHED"
     state = {"type": final, "message": f"Closed by Reprise: {reason}."}
@@ -126,6 +143,56 @@ def _forget_finished(address: str, dead: list[liveness.RegisteredRun]) -> None:
     for run in dead:
         if run.run_id in known:
             run.path.unlink(missing_ok=True)
+
+
+def _beat(run: Mapping[str, Any]) -> Any:
+    labels = run.get("labels")
+    return labels.get(liveness.BEAT) if isinstance(labels, dict) else None
+
+
+class _Elsewhere:
+    """Watch the heartbeats of this project's runs in other folders, on this host or others."""
+
+    def __init__(self, root: Path) -> None:
+        self._path, self._project = root / OTHERS, liveness.project_of(root)
+        self._boot = _boot_id()
+        self._now = time.clock_gettime(_CLOCK)
+        self._before: dict[str, Any] = {}
+        self._seen: dict[str, dict[str, Any]] = {}
+        with suppress(OSError, ValueError):
+            stored = json.loads(self._path.read_text(encoding="utf-8"))
+            if isinstance(stored, dict) and stored.get("boot") == self._boot and isinstance(stored.get("runs"), dict):
+                self._before = stored["runs"]
+
+    def has(self, run: Mapping[str, Any]) -> bool:
+        """Return whether a run of this project gives heartbeats."""
+        return _beat(run) is not None and run["labels"].get(liveness.PROJECT) == self._project
+
+    def reason_to_close(self, run: Mapping[str, Any]) -> str | None:
+        """Note what is seen of a run, and return why it counts as dead, or None if it may be alive."""
+        silent = 0.0
+        with suppress(KeyError, TypeError, ValueError):
+            before = self._before[run["id"]]
+            if before["beat"] == _beat(run):
+                silent = float(before["silent"]) + max(0.0, min(self._now - float(before["looked"]), GAP_SECONDS))
+        self._seen[run["id"]] = {"beat": _beat(run), "silent": silent, "looked": self._now}
+        if silent < SILENT_SECONDS:
+            return None
+        return f"it ran on {run['labels'].get(liveness.HOST)}, whose heartbeat has stopped for {silent:.0f} seconds"
+
+    def remember(self) -> None:
+        """Keep what was seen, for the next look."""
+        if self._seen or self._before:
+            write_json(self._path, {"boot": self._boot, "runs": self._seen})
+
+
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # goes on in sleep, and nobody sets it
+
+
+def _boot_id() -> str:
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return "unknown"
 
 
 class _Deployments:

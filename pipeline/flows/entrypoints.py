@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
@@ -27,6 +28,7 @@ from pipeline.flows.candidate import Candidate, OnDrift
 from pipeline.flows.plain_call import callable_flow
 from pipeline.flows.reproduce import GraphRun, Wishes
 from pipeline.flows.tasks import Tasks
+from pipeline.graph.machines.places import elsewhere_of
 from pipeline.graph.workspace import exclusive
 from pipeline.processes.commands import CommandFailed
 from pipeline.processes.failure import failure_message
@@ -38,6 +40,7 @@ Retries = Annotated[int, Field(ge=0, le=10)]
 Jobs = Annotated[int, Field(ge=1)] | None
 Blocks = list[str] | None
 Delay = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
+Sharing = Annotated[float, Field(ge=1, allow_inf_nan=False)] | None
 Margin = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -49,6 +52,8 @@ def reproduce(
     retries: Retries = 2,
     retry_delay_seconds: Delay = 10.0,
     jobs: Jobs = None,
+    workers: str = "",
+    share_checkpoints: Sharing = None,
     notify: Blocks = None,
     gate: str = "",
     champion: str = "HEAD",
@@ -61,15 +66,18 @@ def reproduce(
         retries: how often a task is retried after a failure that may be temporary (a download, a remote).
         retry_delay_seconds: delay before the first retry; it doubles with each further one.
         jobs: how many stages may run at once; None takes as many as the cores allow.
+        workers: Dask scheduler ("tcp://HOST:8786") whose workers (`reprise worker`) compute stages; empty for none.
+        share_checkpoints: seconds between two checkpoints that a worker sends to the remote; None sends none.
         notify: Prefect's notification blocks ("slack-webhook/team") through which the message about the run is sent.
         gate: metric ("knn.top1_val") in which no run may lie below `champion`; the flow run fails otherwise.
         champion: git revision that the gate compares with.
     """
 
     def work(tasks: Tasks) -> State:
+        elsewhere = elsewhere_of(workers, share_checkpoints)
         with exclusive(tasks.root, wait=busy == "wait", say=tasks.say):
             wishes = Wishes(notify or [], gate, champion, _schedule_zone(tasks.say))
-            return GraphRun(tasks, jobs, wishes).reproduce(targets or [])
+            return GraphRun(tasks, jobs, wishes, elsewhere).reproduce(targets or [])
 
     return _run_as_flow(work, retries, retry_delay_seconds)
 
@@ -81,6 +89,8 @@ def refresh(
     retries: Retries = 2,
     retry_delay_seconds: Delay = 10.0,
     jobs: Jobs = None,
+    workers: str = "",
+    share_checkpoints: Sharing = None,
     notify: Blocks = None,
     promote: str = "",
     on_drift: OnDrift = "stop",
@@ -96,6 +106,8 @@ def refresh(
         retries: as for `reproduce`.
         retry_delay_seconds: as for `reproduce`.
         jobs: as for `reproduce`.
+        workers: as for `reproduce`.
+        share_checkpoints: as for `reproduce`.
         notify: as for `reproduce`; nothing is sent if the source has not changed.
         promote: the run that becomes the next version if it is not worse than the champion; empty promotes nothing.
         on_drift: whether images that differ from the champion's stop the run before anything is trained, or are told.
@@ -103,10 +115,11 @@ def refresh(
     """
 
     def work(tasks: Tasks) -> State:
+        elsewhere = elsewhere_of(workers, share_checkpoints)
         with exclusive(tasks.root, wait=busy == "wait", say=tasks.say):
             candidate = Candidate(promote, on_drift, margin) if promote else None
             wishes = Wishes(notify or [], zone=_schedule_zone(tasks.say), candidate=candidate)
-            return GraphRun(tasks, jobs, wishes).reproduce([], only_if_source_changed=True)
+            return GraphRun(tasks, jobs, wishes, elsewhere).reproduce([], only_if_source_changed=True)
 
     return _run_as_flow(work, retries, retry_delay_seconds)
 
@@ -158,7 +171,8 @@ def _run_as_flow(work: Callable[[Tasks], State], retries: int, delay: float) -> 
     liveness.register_run(run_id, root)
     try:
         _close_dead_runs(root, run_id, say)
-        return work(Tasks(root, hide, say, [delay * 2**n for n in range(retries)]))
+        with _beating(run_id, root):
+            return work(Tasks(root, hide, say, [delay * 2**n for n in range(retries)]))
     except WorkspaceBusyError as error:
         return Cancelled(name="Dropped", message=hide(f"{error.what}: {error.found}; this run does not wait for it"))
     except RepriseError as error:
@@ -190,6 +204,16 @@ def _close_dead_runs(root: Path, run_id: str, say: Callable[[str], None]) -> Non
             say(str(closed))
     except GraphError as error:
         say(str(error))
+
+
+@contextmanager
+def _beating(run_id: str, root: Path) -> Iterator[None]:
+    """Give heartbeats inside the `with` block, if Prefect names the address of its API."""
+    address = None
+    with suppress(GraphError):
+        address = _api_address()
+    with liveness.heartbeat(run_id, address, root) if address else nullcontext():
+        yield
 
 
 def _api_address() -> str:

@@ -29,11 +29,12 @@ from pipeline.flows.serving.server import report_address
 from pipeline.flows.tasks import TRANSIENT, Tasks, notification_block
 from pipeline.graph import dvc
 from pipeline.graph.definition import Graph
-from pipeline.graph.jobs.demands import demands_of, expected_seconds
-from pipeline.graph.jobs.loaded_dvc import LoadedDvc, loaded_dvc
+from pipeline.graph.jobs.demands import expected_seconds
+from pipeline.graph.jobs.loaded_dvc import loaded_dvc
 from pipeline.graph.jobs.machine import this_machine
 from pipeline.graph.jobs.schedule import Work, run_in_parallel
 from pipeline.graph.lock_file import LOCK_FILE, read_lock
+from pipeline.graph.machines.places import Elsewhere, Places, places_for
 from pipeline.graph.pending.code_changes import changed_code
 from pipeline.graph.pending.plan import Need, Plan, Step, output_bytes, reasons, stages_for
 from pipeline.graph.pending.why import explain
@@ -80,6 +81,8 @@ class GraphRun:
         jobs: how many stages may run at once; None takes as many as the cores allow.
         remote_name: name of the default DVC remote, if something changed, there is one, and it can be read.
         wishes: what else the run is to do.
+        elsewhere: other machines that compute stages. Each task waits here for its stage, in a thread: DVC writes
+            dvc.lock on this machine alone, and the other machines need neither Prefect's address nor its password.
         lines: the outcome of each stage, for the lineage.
         states: the final state of each stage's task.
         failures: a line for each stage that failed, and one for those that were skipped.
@@ -90,6 +93,7 @@ class GraphRun:
     tasks: Tasks
     jobs: int | None = None
     wishes: Wishes = field(default_factory=Wishes)
+    elsewhere: Elsewhere | None = None
     remote_name: str | None = None
     lines: list[artifacts.StageLine] = field(default_factory=list)
     states: dict[str, State] = field(default_factory=dict)
@@ -237,18 +241,24 @@ class GraphRun:
                 run_as_task(stage, lambda: self._settle(stage, step, lock))
             return step.need is not Need.DVC
 
-        with loaded_dvc(root) as loaded:
+        machine = this_machine(self.jobs)
+        with (
+            loaded_dvc(root) as loaded,
+            places_for(
+                self.elsewhere if changed else None, graph, stages, machine, loaded, root=root, say=self.tasks.say
+            ) as places,
+        ):
 
             def run(stage: Stage, variables: Mapping[str, str], cancelled: threading.Event) -> bool:
-                body = partial(self._run_stage, stage, plan, loaded, variables, cancelled)
+                body = partial(self._run_stage, stage, plan, places, variables, cancelled)
                 return run_as_task(stage, body).is_completed()
 
             run_in_parallel(
                 graph,
                 stages,
                 Work(settle, run),
-                this_machine(self.jobs),
-                demands=demands_of(stages, root),
+                places.machine,
+                demands=places.demands,
                 seconds=expected_seconds(stages, graph, root),
             )
         return plan
@@ -267,7 +277,7 @@ class GraphRun:
         self,
         stage: Stage,
         plan: Plan,
-        loaded: LoadedDvc,
+        places: Places,
         variables: Mapping[str, str],
         cancelled: threading.Event,
     ) -> State:
@@ -276,10 +286,8 @@ class GraphRun:
         why = self.tasks.hide("; ".join(plan.step(stage.name).why))
         began = time.perf_counter()
         try:
-            outcome = dvc.repro_stage(
-                stage.name,
-                loaded,
-                root=root,
+            outcome, host = places.run(
+                stage,
                 on_each_line=(log, log),
                 cancelled=cancelled,
                 variables=variables,
@@ -293,7 +301,8 @@ class GraphRun:
         plan.finish(stage.name, after)
         seconds, size = time.perf_counter() - began, output_bytes(after.get(stage.name))
         self._add_line(stage, outcome.value, seconds, size, why)
-        message = f"{outcome.value} in {seconds:.1f} s, {artifacts.megabytes(size)}; {why}"
+        where = f" on {self.tasks.hide(host)}" if host else ""
+        message = f"{outcome.value} in {seconds:.1f} s{where}, {artifacts.megabytes(size)}; {why}"
         return Completed(name=_STATE_NAMES[outcome], message=message)
 
     def _add_line(self, stage: Stage, outcome: str, seconds: float, size: int, why: str) -> None:

@@ -18,7 +18,7 @@ from pipeline.graph.jobs.machine import Demand, Machine
 from pipeline.graph.machines.placement import WithWorkers, stages_that_stay
 from pipeline.graph.workspace import Say
 from reprise.config.dvc_file import Stage
-from reprise.config.errors import MachineError
+from reprise.config.errors import MachineError, ParameterError
 
 if TYPE_CHECKING:
     from pipeline.graph.machines.leader import Workers
@@ -36,6 +36,28 @@ class Elsewhere(NamedTuple):
 
     address: str
     share_seconds: float | None = None
+
+
+def elsewhere_of(address: str | None, share_seconds: float | None) -> Elsewhere | None:
+    """Return the other machines that a person asks for, or None for none.
+
+    Args:
+        address: of the Dask scheduler; None or an empty text for none.
+        share_seconds: see `Elsewhere`.
+
+    Raises:
+        ParameterError: checkpoints are to be shared, and nobody is there to share them with.
+    """
+    if address:
+        return Elsewhere(address, share_seconds)
+    if share_seconds is not None:
+        raise ParameterError(
+            "checkpoints are shared between workers only",
+            where="share_checkpoints",
+            found="no workers",
+            fix="Name the scheduler as well: `--workers tcp://HOST:8786`, or leave --share-checkpoints out.",
+        )
+    return None
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,3 +67,94 @@ def test_the_file_of_a_run_that_another_server_knows_is_kept(tmp_path: Path, mon
     path.write_text('{"process": 1}')
     assert dead_runs.close_dead_runs("http://127.0.0.1:1/api", tmp_path) == []
     assert path.exists()
+
+
+class Server:
+    """What Prefect's API says of one run of another host, which a test changes."""
+
+    def __init__(self, project: str) -> None:
+        self.run: dict[str, Any] = {"id": "abc", "name": "far", "state_id": "s", "state_type": "RUNNING"}
+        self.run |= {
+            "state_name": "Running",
+            "state": {"timestamp": "2020-01-01T00:00:00+00:00"},
+            "deployment_id": None,
+        }
+        self.run["labels"] = {liveness.BEAT: 1, liveness.HOST: "elsewhere", liveness.PROJECT: project}
+        self.closed: list[Any] = []
+        self.beats_when_read = False
+
+    def call(self, address: str, method: str, path: str, body: Any = None) -> Any:
+        if path.endswith("/set_state"):
+            self.closed.append(body["state"]["message"])
+        if path == "/flow_runs/abc" and self.beats_when_read:
+            self.run = {**self.run, "labels": {**self.run["labels"], liveness.BEAT: "new"}}
+        return [self.run] if path == "/flow_runs/filter" else self.run
+
+    def beat(self) -> None:
+        self.run = {**self.run, "labels": {**self.run["labels"], liveness.BEAT: self.run["labels"][liveness.BEAT] + 1}}
+
+
+@pytest.fixture
+def far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+    server = Server(liveness.project_of(tmp_path))
+    monkeypatch.setattr(dead_runs, "call", server.call)
+    return server
+
+
+def looks(root: Path, monkeypatch: pytest.MonkeyPatch, clock: list[float], times: int, gap: float) -> list[str]:
+    """Look for dead runs so many times, with so many seconds between two looks."""
+    closed = []
+    monkeypatch.setattr(time, "clock_gettime", lambda clock_id: clock[0])
+    for _ in range(times):
+        clock[0] += gap
+        closed += [str(run) for run in dead_runs.close_dead_runs("http://127.0.0.1:1/api", root)]
+    return closed
+
+
+def test_a_run_of_another_host_is_closed_when_its_heartbeat_has_stopped(
+    far: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    assert looks(tmp_path, monkeypatch, clock, 10, 60) == []  # nine minutes since the first look
+    (said,) = looks(tmp_path, monkeypatch, clock, 1, 60)
+    assert said.endswith("which was Running: it ran on elsewhere, whose heartbeat has stopped for 600 seconds")
+    assert len(far.closed) == 1
+
+
+def test_a_run_that_beats_is_never_closed_whatever_its_clock_says(
+    far: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its state is years old by the server's clock. One beat in nine minutes is enough; no wall clock is read."""
+    clock = [1000.0]
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    for _ in range(5):
+        assert looks(tmp_path, monkeypatch, clock, 9, 60) == []
+        far.beat()
+    assert far.closed == []
+
+
+def test_time_in_which_nobody_looked_does_not_count(
+    far: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a night without the server, or a restart of this host, a living run has had no chance to be seen."""
+    clock = [1000.0]
+    assert looks(tmp_path, monkeypatch, clock, 1, 60) == []
+    assert looks(tmp_path, monkeypatch, clock, 2, 30_000) == []  # counts as 180 s
+    assert looks(tmp_path, monkeypatch, [5.0], 1, 1) == []  # the clock went back
+    (tmp_path / dead_runs.OTHERS).write_text('{"boot": "another", "runs": {"abc": {"beat": 1, "silent": 9e9}}}')
+    assert looks(tmp_path, monkeypatch, clock, 1, 60) == []
+    (tmp_path / dead_runs.OTHERS).write_text("no json")
+    assert looks(tmp_path, monkeypatch, clock, 1, 60) == []
+    assert far.closed == []
+
+
+def test_a_run_that_beats_in_the_last_moment_or_of_another_project_is_left_alone(
+    far: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    far.beats_when_read = True
+    assert looks(tmp_path, monkeypatch, clock, 12, 60) == []
+    far.beats_when_read = False
+    far.run = {**far.run, "labels": {**far.run["labels"], liveness.PROJECT: "another"}}
+    assert looks(tmp_path, monkeypatch, clock, 20, 60) == []
+    assert far.closed == []

@@ -223,3 +223,23 @@ def test_an_s3_server_is_as_good_as_a_folder(leader: Project, cluster: Machines,
     leader.reprise("repro", "--workers", cluster.address, "--share-checkpoints", "1")
     assert leader.lock() == want
     assert {folder for _, folder, _ in log(leader)} == {"alone", "leader", "first", "second"}
+
+
+@pytest.mark.slow
+def test_a_flow_shows_stages_of_workers_as_its_tasks(leader: Project, cluster: Machines) -> None:
+    want = one_machine(leader)
+    first = clone(leader, "first")
+    cluster.worker(first)
+    done = leader.reprise("flows", "run", "reproduce", "--workers", cluster.address)
+    said = done.stdout + done.stderr
+    assert leader.lock() == want
+    assert {folder for _, folder, _ in log(leader)} == {"alone", "leader", "first"}
+    assert "pretrain a seed 0" in said and f"on {os.uname().nodename}:{first.root}" in said
+    again = leader.reprise("flows", "run", "reproduce", "--workers", cluster.address)
+    assert "6 up to date" in again.stdout, again.stdout
+
+
+def test_sharing_without_workers_is_refused(leader: Project) -> None:
+    refused = leader.reprise("repro", "--share-checkpoints", "5", check=False)
+    assert refused.returncode == 1
+    assert "checkpoints are shared between workers only" in refused.stderr
