@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from distributed import Client, Future, KilledWorker
-from distributed.client import FutureCancelledError
+from distributed.client import ClosedClientError, FutureCancelledError
 
 from pipeline.graph import dvc
 from pipeline.graph.definition import Graph
@@ -39,6 +39,7 @@ CONNECT_SECONDS = 30.0
 PATIENCE_SECONDS = 300.0  # until a worker comes that may compute a stage
 _LOOK_SECONDS, _COUNT_SECONDS = 0.3, 5.0
 _MOST_ATTEMPTS = 5  # after answers that nobody waits any more, which another leader's end may cause
+_GIVEN_BACK = {"form": FORM, "state": "cancelled", "host": "the scheduler"}
 Lines = tuple[Callable[[str], None], Callable[[str], None]]
 
 
@@ -49,6 +50,7 @@ class Workers:
         self, client: Client, graph: Graph, root: Path, loaded: LoadedDvc, say: Say, share_seconds: float | None
     ) -> None:
         self._client, self._graph, self._root, self._loaded, self._say = client, graph, root, loaded, say
+        self._where = str(client.scheduler.address if client.scheduler else "the scheduler")
         self._transfers, self._common = Transfers(root, loaded), common_part(root)
         self._sent: set[str] = set()
         self._sending, self._restoring = threading.Lock(), threading.BoundedSemaphore(cores())
@@ -136,6 +138,7 @@ class Workers:
         self, message: dict[str, Any], demand: Demand, on_each_line: Lines, cancelled: threading.Event
     ) -> dict[str, Any] | None:
         """Submit the task and wait for its answer; None if the wish was taken back."""
+        self._await_scheduler(cancelled)
         known = self._wait_for_workers(demand, cancelled)
         if cancelled.is_set():
             return None
@@ -164,7 +167,7 @@ class Workers:
         try:
             return self._await(future, demand, began, cancelled)
         finally:
-            with suppress(ValueError):
+            with suppress(ValueError, ClosedClientError):
                 self._client.unsubscribe_topic(key)
             future.release()
 
@@ -189,23 +192,32 @@ class Workers:
                     found=f"the last was {getattr(error.last_worker, 'address', 'unknown')}",
                     fix="Look why they end (`dmesg` tells of a lack of memory), and run again.",
                 ) from error
-            except (FutureCancelledError, OSError) as error:
-                raise GraphError(
-                    "the Dask scheduler has ended, or forgot this stage",
-                    where=self._address(),
-                    found=str(error) or type(error).__name__,
-                    fix="Start it and the workers again, and run again; what has arrived is kept.",
-                ) from error
+            except (FutureCancelledError, OSError):  # the connection was lost
+                self._await_scheduler(cancelled)
+                return _GIVEN_BACK
             except Exception as error:  # what another program on that worker raises
                 raise GraphError(
                     "a worker failed at something else than the stage",
-                    where=self._address(),
+                    where=self._where,
                     found=f"{type(error).__name__}: {error}",
                     fix="Workers must be started by `reprise worker` of the same version of Reprise.",
                 ) from error
 
-    def _address(self) -> str:
-        return str(self._client.scheduler.address if self._client.scheduler else "the scheduler")
+    def _await_scheduler(self, cancelled: threading.Event) -> None:
+        """Wait until Dask's client is connected again, which it tries by itself for CONNECT_SECONDS.
+
+        Raises:
+            GraphError: it has given up.
+        """
+        while self._client.status == "connecting" and not cancelled.is_set():
+            cancelled.wait(_LOOK_SECONDS)
+        if self._client.status != "running" and not cancelled.is_set():
+            raise GraphError(
+                "the Dask scheduler has ended",
+                where=self._where,
+                found=f"no answer for {CONNECT_SECONDS:.0f} s",
+                fix="Start it and the workers again, and run again; what has arrived is kept.",
+            )
 
     def _known_workers(self) -> dict[str, dict[str, float]]:
         """Return the resources of the workers that have not refused, by address."""
@@ -227,12 +239,11 @@ class Workers:
         end = time.monotonic() + self.patience
         said = False
         while not (known := self._known_workers()) and not cancelled.is_set():
+            self._await_scheduler(cancelled)
             if self._refusals or time.monotonic() > end:
                 break
             if not said:
-                self._say(
-                    f"no worker may compute: waiting {self.patience:.0f} s for `reprise worker {self._address()}`"
-                )
+                self._say(f"no worker may compute: waiting {self.patience:.0f} s for `reprise worker {self._where}`")
                 said = True
             cancelled.wait(_LOOK_SECONDS)
         if known or cancelled.is_set():
@@ -241,9 +252,9 @@ class Workers:
             raise next(iter(self._refusals.values()))
         raise GraphError(
             "no worker has come",
-            where=self._address(),
+            where=self._where,
             found=f"no `reprise worker` within {self.patience:.0f} s",
-            fix=f"Start some in clones of this project: `reprise worker {self._address()}`, or run without --workers.",
+            fix=f"Start some in clones of this project: `reprise worker {self._where}`, or run without --workers.",
         )
 
     def _restore(
