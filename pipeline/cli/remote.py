@@ -144,6 +144,7 @@ def get(
     app,
     examples=["reprise worker tcp://leader.example.org:8786", "reprise worker tcp://localhost:8786 --jobs 2"],
     writes="the leader's params.yaml and the outputs of its stages into this clone, and the results to the DVC remote",
+    busy=True,
 )
 def worker(
     address: Annotated[str, typer.Argument(help="Dask scheduler: tcp://HOST:PORT, or tls://HOST:PORT.")],

@@ -16,7 +16,7 @@ from pipeline.graph import dvc, stage_modules
 from pipeline.graph.definition import load_graph
 from pipeline.graph.jobs.repro import repro as run_graph
 from pipeline.graph.lock_file import read_lock
-from pipeline.graph.machines.places import Elsewhere
+from pipeline.graph.machines.places import elsewhere_of
 
 SOURCE_LOCK = Path("source.lock.json")  # in the project
 app = typer.Typer(rich_markup_mode=None)
@@ -66,7 +66,7 @@ def repro(
     """
     enter_project()
     before = read_lock(Path()) if as_json else {}
-    elsewhere = Elsewhere(workers, share_checkpoints) if workers else None
+    elsewhere = elsewhere_of(workers, share_checkpoints)
     run_graph(targets or [], jobs=jobs, wait=wait, force=force, fail_fast=not keep_going, elsewhere=elsewhere, say=say)
     if as_json:
         graph, after = load_graph(), read_lock(Path())
