@@ -1,4 +1,7 @@
-"""`reprise repro --workers` and `reprise worker` on a toy graph: clones that share nothing but git and a remote."""
+"""`reprise repro --workers` and `reprise worker` on a toy graph: clones that share nothing but git and a remote.
+
+These are the commands of docs/scaling.md, with addresses of this machine.
+"""
 
 from __future__ import annotations
 
