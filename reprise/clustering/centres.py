@@ -9,13 +9,16 @@ Legend: n images, b images of one block, d dimensions, K centres.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.sparse import csr_array
 
 from reprise.clustering.blocks import each_block
+from reprise.runtime.blocks.arrays import BLOCK_BYTES, in_blocks
 
 CELLS = 1 << 20  # products held at once: 4 MiB of float32, which stays in the cache
 GPU_CELLS = 1 << 24  # the same on a GPU, which is left waiting by small blocks
@@ -97,6 +100,12 @@ def _search(
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     n, K = len(features), len(centres)
+    step = max(1, (CELLS if device == "cpu" else GPU_CELLS) // K)
+    if device == "cpu":
+        size, far = n * K * features.shape[1], squared is not None
+        blocks = in_blocks(_search_rows, [features, centres], n, size, step, 16, {"distances": far})
+        if blocks is not None:
+            return _collected(blocks, n, squared, second)
     middle = centres.astype(np.float64).mean(axis=0).astype(np.float32)  # distances stay, cancellation shrinks
     bank = torch.from_numpy(np.ascontiguousarray((centres - middle).T)).to(device)  # (d, K)
     across64 = bank.cpu().double()
@@ -107,7 +116,6 @@ def _search(
     # the same bound as in reprise/measures/nearest/neighbours.py
     slack = 4 * (features.shape[1] + 4) ** 0.5 * float(np.finfo(np.float32).eps)
     centre = np.empty(n, np.int64)
-    step = max(1, (CELLS if device == "cpu" else GPU_CELLS) // K)
 
     def work(start: int) -> None:
         block = np.asarray(features[start : start + step], dtype=np.float32) - middle
@@ -137,6 +145,28 @@ def _search(
             second[start : start + step] = np.maximum(own - 2 * second64, 0.0)
 
     each_block(work, range(0, n, step), device)
+    return centre
+
+
+def _search_rows(
+    features: np.ndarray, centres: np.ndarray, start: int, stop: int, distances: bool
+) -> tuple[np.ndarray, ...]:
+    """Find the centres of some rows, with both squared distances if asked for."""
+    if not distances:
+        return (_search(features[start:stop], centres, "cpu"),)
+    found = nearest(features[start:stop], centres, "cpu")
+    return found.centre, found.squared, found.second
+
+
+def _collected(
+    blocks: Iterable[tuple[slice, Any]], n: int, squared: np.ndarray | None, second: np.ndarray | None
+) -> np.ndarray:
+    """Put the answers for blocks of rows into their places; see `_search`."""
+    centre = np.empty(n, np.int64)
+    for rows, (found, *distances) in blocks:
+        centre[rows] = found
+        if squared is not None and second is not None:
+            squared[rows], second[rows] = distances
     return centre
 
 
@@ -193,13 +223,27 @@ def sums(features: np.ndarray, labels: np.ndarray, K: int) -> tuple[np.ndarray, 
     Returns:
         (K, d) float64 sums and (K,) int64 counts.
     """
-    total = np.zeros((K, features.shape[1]))
-    for start in range(0, len(features), SUM_ROWS):
-        part = labels[start : start + SUM_ROWS]
-        rows = np.flatnonzero(part >= 0)
-        ones = csr_array((np.ones(len(rows), np.float32), (part[rows], rows)), shape=(K, len(part)))
-        total += ones @ np.asarray(features[start : start + SUM_ROWS], dtype=np.float32)
+    (n, d), total = features.shape, np.zeros((K, features.shape[1]))
+    one_each = 1 + BLOCK_BYTES // SUM_ROWS  # bytes a row with which a block is SUM_ROWS rows, as it is here
+    blocks = in_blocks(_sums_of_rows, [features, labels], n, n * d * K, SUM_ROWS, one_each, {"K": K})
+    if blocks is not None:
+        parts = (found for _, found in blocks)
+    else:
+        parts = (_sums_of_rows(features, labels, start, start + SUM_ROWS, K) for start in range(0, n, SUM_ROWS))
+    for present, part in parts:
+        total[present] += part
     return total, np.bincount(labels[labels >= 0], minlength=K).astype(np.int64)
+
+
+def _sums_of_rows(
+    features: np.ndarray, labels: np.ndarray, start: int, stop: int, K: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Add up some rows: (p,) the clusters that have any, and (p, d) float32 their sums."""
+    part = labels[start:stop]
+    rows = np.flatnonzero(part >= 0)
+    ones = csr_array((np.ones(len(rows), np.float32), (part[rows], rows)), shape=(K, len(part)))
+    present = np.unique(part[rows])
+    return present, (ones @ np.asarray(features[start:stop], dtype=np.float32))[present]
 
 
 def means(features: np.ndarray, labels: np.ndarray, K: int) -> np.ndarray:

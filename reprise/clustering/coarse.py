@@ -20,6 +20,7 @@ from scipy.linalg import hadamard
 
 from reprise.clustering.blocks import each_block
 from reprise.measures.nearest.shortlist import multiplies_bytes
+from reprise.runtime.blocks.arrays import in_blocks
 
 LEVELS = 127  # 8-bit integers, symmetric
 LEAST_WORK = 1 << 31  # multiplications, n d K: below, preparing costs more than it saves
@@ -60,6 +61,7 @@ class CoarseRows:
             self.bits[start : start + TURNED_ROWS] = turned.clamp_(-LEVELS, LEVELS).to(torch.int8)
 
         each_block(write, range(0, self.n, TURNED_ROWS))
+        self.bits_array = self.bits.numpy()  # one object, which is written to a file once
 
     def _turned(self, rows: np.ndarray) -> torch.Tensor:
         """Take off the mean, flip signs, multiply each piece by the Hadamard matrix: (b, d) -> (b, P) float32.
@@ -81,20 +83,43 @@ class CoarseRows:
         Returns:
             (ceil(n / every),) int64.
         """
-        bits = self.bits[::every]
-        K = len(centres)
+        bits, K = self.bits[::every].numpy(), len(centres)
         turned = self._turned(centres)
         step = max(float(turned.abs().max()), 1e-30) / LEVELS  # centres have a step of their own
         bank = torch.round(turned / step).to(torch.int8).T.contiguous()
         half = (turned.double() ** 2).sum(1) / (2 * self.step * step)  # |c|^2 / 2 in units of the integer products
         half = half.round().clamp(max=2**30).to(torch.int32).numpy()
-        found = np.empty(len(bits), np.int64)
-        rows = max(1, CELLS // K)
-
-        def work(start: int) -> None:
-            product = torch._int_mm(bits[start : start + rows], bank).numpy()  # noqa: SLF001 - the only one
-            np.subtract(product, half, out=product)
-            np.argmax(product, axis=1, out=found[start : start + rows])
-
-        each_block(work, range(0, len(bits), rows))
+        found, work = np.empty(len(bits), np.int64), len(bits) * K * self.width
+        arrays = [self.bits_array, bank.numpy(), half]
+        blocks = in_blocks(_nearest_rows, arrays, len(bits), work, max(1, CELLS // K), 8, {}) if every == 1 else None
+        if blocks is None:
+            return _nearest_rows(bits, bank.numpy(), half, 0, len(bits))
+        for rows, part in blocks:
+            found[rows] = part
         return found
+
+
+def _nearest_rows(bits: np.ndarray, bank: np.ndarray, half: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """Compare some rows with all centres.
+
+    Args:
+        bits: (n, P) int8, of all rows.
+        bank: (P, K) int8.
+        half: (K,) int32.
+        start: first row.
+        stop: the row after the last.
+
+    Returns:
+        (stop - start,) int64.
+    """
+    own, across = torch.from_numpy(bits), torch.from_numpy(bank)
+    found = np.empty(stop - start, np.int64)
+    rows = max(1, CELLS // len(half))
+
+    def work(first: int) -> None:
+        product = torch._int_mm(own[first : min(first + rows, stop)], across).numpy()  # noqa: SLF001 - the only one
+        np.subtract(product, half, out=product)
+        np.argmax(product, axis=1, out=found[first - start : first - start + rows])
+
+    each_block(work, range(start, stop, rows))
+    return found

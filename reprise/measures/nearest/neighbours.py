@@ -20,6 +20,8 @@ import torch.nn.functional as F
 from threadpoolctl import threadpool_limits
 
 from reprise.measures.nearest.shortlist import Shortlist, is_faster
+from reprise.runtime.blocks.arrays import in_blocks
+from reprise.runtime.blocks.shared import newest
 
 BLOCK_CELLS = 1 << 24  # similarities held at once: 64 MiB of float32
 GPU_TIMES = 8  # as many on a GPU, which is left waiting by small blocks
@@ -59,22 +61,31 @@ def top_k(
     """
     if k < 1 or bank.shape[0] < 1 or queries.shape[1] != bank.shape[1]:
         raise ValueError(f"need k >= 1, a filled bank and equal dimensions, got k {k}, {queries.shape}, {bank.shape}")
-    query64, bank64 = unit_rows(queries).to(device), unit_rows(bank).to(device)
+    bank64 = unit_rows(bank).to(device)
+    query64 = bank64 if queries is bank else unit_rows(queries).to(device)
     cells = cells if device == "cpu" else GPU_TIMES * cells
-    search = _Search(bank64, min(k, len(bank64)), len(query64), ordered, cells)
-    n, d = bank64.shape
-    similarities = np.empty((len(query64), search.k), dtype=np.float32)
-    rows = np.empty((len(query64), search.k), dtype=np.int64)
-    step = max(1, min(cells // n, cells // (search.wanted * d)) if ordered else cells // n)
+    (n, d), q = bank64.shape, len(query64)
+    k, threads = min(k, n), torch.get_num_threads()
+    step = max(1, min(cells // n, cells // (min(n, k + SPARE) * d)) if ordered else cells // n)
+    apart = device == "cpu" and (threads == 1 or len(range(0, q, step)) >= 2 * threads)  # one thread for each block
+    similarities, rows = np.empty((q, k), dtype=np.float32), np.empty((q, k), dtype=np.int64)
+    if apart:
+        arrays = _as_arrays(query64, bank64)
+        options = {"queries": q, "k": k, "ordered": ordered, "cells": cells, "step": step}
+        blocks = in_blocks(_search_rows, arrays, q, q * n * d, step, 12 * k, options)
+        if blocks is not None:
+            for part, found in blocks:
+                similarities[part], rows[part] = found
+            return similarities, rows
+    search_here = _Search(bank64, k, q, ordered, cells)
 
     def work(start: int) -> None:
-        value, row = search.nearest(query64[start : start + step])
+        value, row = search_here.nearest(query64[start : start + step])
         similarities[start : start + step] = value.cpu().numpy()
         rows[start : start + step] = row.cpu().numpy()
 
-    threads = torch.get_num_threads()
-    starts = range(0, len(query64), step)
-    if device != "cpu" or threads == 1 or len(starts) < 2 * threads:
+    starts = range(0, q, step)
+    if not apart or threads == 1:
         for start in starts:
             work(start)
     else:  # blocks side by side, one thread each: no thread waits for another at every product
@@ -85,6 +96,44 @@ def top_k(
         finally:
             torch.set_num_threads(threads)
     return similarities, rows
+
+
+def _as_arrays(queries: torch.Tensor, bank: torch.Tensor) -> list[np.ndarray]:
+    """Return both as arrays, one object where they are one: it is written to a file once."""
+    rows = bank.numpy()
+    return [rows if queries is bank else queries.numpy(), rows]
+
+
+def _search_rows(
+    query64: np.ndarray,
+    bank64: np.ndarray,
+    start: int,
+    stop: int,
+    queries: int,
+    k: int,
+    ordered: bool,
+    cells: int,
+    step: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Answer some queries at a Dask worker, whose blocks of one call share the prepared bank; see `top_k`.
+
+    Args:
+        query64, bank64: unit rows, (q, d) and (n, d) float64.
+        start, stop: queries of this block.
+        queries: q, which decides how the bank is searched.
+        k, ordered, cells: as for `top_k`.
+        step: queries at a time.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        call = "nearest", getattr(bank64, "filename", None), queries, k, ordered, cells
+        search = newest(call, lambda: _Search(torch.from_numpy(bank64), k, queries, ordered, cells))
+        parts = (torch.from_numpy(query64[first : min(first + step, stop)]) for first in range(start, stop, step))
+        found = [search.nearest(part) for part in parts]
+    finally:
+        torch.set_num_threads(threads)
+    return torch.cat([value for value, _ in found]).numpy(), torch.cat([row for _, row in found]).numpy()
 
 
 class _Search:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable
 from typing import Any
 
+from reprise.runtime.blocks import shared
 from reprise.runtime.blocks.terms import Fitness, Terms
 from reprise.runtime.workers import NoProcessError, Workers
 
 _fitness = Fitness()
-_kept: dict[str, dict[Any, Any]] = {}  # by token: what blocks of one stage share, such as a network
 _pools: dict[tuple[str, Any], Workers[Any, Any]] = {}  # by token and function: a process for blocks that may crash
 
 
@@ -33,9 +32,8 @@ def do_block(terms: Terms, block: bytes) -> tuple[str, Any]:
     unfit = _fitness.judge(terms)
     if unfit is not None:
         return "unfit", unfit
-    if terms.token not in _kept:
-        forget()
-        _kept[terms.token] = {}
+    if shared.begin(terms.token):
+        _end_processes()
     try:
         function, prepare, seconds, task = pickle.loads(block)  # noqa: S301 - from the stage, by Dask's scheduler
         if prepare is None:
@@ -49,32 +47,16 @@ def do_block(terms: Terms, block: bytes) -> tuple[str, Any]:
         return "raised", error
 
 
-def kept(key: Any, make: Callable[[], Any]) -> Any:
-    """Return what blocks of the present stage share in this process, made by the first that asks.
-
-    Outside of a Dask worker nothing is kept.
-    """
-    if not _kept:
-        return make()
-    shared = next(reversed(_kept.values()))
-    if key not in shared:
-        shared[key] = make()
-    return shared[key]
-
-
-def let_go(kind: str) -> None:
-    """Drop what is kept under keys that begin with `kind`, since only the newest of its kind is of use."""
-    for shared in _kept.values():
-        for key in [key for key in shared if isinstance(key, tuple) and key[0] == kind]:
-            del shared[key]
-
-
 def forget() -> None:
-    """End the processes, and drop all that blocks of earlier stages have shared."""
+    """End the processes, and drop all that blocks of a stage have shared."""
+    shared.forget()
+    _end_processes()
+
+
+def _end_processes() -> None:
     for pool in _pools.values():
         pool.__exit__()
     _pools.clear()
-    _kept.clear()
 
 
 def _apart(token: str, function: Any, prepare: Any, seconds: float, task: Any) -> Any:

@@ -289,6 +289,8 @@ def _local_cluster(count: int, folder: Path) -> Any:
             "distributed.worker.daemon": False,  # blocks that may crash are done in a process of the worker's own
             "distributed.nanny.pre-spawn-environ": {name: os.environ.get(name, "1") for name in THREAD_VARIABLES},
             "distributed.worker.profile.enabled": False,
+            "distributed.scheduler.http.routes": [],
+            "distributed.worker.http.routes": [],
             "distributed.admin.system-monitor.gil.enabled": False,
         }
     )
@@ -299,7 +301,7 @@ def _local_cluster(count: int, folder: Path) -> Any:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # a free port, on which nothing is served
             security=True,
             memory_limit=max(memory, _LEAST_MEMORY),
             local_directory=str(folder / "dask"),

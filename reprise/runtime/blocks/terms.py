@@ -107,9 +107,14 @@ class Unfit:
 
 def modules_of(function: Callable[..., Any], further: Sequence[str]) -> tuple[str, ...]:
     """Name the modules whose code a block runs: that of the function, and those that it looks up by name."""
-    while isinstance(function, partial):
-        function = function.func
-    return tuple(sorted({_OURS, function.__module__, *further} - {"__main__"}))
+    found, waiting = {_OURS, *further}, [function]
+    while waiting:
+        call = waiting.pop()
+        if isinstance(call, partial):  # also a function that is an argument of another
+            waiting += [call.func, *filter(callable, call.args)]
+        else:
+            found.add(call.__module__)
+    return tuple(sorted(found))
 
 
 def terms_of(token: str, modules: tuple[str, ...], computes: bool) -> Terms:

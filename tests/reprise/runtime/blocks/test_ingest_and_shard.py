@@ -49,7 +49,8 @@ def killing_soon(cluster: Cluster, when: Callable[[], bool]) -> threading.Thread
     victim = next(iter(cluster.client.run(os.getpid).values()))
 
     def kill() -> None:
-        while not when():
+        end = time.monotonic() + 30
+        while not when() and time.monotonic() < end:
             time.sleep(0.01)
         os.kill(victim, signal.SIGKILL)
 
