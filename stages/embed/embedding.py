@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import sys
 import time
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,11 @@ from reprise.networks.assemble import assemble
 from reprise.networks.axes import normalised
 from reprise.networks.peaks import WithPeaks
 from reprise.reading.ahead import ahead
+from reprise.reading.by_path import SquaresByPath
 from reprise.reading.decoded import open_decoded
 from reprise.reading.entry import in_threads
+from reprise.runtime.blocks.shared import newest
+from reprise.runtime.blocks.use import asked, cluster
 from reprise.runtime.device import Compute, resolve_compute
 from reprise.storage.atomic import atomic_directory
 from reprise.storage.progress import Progress, track
@@ -36,6 +41,8 @@ from stages.embed import augmented
 from stages.embed.bag import BagOfPatches
 from stages.embed.params import EmbedParams
 
+BLOCK_BATCHES = 8  # batches that a Dask worker embeds at a time
+WORTH_CLUSTER = 2 * BLOCK_BATCHES  # batches; fewer are embedded before workers have loaded torch
 CHUNK = 50_000  # images between two checkpoints; a kill costs no more than these
 
 
@@ -72,7 +79,8 @@ def embed(
     shards = Shards.open()
     size = params.images_at_a_time(as_square(config["input_size"], shards.modality), compute.device)
     show_limits(shards.modality, params, f"embed {run} seed {seed}")
-    squares = squares_for(shards, config, compute.threads, cache)
+    elsewhere = AtWorkers.of(folder, params, compute, shards, size)
+    squares = elsewhere.squares.open() if elsewhere else squares_for(shards, config, compute.threads, cache)
     inputs = {
         "run": file_digest(folder),
         "shards": shards.fingerprint,
@@ -85,7 +93,7 @@ def embed(
     }
     code = [__name__, module_of("backbones", config["architecture"])]
     with work_folder(f"embed/{run}/{seed}", inputs, code, restart) as work:
-        taps = embed_chunks(network, squares, config, size, compute, f"embed {run} seed {seed}", work)
+        taps = embed_chunks(network, squares, config, size, compute, f"embed {run} seed {seed}", work, elsewhere)
         if params.two_passes and shards.modality == IMAGE:
             taps |= embed_passes(network, squares, shards.keys, config, size, compute, work)
         with atomic_directory(out) as target:
@@ -160,11 +168,12 @@ def embed_chunks(
     compute: Compute,
     label: str,
     work: Path,
+    elsewhere: AtWorkers | None = None,
 ) -> dict[str, np.ndarray]:
     """Compute the features of all images, CHUNK at a time; read chunks that `work` holds, and keep new ones there.
 
     Chunks begin at whole batches, so that each batch has the images, and its features the bits, that it would have
-    without chunks.
+    without chunks. So do the blocks of Dask workers, if `elsewhere` lets them compute the chunks.
     """
     step = max(1, CHUNK // batch_size) * batch_size
     parts = []
@@ -174,7 +183,10 @@ def embed_chunks(
             stop = min(start + step, len(squares))
             part = latest_checkpoint(place)
             if part is None:
-                part = embed_rows(network, squares, range(start, stop), config, batch_size, compute, progress)
+                rows = range(start, stop)
+                part = elsewhere.embedded(rows, progress) if elsewhere is not None else None
+                if part is None:
+                    part = embed_rows(network, squares, rows, config, batch_size, compute, progress)
                 if step < len(squares):
                     place.mkdir(exist_ok=True)
                     save_checkpoint(place, 0, part)
@@ -182,6 +194,63 @@ def embed_chunks(
                 progress.advance(stop - start)
             parts.append(part)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+@dataclass(frozen=True)
+class AtWorkers:
+    """What a Dask worker needs to embed rows of the shards: it loads the network and reads the images itself.
+
+    Attributes:
+        folder: of the run.
+        params: of the stage.
+        compute: of the stage, on a CPU.
+        squares: where the images are.
+        batch_size: images at a time.
+    """
+
+    folder: Path
+    params: EmbedParams
+    compute: Compute
+    squares: SquaresByPath
+    batch_size: int
+
+    @classmethod
+    def of(
+        cls, folder: Path, params: EmbedParams, compute: Compute, shards: Shards, batch_size: int
+    ) -> AtWorkers | None:
+        """Return what workers need; None where no cluster is used, for few images, and on a GPU."""
+        if asked() is None or compute.device != "cpu" or len(shards) < WORTH_CLUSTER * batch_size:
+            return None
+        config = read_config(folder)
+        prepared = tuple(sorted(preparation_of(config).items()))
+        squares = SquaresByPath(
+            None, config["channels"], config["input_size"], shards.fingerprint, compute.threads, prepared
+        )
+        return cls(folder, params, compute, squares, batch_size)
+
+    def embedded(self, rows: range, progress: Progress) -> dict[str, np.ndarray] | None:
+        """Let the cluster embed rows; None in a process that may not use one."""
+        found = cluster()
+        if found is None:
+            return None
+        starts = range(rows.start, rows.stop, BLOCK_BATCHES * self.batch_size)
+        blocks = [range(start, min(start + starts.step, rows.stop)) for start in starts]
+        parts = []
+        code = [module_of("backbones", read_config(self.folder)["architecture"])]
+        for block, part in zip(blocks, found.computed(partial(_embed_block, self), blocks, code), strict=True):
+            parts.append(part)
+            progress.advance(len(block))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _embed_block(at: AtWorkers, rows: range) -> dict[str, np.ndarray]:
+    """Embed rows in a worker: {tap: (n, d) float32}."""
+    config = read_config(at.folder)
+    key = "network", at.folder, at.params
+    network = newest(key, lambda: frozen_network(at.folder, config, at.params, at.compute))
+    squares = newest(("squares", at.squares), at.squares.open)
+    with Progress("embed", len(rows)) as progress:
+        return embed_rows(network, squares, rows, config, at.batch_size, at.compute, progress)
 
 
 def embed_passes(

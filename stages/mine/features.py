@@ -130,12 +130,16 @@ def _write_features(
     import numpy as np
 
     from reprise.artifacts.embeddings import write_embeddings
+    from reprise.reading.by_path import SquaresByPath
     from reprise.reading.decoded import open_decoded
+    from reprise.runtime.blocks.use import asked
 
     rows = shards.rows("train")
     bounds, threads = cache.bounds, chosen.compute.threads
     decoded = open_decoded(shards, rows, image.channels, threads=threads, at_once=False, **bounds)
-    values = chosen.features(decoded.squares(image.size), work)
+    chosen.by_path = SquaresByPath("train", image.channels, image.size, shards.fingerprint, threads)
+    once = chosen.reads_once and asked() is not None
+    values = chosen.features(chosen.by_path.open() if once else decoded.squares(image.size), work)
     write_embeddings(path, shards.keys[rows], np.full(len(rows), "train", dtype=object), {"features": values})
     return len(rows)
 

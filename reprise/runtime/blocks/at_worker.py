@@ -29,6 +29,7 @@ def do_block(terms: Terms, block: bytes) -> tuple[str, Any]:
         ("unfit", Unfit), ("done", result), or ("raised", exception).
     """
     os.environ.pop("REPRISE_DASK", None)  # a block never hands out blocks
+    os.environ["REPRISE_QUIET"] = "1"  # the stage shows how far all blocks are
     unfit = _fitness.judge(terms)
     if unfit is not None:
         return "unfit", unfit

@@ -52,13 +52,20 @@ class Cluster:
 
     def __init__(self, client: Any, local: Any, token: str, lock: FileLock) -> None:
         self.client, self._local, self._token, self._lock = client, local, token, lock
+        self._count = 0 if local is None else len(local.worker_spec)
         self.folder = SHARED / token
         self._terms: dict[tuple[tuple[str, ...], bool], Terms] = {}
         self.most_in_flight = 0  # of all blocks so far, for tests and benchmarks
 
     def workers(self) -> int:
-        """Return how many workers there are."""
-        return len(self.client.nthreads())
+        """Return how many workers there are; start those of this machine again that Dask gave up.
+
+        Dask restarts a worker that is killed, but not one that is killed while it starts.
+        """
+        found = len(self.client.nthreads())
+        if self._local is not None and found < self._count:
+            self._local.scale(self._count)
+        return found
 
     def computed(
         self, function: Callable[[Task], Any], tasks: Iterable[Task], code: Sequence[str] = ()
@@ -289,6 +296,7 @@ def _local_cluster(count: int, folder: Path) -> Any:
             "distributed.worker.daemon": False,  # blocks that may crash are done in a process of the worker's own
             "distributed.nanny.pre-spawn-environ": {name: os.environ.get(name, "1") for name in THREAD_VARIABLES},
             "distributed.worker.profile.enabled": False,
+            "distributed.deploy.lost-worker-timeout": "5s",
             "distributed.scheduler.http.routes": [],
             "distributed.worker.http.routes": [],
             "distributed.admin.system-monitor.gil.enabled": False,

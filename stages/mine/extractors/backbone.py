@@ -25,6 +25,7 @@ Checked by: tests/stages/mine/test_extractors.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -45,7 +46,6 @@ from reprise.networks.weights.published import published_network
 from reprise.runtime.device import Compute
 from reprise.runtime.seeds import seed_torch
 from reprise.storage.listing import sha256_of
-from reprise.storage.progress import Progress
 from stages.mine.extractor import Extractor
 
 
@@ -95,6 +95,7 @@ class BackboneFeatures(Extractor):
     """The network's pooled features, (n, num_features)."""
 
     Params = BackboneParams
+    reads_once = True
     params: BackboneParams
 
     def __init__(self, params: BackboneParams, seed: int, compute: Compute) -> None:
@@ -122,23 +123,39 @@ class BackboneFeatures(Extractor):
         Raises:
             BackboneError: unknown architecture, weights that cannot be had or do not fit, another file than named.
         """
-        network, size, mean, std, preparation = self.loaded(images)
-        network = network.eval().requires_grad_(False).to(self.compute.device)
-        shift, scale = (torch.tensor(v, device=self.compute.device).view(1, -1, 1, 1) for v in (mean, std))
-        found, media = [], modality()
-        with torch.inference_mode(), Progress("backbone features", len(images)) as progress:
-            for start in range(0, len(images), self.params.batch_size):
-                block = images[start : start + self.params.batch_size]
-                squares = np.stack([media.resize_to_square(image, size, **preparation) for image in np.asarray(block)])
-                x = torch.from_numpy(squares).to(self.compute.device).permute(0, 3, 1, 2).float().div_(255.0)
-                found.append(network((x - shift) / scale).float().cpu().numpy())
-                progress.advance(len(block))
-        return np.concatenate(found)
+        own = self.params.architecture is not None and self.params.weights != "pretrained"
+        statistics = statistics_of(images) if own else None
+        return self.described(
+            images, self.params.batch_size, "backbone features", images.shape[3], images.shape[1], statistics
+        )
 
-    def loaded(self, images: np.ndarray) -> tuple[torch.nn.Module, int, Any, Any, dict[str, Any]]:
-        """Load the network, with its input side, mean and standard deviation per channel (0..1), and preparation."""
-        params, channels = self.params, images.shape[3]
-        size = params.size or images.shape[1]
+    def describer(self, *prepared: Any) -> Callable[[np.ndarray], np.ndarray]:
+        """Load the network; see `loaded` for what must be prepared."""
+        network, size, mean, std, preparation = self.loaded(*prepared)
+        network, media = network.eval().requires_grad_(False).to(self.compute.device), modality()
+        shift, scale = (torch.tensor(v, device=self.compute.device).view(1, -1, 1, 1) for v in (mean, std))
+
+        def describe(block: np.ndarray) -> np.ndarray:
+            squares = np.stack([media.resize_to_square(image, size, **preparation) for image in block])
+            with torch.inference_mode():
+                x = torch.from_numpy(squares).to(self.compute.device).permute(0, 3, 1, 2).float().div_(255.0)
+                found: np.ndarray = network((x - shift) / scale).float().cpu().numpy()
+            return found
+
+        return describe
+
+    def loaded(
+        self, channels: int, side: int, statistics: tuple[list[float], list[float]] | None
+    ) -> tuple[torch.nn.Module, int, Any, Any, dict[str, Any]]:
+        """Load the network, with its input side, mean and standard deviation per channel (0..1), and preparation.
+
+        Args:
+            channels: C, bands of the images.
+            side: S.
+            statistics: mean and deviation of the images, where the weights come with none.
+        """
+        params = self.params
+        size = params.size or side
         path = Path(params.weights)
         if params.architecture is None:
             check_digest(path / WEIGHTS, params.sha256)
@@ -153,10 +170,11 @@ class BackboneFeatures(Extractor):
             network = assemble(config, *open_weights(path), where=str(path)).backbone
             side = params.size or config["input_size"]
             return network, side, config["mean"], config["std"], preparation_of(config)
-        mean, std = statistics_of(images)
         if params.weights == "pretrained":
             network, mean, std = published_network(params.architecture, channels)
             return network, size, mean, std, published_preparation(network.pretrained_cfg, params.architecture)
+        assert statistics is not None
+        mean, std = statistics
         seed_torch(self.seed, "random backbone")
         if params.weights == "random":
             return build_backbone(params.architecture, channels, size, params.stem), size, mean, std, {}

@@ -13,8 +13,9 @@ Checked by: tests/stages/mine/test_extractors.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -27,7 +28,6 @@ from reprise.measures.principal import EXACT, Rows, principal_basis, with_fixed_
 from reprise.networks.patch_dictionary import PatchDictionary
 from reprise.reading.reduced import REDUCED_SIDE, reduced
 from reprise.runtime.seeds import numpy_rng
-from reprise.storage.progress import Progress
 from stages.mine.extractor import Extractor
 
 CHUNK = 256  # images of 32 pixels described together, and fewer of larger ones
@@ -79,15 +79,21 @@ class Patches(Extractor):
             )
         network = PatchDictionary(params.patches, params.patch_size, images.shape[3]).eval()  # of pixels from 0 to 1
         learn_dictionary(network, images, params.samples, params.iterations, numpy_rng(self.seed, "patches"))
-        network.to(self.compute.device)
-        found, chunk = [], max(1, CHUNK * REDUCED_SIDE**2 // max(REDUCED_SIDE, images.shape[1]) ** 2)
-        with torch.inference_mode(), Progress("patch features", len(images)) as progress:
-            for start in range(0, len(images), chunk):
-                block = torch.from_numpy(np.array(images[start : start + chunk]))
-                x = block.to(self.compute.device).permute(0, 3, 1, 2).float().div_(255.0)
-                found.append(network(x).cpu().numpy())
-                progress.advance(len(block))
-        return principal(np.concatenate(found), params.components)
+        chunk = max(1, CHUNK * REDUCED_SIDE**2 // max(REDUCED_SIDE, images.shape[1]) ** 2)
+        return principal(self.described(images, chunk, "patch features", network), params.components)
+
+    def describer(self, *prepared: Any) -> Callable[[np.ndarray], np.ndarray]:
+        """Describe images by the dictionary that was learnt; a worker scales them down first."""
+        network = prepared[0].to(self.compute.device)
+
+        def describe(block: np.ndarray) -> np.ndarray:
+            pixels = torch.from_numpy(np.array(reduced(block, self.params.side, self.compute.threads)))
+            with torch.inference_mode():
+                x = pixels.to(self.compute.device).permute(0, 3, 1, 2).float().div_(255.0)
+                found: np.ndarray = network(x).cpu().numpy()
+            return found
+
+        return describe
 
 
 def principal(features: np.ndarray, components: int) -> np.ndarray:

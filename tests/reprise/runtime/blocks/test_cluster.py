@@ -20,6 +20,7 @@ from reprise.runtime.blocks.cluster import AHEAD, Cluster, open_cluster
 from reprise.runtime.blocks.terms import MARK, Terms
 from reprise.runtime.workers import Lost, Workers
 from tests.reprise.runtime.blocks import work
+from tests.reprise.runtime.blocks.conftest import whole
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -47,7 +48,7 @@ def test_results_come_in_the_order_of_the_tasks_from_all_workers(cluster: Cluste
 
 def test_few_blocks_are_in_flight_whatever_their_number(cluster: Cluster) -> None:
     def tasks() -> Iterator[int]:
-        for x in range(400):
+        for x in range(100):
             given.append(x)
             yield x
 
@@ -56,7 +57,7 @@ def test_few_blocks_are_in_flight_whatever_their_number(cluster: Cluster) -> Non
     for _ in cluster.computed(work.square, tasks()):
         taken += 1
         assert len(given) - taken <= 2 * AHEAD
-    assert taken == 400
+    assert taken == 100
     assert cluster.most_in_flight == 2 * AHEAD
 
 
@@ -88,7 +89,7 @@ def test_a_worker_that_is_killed_changes_nothing(cluster: Cluster, tmp_path: Pat
 
 
 def test_a_block_that_may_crash_ends_its_own_process_and_no_worker(cluster: Cluster) -> None:
-    cluster.client.wait_for_workers(2, timeout=60)
+    whole(cluster)
     before = cluster.client.run(os.getpid)
     with Workers(work.killing, work.nothing, 1) as pool:
         assert list(use.run_apart(pool, [1, 2, 3], 60.0)) == [Lost(-signal.SIGKILL)] * 3
@@ -163,7 +164,7 @@ def test_what_names_a_cluster(monkeypatch: pytest.MonkeyPatch, text: str, found:
     assert use.asked() == found
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_no_worker_outlives_the_process_that_started_it(tmp_path: Path, how: signal.Signals) -> None:
     program = (
         "from reprise.runtime.entry import run_stage\n"

@@ -21,6 +21,7 @@ from stages.ingest.params import SourceParams
 from stages.ingest.sources.folder import Folder
 from stages.shard import write
 from stages.shard.params import ShardParams
+from tests.reprise.runtime.blocks.conftest import whole
 from tests.stages.ingest import hostile
 
 
@@ -71,7 +72,7 @@ def test_ingest_has_the_bytes_of_one_process(
 def test_ingest_goes_on_without_a_worker_that_is_killed(
     images: Path, tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cluster.client.wait_for_workers(2, timeout=60)
+    whole(cluster)
     expected = ingested(images, tmp_path / "here", 0)
     monkeypatch.setattr(examining, "_CHUNK", 2)
     cluster.most_in_flight = 0
@@ -91,7 +92,7 @@ def test_images_that_only_this_machine_reads_stop_ingest(
         ingested(images, tmp_path / "dask", 1)
 
 
-@pytest.mark.parametrize("kill", [False, True])
+@pytest.mark.parametrize("kill", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_shards_have_the_bytes_of_one_process(
     images: Path, tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, kill: bool
 ) -> None:
@@ -108,7 +109,7 @@ def test_shards_have_the_bytes_of_one_process(
         shards.mkdir()
         killer = None
         if name == "dask" and kill:
-            cluster.client.wait_for_workers(2, timeout=60)
+            whole(cluster)
             killer = killing_soon(cluster, lambda work=work: any(work.iterdir()))
         assert write.write_shards(manifest, params, shards, 1, work) > 8
         if killer is not None:

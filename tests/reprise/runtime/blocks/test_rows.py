@@ -22,6 +22,7 @@ from reprise.measures.nearest.neighbours import top_k
 from reprise.runtime.blocks import arrays, use
 from reprise.runtime.blocks.arrays import publish
 from reprise.runtime.blocks.cluster import Cluster
+from tests.reprise.runtime.blocks.conftest import whole
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def features() -> np.ndarray:
 @pytest.fixture
 def on_dask(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Let all work be worth the cluster, in many blocks, from the call on."""
-    cluster.client.wait_for_workers(2, timeout=60)
+    whole(cluster)
 
     def begin() -> None:
         cluster.most_in_flight = 0
@@ -59,12 +60,12 @@ def killer(cluster: Cluster) -> threading.Thread:
     return thread
 
 
-@pytest.mark.parametrize("kill", [False, True])
+@pytest.mark.parametrize("kill", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_kmeans_has_the_bytes_of_one_process(
     features: np.ndarray, cluster: Cluster, on_dask: Callable[[], None], kill: bool
 ) -> None:
     def centres() -> np.ndarray:
-        return merging_kmeans(features, 20, 4, 1, np.random.default_rng(3), device="cpu")
+        return merging_kmeans(features, 20, 3, 1, np.random.default_rng(3), device="cpu")
 
     here = centres()
     on_dask()
