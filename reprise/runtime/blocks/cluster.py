@@ -47,6 +47,8 @@ class Cluster:
 
     Attributes:
         client: Dask's.
+        blocks: that were submitted so far.
+        most_in_flight: of them at one time.
         folder: shared with the workers, for as long as this process uses the cluster.
     """
 
@@ -55,7 +57,7 @@ class Cluster:
         self._count = 0 if local is None else len(local.worker_spec)
         self.folder = SHARED / token
         self._terms: dict[tuple[tuple[str, ...], bool], Terms] = {}
-        self.most_in_flight = 0  # of all blocks so far, for tests and benchmarks
+        self.blocks = self.most_in_flight = 0  # so far, for tests and benchmarks
 
     def workers(self) -> int:
         """Return how many workers there are; start those of this machine again that Dask gave up.
@@ -144,6 +146,7 @@ class Cluster:
                     most = max(most, AHEAD * self.workers()) if not waiting else most
                 waiting.append((self._submitted(terms, block), len(block)))
                 held += len(block)
+                self.blocks += 1
                 self.most_in_flight = max(self.most_in_flight, len(waiting))
             while waiting:
                 yield self._taken(waiting.popleft()[0], terms)

@@ -102,7 +102,12 @@ def test_early_moves_on_8_bit_integers_are_the_same_bytes(
 
 
 @pytest.mark.parametrize(
-    ("ordered", "listed", "kill"), [(True, False, False), (False, False, True), (True, True, False)]
+    ("ordered", "listed", "kill"),
+    [
+        pytest.param(True, False, False, marks=pytest.mark.slow),
+        (False, False, True),
+        pytest.param(True, True, False, marks=pytest.mark.slow),
+    ],
 )
 def test_nearest_neighbours_have_the_bytes_of_one_process(
     features: np.ndarray,
