@@ -11,7 +11,6 @@ process hold `AHEAD` blocks a worker, whatever the number of all.
 from __future__ import annotations
 
 import logging
-import os
 import pickle
 import secrets
 import shutil
@@ -27,8 +26,8 @@ from typing import Any, TypeVar
 
 from reprise.config.errors import MachineError, ParameterError, RepriseError
 from reprise.runtime.blocks.at_worker import do_block, forget
-from reprise.runtime.blocks.terms import MARK, SHARED, START, Terms, Unfit, modules_of, terms_of
-from reprise.runtime.entry import THREAD_VARIABLES, cores, threads
+from reprise.runtime.blocks.terms import MARK, SHARED, START, Arithmetic, Terms, Unfit, modules_of, terms_of
+from reprise.runtime.entry import cores, threads
 from reprise.runtime.memory import memory_limit
 from reprise.runtime.workers import Lost, without_interrupts
 from reprise.storage.locks import FileLock
@@ -297,7 +296,9 @@ def _local_cluster(count: int, folder: Path) -> Any:
     dask.config.set(
         {
             "distributed.worker.daemon": False,  # blocks that may crash are done in a process of the worker's own
-            "distributed.nanny.pre-spawn-environ": {name: os.environ.get(name, "1") for name in THREAD_VARIABLES},
+            "distributed.nanny.pre-spawn-environ": {
+                name: value for name, value in Arithmetic.here().variables if value
+            },
             "distributed.worker.profile.enabled": False,
             "distributed.deploy.lost-worker-timeout": "5s",
             "distributed.scheduler.http.routes": [],

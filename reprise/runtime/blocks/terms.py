@@ -50,7 +50,8 @@ class Arithmetic:
     def here(cls) -> Arithmetic:
         """Describe this process."""
         torch: Any = sys.modules.get("torch")
-        variables = tuple((name, os.environ.get(name)) for name in THREAD_VARIABLES)
+        every = os.environ.get("OMP_NUM_THREADS")  # which the libraries take where their own is not set
+        variables = tuple((name, os.environ.get(name, every)) for name in THREAD_VARIABLES)
         if torch is None:
             return cls(machine(), threads(), variables, None, 0)
         return cls(machine(), threads(), variables, torch.get_num_threads(), torch.get_deterministic_debug_mode())
@@ -184,6 +185,8 @@ def _other_arithmetic(terms: Terms, who: str, restart: str) -> Unfit | None:
         found = f"its processor may round differently: {here.machine} there, {wanted.machine} here"
         return Unfit(who, found, "Use workers on machines of one kind.")
     if here.threads != wanted.threads or here.variables != wanted.variables:
-        found = f"REPRISE_THREADS or the threads of its libraries differ: {here.threads} there, {wanted.threads} here"
-        return Unfit(who, found, f"Set REPRISE_THREADS={wanted.threads} for it. {fix}")
+        there = {"REPRISE_THREADS": str(here.threads), **dict(here.variables)}
+        asked = {"REPRISE_THREADS": str(wanted.threads), **dict(wanted.variables)}
+        differ = (f"{name} is {there[name]} there, {asked[name]} here" for name in asked if there[name] != asked[name])
+        return Unfit(who, f"it has other threads: {', '.join(differ)}", f"Set REPRISE_THREADS={wanted.threads}. {fix}")
     return None
