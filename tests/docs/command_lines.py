@@ -52,13 +52,17 @@ def simple_commands(line: str) -> list[list[str]]:
     return [words for words in found if words]
 
 
-def _reprise(arguments: list[str]) -> None:
+@cache
+def _reprise_command() -> Any:
     import typer.main
 
     from pipeline.cli.commands import app
 
-    command: Any = typer.main.get_command(app)
-    context, name = None, "reprise"
+    return typer.main.get_command(app)
+
+
+def _reprise(arguments: list[str]) -> None:
+    command, context, name = _reprise_command(), None, "reprise"
     try:
         while True:
             context = command.make_context(name, arguments, parent=context)
