@@ -22,6 +22,7 @@ from reprise.config.errors import RemoteError, printable
 from reprise.storage.atomic import atomic_directory
 
 _WORK = Path(".reprise/work/pretrain")  # stages/pretrain names its work after run and seed
+_UNDER_WAY = Path(".reprise/machines")
 _MEMBER = re.compile(r"([0-9a-f]{16})/([A-Za-z0-9_][A-Za-z0-9_.-]{0,120})")
 _STEP = re.compile(r"step-(\d{9})\.safetensors")
 _MOST_BYTES = 64 << 30
@@ -49,14 +50,14 @@ def shared(
         yield
         return
     folder = root / _WORK.joinpath(*stage.values)
-    _receive(key, transfers, folder, say)
+    _receive(key, transfers, folder, root, say)
     stop, sent = threading.Event(), [_state(folder)]
 
     def send() -> None:
         state = _state(folder)
         if state and state != sent[0]:
             try:
-                _send(key, transfers, folder)
+                _send(key, transfers, folder, root)
                 sent[0] = state
             except (RemoteError, OSError) as error:  # the training is worth more than its checkpoint elsewhere
                 say(f"a checkpoint was not shared: {printable(error, 500)}")
@@ -73,6 +74,21 @@ def shared(
         stop.set()
         watching.join()
         send()  # of a stage that was asked to end; one that succeeded has removed its folder
+
+
+def clear(root: Path) -> None:
+    """Remove what a kill has left of archives under way; nobody else may share checkpoints in this folder.
+
+    Args:
+        root: the project folder.
+    """
+    for place in (root / _UNDER_WAY).glob(".partial-*"):
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _place(root: Path) -> TemporaryDirectory[str]:
+    (root / _UNDER_WAY).mkdir(parents=True, exist_ok=True)
+    return TemporaryDirectory(dir=root / _UNDER_WAY, prefix=".partial-")
 
 
 def _newest(folder: Path) -> Path | None:
@@ -102,11 +118,11 @@ def _state(folder: Path) -> tuple[object, ...]:
         return ()
 
 
-def _send(key: str, transfers: Transfers, folder: Path) -> None:
+def _send(key: str, transfers: Transfers, folder: Path, root: Path) -> None:
     work = _newest(folder)
     if work is None or not (files := _files(work)):
         return
-    with TemporaryDirectory(dir=folder.parent, prefix=".partial-") as place:
+    with _place(root) as place:
         archive = Path(place, "work.tar")
         with tarfile.open(archive, "w", format=tarfile.USTAR_FORMAT) as tar:
             for path in files:
@@ -114,9 +130,8 @@ def _send(key: str, transfers: Transfers, folder: Path) -> None:
         transfers.call("send-checkpoint", [key, str(archive.absolute())], threading.Event())
 
 
-def _receive(key: str, transfers: Transfers, folder: Path, say: Callable[[str], None]) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder.parent, prefix=".partial-") as place:
+def _receive(key: str, transfers: Transfers, folder: Path, root: Path, say: Callable[[str], None]) -> None:
+    with _place(root) as place:
         transfers.call("fetch-checkpoints", [key, str(Path(place).absolute())], threading.Event())
         for archive in sorted(Path(place).glob("*.tar")):
             try:
@@ -126,7 +141,7 @@ def _receive(key: str, transfers: Transfers, folder: Path, say: Callable[[str], 
                 continue
             mine = folder / work.name
             if not mine.exists() or _step(mine) < _step(work):
-                folder.mkdir(exist_ok=True)
+                folder.mkdir(parents=True, exist_ok=True)
                 with atomic_directory(mine) as new:
                     shutil.copytree(work, new, dirs_exist_ok=True)
                 say(f"going on from the checkpoint of another worker{_words(work)}")

@@ -37,7 +37,7 @@ from reprise.runtime.entry import cores
 
 CONNECT_SECONDS = 30.0
 PATIENCE_SECONDS = 300.0  # until a worker comes that may compute a stage
-_LOOK_SECONDS, _COUNT_SECONDS = 0.3, 5.0
+_LOOK_SECONDS, _COUNT_SECONDS = 0.5, 5.0
 _MOST_ATTEMPTS = 5  # after answers that nobody waits any more, which another leader's end may cause
 _GIVEN_BACK = {"form": FORM, "state": "cancelled", "host": "the scheduler"}
 Lines = tuple[Callable[[str], None], Callable[[str], None]]
@@ -276,7 +276,8 @@ class Workers:
                 found=f"{answer['host']}: {'; '.join(lines)}",
                 fix="Stop that worker, remove its clone, and run again with --force for this stage.",
             )
-        return next(each for each in Outcome if each.value == answer["outcome"]), str(answer["host"])
+        said = (each for each in Outcome if each.value == answer["outcome"])
+        return next(said, outcome), str(answer["host"])
 
     def _repro(self, stage: Stage, on_each_line: Lines, cancelled: threading.Event) -> Outcome:
         with self._restoring:
@@ -294,11 +295,15 @@ def _compared(ours: Mapping[str, Any], theirs: Any) -> list[str]:
     """Say where the hashes of two entries of dvc.lock differ."""
     lines = []
     for key in ("deps", "outs"):
-        here = {each["path"]: each.get("md5") for each in ours.get(key, [])}
-        there = {each["path"]: each.get("md5") for each in theirs.get(key, [])}
+        here, there = _hashes(ours.get(key)), _hashes(theirs.get(key))
         names = [path for path in sorted(here.keys() | there.keys()) if here.get(path) != there.get(path)]
         lines += [f"{path} has {there.get(path)} there and {here.get(path)} here" for path in names]
     return lines
+
+
+def _hashes(files: Any) -> dict[str, Any]:
+    listed = files if isinstance(files, list) else []
+    return {str(each["path"]): each.get("md5") for each in listed if isinstance(each, dict) and "path" in each}
 
 
 def _checked(answer: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from reprise.config.dvc_file import GRAPH_FILE, Stage
 from reprise.config.params import read_yaml
 
 PLACES, MEMORY, GPUS = "REPRISE", "REPRISE_MEMORY", "REPRISE_GPU"  # Dask's resources of a worker
-_MOST_AWAY = 512  # stages that wait for workers at once; each is a thread here, which sleeps
+_MOST_AWAY = 128  # stages that wait for workers at once; each is a thread here, which sleeps
 
 
 def stages_that_stay(stages: Iterable[Stage], root: Path) -> frozenset[str]:

@@ -18,7 +18,7 @@ from distributed import Worker
 
 from pipeline.graph.jobs.loaded_dvc import loaded_dvc
 from pipeline.graph.jobs.machine import Machine, this_machine
-from pipeline.graph.machines import work
+from pipeline.graph.machines import checkpoints, work
 from pipeline.graph.machines.clone import PLACED, Clone
 from pipeline.graph.machines.message import TRAVELLING, digest_of_file
 from pipeline.graph.machines.placement import tokens_of
@@ -53,6 +53,7 @@ def serve(address: str, root: Path, *, jobs: int | None = None, memory: int | No
         _refuse_edits(root)
         link_installed_code(root)
         repair_workspace(root, say)
+        checkpoints.clear(root)
         machine = this_machine(jobs)
         machine.memory = memory or machine.memory
         with loaded_dvc(root) as loaded:

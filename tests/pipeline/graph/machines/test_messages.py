@@ -151,7 +151,7 @@ def receive(folder: Path, members: list[tuple[str, bytes, bytes]]) -> list[str]:
         assert verb == "fetch-checkpoints"
         archive(Path(arguments[1], "0.tar"), *members)
 
-    checkpoints._receive("k" * 64, SimpleNamespace(call=call), folder, said.append)  # type: ignore[arg-type]
+    checkpoints._receive("k" * 64, SimpleNamespace(call=call), folder, folder.parents[3], said.append)  # type: ignore[arg-type]
     return said
 
 
