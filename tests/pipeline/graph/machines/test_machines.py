@@ -42,14 +42,27 @@ def steps(clone: Project) -> int:
     return len(found)
 
 
+def test_a_worker_computes_what_is_not_local(leader: Project, cluster: Machines) -> None:
+    """The stages with `local` run with the leader, and dvc.lock is that of one machine."""
+    leader.write("params.yaml", PARAMS.replace("  - {name: b}\n", "").replace("b: {}", ""))
+    want = one_machine(leader)
+    cluster.worker(clone(leader, "first"), "--jobs", "1")
+    done = leader.reprise("repro", "--workers", cluster.address)
+    assert leader.lock() == want
+    where = {stage: folder for stage, folder, _ in log(leader) if folder != "alone"}
+    here = dict.fromkeys(("shard", "summary"), "leader")
+    assert where == {**here, "pretrain@run0-0": "first", "probe@run0-0": "first"}
+    assert "pretrain a seed 0 | step 2" in done.stdout
+
+
+@pytest.mark.slow
 def test_two_workers_end_with_the_lock_of_one_machine(leader: Project, cluster: Machines) -> None:
     """An edit that is not committed travels; afterwards a run with workers finds nothing to do."""
     leader.replace("params.yaml", "rate: 0.1", "rate: 0.2")
     want = one_machine(leader)
     for name in ("first", "second"):
         cluster.worker(clone(leader, name), "--jobs", "1")
-    done = leader.reprise("repro", "--workers", cluster.address)
-    assert "pretrain a seed 0 | step 2" in done.stdout
+    leader.reprise("repro", "--workers", cluster.address)
     assert leader.lock() == want
     where = {stage: folder for stage, folder, _ in log(leader) if folder != "alone"}
     assert where["shard"] == where["summary"] == "leader"
