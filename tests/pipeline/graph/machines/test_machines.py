@@ -252,7 +252,7 @@ def test_a_flow_shows_stages_of_workers_as_its_tasks(leader: Project, cluster: M
     assert {folder for _, folder, _ in log(leader)} == {"alone", "leader", "first"}
     assert "pretrain a seed 0" in said and f"on {os.uname().nodename}:{first.root}" in said
     again = leader.reprise("flows", "run", "reproduce", "--workers", cluster.address)
-    assert "6 up to date" in again.stdout, again.stdout
+    assert "6 cached" in again.stdout, again.stdout
 
 
 def test_sharing_without_workers_is_refused(leader: Project) -> None:
