@@ -102,7 +102,11 @@ def _section(command: Command) -> Iterator[str]:
     yield f"Writes {description.writes}.\n"
     exits = "; ".join(f"{int(code)} {words}" for code, words in description.exits().items())
     yield f"Exit codes: {exits}.\n"
-    yield "```console\n" + "\n".join(f"$ {line}" for line in description.examples) + "\n```\n"
+    yield (
+        "<!-- run by tests/pipeline/cli/test_reference.py -->\n```console\n"
+        + "\n".join(f"$ {line}" for line in description.examples)
+        + "\n```\n"
+    )
     if description.fields:
         yield "Fields with `--json`:\n"
         yield _table(["field", "type", "meaning"], [_field(*item) for item in description.fields.items()]) + "\n"

@@ -13,6 +13,7 @@ from pipeline.cli.commands import app
 from pipeline.cli.described.reference import PAGE, commands, page
 from pipeline.cli.exit_codes import MEANINGS, ExitCode
 
+assert PAGE.as_posix() == "docs/reference/command-line.md"  # whose command lines are typed here
 ALL = {command.name: command for command in commands(app)}
 WITHOUT_JSON = {"flows serve", "worker"}  # run until Ctrl-C
 TAKE = {"text", "number", "integer", "yes/no", "list", "list of text", "object", "null", "absent", "anything"}
