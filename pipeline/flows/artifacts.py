@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.compare.history.nights import store_night
+from pipeline.compare.history.outcomes import store_refused
 from pipeline.compare.revisions import WORKSPACE, Figure, Measurements, read_measurements
 from pipeline.compare.sides.inputs import read_inputs
 from pipeline.compare.sides.names import FOLDER, Side
@@ -160,11 +161,26 @@ def store_in_history(ended: datetime, root: Path) -> None:
     now = read_figures(root)
     if now is None:
         return
+    store_night(ended, _commit(root), read_inputs(Side(WORKSPACE, FOLDER), root), now, root)
+
+
+def store_refused_in_history(ended: datetime, state: str, message: str, root: Path) -> None:
+    """Store what stopped a run, for `reprise history`.
+
+    Args:
+        ended: when the run ended, with a zone.
+        state: name of its final state.
+        message: of that state, without secrets.
+        root: the project folder.
+    """
+    store_refused(ended, _commit(root), state, message, root)
+
+
+def _commit(root: Path) -> str:
     try:
-        commit = git("rev-parse", "--verify", "--quiet", "HEAD", cwd=root).strip()
+        return git("rev-parse", "--verify", "--quiet", "HEAD", cwd=root).strip()
     except GitError:
-        commit = ""  # a folder without git has nights all the same
-    store_night(ended, commit, read_inputs(Side(WORKSPACE, FOLDER), root), now, root)
+        return ""  # a folder without git has nights all the same
 
 
 def load_previous_figures(root: Path) -> Measurements | None:

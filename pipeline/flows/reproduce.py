@@ -367,6 +367,9 @@ class GraphRun:
             if final.is_completed() and whole:
                 message.store_inputs(inputs, ended, root)
                 artifacts.store_in_history(ended, root)
+        if whole and not final.is_completed():
+            said = self.tasks.hide(final.message or "")
+            artifacts.store_refused_in_history(ended, final.name or "Failed", said, root)
         report = self.states.get("report")
         if report is not None and report.is_completed():
             words = read_report_words(root)

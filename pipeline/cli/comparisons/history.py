@@ -41,6 +41,12 @@ app = typer.Typer(rich_markup_mode=None)
         "points[].figures.*.*.low": "number or null: lower end of its interval",
         "points[].figures.*.*.high": "number or null: upper end of its interval",
         "points[].figures.*.*.seeds": "integer or null: number of seeds",
+        "outcomes": "list: promoted versions, and runs of flows that did not complete, oldest first",
+        "outcomes[].kind": "text: promoted or refused",
+        "outcomes[].name": "text: tag of the version, or name of the final state, such as Drift, Held or Failed",
+        "outcomes[].when": "text: in ISO 8601, UTC; empty where it is not known",
+        "outcomes[].commit": "text: that the tag leads to, or that was checked out; empty where there is none",
+        "outcomes[].message": "text: why",
         "points[].verdicts": "object: run -> a sentence",
         "points[].verdicts.*": "text: the verdict on the tested metric",
     },
@@ -64,10 +70,11 @@ def history(
     """Show metrics over the revisions and nights of this project.
 
     A point is a revision that changed metrics.json, a completed run of the flows, or the folder as it is. What changed
-    between neighbours in parameters and images is shown with them.
+    between neighbours in parameters and images is shown with them. Below stand the versions that were promoted, and the
+    runs of flows that did not complete, with what stopped them.
     """
     from pipeline.compare.history.points import read_history
-    from pipeline.compare.history.texts import chosen_metrics, document, rows, runs_of
+    from pipeline.compare.history.texts import OUTCOME_COLUMNS, chosen_metrics, document, outcome_rows, rows, runs_of
     from pipeline.compare.runs import read_family
 
     written = page.absolute() if page else None
@@ -96,3 +103,6 @@ def history(
             say(metric)
         runs = runs_of(found, metric, run or [])
         print_table(["point", "when (UTC)", metric, *runs, "changed since the point before"], rows(found, metric, runs))
+    if found.outcomes:
+        say("")
+        print_table(OUTCOME_COLUMNS, outcome_rows(found))

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.compare.history.nights import Night, read_nights
+from pipeline.compare.history.outcomes import Outcome, read_outcomes
 from pipeline.compare.revisions import WORKSPACE, Figure, Measurements, parse_means, per_seed, read_measurements
 from pipeline.compare.runs import verdicts
 from pipeline.compare.sides.inputs import SideInputs, committed, inputs_in
@@ -67,10 +68,12 @@ class History:
     Attributes:
         points: the points.
         notes: a sentence each: a shallow clone, revisions that were left out.
+        outcomes: versions that were promoted and runs of flows that did not complete, oldest first.
     """
 
     points: tuple[Point, ...]
     notes: tuple[str, ...]
+    outcomes: tuple[Outcome, ...] = ()
 
 
 def read_history(family: str, root: Path = Path(), most: int = MOST) -> History:
@@ -79,7 +82,7 @@ def read_history(family: str, root: Path = Path(), most: int = MOST) -> History:
     Args:
         family: the metric that is tested.
         root: the project folder.
-        most: how many points to show; the oldest are left out.
+        most: how many points and how many outcomes to show; the oldest are left out.
 
     Raises:
         ResultError: there are no figures at all.
@@ -88,6 +91,8 @@ def read_history(family: str, root: Path = Path(), most: int = MOST) -> History:
     """
     revisions, notes = _revisions(root, most)
     nights, unreadable = read_nights(root)
+    outcomes, damaged = read_outcomes(root)
+    unreadable += damaged
     notes += [f"Nights that cannot be read are left out: {', '.join(unreadable)}."] if unreadable else []
     points = sorted([*revisions, *(_of_night(night, root) for night in nights)], key=lambda point: point.when)
     points = _merged([*points, *_folder(root)])
@@ -103,7 +108,8 @@ def read_history(family: str, root: Path = Path(), most: int = MOST) -> History:
         )
     hide = make_redactor(root)
     shown = [points[0], *(_compared(old, new, family, hide) for old, new in itertools.pairwise(points))]
-    return History(tuple(shown), tuple(notes))
+    said = tuple(replace(each, message=hide(each.message)) for each in outcomes[-most:])
+    return History(tuple(shown), tuple(notes), said)
 
 
 def _revisions(root: Path, most: int) -> tuple[list[Point], list[str]]:

@@ -73,6 +73,17 @@ def rows(history: History, metric: str, runs: Sequence[str]) -> list[list[str]]:
     return found
 
 
+OUTCOME_COLUMNS = ("when (UTC)", "promoted or refused", "why")
+
+
+def outcome_rows(history: History) -> list[list[str]]:
+    """Return a row of OUTCOME_COLUMNS for each version that was promoted and each run that did not complete."""
+    return [
+        [outcome.when[:16].replace("T", " "), f"{outcome.kind} {outcome.name}", outcome.message]
+        for outcome in history.outcomes
+    ]
+
+
 def title(point: Point) -> str:
     """Name a point in a few words."""
     return f"{point.name} {point.subject}".strip()
@@ -101,6 +112,7 @@ def document(history: History, metrics: Sequence[str], runs: Sequence[str] = ())
         "metrics": list(metrics),
         "notes": list(history.notes),
         "points": [_point(number, point, metrics, runs) for number, point in enumerate(history.points, 1)],
+        "outcomes": [vars(outcome) for outcome in history.outcomes],
     }
 
 

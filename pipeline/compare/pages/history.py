@@ -46,6 +46,7 @@ def page(history: History, metrics: Sequence[str], family: str, runs: Sequence[s
         [
             section("Figures", *_charts(history, metrics, style)),
             section("What changed", _points(history, family)),
+            *([section("Versions and refused runs", _outcomes(history))] if history.outcomes else []),
             section("All values", *(_values(history, metric, runs_of(history, metric, runs)) for metric in metrics)),
         ],
     )
@@ -123,6 +124,26 @@ def _item(number: int, point: Point, first: bool) -> Markup:
         _list(list(point.verdicts.values())),
         _list(point.notes),
     )
+
+
+def _outcomes(history: History) -> Markup:
+    """List what was promoted and what was refused, the newest first."""
+    rows = [
+        row(
+            [
+                head(outcome.when[:16].replace("T", " ")),
+                cell(Markup('<span class="tag">{}</span> {}').format(outcome.kind, name(outcome.name, 80))),
+                cell(name(outcome.message, 2000)),
+            ]
+        )
+        for outcome in reversed(history.outcomes)
+    ]
+    note = (
+        "A version is a tag of git that a run got because it was not worse than the last one. A refused run of a flow "
+        "has no figures of its own, or its figures were not good enough."
+    )
+    listed = table(["when", "promoted or refused", "why"], rows, "Versions and refused runs")
+    return join([Markup('<p class="note">{}</p>').format(text(note, 600)), listed])
 
 
 def _tags(point: Point) -> Markup:

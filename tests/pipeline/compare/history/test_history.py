@@ -13,8 +13,9 @@ import pytest
 from pipeline.cli import main
 from pipeline.cli.output import to_json
 from pipeline.compare.history.nights import MOST_NIGHTS, NIGHTS, read_nights, store_night
+from pipeline.compare.history.outcomes import MOST, REFUSED_RUNS, store_refused
 from pipeline.compare.history.points import read_history
-from pipeline.compare.history.texts import chosen_metrics, document, interval_of, rows
+from pipeline.compare.history.texts import chosen_metrics, document, interval_of, outcome_rows, rows
 from pipeline.compare.pages.history import page
 from pipeline.compare.revisions import Figure, Measurements
 from pipeline.compare.sides.inputs import SideInputs
@@ -152,6 +153,39 @@ def test_damaged_nights_are_named_and_old_ones_removed(tmp_path: Path) -> None:
         project.write(f"{NIGHTS}/0{number:04}.json", "{}")
     night(project, 2, 0.5)
     assert len(list((tmp_path / NIGHTS).glob("*.json"))) == MOST_NIGHTS
+
+
+def test_promoted_versions_and_refused_runs_stand_below(four: Project) -> None:
+    """Tags and files of outcomes may be anybody's: escaped, bounded, and left out where they cannot be read."""
+    message = f"simclr, version 1\n\n{HOSTILE} token=canary-0123456789abcdef"
+    four.call("git", "tag", "-a", "simclr@v1.0.0", "-m", message)
+    four.call("git", "tag", "simclr@v2.0.0")  # a lightweight tag
+    four.call("git", "tag", "Evil@v1.0.0")
+    four.call("git", "tag", "simclr@vx")
+    reason = f"Drift: the new images differ {HOSTILE} https://u:canary-9@example.org " + "x" * 5000
+    store_refused(datetime(2100, 1, 2, 3, 4, tzinfo=UTC), "f" * 40, "Drift", reason, four.root)
+    four.write(f"{REFUSED_RUNS}/0.json", '{"ended": "2100-01-01T00:00:00"}')
+    four.write(f"{REFUSED_RUNS}/1.json", "[]")
+    history = read_history(FAMILY, four.root)
+    assert sorted((o.kind, o.name) for o in history.outcomes) == [
+        ("promoted", "simclr@v1.0.0"),
+        ("promoted", "simclr@v2.0.0"),
+        ("refused", "Drift"),
+    ]
+    head = four.call("git", "rev-parse", "HEAD").stdout.strip()
+    assert [o.commit for o in history.outcomes] == [head, head, "f" * 40]
+    messages = {o.name: o.message for o in history.outcomes}
+    assert messages["simclr@v1.0.0"].startswith(HOSTILE) and messages["simclr@v2.0.0"] == ""
+    assert any("0.json, 1.json" in note for note in history.notes)
+    shown = strict(to_json(document(history, [FAMILY])))["outcomes"]
+    assert shown[2]["when"] == "2100-01-02T03:04:00+00:00" and len(shown[2]["message"]) <= 2000
+    text = page(history, [FAMILY], FAMILY)
+    assert "simclr@v1.0.0" in text and "Drift" in text and "<img" not in text
+    assert "canary" not in text + str(shown) + str(outcome_rows(history))
+    for number in range(MOST + 3):
+        four.write(f"{REFUSED_RUNS}/0{number:04}.json", "{}")
+    store_refused(datetime(2100, 1, 3, tzinfo=UTC), "", "Held", "worse", four.root)
+    assert len(list((four.root / REFUSED_RUNS).glob("*.json"))) == MOST
 
 
 def test_shallow_clones_and_damaged_revisions_are_said(four: Project, tmp_path: Path) -> None:

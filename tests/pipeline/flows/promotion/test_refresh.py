@@ -1,4 +1,4 @@
-"""Nights of `refresh` with promotion on the real graph: a first version, nothing new, good, drifted, broken images."""
+"""Nights of `refresh` with promotion on the real graph: first, nothing new, another parameter, drifted, broken."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from PIL import Image
 
 from pipeline.processes.git import git
 from tests.faults.reduced import one_run, read, write
+from tests.pipeline.cli.answers import strict, undeclared
+from tests.pipeline.cli.test_json import fields_of
 from tests.pipeline.dvc_project import Project
 
 pytestmark = [pytest.mark.xdist_group("flows"), pytest.mark.slow]
@@ -67,6 +69,9 @@ def test_nights(nights: Project) -> None:
     assert tags(nights) == ["simclr@v1.0.0"]
 
     add_images(images, 700, 900)
+    params = read(root / "params.yaml")
+    params["train"]["epochs"] = 3
+    write(root / "params.yaml", params)
     status, said = night(nights)
     assert status == 0, said
     assert "No drift" in said
@@ -78,7 +83,7 @@ def test_nights(nights: Project) -> None:
     ran = (root / "dvc.lock").read_bytes()
     add_images(images, 900, 1100, factor=0.4, classes="01234")
     status, said = night(nights)
-    assert status != 0
+    assert status == 3
     assert "Drift: the new images differ from the others in class shares" in said
     assert "brightness" in said
     assert "Nothing was trained" in said
@@ -93,7 +98,32 @@ def test_nights(nights: Project) -> None:
     params["validate"]["max_quarantined"] = 0.01
     write(root / "params.yaml", params)
     status, said = night(nights, "--on-drift", "tell")
-    assert status != 0
+    assert status == 1
     assert "quarantine" in said
     assert tags(nights) == ["simclr@v1.0.0", "simclr@v2.0.0"]
     assert git("rev-parse", "HEAD", cwd=root) == head
+    what_the_history_says(nights)
+
+
+def what_the_history_says(nights: Project) -> None:
+    """Two nights with figures, the parameter that changed between them, both versions, and both refused nights."""
+    root = nights.root
+    done = nights.reprise("history", "--json", "--page", "history.html")
+    found = strict(done.stdout)
+    assert undeclared(found, fields_of("history")) == []
+    points = [point for point in found["points"] if point["kind"] == "night"]
+    assert len(points) == 2
+    assert points[1]["images_changed"] is True
+    assert [(p["name"], p["old"], p["new"]) for p in points[1]["parameters"]] == [("train.epochs", 2, 3)]
+    outcomes = [(outcome["kind"], outcome["name"]) for outcome in found["outcomes"]]
+    versions = [("promoted", "simclr@v1.0.0"), ("promoted", "simclr@v2.0.0")]
+    assert outcomes == [*versions, ("refused", "Drift"), ("refused", "Failed")]
+    why = [outcome["message"] for outcome in found["outcomes"]]
+    assert "nothing to compare with" in why[0]
+    assert "The challenger is not worse than simclr@v1.0.0" in why[1]
+    assert "the new images differ from the others in class shares" in why[2]
+    assert "quarantine" in why[3]
+    page = (root / "history.html").read_text(encoding="utf-8")
+    assert all(words in page for words in ("simclr@v1.0.0", "simclr@v2.0.0", "Drift", "quarantine", "train.epochs"))
+    shown = nights.reprise("history").stdout
+    assert "promoted simclr@v2.0.0" in shown and "refused Drift" in shown
