@@ -56,6 +56,8 @@ def _words(annotation: Any, rules: list[Any]) -> str:
         return f"list of {_length(rules)}blocks" if inner == "block" else f"list of {_length(rules)}values: {inner}"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "block"
+    if get_origin(annotation) is dict:
+        return _entries(*get_args(annotation))
     forms = [r.func for r in rules if isinstance(r, AfterValidator) and isinstance(r.func, TextForm)]
     if forms:
         form = forms[0]
@@ -63,6 +65,15 @@ def _words(annotation: Any, rules: list[Any]) -> str:
             return f"name of {_with_article(noun(form.kind))}"
         return form.short or f"text: {form.words}"
     return _SIMPLE.get(get_origin(annotation) or annotation, "text") + _range(rules)
+
+
+def _entries(name: Any, value: Any) -> str:
+    """Say what a block holds; where it holds blocks, their fields are listed below it, and `Any` holds anything."""
+    inner = _words(value, [])
+    if inner == "block" or value in (Any, object):
+        return "block"
+    names = _words(name, [])
+    return f"block of names with a value each; names: {names}; values: {inner}"
 
 
 def _choices(annotation: Any) -> list[str]:

@@ -157,7 +157,7 @@ def test_damaged_nights_are_named_and_old_ones_removed(tmp_path: Path) -> None:
 
 def test_promoted_versions_and_refused_runs_stand_below(four: Project) -> None:
     """Tags and files of outcomes may be anybody's: escaped, bounded, and left out where they cannot be read."""
-    message = f"simclr, version 1\n\n{HOSTILE} token=canary-0123456789abcdef"
+    message = f"simclr, version 1\n\n{HOSTILE} https://u:canary-1@example.org/x"
     four.call("git", "tag", "-a", "simclr@v1.0.0", "-m", message)
     four.call("git", "tag", "simclr@v2.0.0")  # a lightweight tag
     four.call("git", "tag", "Evil@v1.0.0")
