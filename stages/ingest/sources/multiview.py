@@ -43,7 +43,7 @@ from stages.ingest.source import VIEWS_OF_PHOTOGRAPHS, Candidate, Extent, Refuse
 from stages.ingest.tables import cells
 from stages.ingest.tables.cells import BadCell
 from stages.ingest.tables.images import Part, TableImages
-from stages.ingest.tables.options import Column, ColumnOptions
+from stages.ingest.tables.options import BaseFolder, Column, ColumnOptions, Delimiter
 from stages.ingest.tables.parts import parts_of
 from stages.ingest.tables.places import Places
 from stages.ingest.tables.rows import Row, TablePart
@@ -81,15 +81,8 @@ class Multiview(Source):
             Literal["world_to_camera", "camera_to_world"],
             meaning("R turns the axes of the scene into the camera's, as COLMAP has it, or the other way round."),
         ] = "world_to_camera"
-        base: Annotated[
-            str | None,
-            Field(min_length=1, max_length=4096),
-            meaning("Relative paths begin at this folder; null: at the folder of the table."),
-        ] = None
-        delimiter: Annotated[
-            Literal[",", ";", "\t", "|"] | None,
-            meaning("This character separates cells of text; null: a comma, or a tab in files named .tsv."),
-        ] = None
+        base: BaseFolder = None
+        delimiter: Delimiter = None
         link_roots: Annotated[
             list[Annotated[str, Field(min_length=1, max_length=4096)]],
             Field(default_factory=list, max_length=100),

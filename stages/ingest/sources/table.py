@@ -15,9 +15,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
-
-from pydantic import Field
+from typing import Annotated, Any, ClassVar
 
 from reprise.config.errors import SourceError, printable
 from reprise.config.facts import Fact
@@ -28,7 +26,7 @@ from stages.ingest.names.layout import split_said
 from stages.ingest.source import VIEWS_OF_PHOTOGRAPHS, Candidate, Extent, Refused, Source
 from stages.ingest.tables.cells import BadCell
 from stages.ingest.tables.images import Part, TableImages
-from stages.ingest.tables.options import Column, ColumnOptions, places_of
+from stages.ingest.tables.options import BaseFolder, Column, ColumnOptions, Delimiter, places_of
 from stages.ingest.tables.parts import parts_of
 from stages.ingest.tables.places import Places
 from stages.ingest.tables.rows import Row, TablePart
@@ -45,15 +43,8 @@ class Table(Source):
             Column,
             meaning("This column holds the path of the image, or its bytes (Parquet), alone or with the path."),
         ] = "image"
-        base: Annotated[
-            str | None,
-            Field(min_length=1, max_length=4096),
-            meaning("Relative paths begin at this folder; null: at the folder of the table."),
-        ] = None
-        delimiter: Annotated[
-            Literal[",", ";", "\t", "|"] | None,
-            meaning("This character separates cells of text; null: a comma, or a tab in files named .tsv."),
-        ] = None
+        base: BaseFolder = None
+        delimiter: Delimiter = None
 
     reads: ClassVar[str] = "a table (.csv, .tsv, .parquet) or a folder of its parts"
     title: ClassVar[str] = "Images of a table"

@@ -14,6 +14,15 @@ from stages.ingest.names.layout import SplitName
 
 _LONGEST = 4096
 Column = Annotated[str, Field(min_length=1, max_length=200)]
+BaseFolder = Annotated[
+    str | None,
+    Field(min_length=1, max_length=_LONGEST),
+    meaning("Relative paths begin at this folder; null: at the folder of the table."),
+]
+Delimiter = Annotated[
+    Literal[",", ";", "\t", "|"] | None,
+    meaning("This character separates cells of text; null: a comma, or a tab in files named .tsv."),
+]
 FactName = Annotated[
     str, with_pattern(FACT_NAME.pattern, "a fact has a name of lower-case letters, digits and underscores")
 ]

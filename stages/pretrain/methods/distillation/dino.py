@@ -34,6 +34,7 @@ from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context
 from stages.pretrain.params import HiddenWidth
 from stages.pretrain.parts import paper_views
+from stages.pretrain.parts.centred_teacher import CentreMomentum, GradientClip, StudentTemperature
 from stages.pretrain.parts.multi_crop import LARGE, MultiCropParams, ScaleSplit, embed_crops, multi_crop_plan
 from stages.pretrain.parts.teacher import Kept, TeacherMethod, TeacherParams
 from stages.pretrain.views.settings import ViewSettings
@@ -58,9 +59,7 @@ class DINOParams(MultiCropParams, TeacherParams):
     bottleneck: Annotated[
         int, Field(ge=1, le=65536), meaning("The head narrows to this width before its outputs.", "units")
     ] = 128
-    student_temperature: Annotated[
-        float, Field(gt=0, le=10), meaning("The student's softmax has this temperature.")
-    ] = 0.1
+    student_temperature: StudentTemperature = 0.1
     teacher_temperature: Annotated[
         float, Field(gt=0, le=10), meaning("The teacher's softmax has this temperature at the first step.")
     ] = 0.04
@@ -70,15 +69,9 @@ class DINOParams(MultiCropParams, TeacherParams):
     temperature_warmup: Annotated[
         float, Field(ge=0, le=1), meaning("The teacher's temperature reaches its end after this share of the training.")
     ] = 0.3
-    centre_momentum: Annotated[
-        float,
-        Field(ge=0, le=1),
-        meaning("The centre of the teacher's outputs keeps this share of itself at each step; 1 leaves centring out."),
-    ] = 0.9
+    centre_momentum: CentreMomentum = 0.9
     scale_split: ScaleSplit = 0.4
-    clip: Annotated[
-        float, Field(ge=0), meaning("The gradient of each parameter is cut to this norm; 0 for no limit.")
-    ] = 3.0
+    clip: GradientClip = 3.0
     frozen_for: Annotated[
         float, Field(ge=0, le=1), meaning("The head's last layer stays as it is for this share of the training.")
     ] = 0.01

@@ -47,6 +47,7 @@ from reprise.objectives.info_nce import info_nce
 from reprise.objectives.precision import full_precision
 from stages.pretrain.method import Batch, Context
 from stages.pretrain.params import Heads, HiddenWidth, OptimizerRecipeParams, OutputWidth, Temperature
+from stages.pretrain.parts.centred_teacher import CentreMomentum, GradientClip, StudentTemperature
 from stages.pretrain.parts.multi_crop import LARGE, MultiCropParams, ScaleSplit, embed_crops, multi_crop_plan
 from stages.pretrain.parts.queue import Queue, queue_length
 from stages.pretrain.parts.teacher import Kept, TeacherMethod, TeacherParams
@@ -85,21 +86,13 @@ class MugsParams(MultiCropParams, OptimizerRecipeParams, TeacherParams):
     outputs: Annotated[
         int, Field(ge=2, le=1_000_000), meaning("Images are assigned to this many prototypes (K).", "prototypes")
     ] = 1024
-    student_temperature: Annotated[
-        float, Field(gt=0, le=10), meaning("The student's softmax has this temperature.")
-    ] = 0.1
+    student_temperature: StudentTemperature = 0.1
     teacher_temperature: Annotated[
         float, Field(gt=0, le=10), meaning("The teacher's softmax has this temperature.")
     ] = 0.04
-    centre_momentum: Annotated[
-        float,
-        Field(ge=0, le=1),
-        meaning("The centre of the teacher's outputs keeps this share of itself at each step; 1 leaves centring out."),
-    ] = 0.9
+    centre_momentum: CentreMomentum = 0.9
     scale_split: ScaleSplit = 0.25
-    clip: Annotated[
-        float, Field(ge=0), meaning("The gradient of each parameter is cut to this norm; 0 for no limit.")
-    ] = 3.0
+    clip: GradientClip = 3.0
     frozen_for: Annotated[
         float, Field(ge=0, le=1), meaning("The prototypes stay as they are for this share of the training.")
     ] = 0.01
