@@ -39,7 +39,7 @@ from stages.ingest.account.remedy import remedy
 from stages.ingest.account.statement import by_reason, reasons, state
 from stages.ingest.candidates.again import bytes_of
 from stages.ingest.candidates.examine import Finding, examine_all
-from stages.ingest.candidates.select import Image, resolve_duplicates
+from stages.ingest.candidates.select import Image, lost_with_copies, resolve_duplicates
 from stages.ingest.candidates.spool import Spool
 from stages.ingest.facts import write_source_facts
 from stages.ingest.names.groups import check_splits_of_groups
@@ -120,7 +120,7 @@ def _ingest(
     write_notes(output / NOTES.name, notes)
     near_copies = near_copies_table(near, {row.key: row for row in rows})
     write_near_copies(output / NEAR_COPIES.name, near_copies)
-    card = _card(source, params, rows, quarantined, left_out, [*ignored, *split.said])
+    card = _card(source, params, rows, quarantined, left_out, [*ignored, *split.said, *lost_with_copies(copies)])
     card["near_copies"] = near_copies_card(near, near_copies)
     if params.modality != IMAGE:
         said = f"Near-copies of {params.modality}s are not looked for; exact copies are found."
@@ -320,7 +320,16 @@ def _clashes(classes: list[str]) -> list[str]:
         )
         for same in alike.values()
         if len(same) > 1
+    ] + [
+        f"Class {name!a} has spaces or invisible characters at an end of its name, and they are kept."
+        for name in (same[0] for same in alike.values() if len(same) == 1)
+        if _outer(name)
     ]
+
+
+def _outer(name: str) -> bool:
+    """Whether a name begins or ends with something that a person does not see."""
+    return any(c.isspace() or unicodedata.category(c) in ("Cf", "Cc") for c in (name[:1], name[-1:]) if c)
 
 
 def _visible(name: str) -> str:

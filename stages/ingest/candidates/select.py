@@ -15,6 +15,7 @@ from reprise.artifacts.manifest import KEY_DIGITS
 from reprise.media.modality import Examined, Facts
 from stages.ingest.source import Candidate, Refused
 
+_OTHER_FACTS = "but with other facts"
 PRECEDENCE = ("test", "val", "train", None)  # which split keeps an image that several hold
 
 
@@ -104,8 +105,36 @@ def resolve_duplicates(images: Iterable[Image]) -> tuple[list[Image], list[Refus
     return kept, refused
 
 
+def lost_with_copies(refused: Iterable[Refused]) -> list[str]:
+    """Say what is lost where copies say more of their image than the one that stays: captions, most often.
+
+    Args:
+        refused: copies, from `resolve_duplicates`.
+    """
+    count = sum(_OTHER_FACTS in copy.detail for copy in refused)
+    if not count:
+        return []
+    copies = "1 refused copy says" if count == 1 else f"{count:,} refused copies say"
+    left_out = (
+        f"{copies} other facts of an image than the copy that stays, and they are left out: state all of an image"
+    )
+    return [f"{left_out} in one place. Several captions are a list in its row, or rows that name the same file."]
+
+
 def _same(image: Image, other: Image) -> str:
-    return "the same bytes" if image.sha256 == other.sha256 else "the same pixels in another file"
+    words = "the same bytes" if image.sha256 == other.sha256 else "the same pixels in another file"
+    more = _other_facts(image.candidate, other.candidate)
+    return f"{words}, {_OTHER_FACTS} ({', '.join(more)})," if more else words
+
+
+def _other_facts(copy: Candidate, stays: Candidate) -> list[str]:
+    """Name the facts of a copy that the other lacks or states otherwise; those that are made later are not compared."""
+    plain = (str, int, float, list, tuple)
+    return sorted(
+        name
+        for name, value in copy.facts.items()
+        if isinstance(value, plain) and isinstance(stays.facts.get(name, ""), plain) and value != stays.facts.get(name)
+    )
 
 
 def _refuse(image: Image, reason: str, detail: str) -> Refused:

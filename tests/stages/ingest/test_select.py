@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.ingest.candidates.select import Image, resolve_duplicates
+from stages.ingest.candidates.select import Image, lost_with_copies, resolve_duplicates
 from stages.ingest.source import Candidate
 
 FACTS = {"width": 8, "height": 8, "channels": 1, "format": "PNG", "plain": True}
@@ -54,6 +55,26 @@ def test_duplicates_by_the_table_in_the_docs(copies: list, kept: list[str], refu
         stays, goes = resolve_duplicates([image(name, "same", split, label) for name, split, label in order])
         assert [i.candidate.name for i in stays] == kept
         assert {r.name: r.reason for r in goes} == refused
+
+
+def test_facts_that_go_with_a_copy_are_said() -> None:
+    """Rows with the same bytes and other captions: the first stays, and nothing is dropped in silence."""
+    rows = [image(name, "same", "train") for name in "abc"]
+    facts = [
+        {"caption": ["a cat"], "age": 3},
+        {"caption": ["a tabby"], "age": 3},
+        {"caption": ["a cat"], "mask": print},
+    ]
+    told = [replace(row, candidate=replace(row.candidate, facts=said)) for row, said in zip(rows, facts, strict=True)]
+    kept, refused = resolve_duplicates(told)
+    assert [row.candidate.name for row in kept] == ["a"]
+    assert [copy.detail for copy in refused] == [
+        "the same bytes, but with other facts (caption), as a",
+        "the same bytes as a",
+    ]
+    (line,) = lost_with_copies(refused)
+    assert line.startswith("1 refused copy says other facts of an image than the copy that stays")
+    assert lost_with_copies(refused[1:]) == []
 
 
 ROWS = st.lists(

@@ -143,3 +143,14 @@ def test_the_stage_prints_what_it_understood(
     assert "ingest: Classes: 2 (a\\x1b[31m 1, b 1).\n" in printed
     assert "ingest: Left out: 1 hidden.\n" in printed
     assert "\x1b" not in printed
+
+
+def test_blanks_around_the_name_of_a_class_are_said(tmp_path: Path) -> None:
+    names = ["cat ", "dog", "Dog", "bird", "\u200bfox"]
+    card = take_in(place(tmp_path / "root", [f"{c}/{i}.png" for c in names for i in range(4)]), tmp_path / "out")
+    assert card["classes"] == sorted(names)
+    assert sorted(card["notes"]) == [
+        "Class '\\u200bfox' has spaces or invisible characters at an end of its name, and they are kept.",
+        "Class 'cat ' has spaces or invisible characters at an end of its name, and they are kept.",
+        "Classes 'Dog', 'dog' differ only in upper and lower case and are kept apart.",
+    ]
