@@ -166,10 +166,12 @@ def probe(
         "encoders[].name": "text: run and revision",
         "encoders[].*": "anything: what the embeddings are",
         "probes": "object: probe -> its result",
-        "probes.*.metrics": "object: metric -> a row of numbers or null for each encoder",
+        "probes.*.metrics": "object: metric -> a row for each encoder",
+        "probes.*.metrics.*": "list: rows of numbers or null, a column for each encoder",
         "probes.*.overall": "object: metric -> number",
+        "probes.*.overall.*": "number or null: the figure",
         "probes.*.*": "anything: caption and protocol of the probe",
-        "**": "anything: further fields of representations.json",
+        "*": "anything: further fields of representations.json",
     },
 )
 def compare_representations(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.reduced import read, write
 from tests.pipeline.cli.answers import undeclared
 from tests.pipeline.cli.test_json import answered, asked, fields_of
 from tests.pipeline.dvc_project import Project
@@ -23,6 +24,10 @@ def trained(first_run: tuple[Project, str], tmp_path_factory: pytest.TempPathFac
     root = tmp_path_factory.mktemp("documents") / "project"
     shutil.copytree(first_run[0].root, root, symlinks=True)
     project = Project(root)
+    params = read(root / "params.yaml")
+    params["probes"]["label_free"]["clustering"] = {}
+    write(root / "params.yaml", params)
+    project.reprise("repro")
     project.dvc("remote", "add", "--default", "store", str(root.with_name("store")))
     project.commit("a remote")
     photos = root.with_name("photos")

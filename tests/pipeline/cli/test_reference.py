@@ -37,6 +37,8 @@ def test_a_command_is_described(name: str) -> None:
         kinds, _, meaning = text.partition(": ")
         assert set(kinds.split(" or ")) <= TAKE, (field, kinds)
         assert meaning and not meaning.endswith("."), (field, meaning)
+        below = any(other.startswith(f"{field}.") for other in description.fields or {})
+        assert below == ("object" in kinds.split(" or ")) or field.endswith("*") or "list" in kinds, field
     if "--wait" in options:
         assert description.busy
 
