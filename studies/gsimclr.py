@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.compare.revisions import per_seed
-from pipeline.graph import dvc
+from pipeline.graph.remotes.revision_outputs import fetch_at
 from pipeline.processes.markdown import table
 from pipeline.sweeps.runner import SweepPlan, load_plan, run_sweep
 from reprise.artifacts.labels.label_sets import clusters_for, read_pseudo_labels
@@ -169,7 +169,7 @@ def read_point(name: str, commit: str, changes: Mapping[str, Any]) -> Point:
 
         def fetched(path: str) -> Path:
             target = Path(scratch) / path.replace("/", "-")
-            if not target.exists() and not dvc.fetch_at(commit, path, target, ROOT):
+            if not target.exists() and not fetch_at(commit, path, target, ROOT):
                 sys.exit(f"{path} of experiment {name} ({commit[:12]}) is not in DVC's cache; run the same again")
             return target
 
