@@ -183,10 +183,11 @@ class Shards:
 
     def expect(self, numbers: Sequence[int]) -> None:
         """Bring tars here that will soon be read, in this order, while the caller goes on; see `of_tar`."""
-        self.tars.expect([self._tar_names[number] for number in numbers])
+        self.tars.expect([self.tar_names[number] for number in numbers])
 
     @cached_property
-    def _tar_names(self) -> list[str]:
+    def tar_names(self) -> list[str]:
+        """File names of the tars, by number."""
         return sorted(set(self._shards))
 
     def _check_sizes(self) -> None:

@@ -56,12 +56,12 @@ class TarsAhead:
     Args:
         shards: of the images.
         rows: (n,) rows of the shards, by position.
+        sizes: (t,) int64, bytes of the tars.
         room: bytes of the cache.
     """
 
-    def __init__(self, shards: Shards, rows: np.ndarray, room: int) -> None:
-        tar, self._sizes = shards.of_tar
-        self._shards, self._tar, self._room = shards, tar[rows], room
+    def __init__(self, shards: Shards, rows: np.ndarray, sizes: np.ndarray, room: int) -> None:
+        self._shards, self._tar, self._sizes, self._room = shards, shards.of_tar[0][rows], sizes, room
         self._epoch, self._asked = -1, 0
         self._now: Schedule | None = None
         self._next: Schedule | None = None

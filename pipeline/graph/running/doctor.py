@@ -211,8 +211,8 @@ def _store(root: Path) -> Iterator[Finding]:
         fix = "`reprise verify` looks for all of them; `dvc repro --force shard` sends them again."
         yield Finding("shards", WRONG, problem, fix)
         return
-    said = f"{len(stored.tars):,} of {stored.size / 2**30:.1f} GiB below {stored.place}, which answers"
-    yield Finding("shards", WELL, f"{said}; {stored.here / 2**30:.1f} GiB of them are here")
+    said = f"{len(stored.tars):,} tars, {stored.size / 2**30:.2f} GiB, below {stored.place}, which answers"
+    yield Finding("shards", WELL, f"{said}; {stored.here / 2**30:.2f} GiB are here")
 
 
 def _first_line(text: object) -> str:

@@ -38,7 +38,8 @@ def tars_ahead(setup: Setup, inputs: Inputs, decoded_here: bool) -> TarsAhead | 
     tars = inputs.shards.tars
     if decoded_here or not isinstance(tars, FarTars):
         return None
-    number, sizes = inputs.shards.of_tar
+    number, _ = inputs.shards.of_tar
+    sizes = np.array([tars.size(name) for name in inputs.shards.tar_names], np.int64)
     needed, room = int(sizes[np.unique(number[inputs.in_shards])].sum()), tars.max_bytes
     window = setup.train.window_bytes
     if needed > room and (window is None or 2 * window > room):
@@ -50,7 +51,7 @@ def tars_ahead(setup: Setup, inputs: Inputs, decoded_here: bool) -> TarsAhead | 
             fix=f"Set train.window_bytes to at most {room // 2} (half of the room, since the next window is fetched "
             "while one is trained on), or raise cache.far.max_bytes.",
         )
-    return TarsAhead(inputs.shards, inputs.in_shards, room)
+    return TarsAhead(inputs.shards, inputs.in_shards, sizes, room)
 
 
 def notes_on_windows(setup: Setup, inputs: Inputs, epochs: PretrainingEpochs) -> list[str]:

@@ -162,7 +162,7 @@ class Asked:
 
 def test_tars_are_asked_for_before_they_are_needed_and_never_more_than_fit() -> None:
     asked = Asked()
-    ahead = TarsAhead(asked, np.arange(60), 40)  # type: ignore[arg-type]
+    ahead = TarsAhead(asked, np.arange(60), Asked.of_tar[1], 40)  # type: ignore[arg-type]
     windows = Windows(np.arange(60) // 5, np.full(12, 10), 20)
     orders = []
     for epoch in range(3):

@@ -31,7 +31,7 @@ def project(tmp_path: Path) -> Path:
 def test_what_is_there_is_well(project: Path) -> None:
     assert problems_of_store(project) == []
     (finding,) = _store(project)
-    assert (finding.state, finding.found[:5]) == (WELL, "3 of ")
+    assert (finding.state, finding.found[:5]) == (WELL, "3 tar")
     assert str(project / "store") in finding.found
     assert list(_store(project / "store")) == []  # a project without far shards
 

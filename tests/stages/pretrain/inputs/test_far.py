@@ -20,7 +20,7 @@ from safetensors.numpy import load_file
 from reprise.artifacts.layout import SHARDS
 from reprise.artifacts.shards import Shards
 from reprise.artifacts.tars import opened
-from reprise.artifacts.tars.far import CACHE
+from reprise.artifacts.tars.far import CACHE, FarTars
 from reprise.artifacts.weights.backbones import read_config
 from reprise.config.errors import TrainingError
 from reprise.config.params import read_yaml
@@ -64,12 +64,20 @@ def far_digits(digits: Path) -> Path:
 def small_room(far_digits: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     """Bytes of the cache: half of the tars that the runs train on."""
     shards = Shards.open()
-    number, sizes = shards.of_tar
-    size = int(sizes[np.unique(number[shards.rows("train")])].sum()) // 2
+    assert isinstance(shards.tars, FarTars)
+    names = {shards.tar_names[number] for number in shards.of_tar[0][shards.rows("train")].tolist()}
+    size = sum(map(shards.tars.size, names)) // 2
     monkeypatch.setattr(opened, "FarParams", lambda: FarParams.model_construct(max_bytes=size, **{
         name: field.default for name, field in FarParams.model_fields.items() if name != "max_bytes"
     }))  # fmt: skip
     return size
+
+
+def window() -> int:
+    """Bytes of a fifth of the training images; half of the room at most, which counts whole tars."""
+    shards = Shards.open()
+    number, sizes = shards.of_tar
+    return int(sizes[np.unique(number[shards.rows("train")])].sum()) // 5
 
 
 def bring_back() -> None:
@@ -80,7 +88,7 @@ def bring_back() -> None:
 def test_a_run_has_the_bytes_of_local_shards_with_and_without_windows(
     far_digits: Path, small_room: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    windows = {"window_bytes": small_room // 2}
+    windows = {"window_bytes": window()}
     far = {
         "windows": run("far-windows", **windows),
         "decoded": run("far-decoded", cache=CacheParams()),  # all images are kept decoded, so tars are read once
@@ -129,11 +137,11 @@ def test_pairs_in_windows_are_refused_before_anything_runs(repository: Path) -> 
 def test_guided_conflicts_are_those_of_a_naive_count_and_are_said(
     far_digits: Path, small_room: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = read_config(run("out", GSimCLR, labels="mined", window_bytes=small_room // 4))
+    config = read_config(run("out", GSimCLR, labels="mined", window_bytes=window()))
     shards = Shards.open()
     tar, sizes = shards.of_tar
     clusters = np.arange(80) % 10
-    drawn = Windows(tar[shards.rows("train")], sizes, small_room // 4).draw(numpy_rng(0, "windows", 0))
+    drawn = Windows(tar[shards.rows("train")], sizes, window()).draw(numpy_rng(0, "windows", 0))
     batches = windowed_batches("guided", clusters, 16, drawn, numpy_rng(0, "batches", 0))
     meets = [
         any(clusters[a] == clusters[b] for j, b in enumerate(batch) if i != j)
@@ -149,11 +157,11 @@ def test_guided_conflicts_are_those_of_a_naive_count_and_are_said(
     assert said in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("killed_at", [3, 8])
+@pytest.mark.parametrize("killed_at", [pytest.param(3, marks=pytest.mark.slow), 8])
 def test_interrupted_in_a_window_it_goes_on_with_the_same_bytes(
     far_digits: Path, small_room: int, monkeypatch: pytest.MonkeyPatch, killed_at: int
 ) -> None:
-    windows = {"window_bytes": small_room // 2, "on_collapse": "warn"}
+    windows = {"window_bytes": window(), "on_collapse": "warn"}
     whole = run("whole", **windows)
     real, calls = torch.optim.SGD.step, []
 
