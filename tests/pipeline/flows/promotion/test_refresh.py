@@ -70,7 +70,7 @@ def test_nights(nights: Project) -> None:
 
     add_images(images, 700, 900)
     params = read(root / "params.yaml")
-    params["train"]["epochs"] = 3
+    params["methods"]["simclr"]["temperature"] = 0.22
     write(root / "params.yaml", params)
     status, said = night(nights)
     assert status == 0, said
@@ -114,7 +114,9 @@ def what_the_history_says(nights: Project) -> None:
     points = [point for point in found["points"] if point["kind"] == "night"]
     assert len(points) == 2
     assert points[1]["images_changed"] is True
-    assert [(p["name"], p["old"], p["new"]) for p in points[1]["parameters"]] == [("train.epochs", 2, 3)]
+    assert [(p["name"], p["old"], p["new"]) for p in points[1]["parameters"]] == [
+        ("methods.simclr.temperature", 0.2, 0.22)
+    ]
     outcomes = [(outcome["kind"], outcome["name"]) for outcome in found["outcomes"]]
     versions = [("promoted", "simclr@v1.0.0"), ("promoted", "simclr@v2.0.0")]
     assert outcomes == [*versions, ("refused", "Drift"), ("refused", "Failed")]
@@ -124,6 +126,6 @@ def what_the_history_says(nights: Project) -> None:
     assert "the new images differ from the others in class shares" in why[2]
     assert "quarantine" in why[3]
     page = (root / "history.html").read_text(encoding="utf-8")
-    assert all(words in page for words in ("simclr@v1.0.0", "simclr@v2.0.0", "Drift", "quarantine", "train.epochs"))
+    assert all(words in page for words in ("simclr@v1.0.0", "simclr@v2.0.0", "Drift", "quarantine", "temperature"))
     shown = nights.reprise("history").stdout
     assert "promoted simclr@v2.0.0" in shown and "refused Drift" in shown
