@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.cli.described.completion import runs as complete_runs
 from pipeline.cli.described.description import command
 from pipeline.cli.output import answer, print_table, say, say_aside, to_json
 from pipeline.cli.project import AsJson, enter_project, find_project
@@ -178,7 +179,10 @@ def compare_representations(
     revisions: Annotated[
         list[str], typer.Argument(help="Git revisions, oldest first; `workspace` means the folder as it is.")
     ],
-    run: Annotated[list[str] | None, typer.Option(help="Run to compare. May be repeated; all runs by default.")] = None,
+    run: Annotated[
+        list[str] | None,
+        typer.Option(autocompletion=complete_runs, help="Run to compare. May be repeated; all runs by default."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the runs.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Keep the JSON and Parquet files in this folder.")] = None,
     as_json: AsJson = False,

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from pipeline.cli.described.completion import runs as complete_runs
 from pipeline.cli.described.description import command
 from pipeline.cli.exit_codes import ExitCode
 from pipeline.cli.output import answer, print_table, say, say_aside
@@ -40,7 +41,10 @@ def predict(
     data: Annotated[Path, typer.Argument(help="Folder of images, from anywhere; folders below it count too.")],
     run: Annotated[
         str | None,
-        typer.Option(help="Run to ask; by default the first that was trained without true labels and is no reference."),
+        typer.Option(
+            autocompletion=complete_runs,
+            help="Run to ask; by default the first that was trained without true labels and is no reference.",
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the run; by default the first.")] = None,
     head: Annotated[
@@ -104,7 +108,10 @@ def drift(
     revision: Annotated[str, typer.Argument(help="Git revision with the earlier images.")] = "HEAD",
     run: Annotated[
         str | None,
-        typer.Option(help="Run whose embeddings are compared; by default as for `reprise predict`, if it is trained."),
+        typer.Option(
+            autocompletion=complete_runs,
+            help="Run whose embeddings are compared; by default as for `reprise predict`, if it is trained.",
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the run; by default the first.")] = None,
     as_json: AsJson = False,

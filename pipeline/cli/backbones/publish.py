@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from pipeline.cli.described.completion import runs as complete_runs
 from pipeline.cli.described.description import command
 from pipeline.cli.exit_codes import ExitCode
 from pipeline.cli.output import answer, say, say_aside
@@ -27,7 +28,11 @@ app = typer.Typer(rich_markup_mode=None)
 )
 def export(
     run: Annotated[
-        str, typer.Argument(help="Run of this project (simclr; simclr/1 for its seed 1), or a run's folder.")
+        str,
+        typer.Argument(
+            autocompletion=complete_runs,
+            help="Run of this project (simclr; simclr/1 for its seed 1), or a run's folder.",
+        ),
     ],
     to: Annotated[
         Literal["timm", "huggingface", "onnx", "torch"],
@@ -91,7 +96,9 @@ def export(
     },
 )
 def promote(
-    run: Annotated[str, typer.Argument(help="Run of this project, trained and embedded.")],
+    run: Annotated[
+        str, typer.Argument(autocompletion=complete_runs, help="Run of this project, trained and embedded.")
+    ],
     champion: Annotated[
         str | None, typer.Option(help="Git revision to compare with; by default the run's last promoted version.")
     ] = None,
@@ -146,7 +153,10 @@ def track(
             ".reprise/tensorboard, a database in .reprise, and the folder's name."
         ),
     ] = None,
-    run: Annotated[list[str] | None, typer.Option(help="Run to publish. May be repeated; all runs by default.")] = None,
+    run: Annotated[
+        list[str] | None,
+        typer.Option(autocompletion=complete_runs, help="Run to publish. May be repeated; all runs by default."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Publish finished runs to a tracker of experiments.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.described.completion import runs as complete_runs
 from pipeline.cli.described.description import command
 from pipeline.cli.exit_codes import ExitCode
 from pipeline.cli.output import answer, print_table, say, say_aside
@@ -80,7 +81,9 @@ def compare(
     metric: Annotated[
         str | None, typer.Option(help="Show only this metric, named by probe and metric, such as knn.top1.")
     ] = None,
-    run: Annotated[list[str] | None, typer.Option(help="Show only this run. May be repeated.")] = None,
+    run: Annotated[
+        list[str] | None, typer.Option(autocompletion=complete_runs, help="Show only this run. May be repeated.")
+    ] = None,
     page: Annotated[
         Path | None,
         typer.Option(help="Also write a self-contained HTML page, with training curves and the images that flipped."),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli.described.completion import runs as complete_runs
 from pipeline.cli.described.description import command
 from pipeline.cli.exit_codes import ExitCode
 from pipeline.cli.output import answer, say
@@ -42,7 +43,10 @@ def gate(
     ] = "knn.top1_val",
     champion: Annotated[str, typer.Option(help="Git revision that the folder must not fall below.")] = "HEAD",
     run: Annotated[
-        list[str] | None, typer.Option(help="Run to judge. May be repeated; by default all runs that both have.")
+        list[str] | None,
+        typer.Option(
+            autocompletion=complete_runs, help="Run to judge. May be repeated; by default all runs that both have."
+        ),
     ] = None,
     margin: Annotated[float, typer.Option(min=0.0, help="Accepted loss, in the metric's unit.")] = 0.0,
     as_json: AsJson = False,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.described.completion import runs as complete_runs
 from pipeline.cli.described.description import command
 from pipeline.cli.output import answer, print_table, say, say_aside
 from pipeline.cli.project import AsJson, enter_project
@@ -60,7 +61,9 @@ def history(
             " the report.",
         ),
     ] = None,
-    run: Annotated[list[str] | None, typer.Option(help="Show only this run. May be repeated.")] = None,
+    run: Annotated[
+        list[str] | None, typer.Option(autocompletion=complete_runs, help="Show only this run. May be repeated.")
+    ] = None,
     last: Annotated[int, typer.Option(min=2, max=1000, help="How many points to show.")] = 100,
     page: Annotated[
         Path | None, typer.Option(help="Also write a self-contained HTML page with a chart a metric.")

@@ -28,8 +28,8 @@ Commands work in the project around the current folder: the nearest folder, from
 `params.yaml`. `init`, `doctor`, `embed`, `probe`, `list presets`, and `export` of a folder need none. Paths on the
 command line are relative to the current folder. `reprise --version` shows the version.
 
-`reprise --install-completion` lets your shell (bash, zsh, fish, PowerShell) complete commands and options, by writing
-into its settings; `--show-completion` prints what it would write.
+`reprise --install-completion` lets your shell (bash, zsh, fish, PowerShell) complete commands, options, runs and
+kinds of plug-ins, by writing into its settings; `--show-completion` prints what it would write.
 
 ## Exit codes
 

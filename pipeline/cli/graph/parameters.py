@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.described.completion import kinds_of_plug_ins
 from pipeline.cli.described.description import command
 from pipeline.cli.exit_codes import ExitCode
 from pipeline.cli.init import print_presets
@@ -78,7 +79,11 @@ def check(as_json: AsJson = False) -> None:
 )
 def plug_ins(
     kind: Annotated[
-        str | None, typer.Argument(help="Kind of plug-in: methods, miners, probes, probes/quality, ...; or presets.")
+        str | None,
+        typer.Argument(
+            autocompletion=kinds_of_plug_ins,
+            help="Kind of plug-in: methods, miners, probes, probes/quality, ...; or presets.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.cli.described.completion import runs as complete_runs
 from pipeline.cli.described.description import command
 from pipeline.cli.output import answer, print_table, say, say_aside
 from pipeline.cli.project import AsJson, enter_project
@@ -15,7 +16,10 @@ from pipeline.cli.project import AsJson, enter_project
 app = typer.Typer(rich_markup_mode=None)
 Run = Annotated[
     str | None,
-    typer.Option(help="Run to ask; by default the first that was trained without true labels and is no reference."),
+    typer.Option(
+        autocompletion=complete_runs,
+        help="Run to ask; by default the first that was trained without true labels and is no reference.",
+    ),
 ]
 SEARCH_PAGE = Path(".reprise/search.html")  # in the project; another page lies where the user is
 SeedOfRun = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the run; by default the first.")]

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.described.completion import runs as complete_runs
 from pipeline.cli.described.description import command
 from pipeline.cli.output import answer
 from pipeline.cli.project import AsJson, enter_project
@@ -32,7 +33,10 @@ app = typer.Typer(rich_markup_mode=None)
 )
 def views(
     run: Annotated[
-        str | None, typer.Option(help="Run whose views are shown; by default those of the section `train`.")
+        str | None,
+        typer.Option(
+            autocompletion=complete_runs, help="Run whose views are shown; by default those of the section `train`."
+        ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Show every change that there is, not only the run's.")] = False,
     moments: Annotated[

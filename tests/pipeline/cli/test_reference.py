@@ -10,8 +10,10 @@ import pytest
 import typer
 
 from pipeline.cli.commands import app
+from pipeline.cli.described.completion import runs
 from pipeline.cli.described.reference import PAGE, commands, page
 from pipeline.cli.exit_codes import MEANINGS, ExitCode
+from tests.pipeline.dvc_project import Project
 
 assert PAGE.as_posix() == "docs/reference/command-line.md"  # whose command lines are typed here
 ALL = {command.name: command for command in commands(app)}
@@ -91,3 +93,28 @@ def test_a_command_that_refuses_says_when(repository: Path) -> None:
 def test_completion_knows_the_commands() -> None:
     group = typer.main.get_command(app)
     assert {"--install-completion", "--show-completion"} <= {word for param in group.params for word in param.opts}
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("reprise export --to h", "huggingface\n"),
+        ("reprise promote s", "simclr\n"),
+        ("reprise list sch", "schedules\n"),
+    ],
+)
+def test_a_shell_completes_choices_runs_and_kinds(typed: str, offered: str, tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n", encoding="utf-8")
+    text = 'runs:\n  - {name: simclr}\n  - {name: "s\\n\\u001b[31m"}\n  - 3\nadapt: no list\n'
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    asked = {"_REPRISE_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1)}
+    done = Project(tmp_path).reprise(check=False, **asked)
+    assert (done.returncode, done.stdout, done.stderr) == (0, offered, "")
+
+
+def test_what_cannot_be_read_completes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert runs("") == []
+    (tmp_path / "dvc.yaml").touch()
+    (tmp_path / "params.yaml").write_text("a: [", encoding="utf-8")
+    assert runs("") == []
