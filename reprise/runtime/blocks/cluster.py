@@ -14,6 +14,7 @@ import logging
 import pickle
 import secrets
 import shutil
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -116,6 +117,7 @@ class Cluster:
 
     def close(self) -> None:
         """Leave the cluster; local workers end."""
+        _remove(self.folder, self._lock)  # first: after Ctrl-C there is a second for all of this
         with suppress(Exception):  # the cluster may be gone: what follows must be done all the same
             if self._local is None:
                 self.client.run(forget, on_error="ignore")
@@ -124,7 +126,7 @@ class Cluster:
         with suppress(Exception):
             if self._local is not None:
                 self._local.close(timeout=CLOSE_SECONDS)
-        _remove(self.folder, self._lock)
+        shutil.rmtree(self.folder, ignore_errors=True)  # what workers wrote there while they ended
 
     def _stated(self, function: Callable[..., Any], code: Sequence[str], computes: bool) -> Terms:
         key = modules_of(function, code), computes
@@ -306,7 +308,11 @@ def _local_cluster(count: int, folder: Path) -> Any:
             "distributed.admin.system-monitor.gil.enabled": False,
         }
     )
-    resource_tracker.ensure_running()  # when it starts, it lets signals through again
+    # The tracker of semaphores outlives a process that ends at once, and frees them: nobody needs to read that it does.
+    quietly = "ignore::UserWarning:multiprocessing.resource_tracker"
+    sys.warnoptions.append(quietly)  # for the tracker alone, which takes over what is here
+    resource_tracker.ensure_running()  # now: when it starts, it lets signals through again
+    sys.warnoptions.remove(quietly)
     with without_interrupts():  # the loop's thread, and the workers that it starts, inherit this
         return LocalCluster(
             n_workers=count,

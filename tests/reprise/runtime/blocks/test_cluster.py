@@ -199,3 +199,6 @@ def test_no_worker_outlives_the_process_that_started_it(tmp_path: Path, how: sig
     assert alive == []
     assert process.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL)
     assert "Traceback" not in said, said
+    assert "leaked" not in said, said
+    if how == signal.SIGINT:
+        assert list((tmp_path / ".reprise/blocks").iterdir()) == []

@@ -131,6 +131,7 @@ def test_nearest_neighbours_have_the_bytes_of_one_process(
         thread.join()
 
 
+@pytest.mark.slow
 def test_neighbours_among_the_rows_themselves(
     features: np.ndarray, cluster: Cluster, on_dask: Callable[[], None]
 ) -> None:
