@@ -1,4 +1,4 @@
-"""Blocks of six stages in this process and on one and two Dask workers of this machine: `python -m benchmarks.blocks`.
+"""Blocks of six stages in this process and on one and two local Dask workers: `python -m benchmarks.cost.blocks`.
 
 All in one run, turn about for each number of workers: seconds of each repeat, the ratio of the medians to this process
 (below 1: Dask is faster), and the number of blocks. `empty` is a block that does nothing: what Dask adds to each block
