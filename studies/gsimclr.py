@@ -23,13 +23,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.compare.revisions import per_seed
+from pipeline.compare.sides.inputs import committed
 from pipeline.graph.remotes.revision_outputs import fetch_at
 from pipeline.processes.markdown import table
 from pipeline.sweeps.runner import SweepPlan, load_plan, run_sweep
 from reprise.artifacts.labels.label_sets import clusters_for, read_pseudo_labels
+from reprise.artifacts.layout import PARAMS
 from reprise.artifacts.manifest import read_manifest
 from reprise.config.errors import RepriseError
-from reprise.config.params import read_yaml
+from reprise.config.plain_yaml import plain_data
 from reprise.measures.statistics import Interval, compare, holm
 from reprise.reading.order import OneByOne
 
@@ -165,6 +167,7 @@ def rooted(plan: SweepPlan, images: Path) -> SweepPlan:
 
 def read_point(name: str, commit: str, changes: Mapping[str, Any]) -> Point:
     """The artifacts of an experiment, from DVC's cache."""
+    params = plain_data(committed(commit, PARAMS, ROOT) or b"", PARAMS)
     with tempfile.TemporaryDirectory() as scratch:
 
         def fetched(path: str) -> Path:
@@ -175,7 +178,7 @@ def read_point(name: str, commit: str, changes: Mapping[str, Any]) -> Point:
 
         table = per_seed(fetched("data/summary/table.csv").read_bytes())
         manifest = read_manifest(fetched("data/ingest/manifest.parquet"))
-        batch_size = read_yaml(fetched("params.yaml"))["train"]["batch_size"]
+        batch_size = params["train"]["batch_size"]
         classes = dict(zip(manifest["key"].to_pylist(), manifest["label"].to_pylist(), strict=True))
         found = {}
         for run in changes["runs"]:
