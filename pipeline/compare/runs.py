@@ -163,7 +163,8 @@ def compare_measurements(
                 pair, sentence = tested.get(run, (None, "")) if name == family else (None, "")
                 why = old.get("") or old.get(run)
                 sentence = f"not computed from the present parameters, data and code: {why}" if why else sentence
-                sentence = "; ".join(part for part in (sentence, _unequal(run, before, after)) if part)
+                unequal = _unequal(run, before, after)
+                sentence = f"{sentence.removesuffix('.')}; {unequal}" if sentence and unequal else sentence or unequal
                 changes.append(_change(run, name, before, after, pair, sentence))
     return Comparison(before.name, after.name, tuple(changes))
 

@@ -73,6 +73,8 @@ def test_other_data_and_budgets_are_unfair(two: Project) -> None:
     assert pair.images is not None and pair.images.counts["removed"] == IMAGES - 40
     assert {note.about for note in pair.notes if note.kind == "unfair"} == {"data", "test images", "budget"}
     assert "images seen (240 and 320)" in " ".join(note.text for note in pair.notes)
+    verdicts = [change.verdict for change in pair.figures.changes if "unequal budgets" in change.verdict]
+    assert verdicts and not any(".;" in verdict for verdict in verdicts)
     assert overview.doubtful
     text = page(overview, {}, {})
     assert "Images removed: 12 of 20" in text and "The data are not the same: images: 20 removed." in text
