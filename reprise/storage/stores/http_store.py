@@ -48,11 +48,11 @@ class HttpStore(Store):
 
     def describe(self, names: Sequence[str]) -> Iterator[Object]:
         """Ask for the length and the version of each name."""
+        yield from in_order(self.look, names, self.settings)
 
-        def ask(name: str) -> Object:
-            return patiently(lambda: self._run(self._describe(name)), self.settings, self.shown(name))
-
-        yield from in_order(ask, names, self.settings)
+    def look(self, name: str) -> Object:
+        """Ask for the length and the version of one name."""
+        return patiently(lambda: self._run(self._describe(name)), self.settings, self.shown(name))
 
     def fetch(self, item: Object, limit: int, write: Callable[[bytes], object]) -> None:
         """Fetch one object."""

@@ -53,17 +53,15 @@ class OtherStore(Store):
 
     def describe(self, names: Sequence[str]) -> Iterator[Object]:
         """Ask for the length and the version of each name."""
+        yield from in_order(self.look, names, self.settings)
 
-        def ask(name: str) -> Object:
-            try:
-                info = patiently(
-                    lambda: self._asked(self._files.info, self._path(name)), self.settings, self.shown(name)
-                )
-            except (FileNotFoundError, PermissionError) as error:
-                return Object(name, None, "", "unreadable", f"it cannot be read ({type(error).__name__})")
-            return self._object(name, info)
-
-        yield from in_order(ask, names, self.settings)
+    def look(self, name: str) -> Object:
+        """Ask for the length and the version of one name."""
+        try:
+            info = patiently(lambda: self._asked(self._files.info, self._path(name)), self.settings, self.shown(name))
+        except (FileNotFoundError, PermissionError) as error:
+            return Object(name, None, "", "unreadable", f"it cannot be read ({type(error).__name__})")
+        return self._object(name, info)
 
     def fetch(self, item: Object, limit: int, write: Callable[[bytes], object]) -> None:
         """Fetch one object, and compare its version afterwards."""

@@ -77,11 +77,11 @@ class S3Store(Store):
 
     def describe(self, names: Sequence[str]) -> Iterator[Object]:
         """Ask for the length and the ETag of each name."""
+        yield from in_order(self.look, names, self.settings)
 
-        def ask(name: str) -> Object:
-            return patiently(lambda: self._run(self._describe(name)), self.settings, self.shown(name))
-
-        yield from in_order(ask, names, self.settings)
+    def look(self, name: str) -> Object:
+        """Ask for the length and the ETag of one name."""
+        return patiently(lambda: self._run(self._describe(name)), self.settings, self.shown(name))
 
     def fetch(self, item: Object, limit: int, write: Callable[[bytes], object]) -> None:
         """Fetch one object, if its ETag is still the one that was listed."""

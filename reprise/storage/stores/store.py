@@ -136,14 +136,13 @@ class Store(ABC):
             ImageRefused: `changed_while_reading`, `unreadable`, `redirected` or `too_many_bytes`.
         """
 
+    @abstractmethod
     def look(self, name: str) -> Object:
-        """Ask for the length and the version of one object.
+        """Ask for the length and the version of one object; requests of other threads go on meanwhile.
 
         Raises:
-            UnreachableError: the store does not answer.
+            MachineError: the store does not answer.
         """
-        (item,) = self.describe([name])
-        return item
 
     def send(self, name: str, path: Path, sha256: str) -> None:
         """Write a file as a new object, which appears whole or not at all.
