@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from reprise.config.errors import SourceError
 from reprise.config.texts.addresses import Address
@@ -137,9 +138,28 @@ class S3Store(Store):
         checksum = b64encode(bytes.fromhex(sha256)).decode("ascii")
         try:
             with open(path, "rb") as body:  # noqa: ASYNC230 - in a thread of its own, and botocore reads it in pieces
-                await self._asked("put_object", name, Key=self._key(name), Body=body, ChecksumSHA256=checksum)
+                asked = self._asked("put_object", name, Key=self._key(name), Body=body, ChecksumSHA256=checksum)
+                await self._while_taken(asked, body)
         except ClientError as error:
             raise self._refused(f"the store answers {_code(error)}", "written") from error
+
+    async def _while_taken(self, asked: Coroutine[Any, Any, Any], body: IO[bytes]) -> None:
+        """Wait for an answer for as long as the store takes more of a file: timeouts of botocore are of answers only.
+
+        Raises:
+            UnreachableError: it takes nothing.
+        """
+        task, before = asyncio.ensure_future(asked), -1
+        try:
+            while not (await asyncio.wait({task}, timeout=self.settings.timeout))[0]:
+                now = -2 if body.closed else body.tell()
+                if now == before:
+                    raise UnreachableError(f"the store takes no byte for {self.settings.timeout:g} seconds")
+                before = now
+            await task
+        finally:
+            task.cancel()
+            await asyncio.wait({task}, timeout=1)
 
     async def _asked(self, method: str, name: str | None, **arguments: Any) -> Any:
         """Call the store; a ClientError about one object is raised as it is.
