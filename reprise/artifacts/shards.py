@@ -185,6 +185,10 @@ class Shards:
         """Bring tars here that will soon be read, in this order, while the caller goes on; see `of_tar`."""
         self.tars.expect([self.tar_names[number] for number in numbers])
 
+    def let_go(self, numbers: Sequence[int]) -> None:
+        """Let tars make room for others before those that were used longer ago; see `of_tar`."""
+        self.tars.let_go([self.tar_names[number] for number in numbers])
+
     @cached_property
     def tar_names(self) -> list[str]:
         """File names of the tars, by number."""

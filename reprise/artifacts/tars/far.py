@@ -1,7 +1,7 @@
 """Tars that lie in a store: fetched whole, held against their length and hash, and kept within a bound.
 
 What a reader asks for is fetched when it is asked for. What it will ask for is fetched by other threads meanwhile:
-where it says so (`expect`), and the next tar where it goes through them in their order.
+where it says so (`expect`), or else the next tar where it goes through them in their order.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ class FarTars:
         self._names = sorted(table.tars)
         self._number = {name: number for number, name in enumerate(self._names)}
         self._last = -2  # number of the tar that was read last
+        self._stated = False  # whether the reader says what it will read
         self._lock = threading.Lock()
         self._opened: Store | None = None
         self._wanted: SimpleQueue[str] | None = None  # by the threads that fetch ahead
@@ -90,8 +91,8 @@ class FarTars:
         number = self._number[name]
         if number != self._last:
             follows, self._last = number == self._last + 1, number
-            if follows and number + 1 < len(self._names):
-                self.expect([self._names[number + 1]])
+            if follows and not self._stated and number + 1 < len(self._names):
+                self._bring([self._names[number + 1]])
         try:
             descriptor = self._open(name)
             try:
@@ -120,8 +121,18 @@ class FarTars:
     def expect(self, names: Sequence[str]) -> None:
         """Fetch tars in other threads, in this order, unless they are here.
 
-        An error is not raised: it returns when the tar is read.
+        An error is not raised: it returns when the tar is read. From now on no tar is fetched because it is the next
+        one: of shuffled images, some follow each other by chance.
         """
+        self._stated = True
+        self._bring(names)
+
+    def let_go(self, names: Sequence[str]) -> None:
+        """Let tars make room for others before those that were used longer ago."""
+        for name in names:
+            self._cache.let_go(self._table.tars[name].sha256)
+
+    def _bring(self, names: Sequence[str]) -> None:
         missing = [name for name in names if not self._cache.holds(self._table.tars[name].sha256)]
         if not missing:
             return

@@ -75,6 +75,12 @@ class Bounded:
         """Return whether a file is there at this moment."""
         return (self.folder / sha256).exists()
 
+    def let_go(self, sha256: str) -> None:
+        """Let a file make room before all others, unless it is opened again."""
+        self._touched.pop(sha256, None)
+        with suppress(OSError):
+            os.utime(self.folder / sha256, (0, 0))
+
     def _present(self, sha256: str, size: int) -> int | None:
         path = self.folder / sha256
         try:

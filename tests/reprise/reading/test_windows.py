@@ -155,9 +155,13 @@ class Asked:
 
     def __init__(self) -> None:
         self.numbers: list[int] = []
+        self.gone: list[int] = []
 
     def expect(self, numbers: list[int]) -> None:
         self.numbers += numbers
+
+    def let_go(self, numbers: list[int]) -> None:
+        self.gone += numbers
 
 
 def test_tars_are_asked_for_before_they_are_needed_and_never_more_than_fit() -> None:
@@ -184,3 +188,31 @@ def test_tars_are_asked_for_before_they_are_needed_and_never_more_than_fit() -> 
             assert len(asked.numbers) - start - len(done) <= 4  # four fit
     assert len(asked.numbers) == 36  # each once an epoch
     assert [set(asked.numbers[i : i + 12]) for i in (0, 12, 24)] == [set(range(12))] * 3
+
+
+def test_a_run_that_goes_on_in_an_epoch_asks_for_no_tar_that_only_earlier_batches_need() -> None:
+    asked = Asked()
+    ahead = TarsAhead(asked, np.arange(60), Asked.of_tar[1], 40)  # type: ignore[arg-type]
+    drawn = Windows(np.arange(60) // 5, np.full(12, 10), 20).draw(np.random.default_rng(0))
+    order = windowed_batches("random", np.full(60, -1), 5, drawn, np.random.default_rng(0))
+    ahead.at(0, 8, order, list)
+    assert set(asked.numbers) == {int(row) // 5 for rows in order[8:] for row in rows}
+
+
+def test_tars_make_room_once_no_batch_needs_them_and_not_if_they_were_asked_for_again() -> None:
+    asked = Asked()
+    ahead = TarsAhead(asked, np.arange(60), Asked.of_tar[1], 40)  # type: ignore[arg-type]
+    windows = Windows(np.arange(60) // 5, np.full(12, 10), 20)
+    orders = [
+        windowed_batches("random", np.full(60, -1), 5, windows.draw(np.random.default_rng(e)), np.random.default_rng(e))
+        for e in range(4)
+    ]
+    for epoch, order in enumerate(orders[:3]):
+        for number in range(len(order)):
+            before = len(asked.gone)
+            ahead.at(epoch, number, order, lambda epoch=epoch: orders[epoch + 1])  # type: ignore[misc]
+            now = asked.gone[before:]
+            assert not {int(row) // 5 for rows in order[number:] for row in rows} & set(now)
+            assert not set(asked.numbers[12 * (epoch + 1) :]) & set(now)  # of the next epoch
+    assert len(asked.gone) > 24
+    assert set(asked.gone) == set(range(12))

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -232,6 +233,16 @@ def test_what_is_expected_is_fetched_meanwhile_and_errors_wait_until_it_is_read(
     asked = dict(store.asked)
     assert [shards.read(row) for row in rows] == [expected.read(row) for row in rows]
     assert dict(store.asked) == asked
+
+
+def test_where_a_reader_says_what_it_will_read_no_other_tar_is_fetched(store: Web) -> None:
+    shards = opened(store)
+    numbers = shards.of_tar[0]
+    shards.expect([0])
+    for tar in (0, 1):
+        shards.read(int(np.flatnonzero(numbers == tar)[0]))
+    time.sleep(0.2)
+    assert sum(method == "GET" for method, _ in store.asked) == 2
 
 
 def test_a_tar_larger_than_the_cache_is_refused(store: Web) -> None:

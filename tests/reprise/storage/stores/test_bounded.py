@@ -166,3 +166,19 @@ def test_what_a_killed_process_left_makes_room_and_is_made_again(tmp_path: Path,
     assert held(folder) == SIZE
     assert read(cache, NAMES[0], maker) == CONTENT[NAMES[0]]
     assert held(folder) == SIZE
+
+
+def test_a_file_that_was_let_go_makes_room_first_unless_it_is_opened_again(tmp_path: Path) -> None:
+    cache, maker = Bounded(tmp_path / "far", 3 * SIZE), Maker()
+    for name in NAMES[:3]:
+        read(cache, name, maker)
+    cache.let_go(NAMES[1])
+    cache.let_go(NAMES[2])
+    cache.let_go(NAMES[7])  # which is not there
+    read(cache, NAMES[2], maker)
+    read(cache, NAMES[3], maker)
+    assert {path.name for path in (tmp_path / "far").iterdir() if path.name in CONTENT} == {
+        NAMES[0],
+        NAMES[2],
+        NAMES[3],
+    }
