@@ -136,7 +136,7 @@ class Cluster:
 
     def _run(self, function: Any, prepare: Any, seconds: float, tasks: Iterable[Any], terms: Terms) -> Iterator[Any]:
         waiting: deque[tuple[Any, int]] = deque()
-        most, held = AHEAD * max(1, self.workers()), 0
+        most, looked, held = self._most(), time.monotonic(), 0
         try:
             for task in tasks:
                 block = pickle.dumps((function, prepare, seconds, task), protocol=pickle.HIGHEST_PROTOCOL)
@@ -144,7 +144,8 @@ class Cluster:
                     future, size = waiting.popleft()
                     held -= size
                     yield self._taken(future, terms)
-                    most = max(most, AHEAD * self.workers()) if not waiting else most
+                    if time.monotonic() - looked > LOOK_SECONDS:  # workers come one after the other
+                        most, looked = self._most(), time.monotonic()
                 waiting.append((self._submitted(terms, block), len(block)))
                 held += len(block)
                 self.blocks += 1
@@ -155,6 +156,13 @@ class Cluster:
             with suppress(Exception):
                 if waiting:
                     self.client.cancel([future for future, _ in waiting], force=True)
+
+    def _most(self) -> int:
+        """Return how many blocks may be in flight."""
+        try:
+            return AHEAD * max(1, self.workers())
+        except Exception as error:
+            raise _scheduler_gone(error) from error
 
     def _submitted(self, terms: Terms, block: bytes) -> Any:
         try:
@@ -179,15 +187,19 @@ class Cluster:
         return value
 
     def _answer(self, future: Any) -> tuple[str, Any]:
-        from distributed import KilledWorker
+        from distributed import KilledWorker, wait
         from distributed import TimeoutError as NotYet
 
         alone: float | None = None  # since when there has been no worker
         while True:
             try:
-                answer: tuple[str, Any] = future.result(timeout=LOOK_SECONDS)
+                with self.client.as_current():
+                    wait(future, timeout=LOOK_SECONDS)
+                answer: tuple[str, Any] = future.result(timeout=WORKER_SECONDS)
                 return answer
-            except NotYet:
+            except (NotYet, UnboundLocalError) as error:  # the latter where time is over while a result is on its way
+                if future.cancelled():
+                    raise _scheduler_gone(error) from error
                 alone = self._no_worker_since(alone)
             except KilledWorker:
                 return "done", Lost(-SIGKILL)

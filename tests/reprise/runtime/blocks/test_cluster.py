@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -59,6 +60,34 @@ def test_few_blocks_are_in_flight_whatever_their_number(cluster: Cluster) -> Non
         assert len(given) - taken <= 2 * AHEAD
     assert taken == 100
     assert cluster.most_in_flight == 2 * AHEAD
+
+
+def test_workers_that_come_while_blocks_are_done_get_some(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = itertools.chain([1], itertools.repeat(2))
+    monkeypatch.setattr(clusters, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(cluster, "workers", lambda: next(counts))
+    before, cluster.most_in_flight = cluster.most_in_flight, 0
+    assert list(cluster.computed(work.square, range(40))) == [x * x for x in range(40)]
+    assert cluster.most_in_flight == 2 * AHEAD
+    cluster.most_in_flight = before
+
+
+def test_a_look_for_workers_while_a_large_result_is_on_its_way_changes_nothing(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clusters, "LOOK_SECONDS", 0.01)
+    assert [len(data) for data in cluster.computed(work.zeros, [30 << 20] * 6)] == [30 << 20] * 6
+
+
+def test_a_scheduler_that_is_gone_between_two_calls_is_a_sentence(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone() -> int:
+        raise OSError("Timed out trying to connect")
+
+    monkeypatch.setattr(cluster, "workers", gone)
+    with pytest.raises(MachineError, match="the Dask scheduler was lost"):
+        list(cluster.computed(work.square, range(3)))
 
 
 def test_tasks_in_flight_hold_a_bounded_number_of_bytes(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,3 +55,7 @@ def nothing() -> None:
 def length(data: bytes) -> int:
     """Return the length of a task."""
     return len(data)
+
+
+def zeros(count: int) -> bytes:
+    return bytes(count)
