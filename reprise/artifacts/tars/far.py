@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, ClassVar
@@ -64,7 +66,7 @@ class FarTars:
         self._stated = False  # whether the reader says what it will read
         self._lock = threading.Lock()
         self._opened: Store | None = None
-        self._wanted: SimpleQueue[str] | None = None  # by the threads that fetch ahead
+        self._wanted: SimpleQueue[str | None] | None = None  # by the threads that fetch ahead
 
     def __getstate__(self) -> dict[str, object]:
         # Connections, threads and locks do not cross to another process.
@@ -139,21 +141,18 @@ class FarTars:
         with self._lock:
             if self._wanted is None:
                 self._wanted = SimpleQueue()
-                for _ in range(min(_MOST_THREADS, self._params.threads)):
-                    # They end with the process: what they leave half-written is removed by whoever needs room.
-                    threading.Thread(target=self._fetch_ahead, args=(self._wanted,), daemon=True).start()
+                count = min(_MOST_THREADS, self._params.threads)
+                weakref.finalize(self, _end, self._wanted, count)
+                for _ in range(count):
+                    # They end with this object or the process: what they leave half-written is removed by whoever
+                    # needs room.
+                    arguments = (weakref.ref(self), self._wanted)
+                    threading.Thread(target=_fetch_ahead, args=arguments, daemon=True).start()
         for name in missing:
             self._wanted.put(name)
 
     def close(self) -> None:
         """Do nothing: no tar is kept open."""
-
-    def _fetch_ahead(self, wanted: SimpleQueue[str]) -> None:
-        while True:
-            try:
-                os.close(self._open(wanted.get()))
-            except (RepriseError, OSError):
-                continue
 
     def _open(self, name: str) -> int:
         tar = self._table.tars[name]
@@ -194,6 +193,22 @@ class FarTars:
                 place = place_of(self._table.store, self._params)
                 self._opened = open_store(place, settings_of(self._params))
             return self._opened
+
+
+def _fetch_ahead(reader: weakref.ref[FarTars], wanted: SimpleQueue[str | None]) -> None:
+    """Fetch what is wanted, in a thread that does not keep the reader alive while it waits."""
+    while (name := wanted.get()) is not None:
+        tars = reader()
+        if tars is None:
+            return
+        with suppress(RepriseError, OSError):
+            os.close(tars._open(name))  # noqa: SLF001
+        del tars
+
+
+def _end(wanted: SimpleQueue[str | None], threads: int) -> None:
+    for _ in range(threads):
+        wanted.put(None)
 
 
 def _fetched(store: Store, tar: FarTar, file: IO[bytes]) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import pickle
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -243,6 +245,19 @@ def test_where_a_reader_says_what_it_will_read_no_other_tar_is_fetched(store: We
         shards.read(int(np.flatnonzero(numbers == tar)[0]))
     time.sleep(0.2)
     assert sum(method == "GET" for method, _ in store.asked) == 2
+
+
+def test_threads_that_fetch_end_with_their_reader(store: Web) -> None:
+    before = set(threading.enumerate())
+    shards = opened(store)
+    shards.expect([0, 1])
+    fetching = {thread for thread in set(threading.enumerate()) - before if "_fetch_ahead" in thread.name}
+    assert len(fetching) == QUICK["threads"]
+    del shards
+    gc.collect()
+    for thread in fetching:
+        thread.join(timeout=20)
+    assert not [thread for thread in fetching if thread.is_alive()]
 
 
 def test_a_tar_larger_than_the_cache_is_refused(store: Web) -> None:
