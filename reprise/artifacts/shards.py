@@ -176,10 +176,12 @@ class Shards:
 
         Both follow from the index, so they are the same wherever the tars lie.
         """
-        names, number = np.unique(np.asarray(self._shards, dtype=str), return_inverse=True)
-        ends = np.zeros(len(names), np.int64)
+        places = {name: number for number, name in enumerate(self.tar_names)}
+        # no array of the names, whose characters take 4 bytes each
+        number = np.fromiter((places[name] for name in self._shards), np.int64, len(self))
+        ends = np.zeros(len(places), np.int64)
         np.maximum.at(ends, number, np.asarray(self._offsets, np.int64) + np.asarray(self._bytes, np.int64))
-        return number.astype(np.int64), ends
+        return number, ends
 
     def expect(self, numbers: Sequence[int]) -> None:
         """Bring tars here that will soon be read, in this order, while the caller goes on; see `of_tar`."""

@@ -7,6 +7,7 @@ import hashlib
 import os
 import pickle
 import resource
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,6 +34,26 @@ def test_rows_are_read_by_split_and_sorted_by_key(tmp_path: Path) -> None:
         assert shards.read(row) == encoded(photo(seed, *SIZES[seed]), "PNG")
         assert shards.groups[row] == (f"g{seed}" if seed % 2 else None)
     shards.verify()
+
+
+def test_numbers_of_tars_take_a_few_bytes_an_image() -> None:
+    n = 20_000
+    names = [f"train-{i // 50:06d}.tar" for i in range(n)]
+    columns = {
+        "key": [f"{i:08d}" for i in range(n)], "split": ["train"] * n, "shard": names, "offset": list(range(n)),
+        "bytes": [1] * n, "ext": ["png"] * n, "width": [1] * n, "height": [1] * n, "channels": [3] * n,
+        "sha256": [""] * n, "group": [None] * n,
+    }  # fmt: skip
+    shards = Shards("nowhere", pa.table(columns, schema=INDEX_SCHEMA), "")
+    tracemalloc.start()
+    try:
+        number, ends = shards.of_tar
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert [shards.tar_names[i] for i in number.tolist()] == names
+    assert ends.tolist() == [50 * (i + 1) for i in range(n // 50)]
+    assert peak < 64 * n
 
 
 def test_shards_cross_process_boundaries(tmp_path: Path) -> None:
