@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,23 @@ _LOOK_SECONDS, _COUNT_SECONDS = 0.5, 5.0
 _MOST_ATTEMPTS = 5  # after answers that nobody waits any more, which another leader's end may cause
 _GIVEN_BACK = {"form": FORM, "state": "cancelled", "host": "the scheduler"}
 Lines = tuple[Callable[[str], None], Callable[[str], None]]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """How a stage was asked for.
+
+    Attributes:
+        demand: what it needs.
+        tokens: Dask's resources that were asked for it.
+        allowed: addresses of the workers that may take it; None for all.
+        began: addresses of the workers that have begun it, the last one last.
+    """
+
+    demand: Demand
+    tokens: Mapping[str, float]
+    allowed: frozenset[str] | None
+    began: list[str] = field(default_factory=list)
 
 
 class Workers:
@@ -143,14 +161,15 @@ class Workers:
         if cancelled.is_set():
             return None
         key = f"{name_of(message)} {len(self._refusals)}"
-        began = threading.Event()
+        tokens = tokens_for(demand, known.values())
+        asked = _Asked(demand, tokens, frozenset(known) if self._refusals else None)
 
         def hear(event: tuple[float, Any]) -> None:
             match event[1]:
                 case ["line", str(line), bool(aside)]:
                     on_each_line[int(aside)](line)
-                case ["began", str(host)]:
-                    began.set()
+                case ["began", str(host), str(address)]:
+                    asked.began.append(address)
                     on_each_line[0](f"on {host}")
 
         self._client.subscribe_topic(key, hear)
@@ -159,21 +178,19 @@ class Workers:
             message,
             key,
             key=key,
-            resources=tokens_for(demand, known.values()),
-            workers=list(known) if self._refusals else None,
+            resources=tokens,
+            workers=sorted(asked.allowed) if asked.allowed is not None else None,
             allow_other_workers=False,
             pure=False,
         )
         try:
-            return self._await(future, demand, began, cancelled)
+            return self._await(future, asked, cancelled)
         finally:
             with suppress(ValueError, ClosedClientError):
                 self._client.unsubscribe_topic(key)
             future.release()
 
-    def _await(
-        self, future: Future, demand: Demand, began: threading.Event, cancelled: threading.Event
-    ) -> dict[str, Any] | None:
+    def _await(self, future: Future, asked: _Asked, cancelled: threading.Event) -> dict[str, Any] | None:
         counted = time.monotonic()
         while True:
             if cancelled.is_set():
@@ -182,8 +199,10 @@ class Workers:
             try:
                 return _checked(future.result(timeout=_LOOK_SECONDS))
             except TimeoutError:
-                if time.monotonic() - counted > _COUNT_SECONDS and not began.is_set():
-                    self._wait_for_workers(demand, cancelled)  # all may have gone since
+                if time.monotonic() - counted > _COUNT_SECONDS:
+                    if not self._somebody_may(asked, cancelled):
+                        future.cancel()
+                        return _GIVEN_BACK
                     counted = time.monotonic()
             except KilledWorker as error:
                 raise GraphError(
@@ -219,16 +238,37 @@ class Workers:
                 fix="Start it and the workers again, and run again; what has arrived is kept.",
             )
 
-    def _known_workers(self) -> dict[str, dict[str, float]]:
-        """Return the resources of the workers that have not refused, by address."""
+    def _somebody_may(self, asked: _Asked, cancelled: threading.Event) -> bool:
+        """Return whether the stage runs on a worker, or one that is there may take it as it was asked for.
+
+        Workers come and go, and Dask keeps a task for the workers and the room that it was submitted with.
+
+        Raises:
+            GraphError: no worker is there any more, and none has come.
+        """
+        if asked.began and asked.began[-1] in self._all_workers():
+            return True
+        known = self._wait_for_workers(asked.demand, cancelled)
+        return cancelled.is_set() or any(
+            all(room.get(name, 0.0) >= number for name, number in asked.tokens.items())
+            for address, room in known.items()
+            if asked.allowed is None or address in asked.allowed
+        )
+
+    def _all_workers(self) -> dict[str, dict[str, float]]:
+        """Return the resources of the workers, by address."""
         with suppress(OSError, TimeoutError):
             workers = self._client.scheduler_info()["workers"]
             return {
                 address: dict(worker["resources"])
                 for address, worker in workers.items()
-                if worker["resources"].get(PLACES) and address not in self._refusals
+                if worker["resources"].get(PLACES)
             }
         return {}
+
+    def _known_workers(self) -> dict[str, dict[str, float]]:
+        """Return the resources of the workers that have not refused, by address."""
+        return {address: room for address, room in self._all_workers().items() if address not in self._refusals}
 
     def _wait_for_workers(self, demand: Demand, cancelled: threading.Event) -> dict[str, dict[str, float]]:
         """Return the workers that may compute a stage, and wait for one where there is none.

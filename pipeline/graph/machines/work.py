@@ -25,7 +25,7 @@ def compute(message: dict[str, Any], topic: str) -> dict[str, Any]:
     Args:
         message: see `pipeline.graph.machines.message`.
         topic: of Dask's events, on which lines of output travel: ["line", text, whether of the error output], and once
-            ["began", host].
+            ["began", host, address of the worker].
 
     Returns:
         The answer, plain data.
@@ -39,7 +39,7 @@ def compute(message: dict[str, Any], topic: str) -> dict[str, Any]:
     watch = threading.Thread(target=_watch, args=(worker, worker.get_current_task(), cancelled, ended), daemon=True)
     watch.start()
     try:
-        worker.log_event(topic, ["began", clone.host])
+        worker.log_event(topic, ["began", clone.host, worker.address])
         say = partial(_say, worker, topic)
         return {**clone.compute(message, say, cancelled), "address": worker.address}
     finally:

@@ -124,3 +124,59 @@ def test_what_a_worker_says_is_compared_with_what_it_sent(
     else:
         assert restore() == result
         assert bool(lines) == (did is Outcome.RAN)
+
+
+class Unanswered:
+    """A task whose worker says nothing."""
+
+    cancelled, looks = False, 0
+
+    def result(self, timeout: float) -> None:
+        self.looks += 1
+        if self.looks > 3:
+            raise AssertionError("the leader waits on")
+        raise TimeoutError
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+@pytest.mark.parametrize(
+    ("tokens", "allowed", "began", "result"),
+    [
+        ({"REPRISE": 1.0}, {"tcp://gone"}, [], CANCELLED),  # only it had not refused
+        ({"REPRISE": 1.0}, {"tcp://gone"}, ["tcp://gone"], CANCELLED),
+        ({"REPRISE": 1.0, "REPRISE_GPU": 1.0}, None, [], CANCELLED),  # the worker with a GPU is gone
+        ({"REPRISE": 1.0}, {"tcp://a"}, [], None),
+        ({"REPRISE": 1.0}, {"tcp://gone"}, ["tcp://gone", "tcp://a"], None),
+    ],
+)
+def test_a_stage_that_nobody_can_take_any_more_is_asked_for_again(
+    workers: Workers,
+    monkeypatch: pytest.MonkeyPatch,
+    tokens: dict[str, float],
+    allowed: set[str] | None,
+    began: list[str],
+    result: dict[str, Any] | None,
+) -> None:
+    monkeypatch.setattr(leading, "_COUNT_SECONDS", -1.0)
+    future: Any = Unanswered()
+    asked = leading._Asked(Demand(), tokens, None if allowed is None else frozenset(allowed), began)
+    if result is None:
+        with pytest.raises(GraphError, match="the leader waits on"):
+            workers._await(future, asked, threading.Event())
+    else:
+        answer = workers._await(future, asked, threading.Event())
+        assert answer is not None
+        assert answer["state"] == result["state"]
+    assert future.cancelled == (result is not None)
+
+
+def test_workers_that_end_while_they_compute_are_not_waited_for_without_end(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leading, "_COUNT_SECONDS", -1.0)
+    monkeypatch.setattr(workers._client, "scheduler_info", lambda: {"workers": {}})
+    future: Any = Unanswered()
+    with pytest.raises(GraphError, match="no worker has come"):
+        workers._await(future, leading._Asked(Demand(), {"REPRISE": 1.0}, None, ["tcp://a"]), threading.Event())
