@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from distributed import Worker
+from distributed.utils import get_ip, get_ipv6
 
 from pipeline.graph.jobs.loaded_dvc import loaded_dvc
 from pipeline.graph.jobs.machine import Machine, this_machine
@@ -86,9 +87,12 @@ async def _serve(address: str, root: Path, machine: Machine, host: str, say: Say
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in STOP_SIGNALS:
         loop.add_signal_handler(number, stop.set)
+    own = _own_address(address)
     worker = Worker(
         address,
         nthreads=machine.jobs,
+        host=own,  # Dask's default is every address of the machine, whatever the scheduler's is
+        dashboard_address="127.0.0.1:0",
         name=f"{host} {os.getpid()}",
         resources=tokens_of(machine),
         local_directory=str((root / STATE / "dask").absolute()),
@@ -122,6 +126,12 @@ async def _serve(address: str, root: Path, machine: Machine, host: str, say: Say
             "checkpoints.",
         )
     say("the worker has ended; what it computed is sent, and unfinished trainings keep their checkpoints")
+
+
+def _own_address(address: str) -> str:
+    """Return the address of this machine from which the scheduler is reached."""
+    host = urlsplit(address).hostname or ""
+    return str(get_ipv6(host) if ":" in host else get_ip(host))
 
 
 def _refuse_edits(root: Path) -> None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.faults.killing import family
@@ -46,7 +47,9 @@ def test_a_worker_computes_what_is_not_local(leader: Project, cluster: Machines)
     """The stages with `local` run with the leader, and dvc.lock is that of one machine."""
     leader.write("params.yaml", PARAMS.replace("  - {name: b}\n", "").replace("b: {}", ""))
     want = one_machine(leader)
-    cluster.worker(clone(leader, "first"), "--jobs", "1")
+    worker = cluster.worker(clone(leader, "first"), "--jobs", "1")
+    listening = [each.laddr.ip for each in psutil.Process(worker.pid).net_connections() if each.status == "LISTEN"]
+    assert set(listening) == {"127.0.0.1"}, "other machines cannot reach the worker of a scheduler on this one"
     done = leader.reprise("repro", "--workers", cluster.address)
     assert leader.lock() == want
     where = {stage: folder for stage, folder, _ in log(leader) if folder != "alone"}
