@@ -9,12 +9,13 @@ import asyncio
 import json
 import os
 import platform
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from distributed import Worker
+from distributed import Status, Worker
 from distributed.utils import get_ip, get_ipv6
 
 from pipeline.graph.jobs.loaded_dvc import loaded_dvc
@@ -24,6 +25,7 @@ from pipeline.graph.machines.clone import PLACED, Clone
 from pipeline.graph.machines.message import TRAVELLING, digest_of_file
 from pipeline.graph.machines.placement import tokens_of
 from pipeline.graph.workspace import STATE, Say, exclusive, repair_workspace
+from pipeline.processes.commands import GRACE_SECONDS
 from pipeline.processes.git import git
 from pipeline.processes.signals import STOP_SIGNALS
 from reprise.config.errors import GraphError, MachineError
@@ -31,6 +33,8 @@ from reprise.storage.code.places import link_installed_code
 
 CONNECT_SECONDS = 60.0
 _CLOSE_SECONDS = 10.0
+_LOOK_SECONDS = 0.2
+_SEND_SECONDS = 300.0  # for the last checkpoints of stages that were asked to end
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -115,6 +119,8 @@ async def _serve(address: str, root: Path, machine: Machine, host: str, say: Say
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
+    if not ended.done():
+        await _end_stages(worker)
     with suppress(TimeoutError, OSError):
         await asyncio.wait_for(worker.close(timeout=_CLOSE_SECONDS, nanny=False), 6 * _CLOSE_SECONDS)
     if not stop.is_set():
@@ -126,6 +132,16 @@ async def _serve(address: str, root: Path, machine: Machine, host: str, say: Say
             "checkpoints.",
         )
     say("the worker has ended; what it computed is sent, and unfinished trainings keep their checkpoints")
+
+
+async def _end_stages(worker: Worker) -> None:
+    """End the stages while the scheduler still knows this worker: the next one then finds their last checkpoints."""
+    worker.status = Status.closing_gracefully  # takes no stage any more; `work.compute` ends those that run
+    end = time.monotonic() + GRACE_SECONDS + _SEND_SECONDS
+    while worker.state.executing_count and worker.status is Status.closing_gracefully:
+        if time.monotonic() > end:
+            break
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 def _own_address(address: str) -> str:

@@ -55,10 +55,12 @@ methods: {a: {}, b: {}}
 """
 # A stage notes where it ran, and works in steps with a checkpoint after each, as trainings do.
 WORK = """
-import json, os, pathlib, sys, time
+import json, os, pathlib, signal, sys, time
 from reprise.runtime.entry import prepare_process
 from reprise.storage.work_folder import work_folder
 prepare_process()
+if "TOY_ENDING" in os.environ:
+    signal.signal(signal.SIGTERM, lambda *_: (time.sleep(float(os.environ["TOY_ENDING"])), sys.exit(143)))
 out, source = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
 text = source.read_text() + str(out) + pathlib.Path("params.yaml").read_text().split("train:")[1].split("}")[0]
 log = pathlib.Path(os.environ["TOY_LOG"])

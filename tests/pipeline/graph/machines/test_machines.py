@@ -116,6 +116,27 @@ def test_a_worker_that_is_asked_to_end_shares_its_last_checkpoint(leader: Projec
 
 
 @pytest.mark.slow
+def test_the_last_checkpoint_is_there_for_a_worker_that_waits(leader: Project, cluster: Machines) -> None:
+    leader.write("params.yaml", PARAMS.replace("  - {name: b}\n", "").replace("b: {}", ""))
+    leader.commit()
+    clones = {name: clone(leader, name) for name in ("first", "second")}
+    slow = {**_TRAINING, "TOY_ENDING": "12"}  # as a training that saves much
+    workers = {name: cluster.worker(each, "--jobs", "1", **slow) for name, each in clones.items()}
+    run = start(leader, cluster, "--share-checkpoints", "600")
+    wait_for(lambda: any(steps(each) >= 3 for each in clones.values()))
+    (busy,) = [name for name, each in clones.items() if steps(each)]
+    workers[busy].send_signal(signal.SIGTERM)
+    said, _ = run.communicate(timeout=300)
+    assert run.returncode == 0, said
+    other = ({"first", "second"} - {busy}).pop()
+    assert [(folder, begun >= 3) for stage, folder, begun in log(leader) if stage == "pretrain@run0-0"] == [
+        (busy, False),
+        (other, True),
+    ]
+    assert workers[busy].wait(30) == 0
+
+
+@pytest.mark.slow
 def test_another_revision_or_edit_is_refused_with_the_difference(leader: Project, cluster: Machines) -> None:
     """Other workers do the work; without any, the run ends with the difference, and nothing has run."""
     behind, edited, right = (clone(leader, name) for name in ("behind", "edited", "right"))
