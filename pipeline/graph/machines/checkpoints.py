@@ -124,10 +124,16 @@ def _send(key: str, transfers: Transfers, folder: Path, root: Path) -> None:
         return
     with _place(root) as place:
         archive = Path(place, "work.tar")
-        with tarfile.open(archive, "w", format=tarfile.USTAR_FORMAT) as tar:
+        with tarfile.open(archive, "w") as tar:
             for path in files:
-                tar.add(path, f"{work.name}/{path.name}", recursive=False)
+                tar.add(path, f"{work.name}/{path.name}", recursive=False, filter=_without_owner)
         transfers.call("send-checkpoint", [key, str(archive.absolute())], threading.Event())
+
+
+def _without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return member
 
 
 def _receive(key: str, transfers: Transfers, folder: Path, root: Path, say: Callable[[str], None]) -> None:

@@ -29,6 +29,7 @@ from pipeline.processes.commands import CommandFailed
 from pipeline.processes.redaction import make_redactor
 from reprise.config.errors import GraphError, RemoteError, RepriseError
 from reprise.storage.atomic import atomic_file, write_json
+from reprise.storage.system.refusals import refusal as refusal_of
 
 PLACED = Path(".reprise/machines/placed.json")  # SHA-256 of the files that a leader put here
 _LOOK_SECONDS = 0.2
@@ -85,6 +86,8 @@ class Clone:
         except RepriseError as error:
             transient = isinstance(error, RemoteError) and error.transient
             return self._answer("error", error=_parts(error, self._hide), transient=transient)
+        except OSError as error:  # for the leader, an OSError of Dask's is a lost connection
+            return self._answer("error", error=_parts(_of_system(error, self.host), self._hide))
         return self._answer("done", seconds=time.monotonic() - began, **done)
 
     def _answer(self, state: str, **facts: Any) -> dict[str, Any]:
@@ -180,6 +183,15 @@ class Clone:
         finally:
             with self._changed:
                 self.machine.give_back(key)
+
+
+def _of_system(error: OSError, where: object) -> RepriseError:
+    return refusal_of(error) or GraphError(
+        "a worker could not read or write a file",
+        where=where,
+        found=error,
+        fix="Look into the folder of that worker, and run again.",
+    )
 
 
 def _parts(error: RepriseError, hide: Callable[[str], str] = str) -> dict[str, str]:

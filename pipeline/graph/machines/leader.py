@@ -33,7 +33,7 @@ from pipeline.graph.machines.worker import check_address
 from pipeline.graph.workspace import Say
 from pipeline.processes.commands import CommandFailed
 from reprise.config.dvc_file import Stage
-from reprise.config.errors import GraphError, RemoteError, RepriseError
+from reprise.config.errors import GraphError, RemoteError, RepriseError, printable
 from reprise.runtime.entry import cores
 
 CONNECT_SECONDS = 30.0
@@ -116,7 +116,10 @@ class Workers:
         answer = self._answer(message, demand, on_each_line, cancelled)
         done = self._restore(stage, answer, on_each_line, cancelled)
         if self._share_seconds is not None and stage.entry in TRAININGS:
-            self._transfers.call("drop-checkpoints", [inputs_of(message)], cancelled)
+            try:
+                self._transfers.call("drop-checkpoints", [inputs_of(message)], cancelled)
+            except RemoteError as error:  # the result is here, and what is left harms nobody
+                on_each_line[1](f"checkpoints in the remote were not removed: {printable(error, 500)}")
         return done
 
     def _answer(

@@ -180,3 +180,23 @@ def test_workers_that_end_while_they_compute_are_not_waited_for_without_end(
     future: Any = Unanswered()
     with pytest.raises(GraphError, match="no worker has come"):
         workers._await(future, leading._Asked(Demand(), {"REPRISE": 1.0}, None, ["tcp://a"]), threading.Event())
+
+
+def test_a_result_counts_although_its_checkpoints_stay(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    def call(verb: str, arguments: list[str], cancelled: threading.Event) -> None:
+        raise RemoteError("the remote refused", where="store", found="no permission to delete", fix="Ask.")
+
+    workers._share_seconds = 1.0
+    transfers: Any = SimpleNamespace(call=call, fetch_known=lambda name, cancelled: False)
+    monkeypatch.setattr(workers, "_transfers", transfers)
+    monkeypatch.setattr(workers, "_graph", SimpleNamespace(upstream=lambda name: []))
+    monkeypatch.setattr(workers, "send", lambda names, cancelled: None)
+    monkeypatch.setattr(workers, "_answer", lambda *arguments: DONE)
+    monkeypatch.setattr(workers, "_restore", lambda *arguments: (Outcome.RAN, "h"))
+    monkeypatch.setattr(leading, "read_lock", lambda root: {})
+    monkeypatch.setattr(leading, "message_for", lambda *arguments, **options: {})
+    monkeypatch.setattr(leading, "inputs_of", lambda message: "0" * 64)
+    lines: list[str] = []
+    done = workers.run(STAGE, Demand(), on_each_line=(print, lines.append), cancelled=threading.Event())  # type: ignore[arg-type]
+    assert done == (Outcome.RAN, "h")
+    assert "checkpoints in the remote were not removed: the remote refused" in lines[0]

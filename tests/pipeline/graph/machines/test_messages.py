@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import io
+import os
 import tarfile
 import threading
 from pathlib import Path
@@ -14,6 +17,7 @@ import pytest
 from pipeline.graph.definition import Graph, load_graph
 from pipeline.graph.jobs.machine import Demand, Machine
 from pipeline.graph.machines import checkpoints
+from pipeline.graph.machines import clone as cloning
 from pipeline.graph.machines.leader import _checked, _compared
 from pipeline.graph.machines.message import common_part, differences, inputs_of, message_for, name_of
 from pipeline.graph.machines.placement import GPUS, MEMORY, PLACES, WithWorkers, stages_that_stay, tokens_for
@@ -175,3 +179,54 @@ def test_only_the_newest_checkpoint_travels(tmp_path: Path) -> None:
         (work / f"step-{step:09d}.safetensors").write_text("x")
     (work / ".partial-step-000000003.safetensors").write_text("x")
     assert [path.name for path in checkpoints._files(work)] == ["step-000000002.safetensors", "inputs.json"]
+
+
+def test_an_archive_names_nobody(tmp_path: Path) -> None:
+    """Numbers of users that a directory service gives fit into no field of an old archive."""
+    work = tmp_path / "work" / KEY
+    work.mkdir(parents=True)
+    (work / "step-000000002.safetensors").write_text("x")
+    members: list[tuple[int, str]] = []
+
+    def call(verb: str, arguments: list[str], cancelled: threading.Event) -> None:
+        with tarfile.open(arguments[1]) as tar:
+            members.extend((member.uid + member.gid, member.uname + member.gname) for member in tar)
+
+    many = 3_000_000  # more than seven octal digits
+    if os.getuid() == 0:
+        os.chown(work / "step-000000002.safetensors", many, many)
+    checkpoints._send("k" * 64, SimpleNamespace(call=call), work.parent, tmp_path)  # type: ignore[arg-type]
+    assert members == [(0, "")]
+
+
+def test_a_checkpoint_that_is_just_replaced_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.graph.in_dvc.transfers import checkpoints as stored
+
+    digest = hashlib.sha256(b"later").hexdigest()
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / f"{digest}.tar").write_bytes(b"later")
+    gone = str(store / f"{'0' * 64}.tar")
+    monkeypatch.setattr(stored, "_files", lambda fs, folder: [gone, str(store / f"{digest}.tar")])
+    monkeypatch.setattr(stored, "_in_remote", lambda key, act: act(stored.localfs, str(store)) or stored.DONE)
+    here = tmp_path / "here"
+    here.mkdir()
+    assert stored.fetch_checkpoints("0" * 64, str(here)) == stored.DONE
+    assert [path.name for path in here.iterdir()] == [f"{digest}.tar"]
+
+
+def test_a_full_disk_of_a_worker_is_its_answer(leader: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an exception, the leader would take it for a lost connection and ask again and again."""
+    monkeypatch.setattr(cloning, "Transfers", lambda root, loaded: SimpleNamespace())
+    full = OSError(errno.ENOSPC, "No space left on device", "params.yaml")
+
+    def fail(*arguments: object) -> None:
+        raise full
+
+    monkeypatch.setattr(cloning, "differences", fail)
+    served = cloning.Clone(leader.root, SimpleNamespace(), Machine(1), "host:/clone")  # type: ignore[arg-type]
+    answer = served.compute(message(leader), lambda line, aside: None, threading.Event())
+    assert (answer["state"], answer["error"]["what"]) == ("error", "the disk is full")
+    full.errno = errno.ENOTDIR
+    answer = served.compute(message(leader), lambda line, aside: None, threading.Event())
+    assert answer["error"]["where"] == "host:/clone"
