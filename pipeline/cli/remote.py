@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -165,4 +166,6 @@ def worker(
     from pipeline.graph.machines.worker import serve
 
     enter_project()
+    if memory_gib is not None and not math.isfinite(memory_gib):
+        raise typer.BadParameter(f"a finite number of GiB is needed, not {memory_gib}", param_hint="--memory-gib")
     serve(address, Path(), jobs=jobs, memory=int(memory_gib * 2**30) if memory_gib else None, say=say)

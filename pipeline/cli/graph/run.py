@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,7 @@ from pipeline.graph.definition import load_graph
 from pipeline.graph.jobs.repro import repro as run_graph
 from pipeline.graph.lock_file import read_lock
 from pipeline.graph.machines.places import elsewhere_of
+from reprise.config.errors import GraphError
 
 SOURCE_LOCK = Path("source.lock.json")  # in the project
 app = typer.Typer(rich_markup_mode=None)
@@ -65,7 +67,10 @@ def repro(
     is repaired, and the results of rows that left params.yaml are removed.
     """
     enter_project()
-    before = read_lock(Path()) if as_json else {}
+    before = {}
+    if as_json:
+        with suppress(GraphError):  # of a file that a kill left, which the run sets aside
+            before = read_lock(Path())
     elsewhere = elsewhere_of(workers, share_checkpoints)
     run_graph(targets or [], jobs=jobs, wait=wait, force=force, fail_fast=not keep_going, elsewhere=elsewhere, say=say)
     if as_json:

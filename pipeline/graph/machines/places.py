@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -46,8 +47,15 @@ def elsewhere_of(address: str | None, share_seconds: float | None) -> Elsewhere 
         share_seconds: see `Elsewhere`.
 
     Raises:
-        ParameterError: checkpoints are to be shared, and nobody is there to share them with.
+        ParameterError: checkpoints are to be shared, and nobody is there to share them with; or it is no time.
     """
+    if share_seconds is not None and not math.isfinite(share_seconds):
+        raise ParameterError(
+            "the time between two checkpoints must be a finite number",
+            where="share_checkpoints",
+            found=share_seconds,
+            fix="Write seconds, such as 300, or leave it out.",
+        )
     if address:
         return Elsewhere(address, share_seconds)
     if share_seconds is not None:

@@ -16,6 +16,7 @@ import pytest
 from pipeline.cli import main
 from pipeline.cli.commands import app
 from pipeline.cli.described.reference import commands
+from pipeline.cli.graph import run
 from pipeline.cli.output import to_json
 from pipeline.processes.commands import environment
 from tests.pipeline.cli.answers import ERROR, strict, undeclared
@@ -242,3 +243,34 @@ def test_a_closed_stdout_ends_the_command_with_its_code(repository: Path) -> Non
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_lock_that_a_kill_left_does_not_stop_a_run_for_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run itself sets the file aside, as the advice says that stands in the error."""
+    for name, text in {
+        "dvc.yaml": "stages: {a: {cmd: ls, outs: [out]}}\n",
+        "params.yaml": "{}\n",
+        "dvc.lock": "schema: '2.0'\nsta",
+    }.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "run_graph", lambda *arguments, **options: (tmp_path / "dvc.lock").unlink())
+    assert in_process(monkeypatch, capsys, "repro", "--json") == (0, {"stages": 1, "rewritten": []})
+
+
+@pytest.mark.parametrize(
+    "words", ["repro --workers tcp://h:1 --share-checkpoints inf", "worker tcp://h:1 --memory-gib inf"]
+)
+def test_a_number_without_an_end_is_a_wrong_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: str
+) -> None:
+    for name in ("dvc.yaml", "params.yaml"):
+        (tmp_path / name).write_text("{}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["reprise", *words.split()])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 2
+    assert "finite" in capsys.readouterr().err
