@@ -174,8 +174,8 @@ def close_dead_runs(
 ) -> None:
     """Close runs whose process has ended.
 
-    A killed process reports no final state, so its run would look alive and keep its place in the queue. Only runs of
-    this folder are closed.
+    A killed process reports no final state, so its run would look alive and keep its place in the queue. Closed are
+    runs of this folder, and those of other clones of the project whose heartbeat has stopped for ten minutes.
     """
     enter_project()
     with server.with_variables(server.client_variables(Path())):

@@ -148,7 +148,7 @@ def test_another_revision_or_edit_is_refused_with_the_difference(leader: Project
     cluster.worker(behind)
     refused = leader.reprise("repro", "--workers", cluster.address, check=False)
     assert refused.returncode == 1
-    for part in ("behind is left out", "revision: ", "file: stages/work.py differs", "git pull"):
+    for part in ("behind is left out", "revision: ", "file: stages/work.py differs", "git reset --hard"):
         assert part in refused.stdout + refused.stderr, part
     assert "Traceback" not in refused.stderr
     cluster.worker(edited)
