@@ -26,6 +26,7 @@ from pipeline.graph.jobs.loaded_dvc import LoadedDvc
 from pipeline.graph.jobs.machine import Demand
 from pipeline.graph.lock_file import read_lock
 from pipeline.graph.machines import work
+from pipeline.graph.machines.answers import checked, compared, error_of
 from pipeline.graph.machines.message import FORM, common_part, inputs_of, message_for, name_of
 from pipeline.graph.machines.placement import PLACES, tokens_for
 from pipeline.graph.machines.transfers import Transfers
@@ -136,7 +137,7 @@ class Workers:
             if answer["state"] == "failed":
                 raise CommandFailed(["reprise", "worker", message["stage"]], answer["status"], answer["lines"])
             if answer["state"] == "error":
-                raise _error_of(answer)
+                raise error_of(answer)
             if answer["state"] == "refused":
                 self._refuse(answer)
         if cancelled.is_set():
@@ -150,7 +151,7 @@ class Workers:
 
     def _refuse(self, answer: Mapping[str, Any]) -> None:
         """Leave a worker out that refused; say why, once."""
-        error = _error_of(answer)
+        error = error_of(answer)
         for line in f"{answer['host']} is left out: {error}".splitlines():
             self._say(line)
         self._refusals[answer["address"]] = error
@@ -200,7 +201,7 @@ class Workers:
                 future.cancel()
                 return None
             try:
-                return _checked(future.result(timeout=_LOOK_SECONDS))
+                return checked(future.result(timeout=_LOOK_SECONDS))
             except TimeoutError:
                 if time.monotonic() - counted > _COUNT_SECONDS:
                     if not self._somebody_may(asked, cancelled):
@@ -311,7 +312,7 @@ class Workers:
             self._sent.discard(stage.name)
             on_each_line[1](f"{answer['host']} sent no result that fits these inputs, so the stage ran here")
             return outcome, "here"
-        lines = _compared(entry, answer["entry"])
+        lines = compared(entry, answer["entry"])
         if lines:
             raise GraphError(
                 "a worker computed something else than its results in the remote say",
@@ -332,54 +333,6 @@ class Workers:
                 cancelled=cancelled,
                 pull=True,
             )
-
-
-def _compared(ours: Mapping[str, Any], theirs: Any) -> list[str]:
-    """Say where the hashes of two entries of dvc.lock differ."""
-    lines = []
-    for key in ("deps", "outs"):
-        here, there = _hashes(ours.get(key)), _hashes(theirs.get(key))
-        names = [path for path in sorted(here.keys() | there.keys()) if here.get(path) != there.get(path)]
-        lines += [f"{path} has {there.get(path)} there and {here.get(path)} here" for path in names]
-    return lines
-
-
-def _hashes(files: Any) -> dict[str, Any]:
-    listed = files if isinstance(files, list) else []
-    return {str(each["path"]): each.get("md5") for each in listed if isinstance(each, dict) and "path" in each}
-
-
-def _checked(answer: Any) -> dict[str, Any]:
-    """Hold an answer against its form.
-
-    Raises:
-        GraphError: it has another.
-    """
-    states: dict[str, dict[str, type]] = {
-        "done": {"entry": dict, "outcome": str},
-        "failed": {"status": int, "lines": list},
-        "error": {"error": dict},
-        "refused": {"error": dict, "address": str},
-        "cancelled": {},
-    }
-    if isinstance(answer, dict) and isinstance(answer.get("host"), str) and answer.get("state") in states:
-        wanted = states[answer["state"]]
-        fits = all(isinstance(answer.get(name), kind) for name, kind in wanted.items())
-        if fits and (answer["state"] == "refused" or answer.get("form") == FORM):
-            return answer
-    raise GraphError(
-        "a worker gave an answer of another form",
-        where="a worker",
-        found=repr(answer)[:500],
-        fix="Start workers with the same version of Reprise.",
-    )
-
-
-def _error_of(answer: Mapping[str, Any]) -> RepriseError:
-    parts = {name: str(answer["error"].get(name, "?")) for name in ("what", "where", "found", "fix")}
-    if answer.get("transient") is True:
-        return RemoteError(parts.pop("what"), **parts, transient=True)
-    return GraphError(parts.pop("what"), **parts)
 
 
 @contextmanager

@@ -173,6 +173,6 @@ def refusal(lines: list[str], where: object) -> GraphError:
         "this machine may not compute for the leader, because its clone or environment differs",
         where=where,
         found=listed(lines),
-        fix="Check out the leader's revision there (`git fetch`, then `git reset --hard '@{upstream}'`: a worker changes "
-        "files of its clone), install requirements.lock, and start `reprise worker` again.",
+        fix="Check out the leader's revision there (`git fetch`, then `git reset --hard '@{upstream}'`: a worker "
+        "changes files of its clone), install requirements.lock, and start `reprise worker` again.",
     )

@@ -18,7 +18,7 @@ from pipeline.graph.definition import Graph, load_graph
 from pipeline.graph.jobs.machine import Demand, Machine
 from pipeline.graph.machines import checkpoints
 from pipeline.graph.machines import clone as cloning
-from pipeline.graph.machines.leader import _checked, _compared
+from pipeline.graph.machines.answers import checked, compared
 from pipeline.graph.machines.message import common_part, differences, inputs_of, message_for, name_of
 from pipeline.graph.machines.placement import GPUS, MEMORY, PLACES, WithWorkers, stages_that_stay, tokens_for
 from reprise.config.errors import GraphError
@@ -104,14 +104,14 @@ def test_stages_ask_for_what_some_worker_has() -> None:
 )
 def test_an_answer_of_another_form_is_refused(answer: object) -> None:
     with pytest.raises(GraphError, match="a worker gave an answer of another form"):
-        _checked(answer)
+        checked(answer)
 
 
 def test_hashes_that_differ_are_named() -> None:
     ours = {"deps": [{"path": "a", "md5": "1"}], "outs": [{"path": "b", "md5": "2"}]}
-    assert _compared(ours, ours) == []
-    assert _compared(ours, {**ours, "outs": [{"path": "b", "md5": "3"}]}) == ["b has 3 there and 2 here"]
-    assert _compared(ours, {"outs": ours["outs"]}) == ["a has None there and 1 here"]
+    assert compared(ours, ours) == []
+    assert compared(ours, {**ours, "outs": [{"path": "b", "md5": "3"}]}) == ["b has 3 there and 2 here"]
+    assert compared(ours, {"outs": ours["outs"]}) == ["a has None there and 1 here"]
 
 
 def archive(path: Path, *members: tuple[str, bytes, bytes]) -> None:
