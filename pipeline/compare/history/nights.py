@@ -5,20 +5,18 @@ A night is a file in .reprise/flows/nights. It is working state: its loss costs 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pipeline.compare.history.records import read_records, store_record
 from pipeline.compare.revisions import Figure, Measurements
 from pipeline.compare.sides.inputs import SideInputs
 from pipeline.graph.workspace import STATE
-from reprise.storage.atomic import write_json
 
 NIGHTS = STATE / "flows" / "nights"
-MOST_NIGHTS = 500  # more than a year; the oldest are removed
 _LARGEST = 16 << 20  # bytes of a file
 
 
@@ -53,40 +51,23 @@ def store_night(ended: datetime, commit: str, inputs: SideInputs, measured: Meas
         metric: {run: {str(seed): list(figure) for seed, figure in by_seed.items()} for run, by_seed in by_run.items()}
         for metric, by_run in measured.seeds.items()
     }
-    moment = ended.astimezone(UTC)
-    path = root / NIGHTS / f"{moment:%Y%m%dT%H%M%SZ}.json"
     content = {
-        "ended": moment.isoformat(timespec="seconds"),
         "commit": commit,
         "parameters": inputs.parameters,
         "images": inputs.images,
         "means": {run: dict(values) for run, values in measured.means.items()},
         "seeds": seeds,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, content)
-    for old in sorted(path.parent.glob("*.json"))[:-MOST_NIGHTS]:
-        old.unlink(missing_ok=True)
-    return path
+    return store_record(root / NIGHTS, ended, content)
 
 
 def read_nights(root: Path = Path()) -> tuple[list[Night], list[str]]:
     """Return the nights, oldest first, and the names of files that cannot be read."""
-    nights, unreadable = [], []
-    for path in sorted((root / NIGHTS).glob("*.json")):
-        try:
-            if path.stat().st_size > _LARGEST:
-                raise ValueError("too large")
-            nights.append(_night(json.loads(path.read_text(encoding="utf-8"))))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-            unreadable.append(path.name)
+    nights, unreadable = read_records(root / NIGHTS, _LARGEST, _night)
     return sorted(nights, key=lambda night: night.ended), unreadable
 
 
-def _night(raw: Mapping[str, Any]) -> Night:
-    ended = datetime.fromisoformat(raw["ended"])
-    if ended.tzinfo is None:
-        raise ValueError("a time without a zone")
+def _night(ended: datetime, raw: Mapping[str, Any]) -> Night:
     parameters = raw["parameters"]
     if not (parameters is None or isinstance(parameters, dict)):
         raise TypeError("parameters are no mapping")

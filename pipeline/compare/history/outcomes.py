@@ -6,20 +6,20 @@ file each in .reprise/flows/refused, which is working state like the nights.
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from pipeline.compare.history.records import read_records, store_record
 from pipeline.compare.sides.names import iso_time
 from pipeline.graph.workspace import STATE
 from pipeline.processes.git import git
 from reprise.config.texts.credentials import hide_credentials
-from reprise.storage.atomic import write_json
 
 REFUSED_RUNS = STATE / "flows" / "refused"
-MOST = 500  # files; the oldest are removed
 PROMOTED, REFUSED = "promoted", "refused"
 _LONGEST = 2000  # characters of a message
 _LARGEST = 1 << 20  # bytes of a file
@@ -56,14 +56,8 @@ def store_refused(ended: datetime, commit: str, state: str, message: str, root: 
         message: of that state, without secrets.
         root: the project folder.
     """
-    moment = ended.astimezone(UTC)
-    path = root / REFUSED_RUNS / f"{moment:%Y%m%dT%H%M%SZ}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    ended_at = moment.isoformat(timespec="seconds")
-    write_json(path, {"ended": ended_at, "commit": commit, "state": state, "message": message[:_LONGEST]})
-    for old in sorted(path.parent.glob("*.json"))[:-MOST]:
-        old.unlink(missing_ok=True)
-    return path
+    content = {"commit": commit, "state": state, "message": message[:_LONGEST]}
+    return store_record(root / REFUSED_RUNS, ended, content)
 
 
 def read_outcomes(root: Path = Path()) -> tuple[list[Outcome], list[str]]:
@@ -72,21 +66,11 @@ def read_outcomes(root: Path = Path()) -> tuple[list[Outcome], list[str]]:
     Raises:
         GitError: git is missing or fails.
     """
-    found, unreadable = _promoted(root), []
-    for path in sorted((root / REFUSED_RUNS).glob("*.json")):
-        try:
-            if path.stat().st_size > _LARGEST:
-                raise ValueError("too large")
-            found.append(_refused(json.loads(path.read_text(encoding="utf-8"))))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-            unreadable.append(path.name)
-    return sorted(found, key=lambda outcome: outcome.when), unreadable
+    refused, unreadable = read_records(root / REFUSED_RUNS, _LARGEST, _refused)
+    return sorted([*_promoted(root), *refused], key=lambda outcome: outcome.when), unreadable
 
 
-def _refused(raw: dict[str, object]) -> Outcome:
-    ended = datetime.fromisoformat(str(raw["ended"]))
-    if ended.tzinfo is None:
-        raise ValueError("a time without a zone")
+def _refused(ended: datetime, raw: Mapping[str, Any]) -> Outcome:
     when = ended.astimezone(UTC).isoformat(timespec="seconds")
     return Outcome(REFUSED, str(raw["state"]), when, str(raw["commit"]), str(raw["message"])[:_LONGEST])
 

@@ -30,7 +30,7 @@ from pipeline.graph.machines.answers import checked, compared, error_of
 from pipeline.graph.machines.message import FORM, common_part, inputs_of, message_for, name_of
 from pipeline.graph.machines.placement import PLACES, tokens_for
 from pipeline.graph.machines.transfers import Transfers
-from pipeline.graph.machines.worker import check_address
+from pipeline.graph.machines.worker import check_address, no_scheduler
 from pipeline.graph.workspace import Say
 from pipeline.processes.commands import CommandFailed
 from reprise.config.dvc_file import Stage
@@ -357,12 +357,7 @@ def workers_of(
     try:
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="reprise")
     except (OSError, TimeoutError, ValueError) as error:
-        raise GraphError(
-            "no Dask scheduler answers",
-            where=address,
-            found=str(error) or f"nothing within {CONNECT_SECONDS:.0f} s",
-            fix="Start one: `dask scheduler --host HOST --port 8786`, and check the address and the firewall.",
-        ) from error
+        raise no_scheduler(address, error, CONNECT_SECONDS) from error
     try:
         yield Workers(client, graph, root, loaded, say, share_seconds)
     finally:

@@ -69,6 +69,16 @@ def serve(address: str, root: Path, *, jobs: int | None = None, memory: int | No
             asyncio.run(_serve(address, root, machine, host, say))
 
 
+def no_scheduler(address: str, error: Exception, seconds: float) -> GraphError:
+    """Return the error that says that nothing answered at an address within some seconds."""
+    return GraphError(
+        "no Dask scheduler answers",
+        where=address,
+        found=str(error) or f"nothing within {seconds:.0f} s",
+        fix="Start one: `dask scheduler --host HOST --port 8786`, and check the address and the firewall.",
+    )
+
+
 def check_address(address: str) -> None:
     """Refuse what is no address of a scheduler.
 
@@ -107,12 +117,7 @@ async def _serve(address: str, root: Path, machine: Machine, host: str, say: Say
     try:
         await asyncio.wait_for(worker.start(), CONNECT_SECONDS)
     except (OSError, TimeoutError, RuntimeError) as error:
-        raise GraphError(
-            "no Dask scheduler answers",
-            where=address,
-            found=str(error) or f"nothing within {CONNECT_SECONDS:.0f} s",
-            fix="Start one: `dask scheduler --host HOST --port 8786`, and check the address and the firewall.",
-        ) from error
+        raise no_scheduler(address, error, CONNECT_SECONDS) from error
     gpus = f", GPUs {', '.join(machine.gpus)}" if machine.gpus else ""
     say(f"computing for {address}: {machine.jobs} stage{'s' if machine.jobs != 1 else ''} at once{gpus}")
     ended = asyncio.create_task(worker.finished())

@@ -12,9 +12,10 @@ import pytest
 
 from pipeline.cli import main
 from pipeline.cli.output import to_json
-from pipeline.compare.history.nights import MOST_NIGHTS, NIGHTS, read_nights, store_night
-from pipeline.compare.history.outcomes import MOST, REFUSED_RUNS, store_refused
+from pipeline.compare.history.nights import NIGHTS, read_nights, store_night
+from pipeline.compare.history.outcomes import REFUSED_RUNS, store_refused
 from pipeline.compare.history.points import read_history
+from pipeline.compare.history.records import MOST
 from pipeline.compare.history.texts import chosen_metrics, document, interval_of, outcome_rows, rows
 from pipeline.compare.pages.history import page
 from pipeline.compare.revisions import Figure, Measurements
@@ -149,10 +150,10 @@ def test_damaged_nights_are_named_and_old_ones_removed(tmp_path: Path) -> None:
     nights, unreadable = read_nights(tmp_path)
     assert len(nights) == 1 and unreadable == ["a.json", "b.json", "c.json", "d.json"]
     assert nights[0].measured == measured(0.5)
-    for number in range(MOST_NIGHTS + 3):
+    for number in range(MOST + 3):
         project.write(f"{NIGHTS}/0{number:04}.json", "{}")
     night(project, 2, 0.5)
-    assert len(list((tmp_path / NIGHTS).glob("*.json"))) == MOST_NIGHTS
+    assert len(list((tmp_path / NIGHTS).glob("*.json"))) == MOST
 
 
 def test_promoted_versions_and_refused_runs_stand_below(four: Project) -> None:
