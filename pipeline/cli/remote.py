@@ -86,6 +86,7 @@ def push(as_json: AsJson = False) -> None:
         "cache.*": "list of text: a sentence each",
         "missing": "list of text: outputs that are not in the folder",
         "uncached": "list of text: outputs of which DVC's cache lacks objects, which is no difference",
+        "stored": "list of text: shards in a store that are not there as data/shards says",
         "unlisted": "object: file or folder that belongs to no output -> its number of files",
         "unlisted.*": "integer: number of files",
     },

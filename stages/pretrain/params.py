@@ -42,8 +42,8 @@ Heads = Annotated[
 
 # A method's own `momentum` is that of its teacher, and a method's own `precision` that of its loss.
 NAMES_IN_TRAIN = {"optimizer_momentum": "momentum", "number_format": "precision"}
-# Of `train`: properties of the machine and not of a run.
-SHARED_BY_ALL = ("device", "compile", "graph", "deterministic")
+# Of `train`: properties of the machine or of the images, and not of a run.
+SHARED_BY_ALL = ("device", "compile", "graph", "deterministic", "window_bytes")
 # What a run may replace and a recipe may not: the user alone decides on the budget.
 BUDGET = (
     "backbone",

@@ -52,7 +52,7 @@ def checked(answer: Any) -> dict[str, Any]:
 
 def error_of(answer: Mapping[str, Any]) -> RepriseError:
     """Return the error that an answer tells; of anything else than a remote, it is one of the graph."""
-    parts = {name: str(answer["error"].get(name, "?")) for name in ("what", "where", "found", "fix")}
+    what, where, found, fix = (str(answer["error"].get(name, "?")) for name in ("what", "where", "found", "fix"))
     if answer.get("transient") is True:
-        return RemoteError(parts.pop("what"), **parts, transient=True)
-    return GraphError(parts.pop("what"), **parts)
+        return RemoteError(what, where=where, found=found, fix=fix, transient=True)
+    return GraphError(what, where=where, found=found, fix=fix)

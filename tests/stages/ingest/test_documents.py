@@ -18,6 +18,7 @@ FILES = [
     ROOT / "reprise/storage/listing.py",
     ROOT / "reprise/storage/walk.py",
     *(ROOT / "stages/ingest").rglob("*.py"),
+    *(ROOT / "reprise/storage/stores").glob("*.py"),
 ]
 CALLS = {
     "ImageRefused": 0,

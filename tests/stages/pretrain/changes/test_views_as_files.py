@@ -17,7 +17,7 @@ from stages.pretrain.methods.contrastive import re_iqa
 from stages.pretrain.parts.pixels import warps
 from stages.pretrain.parts.pixels.distortions import KINDS, LEVELS, distorted
 from stages.pretrain.parts.pixels.luma import luma
-from stages.pretrain.show_views import folds, moments_table
+from stages.pretrain.show_views import folds, moments_rows, moments_table
 from tests.stages.pretrain.methods.conftest import build, random_batch
 
 SIDE = 32
@@ -131,7 +131,7 @@ def test_strong_fields_fold_and_mild_ones_do_not():
     x = torch.rand(2, 3, SIDE, SIDE, generator=generator())
     assert folds(mild, x) == 0.0 < 0.1 < folds(strong, x)
     assert folds(change_named("flip"), x) is None
-    assert [line for line in moments_table([mild], x) if "folds" in line] == [
+    assert [line for line in moments_table(list(moments_rows([mild], x)), len(x)) if "folds" in line] == [
         "                   folds 0.00% of the pixels"
     ]
 
