@@ -112,13 +112,16 @@ class _Normalised(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
         x, weight, mean, var = ctx.saved_tensors
-        needed = [True, True, True]
-        backward = torch.ops.aten.native_batch_norm_backward
-        own, products, sums = backward(gradients[0], x, weight, mean, var, None, None, False, ctx.eps, needed)
+        dy = gradients[0]
+        backward, only_sums = torch.ops.aten.native_batch_norm_backward, [False, True, True]
+        _, products, sums = backward(dy, x, weight, mean, var, None, None, False, ctx.eps, only_sums)
         means = ctx.world.reduce(torch.stack([products, sums]).to(mean.dtype)) / ctx.total
         scale = (var + ctx.eps).rsqrt() if weight is None else weight * (var + ctx.eps).rsqrt()
         through_statistics = torch.native_batch_norm(
             x, -scale * means[0], -scale * means[1], mean, var, False, 0.0, ctx.eps
         )[0]
+        # In place and of one type: torch makes copies of all operands where types differ, at ten times the cost.
+        scale = scale.to(dy.dtype).view(-1, *[1] * (x.ndim - 2))
+        dx = through_statistics.addcmul_(dy, scale)
         own_weight = None if weight is None else products
-        return own.add_(through_statistics), own_weight, sums if ctx.biased else None, *[None] * 5
+        return dx, own_weight, sums if ctx.biased else None, *[None] * 5
