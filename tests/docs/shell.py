@@ -131,11 +131,14 @@ class Shell:
         return done.stdout
 
     def local(self, line: str) -> str:
-        """Put the folders and the port of this test in the place of those of the page."""
+        """Put the folders and the port of this test, and small sizes, in the place of those of the page."""
         for written, here in {
             "/path/to/": f"{self._place}/path/to/",
             "127.0.0.1:4200": f"127.0.0.1:{self._port}",
             "train.epochs=120": "train.epochs=2",
+            "python -m benchmarks.cost ": "python -m benchmarks.cost --toy ",
+            "python -m studies.films drawn": "python -m studies.films drawn --films 40 --frames 20",
+            "python -m studies.volumes solids": "python -m studies.volumes solids --count 120",
         }.items():
             line = line.replace(written, here)
         for command, names in NAMED_BY.items():

@@ -14,24 +14,16 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.docs.blocks import Block, blocks
-from tests.docs.shell import Shell
+from tests.docs.shell import Shell, small
 from tests.docs.test_blocks import merged
 from tests.pipeline.dvc_project import Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("documents")]
 
 ELSEWHERE = {"docs/your-own-data.md", "docs/reference/command-line.md"}  # has a test of its own; examples
-PARSED = {  # pages whose lines are parsed by test_blocks.py and not run yet: each takes many minutes
-    "docs/how-to/change-parameters.md",
-    "docs/how-to/compare-methods.md",
-    "docs/how-to/sweeps.md",
-    "docs/measurements/films.md",
-    "docs/measurements/volumes.md",
-    "docs/scaling.md",
-}
-EMPTY = {"docs/how-to/new-project.md", "docs/tutorial.md"}  # pages that begin in an empty folder, with a wheel
+EMPTY = {"docs/how-to/compare-methods.md", "docs/how-to/new-project.md", "docs/tutorial.md"}  # pages that begin in an empty folder, with a wheel
 FRESH = {"README.md"}  # each block begins in the clone
-CHANGED = {"docs/how-to/clusters-and-search.md"}  # settings go into params.yaml
+CHANGED = {"docs/how-to/change-parameters.md", "docs/how-to/clusters-and-search.md"}  # settings go into params.yaml
 REMOTE = "dvc remote add --default store /path/to/store && git commit --quiet --all --message 'A remote'"
 PICTURES = "cp -r /path/to/photos photos && for name in cat dog holiday; do cp photos/0.png $name.jpg; done"
 EDIT = "sed -i 's/    loss = nt_xent(/    loss = 1.0 * nt_xent(/' stages/pretrain/methods/contrastive/simclr.py"
@@ -48,10 +40,12 @@ NIGHTS = [  # a project with images of yesterday and of tonight
 BEFORE = {  # page -> lines that its reader has run before
     "README.md": [REMOTE],
     "docs/explanation/reruns.md": [EDIT],
+    "docs/how-to/change-parameters.md": ["dvc exp remove warmer"],
     "docs/how-to/clusters-and-search.md": [PICTURES],
     "docs/how-to/promote.md": [REMOTE, "reprise promote simclr"],
     "docs/how-to/use-a-backbone.md": [PICTURES],
     "docs/how-to/watch-for-drift.md": NIGHTS,
+    "docs/scaling.md": ["make wheel"],
     "docs/reference/probes.md": [f'python -c "{WEIGHTS}"'],
 }
 WHEEL = "reprise-0.2.0-py3-none-any.whl"
@@ -61,7 +55,7 @@ def pages() -> dict[str, list[Block]]:
     """The blocks of each page that has lines to run here."""
     found: dict[str, list[Block]] = {}
     for block in blocks():
-        if block.page not in ELSEWHERE | PARSED and not block.mark.startswith(("run by", "not run", "message of")):
+        if block.page not in ELSEWHERE and not block.mark.startswith(("run by", "not run", "message of")):
             found.setdefault(block.page, []).append(block)
     return {page: own for page, own in found.items() if any(map(is_run, own))}
 
@@ -122,6 +116,7 @@ def change(file: Path, text: str) -> None:
     params = merged(yaml.load(file.read_text(encoding="utf-8")), yaml.load(text))
     with file.open("w", encoding="utf-8") as stream:
         yaml.dump(params, stream)
+    small(file)
 
 
 def masked(line: str) -> str:
