@@ -46,6 +46,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "setup: installing Reprise itself, in place"
 	@python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@python -m pip check
+	@echo "setup: done. For the commands 'reprise' and 'dvc', type once in each terminal: source .venv/bin/activate"
 	@touch "$@"
 
 repro: setup ## run the graph: images to report; what is up to date is skipped

@@ -9,14 +9,18 @@ import typer
 from pipeline.cli import flows, init, remote, status, sweep
 from pipeline.cli.backbones import evaluate, predict, publish
 from pipeline.cli.comparisons import compare, gate, history
+from pipeline.cli.described.overview import BEGIN, Overview
 from pipeline.cli.graph import parameters, run
 from pipeline.cli.images import clusters, croissant, views
 
 app = typer.Typer(
+    cls=Overview,
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Train representations of images without labels, and measure what they are worth.",
+    epilog=BEGIN,
 )
 
 

@@ -65,7 +65,17 @@ def chosen_by_names(images: Path, shown: dict[str, Any], hints: list[str]) -> tu
         images: the folder or archive.
         shown: what `stages.ingest.look` understood.
         hints: further sentences about the source.
+
+    Raises:
+        ParameterError: no name is that of a picture, a volume, a film, an archive or a table.
     """
+    if shown["complete"] and not (shown["pictures"] or shown["volumes"] or shown["films"] or shown["tables"] or hints):
+        raise ParameterError(
+            "no file there has the name of a picture, such as .jpg or .png",
+            where="--images",
+            found=str(images),
+            fix=f"Name the folder that holds the images. If they come later, name a preset: --preset {UNLABELLED}.",
+        )
     if shown["volumes"] and not shown["pictures"]:
         seen = f"{images}: {shown['volumes']:,} volumes by name. {' '.join(shown['said'])}"
         why = f"so the preset is `{VOLUMES}`, which sets source.modality to volume"

@@ -70,7 +70,8 @@ def plain_data(data: bytes, path: Path) -> Any:
             "the file is not plain YAML",
             where=f"{path}:{mark.line + 1}" if mark else path,
             found=getattr(error, "problem", None) or str(error),
-            fix="Correct that line; tags such as !!python are not allowed.",
+            fix="Correct that line or the one above it: mostly the spaces before one of them are too few or too many. "
+            "Tags such as !!python are not allowed.",
         ) from error
     return value
 

@@ -38,7 +38,7 @@ def main(argv: list[str]) -> None:
         print(f"ingest: {printable(sentence)}")
     for sentence in examples(refused_of(read_quarantine(QUARANTINE))) if refused else ():
         print(f"ingest: {printable(sentence)}")
-    print(f"ingest: {found:,} found, {card['kept']:,} kept, {refused:,} in quarantine; {card['counts']}")
+    print(f"ingest: {found:,} found, {card['kept']:,} kept, {refused:,} in quarantine")
 
 
 if __name__ == "__main__":

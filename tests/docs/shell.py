@@ -100,7 +100,7 @@ class Shell:
         """
         line = self.local(line)
         if "repro" in line:
-            for folder in (self.folder, *self.folder.iterdir()):
+            for folder in (self.folder, *self.folder.iterdir(), *self.folder.parent.iterdir()):
                 if (folder / "dvc.yaml").is_file():
                     small(folder / "params.yaml")
         if line.startswith(SERVERS):

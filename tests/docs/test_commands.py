@@ -21,9 +21,16 @@ from tests.pipeline.dvc_project import Project
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("documents")]
 
 ELSEWHERE = {"docs/your-own-data.md", "docs/reference/command-line.md"}  # has a test of its own; examples
-EMPTY = {"docs/how-to/compare-methods.md", "docs/how-to/new-project.md", "docs/tutorial.md"}  # pages that begin in an empty folder, with a wheel
+EMPTY = {
+    "docs/how-to/compare-methods.md",
+    "docs/how-to/new-project.md",
+    "docs/tutorial.md",
+}  # pages that begin in an empty folder, with a wheel
 FRESH = {"README.md"}  # each block begins in the clone
-CHANGED = {"docs/how-to/change-parameters.md", "docs/how-to/clusters-and-search.md"}  # settings go into params.yaml
+CHANGED = {  # settings go into params.yaml
+    "docs/how-to/change-parameters.md",
+    "docs/how-to/clusters-and-search.md",
+}
 REMOTE = "dvc remote add --default store /path/to/store && git commit --quiet --all --message 'A remote'"
 PICTURES = "cp -r /path/to/photos photos && for name in cat dog holiday; do cp photos/0.png $name.jpg; done"
 EDIT = "sed -i 's/    loss = nt_xent(/    loss = 1.0 * nt_xent(/' stages/pretrain/methods/contrastive/simclr.py"

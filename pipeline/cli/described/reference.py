@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import typer
 
 from pipeline.cli.described.description import Description, description_of
+from pipeline.cli.described.overview import summary
 from pipeline.cli.exit_codes import MEANINGS
 from reprise.storage.atomic import atomic_file
 
@@ -85,7 +86,7 @@ def page(app: typer.Typer) -> str:
     codes = _table(["code", "name", "meaning"], [[str(int(c)), f"`{c.name}`", text] for c, text in MEANINGS.items()])
     listed = _table(
         ["command", "what it does", "3 means"],
-        [[f"[`{c.name}`](#{_anchor(c.name)})", _summary(c.parser), _refused(c.description)] for c in found],
+        [[f"[`{c.name}`](#{_anchor(c.name)})", summary(c.parser), _refused(c.description)] for c in found],
     )
     sections = "\n".join("\n".join(_section(command)) for command in found)
     return f"{_HEAD}{codes}\n{_JSON}\n## Commands\n\n{listed}\n\n{sections}"
@@ -158,10 +159,6 @@ def _limits(fact: str) -> str:
 def _field(path: str, text: str) -> list[str]:
     kind, _, meaning = text.partition(": ")
     return [f"`{path}`", kind, f"{meaning[:1].upper()}{meaning[1:]}."]
-
-
-def _summary(parser: Any) -> str:
-    return str(parser.help).split("\n\n", maxsplit=1)[0].replace("\n", " ")
 
 
 def _refused(description: Description | None) -> str:

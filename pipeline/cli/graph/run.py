@@ -116,7 +116,7 @@ def why(targets: Targets = None, as_json: AsJson = False) -> None:
     },
 )
 def scan(as_json: AsJson = False) -> None:
-    """Scan the source of images.
+    """Look for new, changed and removed images in the source.
 
     The result is source.lock.json, on which the graph depends.
     """

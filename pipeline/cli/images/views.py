@@ -47,7 +47,7 @@ def views(
     ),
     as_json: AsJson = False,
 ) -> None:
-    """Show what the changes of a run make of your own pictures.
+    """Show the random views that a run makes of your own pictures.
 
     A self-contained page shows each change alone, and whole views, on training images.
     """

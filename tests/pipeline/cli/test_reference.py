@@ -11,6 +11,7 @@ import typer
 
 from pipeline.cli.commands import app
 from pipeline.cli.described.completion import runs
+from pipeline.cli.described.overview import BEGIN, SECTIONS, summary
 from pipeline.cli.described.reference import PAGE, commands, page
 from pipeline.cli.exit_codes import MEANINGS, ExitCode
 from tests.pipeline.dvc_project import Project
@@ -43,6 +44,16 @@ def test_a_command_is_described(name: str) -> None:
         assert below == ("object" in kinds.split(" or ")) or field.endswith("*") or "list" in kinds, field
     if "--wait" in options:
         assert description.busy
+
+
+def test_the_overview_has_each_command_once_with_its_whole_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    app(["-h"], standalone_mode=False, prog_name="reprise")
+    shown = " ".join(capsys.readouterr().out.split())
+    named = [name for names in SECTIONS.values() for name in names]
+    assert sorted(named) == sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    assert "..." not in shown.replace("COMMAND [ARGS]...", "")
+    assert all(summary(command.parser) in shown for name, command in ALL.items() if " " not in name)
+    assert " ".join(BEGIN.split()) in shown
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -212,6 +212,19 @@ def test_init_says_what_to_write_about_a_table_and_a_question(tmp_path: Path, mo
     assert "`name: table`" in said
 
 
+def test_a_folder_without_pictures_is_refused_unless_a_preset_says_what_will_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "pipeline.projects.chosen.capture", lambda command, cwd: json.dumps(look.look(Path(command[-1])))
+    )
+    images = named_images(tmp_path / "images", "notes.txt", "code/train.py")
+    with pytest.raises(ParameterError, match="no file there has the name of a picture"):
+        make_project(tmp_path / "new", images=images)
+    assert not (tmp_path / "new").exists()
+    assert make_project(tmp_path / "new", "photos-unlabelled", images).preset == "photos-unlabelled"
+
+
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(StorageError, match=r"nothing is overwritten in .*\n  mine\.txt\n"):
