@@ -15,8 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from reprise.artifacts.tables.columns import Keys, Texts, column_of, shared_objects
 from reprise.artifacts.tables.parquet import read_table, write_table
 from reprise.config.errors import EmbeddingError
 
@@ -27,7 +29,7 @@ _BASE = pa.schema([pa.field("key", pa.string(), nullable=False), pa.field("split
 _FIX = "Run `dvc repro embed` (or `features`) to write it again."
 
 
-def write_embeddings(path: str | Path, keys: np.ndarray, splits: np.ndarray, taps: dict[str, np.ndarray]) -> None:
+def write_embeddings(path: str | Path, keys: Keys, splits: np.ndarray, taps: dict[str, np.ndarray]) -> None:
     """Write embeddings sorted by key.
 
     Args:
@@ -39,15 +41,14 @@ def write_embeddings(path: str | Path, keys: np.ndarray, splits: np.ndarray, tap
     Raises:
         EmbeddingError: NaN or infinite values, repeated keys, lengths that differ.
     """
-    order = np.argsort(keys)
+    column = column_of(keys)
+    order = pc.sort_indices(column).to_numpy()  # by bytes of UTF-8, which is the order of Python's strings
     columns: dict[str, pa.Array] = {
-        "key": pa.array(keys[order], pa.string()),
+        "key": column.take(order).combine_chunks(),
         "split": pa.array(splits[order], pa.string()),
     }
-    if len(np.unique(keys)) != len(keys):
-        raise EmbeddingError(
-            "keys must be unique", where=path, found=f"{len(keys) - len(np.unique(keys))} repeated", fix=_FIX
-        )
+    if repeated := len(column) - pc.count_distinct(column).as_py():
+        raise EmbeddingError("keys must be unique", where=path, found=f"{repeated} repeated", fix=_FIX)
     for name, values in taps.items():
         if values.shape[0] != len(keys):
             raise EmbeddingError(
@@ -111,10 +112,7 @@ def read_embeddings(
             fix=_FIX,
         )
     values = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), column.type.list_size)
-    keys, splits = (
-        np.asarray(table["key"].to_pylist(), dtype=object),
-        np.asarray(table["split"].to_pylist(), dtype=object),
-    )
+    keys, splits = np.asarray(Texts(table["key"])), shared_objects(table["split"])
     if not np.isfinite(values).all():
         raise EmbeddingError(
             f"tap '{tap}' has values that are not finite", where=path, found=int((~np.isfinite(values)).sum()), fix=_FIX

@@ -17,8 +17,9 @@ import numpy as np
 import pyarrow as pa
 
 from reprise.artifacts.layout import SHARDS
-from reprise.artifacts.manifest import modality_of
-from reprise.artifacts.tables.parquet import read_table, write_table
+from reprise.artifacts.manifest import IMAGE, modality_of
+from reprise.artifacts.tables.columns import Numbering, Texts, give_back, in_blocks, joined, narrow
+from reprise.artifacts.tables.parquet import PART, read_in_parts, read_table, write_table
 from reprise.artifacts.tars.far import FarTars
 from reprise.artifacts.tars.local import FIX as _FIX
 from reprise.artifacts.tars.local import LocalTars
@@ -48,6 +49,8 @@ FURTHER_SCHEMA = pa.schema(  # columns of other modalities than images; an index
         pa.field("depth", pa.int32(), nullable=False),  # slices of a volume
     ]
 )
+_PLACES = ("offset", "bytes")  # where the bytes of an image lie in its tar
+_SIDES = ("width", "height", "channels", "depth")
 
 
 def write_index(path: str | Path, table: pa.Table) -> None:
@@ -74,29 +77,50 @@ def read_index(directory: str | Path = SHARDS, fix: str = _FIX) -> pa.Table:
 class Shards:
     """Random access to all images of a shards folder; safe to share between threads.
 
+    It holds some 50 bytes an image, in columns. What only few ask for (hashes, groups, extensions) stays in the file.
+
     Attributes:
         directory: the folder of the tars.
         fingerprint: SHA-256 of the index, which holds the SHA-256 of every image; so it stands for all of them.
-        keys, splits, groups: (n,) object arrays of strings; groups may hold None.
-        widths, heights, channels: (n,) int64.
-        depths: (n,) int64, slices of volumes; None where samples have no depth.
+        keys: (n,) strings.
+        widths, heights: (n,) int32.
+        channels: (n,) int8.
+        depths: (n,) int32, slices of volumes; None where samples have no depth.
         modality: the kind of all samples.
+        tar_names: file names of the tars, by number.
         tars: where the bytes lie.
+
+    Args:
+        directory: the folder of the tars.
+        tables: the rows of the index, in parts.
+
+    Raises:
+        ShardError: the index names a file outside its folder, or a place that cannot be.
     """
 
-    def __init__(
-        self, directory: str | Path, table: pa.Table, fingerprint: str, tars: LocalTars | FarTars | None = None
-    ) -> None:
-        self.directory, self.fingerprint = Path(directory), fingerprint
-        self.keys, self.splits, self.groups = (_objects(table[name]) for name in ("key", "split", "group"))
-        self.widths, self.heights, self.channels = (
-            table[name].to_numpy().astype(np.int64) for name in ("width", "height", "channels")
-        )
-        self.modality = modality_of(table)
-        self.depths = table["depth"].to_numpy().astype(np.int64) if "depth" in table.column_names else None
-        self._shards, self._sha256 = table["shard"].to_pylist(), table["sha256"].to_pylist()
-        self._offsets, self._bytes = table["offset"].to_pylist(), table["bytes"].to_pylist()
-        self.tars = LocalTars(self.directory) if tars is None else tars
+    def __init__(self, directory: str | Path, tables: Iterable[pa.Table]) -> None:
+        self.directory, self.fingerprint, self.modality = Path(directory), "", IMAGE
+        self.tars: LocalTars | FarTars = LocalTars(self.directory)
+        keys: list[pa.Array] = []
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in (*_PLACES, *_SIDES)}
+        splits, tars = Numbering(), Numbering()
+        for table in tables:
+            self.modality = self.modality if keys else modality_of(table)
+            keys += table["key"].chunks
+            splits.add(table["split"])
+            tars.add(table["shard"])
+            for name in _PLACES:
+                parts[name].append(narrow(self._possible(name, table[name].to_numpy())))
+            for name in _SIDES:
+                if name in table.column_names:
+                    parts[name].append(table[name].to_numpy())
+        self.keys = Texts(pa.chunked_array(in_blocks(keys), pa.string()))
+        self._split, self._split_names = splits.sorted()
+        self._tar, self.tar_names = tars.sorted()
+        self._offsets, self._bytes = (joined(parts.pop(name), np.int64) for name in _PLACES)
+        self.widths, self.heights = (joined(parts.pop(name), np.int32) for name in ("width", "height"))
+        self.channels = joined(parts.pop("channels"), np.int8)
+        self.depths = joined(parts.pop("depth"), np.int32) if parts["depth"] else None
 
     @classmethod
     def open(cls, directory: str | Path = SHARDS, far: FarParams | None = None) -> Shards:
@@ -109,9 +133,12 @@ class Shards:
         Raises:
             ShardError: the index is missing or damaged, or a shard is missing or shorter than the index says.
         """
-        table = read_index(directory)
-        fingerprint = hashlib.sha256((Path(directory) / INDEX).read_bytes()).hexdigest()
-        shards = cls(directory, table, fingerprint, open_tars(Path(directory), far))
+        index = Path(directory) / INDEX
+        shards = cls(directory, read_in_parts(index, INDEX_SCHEMA, ShardError, _FIX, FURTHER_SCHEMA))
+        give_back()
+        with index.open("rb") as file:
+            shards.fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
+        shards.tars = open_tars(Path(directory), far)
         shards._check_sizes()
         return shards
 
@@ -119,10 +146,15 @@ class Shards:
         return len(self.keys)
 
     @property
+    def splits(self) -> np.ndarray:
+        """The split of each sample: (n,) objects, one for each split."""
+        return np.array(self._split_names, object)[self._split]
+
+    @property
     def sides(self) -> np.ndarray:
         """The sides of each sample in the order of its axes: (n, 2) int64, or (n, 3) with the depth first."""
         axes = [self.heights, self.widths] if self.depths is None else [self.depths, self.heights, self.widths]
-        return np.stack(axes, axis=1)
+        return np.stack(axes, axis=1, dtype=np.int64)
 
     def sides_of(self, row: int) -> tuple[int, ...]:
         """Return the sides of one sample."""
@@ -131,7 +163,11 @@ class Shards:
 
     def rows(self, split: str | None = None) -> np.ndarray:
         """Return the row numbers of a split, or of all splits for None: (m,) int64, by key within each split."""
-        return np.arange(len(self)) if split is None else np.flatnonzero(self.splits == split)
+        if split is None:
+            return np.arange(len(self))
+        if split not in self._split_names:
+            return np.zeros(0, np.int64)
+        return np.flatnonzero(self._split == self._split_names.index(split))
 
     def read(self, row: int) -> bytes:
         """Return the encoded image of a row.
@@ -140,13 +176,13 @@ class Shards:
             ShardError: the shard cannot be read or ends too early.
             MachineError: the machine is the reason that it cannot be read.
         """
-        name, size = self._shards[row], self._bytes[row]
-        data = self.tars.read(name, size, self._offsets[row])
+        name, size, offset = self.tar_names[self._tar.item(row)], self._bytes.item(row), self._offsets.item(row)
+        data = self.tars.read(name, size, offset)
         if len(data) != size:
             raise ShardError(
                 "a shard is truncated",
                 where=self.tars.where(name),
-                found=f"{len(data)} of {size} bytes at {self._offsets[row]}",
+                found=f"{len(data)} of {size} bytes at {offset}",
                 fix=_FIX,
             )
         return data
@@ -157,11 +193,12 @@ class Shards:
         Raises:
             ShardError: naming the first shard and key whose bytes differ.
         """
-        for row in np.lexsort((self._offsets, self._shards)).tolist():
-            if hashlib.sha256(self.read(row)).hexdigest() != self._sha256[row]:
+        stated = Texts(read_index(self.directory)["sha256"])
+        for row in np.lexsort((self._offsets, self._tar)).tolist():
+            if hashlib.sha256(self.read(row)).hexdigest() != stated[row]:
                 raise ShardError(
                     "a shard does not hold what was written",
-                    where=self.tars.where(self._shards[row]),
+                    where=self.tars.where(self.tar_names[self._tar[row]]),
                     found=f"other bytes at key {self.keys[row]}",
                     fix=_FIX,
                 )
@@ -172,16 +209,15 @@ class Shards:
 
     @cached_property
     def of_tar(self) -> tuple[np.ndarray, np.ndarray]:
-        """The number of the tar of each row, (n,) int64, and how far the rows of each tar reach in bytes, (t,) int64.
+        """The number of the tar of each row, (n,) unsigned, and how far each tar is needed in bytes, (t,) int64.
 
         Both follow from the index, so they are the same wherever the tars lie.
         """
-        places = {name: number for number, name in enumerate(self.tar_names)}
-        # no array of the names, whose characters take 4 bytes each
-        number = np.fromiter((places[name] for name in self._shards), np.int64, len(self))
-        ends = np.zeros(len(places), np.int64)
-        np.maximum.at(ends, number, np.asarray(self._offsets, np.int64) + np.asarray(self._bytes, np.int64))
-        return number, ends
+        ends = np.zeros(len(self.tar_names), np.uint64)
+        for start in range(0, len(self), PART):
+            rows = slice(start, start + PART)
+            np.maximum.at(ends, self._tar[rows], self._offsets[rows].astype(np.uint64) + self._bytes[rows])
+        return self._tar, np.minimum(ends, np.iinfo(np.int64).max).astype(np.int64)
 
     def expect(self, numbers: Sequence[int]) -> None:
         """Bring tars here that will soon be read, in this order, while the caller goes on; see `of_tar`."""
@@ -191,23 +227,16 @@ class Shards:
         """Let tars make room for others before those that were used longer ago; see `of_tar`."""
         self.tars.let_go([self.tar_names[number] for number in numbers])
 
-    @cached_property
-    def tar_names(self) -> list[str]:
-        """File names of the tars, by number."""
-        return sorted(set(self._shards))
+    def _possible(self, name: str, values: np.ndarray) -> np.ndarray:
+        if len(values) and values.min() < 0:
+            where = f"{self.directory / INDEX}, column '{name}'"
+            raise ShardError("the index names a place that cannot be", where=where, found=values.min(), fix=_FIX)
+        return values
 
     def _check_sizes(self) -> None:
-        needed: dict[str, int] = {}
-        for name, offset, size in zip(self._shards, self._offsets, self._bytes, strict=True):
+        for name in self.tar_names:
             if "/" in name or name.startswith("."):
                 raise ShardError(  # an index from elsewhere must not make us read other files
                     "the index names a file outside its folder", where=self.directory / INDEX, found=name, fix=_FIX
                 )
-            needed[name] = max(needed.get(name, 0), offset + size)
-        self.tars.check(needed)
-
-
-def _objects(column: pa.ChunkedArray) -> np.ndarray:
-    values = np.empty(len(column), dtype=object)
-    values[:] = column.to_pylist()
-    return values
+        self.tars.check(dict(zip(self.tar_names, self.of_tar[1].tolist(), strict=True)))

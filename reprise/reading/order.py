@@ -20,6 +20,7 @@ from reprise.artifacts.labels.label_sets import NO_LABEL
 
 OneByOne = Literal["random", "guided", "rank"]  # every image once an epoch
 Sampling = Literal[OneByOne, "partners"]  # images beside their partners: reprise/reading/partners.py
+_BLOCK = 1 << 20  # images whose clusters are numbered at a time
 
 
 def batch_count(n: int, batch_size: int) -> int:
@@ -80,16 +81,20 @@ def spread(clusters: np.ndarray, m: int, rng: np.random.Generator) -> list[np.nd
     Returns:
         As `guided_batches`.
     """
+    # Arrays are dropped as soon as they have served, and numbers take four bytes where they suffice: of very many
+    # images this is what a process needs most.
     n = len(clusters)
+    group, count = _groups(clusters)
     # Shuffled images, grouped by cluster, the clusters in random order.
-    shuffled = rng.permutation(n)
-    _, group = np.unique(np.where(clusters == NO_LABEL, -1 - np.arange(n), clusters), return_inverse=True)
-    rank = rng.permutation(group.max() + 1 if n else 0)
-    ordered = shuffled[np.argsort(rank[group[shuffled]], kind="stable")]
-    _, sizes = np.unique(rank[group], return_counts=True)
+    shuffled = rng.permutation(n).astype(group.dtype)
+    rank = rng.permutation(count).astype(group.dtype)
+    group = rank[group][shuffled]
+    sizes = np.bincount(group, minlength=count)
+    ordered = shuffled[np.argsort(group, kind="stable")]
+    del shuffled, group
 
     # "Least filled, ties at random" is a walk through a random permutation of the batches, then through another.
-    batch_of = np.empty(n, dtype=np.int64)  # for positions in `ordered`
+    batch_of = np.empty(n, ordered.dtype)  # for positions in `ordered`
     walk, start = rng.permutation(m), 0
     for size in sizes:
         full, rest = divmod(int(size), m)
@@ -102,13 +107,33 @@ def spread(clusters: np.ndarray, m: int, rng: np.random.Generator) -> list[np.nd
             walk = new[~np.isin(new, extra)]
         else:
             walk = walk[rest:]
-        batch_of[start : start + full * m] = np.tile(np.arange(m), full)
+        batch_of[start : start + full * m] = np.tile(np.arange(m, dtype=ordered.dtype), full)
         batch_of[start + full * m : start + size] = chosen
         start += size
-    by_batch = ordered[np.argsort(batch_of, kind="stable")]
+    ordered = ordered[np.argsort(batch_of, kind="stable")]
     counts = np.bincount(batch_of, minlength=m)
-    batches = np.split(by_batch, np.cumsum(counts)[:-1])
+    del batch_of
+    batches = np.split(ordered.astype(np.int64), np.cumsum(counts)[:-1])
     return [batches[b] for b in rng.permutation(m)]
+
+
+def _groups(clusters: np.ndarray) -> tuple[np.ndarray, int]:
+    """Number the clusters of which there are images; an image without a label is a cluster of its own.
+
+    Returns:
+        (n,) int32, or int64 of very many images, and how many there are: first images without a label, the last one
+        first, then clusters in ascending order.
+    """
+    n = len(clusters)
+    blocks = [slice(start, start + _BLOCK) for start in range(0, n, _BLOCK)]
+    named = np.unique(np.concatenate([np.zeros(0, clusters.dtype), *(np.unique(clusters[block]) for block in blocks)]))
+    named = named[named != NO_LABEL]
+    alone = np.flatnonzero(clusters == NO_LABEL)
+    group = np.empty(n, np.int32 if n < 1 << 31 else np.int64)
+    for block in blocks:
+        group[block] = np.searchsorted(named, clusters[block]) + len(alone)
+    group[alone] = np.arange(len(alone))[::-1]
+    return group, len(alone) + len(named)
 
 
 def rank_batches(clusters: np.ndarray, batch_size: int, rng: np.random.Generator) -> list[np.ndarray]:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from reprise.artifacts.tables.columns import Keys
+
 
 def images_in(share: float, images: int) -> int:
     """Return how many images a share of them is: rounded, and at least one.
@@ -18,7 +20,7 @@ def images_in(share: float, images: int) -> int:
     return max(1, round(share * images))
 
 
-def positions_in(share: float, keys: np.ndarray) -> np.ndarray:
+def positions_in(share: float, keys: Keys) -> np.ndarray:
     """Choose a share of the images: those with the lowest hashes of their keys, whatever the order or the seed.
 
     So smaller shares are part of larger ones.

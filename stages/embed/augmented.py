@@ -15,6 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from reprise.artifacts.manifest import scored_split
+from reprise.artifacts.tables.columns import Keys
 from reprise.media.image import transform
 from reprise.reading.entry import in_threads
 
@@ -139,7 +140,7 @@ class ChangedCopies:
         threads: images changed at the same time.
     """
 
-    def __init__(self, squares: np.ndarray, keys: np.ndarray, number: int, threads: int) -> None:
+    def __init__(self, squares: np.ndarray, keys: Keys, number: int, threads: int) -> None:
         self.squares, self.keys, self.number, self.threads = squares, keys, number, threads
 
     def __len__(self) -> int:
@@ -158,7 +159,7 @@ class ChangedCopies:
         return pixels
 
 
-def chosen_rows(keys: np.ndarray, splits: np.ndarray, count: int) -> np.ndarray:
+def chosen_rows(keys: Keys, splits: np.ndarray, count: int) -> np.ndarray:
     """Choose up to `count` rows of the split that is scored (test, else val, else train) by the hash of their keys."""
     rows = np.flatnonzero(splits == scored_split(splits))
     ranked = sorted(rows, key=lambda i: hashlib.sha256(str(keys[i]).encode("utf-8", "surrogatepass")).digest())

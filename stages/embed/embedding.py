@@ -17,6 +17,7 @@ from torch import Tensor
 from reprise.artifacts import layout
 from reprise.artifacts.embeddings import FILE, PASSES, write_embeddings
 from reprise.artifacts.shards import Shards
+from reprise.artifacts.tables.columns import Keys
 from reprise.artifacts.weights.backbones import open_weights, preparation_of, read_config
 from reprise.artifacts.weights.checkpoints import latest_checkpoint, save_checkpoint
 from reprise.config.errors import EmbeddingError
@@ -256,7 +257,7 @@ def _embed_block(at: AtWorkers, rows: range) -> dict[str, np.ndarray]:
 def embed_passes(
     network: torch.nn.Module,
     squares: np.ndarray,
-    keys: np.ndarray,
+    keys: Keys,
     config: dict[str, Any],
     batch_size: int,
     compute: Compute,
@@ -309,7 +310,7 @@ def features(network: torch.nn.Module, pixels: Tensor, config: dict[str, Any], c
 def embed_changes(
     network: torch.nn.Module,
     squares: np.ndarray,
-    keys: np.ndarray,
+    keys: Keys,
     rows: np.ndarray,
     config: dict[str, Any],
     batch_size: int,

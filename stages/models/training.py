@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from reprise.artifacts.shards import Shards
+from reprise.artifacts.tables.columns import Keys
 from reprise.artifacts.weights.models import CONFIG, METRICS, PICTURE, WEIGHTS, write_model
 from reprise.config.params import ImageParams, StrictModel, parse
 from reprise.config.plug_ins.registry import load_class
@@ -122,7 +123,7 @@ def _images(split: str, image: ImageParams, shards: Shards, compute: Compute, ca
 
 
 def _restoring(
-    model: Model, done: TrainedModel, images: Mapping[str, np.ndarray], keys: Mapping[str, np.ndarray]
+    model: Model, done: TrainedModel, images: Mapping[str, np.ndarray], keys: Mapping[str, Keys]
 ) -> tuple[dict[str, Any], bytes | None]:
     """Judge how images are restored, and draw some of val: the mean squared error of each split, and a picture.
 
@@ -147,7 +148,7 @@ def _restoring(
     return {"squared_error": errors}, picture
 
 
-def _chosen(keys: np.ndarray, most: int) -> np.ndarray:
+def _chosen(keys: Keys, most: int) -> np.ndarray:
     """Return up to `most` rows by the hash of their keys, the lowest first."""
     order = sorted(
         range(len(keys)), key=lambda i: hashlib.sha256(str(keys[i]).encode("utf-8", "surrogatepass")).digest()

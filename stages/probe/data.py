@@ -14,6 +14,7 @@ from reprise.artifacts.facts.table import read_facts
 from reprise.artifacts.layout import ALL_FACTS, MANIFEST
 from reprise.artifacts.manifest import read_manifest, scored_split
 from reprise.artifacts.shifts import ShiftedFile
+from reprise.artifacts.tables.columns import Texts, shared_objects
 from reprise.config.errors import EmbeddingError
 
 BACKBONE = "backbone"
@@ -103,7 +104,8 @@ class ProbeData:
                 fix="Run `dvc repro embed`.",
             )
         table = read_manifest(manifest, _COLUMNS)
-        keys, splits, labels, groups = (np.asarray(table[c].to_pylist(), dtype=object) for c in _COLUMNS)
+        keys = np.asarray(Texts(table["key"]))
+        splits, labels, groups = (shared_objects(table[c]) for c in _COLUMNS[1:])
         self._features: dict[str, np.ndarray] = {}
         self._join(keys, splits)
         self._keys, self._splits = keys, splits
@@ -270,7 +272,7 @@ def of_elsewhere(file: ShiftedFile, keys: np.ndarray, classes: tuple[str, ...]) 
     """
     path = file.images / MANIFEST.name
     table = read_manifest(path, ["key", "label", "group"])
-    listed, labels, groups = (np.asarray(table[c].to_pylist(), dtype=object) for c in ("key", "label", "group"))
+    listed, (labels, groups) = np.asarray(Texts(table["key"])), (shared_objects(table[c]) for c in ("label", "group"))
     if listed.tolist() != keys.tolist():
         raise EmbeddingError(
             "the embeddings are of other images than the manifest of the shift",

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from reprise.artifacts.tables.columns import Keys, Texts, places
 from reprise.artifacts.tables.parquet import read_table, write_table
 from reprise.config.errors import PseudoLabelError
 
@@ -41,11 +43,7 @@ def write_pseudo_labels(path: str | Path, table: pa.Table, pairs: str | None = N
     table = table.select(schema.names).cast(schema).sort_by("key")
     if pairs is not None:
         table = table.replace_schema_metadata({_PAIRS: pairs.encode()})
-    keys = table["key"].to_pylist()
-    if len(set(keys)) != len(keys):
-        raise PseudoLabelError(
-            "keys must be unique", where=path, found=f"{len(keys) - len(set(keys))} repeated", fix=_FIX
-        )
+    _refuse_repeated(table, path)
     write_table(path, table)
 
 
@@ -53,10 +51,11 @@ def read_pseudo_labels(path: str | Path) -> pa.Table:
     """Read and check a pseudo-label file.
 
     Raises:
-        PseudoLabelError: the file is missing, damaged or of another schema, a cluster is negative, or a confidence lies
-            outside [0, 1].
+        PseudoLabelError: the file is missing, damaged or of another schema, a key is repeated, a cluster is negative,
+            or a confidence lies outside [0, 1].
     """
     table = read_table(path, SCHEMA, PseudoLabelError, _FIX, further=FURTHER_SCHEMA)
+    _refuse_repeated(table, path)
     clusters = table["cluster"].drop_null().to_numpy()
     if len(clusters) and clusters.min() < 0:
         raise PseudoLabelError("clusters must be numbered from 0", where=path, found=int(clusters.min()), fix=_FIX)
@@ -81,7 +80,7 @@ def digest_of_pairs(path: str | Path) -> str | None:
     return None if found is None else found.decode("ascii", errors="replace")
 
 
-def clusters_for(table: pa.Table, keys: np.ndarray, path: str | Path) -> np.ndarray:
+def clusters_for(table: pa.Table, keys: Keys, path: str | Path) -> np.ndarray:
     """Return the cluster of each key; `NO_LABEL` (-1) where the table has none.
 
     Args:
@@ -95,21 +94,21 @@ def clusters_for(table: pa.Table, keys: np.ndarray, path: str | Path) -> np.ndar
     Raises:
         PseudoLabelError: the table names images that are not among `keys`, so it belongs to another data set.
     """
-    known = {
-        k: -1 if c is None else c for k, c in zip(table["key"].to_pylist(), table["cluster"].to_pylist(), strict=True)
-    }
-    foreign = known.keys() - set(keys.tolist())
-    if foreign:
+    rows = places(keys, Texts(table["key"]))
+    met = np.zeros(table.num_rows, bool)
+    met[rows[rows >= 0]] = True
+    if not met.all():
+        foreign = Texts(table["key"])[~met].tolist()
         raise PseudoLabelError(
             "the labels belong to other images",
             where=path,
             found=f"{len(foreign)} unknown keys, such as {min(foreign)}",
             fix=_FIX,
         )
-    return np.fromiter((known.get(k, NO_LABEL) for k in keys.tolist()), dtype=np.int64, count=len(keys))
+    return _taken(table["cluster"], rows, NO_LABEL, np.int64)
 
 
-def confidences_for(table: pa.Table, keys: np.ndarray) -> np.ndarray:
+def confidences_for(table: pa.Table, keys: Keys) -> np.ndarray:
     """Return the confidence of each key, for methods that use it as a weight.
 
     It is 0 where the table does not have the key, or where the image has no label or no confidence.
@@ -121,16 +120,11 @@ def confidences_for(table: pa.Table, keys: np.ndarray) -> np.ndarray:
     Returns:
         (n,) float32 in [0, 1].
     """
-    known = {
-        key: 0.0 if cluster is None or confidence is None else confidence
-        for key, cluster, confidence in zip(
-            table["key"].to_pylist(), table["cluster"].to_pylist(), table["confidence"].to_pylist(), strict=True
-        )
-    }
-    return np.fromiter((known.get(key, 0.0) for key in keys.tolist()), dtype=np.float32, count=len(keys))
+    labelled = pc.if_else(pc.is_valid(table["cluster"]), table["confidence"], 0.0)
+    return _taken(labelled, places(keys, Texts(table["key"])), 0.0, np.float32)
 
 
-def given_for(table: pa.Table, keys: np.ndarray) -> np.ndarray | None:
+def given_for(table: pa.Table, keys: Keys) -> np.ndarray | None:
     """Return which images' true labels the miner got; None where the label set does not say it.
 
     Args:
@@ -142,5 +136,15 @@ def given_for(table: pa.Table, keys: np.ndarray) -> np.ndarray | None:
     """
     if GIVEN not in table.column_names:
         return None
-    known = dict(zip(table["key"].to_pylist(), table[GIVEN].to_pylist(), strict=True))
-    return np.fromiter((known.get(key, False) for key in keys.tolist()), dtype=bool, count=len(keys))
+    return _taken(table[GIVEN], places(keys, Texts(table["key"])), False, np.bool_)
+
+
+def _taken(column: pa.ChunkedArray, rows: np.ndarray, empty: object, dtype: type[np.generic]) -> np.ndarray:
+    """Take rows of a column as (n,) numbers; -1 is no row, which is `empty` like null."""
+    values = column.fill_null(empty).to_numpy().astype(dtype)
+    return np.append(values, np.array(empty, dtype))[rows]
+
+
+def _refuse_repeated(table: pa.Table, path: str | Path) -> None:
+    if repeated := table.num_rows - pc.count_distinct(table["key"]).as_py():
+        raise PseudoLabelError("keys must be unique", where=path, found=f"{repeated} repeated", fix=_FIX)

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from reprise.artifacts.labels.label_sets import digest_of_pairs
+from reprise.artifacts.tables.columns import Keys, Texts, places
 from reprise.artifacts.tables.parquet import read_table, write_table
 from reprise.config.errors import PseudoLabelError, printable
 from reprise.storage.work_folder import file_digest
@@ -78,7 +79,7 @@ def read_pairs_of(labels: str | Path) -> pa.Table | None:
     return table
 
 
-def rows_of(table: pa.Table, keys: np.ndarray, path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+def rows_of(table: pa.Table, keys: Keys, path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """Return the positions of the pairs' images among `keys`.
 
     Args:
@@ -92,17 +93,15 @@ def rows_of(table: pa.Table, keys: np.ndarray, path: str | Path) -> tuple[np.nda
     Raises:
         PseudoLabelError: the pairs name images that are not among `keys`, so they belong to another data set.
     """
-    position = {key: row for row, key in enumerate(keys.tolist())}
-    names = [*table["first"].to_pylist(), *table["second"].to_pylist()]
-    foreign = {name for name in names if name not in position}
-    if foreign:
+    rows = np.stack([places(Texts(table[name]), keys) for name in ("first", "second")], axis=1)
+    if (rows < 0).any():
+        foreign = {key for i, name in enumerate(("first", "second")) for key in Texts(table[name])[rows[:, i] < 0]}
         raise PseudoLabelError(
             "the pairs belong to other images",
             where=path,
             found=f"{len(foreign)} unknown keys, such as {min(foreign)}",
             fix=_FIX,
         )
-    rows = np.array([position[name] for name in names], dtype=np.int64).reshape(2, -1).T
     return rows, table["weight"].to_numpy().astype(np.float32)
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from reprise.config.errors import RepriseError
 from reprise.storage.atomic import atomic_file
 from reprise.storage.system.machine import fault_behind
 
+PART = 1 << 16  # rows that are read at a time where a table is not wanted whole
 _MOST_BYTES = 1 << 46  # 64 TiB
 _ROWS_A_BYTE = 4  # more than any table of ours: keys do not compress, while a run of one value takes no room at all
 
@@ -71,6 +75,37 @@ def read_table(
         error: the file is missing or truncated, a column is missing, unexpected or of another type, or a value is null
             where none may be.
     """
+    schema = _schema_of(path, schema, error, fix, exact, further)
+    with _opened(path, error, fix) as file:
+        table = file.read(columns=columns)
+        table.validate(full=True)  # offsets that lead elsewhere, text that is no text
+    _refuse_nulls({name: table[name].null_count for name in table.column_names}, schema, path, error, fix)
+    return table
+
+
+def read_in_parts(
+    path: str | Path, schema: pa.Schema, error: type[RepriseError], fix: str, further: pa.Schema | None = None
+) -> Iterator[pa.Table]:
+    """Read and check Parquet as `read_table` does, PART rows at a time, so that the whole is never in memory.
+
+    Parts come until a value is empty that must not be; how many there are is the error at the end of the file. So who
+    takes parts must take them all.
+    """
+    schema = _schema_of(path, schema, error, fix, True, further)
+    empty: Counter[str] = Counter()
+    with _opened(path, error, fix) as file:
+        for batch in file.iter_batches(PART):
+            batch.validate(full=True)
+            empty.update({field.name: batch[field.name].null_count for field in schema if not field.nullable})
+            if not empty.total():
+                yield pa.Table.from_batches([batch])
+    _refuse_nulls(empty, schema, path, error, fix)
+
+
+def _schema_of(
+    path: str | Path, schema: pa.Schema, error: type[RepriseError], fix: str, exact: bool, further: pa.Schema | None
+) -> pa.Schema:
+    """Compare the columns of a file with a schema, and return it with those of `further` that the file has."""
     path = Path(path)
     try:
         found = pq.read_schema(path)
@@ -97,26 +132,35 @@ def read_table(
     extra = [n for n in found.names if n not in schema.names]
     if exact and extra:
         raise error(f"unexpected column '{extra[0]}'", where=path, found=f"columns {', '.join(found.names)}", fix=fix)
+    return schema
+
+
+@contextmanager
+def _opened(path: str | Path, error: type[RepriseError], fix: str) -> Iterator[pq.ParquetFile]:
+    """Open a file to read its rows; what goes wrong then is a sentence."""
     try:
         with pq.ParquetFile(path) as file:  # pq.read_table imports pandas
-            if file.metadata.num_rows > (most := _ROWS_A_BYTE * path.stat().st_size):
+            if file.metadata.num_rows > (most := _ROWS_A_BYTE * Path(path).stat().st_size):
                 rows = f"{file.metadata.num_rows} rows, and a file of this length can hold {most}"
                 raise error("the file is damaged", where=path, found=rows, fix=fix)
-            table = file.read(columns=columns)
-        table.validate(full=True)  # offsets that lead elsewhere, text that is no text
+            yield file
     except (OSError, ValueError, pa.ArrowException, MemoryError) as problem:
-        if not _asks_for_too_much(problem) and (fault := fault_behind(problem, path)) is not None:
+        if not _asks_for_too_much(problem) and (fault := fault_behind(problem, Path(path))) is not None:
             raise fault from problem
         raise error("the file is damaged", where=path, found=_first_line(problem), fix=fix) from problem
+
+
+def _refuse_nulls(
+    empty: Mapping[str, int], schema: pa.Schema, path: str | Path, error: type[RepriseError], fix: str
+) -> None:
     for field in schema:
-        if not field.nullable and field.name in table.column_names and table[field.name].null_count:
+        if not field.nullable and empty.get(field.name):
             raise error(
                 f"column '{field.name}' must not have empty values",
                 where=path,
-                found=f"{table[field.name].null_count} empty",
+                found=f"{empty[field.name]} empty",
                 fix=fix,
             )
-    return table
 
 
 def _asks_for_too_much(problem: BaseException) -> bool:

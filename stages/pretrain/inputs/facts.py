@@ -9,6 +9,7 @@ import numpy as np
 from reprise.artifacts.facts.sides import Sides
 from reprise.artifacts.facts.table import read_facts
 from reprise.artifacts.layout import SHARDS, run_facts
+from reprise.artifacts.tables.columns import Keys
 from reprise.config.errors import TrainingError
 from reprise.config.facts import MOVED, Fact, refusal
 from reprise.config.tables import TRUTH, AnyRun
@@ -17,7 +18,7 @@ from reprise.media.image.sides import decode_side
 _FIX = "Run `dvc repro facts`, which writes it."
 
 
-def read_run_facts(row: AnyRun, reads: Sequence[str], keys: np.ndarray) -> dict[str, np.ndarray]:
+def read_run_facts(row: AnyRun, reads: Sequence[str], keys: Keys) -> dict[str, np.ndarray]:
     """Read what the method declares in `reads`.
 
     Args:
@@ -34,7 +35,7 @@ def read_run_facts(row: AnyRun, reads: Sequence[str], keys: np.ndarray) -> dict[
     """
     if not reads:
         return {}
-    facts = read_facts(run_facts(row.name)).joined(keys)
+    facts = read_facts(run_facts(row.name)).joined(np.asarray(keys))
     known: dict[str, Fact] = {fact.name: fact for fact in facts.declared}
     if refused := refusal(reads, list(facts.declared), row.labels == TRUTH):
         rule, found, fix = refused
@@ -60,7 +61,7 @@ def _known(values: np.ndarray) -> np.ndarray:
     return ~np.isnan(values.reshape(len(values), -1)).all(axis=1)
 
 
-def _poses(name: str, keys: np.ndarray) -> np.ndarray:
+def _poses(name: str, keys: Keys) -> np.ndarray:
     """Read a pose of each image from the shards: (n, d) float64, NaN where unknown."""
     sides = Sides(SHARDS)
     found = {

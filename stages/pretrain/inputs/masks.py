@@ -10,6 +10,7 @@ import numpy as np
 from reprise.artifacts.facts.sides import Sides
 from reprise.artifacts.facts.table import read_facts
 from reprise.artifacts.layout import SHARDS, run_facts
+from reprise.artifacts.tables.columns import Keys
 from reprise.config.errors import TrainingError
 from reprise.config.tables import AnyRun
 from reprise.media.image.sides import decode_side
@@ -25,7 +26,7 @@ class Masks:
         memory_bytes: decoded masks are kept up to this size; it decides nothing but the speed.
     """
 
-    def __init__(self, names: Sequence[str], keys: np.ndarray, sides: Sides, memory_bytes: int) -> None:
+    def __init__(self, names: Sequence[str], keys: Keys, sides: Sides, memory_bytes: int) -> None:
         self.names, self._keys, self._sides, self._left = tuple(names), keys.tolist(), sides, memory_bytes
         self._kept: dict[tuple[int, str], np.ndarray] = {}
 
@@ -53,7 +54,7 @@ class Masks:
         return found.hexdigest()
 
 
-def read_run_masks(row: AnyRun, reads: Sequence[str], keys: np.ndarray, memory_bytes: int) -> Masks | None:
+def read_run_masks(row: AnyRun, reads: Sequence[str], keys: Keys, memory_bytes: int) -> Masks | None:
     """Find the masks among what the method declares in `reads`; `read_run_facts` refuses what a run may not see.
 
     Args:

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from reprise.artifacts.labels.pairs import FILE, read_pairs_of, rows_of
+from reprise.artifacts.tables.columns import Keys
 from reprise.config.errors import TrainingError
 from reprise.config.tables import AnyRun
 from reprise.reading.partners import Partners, partners_of
 from reprise.training.params import TrainParams
 
 
-def read_partners(labels: Path, keys: np.ndarray, kept: np.ndarray, row: AnyRun) -> Partners:
+def read_partners(labels: Path, keys: Keys, kept: np.ndarray, row: AnyRun) -> Partners:
     """Read the pairs that belong to a label set, between images that the run is trained on.
 
     Args:

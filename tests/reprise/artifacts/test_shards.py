@@ -6,16 +6,22 @@ import errno
 import hashlib
 import os
 import pickle
+import random
 import resource
 import tracemalloc
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+import reprise.artifacts.shards
 import reprise.artifacts.tars.local
-from reprise.artifacts.shards import INDEX_SCHEMA, Shards, write_index
+from reprise.artifacts.shards import INDEX_SCHEMA, Shards, index_schema, read_index, write_index
+from reprise.artifacts.tables import parquet
 from reprise.config.errors import MachineError, ShardError
 from reprise.storage import ustar
 from tests.small_shards import SIZES, make_shards, seed_of
@@ -32,7 +38,6 @@ def test_rows_are_read_by_split_and_sorted_by_key(tmp_path: Path) -> None:
     for row in range(5):
         seed = seed_of(shards, row)
         assert shards.read(row) == encoded(photo(seed, *SIZES[seed]), "PNG")
-        assert shards.groups[row] == (f"g{seed}" if seed % 2 else None)
     shards.verify()
 
 
@@ -44,7 +49,7 @@ def test_numbers_of_tars_take_a_few_bytes_an_image() -> None:
         "bytes": [1] * n, "ext": ["png"] * n, "width": [1] * n, "height": [1] * n, "channels": [3] * n,
         "sha256": [""] * n, "group": [None] * n,
     }  # fmt: skip
-    shards = Shards("nowhere", pa.table(columns, schema=INDEX_SCHEMA), "")
+    shards = Shards("nowhere", [pa.table(columns, schema=INDEX_SCHEMA)])
     tracemalloc.start()
     try:
         number, ends = shards.of_tar
@@ -54,6 +59,165 @@ def test_numbers_of_tars_take_a_few_bytes_an_image() -> None:
     assert [shards.tar_names[i] for i in number.tolist()] == names
     assert ends.tolist() == [50 * (i + 1) for i in range(n // 50)]
     assert peak < 64 * n
+
+
+def rows_of_tars(count: int, tars: int, key: str = "{:024x}", **more: Any) -> pa.Table:
+    """Rows of an index, whose images lie in turn in several tars."""
+    rows = [
+        {
+            "key": key.format(i * 7919 % 100_003),
+            "split": ("train", "val", "test")[i % 3],
+            "shard": f"{i % tars:06d}.tar",
+            "offset": 512 + i // tars * 1000,
+            "bytes": i % 1000,
+            "ext": "png",
+            "width": i % 300 + 1,
+            "height": 65_536 + i,
+            "channels": i % 5 + 1,
+            "sha256": f"{i:064x}",
+            "group": None if i % 4 else f"g{i}",
+        }
+        | more
+        for i in range(count)
+    ]
+    return pa.Table.from_pylist(rows, index_schema(INDEX_SCHEMA.names + list(more)))
+
+
+def with_tars(folder: Path, table: pa.Table) -> Path:
+    """Write an index, and tars that are as long as it says and hold nothing."""
+    folder.mkdir()
+    write_index(folder / "index.parquet", table)
+    for row in table.to_pylist():
+        path = folder / row["shard"]
+        size = max(row["offset"] + row["bytes"], path.stat().st_size if path.exists() else 0)
+        path.touch()
+        os.truncate(path, size)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("count", "tars", "more"),
+    [
+        (0, 1, {}),
+        (1, 1, {}),
+        (100, 1, {"key": "bär 象 {}"}),
+        (1000, 3, {}),
+        (700, 300, {}),
+        (50, 2, {"depth": 9, "modality": "volume"}),
+    ],
+)
+def test_columns_are_those_of_a_naive_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, tars: int, more: dict[str, Any]
+) -> None:
+    folder = with_tars(tmp_path / "s", rows_of_tars(count, tars, **more))
+    rows = read_index(folder).to_pylist()
+    for part in (7, 1 << 16):
+        monkeypatch.setattr(parquet, "PART", part)
+        monkeypatch.setattr(reprise.artifacts.shards, "PART", part)
+        shards = Shards.open(folder)
+        for ours, name in (("keys", "key"), ("splits", "split"), ("widths", "width"), ("heights", "height")):
+            assert getattr(shards, ours).tolist() == [row[name] for row in rows]
+        assert shards.channels.tolist() == [row["channels"] for row in rows]
+        assert (shards.depths is None) == ("depth" not in more)
+        assert shards.modality == more.get("modality", "image")
+        axes = [*(["depth"] if "depth" in more else []), "height", "width"]
+        assert shards.sides.tolist() == [[row[axis] for axis in axes] for row in rows]
+        assert [list(shards.sides_of(i)) for i in range(count)] == shards.sides.tolist()
+        names = sorted({row["shard"] for row in rows})
+        assert shards.tar_names == names
+        number, ends = shards.of_tar
+        assert number.tolist() == [names.index(row["shard"]) for row in rows]
+        assert ends.tolist() == [max(r["offset"] + r["bytes"] for r in rows if r["shard"] == name) for name in names]
+        for split in ("train", "val", "test", "other"):
+            assert shards.rows(split).tolist() == [i for i, row in enumerate(rows) if row["split"] == split]
+        assert [len(shards.read(i)) for i in range(count)] == [row["bytes"] for row in rows]
+
+
+def test_an_open_index_takes_less_than_sixty_bytes_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    n = 20_000
+    folder = with_tars(tmp_path / "s", rows_of_tars(n, 3))
+    monkeypatch.setattr(parquet, "PART", 1000)
+    Shards.open(folder)  # what is needed once
+    pools = pa.default_memory_pool(), pa.system_memory_pool()
+    before = sum(pool.bytes_allocated() for pool in pools)
+    tracemalloc.start()
+    try:
+        shards = Shards.open(folder)
+        python, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(shards) == n
+    assert python + sum(pool.bytes_allocated() for pool in pools) - before < 60 * n
+    assert peak < 60 * n  # no object for each image on the way, either
+
+
+def test_a_damaged_index_gives_the_sentence_of_the_whole_table(tmp_path: Path) -> None:
+    folder = with_tars(tmp_path / "s", rows_of_tars(400, 3))
+    path = folder / "index.parquet"
+    whole, rng, refused = path.read_bytes(), random.Random(0), 0
+
+    def said(read: Callable[[], object]) -> str:
+        try:
+            read()
+        except ShardError as error:
+            return str(error)
+        return "read"
+
+    for number in range(300):
+        data = bytearray(whole)
+        if number % 3:
+            for _ in range(rng.choice((1, 4, 40))):
+                data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        else:
+            del data[rng.randrange(len(data)) :]
+        path.write_bytes(data)
+        expected = said(lambda: read_index(folder))
+        refused += expected != "read"
+        if expected != "read":
+            assert said(lambda: Shards.open(folder)) == expected
+        else:
+            said(lambda: Shards.open(folder))  # a sentence, if anything
+    assert refused > 100
+    path.unlink()
+    assert said(lambda: Shards.open(folder)) == said(lambda: read_index(folder))
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"offset": -1}, "a place that cannot be.*offset.*-1"),
+        ({"bytes": -5}, "a place that cannot be.*bytes.*-5"),
+        ({"offset": 2**63 - 1, "bytes": 2**63 - 1}, "truncated"),
+        ({"offset": 2**62, "bytes": 9}, "truncated"),
+        ({"shard": "../secret"}, "outside its folder"),
+        ({"shard": ".hidden"}, "outside its folder"),
+        ({"shard": "other.tar"}, "a shard is missing"),
+    ],
+)
+def test_an_index_from_elsewhere_is_not_believed(tmp_path: Path, more: dict[str, Any], words: str) -> None:
+    folder = with_tars(tmp_path / "s", rows_of_tars(20, 2))
+    row = {name: column[:1] for name, column in rows_of_tars(1, 1).to_pydict().items()} | {
+        k: [v] for k, v in more.items()
+    }
+    table = pa.concat_tables([rows_of_tars(20, 2).slice(1), pa.table(row, schema=INDEX_SCHEMA)])
+    write_index(folder / "index.parquet", table)
+    with pytest.raises(ShardError, match=words):
+        Shards.open(folder)
+
+
+def test_empty_values_are_counted_over_all_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = with_tars(tmp_path / "s", rows_of_tars(30, 2))
+    for name in ("key", "shard", "offset", "width"):
+        table = rows_of_tars(30, 2)
+        values = [None if i % 9 == 0 else value for i, value in enumerate(table[name].to_pylist())]
+        at = table.column_names.index(name)
+        pq.write_table(
+            table.set_column(at, pa.field(name, table[name].type), pa.array(values, table[name].type)),
+            folder / "index.parquet",
+        )
+        monkeypatch.setattr(parquet, "PART", 7)
+        with pytest.raises(ShardError, match=f"column '{name}' must not have empty values.*4 empty"):
+            Shards.open(folder)
 
 
 def test_shards_cross_process_boundaries(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import product
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reprise.reading import order
 from reprise.reading.order import batch_count, conflicts, fewest_pairs, guided_batches, random_batches, rank_batches
 
 
@@ -64,6 +66,55 @@ def test_guided_batches_reach_the_bound(labels, batch_size, seed):
     for cluster in np.unique(labelled):
         counts = [(clusters[b] == cluster).sum() for b in batches]
         assert max(counts) - min(counts) <= 1
+
+
+def plainly_guided(clusters: np.ndarray, m: int, rng: np.random.Generator) -> list[list[int]]:
+    """The same draw, written down with lists: it must not change, since runs are continued and repeated."""
+    n = len(clusters)
+    named = [int(c) if c >= 0 else -1 - i for i, c in enumerate(clusters.tolist())]
+    shuffled = rng.permutation(n).tolist()
+    distinct = sorted(set(named))
+    place = dict(zip(distinct, rng.permutation(len(distinct)).tolist(), strict=True))
+    batches: list[list[int]] = [[] for _ in range(m)]
+    walk = rng.permutation(m).tolist()
+    for name in sorted(distinct, key=place.__getitem__):
+        members = [i for i in shuffled if named[i] == name]
+        full, rest = divmod(len(members), m)
+        chosen, walk = walk[:rest], walk[rest:]
+        if len(chosen) < rest:
+            new = rng.permutation(m).tolist()
+            extra = [b for b in new if b not in chosen][: rest - len(chosen)]
+            chosen, walk = chosen + extra, [b for b in new if b not in extra]
+        for member, batch in zip(members, [*list(range(m)) * full, *chosen], strict=True):
+            batches[batch].append(member)
+    return [batches[b] for b in rng.permutation(m).tolist()]
+
+
+@given(st.lists(st.integers(-1, 9), min_size=1, max_size=60), st.integers(1, 30), st.integers(0, 2**31), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_guided_batches_are_those_of_a_naive_drawing(labels, batch_size, seed, far_apart):
+    clusters = np.array(labels)
+    clusters[clusters > 4] *= 10**8 if far_apart else 1
+    rng, plain = np.random.default_rng(seed), np.random.default_rng(seed)
+    found = guided_batches(clusters, batch_size, rng)
+    assert {batch.dtype for batch in found} == {np.dtype(np.int64)}
+    assert [batch.tolist() for batch in found] == plainly_guided(clusters, len(found), plain)
+    assert rng.integers(1 << 60) == plain.integers(1 << 60)
+
+
+def test_guided_batches_take_few_bytes_an_image(monkeypatch):
+    n = 200_000
+    monkeypatch.setattr(order, "_BLOCK", 10_000)
+    rng = np.random.default_rng(0)
+    clusters = rng.integers(0, 100, n)
+    tracemalloc.start()
+    try:
+        batches = guided_batches(clusters, 1024, rng)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert sum(map(len, batches)) == n
+    assert peak < 24 * n
 
 
 @pytest.mark.parametrize("m", [2, 3])

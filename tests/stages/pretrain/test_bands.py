@@ -74,7 +74,7 @@ def test_five_bands_pass_through_the_graph(multispectral: int, capsys: pytest.Ca
     require_bands(read_manifest(), BANDS)
     shards = Shards.open()
     rows = read_manifest().to_pylist()
-    place = int(np.flatnonzero(shards.keys == rows[0]["key"])[0])
+    place = shards.keys.tolist().index(rows[0]["key"])
     seed = int(Path(rows[0]["path"]).stem)
     found = open_decoded(shards, shards.rows(), BANDS).image(place)
     assert np.array_equal(found, np.floor(picture(seed, multispectral) * 255.0 / WHITE + 0.5))

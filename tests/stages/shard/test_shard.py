@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from reprise.artifacts.manifest import read_manifest, write_manifest
-from reprise.artifacts.shards import Shards
+from reprise.artifacts.shards import Shards, read_index
 from reprise.config.errors import MachineError, ShardError
 from reprise.media.image.decode import decode
 from reprise.runtime.workers import Lost
@@ -69,11 +69,12 @@ def test_every_image_of_the_manifest_is_there_with_its_pixels(manifest: pa.Table
     shards = shard(manifest, tmp_path / "s", ShardParams(max_side=512))
     shards.verify()
     rows = {row["key"]: row for row in manifest.to_pylist()}
+    groups = read_index(tmp_path / "s")["group"].to_pylist()
     assert set(shards.keys) == set(rows)
     for i, key in enumerate(shards.keys):
         row, data = rows[key], shards.read(i)
         original = Path(row["path"]).read_bytes()
-        assert (shards.splits[i], shards.groups[i]) == (row["split"], row["group"])
+        assert (shards.splits[i], groups[i]) == (row["split"], row["group"])
         assert np.array_equal(decode(data, key, row["channels"], plain=True), decode(original, key, row["channels"]))
         assert (data == original) == row["plain"]
 
@@ -123,6 +124,7 @@ def test_labels_stay_out_of_the_shards(manifest: pa.Table, tmp_path: Path) -> No
 
 def test_tarfile_reads_what_the_index_says(manifest: pa.Table, tmp_path: Path) -> None:
     shards = shard(manifest, tmp_path / "s")
+    groups = read_index(tmp_path / "s")["group"].to_pylist()
     seen = 0
     for path in sorted((tmp_path / "s").glob("*.tar")):
         with tarfile.open(path) as archive:
@@ -130,7 +132,7 @@ def test_tarfile_reads_what_the_index_says(manifest: pa.Table, tmp_path: Path) -
             assert len(set(names)) == len(names)
             for member in archive:
                 key, extension = member.name.split(".")
-                row = int(np.flatnonzero(shards.keys == key)[0])
+                row = shards.keys.tolist().index(key)
                 data = archive.extractfile(member).read()
                 if extension == "json":
                     card = json.loads(data)
@@ -140,7 +142,7 @@ def test_tarfile_reads_what_the_index_says(manifest: pa.Table, tmp_path: Path) -
                         "width": shards.widths[row],
                         "height": shards.heights[row],
                         "channels": shards.channels[row],
-                        "group": shards.groups[row],
+                        "group": groups[row],
                     }
                 else:
                     assert data == shards.read(row)
@@ -160,7 +162,7 @@ def test_webdataset_reads_every_sample(manifest: pa.Table, tmp_path: Path) -> No
     deep = 0
     samples_of = dict(zip(manifest["key"].to_pylist(), manifest["sample"].to_pylist(), strict=True))
     for sample in samples:
-        row = int(np.flatnonzero(shards.keys == sample["__key__"])[0])
+        row = shards.keys.tolist().index(sample["__key__"])
         image = next(v for k, v in sample.items() if k in ("jpg", "png", "webp", "tif"))
         assert sample["json"]["key"] == sample["__key__"]
         if samples_of[sample["__key__"]] is None:

@@ -21,7 +21,7 @@ import pytest
 from reprise.artifacts.facts.sides import FILE as SIDES
 from reprise.artifacts.facts.sides import Sides, write_sides
 from reprise.artifacts.layout import SHARDS
-from reprise.artifacts.shards import Shards
+from reprise.artifacts.shards import Shards, read_index
 from reprise.artifacts.tars.far import CACHE, FarTars
 from reprise.artifacts.tars.table import FILE, read_far
 from reprise.config.errors import MachineError, RepriseError, ShardError
@@ -102,11 +102,8 @@ def test_shards_cross_process_boundaries(store: Web) -> None:
 
 def test_facts_beside_the_images_are_read_from_far_tars_too(store: Web) -> None:
     shards = opened(store)
-    name, size, offset = shards._shards[0], shards._bytes[0], shards._offsets[0]
-    row = {
-        "key": shards.keys[0], "fact": "seen", "kind": "mask", "shard": name, "offset": offset, "bytes": size,
-        "ext": "png", "sha256": shards._sha256[0],
-    }  # fmt: skip
+    stated = read_index(SHARDS).slice(0, 1).select(["key", "shard", "offset", "bytes", "sha256"]).to_pylist()[0]
+    row = {**stated, "fact": "seen", "kind": "mask", "ext": "png"}
     write_sides(Path(SHARDS) / SIDES, [row])
     assert Sides(Path(SHARDS)).read(shards.keys[0], "seen") == shards.read(0)
 
@@ -135,7 +132,7 @@ def first_tar(shards: Shards) -> tuple[str, str]:
     """The name of the tar of row 0, and the path of its object."""
     table = read_far(Path(SHARDS))
     assert table is not None
-    return shards._shards[0], f"/{table.tars[shards._shards[0]].object}"
+    return shards.tar_names[shards.of_tar[0][0]], f"/{table.tars[shards.tar_names[shards.of_tar[0][0]]].object}"
 
 
 def test_failures_that_pass_are_waited_for(store: Web) -> None:
