@@ -20,7 +20,8 @@ class Slopes:
         ingest_seconds, shard_seconds, embed_seconds: an image.
         shard_bytes: of the tars, an image, with its JSON member and headers.
         manifest_bytes, index_bytes: of the Parquet files, an image.
-        manifest_memory, index_memory: bytes an image of the tables as a stage holds them.
+        manifest_memory: bytes an image of Arrow's buffers, where a stage reads the whole table.
+        index_memory: private bytes of a process for an image of the open index.
         order_memory: bytes an image of the guided batches of one epoch, at their peak.
         kmeans_seconds: a block of SUM_ROWS rows, one move, with the centres and dimensions that were measured.
         neighbours_seconds: a query against one row of the bank.

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import os
 import statistics
+import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.cost import index
 from benchmarks.cost.arithmetic import SUM_ROWS, Slopes
 from benchmarks.parts.stage_work import Sizes, project
 
@@ -29,7 +31,7 @@ def slopes(sizes: Sizes, repeats: int, order_images: int = 1_000_000) -> Slopes:
     Args:
         sizes: the larger of the two; the smaller has half as many images.
         repeats: of which the median counts.
-        order_images: whose guided order is drawn.
+        order_images: whose guided order is drawn; at least 200,000 rows of an index are opened, and four times as many.
     """
     small, large = (_stages(replace(sizes, images=n), repeats) for n in (sizes.images // 2, sizes.images))
     images = sizes.images - sizes.images // 2
@@ -45,7 +47,7 @@ def slopes(sizes: Sizes, repeats: int, order_images: int = 1_000_000) -> Slopes:
         manifest_bytes=slope("manifest bytes"),
         index_bytes=slope("index bytes"),
         manifest_memory=slope("manifest memory"),
-        index_memory=slope("index memory"),
+        index_memory=index_memory(max(order_images, 200_000)),
         order_memory=order_memory(order_images),
         kmeans_seconds=large["kmeans"] / (sizes.rows / SUM_ROWS),
         neighbours_seconds=large["neighbours"] / sizes.queries**2,
@@ -62,7 +64,7 @@ def _stages(sizes: Sizes, repeats: int) -> dict[str, float]:
         found["shard bytes"] = sum(path.stat().st_size for path in Path("data/shards").glob("*.tar"))
         found["manifest bytes"] = Path("data/ingest/manifest.parquet").stat().st_size
         found["index bytes"] = Path("data/shards/index.parquet").stat().st_size
-        found |= _memory()
+        found["manifest memory"] = _manifest_memory()
     return found
 
 
@@ -76,25 +78,24 @@ def _median(call: Callable[[], int], repeats: int) -> float:
     return statistics.median(seconds)
 
 
-def _memory() -> dict[str, float]:
+def _manifest_memory() -> float:
+    """Return the bytes of Arrow's buffers of the whole manifest."""
     from reprise.artifacts.manifest import read_manifest
-    from reprise.artifacts.shards import Shards
 
-    with _traced() as traced:
-        shards = Shards.open()
-        index = traced()
-    del shards
-    return {"manifest memory": float(read_manifest().nbytes), "index memory": index}
+    return float(read_manifest().nbytes)
 
 
-@contextmanager
-def _traced() -> Iterator[Callable[[], float]]:
-    """Count what Python and NumPy hold; pyarrow's buffers are counted by their own sizes."""
-    tracemalloc.start()
-    try:
-        yield lambda: float(tracemalloc.get_traced_memory()[0])
-    finally:
-        tracemalloc.stop()
+def index_memory(images: int) -> float:
+    """Return the private bytes of a process for one more image of an open index, from `images` and four times as many.
+
+    They are the pages that the kernel counts for the process alone, so they include what allocators keep.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        held = {}
+        for rows in (1000, images, 4 * images):
+            index.write(Path(folder) / str(rows), rows)
+            held[rows] = rows * index.opened(Path(folder) / "1000", Path(folder) / str(rows), 1)[1]
+    return max(0.0, (held[4 * images] - held[images]) / (3 * images))
 
 
 def order_memory(images: int) -> float:
