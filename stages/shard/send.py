@@ -12,21 +12,23 @@ import json
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 
 from reprise.artifacts.tars.far import settings_of
 from reprise.artifacts.tars.table import FILE, FarTar, write_far
-from reprise.config.errors import ShardError
+from reprise.config.errors import ShardError, SourceError
 from reprise.config.stores import FarParams
 from reprise.config.texts.addresses import Address, parse_address
 from reprise.storage.atomic import write_json
 from reprise.storage.stores.in_order import patiently
-from reprise.storage.stores.store import open_store
+from reprise.storage.stores.store import Object, open_store
 
 _SENT = ".sent"  # after the name of a tar: its length and hash, once the store has it
 _AT_ONCE = 4  # tars that are sent while others are written; so many wait on the disk
+_PAGE = 1000  # objects of one answer to a listing
 _FIX = "Choose an empty prefix for shard.store, or remove this object if nobody needs it."
 
 
@@ -58,6 +60,8 @@ class Sender:
         self._work, self._address = work, store
         self._store = open_store(store, settings_of(params))
         self._sent: dict[str, FarTar] = {}
+        self._noted: dict[str, FarTar] | None = None  # by earlier processes, once somebody has asked for them
+        self._listed: dict[str, Object] = {}  # those of them that the store has listed
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="send")
         self._waiting: deque[Future[None]] = deque()
 
@@ -69,11 +73,11 @@ class Sender:
 
     def has(self, name: str) -> bool:
         """Tell whether a tar was sent by an earlier process, and is still there."""
-        try:
-            tar = FarTar(**json.loads(self._note(name).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            return False
-        if not self._is_there(tar, name):
+        if self._noted is None:
+            self._noted = _read_notes(self._work)
+            self._listed = self._list({tar.object for tar in self._noted.values()})
+        tar = self._noted.get(name)
+        if tar is None or not self._is_there(tar, name, self._listed.get(tar.object)):
             return False
         self._sent[name] = tar
         return True
@@ -114,13 +118,24 @@ class Sender:
         self._sent[name] = tar
         path.unlink()
 
-    def _is_there(self, tar: FarTar, name: str) -> bool:
-        """Ask for an object.
+    def _list(self, wanted: set[str]) -> dict[str, Object]:
+        """Find objects in one listing, which asks for a thousand at once, by at most as many requests as they are."""
+        found: dict[str, Object] = {}
+        with suppress(SourceError):  # there is nothing yet, or the store may not be listed; each is asked for then
+            for item in islice(self._store.listing(), _PAGE * len(wanted)):
+                if item.name in wanted:
+                    found[item.name] = item
+                if len(found) == len(wanted):
+                    break
+        return found
+
+    def _is_there(self, tar: FarTar, name: str, item: Object | None = None) -> bool:
+        """Tell whether an object is there; without what a listing says of it, the store is asked.
 
         Raises:
             ShardError: it has another length.
         """
-        item = self._store.look(tar.object)
+        item = item or self._store.look(tar.object)
         if item.size is not None and item.size != tar.bytes:
             raise ShardError(
                 "the store has another file in place of a shard, which is not written over",
@@ -132,3 +147,12 @@ class Sender:
 
     def _note(self, name: str) -> Path:
         return self._work / f"{name}{_SENT}"
+
+
+def _read_notes(work: Path) -> dict[str, FarTar]:
+    """Read which tars of a folder were sent, by their names; a note that cannot be read counts as none."""
+    found = {}
+    for path in work.glob(f"*{_SENT}"):
+        with suppress(OSError, ValueError, TypeError):
+            found[path.name.removesuffix(_SENT)] = FarTar(**json.loads(path.read_text(encoding="utf-8")))
+    return found

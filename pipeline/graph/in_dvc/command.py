@@ -36,12 +36,14 @@ def _run(arguments: list[str]) -> int:
     command = next((argument for argument in arguments if not argument.startswith("-")), "")
     keep_notes_private()
     from pipeline.graph.in_dvc.cache import REFUSALS
-    from pipeline.graph.in_dvc.replacements import do_without_locks, install
+    from pipeline.graph.in_dvc.replacements import do_without_locks, fetch_entries_one_by_one, install
     from reprise.storage.running import announced
 
     install()
     if command == "status":
         do_without_locks()
+    if command == "repro":
+        fetch_entries_one_by_one()
     if command == "get-output":
         from pipeline.graph.in_dvc.outputs import get_output
 

@@ -6,7 +6,8 @@ outputs of the previous run where they are. So eleven functions and classes of D
 requirements.lock pins; tests/pipeline/graph (remotes/test_hostile.py, test_previous_outputs.py) fail if a replacement
 has no effect.
 Two more say which stage of how many begins, since DVC does not count them, three let DVCs work beside each other, and
-one starts stages from a process that has loaded the libraries that they need.
+one starts stages from a process that has loaded the libraries that they need. For `dvc repro`, entries of the run cache
+are fetched one by one.
 """
 
 from __future__ import annotations
@@ -84,3 +85,8 @@ def do_without_locks() -> None:
     """
     dvc.lock.make_lock = lambda *arguments, **options: dvc.lock.LockNoop()
     dvc.rwlock.rwlock = lambda *arguments, **options: nullcontext()
+
+
+def fetch_entries_one_by_one() -> None:
+    """Let `dvc repro --pull` fetch what the remote's run cache says of each stage when its turn comes."""
+    setattr(StageCache, "pull", run_cache.fetch_when_loaded)  # noqa: B010 - of a class without types

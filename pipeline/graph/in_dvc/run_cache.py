@@ -71,19 +71,21 @@ def read_entry(data: bytes, key: str, value: str) -> dict[str, Any]:
     return entry
 
 
-def fetch_entries(self: StageCache, remote: str | None, odb: Any = None) -> list[tuple[str, str]]:
-    """Fetch the entries of a remote that are not here, in place of `StageCache.pull`; each is checked first."""
-    try:
-        odb = odb or self.repo.cloud.get_remote_odb(remote, "fetch --run-cache", hash_name="md5-dos2unix")
-    except RemoteConfigError as error:
-        raise RunCacheNotSupported(error) from error
-    if isinstance(odb.fs, HTTPFileSystem):
-        raise RunCacheNotSupported(f"run-cache is not supported for http filesystem: {odb.path}")
+def fetch_entries(
+    self: StageCache, remote: str | None, odb: Any = None, key: str | None = None
+) -> list[tuple[str, str]]:
+    """Fetch the entries of a remote that are not here, in place of `StageCache.pull`; each is checked first.
+
+    Args:
+        self: the run cache of this folder.
+        remote: name of the remote; None for the default one.
+        odb: the remote itself, where it is known.
+        key: of the one stage whose entries are wanted, in one listing of them alone; None lists all that there are.
+    """
+    odb = odb or _remote_of(self, remote)
     runs = odb.fs.join(odb.path, "runs")
-    if not odb.fs.exists(runs):
-        return []
     wanted = []
-    for source in odb.fs.find(runs):
+    for source in _listed(odb.fs, odb.fs.join(runs, key[:2], key) if key else runs):
         match = _ENTRY.fullmatch(odb.fs.as_posix(source).removeprefix(odb.fs.as_posix(runs)).lstrip("/"))
         if not match:
             if not source.endswith(".tmp"):  # an unfinished upload
@@ -106,6 +108,37 @@ def fetch_entries(self: StageCache, remote: str | None, odb: Any = None) -> list
         return [fetched for fetched in pool.map(lambda each: fetch(*each), wanted) if fetched]
 
 
+def fetch_when_loaded(self: StageCache, remote: str | None) -> list[tuple[str, str]]:
+    """Let each stage fetch its own entries when it looks for them, in place of `StageCache.pull` for `dvc repro`.
+
+    DVC fetches all entries before the first stage, which a remote of many runs makes longer than most stages take.
+    """
+    self.asked_for_entries = _remote_of(self, remote)  # type: ignore[attr-defined]
+    return []
+
+
+def _remote_of(self: StageCache, remote: str | None) -> Any:
+    """Return a remote that has a run cache.
+
+    Raises:
+        RunCacheNotSupported: there is no remote, or it is a web server.
+    """
+    try:
+        odb = self.repo.cloud.get_remote_odb(remote, "fetch --run-cache", hash_name="md5-dos2unix")
+    except RemoteConfigError as error:
+        raise RunCacheNotSupported(error) from error
+    if isinstance(odb.fs, HTTPFileSystem):
+        raise RunCacheNotSupported(f"run-cache is not supported for http filesystem: {odb.path}")
+    return odb
+
+
+def _listed(fs: Any, folder: str) -> list[str]:
+    try:
+        return list(fs.find(folder))
+    except FileNotFoundError:
+        return []
+
+
 def load_entry(self: StageCache, key: str, value: str) -> dict[str, Any] | None:
     """Read an entry of the local run cache, in place of `StageCache._load_cache`; a bad one is set aside."""
     path = self._get_cache_path(key, value)
@@ -122,6 +155,9 @@ def load_entry(self: StageCache, key: str, value: str) -> dict[str, Any] | None:
 def load_newest(self: StageCache, stage: Any) -> dict[str, Any] | None:
     """Return the newest entry for a stage, in place of `StageCache._load`, which stops at a bad one."""
     key = _get_stage_hash(stage)
+    odb = getattr(self, "asked_for_entries", None)
+    if odb is not None:
+        fetch_entries(self, None, odb, key)
     folder = Path(self._get_cache_dir(key))
     files = sorted(folder.iterdir(), key=lambda file: file.lstat().st_mtime, reverse=True) if folder.is_dir() else []
     entries = (load_entry(self, key, file.name) for file in files if not file.name.endswith(".tmp"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, takewhile
 from pathlib import Path
 from urllib.parse import unquote
@@ -80,8 +80,12 @@ class LocalShards:
         return [Entry(os.fsencode(path), os.path.realpath(os.fsencode(path))) for path in paths]
 
     def extent(self) -> Extent:
-        """Hash names and contents; unchanged files are not read again."""
-        return Extent(*digest_entries(self._root, self.files()))
+        """Hash names and contents; unchanged files are not read again, and what is no tar is not read at all."""
+        folder = os.path.isdir(self._root)
+        entries = [
+            replace(entry, reason="no_archive") if folder and _is_other(entry) else entry for entry in self.files()
+        ]
+        return Extent(*digest_entries(self._root, entries))
 
     def shards(self) -> Iterator[Shard | Refused | LeftOut]:
         """Yield the shards in their order, and what else lies in the folder."""
@@ -93,7 +97,7 @@ class LocalShards:
                 yield LeftOut(shown, entry.reason, entry.detail)
             elif entry.reason is not None:
                 yield Refused(shown, entry.reason, entry.detail)
-            elif folder and not NESTED.fullmatch(os.path.basename(entry.text)):
+            elif folder and _is_other(entry):
                 yield LeftOut(shown, "no_archive", _NO_TAR)
             else:
                 yield Shard("/".join(entry.text.split("/")[above:]), shown, shown, True)
@@ -113,13 +117,15 @@ class RemoteShards:
         self._is_named = True  # whether each shard is; otherwise a prefix is listed
 
     def extent(self) -> Extent:
-        """Hash names, sizes and versions, reading no shard."""
+        """Hash names, sizes and versions, reading no shard; of what is no tar, only the name counts."""
         total, size = hashlib.sha256(), 0
         listed = self._listing()
         for store, item in listed:
-            line = "\0".join((store.shown(item.name), str(item.size), item.version or item.problem))
+            other = self._is_other(item)
+            state = ("no_archive",) if other else (str(item.size), item.version or item.problem)
+            line = "\0".join((store.shown(item.name), *state))
             total.update(len(line).to_bytes(8, "big") + line.encode("utf-8", "surrogatepass"))
-            size += item.size or 0
+            size += 0 if other else item.size or 0
         return Extent(len(listed), size, total.hexdigest())
 
     def shards(self) -> Iterator[Shard | Refused | LeftOut]:
@@ -132,7 +138,7 @@ class RemoteShards:
             shown = store.shown(item.name)
             if item.problem:
                 return (LeftOut if item.problem in LEFT_OUT else Refused)(shown, item.problem, item.detail)
-            if not self._is_named and not NESTED.fullmatch(item.name):
+            if self._is_other(item):
                 return LeftOut(shown, "no_archive", _NO_TAR)
             try:
                 path = kept.fetch(store, item, _LARGEST)
@@ -143,6 +149,10 @@ class RemoteShards:
 
         yield from in_order(fetched, listed, self._settings)
         kept.forget_others()
+
+    def _is_other(self, item: Object) -> bool:
+        """Tell whether an object that was listed is named as no tar: it is not read, and the account names it."""
+        return not self._is_named and not item.problem and not NESTED.fullmatch(item.name)
 
     def _listing(self) -> list[tuple[Store, Object]]:
         """List the shards, once."""
@@ -169,6 +179,11 @@ class RemoteShards:
                 if item.problem:
                     raise _wrong("a shard cannot be read", store.shown(item.name), item.detail)
                 yield store, item
+
+
+def _is_other(entry: Entry) -> bool:
+    """Tell whether a file of a folder is named as no tar: it is not read, and the account names it."""
+    return entry.reason is None and not NESTED.fullmatch(os.path.basename(entry.text))
 
 
 def shards_of(root: str, settings: Settings) -> LocalShards | RemoteShards:

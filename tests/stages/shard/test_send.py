@@ -112,6 +112,41 @@ def test_killed_while_a_tar_is_sent_it_goes_on_with_the_others(
     assert {name: found[name] for name in whole} == whole
 
 
+def test_a_resume_lists_the_store_once_and_asks_for_no_tar_that_is_there(
+    digits: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from reprise.storage.stores.file_store import FileStore
+
+    packed(digits)
+    table = read_far(Path(SHARDS))
+    assert table is not None
+    asked: list[str] = []
+    plain_look, plain_listing = FileStore.look, FileStore.listing
+
+    def look(self: FileStore, name: str) -> Any:
+        asked.append(name)
+        return plain_look(self, name)
+
+    def listing(self: FileStore) -> Any:
+        asked.append("all")
+        return plain_listing(self)
+
+    monkeypatch.setattr(FileStore, "look", look)
+    monkeypatch.setattr(FileStore, "listing", listing)
+    packed(digits)
+    assert asked == ["all"]
+    gone = max(table.tars.values(), key=lambda tar: tar.sha256)
+    (Path("store") / gone.object).unlink()
+    asked.clear()
+    packed(digits)  # it is packed and sent again, and nobody asks for the others
+    assert asked == ["all", *[gone.object] * 3]
+    assert (Path("store") / gone.object).stat().st_size == gone.bytes
+    victim = Path("store") / gone.object
+    victim.write_bytes(b"short")
+    with pytest.raises(ShardError, match="not written over"):
+        packed(digits)
+
+
 def test_a_store_that_cannot_be_written_is_named(digits: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from reprise.storage.stores.file_store import FileStore
     from reprise.storage.stores.store import UnreachableError

@@ -15,6 +15,8 @@ from dvc.fs import HTTPFileSystem, generic
 from dvc.repo import Repo, lock_repo
 from dvc.stage.cache import RunCacheNotSupported, _can_hash, _get_stage_hash
 
+from pipeline.graph.in_dvc.run_cache import fetch_entries
+
 SENT, FAILED = 0, 1
 KNOWN, UNKNOWN = 0, 3
 
@@ -72,11 +74,12 @@ def fetch_known(name: str) -> int:
     """
     try:
         with Repo(_wait_for_lock=True) as repo:
-            repo.stage_cache.pull(None)
             with lock_repo(repo):
                 (stage,) = repo.stage.collect(name)
                 if not _can_hash_now(stage):
                     return UNKNOWN
+            fetch_entries(repo.stage_cache, None, key=_get_stage_hash(stage))
+            with lock_repo(repo):
                 entry = repo.stage_cache._load(stage)  # noqa: SLF001
             if entry is None:
                 return UNKNOWN

@@ -15,6 +15,7 @@ import pytest
 from reprise.artifacts.manifest import read_manifest
 from reprise.config.errors import MachineError, SourceError
 from reprise.storage.stores import in_order
+from stages.ingest.source import Candidate
 from stages.ingest.sources.remote import Remote
 from stages.ingest.sources.webdataset import Webdataset
 from tests.stages.ingest import hostile
@@ -125,13 +126,25 @@ def test_shards_on_s3_are_listed_or_named_by_a_pattern(
                 header.size = len(png(3 * n + i))
                 tar.addfile(header, io.BytesIO(png(3 * n + i)))
         bucket.put_object(Bucket=BUCKET, Key=f"set/train-{n}.tar", Body=buffer.getvalue())
-    bucket.put_object(Bucket=BUCKET, Key="set/README.md", Body=b"about")
     named, below = (
         Webdataset(f"s3://{BUCKET}/set{end}", Webdataset.Params(endpoint=s3_server, attempts=2))
         for end in ("/train-{0..1}.tar", "")
     )
-    assert named.extent().digest == below.extent().digest
-    rows = [[(item.name, item.split) for item in one.candidates()] for one in (named, below)]
+    assert named.extent() == below.extent()
+    rows = [
+        [(item.name, item.split) for item in one.candidates() if isinstance(item, Candidate)] for one in (named, below)
+    ]
     assert rows[0] == rows[1]
     assert len(rows[0]) == 6
     assert {split for _, split in rows[0]} == {"train"}
+    digests = set()
+    for body in (b"about", b"edited"):
+        bucket.put_object(Bucket=BUCKET, Key="set/README.md", Body=body)
+        listed = Webdataset(f"s3://{BUCKET}/set", Webdataset.Params(endpoint=s3_server, attempts=2))
+        extent = listed.extent()
+        assert extent.bytes == below.extent().bytes
+        digests.add(extent.digest)
+        others = [item for item in listed.candidates() if not isinstance(item, Candidate)]
+        assert [(item.name, item.reason) for item in others] == [(f"s3://{BUCKET}/set/README.md", "no_archive")]
+    # The account of what was left out names the file, so that the digest follows its name, and not what it holds.
+    assert len(digests - {below.extent().digest}) == 1

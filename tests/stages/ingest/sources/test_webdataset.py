@@ -332,6 +332,22 @@ def test_the_digest_follows_shards_and_names_of_classes(tmp_path: Path, monkeypa
     assert [entry.text for entry in source("a-{0..1}.tar").files()] == ["a-0.tar", "a-1.tar"]
 
 
+def test_a_file_that_is_no_tar_counts_by_its_name_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was left out is named in an output, so that a new file is noticed; what it holds changes nothing."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    shard(folder / "a.tar", sample(0))
+    alone = source(folder).extent()
+    found = []
+    for text in ("about", "longer than before"):
+        (folder / "README.md").write_text(text)
+        found += [one.extent() for one in (source(folder), source(f"file://{folder}"))]
+    assert found[0] == found[2] and found[1] == found[3]
+    assert alone.digest != found[0].digest
+    assert {extent.bytes for extent in found} == {alone.bytes}
+
+
 def test_shards_of_a_server_are_fetched_once_and_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(in_order, "_PAUSE", 0.001)
