@@ -3,11 +3,16 @@
 A file is written under a temporary name in its own folder, flushed to disk, and renamed. A folder is built beside its
 final place and renamed as a whole. After a kill only a `.partial-*` name can remain, and the next write of the same
 target removes it.
+
+Several processes and threads may write one file: each has a temporary name of its own, which it keeps locked (flock(2))
+until it has renamed it, and the last to end wins. A temporary file that nobody has locked was left by a kill. Folders
+have one writer at a time.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -29,6 +34,7 @@ _FIXES = {
     errno.ENOTDIR: "There is a file where a folder is needed: move it away.",
 }
 
+NO_FLOCK = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)  # of a file system without flock
 _before_publishing: list[Callable[[Path], None]] = []
 
 
@@ -71,8 +77,68 @@ def storage_error(error: OSError, path: object) -> StorageError:
     return StorageError("writing failed", where=path, found=error.strerror or error, fix=fix)
 
 
-def _partial(path: Path) -> Path:
-    return path.with_name(f".partial-{path.name}")  # beside the target: a rename is atomic on one file system only
+def _partial(path: Path, number: int = 0) -> Path:
+    # Beside the target: a rename is atomic on one file system only.
+    return path.with_name(f".partial-{path.name}{f'.{number}' if number else ''}")
+
+
+def _open_partial(path: Path) -> tuple[Path, int]:
+    """Make the temporary file of one writer, and lock it; files that killed writers left are removed.
+
+    Returns:
+        Its path, and a descriptor that holds the lock until it is closed.
+    """
+    number = 0
+    while True:
+        partial = _partial(path, number)
+        try:
+            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        except FileExistsError:
+            if not _remove_left(partial):
+                number += 1
+            continue
+        if _lock(descriptor) and _is_at(descriptor, partial):
+            return partial, descriptor
+        os.close(descriptor)  # another writer has just taken it for one that was left, before it was locked
+
+
+def _remove_left(partial: Path) -> bool:
+    """Remove a temporary file whose writer has ended, and return whether its name may be free."""
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return True
+    except OSError:  # no file of ours
+        return False
+    try:
+        if not _lock(descriptor, without=False):
+            return False
+        if _is_at(descriptor, partial):  # else its writer has just renamed it
+            partial.unlink(missing_ok=True)
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, *, without: bool = True) -> bool:
+    """Lock a file unless somebody else has; `without` is the answer where the file system has no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_FLOCK:
+            raise
+        return without
+    return True
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Return whether a path is that of an open file."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _fsync_directory(path: Path) -> None:
@@ -98,20 +164,22 @@ def atomic_file(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
     path = Path(path)
     with explained_storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = _partial(path)
+        partial, descriptor = _open_partial(path)
+        encoding, newline = (None, None) if "b" in mode else ("utf-8", "\n")
         try:
-            with open(
-                partial, mode, encoding=None if "b" in mode else "utf-8", newline=None if "b" in mode else "\n"
-            ) as file:
+            with open(descriptor, mode, encoding=encoding, newline=newline, closefd=False) as file:
                 yield file
                 file.flush()
-                os.fsync(file.fileno())  # before the rename: else the new name may outlive a crash without its content
+                os.fsync(descriptor)  # before the rename: else the new name may outlive a crash without its content
             _announce(path)
             os.replace(partial, path)
             _fsync_directory(path.parent)
         except BaseException:
-            partial.unlink(missing_ok=True)
+            if _is_at(descriptor, partial):  # after the rename, the name may be another writer's
+                partial.unlink(missing_ok=True)
             raise
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager

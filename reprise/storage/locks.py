@@ -29,9 +29,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from reprise.config.errors import StorageError, printable
-from reprise.storage.atomic import explained_storage
+from reprise.storage.atomic import NO_FLOCK, explained_storage
 
-NO_FLOCK = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
 _POLL_SECONDS = 0.1
 _NOTE_BYTES = 300  # of the lock file: process and command of the holder, for messages
 _PEER = struct.Struct("3i")  # process, user, group: unix(7), SO_PEERCRED

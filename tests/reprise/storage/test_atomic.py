@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from reprise.config.errors import StorageError
+from reprise.storage import atomic
 from reprise.storage.atomic import atomic_directory, atomic_file, dump_json, explained_storage, write_json
 
 ROOT = Path(__file__).parents[3]
@@ -104,11 +105,92 @@ def test_other_os_errors_pass(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_a_storage_error(tmp_path: Path) -> None:
-    (tmp_path / ".partial-file").symlink_to("/dev/full")
+def test_a_full_disk_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    monkeypatch.setattr(atomic, "_open_partial", lambda path: (tmp_path / ".partial-file", full))
     with pytest.raises(StorageError, match="No space left"), atomic_file(tmp_path / "file") as file:
         file.write(b"x" * 100_000)
     assert not (tmp_path / "file").exists()
+
+
+def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with atomic_file(path) as first:
+        first.write(b"first")
+        with atomic_file(path) as second:
+            second.write(b"second, which is longer")
+        assert path.read_bytes() == b"second, which is longer"
+        first.write(b" goes on")
+    assert path.read_bytes() == b"first goes on"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_many_writers_at_once_leave_one_whole_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    code = (
+        "import sys\nfrom concurrent.futures import ThreadPoolExecutor\n"
+        "from reprise.storage.atomic import atomic_file\n"
+        "def write(n):\n"
+        "    with atomic_file('file') as file:\n"
+        "        file.write(sys.argv[1].encode() * 5000)\n"
+        "        file.flush()\n"
+        "        file.write(sys.argv[1].encode() * 5000)\n"
+        "with ThreadPoolExecutor(4) as pool:\n"
+        "    list(pool.map(write, range(40)))\n"
+    )
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    writers = [subprocess.Popen([sys.executable, "-c", code, letter], cwd=tmp_path, env=env) for letter in "abc"]
+    seen = set()
+    while any(writer.poll() is None for writer in writers):
+        if path.exists():
+            seen.add(path.read_bytes())
+    assert [writer.returncode for writer in writers] == [0, 0, 0]
+    assert seen | {path.read_bytes()} <= {letter.encode() * 10_000 for letter in "abc"}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_temporary_file_of_a_killed_writer_is_removed_and_that_of_a_living_one_stays(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys\nfrom reprise.storage.atomic import atomic_file\n"
+        "with atomic_file('file') as file:\n"
+        "    file.write(b'half')\n"
+        "    print('writes', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=env, text=True, **pipes) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "writes\n"
+        with atomic_file(tmp_path / "file") as file:
+            file.write(b"whole")
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".partial-file", "file"]
+        writer.kill()
+    with atomic_file(tmp_path / "file") as file:
+        file.write(b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_without_flock_a_temporary_file_is_never_taken_for_one_that_was_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*arguments: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(atomic.fcntl, "flock", none)
+    with atomic_file(tmp_path / "file") as first:
+        with atomic_file(tmp_path / "file") as second:
+            second.write(b"second")
+        first.write(b"first")
+    assert (tmp_path / "file").read_bytes() == b"first"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "outside").write_text("theirs")
+    (tmp_path / ".partial-file").symlink_to("outside")
+    write_json(tmp_path / "file", {})
+    assert (tmp_path / "outside").read_text() == "theirs"
 
 
 def test_a_file_in_the_way_of_a_folder_is_a_storage_error(tmp_path: Path) -> None:
