@@ -113,7 +113,7 @@ def fetch_when_loaded(self: StageCache, remote: str | None) -> list[tuple[str, s
 
     DVC fetches all entries before the first stage, which a remote of many runs makes longer than most stages take.
     """
-    self.asked_for_entries = _remote_of(self, remote)  # type: ignore[attr-defined]
+    self.asked_for_entries = _remote_of(self, remote)
     return []
 
 

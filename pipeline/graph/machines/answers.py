@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.graph.machines.message import FORM
@@ -19,9 +19,44 @@ def compared(ours: Mapping[str, Any], theirs: Any) -> list[str]:
     return lines
 
 
+def not_reproduced(recorded: Mapping[str, Any] | None, entry: Mapping[str, Any]) -> list[str]:
+    """Say where outputs of the same command and inputs differ from those that dvc.lock records.
+
+    Args:
+        recorded: the entry of dvc.lock; None where there is none to compare with.
+        entry: the new one.
+    """
+    if recorded is None:
+        return []
+    same = all(recorded.get(key) == entry.get(key) for key in ("cmd", "params"))
+    same = same and _hashes(recorded.get("deps")) == _hashes(entry.get("deps"))
+    return compared({"outs": recorded.get("outs")}, {"outs": entry.get("outs")}) if same else []
+
+
 def _hashes(files: Any) -> dict[str, Any]:
     listed = files if isinstance(files, list) else []
     return {str(each["path"]): each.get("md5") for each in listed if isinstance(each, dict) and "path" in each}
+
+
+def other_result(stage: str, host: object, lines: Sequence[str]) -> GraphError:
+    """Return the error of a forced stage that gave something else than before; `lines` are of `not_reproduced`."""
+    return GraphError(
+        "a worker computed something else from the same inputs than dvc.lock records",
+        where=stage,
+        found=f"{host}: {'; '.join(lines)}",
+        fix="Nothing was replaced. Run `reprise repro --force` for this stage without --workers: what this machine "
+        "computes is recorded then. If that is what was recorded before, look into that worker.",
+    )
+
+
+def other_than_sent(stage: str, host: object, lines: Sequence[str]) -> GraphError:
+    """Return the error of a worker whose answer is not what it has sent; `lines` are of `compared`."""
+    return GraphError(
+        "a worker computed something else than its results in the remote say",
+        where=stage,
+        found=f"{host}: {'; '.join(lines)}",
+        fix="Stop that worker, remove its clone, and run again with --force for this stage.",
+    )
 
 
 def checked(answer: Any) -> dict[str, Any]:

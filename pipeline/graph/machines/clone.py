@@ -20,6 +20,7 @@ from pipeline.graph.definition import load_graph
 from pipeline.graph.jobs.loaded_dvc import LoadedDvc
 from pipeline.graph.jobs.machine import Demand, Machine
 from pipeline.graph.lock_file import put_entries, read_lock
+from pipeline.graph.machines.answers import not_reproduced
 from pipeline.graph.machines.checkpoints import shared
 from pipeline.graph.machines.message import FORM, TRAVELLING, differences, inputs_of, refusal
 from pipeline.graph.machines.transfers import Transfers
@@ -128,10 +129,12 @@ class Clone:
                 variables={"REPRISE_THREADS": str(int(message["threads"])), **variables},
                 force=bool(message["options"].get("force")),
             )
-        self._transfers.send([name], cancelled)
+        entry = read_lock(self.root)[name]
+        if not not_reproduced(message["options"].get("recorded"), entry):  # else others would find two results
+            self._transfers.send([name], cancelled)
         if cancelled.is_set():
             raise Ended
-        return {"outcome": outcome.value, "entry": read_lock(self.root)[name]}
+        return {"outcome": outcome.value, "entry": entry}
 
     @contextmanager
     def _inputs_of(self, message: Mapping[str, Any], cancelled: threading.Event) -> Iterator[None]:

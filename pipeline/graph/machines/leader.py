@@ -26,9 +26,9 @@ from pipeline.graph.jobs.loaded_dvc import LoadedDvc
 from pipeline.graph.jobs.machine import Demand
 from pipeline.graph.lock_file import read_lock
 from pipeline.graph.machines import work
-from pipeline.graph.machines.answers import checked, compared, error_of
+from pipeline.graph.machines.answers import checked, compared, error_of, not_reproduced, other_result, other_than_sent
 from pipeline.graph.machines.message import FORM, common_part, inputs_of, message_for, name_of
-from pipeline.graph.machines.placement import PLACES, tokens_for
+from pipeline.graph.machines.placement import PLACES, WithWorkers, tokens_for
 from pipeline.graph.machines.transfers import Transfers
 from pipeline.graph.machines.worker import check_address, no_scheduler
 from pipeline.graph.workspace import Say
@@ -66,8 +66,16 @@ class Workers:
     """The workers of a scheduler; `workers_of` connects to them. Any thread may call `run`."""
 
     def __init__(
-        self, client: Client, graph: Graph, root: Path, loaded: LoadedDvc, say: Say, share_seconds: float | None
+        self,
+        client: Client,
+        graph: Graph,
+        root: Path,
+        loaded: LoadedDvc,
+        say: Say,
+        here: WithWorkers,
+        share_seconds: float | None,
     ) -> None:
+        self._here = here
         self._client, self._graph, self._root, self._loaded, self._say = client, graph, root, loaded, say
         self._where = str(client.scheduler.address if client.scheduler else "the scheduler")
         self._transfers, self._common = Transfers(root, loaded), common_part(root)
@@ -109,19 +117,34 @@ class Workers:
             GraphError: no worker may compute it, or the scheduler is gone.
             RemoteError: results cannot be sent or fetched.
         """
+        lock = read_lock(self._root)
+        recorded = lock.get(stage.name) if force else None
+        options = {"force": force, "share_seconds": self._share_seconds, "demand": vars(demand), "recorded": recorded}
+        message = message_for(stage, self._graph, lock, self._common, self._root, **options)
         if not force and self._transfers.fetch_known(stage.name, cancelled):
+            self._drop_checkpoints(stage, message, on_each_line, cancelled)  # of a leader that ended before it could
             return self._repro(stage, on_each_line, cancelled), ""
         self.send(sorted(self._graph.upstream(stage.name)), cancelled)
-        options = {"force": force, "share_seconds": self._share_seconds, "demand": vars(demand)}
-        message = message_for(stage, self._graph, read_lock(self._root), self._common, self._root, **options)
         answer = self._answer(message, demand, on_each_line, cancelled)
-        done = self._restore(stage, answer, on_each_line, cancelled)
-        if self._share_seconds is not None and stage.entry in TRAININGS:
-            try:
-                self._transfers.call("drop-checkpoints", [inputs_of(message)], cancelled)
-            except RemoteError as error:  # the result is here, and what is left harms nobody
-                on_each_line[1](f"checkpoints in the remote were not removed: {printable(error, 500)}")
-        return done
+        if lines := not_reproduced(recorded, answer["entry"]):
+            raise other_result(stage.name, answer["host"], lines)
+        if not self._transfers.fetch_known(stage.name, cancelled):
+            return self._run_here(stage, demand, answer["host"], on_each_line, cancelled, force)
+        # From here on the result is in the cache of this machine. A kill before the next line leaves a stage that is
+        # not up to date, so that the next run comes here again and removes the checkpoints.
+        self._drop_checkpoints(stage, message, on_each_line, cancelled)
+        return self._restore(stage, answer, on_each_line, cancelled)
+
+    def _drop_checkpoints(
+        self, stage: Stage, message: Mapping[str, Any], on_each_line: Lines, cancelled: threading.Event
+    ) -> None:
+        """Remove what workers have shared of a training whose result is here."""
+        if self._share_seconds is None or stage.entry not in TRAININGS:
+            return
+        try:
+            self._transfers.call("drop-checkpoints", [inputs_of(message)], cancelled)
+        except RemoteError as error:  # what is left harms nobody
+            on_each_line[1](f"checkpoints in the remote were not removed: {printable(error, 500)}")
 
     def _answer(
         self, message: dict[str, Any], demand: Demand, on_each_line: Lines, cancelled: threading.Event
@@ -304,40 +327,51 @@ class Workers:
     def _restore(
         self, stage: Stage, answer: Mapping[str, Any], on_each_line: Lines, cancelled: threading.Event
     ) -> tuple[Outcome, str]:
-        """Let DVC restore from the remote what a worker has sent, and compare it with what the worker says."""
+        """Let DVC restore what a worker has sent, and compare it with what the worker says."""
         outcome = self._repro(stage, (lambda line: None, on_each_line[1]), cancelled)
         entry = read_lock(self._root)[stage.name]
         self._sent.add(stage.name)
-        if outcome is Outcome.RAN:
-            self._sent.discard(stage.name)
-            on_each_line[1](f"{answer['host']} sent no result that fits these inputs, so the stage ran here")
-            return outcome, "here"
-        lines = compared(entry, answer["entry"])
-        if lines:
-            raise GraphError(
-                "a worker computed something else than its results in the remote say",
-                where=stage.name,
-                found=f"{answer['host']}: {'; '.join(lines)}",
-                fix="Stop that worker, remove its clone, and run again with --force for this stage.",
-            )
+        if lines := compared(entry, answer["entry"]):
+            raise other_than_sent(stage.name, answer["host"], lines)
         said = (each for each in Outcome if each.value == answer["outcome"])
         return next(said, outcome), str(answer["host"])
 
-    def _repro(self, stage: Stage, on_each_line: Lines, cancelled: threading.Event) -> Outcome:
-        with self._restoring:
-            return dvc.repro_stage(
+    def _run_here(
+        self, stage: Stage, demand: Demand, host: str, on_each_line: Lines, cancelled: threading.Event, force: bool
+    ) -> tuple[Outcome, str]:
+        """Run a stage on this machine, once it has room: the worker has sent no result that fits its inputs."""
+        on_each_line[1](f"{host} sent no result that fits these inputs, so the stage runs here")
+        with self._here.room_here(stage.name, demand, cancelled) as variables:
+            if variables is None:
+                raise CommandFailed(["reprise", "worker", stage.name], 143, ["the stage was ended"])
+            outcome = dvc.repro_stage(
                 stage.name,
                 self._loaded,
                 root=self._root,
                 on_each_line=on_each_line,
                 cancelled=cancelled,
-                pull=True,
+                variables=variables,
+                force=force,
+            )
+        return outcome, "here"
+
+    def _repro(self, stage: Stage, on_each_line: Lines, cancelled: threading.Event) -> Outcome:
+        """Let DVC restore a stage whose outputs are in the cache."""
+        with self._restoring:
+            return dvc.repro_stage(
+                stage.name, self._loaded, root=self._root, on_each_line=on_each_line, cancelled=cancelled
             )
 
 
 @contextmanager
 def workers_of(
-    address: str, graph: Graph, root: Path, loaded: LoadedDvc, say: Say, share_seconds: float | None = None
+    address: str,
+    graph: Graph,
+    root: Path,
+    loaded: LoadedDvc,
+    say: Say,
+    here: WithWorkers,
+    share_seconds: float | None = None,
 ) -> Iterator[Workers]:
     """Connect to the workers of a scheduler inside the `with` block; at its end, no stage of this leader runs on.
 
@@ -347,6 +381,7 @@ def workers_of(
         root: the project folder.
         loaded: what runs DVC here.
         say: prints a line for people.
+        here: what this machine has, for stages of which a worker sent no result.
         share_seconds: how often workers send checkpoints of trainings to the remote; None for never.
 
     Raises:
@@ -359,6 +394,6 @@ def workers_of(
     except (OSError, TimeoutError, ValueError) as error:
         raise no_scheduler(address, error, CONNECT_SECONDS) from error
     try:
-        yield Workers(client, graph, root, loaded, say, share_seconds)
+        yield Workers(client, graph, root, loaded, say, here, share_seconds)
     finally:
         client.close(timeout=_COUNT_SECONDS)

@@ -79,7 +79,8 @@ def message_for(
         lock: entries of dvc.lock, in which the stages that it reads have theirs.
         common: what `common_part` returned for this run.
         root: the project folder.
-        options: what else the worker is told: `force`, `share_seconds`, `demand`.
+        options: what else the worker is told: `force`, `share_seconds`, `demand`, `recorded` (the entry
+            of dvc.lock of a forced stage).
 
     Raises:
         GraphError: a file that must travel is too large, or cannot be read.

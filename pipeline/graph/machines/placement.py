@@ -7,7 +7,9 @@ the source of images, or it reads nearly all results and takes seconds. Workers 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from reprise.config.dvc_file import GRAPH_FILE, Stage
 from reprise.config.params import read_yaml
 
 PLACES, MEMORY, GPUS = "REPRISE", "REPRISE_MEMORY", "REPRISE_GPU"  # Dask's resources of a worker
+_LOOK_SECONDS = 0.2
 _MOST_AWAY = 128  # stages that wait for workers at once; each is a thread here, which sleeps
 
 
@@ -33,7 +36,7 @@ def stages_that_stay(stages: Iterable[Stage], root: Path) -> frozenset[str]:
 
 @dataclass
 class WithWorkers(Machine):
-    """The leader's machine, and workers beside it whose room the scheduler knows.
+    """The leader's machine, and workers beside it whose room the scheduler knows. Any thread may call its methods.
 
     Attributes:
         stay: names of the stages that take what they need of this machine; all others take nothing here.
@@ -41,20 +44,44 @@ class WithWorkers(Machine):
 
     stay: frozenset[str] = frozenset()
     _away: set[str] = field(default_factory=set)
+    _mutex: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, stage: str, demand: Demand) -> dict[str, str] | None:
         """Take what a stage needs of this machine: nothing if a worker computes it."""
-        if stage in self.stay:
-            return super().take(stage, demand)
-        if len(self._away) >= _MOST_AWAY:
-            return None
-        self._away.add(stage)
-        return {}
+        with self._mutex:
+            if stage in self.stay:
+                return super().take(stage, demand)
+            if len(self._away) >= _MOST_AWAY:
+                return None
+            self._away.add(stage)
+            return {}
 
     def give_back(self, stage: str) -> None:
         """Return what a stage has taken."""
-        self._away.discard(stage)
-        super().give_back(stage)
+        with self._mutex:
+            self._away.discard(stage)
+            super().give_back(stage)
+
+    @contextmanager
+    def room_here(self, stage: str, demand: Demand, cancelled: threading.Event) -> Iterator[Mapping[str, str] | None]:
+        """Take what a stage of the workers needs of this machine inside the `with` block, after a wait for room.
+
+        Yields:
+            Environment variables for the stage; None where it was cancelled before there was room.
+        """
+        name = f"{stage}, here"  # `take` has its own name, for the time at the workers
+        variables = None
+        while not cancelled.is_set():
+            with self._mutex:
+                variables = super().take(name, demand)
+            if variables is not None:
+                break
+            cancelled.wait(_LOOK_SECONDS)
+        try:
+            yield variables
+        finally:
+            with self._mutex:
+                super().give_back(name)
 
 
 def tokens_of(machine: Machine) -> dict[str, float]:

@@ -167,7 +167,7 @@ def places_for(
 
     stay = stages_that_stay(stages, root)
     here = WithWorkers(machine.jobs, machine.memory, machine.gpus, stay=stay)
-    with workers_of(elsewhere.address, graph, root, loaded, say, elsewhere.share_seconds) as workers:
+    with workers_of(elsewhere.address, graph, root, loaded, say, here, elsewhere.share_seconds) as workers:
         yield Places(here, demands, root, loaded, workers, stay)
 
 

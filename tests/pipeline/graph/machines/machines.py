@@ -63,6 +63,7 @@ if "TOY_ENDING" in os.environ:
     signal.signal(signal.SIGTERM, lambda *_: (time.sleep(float(os.environ["TOY_ENDING"])), sys.exit(143)))
 out, source = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
 text = source.read_text() + str(out) + pathlib.Path("params.yaml").read_text().split("train:")[1].split("}")[0]
+text += os.environ.get("TOY_ODD", "")
 log = pathlib.Path(os.environ["TOY_LOG"])
 name = str(out).replace("data/runs", "pretrain").replace("/features", "").replace("data/", "")
 with work_folder(name, {"text": text}, []) as folder:

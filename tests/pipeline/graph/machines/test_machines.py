@@ -227,6 +227,30 @@ def test_a_failing_stage_fails_with_its_own_words(leader: Project, cluster: Mach
 
 
 @pytest.mark.slow
+def test_a_forced_run_records_equal_results_and_refuses_others(leader: Project, cluster: Machines) -> None:
+    leader.write("params.yaml", PARAMS.replace("  - {name: b}\n", "").replace("b: {}", ""))
+    leader.commit()
+    want = one_machine(leader)
+    first, odd = clone(leader, "first"), clone(leader, "odd")
+    worker = cluster.worker(first)
+    for _ in range(2):
+        leader.reprise("repro", "--force", "--workers", cluster.address)
+        assert leader.lock() == want
+    assert [folder for stage, folder, _ in log(leader) if stage == "pretrain@run0-0"] == ["alone", "first", "first"]
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(60) == 0
+    cluster.worker(odd, TOY_ODD="a processor that computes something else")
+    stored = sorted(path for path in (leader.root.parent / "store").rglob("*") if path.is_file())
+    refused = leader.reprise("repro", "--force", "--workers", cluster.address, check=False)
+    assert refused.returncode == 1
+    assert "error: a worker computed something else from the same inputs than dvc.lock records" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert leader.lock() == want
+    assert sorted(path for path in (leader.root.parent / "store").rglob("*") if path.is_file()) == stored
+    assert "everything is up to date" in leader.reprise("repro").stdout
+
+
+@pytest.mark.slow
 def test_what_is_missing_is_said_in_a_sentence(leader: Project, cluster: Machines) -> None:
     """No remote, a wrong address, no scheduler, a store that is gone, a clone with edits, a folder that is in use."""
     first = clone(leader, "first")

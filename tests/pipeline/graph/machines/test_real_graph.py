@@ -41,7 +41,7 @@ def test_two_workers_end_with_the_hashes_of_one_machine(
     assert origin.lock() == first_run[0].lock()
     assert (origin.root / "metrics.json").read_bytes() == (first_run[0].root / "metrics.json").read_bytes()
     said = (tmp_path / "said").read_text()
-    assert "so the stage ran here" not in said
+    assert "so the stage runs here" not in said
 
 
 def _training(clones: list[Path]) -> list[Path]:
