@@ -66,14 +66,25 @@ def explained_storage(path: Path) -> Iterator[None]:
         raise storage_error(error, path) from error
 
 
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Let an OSError that names no file name this one: of reads and writes, the system does not say where they fail."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def storage_error(error: OSError, path: object) -> StorageError:
     """Make the StorageError of a failed write.
 
     Args:
-        error: its `errno` is a key of _FIXES; without one, the disk is taken to be full.
+        error: without an `errno`, the disk is taken to be full.
         path: what was being written.
     """
-    fix = _FIXES[error.errno or errno.ENOSPC]
+    fix = _FIXES.get(error.errno or errno.ENOSPC, "Look at the disk or the network share (`dmesg`), then run again.")
     return StorageError("writing failed", where=path, found=error.strerror or error, fix=fix)
 
 
@@ -169,8 +180,9 @@ def atomic_file(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
         try:
             with open(descriptor, mode, encoding=encoding, newline=newline, closefd=False) as file:
                 yield file
-                file.flush()
-                os.fsync(descriptor)  # before the rename: else the new name may outlive a crash without its content
+                with naming(path):
+                    file.flush()
+                    os.fsync(descriptor)  # before the rename: else the name may outlive a crash without its content
             _announce(path)
             os.replace(partial, path)
             _fsync_directory(path.parent)

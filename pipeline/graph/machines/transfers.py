@@ -9,7 +9,6 @@ from pathlib import Path
 from pipeline.graph.jobs.loaded_dvc import LoadedDvc
 from pipeline.graph.remotes import remote
 from pipeline.processes.redaction import make_redactor
-from reprise.config.errors import RemoteError
 
 
 class Transfers:
@@ -24,14 +23,9 @@ class Transfers:
     """
 
     def __init__(self, root: Path, loaded: LoadedDvc) -> None:
-        name = remote.default_remote(root)
-        if name is None:
-            raise RemoteError(
-                "several machines need a DVC remote that all of them reach, by which results travel",
-                where=root / ".dvc/config",
-                found="no default remote",
-                fix="Add one and commit .dvc/config: `dvc remote add --default store /path/to/store`, or s3://bucket/folder.",
-            )
+        name = remote.needed_remote(
+            root, "several machines need a DVC remote that all of them reach, by which results travel"
+        )
         self._name, self._loaded, self._hide = name, loaded, make_redactor(root)
 
     def fetch(self, names: Sequence[str], cancelled: threading.Event) -> None:

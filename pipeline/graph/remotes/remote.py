@@ -132,6 +132,27 @@ def default_remote(root: Path = Path()) -> str | None:
     return dvc.setting("core.remote", root)
 
 
+def needed_remote(root: Path, what: str = "the project has no default DVC remote") -> str:
+    """Return the name of the default DVC remote.
+
+    Args:
+        root: the project folder.
+        what: of the error.
+
+    Raises:
+        RemoteError: there is none.
+    """
+    name = default_remote(root)
+    if name is None:
+        raise RemoteError(
+            what,
+            where=root / ".dvc/config",
+            found="no default remote",
+            fix="Add one and commit .dvc/config: `dvc remote add --default store /path/to/store`, or s3://bucket/folder.",
+        )
+    return name
+
+
 def pull(
     root: Path = Path(),
     on_line: OnLine | None = None,
@@ -182,14 +203,7 @@ def push(root: Path = Path(), on_line: OnLine | None = None, *, cancelled: threa
 def _transfer(
     root: Path, verb: Literal["fetch", "checkout", "push"], on_line: OnLine | None, cancelled: threading.Event | None
 ) -> Transfer:
-    name = default_remote(root)
-    if name is None:
-        raise RemoteError(
-            "the project has no default DVC remote",
-            where=root / ".dvc/config",
-            found="no default remote",
-            fix="Add one: `dvc remote add --default store /path/to/store`, or s3://bucket/folder.",
-        )
+    name = needed_remote(root)
     hide = make_redactor(root)
     lines: list[str] = []
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, ClassVar
 
+from reprise.artifacts.tars.explained import explained_reading
 from reprise.artifacts.tars.table import FILE, FIX, FarTable, FarTar
 from reprise.config.errors import ImageRefused, RepriseError, ShardError, SourceError
 from reprise.config.stores import FarParams
@@ -24,7 +25,6 @@ from reprise.storage.atomic import storage_error
 from reprise.storage.stores.bounded import Bounded
 from reprise.storage.stores.in_order import patiently
 from reprise.storage.stores.store import ANY, Object, Settings, Store, changed, open_store
-from reprise.storage.system.machine import FAULTS, machine_error
 
 CACHE = Path(".reprise/far")
 _MOST_THREADS = 8  # that fetch ahead
@@ -84,6 +84,10 @@ class FarTars:
         place = place_of(self._table.store, self._params)
         return f"{self.directory / name}, which is {place}/{self._table.tars[name].object}"
 
+    def _copy_of(self, name: str) -> str:
+        """Return where the copy of a tar lies, for people: what the system refuses is refused there."""
+        return f"{self._folder / self._table.tars[name].sha256}, the copy of {self.where(name)}"
+
     def read(self, name: str, size: int, offset: int) -> bytes:
         """Return bytes of a tar; never fewer, since its length is that of the table.
 
@@ -95,16 +99,12 @@ class FarTars:
             follows, self._last = number == self._last + 1, number
             if follows and not self._stated and number + 1 < len(self._names):
                 self._bring([self._names[number + 1]])
-        try:
+        with explained_reading(self._copy_of(name), FIX):
             descriptor = self._open(name)
             try:
                 return os.pread(descriptor, size, offset)
             finally:
                 os.close(descriptor)
-        except OSError as error:
-            if error.errno in FAULTS:
-                raise machine_error(self.where(name), error) from error
-            raise ShardError("a shard cannot be read", where=self.where(name), found=error.strerror, fix=FIX) from error
 
     def check(self, needed: Mapping[str, int]) -> None:
         """Compare the lengths that the table states with what an index needs; no tar is asked for.

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from reprise.artifacts.tars.explained import explained_reading
 from reprise.config.errors import ShardError
-from reprise.storage.system.machine import FAULTS, machine_error
 
 FIX = "Run `dvc repro shard` to write it again (`dvc checkout data/shards.dvc` restores a cached copy)."
 
@@ -49,13 +49,9 @@ class LocalTars:
         Raises:
             ShardError: it cannot be read. MachineError: the machine is the reason.
         """
-        try:
+        with explained_reading(self.where(name), FIX):
             tar = self._open(name)  # it stays open while it is held here, whatever other threads open and close
             return os.pread(tar.descriptor, size, offset)
-        except OSError as error:
-            if error.errno in FAULTS:
-                raise machine_error(self.where(name), error) from error
-            raise ShardError("a shard cannot be read", where=self.where(name), found=error.strerror, fix=FIX) from error
 
     def check(self, needed: Mapping[str, int]) -> None:
         """Compare the lengths of tars with what an index needs of them.

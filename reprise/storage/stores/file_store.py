@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from reprise.config.errors import ImageRefused
-from reprise.storage.atomic import atomic_file
+from reprise.storage.atomic import atomic_file, explained_storage, naming
 from reprise.storage.listing import open_regular, too_many_bytes
 from reprise.storage.stores.store import ANY, Object, Store, changed, nothing_there
 from reprise.storage.walk import list_entries
@@ -39,7 +38,7 @@ class FileStore(Store):
         for name in names:
             yield listed.get(name) or Object(name, None, "", "unreadable", "there is no such file")
 
-    def look(self, name: str) -> Object:
+    def look_once(self, name: str) -> Object:
         """Look at one file, without a listing of the others."""
         return self._described(name)
 
@@ -59,7 +58,19 @@ class FileStore(Store):
     def send(self, name: str, path: Path, sha256: str) -> None:
         """Copy a file into the folder, which is made."""
         with open(path, "rb") as source, atomic_file(self._path(name)) as target:
-            shutil.copyfileobj(source, target, _PIECE)
+            while True:
+                with naming(path):
+                    piece = source.read(_PIECE)
+                if not piece:
+                    break
+                with naming(self._path(name)):
+                    target.write(piece)
+
+    def remove(self, name: str) -> None:
+        """Remove a file of the folder."""
+        path = self._path(name)
+        with explained_storage(Path(path)):
+            os.unlink(path)
 
     def _path(self, name: str) -> str:
         return f"{self.address.place}/{name}" if name else self.address.place

@@ -6,14 +6,13 @@ one that the server states, and an ETag or a time that is not the one of the lis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 from reprise.config.errors import ImageRefused, SourceError
 from reprise.config.texts.addresses import Address
 from reprise.storage.listing import too_many_bytes
-from reprise.storage.stores.in_order import in_order, patiently
 from reprise.storage.stores.store import ANY, Object, Pace, Settings, Store, UnreachableError, changed, unreadable
 
 _PIECE = 1 << 18
@@ -46,13 +45,10 @@ class HttpStore(Store):
             fix="Set source.options.names to a text file, or its address, with one name a line.",
         )
 
-    def describe(self, names: Sequence[str]) -> Iterator[Object]:
-        """Ask for the length and the version of each name."""
-        yield from in_order(self.look, names, self.settings)
-
-    def look(self, name: str) -> Object:
+    def look_once(self, name: str) -> Object:
         """Ask for the length and the version of one name."""
-        return patiently(lambda: self._run(self._describe(name)), self.settings, self.shown(name))
+        described: Object = self._run(self._describe(name))
+        return described
 
     def fetch(self, item: Object, limit: int, write: Callable[[bytes], object]) -> None:
         """Fetch one object."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from reprise.config.errors import SourceError
 from reprise.config.texts.addresses import Address
 from reprise.storage.listing import too_many_bytes
-from reprise.storage.stores.in_order import in_order, patiently
+from reprise.storage.stores.in_order import patiently
 from reprise.storage.stores.store import (
     ANY,
     Object,
@@ -33,8 +33,12 @@ class OtherStore(Store):
         import fsspec
 
         super().__init__(address, settings)
-        options = {"token": "anon"} if settings.anonymous and address.protocol == "gs" else {}
+        # What was listed is never taken for what is there now.
+        options: dict[str, Any] = {"use_listings_cache": False}
         try:
+            if address.protocol == "gs":
+                options |= {"session_kwargs": {"timeout": _silence(settings.timeout)}}
+                options |= {"token": "anon"} if settings.anonymous else {}
             self._files: Any = fsspec.filesystem(address.protocol, skip_instance_cache=True, **options)
         except ImportError as error:
             raise not_installed(address, "gcsfs") from error
@@ -51,14 +55,10 @@ class OtherStore(Store):
         for path, info in sorted(below.items()):
             yield self._object(path.removeprefix(prefix), info)
 
-    def describe(self, names: Sequence[str]) -> Iterator[Object]:
-        """Ask for the length and the version of each name."""
-        yield from in_order(self.look, names, self.settings)
-
-    def look(self, name: str) -> Object:
+    def look_once(self, name: str) -> Object:
         """Ask for the length and the version of one name."""
         try:
-            info = patiently(lambda: self._asked(self._files.info, self._path(name)), self.settings, self.shown(name))
+            info = self._asked(self._files.info, self._path(name))
         except (FileNotFoundError, PermissionError) as error:
             return Object(name, None, "", "unreadable", f"it cannot be read ({type(error).__name__})")
         return self._object(name, info)
@@ -89,12 +89,22 @@ class OtherStore(Store):
         try:
             self._asked(self._files.put_file, str(path), self._path(name))
         except PermissionError as error:
-            raise SourceError(
-                "the store refuses to be written",
-                where=self.shown(name),
-                found="no permission",
-                fix="Check the bucket's name, and the credentials in the environment.",
-            ) from error
+            raise self._refused("written", name) from error
+
+    def remove(self, name: str) -> None:
+        """Delete an object."""
+        try:
+            self._asked(self._files.rm_file, self._path(name))
+        except PermissionError as error:
+            raise self._refused("deleted from", name) from error
+
+    def _refused(self, use: str, name: str) -> SourceError:
+        return SourceError(
+            f"the store refuses to be {use}",
+            where=self.shown(name),
+            found="no permission",
+            fix="Check the bucket's name, and the credentials in the environment.",
+        )
 
     def _path(self, name: str) -> str:
         return f"{self.address.place}/{name}" if name else self.address.place
@@ -112,3 +122,10 @@ class OtherStore(Store):
             raise
         except Exception as error:
             raise UnreachableError(f"the store fails ({type(error).__name__})") from error
+
+
+def _silence(seconds: float) -> Any:
+    """Return the timeouts of a client: for a connection, and for each wait for more of an answer."""
+    import aiohttp
+
+    return aiohttp.ClientTimeout(total=None, sock_connect=seconds, sock_read=seconds)

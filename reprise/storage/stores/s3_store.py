@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from reprise.config.errors import SourceError
 from reprise.config.texts.addresses import Address
 from reprise.storage.listing import too_many_bytes
-from reprise.storage.stores.in_order import in_order, patiently
+from reprise.storage.stores.in_order import patiently
 from reprise.storage.stores.store import (
     ANY,
     Object,
@@ -76,13 +76,10 @@ class S3Store(Store):
         if empty:
             raise nothing_there(self.address)
 
-    def describe(self, names: Sequence[str]) -> Iterator[Object]:
-        """Ask for the length and the ETag of each name."""
-        yield from in_order(self.look, names, self.settings)
-
-    def look(self, name: str) -> Object:
+    def look_once(self, name: str) -> Object:
         """Ask for the length and the ETag of one name."""
-        return patiently(lambda: self._run(self._describe(name)), self.settings, self.shown(name))
+        described: Object = self._run(self._describe(name))
+        return described
 
     def fetch(self, item: Object, limit: int, write: Callable[[bytes], object]) -> None:
         """Fetch one object, if its ETag is still the one that was listed."""
@@ -142,6 +139,18 @@ class S3Store(Store):
                 await self._while_taken(asked, body)
         except ClientError as error:
             raise self._refused(f"the store answers {_code(error)}", "written") from error
+
+    def remove(self, name: str) -> None:
+        """Delete an object."""
+        self._run(self._remove(name))
+
+    async def _remove(self, name: str) -> None:
+        from botocore.exceptions import ClientError
+
+        try:
+            await self._asked("delete_object", name, Key=self._key(name))
+        except ClientError as error:
+            raise self._refused(f"the store answers {_code(error)}", "deleted from") from error
 
     async def _while_taken(self, asked: Coroutine[Any, Any, Any], body: IO[bytes]) -> None:
         """Wait for an answer for as long as the store takes more of a file: timeouts of botocore are of answers only.

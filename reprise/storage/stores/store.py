@@ -114,13 +114,15 @@ class Store(ABC):
             UnreachableError: the store does not answer. SourceError: it refuses.
         """
 
-    @abstractmethod
     def describe(self, names: Sequence[str]) -> Iterator[Object]:
         """Yield objects by their names below the address, in this order, with sizes and versions.
 
         Raises:
-            UnreachableError: the store does not answer.
+            MachineError: the store does not answer.
         """
+        from reprise.storage.stores.in_order import in_order
+
+        yield from in_order(self.look, names, self.settings)
 
     @abstractmethod
     def fetch(self, item: Object, limit: int, write: Callable[[bytes], object]) -> None:
@@ -136,12 +138,22 @@ class Store(ABC):
             ImageRefused: `changed_while_reading`, `unreadable`, `redirected` or `too_many_bytes`.
         """
 
-    @abstractmethod
     def look(self, name: str) -> Object:
         """Ask for the length and the version of one object; requests of other threads go on meanwhile.
 
         Raises:
             MachineError: the store does not answer.
+        """
+        from reprise.storage.stores.in_order import patiently
+
+        return patiently(lambda: self.look_once(name), self.settings, self.shown(name))
+
+    @abstractmethod
+    def look_once(self, name: str) -> Object:
+        """Ask once for the length and the version of one object.
+
+        Raises:
+            UnreachableError: the store does not answer.
         """
 
     def send(self, name: str, path: Path, sha256: str) -> None:
@@ -161,6 +173,14 @@ class Store(ABC):
             found=f"an address that begins with {self.address.protocol}://",
             fix="Set shard.store to the folder or bucket that the server shows, and cache.far.read_from to the server.",
         )
+
+    def remove(self, name: str) -> None:
+        """Remove an object that this process has written.
+
+        Raises:
+            UnreachableError: the store does not answer. SourceError: it refuses.
+        """
+        raise NotImplementedError  # of a store that cannot be written
 
     def shown(self, name: str) -> str:
         """Return the name of an object for people."""
