@@ -79,9 +79,10 @@ def status(as_json: AsJson = False) -> None:
     },
 )
 def doctor(as_json: AsJson = False) -> None:
-    """Look for what is missing or wrong: packages, GPU, git, disk, locks and the remote.
+    """Look for what is missing or wrong: packages, GPU, git, disk, locks, the remote and the store of shards.
 
-    Nothing is changed, and no lock is taken.
+    No lock is taken. Nothing is changed, except that a small file of a name of its own is written to the remote and to
+    `shard.store`, read back and removed.
     """
     from pipeline.graph.running.doctor import WRONG, examine
 

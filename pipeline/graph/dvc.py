@@ -41,6 +41,7 @@ from reprise.storage.atomic import atomic_file
 
 _DVC = (sys.executable, "-P", "-m", "dvc")  # for what reads no object
 _CHECKED_DVC = (*OWN_MODULE, "pipeline.graph.in_dvc")  # DVC, with each object checked before its use
+_TRIAL_GRACE = 5.0  # seconds; an attempt has nothing to save
 _PAUSES = (0.1, 0.5)  # seconds before another attempt to read what DVC is just writing
 
 
@@ -342,6 +343,20 @@ def transfer(
         DVC's exit status, which is 0 even if the run cache could not be sent.
     """
     return _run_dvc([verb, "--allow-missing" if verb == "checkout" else "--run-cache"], [], root, on_line, cancelled)
+
+
+def try_remote(root: Path, on_line: Callable[[str], None], cancelled: threading.Event) -> int:
+    """Write a small file into the default remote, read it back and remove it.
+
+    Args:
+        root: the project folder.
+        on_line: called with each line of output.
+        cancelled: ends the attempt when another thread sets it.
+
+    Returns:
+        The status of `pipeline.graph.in_dvc.transfers.trial`.
+    """
+    return run([*_CHECKED_DVC, "try-remote"], cwd=root, on_line=on_line, cancelled=cancelled, grace=_TRIAL_GRACE)
 
 
 def save_experiment(name: str, root: Path) -> None:

@@ -17,6 +17,7 @@ _TRANSFERS = {
     "send-checkpoint": (f"{_PLACE}.checkpoints", "send_checkpoint"),
     "fetch-checkpoints": (f"{_PLACE}.checkpoints", "fetch_checkpoints"),
     "drop-checkpoints": (f"{_PLACE}.checkpoints", "drop_checkpoints"),
+    "try-remote": (f"{_PLACE}.trial", "try_remote"),
 }
 
 

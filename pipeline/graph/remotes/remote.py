@@ -60,6 +60,8 @@ def _cause(pattern: str, what: str, fix: str, transient: bool = False) -> _Cause
     return _Cause(re.compile(pattern, re.IGNORECASE), what, fix, transient)
 
 
+TRIAL_SECONDS = 60.0
+_READ_ONLY = 3  # of pipeline.graph.in_dvc.transfers.trial
 _RETRY = "Nothing is lost: results stay in DVC's cache. Try again; `reprise push` sends what is missing."
 # The order matters, because the output of one failure often matches several patterns: a cause that a person must
 # correct comes before one that may pass by itself.
@@ -151,6 +153,41 @@ def needed_remote(root: Path, what: str = "the project has no default DVC remote
             fix="Add one and commit .dvc/config: `dvc remote add --default store /path/to/store`, or s3://bucket/folder.",
         )
     return name
+
+
+def try_remote(name: str, root: Path, seconds: float = TRIAL_SECONDS) -> bool:
+    """Write a small file of its own into the default remote, read it back and remove it.
+
+    Args:
+        name: of the remote.
+        root: the project folder.
+        seconds: after which a remote that says nothing is given up.
+
+    Returns:
+        Whether it was written: a web server is only read, and not tried.
+
+    Raises:
+        RemoteError: it cannot be written, read or deleted from, or does not answer.
+    """
+    lines: list[str] = []
+    hide, cancelled = make_redactor(root), threading.Event()
+    clock = threading.Timer(seconds, cancelled.set)
+    clock.start()
+    try:
+        status = dvc.try_remote(root, lambda line: lines.append(hide(line)), cancelled)
+    finally:
+        clock.cancel()
+    if cancelled.is_set():
+        raise RemoteError(
+            "the remote cannot be reached",
+            where=f"remote '{name}'",
+            found=f"no answer within {seconds:g} s",
+            fix=_RETRY,
+            transient=True,
+        )
+    if status != _READ_ONLY:
+        refuse_failed(name, "push", status, lines)
+    return status != _READ_ONLY
 
 
 def pull(

@@ -1,23 +1,26 @@
-"""Shards that lie in a store (`shard.store`): are they there, and as long as data/shards says?
+"""Shards that lie in a store (`shard.store`): are they there, and as long as data/shards says? Can it be written?
 
 Their bytes are not read: every reader holds them against their hash before it uses them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import uuid4
 
 from reprise.artifacts.layout import SHARDS
 from reprise.artifacts.tars.far import CACHE, place_of, settings_of
 from reprise.artifacts.tars.table import FarTar, read_far
-from reprise.config.errors import RepriseError
+from reprise.config.errors import RepriseError, SourceError
 from reprise.config.params import PARAMS_FILE, read_yaml
 from reprise.config.shared_sections import cache_params
-from reprise.config.texts.addresses import Address
-from reprise.storage.stores.in_order import in_order
-from reprise.storage.stores.store import Settings, Store, open_store
+from reprise.config.texts.addresses import Address, parse_address, problem_of
+from reprise.storage.stores.in_order import in_order, patiently
+from reprise.storage.stores.store import ANY, Object, Settings, Store, open_store
 
 _SHORT = 5.0  # seconds of silence, where nobody wants to wait
 
@@ -75,6 +78,46 @@ def stored_shards(root: Path) -> StoredShards | None:
     folder = root / CACHE
     here = sum(p.stat().st_size for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else 0
     return StoredShards(place_of(table.store, params), settings_of(params), table.tars, here)
+
+
+def try_store(root: Path) -> Address | None:
+    """Write a small object of its own into `shard.store`, read it back and remove it.
+
+    Returns:
+        The address; None where params.yaml names no store.
+
+    Raises:
+        RepriseError: the store cannot be written, read or deleted from.
+    """
+    raw = read_yaml(root / PARAMS_FILE) if (root / PARAMS_FILE).exists() else {}
+    named = (raw.get("shard") or {}).get("store")
+    if not isinstance(named, str) or problem_of(named):  # `reprise check` refuses what is no address
+        return None
+    settings = settings_of(cache_params(raw).far)
+    store = open_store(parse_address(named), replace(settings, attempts=1, timeout=min(_SHORT, settings.timeout)))
+    name = f".reprise-doctor-{uuid4().hex}"
+    content = name.encode()
+
+    def once(act: Callable[[], None]) -> None:
+        patiently(act, store.settings, store.shown(name))
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "object")
+        path.write_bytes(content)
+        once(lambda: store.send(name, path, hashlib.sha256(content).hexdigest()))
+    pieces: list[bytes] = []
+    try:
+        once(lambda: store.fetch(Object(name, len(content), ANY), len(content), pieces.append))
+    finally:
+        once(lambda: store.remove(name))
+    if b"".join(pieces) != content:
+        raise SourceError(
+            "the store gives back other bytes than were written",
+            where=store.shown(name),
+            found=f"{sum(map(len, pieces))} bytes",
+            fix="Choose another store for shard.store.",
+        )
+    return store.address
 
 
 def problems_of_store(root: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """`reprise doctor`: is everything there that a run needs? Packages, git, DVC, disk, GPU, locks and the remote.
 
-Nothing is changed and no lock is taken. Each finding that is not well says what to do.
+No lock is taken, and nothing is changed, except that a small file of a name of its own is written to the remote and to
+the store of shards, read back and removed. Each finding that is not well says what to do.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from pipeline.graph.dvc import cache_folder
-from pipeline.graph.remotes.remote import default_remote
-from pipeline.graph.remotes.stored_shards import stored_shards
+from pipeline.graph.remotes.remote import default_remote, try_remote
+from pipeline.graph.remotes.stored_shards import stored_shards, try_store
 from pipeline.graph.running.processes import what_runs
 from pipeline.processes.git import git
 from reprise.config.errors import GitError, GraphError, RemoteError, RepriseError, printable
@@ -194,11 +195,22 @@ def _remote(root: Path) -> Finding:
         return Finding("remote", WRONG, _first_line(error), "Correct .dvc/config.")
     if name is None:
         return Finding("remote", NOTE, "none is set, so results stay on this machine", "See docs/how-to/remotes.md.")
-    return Finding("remote", WELL, f"{name} is set; `reprise pull` and `push` use it")
+    try:
+        written = try_remote(name, root)
+    except RepriseError as error:
+        return Finding("remote", WRONG, f"{name}: {_first_line(error)}")
+    said = "a small file was written to it, read and removed" if written else "it is a web server, which is only read"
+    return Finding("remote", WELL, f"{name} is set, and {said}; `reprise pull` and `push` use it")
 
 
 def _store(root: Path) -> Iterator[Finding]:
-    """Ask the store in which the shards lie for one of them."""
+    """Try to write to the store that params.yaml names, and ask the one in which the shards lie for one of them."""
+    try:
+        place = try_store(root)
+        if place is not None:
+            yield Finding("store", WELL, f"a small object was written to {place}, read and removed")
+    except RepriseError as error:
+        yield Finding("store", WRONG, _first_line(error))
     try:
         stored = stored_shards(root)
         if stored is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.graph.remotes import remote
 from pipeline.graph.running import doctor
 from pipeline.graph.running.doctor import NOTE, WELL, WRONG, examine
 
@@ -64,3 +65,53 @@ def test_a_folder_without_git_and_a_full_disk(tmp_path: Path, monkeypatch: pytes
     assert found["git"].state == WRONG
     assert "git init" in found["git"].fix
     assert (found["disk"].state, "dvc gc" in found["disk"].fix) == (NOTE, True)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project with a remote in the folder `store` beside it."""
+    root = tmp_path / "project"
+    (root / ".dvc").mkdir(parents=True)
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "x"]):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *command], cwd=root, check=True)
+    config = f"[core]\n    remote = far\n['remote \"far\"']\n    url = {tmp_path}/store\n"
+    (root / ".dvc/config").write_text(config)
+    return root
+
+
+def test_the_remote_is_written_read_and_left_as_it_was(project: Path) -> None:
+    store = project.parent / "store"
+    store.mkdir()
+    (store / "theirs").write_text("kept")
+    found = doctor._remote(project)
+    assert (found.state, "written to it, read and removed" in found.found) == (WELL, True), found
+    assert [path.name for path in store.iterdir()] == ["theirs"]
+
+
+def test_a_remote_that_cannot_be_written_is_a_problem(project: Path) -> None:
+    (project.parent / "store").write_text("a file in the place of the folder")
+    found = doctor._remote(project)
+    assert found.state == WRONG
+    assert "Traceback" not in found.found
+    (project / ".dvc/config").write_text((project / ".dvc/config").read_text().replace("url = ", "url = http://x"))
+    found = doctor._remote(project)
+    assert (found.state, "a web server, which is only read" in found.found) == (WELL, True), found
+
+
+def test_a_remote_that_never_answers_is_given_up(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "try_remote", lambda name, root: remote.try_remote(name, root, 0.1))
+    monkeypatch.setattr(remote.dvc, "try_remote", lambda root, on_line, cancelled: 143 * cancelled.wait(30))
+    found = doctor._remote(project)
+    assert (found.state, "no answer within 0.1 s" in found.found) == (WRONG, True), found
+
+
+def test_the_store_of_shards_is_written_read_and_left_as_it_was(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    (tmp_path / "params.yaml").write_text(f"shard: {{store: 'file://{store}'}}")
+    (found,) = doctor._store(tmp_path)
+    assert (found.what, found.state) == ("store", WELL)
+    assert list(store.iterdir()) == []
+    store.rmdir()
+    store.write_text("no folder")
+    (found,) = doctor._store(tmp_path)
+    assert (found.what, found.state, str(store) in found.found) == ("store", WRONG, True), found
