@@ -388,7 +388,7 @@ def workers_of(
         GraphError: no scheduler answers.
         RemoteError: the project has no default remote.
     """
-    check_address(address)
+    check_address(address, "client")
     try:
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="reprise")
     except (OSError, TimeoutError, ValueError) as error:

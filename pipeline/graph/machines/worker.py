@@ -12,10 +12,11 @@ import platform
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from distributed import Status, Worker
+from distributed.security import Security
 from distributed.utils import get_ip, get_ipv6
 
 from pipeline.graph.jobs.loaded_dvc import loaded_dvc
@@ -53,7 +54,7 @@ def serve(address: str, root: Path, *, jobs: int | None = None, memory: int | No
         RemoteError: the clone has no default remote.
         GraphError: files that leaders replace have edits of a person, or no scheduler answers.
     """
-    check_address(address)
+    check_address(address, "worker")
     with exclusive(root, wait=False, say=say):
         _refuse_edits(root)
         link_installed_code(root)
@@ -79,15 +80,20 @@ def no_scheduler(address: str, error: Exception, seconds: float) -> GraphError:
     )
 
 
-def check_address(address: str) -> None:
-    """Refuse what is no address of a scheduler.
+def check_address(address: str, role: Literal["client", "worker"]) -> None:
+    """Refuse what is no address of a scheduler, and TLS without certificates.
+
+    Args:
+        address: what a person wrote.
+        role: as whom this process will speak to the scheduler; Dask has settings for each.
 
     Raises:
-        GraphError: it is none.
+        GraphError: it is none, or Dask's settings do not fit it.
     """
     parts = urlsplit(address)
     with suppress(ValueError):
         if parts.scheme in ("tcp", "tls") and parts.hostname and parts.port:
+            _check_certificates(address, parts.scheme, role)
             return
     raise GraphError(
         "this is no address of a Dask scheduler",
@@ -95,6 +101,34 @@ def check_address(address: str) -> None:
         found=address,
         fix="Write tcp://HOST:PORT or tls://HOST:PORT, as `dask scheduler` prints it.",
     )
+
+
+def _check_certificates(address: str, scheme: str, role: Literal["client", "worker"]) -> None:
+    """Refuse TLS without certificates, and an address without TLS where Dask's settings ask for it.
+
+    Raises:
+        GraphError: in a sentence what Dask would say by a traceback.
+    """
+    settings = f"distributed.comm.tls.ca-file, distributed.comm.tls.{role}.cert and distributed.comm.tls.{role}.key"
+    try:
+        security = Security()
+        found = None if security.get_connection_args(role)["ssl_context"] is not None else "none"
+    except (OSError, ValueError, TypeError) as error:  # a file is missing, or is no certificate
+        security, found = None, str(error)
+    if scheme == "tls" and found is not None:
+        raise GraphError(
+            "TLS needs certificates, which Dask's settings name",
+            where=address,
+            found=found,
+            fix=f"Set {settings} (docs/scaling.md#tls), as for the scheduler.",
+        )
+    if scheme == "tcp" and security is not None and security.require_encryption:
+        raise GraphError(
+            "Dask's settings ask for encryption, which this address has not",
+            where=address,
+            found="tcp://, and distributed.comm.require-encryption",
+            fix="Write tls:// in its place.",
+        )
 
 
 async def _serve(address: str, root: Path, machine: Machine, host: str, say: Say) -> None:

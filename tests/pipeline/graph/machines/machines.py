@@ -128,7 +128,7 @@ class Machines:
 
 
 @contextmanager
-def machines(folder: Path) -> Iterator[Machines]:
+def machines(folder: Path, *options: str, **variables: str) -> Iterator[Machines]:
     """A scheduler on a free port of this machine; all ends with the block."""
     folder.mkdir(parents=True, exist_ok=True)
     found = Machines(folder)
@@ -136,7 +136,10 @@ def machines(folder: Path) -> Iterator[Machines]:
     command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
     with (folder / "scheduler.log").open("wb") as output:
         scheduler = subprocess.Popen(
-            [*command, "--no-dashboard", "--scheduler-file", str(place)], stdout=output, stderr=output
+            [*command, *options, "--no-dashboard", "--scheduler-file", str(place)],
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **variables},
         )
     found.processes.append(scheduler)
     try:
