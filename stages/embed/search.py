@@ -10,6 +10,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from reprise.artifacts import layout
 from reprise.artifacts.embeddings import FILE, read_embeddings
 from reprise.artifacts.facts.names import read_names
@@ -81,7 +84,8 @@ def nearest_images(query: Shards, run: str, seed: int, params: EmbedParams, top:
         )
     similarity, rows = top_k(features, bank, top)
     columns = ["key", "path", "split", "label"]
-    facts = {image["key"]: image for image in read_manifest(columns=columns).to_pylist()}
+    table, wanted = read_manifest(columns=columns), pa.array(keys[rows[0]].tolist(), pa.string())
+    facts = {image["key"]: image for image in table.filter(pc.is_in(table["key"], wanted)).to_pylist()}
     found, names = [], read_names()
     for rank, (index, value) in enumerate(zip(rows[0].tolist(), similarity[0].tolist(), strict=True), 1):
         key = str(keys[index])

@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+import numpy as np
+
 from reprise.artifacts.shards import Shards
+from reprise.artifacts.tables.columns import places
 from reprise.config.errors import printable
 from reprise.media.image.encode import smallest
 from reprise.media.lookup import modality
@@ -38,7 +41,8 @@ def page(name: str, query: Shards, shards: Shards, found: Sequence[dict[str, Any
         found: the nearest images, as `stages.embed.search.nearest_images` returns them.
         run: the run and seed, in words.
     """
-    rows = {key: index for index, key in enumerate(shards.keys.tolist())}
+    keys = [image["key"] for image in found]
+    rows = dict(zip(keys, places(np.array(keys, object), shards.keys).tolist(), strict=True))
     folder = common_folder([image["path"] for image in found])
     title = f"Images nearest to {os.path.basename(name)}"
     style = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()

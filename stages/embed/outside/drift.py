@@ -173,10 +173,11 @@ def read_encoded(keys: Sequence[str], label: str) -> Iterator[tuple[Sequence[str
         ShardError: the shards lack one of them.
     """
     from reprise.artifacts.shards import Shards
+    from reprise.artifacts.tables.columns import places
 
     shards = Shards.open()
-    place = {key: row for row, key in enumerate(shards.keys.tolist())}
-    if missing := [key for key in keys if key not in place]:
+    rows = places(np.array(keys, object), shards.keys).tolist()
+    if missing := [key for key, row in zip(keys, rows, strict=True) if row < 0]:
         raise ShardError(
             "the shards do not hold the images of the manifest",
             where=layout.SHARDS,
@@ -186,7 +187,7 @@ def read_encoded(keys: Sequence[str], label: str) -> Iterator[tuple[Sequence[str
     with Progress(label, len(keys), "images") as progress:
         for start in range(0, len(keys), _BATCH):
             part = keys[start : start + _BATCH]
-            yield part, [shards.read(place[key]) for key in part]
+            yield part, [shards.read(row) for row in rows[start : start + _BATCH]]
             progress.advance(len(part))
     shards.close()
 

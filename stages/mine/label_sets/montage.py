@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from reprise.artifacts.shards import Shards
+from reprise.artifacts.tables.columns import places
 from reprise.media.image.thumbnail import contact_sheet
 from reprise.media.lookup import modality
 from reprise.storage.atomic import atomic_file
@@ -27,7 +28,7 @@ def write_montage(path: Path, shards: Shards, keys: np.ndarray, mined: Mined, *,
         mined: the label set.
         least_certain: draw the images of lowest confidence instead of the nearest.
     """
-    position = {key: row for row, key in enumerate(shards.keys)}
+    position = places(keys, shards.keys)
     clusters, sizes = np.unique(mined.clusters[mined.clusters >= 0], return_counts=True)
     by_size = clusters[np.lexsort((clusters, -sizes))]
     shown = by_size[np.unique(np.linspace(0, len(by_size) - 1, min(ROWS, len(by_size))).astype(int))]
@@ -38,7 +39,7 @@ def write_montage(path: Path, shards: Shards, keys: np.ndarray, mined: Mined, *,
             members = members[np.argsort(mined.confidence[members], kind="stable")]
         elif mined.distance is not None:
             members = members[np.argsort(mined.distance[members], kind="stable")]
-        rows.append([(shards.read(position[keys[member]]), str(keys[member])) for member in members[:COLUMNS]])
+        rows.append([(shards.read(position[member]), str(keys[member])) for member in members[:COLUMNS]])
     media = modality(shards.modality)
     with atomic_file(path) as file:
         file.write(contact_sheet(rows, COLUMNS, SIDE, GAP, partial(media.thumbnail, side=WHOLE)))
