@@ -25,6 +25,7 @@ from reprise.runtime.encoding import use_utf8
 from reprise.storage.system.refusals import refusal
 
 INTERRUPTED = "interrupted: the same command continues from here"
+_UNREAD = 128 + signal.SIGPIPE  # as of programs that leave this signal alone
 _CONTINUE = "The same command continues from here."
 
 
@@ -39,7 +40,17 @@ def run() -> None:
         status = _run()
         if status and awaits_answer():
             answer_error(_ended(status), status, str)
-    sys.exit(status)
+    sys.exit(_UNREAD if reader_left() else status)
+
+
+def reader_left() -> bool:
+    """Whether nobody reads stdout any more, as after `| head`; what is left to print is then dropped without a word."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def wants_json(arguments: Sequence[str]) -> bool:

@@ -315,6 +315,12 @@ def _forwarding(leader: int, family: Family) -> Iterator[list[int]]:
 
 
 def _read(stream: IO[bytes], on_line: OnLine) -> None:
+    """Pass lines on; where nobody reads them any more (`| head`), the command goes on without being heard."""
+    heard = True
     with stream:
         for raw in stream:
-            on_line(raw.decode("utf-8", "replace").rstrip("\r\n"))
+            if heard:
+                try:
+                    on_line(raw.decode("utf-8", "replace").rstrip("\r\n"))
+                except BrokenPipeError:
+                    heard = False

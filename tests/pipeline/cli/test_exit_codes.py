@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -39,6 +40,22 @@ WORDS = {"where": "x", "found": "y", "fix": "z"}
 )
 def test_an_error_has_one_code(error: RepriseError | CommandFailed, code: int) -> None:
     assert code_of(error) == code
+
+
+@pytest.mark.parametrize("words", ["params simclr", "list --json"])
+def test_a_reader_that_leaves_ends_a_command_without_a_word(repository: Path, words: str) -> None:
+    """`reprise params simclr | head -n 1`, with more to print than a pipe holds, by the command or by its process."""
+    with subprocess.Popen(
+        [*REPRISE, *words.split()], cwd=repository, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        said = process.stderr.read().decode()
+    assert "Traceback" not in said
+    assert "Exception" not in said
+    assert process.returncode in (0, 1, 128 + signal.SIGPIPE)  # 0 where all was printed before, 1 by typer
 
 
 def test_states_of_flows() -> None:
