@@ -100,9 +100,9 @@ class Shell:
         """
         line = self.local(line)
         if "repro" in line:
-            for folder in (self.folder, *self.folder.iterdir(), *self.folder.parent.iterdir()):
-                if (folder / "dvc.yaml").is_file():
-                    small(folder / "params.yaml")
+            for place in (self.folder, *self.folder.iterdir(), *self.folder.parent.iterdir()):
+                if (place / "dvc.yaml").is_file():
+                    small(place / "params.yaml")
         if line.startswith(SERVERS):
             return self._serve(line)
         after = self._place / "after"

@@ -102,6 +102,12 @@ def _best(comparison: Comparison, family: str, estimates: Sequence[Estimate]) ->
     figure = f"{metric_title(family)}, {_with_interval(best)}"
     if not level:
         return f"{one_line(best.name)} is above every other run: it has a {figure}."
+    tied = [one_line(e.name) for e in estimates if number(e.value) == number(best.value)]
+    if len(tied) > 1:
+        return (
+            f"No run was shown to be the best: {join_words(tied)} have the highest {metric_title(family)}, "
+            f"{number(best.value)}, and no difference was shown between {one_line(best.name)} and {join_words(level)}."
+        )
     return (
         f"No run was shown to be the best: {one_line(best.name)} has the highest {figure}, "
         f"and no difference was shown between it and {join_words(level)}."

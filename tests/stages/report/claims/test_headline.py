@@ -73,6 +73,12 @@ def test_the_highest_figure_is_no_winner_where_no_test_shows_one() -> None:
     assert "above every other run" not in text
 
 
+def test_runs_with_the_same_highest_figure_are_named_together() -> None:
+    runs = (of("random", "random", steps=0), of("a", "x", value=0.9), of("b", "x", value=0.9))
+    text = headline(comparison(verdict("a", "random", 0.4, True), verdict("b", "a", 0.0, False)), runs).text
+    assert "No run was shown to be the best: a and b have the highest kNN top-1 accuracy, 0.900, and no" in text
+
+
 def test_a_run_above_another_against_the_expected_order_is_named() -> None:
     runs = (*TRAINED, of("patches", "patch_kmeans", steps=0))
     unequal = Verdict("ceiling", "a", -0.1, None, None, 0.01, True, "", ("epochs (3 and 30)",))
