@@ -88,7 +88,7 @@ class _Run:
         self._root, self._force, self._say = places.root, force, say
         self._places = {stage.name: f"stage {n} of {len(stages)}, {stage.title}" for n, stage in enumerate(stages, 1)}
         self._hide, self._printing = make_redactor(places.root), threading.Lock()
-        self._skipped: list[Stage] = []
+        self._skipped: set[str] = set()
         self._errors: dict[str, str] = {}  # by the name of the stage that failed
         self._ended = 0
 
@@ -114,7 +114,7 @@ class _Run:
     def _settle(self, stage: Stage) -> bool:
         need = self._plan.step(stage.name).need
         if need is Need.IMPOSSIBLE:
-            self._skipped.append(stage)
+            self._skipped.add(stage.name)
         return need is not Need.DVC
 
     def _run_stage(self, stage: Stage, variables: Mapping[str, str], cancelled: threading.Event) -> bool:
@@ -152,10 +152,14 @@ class _Run:
             print(self._hide(line), file=stream, flush=True)
 
     def _failures(self) -> str:
-        """Name what failed, each with its error once more, since hundreds of lines may follow the first time."""
+        """Name what failed, each with its error once more, since hundreds of lines may follow the first time.
+
+        Both lists have the order of the graph, whichever of several stages failed first.
+        """
         failed = [
             f"failed: {self._graph.title(name)}" + (f"; {error}" if (error := self._errors.get(name)) else "")
-            for name in self._plan.failures
+            for name in (stage.name for stage in self._stages)
+            if name in self._plan.failures
         ]
-        skipped = ", ".join(stage.title for stage in self._skipped)
+        skipped = ", ".join(stage.title for stage in self._stages if stage.name in self._skipped)
         return "\n".join(failed + ([f"not run, because they depend on it: {skipped}"] if skipped else []))
