@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from reprise.artifacts.layout import SHARDS
 from reprise.artifacts.manifest import IMAGE, modality_of
-from reprise.artifacts.tables.columns import Numbering, Texts, give_back, in_blocks, joined, narrow
+from reprise.artifacts.tables.columns import Keys, Numbering, Texts, give_back, in_blocks, joined, narrow, places
 from reprise.artifacts.tables.parquet import PART, read_in_parts, read_table, write_table
 from reprise.artifacts.tars.far import FarTars
 from reprise.artifacts.tars.local import FIX as _FIX
@@ -168,6 +168,22 @@ class Shards:
         if split not in self._split_names:
             return np.zeros(0, np.int64)
         return np.flatnonzero(self._split == self._split_names.index(split))
+
+    def rows_of(self, keys: Keys) -> np.ndarray:
+        """Return the row numbers of samples by their keys: (m,) int64.
+
+        Raises:
+            ShardError: one of them is not here.
+        """
+        rows = places(keys, self.keys)
+        if (missing := np.flatnonzero(rows < 0)).size:
+            raise ShardError(
+                "the shards do not hold the images of the manifest",
+                where=self.directory,
+                found=f"{len(missing)} images missing, such as {keys[missing[0]]}",
+                fix="Run `reprise repro shard`.",
+            )
+        return rows
 
     def read(self, row: int) -> bytes:
         """Return the encoded image of a row.

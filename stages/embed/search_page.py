@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from reprise.artifacts.shards import Shards
-from reprise.artifacts.tables.columns import places
 from reprise.config.errors import printable
 from reprise.media.image.encode import smallest
 from reprise.media.lookup import modality
@@ -40,9 +39,12 @@ def page(name: str, query: Shards, shards: Shards, found: Sequence[dict[str, Any
         shards: of the data set.
         found: the nearest images, as `stages.embed.search.nearest_images` returns them.
         run: the run and seed, in words.
+
+    Raises:
+        ShardError: the shards lack one of them.
     """
     keys = [image["key"] for image in found]
-    rows = dict(zip(keys, places(np.array(keys, object), shards.keys).tolist(), strict=True))
+    rows = dict(zip(keys, shards.rows_of(np.array(keys, object)).tolist(), strict=True))
     folder = common_folder([image["path"] for image in found])
     title = f"Images nearest to {os.path.basename(name)}"
     style = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()

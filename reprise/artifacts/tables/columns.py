@@ -42,7 +42,8 @@ class Texts:
         if rows.dtype == bool:
             return Texts(self.column.filter(pa.array(rows)))
         first = int(rows[0]) if len(rows) else 0
-        if np.array_equal(rows, np.arange(first, first + len(rows))):  # a split is: nothing is copied
+        within = 0 <= first <= len(self) - len(rows)  # a slice would leave out what is not there
+        if within and np.array_equal(rows, np.arange(first, first + len(rows))):  # a split is: nothing is copied
             return Texts(self.column.slice(first, len(rows)))
         return Texts(self.column.take(pa.array(rows)))
 
@@ -127,7 +128,7 @@ def joined(parts: list[np.ndarray], dtype: Any) -> np.ndarray:
 
 def narrow(values: np.ndarray) -> np.ndarray:
     """Return numbers of at least 0 in the smallest unsigned type that holds them."""
-    return values.astype(np.min_scalar_type(values.max())) if len(values) else values
+    return values.astype(np.min_scalar_type(values.max(initial=0)))
 
 
 def in_blocks(parts: Sequence[pa.Array]) -> list[pa.Array]:

@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from reprise.artifacts import layout
 from reprise.artifacts.manifest import IMAGE, read_manifest
 from reprise.config.drift import DriftParams, drift_params
-from reprise.config.errors import BackboneError, ShardError
+from reprise.config.errors import BackboneError
 from reprise.config.params import read_yaml
 from reprise.measures import two_sample
 from reprise.measures.statistics import holm
@@ -173,17 +172,9 @@ def read_encoded(keys: Sequence[str], label: str) -> Iterator[tuple[Sequence[str
         ShardError: the shards lack one of them.
     """
     from reprise.artifacts.shards import Shards
-    from reprise.artifacts.tables.columns import places
 
     shards = Shards.open()
-    rows = places(np.array(keys, object), shards.keys).tolist()
-    if missing := [key for key, row in zip(keys, rows, strict=True) if row < 0]:
-        raise ShardError(
-            "the shards do not hold the images of the manifest",
-            where=layout.SHARDS,
-            found=f"{len(missing)} images missing, such as {missing[0]}",
-            fix="Run `reprise repro shard`.",
-        )
+    rows = shards.rows_of(np.array(keys, object)).tolist()
     with Progress(label, len(keys), "images") as progress:
         for start in range(0, len(keys), _BATCH):
             part = keys[start : start + _BATCH]

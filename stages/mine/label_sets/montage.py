@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from reprise.artifacts.shards import Shards
-from reprise.artifacts.tables.columns import places
 from reprise.media.image.thumbnail import contact_sheet
 from reprise.media.lookup import modality
 from reprise.storage.atomic import atomic_file
@@ -28,7 +27,7 @@ def write_montage(path: Path, shards: Shards, keys: np.ndarray, mined: Mined, *,
         mined: the label set.
         least_certain: draw the images of lowest confidence instead of the nearest.
     """
-    position = places(keys, shards.keys)
+    position = shards.rows_of(keys)
     clusters, sizes = np.unique(mined.clusters[mined.clusters >= 0], return_counts=True)
     by_size = clusters[np.lexsort((clusters, -sizes))]
     shown = by_size[np.unique(np.linspace(0, len(by_size) - 1, min(ROWS, len(by_size))).astype(int))]

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -38,6 +39,9 @@ def test_rows_are_read_by_split_and_sorted_by_key(tmp_path: Path) -> None:
     for row in range(5):
         seed = seed_of(shards, row)
         assert shards.read(row) == encoded(photo(seed, *SIZES[seed]), "PNG")
+    assert shards.rows_of(shards.keys[[4, 1]]).tolist() == [4, 1]
+    with pytest.raises(ShardError, match="1 images missing, such as elsewhere"):
+        shards.rows_of(np.array([shards.keys[0], "elsewhere"], object))
     shards.verify()
 
 

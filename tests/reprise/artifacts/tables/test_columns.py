@@ -42,6 +42,15 @@ def test_a_row_that_is_not_there_is_an_error() -> None:
     for row in (2, -3):
         with pytest.raises(IndexError):
             texts[row]
+    for rows in ([1, 2], [2], [-1], [0, 7]):  # of some, no slice may leave them out
+        with pytest.raises(IndexError):
+            texts[np.array(rows)]
+
+
+def test_a_part_without_rows_does_not_make_large_numbers_inexact() -> None:
+    large = np.array([1 << 33, (1 << 62) + 1], np.int64)
+    found = columns.joined([narrow(part) for part in (large[:0], large)], np.int64)
+    assert (found.dtype, found.tolist()) == (np.uint64, large.tolist())
 
 
 @given(words, words, st.lists(st.integers(0, 99), max_size=3), st.sampled_from([1, 10, 1 << 30]))
