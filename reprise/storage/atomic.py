@@ -99,6 +99,10 @@ def _open_partial(path: Path) -> tuple[Path, int]:
     Returns:
         Its path, and a descriptor that holds the lock until it is closed.
     """
+    number = 1
+    while os.path.lexists(left := _partial(path, number)):  # of several writers, the first may have ended well
+        _remove_left(left)
+        number += 1
     number = 0
     while True:
         partial = _partial(path, number)

@@ -171,6 +171,24 @@ def test_a_temporary_file_of_a_killed_writer_is_removed_and_that_of_a_living_one
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_what_the_second_of_two_writers_left_is_removed(tmp_path: Path) -> None:
+    code = (
+        "import os, signal\nfrom reprise.storage.atomic import atomic_file\n"
+        "with atomic_file('file') as file:\n"
+        "    file.write(b'half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    with atomic_file(tmp_path / "file") as first:
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False
+        )
+        first.write(b"whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".partial-file.1", "file"]
+    with atomic_file(tmp_path / "file") as file:
+        file.write(b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_without_flock_a_temporary_file_is_never_taken_for_one_that_was_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
