@@ -19,7 +19,7 @@ from pathlib import Path
 
 from reprise.artifacts.tars.far import settings_of
 from reprise.artifacts.tars.table import FILE, FarTar, write_far
-from reprise.config.errors import ShardError, SourceError
+from reprise.config.errors import MachineError, ShardError, SourceError
 from reprise.config.stores import FarParams
 from reprise.config.texts.addresses import Address, parse_address
 from reprise.storage.atomic import write_json
@@ -121,7 +121,8 @@ class Sender:
     def _list(self, wanted: set[str]) -> dict[str, Object]:
         """Find objects in one listing, which asks for a thousand at once, by at most as many requests as they are."""
         found: dict[str, Object] = {}
-        with suppress(SourceError):  # there is nothing yet, or the store may not be listed; each is asked for then
+        # There is nothing yet, or the store may not be listed (some say it as a failure): each is asked for then.
+        with suppress(SourceError, MachineError):
             for item in islice(self._store.listing(), _PAGE * len(wanted)):
                 if item.name in wanted:
                     found[item.name] = item

@@ -19,6 +19,7 @@ from reprise.config.errors import RepriseError, SourceError
 from reprise.config.params import PARAMS_FILE, read_yaml
 from reprise.config.shared_sections import cache_params
 from reprise.config.texts.addresses import Address, parse_address, problem_of
+from reprise.storage.atomic import storage_error
 from reprise.storage.stores.in_order import in_order, patiently
 from reprise.storage.stores.store import ANY, Object, Settings, Store, open_store
 
@@ -90,11 +91,20 @@ def try_store(root: Path) -> Address | None:
         RepriseError: the store cannot be written, read or deleted from.
     """
     raw = read_yaml(root / PARAMS_FILE) if (root / PARAMS_FILE).exists() else {}
-    named = (raw.get("shard") or {}).get("store")
-    if not isinstance(named, str) or problem_of(named):  # `reprise check` refuses what is no address
+    section = raw.get("shard")
+    named = section.get("store") if isinstance(section, dict) else None
+    if not isinstance(named, str) or problem_of(named):  # `reprise check` refuses what is no section, or no address
         return None
     settings = settings_of(cache_params(raw).far)
     store = open_store(parse_address(named), replace(settings, attempts=1, timeout=min(_SHORT, settings.timeout)))
+    try:
+        _try(store)
+    except OSError as error:  # a share that is gone says what no other write does
+        raise storage_error(error, store.address) from error
+    return store.address
+
+
+def _try(store: Store) -> None:
     name = f".reprise-doctor-{uuid4().hex}"
     content = name.encode()
 
@@ -117,7 +127,6 @@ def try_store(root: Path) -> Address | None:
             found=f"{sum(map(len, pieces))} bytes",
             fix="Choose another store for shard.store.",
         )
-    return store.address
 
 
 def problems_of_store(root: Path) -> list[str]:

@@ -45,9 +45,14 @@ class OtherStore(Store):
 
     def listing(self) -> Iterator[Object]:
         """Yield all objects below the address, sorted by name."""
-        found: dict[str, dict[str, Any]] = patiently(
-            lambda: self._asked(self._files.find, self.address.place, detail=True), self.settings, str(self.address)
-        )
+        try:
+            found: dict[str, dict[str, Any]] = patiently(
+                lambda: self._asked(self._files.find, self.address.place, detail=True), self.settings, str(self.address)
+            )
+        except FileNotFoundError as error:  # there is no such bucket
+            raise nothing_there(self.address) from error
+        except PermissionError as error:
+            raise self._refused("listed", "") from error
         prefix = f"{self.address.place}/"
         below = {path: info for path, info in found.items() if path.startswith(prefix) and not path.endswith("/")}
         if not below:

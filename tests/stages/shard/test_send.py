@@ -16,7 +16,7 @@ import pytest
 from reprise.artifacts.layout import SHARDS
 from reprise.artifacts.shards import INDEX, Shards
 from reprise.artifacts.tars.table import FILE, read_far
-from reprise.config.errors import MachineError, ShardError, SourceError
+from reprise.config.errors import MachineError, RepriseError, ShardError, SourceError
 from reprise.config.stores import FarParams
 from reprise.storage.stores import in_order
 from stages.shard import write
@@ -145,6 +145,23 @@ def test_a_resume_lists_the_store_once_and_asks_for_no_tar_that_is_there(
     victim.write_bytes(b"short")
     with pytest.raises(ShardError, match="not written over"):
         packed(digits)
+
+
+@pytest.mark.parametrize("error", [SourceError, MachineError])
+def test_a_resume_asks_for_each_tar_where_the_store_may_not_be_listed(
+    digits: str, monkeypatch: pytest.MonkeyPatch, error: type[RepriseError]
+) -> None:
+    from reprise.storage.stores.file_store import FileStore
+
+    packed(digits)
+    whole = {path.name: path.read_bytes() for path in Path("store").iterdir()}
+
+    def forbidden(self: FileStore) -> Any:
+        raise error("the store fails", where="store", found="Forbidden", fix="Look at it.")
+
+    monkeypatch.setattr(FileStore, "listing", forbidden)
+    packed(digits)
+    assert {path.name: path.read_bytes() for path in Path("store").iterdir()} == whole
 
 
 def test_a_store_that_cannot_be_written_is_named(digits: str, monkeypatch: pytest.MonkeyPatch) -> None:

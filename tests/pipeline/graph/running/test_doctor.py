@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import subprocess
 from importlib import metadata
@@ -12,6 +13,7 @@ import pytest
 from pipeline.graph.remotes import remote
 from pipeline.graph.running import doctor
 from pipeline.graph.running.doctor import NOTE, WELL, WRONG, examine
+from reprise.storage.stores.file_store import FileStore
 
 LIGHT = 'print(\'{"version": "2.13.0", "built for": null, "gpus": []}\')'
 
@@ -115,3 +117,18 @@ def test_the_store_of_shards_is_written_read_and_left_as_it_was(tmp_path: Path) 
     store.write_text("no folder")
     (found,) = doctor._store(tmp_path)
     assert (found.what, found.state, str(store) in found.found) == ("store", WRONG, True), found
+
+
+def test_a_share_that_is_gone_and_a_wrong_section_are_no_tracebacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stale(self: FileStore, *arguments: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(FileStore, "send", stale)
+    (tmp_path / "params.yaml").write_text(f"shard: {{store: 'file://{tmp_path}/store'}}")
+    (found,) = doctor._store(tmp_path)
+    assert (found.state, "Stale file handle" in found.found) == (WRONG, True), found
+    for section in ("3", "[1]", "text"):
+        (tmp_path / "params.yaml").write_text(f"shard: {section}")
+        assert not list(doctor._store(tmp_path))  # `reprise check` says what is wrong with it

@@ -90,6 +90,20 @@ def test_a_failure_is_tried_again_and_its_text_is_never_shown(files: Files) -> N
 
 
 @pytest.mark.parametrize(
+    ("error", "words"), [(PermissionError, "refuses to be listed"), (FileNotFoundError, "nothing at this")]
+)
+def test_a_bucket_that_may_not_be_listed_is_a_sentence(
+    files: Files, monkeypatch: pytest.MonkeyPatch, error: type[Exception], words: str
+) -> None:
+    def refuse(place: str, detail: bool) -> Any:
+        raise error("bucket")
+
+    monkeypatch.setattr(files, "find", refuse)
+    with pytest.raises(SourceError, match=words):
+        source().extent()
+
+
+@pytest.mark.parametrize(
     ("address", "module", "words"), [("s3://b/x", "s3fs", "reprise.s3"), ("gs://b/x", "gcsfs", "gcsfs")]
 )
 def test_a_package_that_is_missing_is_named(
