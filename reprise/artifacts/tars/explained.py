@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from reprise.config.errors import ShardError
+from reprise.config.errors import RepriseError, ShardError
 from reprise.storage.system.machine import FAULTS, machine_error
 
 
-@contextmanager
-def explained_reading(where: str, fix: str) -> Iterator[None]:
-    """Turn an OSError of reading a tar into a sentence.
+def reading_error(error: OSError, where: str, fix: str) -> RepriseError:
+    """Return what to raise for an OSError of reading a tar: a MachineError where the machine is the reason.
 
     Args:
-        where: the file that is read.
+        error: what the system says.
+        where: the file that was read.
         fix: what to do where the file is the reason.
-
-    Raises:
-        ShardError: it cannot be read. MachineError: the machine is the reason.
     """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in FAULTS:
-            raise machine_error(where, error) from error
-        raise ShardError("a shard cannot be read", where=where, found=error.strerror, fix=fix) from error
+    if error.errno in FAULTS:
+        return machine_error(where, error)
+    return ShardError("a shard cannot be read", where=where, found=error.strerror, fix=fix)

@@ -16,7 +16,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, ClassVar
 
-from reprise.artifacts.tars.explained import explained_reading
+from reprise.artifacts.tars.explained import reading_error
 from reprise.artifacts.tars.table import FILE, FIX, FarTable, FarTar
 from reprise.config.errors import ImageRefused, RepriseError, ShardError, SourceError
 from reprise.config.stores import FarParams
@@ -99,12 +99,14 @@ class FarTars:
             follows, self._last = number == self._last + 1, number
             if follows and not self._stated and number + 1 < len(self._names):
                 self._bring([self._names[number + 1]])
-        with explained_reading(self._copy_of(name), FIX):
+        try:
             descriptor = self._open(name)
             try:
                 return os.pread(descriptor, size, offset)
             finally:
                 os.close(descriptor)
+        except OSError as error:
+            raise reading_error(error, self._copy_of(name), FIX) from error
 
     def check(self, needed: Mapping[str, int]) -> None:
         """Compare the lengths that the table states with what an index needs; no tar is asked for.

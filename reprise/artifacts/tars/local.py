@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from reprise.artifacts.tars.explained import explained_reading
+from reprise.artifacts.tars.explained import reading_error
 from reprise.config.errors import ShardError
 
 FIX = "Run `dvc repro shard` to write it again (`dvc checkout data/shards.dvc` restores a cached copy)."
@@ -49,9 +49,11 @@ class LocalTars:
         Raises:
             ShardError: it cannot be read. MachineError: the machine is the reason.
         """
-        with explained_reading(self.where(name), FIX):
+        try:  # the sentence is made where it is needed, for this is called for every image
             tar = self._open(name)  # it stays open while it is held here, whatever other threads open and close
             return os.pread(tar.descriptor, size, offset)
+        except OSError as error:
+            raise reading_error(error, self.where(name), FIX) from error
 
     def check(self, needed: Mapping[str, int]) -> None:
         """Compare the lengths of tars with what an index needs of them.
