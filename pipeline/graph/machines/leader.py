@@ -126,19 +126,20 @@ class Workers:
             return self._repro(stage, on_each_line, cancelled), ""
         self.send(sorted(self._graph.upstream(stage.name)), cancelled)
         answer = self._answer(message, demand, on_each_line, cancelled)
-        if lines := not_reproduced(recorded, answer["entry"]):
-            raise other_result(stage.name, answer["host"], lines)
-        if not self._transfers.fetch_known(stage.name, cancelled):
-            return self._run_here(stage, demand, answer["host"], on_each_line, cancelled, force)
-        # From here on the result is in the cache of this machine. A kill before the next line leaves a stage that is
-        # not up to date, so that the next run comes here again and removes the checkpoints.
+        lines = not_reproduced(recorded, answer["entry"])
+        known = not lines and self._transfers.fetch_known(stage.name, cancelled)
+        # The result is here, or nobody may go on from what led to it. After a kill here, the next run comes here again.
         self._drop_checkpoints(stage, message, on_each_line, cancelled)
-        return self._restore(stage, answer, on_each_line, cancelled)
+        if lines:
+            raise other_result(stage.name, answer["host"], lines)
+        if known:
+            return self._restore(stage, answer, on_each_line, cancelled)
+        return self._run_here(stage, demand, answer["host"], on_each_line, cancelled, force)
 
     def _drop_checkpoints(
         self, stage: Stage, message: Mapping[str, Any], on_each_line: Lines, cancelled: threading.Event
     ) -> None:
-        """Remove what workers have shared of a training whose result is here."""
+        """Remove what workers have shared of a training that has ended."""
         if self._share_seconds is None or stage.entry not in TRAININGS:
             return
         try:
