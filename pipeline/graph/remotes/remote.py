@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -61,7 +61,8 @@ def _cause(pattern: str, what: str, fix: str, transient: bool = False) -> _Cause
 
 
 TRIAL_SECONDS = 60.0
-_READ_ONLY = 3  # of pipeline.graph.in_dvc.transfers.trial
+Trial = Literal["tried", "read only", "absent"]
+_TRIALS: Mapping[int, Trial] = {0: "tried", 3: "read only", 5: "absent"}  # of pipeline.graph.in_dvc.transfers.trial
 _RETRY = "Nothing is lost: results stay in DVC's cache. Try again; `reprise push` sends what is missing."
 # The order matters, because the output of one failure often matches several patterns: a cause that a person must
 # correct comes before one that may pass by itself.
@@ -155,7 +156,7 @@ def needed_remote(root: Path, what: str = "the project has no default DVC remote
     return name
 
 
-def try_remote(name: str, root: Path, seconds: float = TRIAL_SECONDS) -> bool:
+def try_remote(name: str, root: Path, seconds: float = TRIAL_SECONDS) -> Trial:
     """Write a small file of its own into the default remote, read it back and remove it.
 
     Args:
@@ -164,7 +165,7 @@ def try_remote(name: str, root: Path, seconds: float = TRIAL_SECONDS) -> bool:
         seconds: after which a remote that says nothing is given up.
 
     Returns:
-        Whether it was written: a web server is only read, and not tried.
+        "tried"; "read only" for a web server, and "absent" for a folder that is not there: both are not tried.
 
     Raises:
         RemoteError: it cannot be written, read or deleted from, or does not answer.
@@ -185,9 +186,9 @@ def try_remote(name: str, root: Path, seconds: float = TRIAL_SECONDS) -> bool:
             fix=_RETRY,
             transient=True,
         )
-    if status != _READ_ONLY:
+    if status not in _TRIALS:
         refuse_failed(name, "push", status, lines)
-    return status != _READ_ONLY
+    return _TRIALS[status]
 
 
 def pull(

@@ -6,6 +6,7 @@ Their bytes are not read: every reader holds them against their hash before it u
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,11 +82,12 @@ def stored_shards(root: Path) -> StoredShards | None:
     return StoredShards(place_of(table.store, params), settings_of(params), table.tars, here)
 
 
-def try_store(root: Path) -> Address | None:
+def try_store(root: Path) -> tuple[Address | None, bool]:
     """Write a small object of its own into `shard.store`, read it back and remove it.
 
     Returns:
-        The address; None where params.yaml names no store.
+        The address, None where params.yaml names no store; and whether it was tried. A folder that does not exist is
+        not: the trial would make it, although its disk may only not be mounted.
 
     Raises:
         RepriseError: the store cannot be written, read or deleted from.
@@ -94,14 +96,16 @@ def try_store(root: Path) -> Address | None:
     section = raw.get("shard")
     named = section.get("store") if isinstance(section, dict) else None
     if not isinstance(named, str) or problem_of(named):  # `reprise check` refuses what is no section, or no address
-        return None
-    settings = settings_of(cache_params(raw).far)
-    store = open_store(parse_address(named), replace(settings, attempts=1, timeout=min(_SHORT, settings.timeout)))
+        return None, False
+    address, settings = parse_address(named), settings_of(cache_params(raw).far)
+    if address.protocol == "file" and not os.path.lexists(address.place):
+        return address, False
+    store = open_store(address, replace(settings, attempts=1, timeout=min(_SHORT, settings.timeout)))
     try:
         _try(store)
     except OSError as error:  # a share that is gone says what no other write does
-        raise storage_error(error, store.address) from error
-    return store.address
+        raise storage_error(error, address) from error
+    return address, True
 
 
 def _try(store: Store) -> None:

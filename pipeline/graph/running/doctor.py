@@ -30,6 +30,7 @@ from reprise.runtime.entry import cores
 WELL, NOTE, WRONG = "ok", "note", "problem"
 _LEAST_FREE = 5 << 30  # bytes
 _TORCH_SECONDS = 120.0
+_ABSENT = "The first result makes it. If it should be there, look at its path, and whether its disk is mounted."
 _ASK_TORCH = """
 import json, torch
 gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
@@ -196,19 +197,24 @@ def _remote(root: Path) -> Finding:
     if name is None:
         return Finding("remote", NOTE, "none is set, so results stay on this machine", "See docs/how-to/remotes.md.")
     try:
-        written = try_remote(name, root)
+        trial = try_remote(name, root)
     except RepriseError as error:
         return Finding("remote", WRONG, f"{name}: {_first_line(error)}")
-    said = "a small file was written to it, read and removed" if written else "it is a web server, which is only read"
+    if trial == "absent":
+        return Finding("remote", NOTE, f"{name} is a folder that does not exist, and was not tried", _ABSENT)
+    said = "a small file was written to it, read and removed"
+    said = said if trial == "tried" else "it is a web server, which is only read"
     return Finding("remote", WELL, f"{name} is set, and {said}; `reprise pull` and `push` use it")
 
 
 def _store(root: Path) -> Iterator[Finding]:
     """Try to write to the store that params.yaml names, and ask the one in which the shards lie for one of them."""
     try:
-        place = try_store(root)
-        if place is not None:
+        place, tried = try_store(root)
+        if tried:
             yield Finding("store", WELL, f"a small object was written to {place}, read and removed")
+        elif place is not None:
+            yield Finding("store", NOTE, f"{place} is a folder that does not exist, and was not tried", _ABSENT)
     except RepriseError as error:
         yield Finding("store", WRONG, _first_line(error))
     try:

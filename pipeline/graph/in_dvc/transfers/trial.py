@@ -10,11 +10,11 @@ from typing import Any
 from uuid import uuid4
 
 from dvc.exceptions import DvcException
-from dvc.fs import HTTPFileSystem, generic
+from dvc.fs import HTTPFileSystem, LocalFileSystem, generic
 from dvc.repo import Repo
 from dvc_objects.fs.local import localfs
 
-TRIED, FAILED, READ_ONLY = 0, 1, 3
+TRIED, FAILED, READ_ONLY, ABSENT = 0, 1, 3, 5
 _NAME = ".reprise-doctor-"
 
 
@@ -22,13 +22,16 @@ def try_remote() -> int:
     """Write a file into the default remote, read it back and remove it.
 
     Returns:
-        TRIED; READ_ONLY for a web server, which is asked nothing; FAILED after one line "ERROR: ...".
+        TRIED; READ_ONLY for a web server, which is asked nothing; ABSENT for a folder that is not there, which a trial
+        would make (its disk may not be mounted); FAILED after one line "ERROR: ...".
     """
     try:
         with Repo() as repo:
             odb = repo.cloud.get_remote_odb(None, "push", hash_name="md5-dos2unix")
             if isinstance(odb.fs, HTTPFileSystem):
                 return READ_ONLY
+            if isinstance(odb.fs, LocalFileSystem) and not odb.fs.exists(odb.path):
+                return ABSENT
             _try(odb.fs, odb.fs.join(odb.path, f"{_NAME}{uuid4().hex}"))
     except Exception as error:  # noqa: BLE001 - of whatever library speaks to the remote
         print(f"ERROR: {error or type(error).__name__}", file=sys.stderr, flush=True)

@@ -83,6 +83,8 @@ def project(tmp_path: Path) -> Path:
 
 def test_the_remote_is_written_read_and_left_as_it_was(project: Path) -> None:
     store = project.parent / "store"
+    found = doctor._remote(project)
+    assert (found.state, "does not exist" in found.found, store.exists()) == (NOTE, True, False), found
     store.mkdir()
     (store / "theirs").write_text("kept")
     found = doctor._remote(project)
@@ -111,6 +113,9 @@ def test_the_store_of_shards_is_written_read_and_left_as_it_was(tmp_path: Path) 
     store = tmp_path / "store"
     (tmp_path / "params.yaml").write_text(f"shard: {{store: 'file://{store}'}}")
     (found,) = doctor._store(tmp_path)
+    assert (found.what, found.state, store.exists()) == ("store", NOTE, False), found
+    store.mkdir()
+    (found,) = doctor._store(tmp_path)
     assert (found.what, found.state) == ("store", WELL)
     assert list(store.iterdir()) == []
     store.rmdir()
@@ -125,6 +130,7 @@ def test_a_share_that_is_gone_and_a_wrong_section_are_no_tracebacks(
     def stale(self: FileStore, *arguments: object) -> None:
         raise OSError(errno.ESTALE, "Stale file handle")
 
+    (tmp_path / "store").mkdir()
     monkeypatch.setattr(FileStore, "send", stale)
     (tmp_path / "params.yaml").write_text(f"shard: {{store: 'file://{tmp_path}/store'}}")
     (found,) = doctor._store(tmp_path)
