@@ -45,6 +45,8 @@ def run() -> None:
 
 def reader_left() -> bool:
     """Whether nobody reads stdout any more, as after `| head`; what is left to print is then dropped without a word."""
+    if sys.stdout is None:  # closed before the command began (`>&-`)
+        return False
     try:
         sys.stdout.flush()
     except BrokenPipeError:
