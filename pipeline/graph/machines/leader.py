@@ -247,7 +247,7 @@ class Workers:
                     "a worker failed at something else than the stage",
                     where=self._where,
                     found=f"{type(error).__name__}: {error}",
-                    fix="Workers must be started by `reprise worker` of the same version of Reprise.",
+                    fix="One version of Reprise must be installed for `reprise worker` and where the scheduler runs.",
                 ) from error
 
     def _await_scheduler(self, cancelled: threading.Event) -> None:
