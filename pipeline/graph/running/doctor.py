@@ -202,8 +202,10 @@ def _remote(root: Path) -> Finding:
         return Finding("remote", WRONG, f"{name}: {_first_line(error)}")
     if trial == "absent":
         return Finding("remote", NOTE, f"{name} is a folder that does not exist, and was not tried", _ABSENT)
-    said = "a small file was written to it, read and removed"
-    said = said if trial == "tried" else "it is a web server, which is only read"
+    said = {
+        "tried": "a small file was written to it, read and removed",
+        "read only": "it is a web server, which is only read",
+    }[trial]
     return Finding("remote", WELL, f"{name} is set, and {said}; `reprise pull` and `push` use it")
 
 
