@@ -35,6 +35,7 @@ help: ## this list
 setup: $(STAMP) ## make the environment in .venv from requirements.lock (once; offline afterwards)
 
 # The stamp is younger than the lock and pyproject.toml exactly when the environment fits them.
+# Two packages come as sources only: without --use-pep517, pip before 23.1 (Debian's) warns that it installs them in an old way.
 $(STAMP): requirements.lock pyproject.toml
 	@if [ ! -x "$(VENV)/bin/python" ]; then \
 	  command -v "$(PYTHON)" >/dev/null || { echo "setup: no '$(PYTHON)' on PATH. Install Python 3.11, or say which: make PYTHON=/path/to/python3.11"; exit 1; }; \
@@ -42,7 +43,7 @@ $(STAMP): requirements.lock pyproject.toml
 	    || { echo "setup: Reprise needs Python 3.11 to 3.13, and '$(PYTHON)' is $$("$(PYTHON)" -V)"; exit 1; }; \
 	  echo "setup: making .venv with $$("$(PYTHON)" -V)"; "$(PYTHON)" -m venv "$(VENV)"; fi
 	@echo "setup: installing $$(grep -c == requirements.lock) pinned packages into .venv (minutes the first time)"
-	@python -m pip install --quiet --no-compile -r requirements.lock
+	@python -m pip install --quiet --no-compile --use-pep517 -r requirements.lock
 	@echo "setup: installing Reprise itself, in place"
 	@python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@python -m pip check
