@@ -19,7 +19,7 @@ app = typer.Typer(rich_markup_mode=None)
 @command(
     app,
     examples=["reprise export simclr", "reprise export simclr/1 --to onnx --out simclr-onnx"],
-    writes="a new folder with the backbone and a model card, exports/RUN-FORM unless --out names another",
+    writes="a new folder with the backbone and a model card: exports/RUN-SEED-FORM unless --out names another",
     fields={
         "folder": "text: the folder that was written",
         "files": "list of text: names of its files",
@@ -42,7 +42,11 @@ def export(
         ),
     ] = "timm",
     out: Annotated[
-        Path | None, typer.Option(help="Folder to write; it must not exist. By default exports/RUN-FORM.")
+        Path | None,
+        typer.Option(
+            help="Folder to write; it must not exist. By default exports/RUN-SEED-FORM (exports/simclr-0-timm), and "
+            "for a folder exports/FOLDER-FORM."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
