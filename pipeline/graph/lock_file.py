@@ -6,15 +6,14 @@ the next `dvc repro` does not change it.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pipeline.graph.definition import Graph
+from pipeline.graph.lock_text import parsed, with_content
 from reprise.config.errors import GraphError
 from reprise.storage.atomic import atomic_file
 
@@ -32,7 +31,7 @@ def read_lock(root: Path = Path()) -> dict[str, Any]:
     path = root / LOCK_FILE
     if not path.exists():
         return {}
-    return _entries(path, YAML(typ="safe"))["stages"]
+    return _checked(_text(path), path)["stages"]
 
 
 def parse_lock(text: str, where: object) -> dict[str, Any]:
@@ -41,7 +40,7 @@ def parse_lock(text: str, where: object) -> dict[str, Any]:
     Raises:
         GraphError: the text is no readable DVC lock file.
     """
-    return _checked(text, YAML(typ="safe"), where)["stages"]
+    return _checked(text, where)["stages"]
 
 
 def outputs_of(entries: dict[str, Any]) -> dict[str, str]:
@@ -115,20 +114,17 @@ def put_entries(entries: Mapping[str, Any], root: Path = Path(), drop: Iterable[
         GraphError: the file is there and cannot be read.
     """
     path = root / LOCK_FILE
-    yaml = YAML()
-    yaml.default_flow_style = False
-    document: Any = _entries(path, yaml) if path.exists() else {"schema": _SCHEMA, "stages": {}}
+    text = _text(path) if path.exists() else ""
+    document: dict[str, Any] = _checked(text, path) if text else {"schema": _SCHEMA, "stages": {}}
     for name in drop:
         document["stages"].pop(name, None)
     document["stages"].update(entries)
-    _write(document, yaml, path)
+    _write(with_content(text, document), path)
 
 
-def _write(document: Any, yaml: YAML, path: Path) -> None:
-    text = io.StringIO()
-    yaml.dump(document, text)
+def _write(text: str, path: Path) -> None:
     with atomic_file(path, "w") as file:
-        file.write(text.getvalue())
+        file.write(text)
 
 
 def _keep(names: dict[str, str], path: Path) -> None:
@@ -138,14 +134,10 @@ def _keep(names: dict[str, str], path: Path) -> None:
         names: the new name of each entry by its old one.
         path: the file.
     """
-    yaml = YAML()  # round trip with the settings of dvc/utils/serialize/_yaml.py
-    yaml.default_flow_style = False
-    document = _entries(path, yaml)
-    entries = document["stages"]
-    kept = {new: entries[old] for old, new in names.items()}
-    entries.clear()
-    entries.update(kept)
-    _write(document, yaml, path)
+    text = _text(path)
+    document = _checked(text, path)
+    document["stages"] = {new: document["stages"][old] for old, new in names.items()}
+    _write(with_content(text, document), path)
 
 
 def _current_names(graph: Graph, entries: dict[str, Any]) -> dict[str, str]:
@@ -166,17 +158,16 @@ def _current_names(graph: Graph, entries: dict[str, Any]) -> dict[str, str]:
     return dict(sorted(names.items(), key=lambda pair: order[pair[1]]))
 
 
-def _entries(path: Path, yaml: YAML) -> Any:
+def _text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise _unreadable(path, error) from error
-    return _checked(text, yaml, path)
 
 
-def _checked(text: str, yaml: YAML, path: object) -> Any:
+def _checked(text: str, path: object) -> dict[str, Any]:
     try:
-        document = yaml.load(text)
+        document = parsed(text)
     except (YAMLError, ValueError) as error:
         raise _unreadable(path, str(error).splitlines()[0]) from error
     stages = document.get("stages") if isinstance(document, dict) else None
