@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from stages.report.claims.few_labels import over_labels
 from stages.report.claims.surprises import surprises
 from stages.report.claims.without_labels import Compared, sentence_of
-from stages.report.claims.worth import against_untrained, worth
+from stages.report.claims.worth import worth
 from stages.report.drawing.charts import Estimate
 from stages.report.estimates import estimate, family_of, intervals_of
 from stages.report.readers.comparison import Comparison
@@ -58,13 +58,9 @@ def headline(comparison: Comparison | None, runs: Sequence[Run], compared: Seque
         )
     if comparison is None or comparison.claim == "none":
         return _untested(comparison, family, estimates)
-    others, by_labels = worth(comparison, runs), over_labels(runs, comparison.confidence).strip()
-    first = against_untrained(comparison, runs, metric_title(family))
-    if not first:
-        first, others = others or _best(comparison, family, estimates), ""
-    best = _best(comparison, family, estimates)
-    details = [best if best != first else "", _claim(comparison), others, by_labels]
-    return Headline(first, surprises(comparison, runs), tuple(filter(None, details)))
+    best, answer = _best(comparison, family, estimates), worth(comparison, runs, metric_title(family))
+    details = [best if answer else "", _claim(comparison), over_labels(runs, comparison.confidence).strip()]
+    return Headline(answer or best, surprises(comparison, runs), tuple(filter(None, details)))
 
 
 def _without_figures(runs: Sequence[Run], compared: Sequence[Compared]) -> Headline:

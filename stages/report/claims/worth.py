@@ -10,14 +10,16 @@ from collections.abc import Mapping, Sequence
 
 from reprise.artifacts.budgets import labels_read
 from reprise.config.tables import TRUTH
-from stages.report.claims.references import UNTRAINED, pretrained_runs, reference_runs, reference_words
+from stages.report.claims.references import PUBLISHED, UNTRAINED, pretrained_runs, reference_runs, reference_words
 from stages.report.readers.comparison import Comparison
 from stages.report.readers.runs import Run
 from stages.report.text import join_words, one_line
 
 
-def against_untrained(comparison: Comparison, runs: Sequence[Run], metric: str) -> str:
-    """Answer in one sentence whether pretraining helped: the verdicts of all pretrained runs on the untrained network.
+def worth(comparison: Comparison, runs: Sequence[Run], metric: str) -> str:
+    """Answer in one sentence: the verdicts of all pretrained runs on the untrained network, published weights, labels.
+
+    The first words answer for the untrained network, and say so where no run is above the published weights.
 
     Args:
         comparison: verdicts on pairs of runs.
@@ -25,37 +27,37 @@ def against_untrained(comparison: Comparison, runs: Sequence[Run], metric: str) 
         metric: the metric of the verdicts, in words.
 
     Returns:
-        The sentence; empty where no run was pretrained, or the untrained network was not run.
+        The sentence; empty where no run was pretrained, nothing was tested, or there is no reference.
     """
-    untrained = next((run for run in runs if run.first.config.get("method") == UNTRAINED), None)
-    if untrained is None:
+    names = _names(runs)
+    if not names or comparison.claim == "none":
         return ""
-    outcomes, _ = _outcomes(comparison, _names(runs), untrained)
-    clauses = _clauses(outcomes, untrained)
+    clauses, start, behind = [], "", False
+    for reference in reference_runs(runs):
+        outcomes, unequal = _outcomes(comparison, names, reference)
+        found = _clauses(outcomes, reference)
+        method = reference.first.config["method"]
+        if method == UNTRAINED:  # whose budget is none
+            start = _start(outcomes) if found else ""
+        else:
+            found = [f"{clause}, at unequal budgets" if unequal else clause for clause in found]
+        behind |= method == PUBLISHED and bool(found) and not outcomes["above"]
+        clauses += found
     if not clauses:
         return ""
-    above, below, level = (bool(outcomes[side]) for side in ("above", "below", "level"))
-    if above:
-        start = "Pretraining helped in part" if below or level else "Pretraining helped"
-    else:
-        start = "Pretraining did harm" if below and not level else "Pretraining was not shown to help"
+    if not start:
+        return f"{_capital('; '.join(clauses))}."
+    if behind and start.startswith("Pretraining helped"):
+        start += ", but no run was shown to be above the published weights"
     return f"{start}: on {metric}, {'; '.join(clauses)}."
 
 
-def worth(comparison: Comparison, runs: Sequence[Run]) -> str:
-    """Compare the pretrained runs with the other references, in the order published, supervised.
-
-    Returns:
-        A sentence; empty where no run was pretrained or there is no such reference.
-    """
-    names, references = _names(runs), [run for run in reference_runs(runs) if run.first.config["method"] != UNTRAINED]
-    if not names or not references or comparison.claim == "none":
-        return ""
-    clauses = []
-    for reference in references:
-        outcomes, unequal = _outcomes(comparison, names, reference)
-        clauses += [f"{c}, at unequal budgets" if unequal else c for c in _clauses(outcomes, reference)]
-    return f"{_capital('; '.join(clauses))}." if clauses else ""
+def _start(outcomes: Mapping[str, list[str]]) -> str:
+    """Say whether pretraining helped, by the verdicts on the untrained network."""
+    above, below, level = (bool(outcomes[side]) for side in ("above", "below", "level"))
+    if above:
+        return "Pretraining helped in part" if below or level else "Pretraining helped"
+    return "Pretraining did harm" if below and not level else "Pretraining was not shown to help"
 
 
 def _names(runs: Sequence[Run]) -> dict[str, str]:
