@@ -16,7 +16,7 @@ from pipeline.cli.described.usage import usage_error
 from pipeline.cli.exit_codes import ExitCode, code_of
 from pipeline.cli.output import answer_error, awaits_answer, say_aside, stdout_for_the_answer
 from pipeline.processes.commands import CommandFailed
-from pipeline.processes.failure import failure_message
+from pipeline.processes.failure import STAGES_FAILED, failure_of, name_of, own_sentence
 from pipeline.processes.redaction import make_redactor
 from pipeline.processes.signals import signal_name
 from reprise.config.errors import RepriseError
@@ -88,7 +88,10 @@ def _run() -> int:
 
 
 def print_error(error: RepriseError | CommandFailed) -> int:
-    """Print an expected error and return the exit status; of a failed command, print the lines that were captured."""
+    """Print an expected error and return the exit status; of a failed command, print the lines that were captured.
+
+    A program that has not explained itself in an `error:` line gets a sentence below its lines.
+    """
     hide, code = make_redactor(Path()), code_of(error)
     if isinstance(error, RepriseError):
         print(f"error: {hide(str(error))}", file=sys.stderr)
@@ -96,6 +99,10 @@ def print_error(error: RepriseError | CommandFailed) -> int:
         return code
     for line in error.lines:
         say_aside(hide(line))
+    explained = error.command == STAGES_FAILED or own_sentence(error.lines) is not None
+    if error.lines and not explained and signal_name(error.status) is None:
+        sentence = f"{name_of(error)} failed with exit status {error.status}; the lines above are its own"
+        print(f"error: {sentence}", file=sys.stderr)
     _say_killed(error.status)
     answer_error(_of_process(error), code, hide)
     return code
@@ -110,19 +117,12 @@ def _say_killed(status: int) -> None:
 
 
 def _of_process(error: CommandFailed) -> RepriseError:
-    """Return the error of a process as its sentence, which it has printed on stderr."""
-    killed = signal_name(error.status)
-    what = "a process of the command was killed" if killed else failure_message(error)
-    found = f"signal {killed}" if killed else f"exit status {error.status}"
-    fix = _CONTINUE if killed else "Do what the sentence says; stderr has all that the process wrote."
-    return RepriseError(what, where=_command_of(error), found=found, fix=fix)
-
-
-def _command_of(error: CommandFailed) -> str:
-    """Name the program of a failed command without the interpreter's own words."""
-    words = [word for word in error.command if not word.startswith("-")]
-    stage = next((word for word in words if word.startswith("stages.")), None)
-    return stage or " ".join(words[-2:])
+    """Return the error of a process in the parts of a sentence."""
+    if (killed := signal_name(error.status)) is None:
+        return failure_of(error)
+    return RepriseError(
+        "a process of the command was killed", where=name_of(error), found=f"signal {killed}", fix=_CONTINUE
+    )
 
 
 def _ended(status: int) -> RepriseError:

@@ -75,7 +75,7 @@ class Tasks:
     def failure(self, error: CommandFailed | RepriseError) -> State:
         """Return the failed state for an expected error, named Transient if a retry may help."""
         if isinstance(error, CommandFailed):
-            message, transient = failure_message(error), is_transient(error.lines)
+            message, transient = failure_message(error, "the log of the task"), is_transient(error.lines)
         else:
             message, transient = str(error), isinstance(error, RemoteError) and error.transient
         return Failed(name=TRANSIENT if transient else None, message=self.hide(message))

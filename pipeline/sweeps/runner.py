@@ -271,7 +271,8 @@ class _SweepRun:
             if stop.is_set():
                 self._set_state(i, STOPPED, seconds=seconds)
             else:
-                message = failure_message(error) if isinstance(error, CommandFailed) else str(error)
+                place = str(clone.log.relative_to(self.base.root))
+                message = failure_message(error, place) if isinstance(error, CommandFailed) else str(error)
                 self._set_state(i, FAILED, seconds=seconds, message=self._hide(" ".join(message.split())))
                 clone.clear(everything=False)
             return

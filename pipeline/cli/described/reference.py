@@ -48,7 +48,8 @@ say go to stderr. The document is strict JSON in ASCII. The names of its fields 
 - In a field below, `[]` stands for each element of a list, and `*` for a name that the data give.
 - Where there is a result, it is printed whatever the exit code: `drift` prints its findings and ends with 3.
 - Where there is none, the document is an error. It has the parts of the sentence on stderr, and secrets are hidden in
-  both. What a child process has explained stands in `what` as a whole:
+  both. If a child process failed, `what` names it, and `found` is its own sentence, or else its last lines; stderr has
+  all that it wrote:
 
 ```json
 {"error": {"what": "the mistake", "where": "a file, an option or a program", "found": "what was there",

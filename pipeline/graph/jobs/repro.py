@@ -20,6 +20,7 @@ from pipeline.graph.machines.places import Elsewhere, Places, places_for
 from pipeline.graph.pending.plan import Need, Plan, stages_for
 from pipeline.graph.workspace import Say, exclusive
 from pipeline.processes.commands import CommandFailed
+from pipeline.processes.failure import STAGES_FAILED, own_sentence
 from pipeline.processes.redaction import make_redactor
 from reprise.config.dvc_file import Stage
 from reprise.config.errors import RepriseError
@@ -89,7 +90,7 @@ class _Run:
         self._places = {stage.name: f"stage {n} of {len(stages)}, {stage.title}" for n, stage in enumerate(stages, 1)}
         self._hide, self._printing = make_redactor(places.root), threading.Lock()
         self._skipped: set[str] = set()
-        self._errors: dict[str, str] = {}  # by the name of the stage that failed
+        self._errors: dict[str, str | None] = {}  # what each stage that failed said, by its name
         self._ended = 0
 
     def run(self, fail_fast: bool) -> None:
@@ -107,7 +108,7 @@ class _Run:
         finally:
             dvc.sort_lock(self._graph, self._root)
         if self._plan.failures:
-            raise CommandFailed(["reprise", "repro"], 1, [self._failures()])
+            raise CommandFailed(STAGES_FAILED, 1, self._failures())
         if not self._ended:
             self._say("everything is up to date")
 
@@ -135,7 +136,7 @@ class _Run:
                 lines: Sequence[str] = said.splitlines()
             else:
                 lines = error.lines
-            self._errors[stage.name] = next((line for line in lines if line.startswith("error: ")), "")
+            self._errors[stage.name] = own_sentence(lines)
             self._plan.fail(stage.name)
             return False
         self._plan.finish(stage.name, read_lock(self._root))
@@ -151,15 +152,15 @@ class _Run:
         with self._printing:
             print(self._hide(line), file=stream, flush=True)
 
-    def _failures(self) -> str:
+    def _failures(self) -> list[str]:
         """Name what failed, each with its error once more, since hundreds of lines may follow the first time.
 
         Both lists have the order of the graph, whichever of several stages failed first.
         """
         failed = [
-            f"failed: {self._graph.title(name)}" + (f"; {error}" if (error := self._errors.get(name)) else "")
+            f"failed: {self._graph.title(name)}" + (f"; error: {error}" if (error := self._errors.get(name)) else "")
             for name in (stage.name for stage in self._stages)
             if name in self._plan.failures
         ]
         skipped = ", ".join(stage.title for stage in self._stages if stage.name in self._skipped)
-        return "\n".join(failed + ([f"not run, because they depend on it: {skipped}"] if skipped else []))
+        return failed + ([f"not run, because they depend on it: {skipped}"] if skipped else [])

@@ -147,7 +147,10 @@ def test_a_stage_that_fails_is_an_error_with_its_sentence(built: Project, jobs: 
     status, document, said = asked(built.root, "repro", "--jobs", jobs)
     assert status == 1
     assert undeclared(document, ERROR) == []
-    assert "the toy was told to fail" in document["error"]["what"]
+    what = {"1": "dvc repro failed with exit status 255", "2": "stages of the graph failed"}
+    assert document["error"]["what"] == what[jobs]
+    assert "the toy was told to fail" in document["error"]["found"]
+    assert "Running stage" not in str(document)
     assert "the toy was told to fail" in said
 
 
@@ -160,7 +163,7 @@ def test_documents_of_this_project(repository: Path) -> None:
     assert temperature["name"].endswith("temperature")
     status, document, _ = asked(repository, "params", "shrad")
     assert status == 2 and undeclared(document, ERROR) == []
-    assert "Did you mean 'shard'?" in document["error"]["what"]
+    assert "Did you mean 'shard'?" in document["error"]["found"]
 
 
 @pytest.mark.slow
@@ -190,7 +193,7 @@ def test_the_check_of_valid_parameters_and_of_no_yaml(repository: Path, tmp_path
     (project / "params.yaml").write_text("a: [", encoding="utf-8")
     status, document, _ = asked(project, "check")
     assert status == 2
-    assert "not plain YAML" in document["error"]["what"]
+    assert "not plain YAML" in document["error"]["found"]
     assert subprocess.run([*REPRISE, "check"], cwd=project, capture_output=True, check=False).returncode == 2
 
 
