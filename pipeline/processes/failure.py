@@ -94,7 +94,7 @@ def name_of(error: CommandFailed) -> str:
     words = [word for word in error.command if not word.startswith("-")]
     stage = next((word for word in words if word.startswith("stages.")), None)
     if stage is None and _IN_DVC in words:
-        return " ".join(["dvc", *words[words.index(_IN_DVC) + 1 :][:1]])
+        return f"dvc {' '.join(words[words.index(_IN_DVC) + 1 :][:1])}".rstrip()
     return stage or " ".join(words[-2:])
 
 
