@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 
 from pipeline.compare.freshness import refuse_old_figures
-from pipeline.graph.remotes.revision_outputs import fetch_at
+from pipeline.graph.lock_file import outputs_of, read_lock
+from pipeline.graph.remotes.revision_outputs import fetch_at, outputs_at
 from pipeline.graph.stage_modules import run_module
 from pipeline.processes.git import git
 from reprise.artifacts import layout
-from reprise.config.errors import GraphError
+from reprise.config.errors import GitError, GraphError
 from reprise.config.params import read_yaml
 from reprise.config.tables import tables
 from reprise.measures.statistics import (
@@ -51,6 +52,7 @@ class Challenge:
         over: what interval and test are over: "3 seeds", "812 images".
         margin: accepted loss.
         left_out: val images that the champion was trained on.
+        identical: whether the challenger is the champion itself, so that nothing was compared.
     """
 
     run: str
@@ -61,6 +63,7 @@ class Challenge:
     over: str = ""
     margin: float = 0.0
     left_out: int = 0
+    identical: bool = False
 
     @property
     def passed(self) -> bool:
@@ -73,6 +76,8 @@ class Challenge:
         """Say in sentences what was compared, and what follows."""
         if not self.champion:
             return [f"{self.run}: no version has been promoted before, so there is nothing to compare with."]
+        if self.identical:
+            return [f"{self.run}: the backbone in the folder is that of {self.champion}, which is promoted already."]
         before, after = self.scores
         low, high = self.interval
         ends = "no interval" if low is None or high is None else f"[{low:+.4f}, {high:+.4f}] over {self.over}"
@@ -86,15 +91,17 @@ class Challenge:
 
     def json(self) -> dict[str, Any]:
         """Return everything as JSON holds it."""
+        compared = self.champion and not self.identical
         return {
             "run": self.run,
             "champion": self.champion or None,
-            "scores": dict(zip(("champion", "challenger"), self.scores, strict=True)) if self.champion else None,
+            "scores": dict(zip(("champion", "challenger"), self.scores, strict=True)) if compared else None,
             "interval": self.interval._asdict(),
             "p": self.p,
             "over": self.over or None,
             "margin": self.margin,
             "left_out": self.left_out,
+            "identical": self.identical,
             "passed": self.passed,
         }
 
@@ -143,11 +150,24 @@ def challenge(
     tag = champion_of(run, root) if champion is None else champion
     if not tag:
         return Challenge(run, margin=margin)
+    if tag == champion_of(run, root) and _is_that_of(run, tag, root):
+        return Challenge(run, tag, margin=margin, identical=True)
     answers = _answers(run, tag, tables(read_yaml(root / layout.PARAMS)).seeds, root, on_line)
     right = [{name: np.array(each[name], dtype=bool) for name in ("champion", "challenger")} for each in answers]
     before, after = (float(np.mean([each[name].mean() for each in right])) for name in ("champion", "challenger"))
     interval, p, over = _judged(right, answers[0]["groups"])
     return Challenge(run, tag, (before, after), interval, p, over, margin, answers[0]["left_out"])
+
+
+def _is_that_of(run: str, tag: str, root: Path) -> bool:
+    """Return whether dvc.lock names the same bytes for all trained seeds of a run as that of a revision."""
+    folder = layout.run(run, 0).parent
+    try:
+        both = [outputs_at(tag, root), outputs_of(read_lock(root))]
+    except GitError:  # without a dvc.lock; the comparison says so
+        return False
+    earlier, now = ({path: md5 for path, md5 in outs.items() if Path(path).parent == folder} for outs in both)
+    return bool(now) and earlier == now
 
 
 def _answers(

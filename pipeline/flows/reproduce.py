@@ -8,7 +8,6 @@ processes of all stages.
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from prefect.blocks.notifications import NotificationBlock
@@ -24,7 +22,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
 from pipeline.flows import artifacts, message
-from pipeline.flows.candidate import JUDGED, Candidate
+from pipeline.flows.candidate import JUDGED, Candidate, Seen, digest_of
 from pipeline.flows.serving.server import report_address
 from pipeline.flows.tasks import TRANSIENT, Tasks, notification_block
 from pipeline.graph import dvc
@@ -47,7 +45,6 @@ from reprise.config.errors import RepriseError
 from reprise.config.params import read_yaml
 from reprise.storage.atomic import write_json
 
-SOURCE = STATE / "flows" / "source.json"  # digest of the source that the last completed or judged run has seen
 PUSHED = STATE / "flows" / "pushed.json"  # digests of the dvc.lock and the settings of DVC at the last push
 UNCHANGED = "Unchanged"  # name of the state of a run that found nothing to do
 _STATE_NAMES = {dvc.Outcome.RAN: "Ran", dvc.Outcome.RESTORED: "Restored", dvc.Outcome.CACHED: "Cached"}
@@ -106,7 +103,7 @@ class GraphRun:
 
         Args:
             targets: see `Graph.find`; none means the whole graph.
-            only_if_source_changed: whether to end at once if the source is what the last completed run has seen.
+            only_if_source_changed: whether to end at once if the last run has seen the same (`Seen`).
 
         Returns:
             The final state of the flow run.
@@ -129,9 +126,9 @@ class GraphRun:
         if not state.is_completed():
             return Failed(message=state.message)
         graph = prepared["graph"]
-        source = "".join(_digest(self.tasks.root / name) for name in ("source.lock.json", "shifts.lock.json"))
-        if only_if_source_changed and source == read_digest(self.tasks.root / SOURCE):
-            return Completed(name=UNCHANGED, message="the source has not changed since the last completed run")
+        seen = Seen(self.tasks.root, self.wishes.candidate)
+        if only_if_source_changed and (why := seen.unchanged()):
+            return Completed(name=UNCHANGED, message=why)
         changed = dvc.status(self.tasks.root, graph)
         if changed:
             self.remote_name = remote.default_remote(self.tasks.root)
@@ -147,8 +144,8 @@ class GraphRun:
             final = self._judge(final)
         if final.is_completed():
             final = self._promote(final)
-        if (final.is_completed() or final.name in JUDGED) and not targets:  # after an error the next run tries again
-            write_json(self.tasks.root / SOURCE, {"digest": source})
+        if not targets:
+            seen.record(final)
         return final
 
     def _run_what_may_run(
@@ -212,7 +209,7 @@ class GraphRun:
     def _push(self) -> State | None:
         """Send the results if anything changed since the last push; return None if nothing was to be sent."""
         settings = [self.tasks.root / ".dvc" / name for name in ("config", "config.local")]
-        digests = [_digest(path) for path in (self.tasks.root / LOCK_FILE, *settings)]
+        digests = [digest_of(path) for path in (self.tasks.root / LOCK_FILE, *settings)]
         if read_digest(self.tasks.root / PUSHED) == digests:
             return None
         state = None
@@ -390,7 +387,3 @@ class GraphRun:
 def _not_compared(state: State, what: str) -> State:
     """Return the failed state of an error in place of a judgement."""
     return Failed(name=state.name, message=f"{what}; the next run tries again. {state.message}")
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""

@@ -93,6 +93,7 @@ def export(
         "challenge.over": "text or null: what interval and test are over",
         "challenge.margin": "number: accepted loss",
         "challenge.left_out": "integer: val images that the champion was trained on",
+        "challenge.identical": "yes/no: whether the backbone in the folder is the champion's, so nothing was done",
         "promoted": "object or null: the new version; null where there is none",
         "promoted.tag": "text: its tag",
         "promoted.commit": "text: the commit that it leads to",
@@ -126,15 +127,16 @@ def promote(
         judged = lock_digest()
         found = None if force else challenge(run, champion=champion, margin=margin, on_line=say_aside)
         why = found.lines() if found else ["Promoted without a comparison."]
-        done = write_tag(run, why, judged=judged) if found is None or found.passed else None
+        wanted = found is None or (found.passed and not found.identical)
+        done = write_tag(run, why, judged=judged) if wanted else None
     if as_json:
         promoted = {"tag": done.tag, "commit": done.commit, "card": done.card.as_posix()} if done else None
         answer({"challenge": found.json() if found else None, "promoted": promoted})
     else:
         for line in why:
             say(line)
-        say(f"{done.tag}: {done.commit[:12]}, with {done.card}" if done else f"{run} is not promoted")
-    if done is None:
+        say(f"{done.tag}: {done.commit[:12]}, with {done.card}" if done else f"{run} gets no new version")
+    if found and not found.passed:
         raise typer.Exit(ExitCode.REFUSED)
 
 

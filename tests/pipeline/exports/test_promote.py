@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
 
+from pipeline.compare import challenge
 from pipeline.compare.challenge import champion_of, versions_of
 from pipeline.exports import promote as module
 from pipeline.exports.promote import lock_digest, promote
+from pipeline.flows.candidate import Candidate
 from pipeline.graph.workspace import exclusive, holds
 from pipeline.processes.git import git
 from reprise.artifacts import layout
@@ -132,6 +135,29 @@ def test_only_what_dvc_lock_names_is_promoted(project: Project, monkeypatch: pyt
     with pytest.raises(ResultError, match="figures are older"):
         promote("simclr", ["Promoted without a comparison."], project.root)
     assert champion_of("simclr", project.root) == ""
+
+
+def test_a_backbone_that_is_promoted_already_gets_no_new_version(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(challenge, "refuse_old_figures", lambda runs, root: None)
+    monkeypatch.setattr(challenge, "tables", lambda raw: SimpleNamespace(seeds=[0]))
+    tag = promote("simclr", [], project.root).tag
+    project.write("dvc.lock", LOCK + "\n")  # the outputs count, not the bytes of the file
+    found = challenge.challenge("simclr", root=project.root)
+    assert found.identical and found.passed
+    assert found.json()["scores"] is None
+    candidate = Candidate("simclr")
+    state = candidate.promote(project.root, print)
+    assert state.is_completed()
+    assert "promoted already" in str(state.message)
+    assert champion_of("simclr", project.root) == tag
+    project.write("dvc.lock", LOCK.replace("a1.dir", "b2.dir"))
+    with pytest.raises(GraphError, match="cannot be compared with"):
+        challenge.challenge("simclr", root=project.root)
+    project.write("dvc.lock", LOCK.replace("runs/simclr/0", "runs/simclr/1"))
+    with pytest.raises(GraphError, match="cannot be compared with"):  # other seeds are not the same version
+        challenge.challenge("simclr", root=project.root)
 
 
 def test_the_command_does_not_promote_while_a_run_works(project: Project) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.client.schemas.objects import State
@@ -13,14 +14,15 @@ from prefect.states import Completed, Failed
 from pipeline.compare import challenge
 from pipeline.exports import promote
 from pipeline.flows import reproduce
-from pipeline.flows.candidate import Candidate
-from pipeline.flows.reproduce import SOURCE, UNCHANGED, GraphRun, Wishes
+from pipeline.flows.candidate import SOURCE, Candidate
+from pipeline.flows.reproduce import UNCHANGED, GraphRun, Wishes
 from pipeline.flows.tasks import TRANSIENT, Tasks
 from pipeline.graph import dvc
 from pipeline.graph.definition import Graph
 from pipeline.graph.pending.plan import Plan
 from pipeline.graph.workspace import read_digest
 from pipeline.processes.commands import CommandFailed
+from reprise.artifacts import layout
 from reprise.config.errors import GitError, GraphError, RemoteError, RepriseError
 
 Outcome = State | Exception
@@ -28,6 +30,9 @@ MISSING = GraphError("the images of the revision are not known", where="simclr@v
 UNREACHABLE = RemoteError("no connection", where="remote", found="no answer", fix="Try again.", transient=True)
 REFUSED = GitError("git cannot write", where=".git", found="a full disk", fix="Free some space.")
 KILLED = CommandFailed(["python"], 137, ["killed"])
+
+
+PASSED = Completed()
 
 
 class PlainTasks(Tasks):
@@ -86,10 +91,14 @@ def night(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tupl
     monkeypatch.setattr(GraphRun, "_push", lambda run: None)
     monkeypatch.setattr(GraphRun, "_tell", lambda run, final, *arguments, **options: final)
     (tmp_path / "source.lock.json").write_text('{"digest": "new"}')
+    (tmp_path / "params.yaml").write_text("train: {epochs: 2}\n")
 
-    def run(images: Outcome, promotion: Outcome) -> tuple[State, list[str]]:
+    def run(
+        images: Outcome = PASSED, promotion: Outcome = PASSED, candidate: str = "simclr", **rule: Any
+    ) -> tuple[State, list[str]]:
         tasks = PlainTasks(tmp_path, lambda text: text, print, ())
-        flow = GraphRun(tasks, wishes=Wishes(candidate=Judge("simclr", outcomes=(images, promotion))))
+        judge = Judge(candidate, outcomes=(images, promotion), **rule) if candidate else None
+        flow = GraphRun(tasks, wishes=Wishes(candidate=judge))
         return flow.reproduce([], only_if_source_changed=True), flow.failures
 
     return run
@@ -112,8 +121,55 @@ def test_what_was_judged_is_not_judged_again(
     final, failures = night(images, promotion)
     assert final.name == name
     assert "could not be compared" not in f"{final.message} {failures}"
-    assert read_digest(tmp_path / SOURCE)
     assert night(images, promotion)[0].name == UNCHANGED
+    assert (read_digest(tmp_path / SOURCE) is None) == (name == "Drift")
+    plain = night(candidate="")[0].name  # after drift the graph is behind the source
+    assert plain == ("Completed" if name == "Drift" else UNCHANGED)
+
+
+def test_a_run_without_a_candidate_has_judged_nothing(night: Callable[..., tuple[State, list[str]]]) -> None:
+    assert night(candidate="")[0].name == "Completed"
+    assert night(candidate="")[0].name == UNCHANGED
+    assert night(promotion=HELD)[0].name == "Held"
+    assert night(candidate="byol", promotion=HELD)[0].name == "Held"
+    assert night(promotion=HELD)[0].name == UNCHANGED  # the judgement of another run takes nothing away
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("params.yaml", "train: {epochs: 3}\n"),
+        (str(layout.PRESENT_CODE / "pretrain.json"), '{"a.py": "1"}'),
+        ("dvc.yaml", "stages: {}\n"),
+        ("shifts.lock.json", '{"digest": "1"}'),
+    ],
+)
+def test_whatever_a_judgement_depends_on_asks_for_another(
+    tmp_path: Path, night: Callable[..., tuple[State, list[str]]], file: str, text: str
+) -> None:
+    assert night()[0].name == "Completed"
+    (tmp_path / "params.yaml").write_text("# a comment\ntrain:\n  epochs: 2\n")
+    assert night()[0].name == UNCHANGED
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text(text)
+    assert night(promotion=HELD)[0].name == "Held"
+    assert night(promotion=HELD)[0].name == UNCHANGED
+
+
+def test_another_rule_asks_for_another_judgement(night: Callable[..., tuple[State, list[str]]]) -> None:
+    assert night(DRIFT)[0].name == "Drift"
+    assert night(on_drift="tell", promotion=HELD)[0].name == "Held"
+    assert night(on_drift="tell", margin=0.1)[0].name == "Completed"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"simclr": 3}'])
+def test_a_record_that_cannot_be_read_asks_for_another_judgement(
+    tmp_path: Path, night: Callable[..., tuple[State, list[str]]], text: str
+) -> None:
+    (tmp_path / ".reprise/flows").mkdir(parents=True)
+    (tmp_path / ".reprise/flows/judged.json").write_text(text)
+    assert night()[0].name == "Completed"
+    assert night()[0].name == UNCHANGED
 
 
 @pytest.mark.parametrize(
