@@ -1,6 +1,7 @@
 """Training throughput: the processor's limit, the real loop end to end, and lightly's loop, turn about in one run.
 
     python -m benchmarks.training.throughput [--data FOLDER] [--nets small resnet18] [--rounds 5] [--json FILE]
+    python -m benchmarks.training.throughput --data PHOTOGRAPHS --side 224 --batch 32 --nets resnet18
 
 `limit` repeats forward, backward and optimiser step on one fixed batch. `reprise` is the loop of stages.pretrain on
 shards, decoded cache and views. `lightly` is the loop of lightly's examples (LightlyDataset, SimCLRTransform,
@@ -12,7 +13,7 @@ a few steps and are stopped (SIGSTOP, workers included) in between, so nobody pr
 Ratios are taken within a round, so what slows the machine slows both sides; median, lowest and highest are printed.
 A first round warms up and chooses the better number of lightly's workers; it does not count.
 
-Without --data, pictures of 32 x 32 pixels are cut from scikit-learn's two photographs and stored as JPEG.
+Without --data, pictures of the views' size are cut from scikit-learn's two photographs and stored as JPEG.
 lightly is optional: pip install "reprise[bench]"; without it its rows are left out.
 """
 
@@ -38,7 +39,7 @@ from reprise.runtime.entry import prepare_process, threads
 from reprise.storage.provenance import machine, versions
 
 ROOT = Path(__file__).resolve().parents[2]
-SIDE, TEMPERATURE = 32, 0.5
+TEMPERATURE = 0.5
 ARCHITECTURES = {"small": "resnet20", "resnet18": "resnet18"}
 STEPS = {"small": 8, "resnet18": 2}  # a turn: some seconds
 PEER_PRECISION = {"small": "bf16", "resnet18": "fp32"}
@@ -47,8 +48,8 @@ Tick = Callable[[int], None]
 
 
 # ------------------------------------------------------------------------------------------------- the data
-def cut_pictures(folder: Path, count: int) -> None:
-    """`count` JPEG files of 32 x 32 pixels: windows of two photographs at several scales, in two folders."""
+def cut_pictures(folder: Path, count: int, size: int) -> None:
+    """`count` square JPEG files of `size` pixels: windows of two photographs at several scales, in two folders."""
     import cv2
     import numpy as np
     from sklearn.datasets import load_sample_images
@@ -59,7 +60,7 @@ def cut_pictures(folder: Path, count: int) -> None:
         for i in range(count // 2):
             side = int(rng.integers(48, 256))
             top, left = (int(rng.integers(0, extent - side)) for extent in photo.shape[:2])
-            cut = cv2.resize(photo[top : top + side, left : left + side], (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+            cut = cv2.resize(photo[top : top + side, left : left + side], (size, size), interpolation=cv2.INTER_AREA)
             cv2.imwrite(str(folder / str(number) / f"{i:06d}.jpg"), cut[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
 
 
@@ -96,7 +97,7 @@ def make_workspace(pictures: Path, images: int) -> None:
 
 
 # ------------------------------------------------------------------------------------------- the contenders
-def run_reprise(net: str, batch: int, tick: Tick, limit: bool) -> None:
+def run_reprise(net: str, batch: int, size: int, tick: Tick, limit: bool) -> None:
     """The loop of stages.pretrain, or (`limit`) its step on one batch of ready views."""
     import numpy as np
     import torch
@@ -112,7 +113,7 @@ def run_reprise(net: str, batch: int, tick: Tick, limit: bool) -> None:
     from stages.pretrain.run import build_method, epochs_of, learn
     from stages.pretrain.setup import Setup
 
-    image, epochs = ImageParams(size=SIDE, channels=3), 100_000
+    image, epochs = ImageParams(size=size, channels=3), 100_000
     recipe = {"optimizer": "sgd", "learning_rate": 0.06, "weight_decay": 5e-4, "warmup_epochs": 10}
     params = TrainParams(
         backbone=ARCHITECTURES[net], epochs=epochs, batch_size=batch, precision="bf16", device="cpu", **recipe
@@ -140,7 +141,7 @@ def run_reprise(net: str, batch: int, tick: Tick, limit: bool) -> None:
         tick(batch)
 
 
-def run_lightly(net: str, batch: int, tick: Tick, workers: int) -> None:
+def run_lightly(net: str, batch: int, size: int, tick: Tick, workers: int) -> None:
     """The loop of lightly's SimCLR example on the same backbone and projector."""
     import torch
     from torch import nn
@@ -156,9 +157,9 @@ def run_lightly(net: str, batch: int, tick: Tick, workers: int) -> None:
     from lightly.transforms import SimCLRTransform
 
     torch.manual_seed(0)
-    backbone = build_backbone(ARCHITECTURES[net], 3, SIDE)
+    backbone = build_backbone(ARCHITECTURES[net], 3, size)
     model = nn.Sequential(backbone, Projector([backbone.num_features, 128, 128, 64])).train()
-    dataset = LightlyDataset(input_dir="loose", transform=SimCLRTransform(input_size=SIDE))
+    dataset = LightlyDataset(input_dir="loose", transform=SimCLRTransform(input_size=size))
     endless = RandomSampler(dataset, replacement=True, num_samples=1 << 40)  # no epoch ends inside a turn
     loader = DataLoader(dataset, batch_size=batch, sampler=endless, drop_last=True, num_workers=workers)
     criterion = NTXentLoss(temperature=TEMPERATURE)
@@ -172,7 +173,7 @@ def run_lightly(net: str, batch: int, tick: Tick, workers: int) -> None:
         tick(batch)
 
 
-def contend(kind: str, net: str, batch: int) -> None:
+def contend(kind: str, net: str, batch: int, size: int) -> None:
     """A contender's process: on a line "N" from its parent take N steps, answer with images a second, and wait."""
     steps, images, began = 0, 0, 0.0
 
@@ -192,14 +193,14 @@ def contend(kind: str, net: str, batch: int) -> None:
     # PR_SET_PDEATHSIG, after prepare_process, which asks for a signal that a stopped process does not hear
     ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
     if kind.startswith("lightly"):
-        run_lightly(net, batch, tick, int(kind.split()[1]))
-    run_reprise(net, batch, tick, limit=kind == "limit")
+        run_lightly(net, batch, size, tick, int(kind.split()[1]))
+    run_reprise(net, batch, size, tick, limit=kind == "limit")
 
 
 class Contender:
     """A running contender: `turn` lets it take some steps; between turns its whole process group stands still."""
 
-    def __init__(self, kind: str, net: str, batch: int) -> None:
+    def __init__(self, kind: str, net: str, batch: int, size: int) -> None:
         command = [
             sys.executable,
             "-m",
@@ -210,6 +211,8 @@ class Contender:
             net,
             "--batch",
             str(batch),
+            "--side",
+            str(size),
         ]
         environment = os.environ | {"PYTHONPATH": str(ROOT), "REPRISE_THREADS": str(threads())}
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
@@ -233,13 +236,13 @@ class Contender:
 
 
 # ------------------------------------------------------------------------------------------------ the match
-def compare(net: str, batch: int, rounds: int, steps: int, peer: bool) -> dict[str, Any]:
+def compare(net: str, batch: int, size: int, rounds: int, steps: int, peer: bool) -> dict[str, Any]:
     """Images a second of every contender in every round, and the ratios of each round."""
     kinds = ["limit", "reprise", *(["lightly 0", "lightly 2"] if peer else [])]
     running: list[Contender] = []
     speeds: dict[str, list[float]] = {}
     try:
-        running = [Contender(kind, net, batch) for kind in kinds]
+        running = [Contender(kind, net, batch, size) for kind in kinds]
         for number in range(rounds + 1):  # round 0 warms up: caches, allocators, clock rates
             for contender in running:
                 speed = round(contender.turn(steps), 1)
@@ -271,23 +274,25 @@ def spread(ours: list[float], theirs: list[float]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="images of one size, in a layout of the folder source")
+    parser.add_argument("--data", type=Path, help="images in a layout of the folder source")
     parser.add_argument("--images", type=int, default=10_000, help="at most so many")
     parser.add_argument("--nets", nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES))
     parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--side", type=int, default=32, help="of the views, in pixels")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--contend", help=argparse.SUPPRESS)
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ended in order: nobody is left standing
     if options.contend:
-        contend(options.contend, options.nets[0], options.batch)
+        contend(options.contend, options.nets[0], options.batch, options.side)
     peer = importlib.util.find_spec("lightly") is not None
     report: dict[str, Any] = {
         "machine": machine(),
         "threads": threads(),
         "versions": versions() | ({"lightly": importlib.metadata.version("lightly")} if peer else {}),
         "batch": options.batch,
+        "side": options.side,
         "steps a turn": STEPS,
         "rounds": options.rounds,
     }
@@ -296,10 +301,10 @@ def main() -> None:
         os.chdir(scratch)
         if data is None:
             data = Path("pictures").resolve()
-            cut_pictures(data, options.images)
+            cut_pictures(data, options.images, options.side)
         make_workspace(data, options.images)
         for net in options.nets:
-            report[net] = compare(net, options.batch, options.rounds, STEPS[net], peer)
+            report[net] = compare(net, options.batch, options.side, options.rounds, STEPS[net], peer)
         os.chdir(ROOT)
     tell(report, options.json)
 
