@@ -54,12 +54,15 @@ def old_figures(root: Path = Path()) -> dict[str, str]:
     return old
 
 
-def refuse_old_figures(runs: Sequence[str], root: Path = Path()) -> None:
+def refuse_old_figures(runs: Sequence[str], root: Path = Path()) -> dict[str, str]:
     """Stop where figures of these runs in the folder are not current.
 
     Args:
         runs: names of runs.
         root: the project folder.
+
+    Returns:
+        For each other run whose figures are not current why, as a clause.
 
     Raises:
         ResultError: naming the runs and why.
@@ -73,6 +76,7 @@ def refuse_old_figures(runs: Sequence[str], root: Path = Path()) -> None:
             found=listed(lines[:_SHOWN]),
             fix="Run `reprise repro`, which computes them again.",
         )
+    return old
 
 
 def _run_of(stage: Stage) -> str:

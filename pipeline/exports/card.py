@@ -33,7 +33,9 @@ class Known:
         dataset: data/ingest/dataset.json; empty where there is no project.
         metrics: {probe: {metric: figure}} of this run and seed, figures with `value`, `low`, `high`, `n`.
         verdicts: sentences of the summary that concern this run.
-        lineage: what -> value: revision, digest of the source, version of Reprise.
+        lineage: what -> value when the card is written: revision, digest of the source, version of Reprise.
+        old: why the project's results are not those of its present parameters, data and code, as a clause; empty where
+            they are. Scores and verdicts are left out then, because nobody can tell whose they are.
     """
 
     run: str
@@ -41,6 +43,7 @@ class Known:
     metrics: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     verdicts: tuple[str, ...] = ()
     lineage: Mapping[str, str] = field(default_factory=dict)
+    old: str = ""
 
 
 def card(config: Mapping[str, Any], known: Known, form: str, usage: str, volumes: bool = False) -> str:
@@ -113,6 +116,8 @@ def _data(known: Known) -> str:
     if not data:
         return "The export was made outside of the project, which holds the data: nothing is known of them here."
     lines = [f"**{_text(data.get('name', 'unnamed'))}**."]
+    if known.old:
+        lines = [f"The run may have seen other data than those of the project when this card was written: {lines[0]}"]
     if counts := data.get("counts"):
         lines.append("Images: " + ", ".join(f"{_text(split)} {n:,}" for split, n in counts.items()) + ".")
     if classes := data.get("classes"):
@@ -135,6 +140,8 @@ def _number(value: Any) -> str:
 
 
 def _scores(known: Known) -> str:
+    if known.old:
+        return f"Scores are left out: {_text(known.old)}. `reprise repro` computes them again."
     rows = [
         f"| {_text(probe)}.{_text(metric)} | {figure['value']:.4f} | {_interval(figure)} | {figure.get('n', '')} |"
         for probe, figures in sorted(known.metrics.items())
@@ -154,7 +161,7 @@ def _interval(figure: Mapping[str, Any]) -> str:
 
 def _lineage(config: Mapping[str, Any], known: Known) -> str:
     rows = [f"| {_text(what)} | {_text(value)} |" for what, value in known.lineage.items()]
-    table = "\n".join(["| | |", "|---|---|", *rows]) if rows else ""
+    table = "\n".join(["| when this card was written | |", "|---|---|", *rows]) if rows else ""
     whole = json.dumps(config.get("parameters", {}), indent=1, sort_keys=True)
     fold = f"<details><summary>All parameters</summary>\n\n```json\n{whole}\n```\n\n</details>"
     return "\n\n".join(part for part in (table, fold) if part)
@@ -165,18 +172,28 @@ def _text(value: object) -> str:
     return _SPECIAL.sub(r"\\\1", printable(" ".join(str(value).split())))
 
 
-def known_of_project(run: str, seed: int) -> Known:
-    """Read what the project in the current folder says of one run and seed; files that are not there are left out."""
+def known_of_project(run: str, seed: int, old: Mapping[str, str]) -> Known:
+    """Read what the project in the current folder says of one run and seed; files that are not there are left out.
+
+    Args:
+        run: its name.
+        seed: one of `seeds`.
+        old: what `old_figures` says of the folder. An old run gets neither scores nor verdicts; others get no
+            verdicts on old ones, and none at all where the summary is old ("").
+    """
+    reason = old.get(run, "")
     metrics: dict[str, Any] = {}
-    for path in sorted((layout.PROBES / run / str(seed)).rglob(METRICS)):
+    for path in [] if reason else sorted((layout.PROBES / run / str(seed)).rglob(METRICS)):
         metrics |= _read(path)
-    pairs = _read(layout.COMPARISON).get("pairs", [])
-    verdicts = tuple(pair["verdict"] for pair in pairs if run in (pair.get("a"), pair.get("b")))
+    pairs = [] if "" in old else _read(layout.COMPARISON).get("pairs", [])
+    sides = [({pair.get("a"), pair.get("b")}, pair["verdict"]) for pair in pairs]
+    verdicts = tuple(verdict for names, verdict in sides if run in names and not names & old.keys())
     lock = _read(Path("source.lock.json"))
     lineage = {"git revision": revision(), **versions()}
     if lock:
         lineage["source"] = f"{lock.get('source')}, digest {lock.get('digest')}"
-    return Known(f"{run}, seed {seed}", _read(layout.DATASET), metrics, verdicts, lineage)
+    doubt = f"results of {run} are not known to be those of the present parameters, data and code ({reason})"
+    return Known(f"{run}, seed {seed}", _read(layout.DATASET), metrics, verdicts, lineage, doubt if reason else "")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -7,11 +7,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.compare.freshness import old_figures
 from pipeline.exports.card import Known, card, known_of_project
 from pipeline.graph.stage_modules import run_module
+from pipeline.processes.commands import CommandFailed
 from reprise.artifacts import layout
 from reprise.artifacts.weights.backbones import read_config
-from reprise.config.errors import BackboneError, StorageError
+from reprise.config.errors import BackboneError, RepriseError, StorageError
 from reprise.storage.atomic import atomic_directory, atomic_file
 
 CARD = "README.md"
@@ -43,7 +45,7 @@ def run_folder(what: str) -> tuple[Path, Known]:
     if (seed or "0").isdigit():
         folder = layout.run(name, int(seed or 0))
         if folder.is_dir():
-            return folder, known_of_project(name, int(seed or 0))
+            return folder, known_of_project(name, int(seed or 0), _old_figures(name))
     folder = Path(what)
     if folder.is_dir():
         return folder, Known(folder.resolve().name)
@@ -53,6 +55,16 @@ def run_folder(what: str) -> tuple[Path, Known]:
         found=f"neither {layout.run(name, 0).parent}/SEED nor a folder of that name",
         fix="Name a run of this project (simclr, or simclr/1 for its seed 1) after `reprise repro`, or a run's folder.",
     )
+
+
+def _old_figures(run: str) -> dict[str, str]:
+    """Find old figures; a wrong parameter or an unplugged disk withholds figures, and never the backbone."""
+    try:
+        return old_figures()
+    except (CommandFailed, RepriseError) as error:
+        # A card may be published, so it repeats no command line: that has paths of this machine.
+        why = error.what if isinstance(error, RepriseError) else "the parameters or the source cannot be read"
+        return dict.fromkeys(("", run), why)
 
 
 def export(folder: Path, known: Known, form: str, out: Path) -> Exported:

@@ -87,12 +87,12 @@ def promote(run: str, why: Sequence[str], root: Path = Path(), judged: str | Non
         raise BackboneError("there is no such trained run", where=folder, found="no folder", fix="Run `reprise repro`.")
     _refuse_untracked(root)
     _refuse_unnamed(run, seed, root)
-    refuse_old_figures([run], root)
+    old = refuse_old_figures([run], root)
     version = (versions_of(run, root) or [0])[-1] + 1
     tag, page = tag_of(run, version), CARDS / f"{run}.md"
     usage = _LOAD.format(path=layout.run(run, seed), tag=tag)
     volumes = "modality" in pq.read_schema(root / layout.MANIFEST).names  # images state none
-    text = card(read_config(folder), known_of_project(run, seed), "torch", usage, volumes)
+    text = card(read_config(folder), known_of_project(run, seed, old), "torch", usage, volumes)
     commit = _commit(root, page, text, f"Promote {run} to {tag}")
     if lock_digest(root) != judged:
         raise GraphError(

@@ -66,6 +66,10 @@ def export(
     if not outside or find_project() is not None:
         enter_project()
     found, known = run_folder(run)
+    if known.old:
+        say_aside(
+            f"note: {known.old}; the card leaves scores and verdicts out, and `reprise repro` computes them again"
+        )
     target = given or Path("exports") / f"{known.run.replace(', seed ', '-')}-{to}"
     done = write_export(found, known, to, target)
     if as_json:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from pipeline.cli import main
 from pipeline.exports import export as module
 from pipeline.exports.card import Known, card, known_of_project
 from pipeline.exports.export import export, run_folder
@@ -15,6 +18,7 @@ from reprise.backbones.exports.form import Written
 from reprise.backbones.exports.forms import FORMS
 from reprise.config.errors import BackboneError, StorageError
 from stages.embed.outside import export as stage
+from tests.pipeline.dvc_project import new_project
 from tests.reprise.backbones.test_forms import run_of
 
 CONFIG = {
@@ -75,9 +79,10 @@ def test_a_project_is_asked_for_what_it_knows(tmp_path, monkeypatch, here):
     metrics.write_text(json.dumps({"knn": {"top1": {"value": 0.5, "low": None, "high": None, "n": 3}}}))
     layout.DATASET.parent.mkdir(parents=True)
     layout.DATASET.write_text("no JSON")
-    known = known_of_project("simclr", 1)
+    known = known_of_project("simclr", 1, {})
     assert known.metrics["knn"]["top1"]["value"] == 0.5
     assert known.dataset == {}
+    monkeypatch.setattr(module, "old_figures", dict)
     folder, found = run_folder("simclr/1")
     assert (folder, found) == (layout.run("simclr", 1), known)
     with pytest.raises(BackboneError, match="there is no such trained run"):
@@ -87,6 +92,81 @@ def test_a_project_is_asked_for_what_it_knows(tmp_path, monkeypatch, here):
     assert done.difference <= 1e-4
     with pytest.raises(StorageError, match="the folder to export to exists"):
         export(folder, known, "torch", tmp_path / "out")
+
+
+def write_results() -> None:
+    """Figures and verdicts of three runs, as the last completed graph left them."""
+    for name, content in {
+        layout.probes_on_features("simclr", 0) / "quality" / "metrics.json": {"knn": {"top1": {"value": 0.8765}}},
+        layout.COMPARISON: {
+            "pairs": [
+                {"a": "simclr", "b": other, "verdict": f"simclr above {other}"} for other in ("random", "gsimclr")
+            ]
+        },
+        layout.DATASET: {"name": "Digits"},
+    }.items():
+        name.parent.mkdir(parents=True, exist_ok=True)
+        name.write_text(json.dumps(content))
+
+
+def test_a_card_holds_no_figures_that_are_old(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_results()
+    text = card(CONFIG, known_of_project("simclr", 0, {}), "torch", "")
+    assert all(part in text for part in ("0.8765", "above random", "above gsimclr", "when this card was written"))
+    text = card(CONFIG, known_of_project("simclr", 0, {"random": "its schedule changed"}), "torch", "")
+    assert "0.8765" in text and "above gsimclr" in text and "above random" not in text
+    text = card(CONFIG, known_of_project("simclr", 0, {"": "the summary changed"}), "torch", "")
+    assert "0.8765" in text and "above" not in text
+    known = known_of_project("simclr", 0, {"simclr": "train.epochs is modified"})
+    text = card(CONFIG, known, "torch", "")
+    assert "0.8765" not in text and "above" not in text
+    assert "Scores are left out" in text and "train.epochs is modified" in text
+    assert "may have seen other data" in text
+    assert "has not been evaluated" not in text
+
+
+GRAPH = """stages:
+  probe:
+    matrix: {run: [simclr], seed: [0]}
+    cmd: "true"
+    deps: ["data/runs/${item.run}/${item.seed}"]
+    params: [epochs]
+"""
+
+
+def test_the_folder_is_asked_whether_figures_are_old(tmp_path, monkeypatch, capsys):
+    """After a parameter changed, and where the graph cannot be read, the backbone is exported without figures."""
+    project = new_project(tmp_path / "project")
+    project.write("dvc.yaml", GRAPH)
+    project.write("params.yaml", "epochs: 1\n")
+    monkeypatch.chdir(project.root)
+    run_of(tmp_path / "made", "resnet_tiny", 16)
+    layout.run("simclr", 0).parent.mkdir(parents=True)
+    (tmp_path / "made").rename(layout.run("simclr", 0))
+    write_results()
+    project.dvc("repro")
+
+    def written(name, arguments, root, on_line):
+        Path(arguments[arguments.index("--said") + 1]).write_text('{"difference": 0, "usage": "", "volumes": false}')
+
+    monkeypatch.setattr(module, "run_module", written)
+
+    def exported(name: str) -> tuple[str, str]:
+        monkeypatch.setattr(sys, "argv", ["reprise", "export", "simclr", "--out", name])
+        with suppress(SystemExit):
+            main.main()
+        return Path(name, "README.md").read_text(), capsys.readouterr().err
+
+    text, said = exported("fresh")
+    assert "0.8765" in text and said == ""
+    project.write("params.yaml", "epochs: 2\n")
+    text, said = exported("old")
+    assert "0.8765" not in text and "epochs is modified" in text and "epochs is modified" in said
+    project.write("dvc.yaml", "stages: {probe: [")
+    text, said = exported("broken")
+    assert "0.8765" not in text and "Scores are left out" in text and str(tmp_path) not in text
+    assert "leaves scores and verdicts out" in said
 
 
 def test_nothing_is_written_where_features_differ(tmp_path, monkeypatch, here):

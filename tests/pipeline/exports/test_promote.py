@@ -44,7 +44,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
         json.dumps({**CONFIG, "options": {}, "stem": "small", "heads": {}}),
     )
     monkeypatch.chdir(project.root)
-    monkeypatch.setattr(module, "refuse_old_figures", lambda runs, root: None)
+    monkeypatch.setattr(module, "refuse_old_figures", lambda runs, root: {})
     write_manifest(layout.MANIFEST, pa.Table.from_pylist([], MANIFEST_SCHEMA))
     return project
 
