@@ -152,7 +152,7 @@ def load_plan(path: str | Path) -> SweepPlan:
             f"there {'are' if len(problems) > 1 else 'is'} {len(problems)} problem{'s' if len(problems) > 1 else ''}",
             where=f"the plan {path}",
             found=listed(str(p).removeprefix(": ") for p in problems),
-            fix="Correct the plan; docs/how-to/sweeps.md shows examples.",
+            fix="Correct the plan; one is, for example, {name: warm, grid: {train.warmup_epochs: [1, 2]}, seeds: [0]}.",
         )
     return SweepPlan.model_validate(raw)
 
