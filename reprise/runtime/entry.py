@@ -8,13 +8,14 @@ refused parameter answer at once.
 from __future__ import annotations
 
 import argparse
+import atexit
 import ctypes
 import faulthandler
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -152,6 +153,7 @@ def run_stage(main: Callable[[list[str]], None], algebra: bool = True) -> None:
     signal.signal(signal.SIGINT, _interrupted)
     signal.signal(signal.SIGTERM, _terminated)
     sys.unraisablehook = _raise_again
+    atexit.register(_end_as_asked)
     with interrupts.ending_soon({signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}):
         _run(main)
 
@@ -234,15 +236,38 @@ def _terminated(signum: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + signum)
 
 
+_held_back: list[SystemExit | KeyboardInterrupt] = []  # a signal's exception that Python has ignored
+
+
 def _raise_again(ignored: sys.UnraisableHookArgs) -> None:
     """Raise a signal's exception again a moment later: Python ignores exceptions that come up inside a destructor."""
     error = ignored.exc_value
     if not isinstance(error, SystemExit | KeyboardInterrupt):
         sys.__unraisablehook__(ignored)
         return
+    _held_back[:] = [error]
 
     def again(signum: int, frame: object) -> None:
+        _held_back.clear()
         raise error
 
     signal.signal(signal.SIGALRM, again)
     signal.setitimer(signal.ITIMER_REAL, 0.01)
+
+
+def _end_as_asked() -> None:
+    """End with the status of a signal whose exception was ignored and that something else overtook.
+
+    The interpreter is about to take its signal handlers away: the timer would then kill the process.
+    """
+    sys.unraisablehook = sys.__unraisablehook__
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    if not _held_back:
+        return
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    if isinstance(_held_back[0], SystemExit):
+        os._exit(128 + signal.SIGTERM)
+    interrupts.say(INTERRUPTED)
+    os._exit(130)

@@ -12,7 +12,8 @@ Shape legend: b rows of this rank, B rows of all ranks, in the order of the rank
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
@@ -158,6 +159,30 @@ class World:
 
 
 ALONE = World()
+
+
+class RankLostError(RuntimeError):
+    """Another process of the training has ended, cannot be reached, or has not answered for `PATIENCE`."""
+
+
+@contextmanager
+def naming_losses() -> Iterator[None]:
+    """Raise what torch says of a process that is gone as one class.
+
+    Layers of torch exchange values too (FSDP2, batch normalisation), so the block holds all that the processes do
+    together. The store and nccl have classes of their own; gloo raises a plain RuntimeError that names its source file.
+
+    Raises:
+        RankLostError: with the words of torch.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        import torch.distributed as dist
+
+        if isinstance(error, dist.DistError) or "gloo/transport/" in str(error):
+            raise RankLostError(str(error)) from error
+        raise
 
 
 def join(rank: int, size: int, device: str, store: Path | None = None) -> World:

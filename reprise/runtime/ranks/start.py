@@ -6,7 +6,8 @@ variables (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT, LOCAL_RANK), on one machi
 
 No rank outlives the first one: each asks the system to end with it (reprise/runtime/entry.py), and is killed where it
 ends by an error. When another rank ends before its work is done, a thread of the first one says so and ends the
-training, since the main thread may wait for that rank in a call into C.
+training, since the main thread may wait for that rank in a call into C. torchrun watches the ranks that it started, and
+ends them all; what a rank hears of another's end before that is a sentence as well.
 
 Only the first rank writes and tells. What others print is kept, and shown where one of them ends.
 """
@@ -26,7 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from reprise.config.errors import MachineError, TrainingError
+from reprise.config.errors import MachineError, TrainingError, printable
 from reprise.runtime import interrupts
 from reprise.runtime.ranks.place import STORE, Place, place_of
 
@@ -37,7 +38,9 @@ _LOOPBACK = {"linux": "lo", "darwin": "lo0"}
 _EVERY_SECONDS = 0.1
 _GRACE_SECONDS = 3.0  # for the first rank to say itself what all of them ran into
 _END_SECONDS = 20.0  # for the others to end once the work is done
+_SHOWN = 200  # characters of torch's words
 ADVICE = "Run `reprise repro` again: it continues from the last checkpoint."
+ADVICE_FOR_TORCHRUN = "Start all processes again by torchrun: the training continues from the last checkpoint."
 
 
 @contextmanager
@@ -53,7 +56,7 @@ def together(processes: int, device: str, command: Sequence[str]) -> Iterator[Wo
         the world of all processes.
 
     Raises:
-        TrainingError: torchrun started another number of processes, or one of them has ended too early.
+        TrainingError: torchrun started another number of processes, or one of them has ended too early or hangs.
         MachineError: there are fewer GPUs than processes.
     """
     place = place_of(os.environ)
@@ -71,8 +74,13 @@ def together(processes: int, device: str, command: Sequence[str]) -> Iterator[Wo
         yield ALONE
         return
     if place is not None:
-        with _met(place, device, os.environ.get(STORE)) as world:
-            yield world
+        try:
+            with _met(place, device, os.environ.get(STORE)) as world:
+                yield world
+        except RuntimeError as error:
+            if (lost := _lost(error, ADVICE if STORE in os.environ else ADVICE_FOR_TORCHRUN)) is None:
+                raise
+            raise lost from error
         return
     if device == "cuda":
         _refuse_gpus(size, size)
@@ -86,7 +94,7 @@ def together(processes: int, device: str, command: Sequence[str]) -> Iterator[Wo
             yield world
         others.finish()
     except RuntimeError as error:  # what torch raises where another process is gone
-        reason = others.reason()
+        reason = others.reason() or _lost(error, ADVICE)  # one that hangs has not ended
         if reason is None:
             raise
         raise reason from error
@@ -108,13 +116,28 @@ def _met(place: Place, device: str, store: str | None) -> Iterator[World]:
         os.environ["REPRISE_QUIET"] = "1"  # the first rank shows the progress
     if store is not None and sys.platform in _LOOPBACK:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", _LOOPBACK[sys.platform])
-    joined = world.join(place.rank, place.size, device, None if store is None else Path(store))
-    try:
-        if device == "cpu":
-            joined.gather(torch.zeros(1), [1] * joined.size)  # all have read the store once this returns
-        yield joined
-    finally:
-        world.leave()
+    with world.naming_losses():
+        joined = world.join(place.rank, place.size, device, None if store is None else Path(store))
+        try:
+            if device == "cpu":
+                joined.gather(torch.zeros(1), [1] * joined.size)  # all have read the store once this returns
+            yield joined
+        finally:
+            world.leave()
+
+
+def _lost(error: RuntimeError, fix: str) -> TrainingError | None:
+    """Say that another process is gone, where torch's error means that."""
+    from reprise.runtime.world import RankLostError
+
+    if not isinstance(error, RankLostError):
+        return None
+    return TrainingError(
+        "another process of this training has ended or cannot be reached",
+        where="train.processes",
+        found=printable(str(error).partition("\n")[0], _SHOWN),
+        fix=fix,
+    )
 
 
 def _refuse_gpus(needed: int, processes: int) -> None:
@@ -184,8 +207,9 @@ class _Others:
             interrupts.end_now(1, f"error: {error}")
 
     def _failed(self) -> int | None:
-        """Return the first rank that has ended otherwise than well."""
-        return next((rank for rank, process in enumerate(self.processes, 1) if process.poll()), None)
+        """Return a rank that has ended otherwise than well: one that was killed, as others may fail because of it."""
+        failed = [(status > 0, rank) for rank, process in enumerate(self.processes, 1) if (status := process.poll())]
+        return min(failed)[1] if failed else None
 
     def _error(self, rank: int) -> TrainingError:
         status = self.processes[rank - 1].returncode

@@ -171,3 +171,29 @@ def test_too_little_memory_is_a_sentence_and_a_defect_is_none(repository, raised
     found = run(repository, f"def main(argv): raise {raised}\nrun_stage(main)")
     assert found.returncode == 1
     assert re.match(expected, found.stderr, re.DOTALL)
+
+
+ASKED_IN_A_DESTRUCTOR = """
+import os, signal, time
+class Asked:
+    def __del__(self):
+        os.kill(os.getpid(), signal.{signal})
+        for _ in range(1000): pass
+class Slow:
+    def __del__(self, sleep=time.sleep): sleep(0.1)
+slow = Slow()  # dies after the interpreter has taken the signal handlers away
+def main(argv):
+    Asked()
+    {then}
+run_stage(main)
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [("SIGTERM", 143), ("SIGINT", 130)])
+@pytest.mark.parametrize("then", ["1 / 0", "time.sleep(60)"], ids=["overtaken", "raised again"])
+def test_a_signal_that_a_destructor_swallowed_ends_the_stage_with_its_own_status(
+    repository, number: str, status: int, then: str
+) -> None:
+    done = run(repository, ASKED_IN_A_DESTRUCTOR.format(signal=number, then=then))
+    assert done.returncode == status, done.stderr
+    assert done.stderr.count("continues from the last checkpoint") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from reprise.config.errors import TrainingError
 from reprise.runtime.ranks import start
 from reprise.runtime.ranks.place import STORE, Place, follows, place_of
 from reprise.runtime.ranks.start import _Others, together
-from reprise.runtime.world import ALONE
+from reprise.runtime.world import ALONE, RankLostError, naming_losses
 
 LASTING = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
 TORCHRUN = {"MASTER_ADDR": "host", "RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}
@@ -102,6 +103,63 @@ def test_the_first_process_ends_with_a_sentence_when_another_is_killed(tmp_path:
     assert "ended by SIGKILL" in said
     assert not psutil.pid_exists(pids[0])
     assert not (tmp_path / "meeting").exists()
+
+
+UNDER_TORCHRUN = """
+import os, signal, sys, time
+from reprise.runtime.entry import run_stage
+
+def main(argv):
+    from reprise.runtime.ranks.start import together
+    with together(2, "cpu", []) as world:
+        import torch
+        if world.first:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it about now
+        x = torch.ones(1, requires_grad=True)
+        for step in range(1000):
+            world.gather(x).sum().backward()
+            if step == 3 and not world.first:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+run_stage(main)
+"""
+
+
+def test_a_rank_of_torchrun_that_dies_ends_the_others_with_a_sentence(tmp_path: Path, repository: Path) -> None:
+    (tmp_path / "stage.py").write_text(UNDER_TORCHRUN)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    options = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--redirects", "3", "--log-dir", "logs"]
+    done = subprocess.run(
+        [*command, *options, "stage.py"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(repository)},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode != 0
+    (first,) = (tmp_path / "logs").rglob("0/stderr.log")
+    said = first.read_text()
+    assert "error: another process of this training has ended or cannot be reached (train.processes). Found:" in said
+    assert said.rstrip().endswith("by torchrun: the training continues from the last checkpoint.")
+    assert "Traceback" not in said
+
+
+def test_only_what_torch_says_of_other_processes_is_their_loss() -> None:
+    import torch.distributed as dist
+
+    gloo = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1"
+    for error in (RuntimeError(gloo), dist.DistBackendError("NCCL error"), dist.DistNetworkError("no address")):
+        with pytest.raises(RankLostError, match=re.escape(str(error))), naming_losses():
+            raise error
+    with pytest.raises(RuntimeError, match="shapes differ") as defect, naming_losses():
+        raise RuntimeError("shapes differ")
+    assert not isinstance(defect.value, RankLostError)
+
+
+def test_a_process_that_was_killed_is_named_before_those_that_failed_because_of_it(tmp_path: Path) -> None:
+    program = "import os, sys, time; os.environ['RANK'] == '1' and sys.exit(1); os.kill(os.getpid(), 9)"
+    started = others(tmp_path, program, 3)
+    for process in started.processes:
+        process.wait()
+    assert "process 2 of the 3 that train together has ended" in str(started.reason())
+    started.end()
 
 
 def test_torchrun_takes_the_command_of_the_documents() -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,10 @@ class Project:
         self.repository = repository
         self.train: dict[str, Any] = {}  # besides TRAIN
 
-    def start(self, processes: int, epochs: int = 40, **variables: str) -> subprocess.Popen[str]:
-        """Write the parameters and start the stage."""
+    def start(
+        self, processes: int, epochs: int = 40, launcher: Sequence[str] = (sys.executable, "-P"), **variables: str
+    ) -> subprocess.Popen[str]:
+        """Write the parameters and start the stage, by the interpreter or by torchrun."""
         raw: dict[str, Any] = read_yaml(self.repository / "params.yaml")
         raw |= {
             "image": {"size": 16, "channels": 3},
@@ -45,7 +48,7 @@ class Project:
             "adapt": [],
         }
         Path("params.yaml").write_text(json.dumps(raw, default=str), encoding="utf-8")  # JSON is YAML
-        command = [sys.executable, "-P", self.repository / "stages/run.py", "stages.pretrain", "--run", "simclr"]
+        command = [*launcher, self.repository / "stages/run.py", "stages.pretrain", "--run", "simclr"]
         return subprocess.Popen(
             [*map(str, command), "--seed", "0", "--quiet"],
             env=os.environ | variables, stderr=subprocess.PIPE, text=True,
@@ -156,18 +159,44 @@ def test_checkpoints_and_files_are_the_same_with_parted_weights(project: Project
     assert max(apart) < 0.05 * way, (apart, way)
 
 
+TORCHRUN = (
+    sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
+    "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--",
+)  # fmt: skip
+
+
 @pytest.mark.slow
 def test_torchrun_starts_processes_too_and_their_number_must_fit(project: Project) -> None:
     project.run(2, epochs=2)
     expected = file_digest(RUN)
     RUN.rename("started here")
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29517", "WORLD_SIZE": "2"}
-    stages = [project.start(2, 2, RANK=str(rank), LOCAL_RANK=str(rank), **meeting) for rank in range(2)]
-    for stage in stages:
-        _, said = stage.communicate(timeout=120)
-        assert stage.returncode == 0, said
+    project.run(2, epochs=2, launcher=TORCHRUN)
     assert file_digest(RUN) == expected
-    stage = project.start(3, 2, RANK="0", **meeting)
+    stage = project.start(3, 2, RANK="0", WORLD_SIZE="2", MASTER_ADDR="127.0.0.1")
     _, said = stage.communicate(timeout=60)
     assert stage.returncode == 1
     assert "torchrun started another number of processes" in said
+
+
+@pytest.mark.slow
+def test_a_rank_of_torchrun_that_is_killed_ends_the_training_without_a_traceback(project: Project) -> None:
+    project.run(2, epochs=30)
+    whole = file_digest(RUN)
+    RUN.rename("whole")
+    before = set(WORK.glob("*/step-*"))
+    stage = project.start(2, 30, launcher=TORCHRUN)
+    end = time.monotonic() + 120
+    while set(WORK.glob("*/step-*")) <= before and time.monotonic() < end:
+        time.sleep(0.02)
+    ranks = [child for child in psutil.Process(stage.pid).children() if "stages.pretrain" in child.cmdline()]
+    (second,) = [rank for rank in ranks if rank.environ()["RANK"] == "1"]
+    second.kill()
+    _, said = stage.communicate(timeout=60)
+    assert stage.returncode == 1
+    own, _, _ = said.partition("ChildFailedError")  # afterwards torchrun speaks, with a traceback of its own
+    assert "another process of this training has ended or cannot be reached" in own or "terminated:" in own
+    assert "runtime/world.py" not in said  # where a traceback of ours would end
+    assert not any(rank.is_running() for rank in ranks)
+    assert not RUN.exists()
+    project.run(2, epochs=30, launcher=TORCHRUN)
+    assert file_digest(RUN) == whole
