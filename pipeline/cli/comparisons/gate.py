@@ -34,6 +34,8 @@ app = typer.Typer(rich_markup_mode=None)
         "rulings[].low": "number or null: lower end of the interval of the difference",
         "rulings[].high": "number or null: upper end of the interval of the difference",
         "rulings[].over": "text: what the interval is over",
+        "rulings[].over_examples": "object: the interval over examples, whatever the number of seeds",
+        "rulings[].over_examples.*": "number or null: low and high",
         "rulings[].passed": "yes/no: whether the run passes",
     },
 )
@@ -53,7 +55,8 @@ def gate(
 ) -> None:
     """Fail if the folder is worse than a champion.
 
-    A run fails if it lies below the champion by more than the margin with the whole interval of the difference.
+    A run fails if it lies below the champion by more than the margin with a whole interval of the difference: over
+    seeds if there are three or more, or over examples.
     """
     from pipeline.compare.gate import judge
 
@@ -71,7 +74,7 @@ def gate(
 def _document(judgement: Judgement) -> dict[str, Any]:
     rulings = [
         {name: getattr(ruling, name) for name in ("run", "champion", "challenger", "over", "passed")}
-        | {"low": ruling.interval.low, "high": ruling.interval.high}
+        | {"low": ruling.interval.low, "high": ruling.interval.high, "over_examples": ruling.over_examples._asdict()}
         for ruling in judgement.rulings
     ]
     return {
