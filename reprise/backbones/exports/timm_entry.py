@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import nn
 
+from reprise.config.errors import BackboneError
 from reprise.networks.backbone import build_backbone
 from reprise.networks.torchvision_schemas import ensure_torchvision_imports
 
@@ -21,6 +22,8 @@ ensure_torchvision_imports()
 from timm.models import build_model_with_cfg, register_model  # noqa: E402 - timm asks torchvision for its operators
 
 NAME = "reprise_backbone"
+_BUILT_FROM = ("architecture", "stem", "img_size", "in_chans", "options")  # what config.json states
+_OF_TIMM = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "pretrained_model_args")  # given to every network
 
 
 class _Built(nn.Module):
@@ -41,7 +44,26 @@ class _Built(nn.Module):
 
 @register_model
 def reprise_backbone(pretrained: bool = False, **arguments: Any) -> nn.Module:
-    """Build a backbone of Reprise from `architecture`, `stem`, `img_size`, `in_chans` and `options`."""
-    arguments.pop("num_classes", None)
+    """Build a backbone of Reprise from `architecture`, `stem`, `img_size`, `in_chans` and `options`.
+
+    Raises:
+        BackboneError: one of these is missing, or there is an argument that would change nothing.
+    """
+    if classes := arguments.pop("num_classes", 0):
+        raise BackboneError(
+            "a backbone of Reprise has no classifier",
+            where=f"timm.create_model, {NAME}",
+            found=f"num_classes={classes}",
+            fix="Leave it out, and put a layer behind the backbone: torch.nn.Linear(backbone.num_features, classes).",
+        )
+    unknown = [name for name in arguments if name not in (*_BUILT_FROM, *_OF_TIMM)]
+    missing = [name for name in _BUILT_FROM if name not in arguments]
+    if unknown or missing:
+        raise BackboneError(
+            "a backbone of Reprise is built from the arguments that config.json states, and from no others",
+            where=f"timm.create_model, {NAME}",
+            found=", ".join([*unknown, *(f"no {name}" for name in missing)]),
+            fix='Call timm.create_model("local-dir:FOLDER", pretrained=True) without further arguments.',
+        )
     network: nn.Module = build_model_with_cfg(_Built, NAME, pretrained, pretrained_strict=True, **arguments)
     return network

@@ -66,7 +66,7 @@ def _config(backbone: LoadedBackbone, name: str, arguments: dict[str, Any]) -> d
         "num_features": backbone.num_features,
         "model_args": arguments,
         "pretrained_cfg": {
-            "input_size": [backbone.channels, side, side],
+            "input_size": [backbone.channels, side, side],  # of volumes too: timm refuses four numbers, and none
             "fixed_input_size": "img_size" in arguments,
             "interpolation": stated.get("interpolation", "bilinear"),
             "crop_pct": stated.get("crop_pct", 1.0),

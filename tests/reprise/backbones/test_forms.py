@@ -78,6 +78,27 @@ def test_features_are_those_of_the_backbone(tmp_path, form, name, size, channels
             write_form(backbone, "huggingface", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("argument", "why"),
+    [
+        ({"num_classes": 10}, "has no classifier"),
+        ({"global_pool": ""}, "Found: global_pool"),
+        ({"drop_path_rate": 0.1}, "Found: drop_path_rate"),
+        ({"features_only": True}, "Found: features_only"),
+    ],
+)
+def test_timm_refuses_what_would_change_nothing(tmp_path, argument, why):
+    backbone = run_of(tmp_path / "run", "resnet_tiny", 16)
+    write_form(backbone, "timm", tmp_path)
+    import timm
+
+    with pytest.raises(BackboneError, match=why):
+        timm.create_model(f"local-dir:{tmp_path}", pretrained=True, **argument)
+    assert timm.create_model(f"local-dir:{tmp_path}", pretrained=True, num_classes=0).num_features == 64
+    with pytest.raises(BackboneError, match="no architecture, no stem"):
+        timm.create_model("reprise_backbone")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet_tiny", "vit_mini", "resnet18", "vit_tiny_patch16_224", "convnext_atto"])
 def test_onnxruntime_gives_the_features(tmp_path, name):
