@@ -63,13 +63,15 @@ def interval_of(point: Point, metric: str, run: str) -> Interval:
 
 
 def rows(history: History, metric: str, runs: Sequence[str]) -> list[list[str]]:
-    """Return the rows of a table: number, when, point, a value for each run, what changed."""
+    """Return the rows of a table: number, when, point, a value for each run, what changed and what must be known."""
     found = []
     for number, point in enumerate(history.points, 1):
         values = [point.measured.means.get(run, {}).get(metric) for run in runs]
         shown = ["-" if value is None else in_digits(value) for value in values]
-        changed = "; ".join(changes(point)) or ("" if number > 1 else "the first point")
-        found.append([str(number), point.when[:16].replace("T", " "), title(point), *shown, changed])
+        changed = changes(point) or ([] if number > 1 else ["the first point"])
+        notes = [f"note: {note}" for note in point.notes]
+        said = "; ".join([*changed, *notes])
+        found.append([str(number), point.when[:16].replace("T", " "), title(point), *shown, said])
     return found
 
 
@@ -98,6 +100,8 @@ def changes(point: Point, most: int = MOST_CHANGES) -> list[str]:
         lines += [f"{len(point.parameters) - most} more parameters"] if len(point.parameters) > most else []
     if point.images_changed:
         lines.append("the images or their labels changed")
+    elif point.images_changed is None:
+        lines.append("nobody can tell whether the images changed")
     return lines
 
 

@@ -189,6 +189,22 @@ def test_promoted_versions_and_refused_runs_stand_below(four: Project) -> None:
     assert len(list((four.root / REFUSED_RUNS).glob("*.json"))) == MOST
 
 
+def test_a_revision_without_a_lock_is_marked_in_the_table(four: Project, monkeypatch, capsys) -> None:
+    four.write("metrics.json", json.dumps({"simclr": {"knn": {"top1": 0.5}}}))
+    four.call("git", "rm", "-q", "dvc.lock")
+    four.commit("figures without a lock")
+    history = read_history(FAMILY, four.root)
+    (note,) = history.points[-1].notes
+    last = rows(history, FAMILY, ["simclr"])[-1][-1]
+    assert last == f"nobody can tell whether the images changed; note: {note}"
+    assert "Neither parameters nor images changed" not in page(history, [FAMILY], FAMILY)
+    monkeypatch.chdir(four.root)
+    monkeypatch.setattr(sys, "argv", ["reprise", "history"])
+    with pytest.raises(SystemExit):
+        main.main()
+    assert note in capsys.readouterr().out.splitlines()[-1]
+
+
 def test_shallow_clones_and_damaged_revisions_are_said(four: Project, tmp_path: Path) -> None:
     four.write("metrics.json", '{"simclr": 3}')
     four.commit("damaged")
