@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, field_validator, model_validator
 
 from reprise.config.errors import printable
 from reprise.config.params import BackboneName, Problem, Seed, StrictModel, meaning, parameter_error, parse
 from reprise.config.shift_rows import ShiftRow
 from reprise.config.texts.suggest import nearest
-from reprise.config.texts.text_forms import NAME, Name, plug_in_name, with_pattern
+from reprise.config.texts.text_forms import NAME, Name, TextForm, plug_in_name, with_pattern, wrong_value
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -54,6 +54,7 @@ class MineRow(StrictModel):
 
 RANDOM = "random"  # where a run starts unless its row says otherwise
 TIMM = "timm:"  # before the name of a published network
+_FILE = r"\.[A-Za-z]+$"  # of weights that are a file
 ModelName = Annotated[str, with_pattern(rf"models/{NAME.pattern}", "write models/<name> for a row of 'models'")]
 
 
@@ -99,7 +100,7 @@ class ModelRow(StrictModel):
     @property
     def is_file(self) -> bool:
         """Whether the weights are a file that does not say what network it is for."""
-        return not self.weights.startswith(TIMM) and re.search(r"\.[A-Za-z]+$", self.weights) is not None
+        return not self.weights.startswith(TIMM) and re.search(_FILE, self.weights) is not None
 
     @model_validator(mode="after")
     def _either_weights_or_a_model(self) -> Self:
@@ -121,6 +122,34 @@ class ModelRow(StrictModel):
         return self
 
 
+class _Start(TextForm):
+    """The rule for what a run starts from; it shows the rows that say what the user may have meant."""
+
+    def __call__(self, value: str) -> str:
+        """Refuse a text that breaks the rule."""
+        if re.fullmatch(self.pattern, value):
+            return value
+        raise wrong_value(self.words, _rows_for(value))
+
+
+def _rows_for(start: str) -> str:
+    """Return a hint with the rows for a start that is written elsewhere; "" where nobody knows what was meant."""
+    if run := re.fullmatch(rf"(?:embed|runs)/({NAME.pattern})", start):
+        return f" Move this row to 'adapt', with `from: runs/{run[1]}`."
+    if not re.search(r"[/.:]", start):
+        return ""
+    published = start.startswith(TIMM)
+    words = start.removeprefix(TIMM) if published else start.rstrip("/").rpartition("/")[2]
+    name = re.sub(r"[^a-z0-9]+", "_", words.partition(".")[0].casefold()).strip("_")
+    name = name if NAME.fullmatch(name) else "weights"
+    network = ", architecture: NETWORK" if not published and re.search(_FILE, start) else ""
+    weights = printable(start, 200).replace("\n", " ").replace('"', "'")
+    return (
+        f" Write `- {{name: {name}, weights: \"{weights}\"{network}}}` into the table 'models', and "
+        f"`from: models/{name}` here."
+    )
+
+
 class TrainedRow(StrictModel):
     """What every row that trains a backbone says: its name, its method, and the label set that the method may use."""
 
@@ -137,10 +166,12 @@ class RunRow(TrainedRow):
     start: Annotated[
         str,
         Field(alias="from"),
-        with_pattern(
-            rf"{RANDOM}|models/{NAME.pattern}",
-            f"write {RANDOM}, or models/<name> for a row of 'models'; a row that goes on from another run "
-            "(runs/<name>) belongs in the table 'adapt'",
+        AfterValidator(
+            _Start(
+                f"write {RANDOM}, or models/<name> for a row of 'models'; a row that goes on from another run "
+                "(runs/<name>) belongs in the table 'adapt'",
+                rf"{RANDOM}|models/{NAME.pattern}",
+            )
         ),
         meaning("The backbone starts from these weights: `random` ones, or a row of `models` (models/<name>)."),
     ] = RANDOM

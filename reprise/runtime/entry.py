@@ -38,6 +38,7 @@ EXIT_EXPECTED = 1
 INTERRUPTED = "interrupted: `reprise repro` continues from the last checkpoint"
 TERMINATED = "terminated: `reprise repro` continues from the last checkpoint"
 _NAMING: dict[str, list[str]] = {"--run": [], "--name": [], "--suite": [], "--seed": ["seed"]}
+WORKERS = "REPRISE_WORKERS"  # this stage's share of the cores, where others run beside it
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 ALLOCATOR_VARIABLES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")  # glibc's own; they win
 
@@ -52,12 +53,15 @@ def threads() -> int:
 
 
 def workers() -> int:
-    """Return how many workers may share work whose result does not depend on them: REPRISE_THREADS, or all cores."""
-    return _asked_threads() or cores()
+    """Return how many workers may share work whose result does not depend on them.
+
+    REPRISE_THREADS says so, or the share of the cores that a stage gets beside others (REPRISE_WORKERS), or all cores.
+    """
+    return _asked_threads() or min(cores(), _asked_threads(WORKERS) or cores())
 
 
-def _asked_threads() -> int | None:
-    asked = os.environ.get("REPRISE_THREADS", "")
+def _asked_threads(variable: str = "REPRISE_THREADS") -> int | None:
+    asked = os.environ.get(variable, "")
     return max(1, int(asked)) if asked.isdigit() else None
 
 

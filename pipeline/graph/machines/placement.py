@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.graph.jobs.machine import Demand, Machine
+from pipeline.graph.jobs.machine import SHARERS, Demand, Machine
 from reprise.config.dvc_file import GRAPH_FILE, Stage
 from reprise.config.params import read_yaml
 
@@ -111,8 +111,5 @@ def tokens_for(demand: Demand, workers: Iterable[Mapping[str, Any]]) -> dict[str
         GPUS: min(float(demand.gpus), most[GPUS]),
     }
     if demand.shares_gpu and with_gpu:
-        wanted[GPUS] = _SHARE
+        wanted[GPUS] = 1 / SHARERS
     return {name: number for name, number in wanted.items() if number}
-
-
-_SHARE = 1 / 64  # of a GPU, for a stage that takes one beside others

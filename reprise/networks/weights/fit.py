@@ -25,9 +25,12 @@ PREFIXES = {
     "model.": "timm, Lightning",
     "teacher.": "DINO",
     "student.": "DINO",
+    "teacher_backbone.": "lightly's DINO",
+    "student_backbone.": "lightly's DINO",
     "base_encoder.": "MoCo v3",
     "encoder_q.": "MoCo",
     "online_network.": "BYOL",
+    "online_encoder.": "BYOL",
     "momentum_encoder.": "MoCo v3",
     "encoder_k.": "MoCo",
     "target_network.": "BYOL",
@@ -36,6 +39,9 @@ PREFIXES = {
     "visual.": "CLIP",
     "trunk.": "open_clip",
     "net.": "",
+    "network.": "",
+    "resnet.": "",
+    "_backbone.": "",
 }
 _LONGEST = 4
 # Names that authors and timm give to the same tensor.

@@ -42,6 +42,17 @@ def test_threads_can_be_set_and_do_not_depend_on_the_machine_otherwise(monkeypat
     assert (threads(), workers()) == (1, 16)
 
 
+def test_a_share_of_the_cores_bounds_workers_and_no_threads(monkeypatch):
+    monkeypatch.setattr("reprise.runtime.entry.cores", lambda: 16)
+    monkeypatch.delenv("REPRISE_THREADS", raising=False)
+    for share, expected in (("2", 2), ("64", 16), ("", 16), ("all", 16)):
+        monkeypatch.setenv("REPRISE_WORKERS", share)
+        assert (threads(), workers()) == (1, expected)
+    monkeypatch.setenv("REPRISE_WORKERS", "2")
+    monkeypatch.setenv("REPRISE_THREADS", "3")
+    assert (threads(), workers()) == (3, 3)
+
+
 def test_there_is_a_core_and_no_more_than_the_machine_has():
     assert 1 <= cores() <= (os.cpu_count() or 1)
 

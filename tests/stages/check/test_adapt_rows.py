@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from reprise.config.dvc_file import stages_of
 from reprise.config.params import read_yaml
 from reprise.config.plug_ins import registry
+from reprise.config.tables import ModelRow
 from stages.check.code import modules_by_file
 from stages.check.parameters import problems
 from stages.check.rules.order import circle_problems
@@ -64,6 +67,35 @@ def test_wrong_rows_are_named(raw) -> None:
     assert "no weights that learn by gradients" in found["adapt[5].from"]
     assert "the weights decide on the backbone" in found["methods.narrow.backbone"]
     assert "belongs in the table 'adapt'" in found["runs[0].from"]
+
+
+@pytest.mark.parametrize(
+    ("start", "hint"),
+    [
+        ("timm:resnet50.a1_in1k", "{name: resnet50, weights: \"timm:resnet50.a1_in1k\"}` into the table 'models'"),
+        ("../w/My-Net.pth", '{name: my_net, weights: "../w/My-Net.pth", architecture: NETWORK}`'),
+        ("../other/run/", '{name: run, weights: "../other/run/"}`'),
+        ("timm:1x1\x1b[2J", '{name: weights, weights: "timm:1x1\\x1b[2J"}` into'),
+        ("embed/simclr", "Move this row to 'adapt', with `from: runs/simclr`."),
+        ("runs/simclr", "Move this row to 'adapt', with `from: runs/simclr`."),
+    ],
+)
+def test_a_start_that_is_written_elsewhere_shows_the_rows_to_write(raw, start: str, hint: str) -> None:
+    raw["runs"][0]["from"] = start
+    assert hint in by_path(raw)["runs[0].from"]
+    raw["runs"][0]["from"] = "scratch"
+    assert by_path(raw)["runs[0].from"].endswith("belongs in the table 'adapt'.")
+
+
+def test_the_rows_of_a_hint_are_right(raw) -> None:
+    raw["runs"][0]["from"] = "timm:resnet18.a1_in1k"
+    found = by_path(raw)["runs[0].from"]
+    row = re.search(r"`- (\{.*\})`", found)
+    start = re.search(r"`from: (\S+)`", found)
+    assert row is not None and start is not None
+    model = yaml.safe_load(row[1])
+    assert ModelRow(**model).weights == "timm:resnet18.a1_in1k"
+    assert start[1] == f"models/{model['name']}"
 
 
 def test_tables_that_the_graph_needs_are_asked_for() -> None:

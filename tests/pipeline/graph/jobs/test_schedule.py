@@ -12,9 +12,10 @@ from random import Random
 import pytest
 
 from pipeline.graph.definition import Graph
-from pipeline.graph.jobs.machine import GPUS, Demand, Machine, visible_gpus
+from pipeline.graph.jobs.machine import GPUS, SHARERS, Demand, Machine, visible_gpus
 from pipeline.graph.jobs.schedule import Work, run_in_parallel
 from reprise.config.dvc_file import Stage
+from reprise.runtime.entry import WORKERS
 
 GIB = 1 << 30
 
@@ -188,6 +189,29 @@ def test_each_training_has_a_gpu_of_its_own() -> None:
     assert machine.take("three", Demand(gpus=3)) is None
     assert machine.take("embed", Demand(shares_gpu=True)) == {GPUS: "2"}
     assert Machine(8).take("a", Demand(gpus=1, shares_gpu=True)) == {}
+
+
+def test_few_stages_share_a_gpu_and_the_emptiest_one_first() -> None:
+    machine = Machine(32, gpus=("0", "1"))
+    assert machine.take("train", Demand(gpus=1)) == {GPUS: "0"}
+    taken = [machine.take(f"embed {i}", Demand(shares_gpu=True)) for i in range(2 * SHARERS)]
+    assert taken == [{GPUS: "1"}] * SHARERS + [{GPUS: "0"}] * SHARERS
+    assert machine.take("one more", Demand(shares_gpu=True)) is None
+    assert machine.take("report", Demand()) == {}
+    machine.give_back("embed 0")
+    assert machine.take("one more", Demand(shares_gpu=True)) == {GPUS: "1"}
+    even = Machine(32, gpus=("0", "1"))
+    assert [even.take(f"{i}", Demand(shares_gpu=True)) for i in range(4)] == [{GPUS: "0"}, {GPUS: "1"}] * 2
+
+
+def test_trainings_on_gpus_divide_the_cores_by_their_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(16, gpus=tuple("01234567"), cores=16)
+    assert machine.take("one", Demand(gpus=1)) == {GPUS: "0", WORKERS: "2"}
+    assert machine.take("four", Demand(gpus=4, places=4)) == {GPUS: "1,2,3,4", WORKERS: "8"}
+    assert machine.take("embed", Demand(shares_gpu=True)) == {GPUS: "5"}
+    assert Machine(16, gpus=("0", "1", "2"), cores=2).take("few cores", Demand(gpus=1)) == {GPUS: "0", WORKERS: "1"}
+    assert Machine(1, gpus=("0", "1"), cores=16).take("alone", Demand(gpus=1)) == {GPUS: "0"}
+    assert Machine(8, gpus=("0",), cores=16).take("one GPU", Demand(gpus=1)) == {GPUS: "0"}
 
 
 def test_a_training_in_several_processes_takes_as_many_places() -> None:

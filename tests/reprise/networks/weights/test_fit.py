@@ -40,6 +40,12 @@ RELEASES = {
     "model.": "model_ema.",
     "module.student.module.backbone.": "module.teacher_head.",
     "encoder.": "decoder.",
+    "teacher_backbone.": "student_backbone.",
+    "student_backbone.": "student_head.",
+    "online_encoder.net.": "target_encoder.net.",
+    "network.": "projector.",
+    "resnet.": "classifier.",
+    "model._backbone.": "model._head.",
 }
 
 
