@@ -156,6 +156,7 @@ def promote(
         "place": "text: where the runs are",
         "written": "list of text: runs that were written now",
         "there": "list of text: runs that were there already",
+        "left_out": "list of text: runs whose figures are older than their parameters, data or code",
     },
 )
 def track(
@@ -176,12 +177,18 @@ def track(
     """Publish finished runs to a tracker of experiments.
 
     Each run and seed becomes a run there: its parameters, curves, and figures with their intervals. Runs that are there
-    already are passed over, so the same command after every `reprise repro` adds what is new.
+    already are passed over, so the same command after every `reprise repro` adds what is new. Runs whose figures are
+    older than the folder's parameters, data or code are left out.
     """
     from pipeline.exports.trackers.publish import publish
 
     enter_project()
     done = publish(tracker, to, run or [])
+    if done.left_out:
+        say_aside(
+            f"note: left out, because their figures are older than the folder: {', '.join(done.left_out)}; "
+            "`reprise repro` computes them again"
+        )
     if as_json:
         answer(done._asdict())
         return

@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 
+from pipeline.cli import main
+from pipeline.compare.freshness import refuse_old_figures
 from pipeline.exports.trackers import publish as module
 from pipeline.exports.trackers.finished import CURVES, finished_runs
 from pipeline.exports.trackers.publish import publish
 from pipeline.exports.trackers.wandb import WandB
 from reprise.artifacts import layout
 from reprise.config.errors import ParameterError, ResultError
+from tests.pipeline.dvc_project import new_project
 from tests.pipeline.exports.test_export import CONFIG
 
 TABLE = """run,seed,probe,metric,value,low,high,n
@@ -40,6 +43,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setattr(sys, name, getattr(sys, name))
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "NETRC", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(module, "refuse_old_figures", lambda runs, root: {})
     layout.SUMMARY.mkdir(parents=True)
     Path(layout.TABLE).write_text(TABLE)
     CURVES.write_text(CURVES_TEXT)
@@ -77,6 +81,50 @@ def test_a_run_is_written_once_until_it_changes(project: Path, name: str) -> Non
     assert (again.written, len(again.there)) == ([], 3)
     Path(layout.TABLE).write_text(TABLE.replace("0.91234", "0.92"))
     assert publish(name).written == ["simclr/0"]
+
+
+GRAPH = """stages:
+  pretrain:
+    matrix: {run: "${runs}", seed: [0]}
+    cmd: "true"
+    params: ["rate.${item.run}"]
+  summary:
+    cmd: "true"
+    params: [family]
+"""
+
+
+def test_runs_that_changed_since_the_summary_are_left_out(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run with another rate is not published, and named; with another summary nothing is."""
+
+    def edited(rate: float, family: str) -> None:
+        content = {"runs": ["simclr", "random"], "rate": {"simclr": rate, "random": 1}, "family": family}
+        Path("params.yaml").write_text(json.dumps(content))
+
+    def told(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["reprise", "track", "tensorboard", *words])
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+        return int(ended.value.code or 0), *capsys.readouterr()
+
+    monkeypatch.setattr(module, "refuse_old_figures", refuse_old_figures)
+    dvc = new_project(project)
+    dvc.write("dvc.yaml", GRAPH)
+    edited(1, "a")
+    dvc.dvc("repro")
+    edited(2, "a")
+    status, out, err = told("--json")
+    done = json.loads(out)
+    assert (status, done["written"], done["left_out"]) == (0, ["random/0"], ["simclr/0", "simclr/1"])
+    assert "simclr/0, simclr/1" in err
+    status, _, err = told("--run", "simclr")
+    assert status == 1 and "simclr: " in err and "figures are older" in err
+    edited(1, "b")
+    assert told()[0] == 1
+    edited(1, "a")
+    assert json.loads(told("--json")[1])["written"] == ["simclr/0", "simclr/1"]
 
 
 def test_tensorboard_reads_curves_figures_and_parameters(project: Path) -> None:
