@@ -10,12 +10,15 @@ The folder is one that `reprise export --to timm` wrote.
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from reprise.config.errors import BackboneError
 from reprise.networks.backbone import build_backbone
+from reprise.networks.small.small_resnet import SmallResNet
+from reprise.networks.small.small_vit import SmallViT
 from reprise.networks.torchvision_schemas import ensure_torchvision_imports
 
 ensure_torchvision_imports()
@@ -24,6 +27,21 @@ from timm.models import build_model_with_cfg, register_model  # noqa: E402 - tim
 NAME = "reprise_backbone"
 _BUILT_FROM = ("architecture", "stem", "img_size", "in_chans", "options")  # what config.json states
 _OF_TIMM = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "pretrained_model_args")  # given to every network
+
+
+def _mean_of_places(network: nn.Module, found: Tensor, pre_logits: bool = False) -> Tensor:
+    """Pool as SmallResNet does: (B, D, h, w) -> (B, D)."""
+    return found.mean(dim=(2, 3))
+
+
+def _of_tokens(network: SmallViT, found: Tensor, pre_logits: bool = False) -> Tensor:
+    """Pool as SmallViT does: (B, 1 + N, D) -> (B, D)."""
+    return network.pooled(found)
+
+
+def has_head(network: nn.Module) -> bool:
+    """Tell whether features are a pooling of those of places, as transformers computes them."""
+    return isinstance(network, SmallResNet | SmallViT) or hasattr(network, "forward_head")
 
 
 class _Built(nn.Module):
@@ -39,6 +57,10 @@ class _Built(nn.Module):
             dict(arguments["options"]),
         )
         network.num_classes = 0
+        # Here and not in the networks, which every training is made with and only exports need it of.
+        if isinstance(network, SmallResNet | SmallViT):
+            head = _of_tokens if isinstance(network, SmallViT) else _mean_of_places
+            network.forward_head = MethodType(head, network)
         return network
 
 

@@ -16,6 +16,7 @@ from reprise.artifacts.weights.tensors import write_tensors
 from reprise.backbones.exports.form import Run, Written, shapes
 from reprise.backbones.loaded import LoadedBackbone
 from reprise.config.errors import BackboneError
+from reprise.media.lookup import VOLUME
 from reprise.networks.backbone import resolve_stem
 from reprise.networks.state import arrays_of
 from reprise.storage.atomic import write_json
@@ -105,21 +106,24 @@ def write_for_transformers(backbone: LoadedBackbone, folder: Path) -> Written:
     """Write a folder that transformers loads as well, and load it with timm, which it calls.
 
     Raises:
-        BackboneError: the network is not timm's own.
+        BackboneError: the network sees volumes, or its features are no pooling of those of places.
     """
-    from reprise.backbones.exports.timm_entry import NAME
+    from reprise.backbones.exports.timm_entry import NAME, has_head
 
     name, arguments = _arguments(backbone)
-    if name == NAME:
+    lacks = "it sees volumes" if backbone.modality == VOLUME else "its features are no pooling of places"
+    if backbone.modality == VOLUME or not has_head(backbone.network):
         raise BackboneError(
-            "transformers loads networks of timm only",
+            "transformers loads networks of images whose features are pooled from places",
             where="reprise export --to huggingface",
-            found=f"{backbone.config['architecture']}, which is built or changed by Reprise",
+            found=f"{backbone.config['architecture']}: {lacks}",
             fix="Export it with --to timm, whose folder the hub takes too, or with --to torch or onnx.",
         )
+    entry = "import reprise.backbones.exports.timm_entry\n" if name == NAME else ""
     wrapper = {"model_type": "timm_wrapper", "architectures": ["TimmWrapperModel"]}
-    usage = f"""from transformers import AutoModel
+    usage = f"""{entry}from transformers import AutoModel
 
 backbone = AutoModel.from_pretrained(".").eval()
 features = backbone(images).pooler_output  # {shapes(backbone)}"""
-    return Written(_write(backbone, folder, wrapper | _config(backbone, name, arguments)), usage)
+    network: Any = _write(backbone, folder, wrapper | _config(backbone, name, arguments))
+    return Written(lambda images: network.forward_head(network.forward_features(images)), usage)
