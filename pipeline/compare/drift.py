@@ -24,7 +24,8 @@ class Drift:
         new, kept, gone: images that came, stayed, and are there no longer.
         relabelled: images whose label is another one now.
         findings: a test each: `name`, `unit`, `size`, `threshold`, `p` (Holm's) and `drifted`.
-        note: why nothing was tested, or empty.
+        replaced: whether so few earlier images are left that the new ones are compared with those that are gone.
+        note: why nothing, or not everything, was tested; or empty.
     """
 
     revision: str
@@ -33,6 +34,7 @@ class Drift:
     gone: int
     relabelled: int
     findings: tuple[dict[str, Any], ...]
+    replaced: bool = False
     note: str = ""
 
     @property
@@ -40,15 +42,25 @@ class Drift:
         """What differs: names of tests that count."""
         return [finding["name"] for finding in self.findings if finding["drifted"]]
 
+    @property
+    def unknown(self) -> bool:
+        """Whether the earlier images are gone, and not all tests show that the new ones are like them."""
+        return self.replaced and bool(self.note)
+
     def lines(self) -> list[str]:
         """Say in sentences what came and whether it differs."""
         changed = f"{self.new:,} new images since {self.revision}, {self.kept:,} kept, {self.gone:,} gone"
-        changed += f", {self.relabelled:,} with another label" if self.relabelled else ""
+        lines = [changed + (f", {self.relabelled:,} with another label" if self.relabelled else "")]
+        others = "earlier ones" if self.replaced else "others"
         if self.note:
-            return [changed, f"Nothing was tested: {self.note}."]
-        if not self.drifted:
-            return [changed, "No drift: the new images do not differ from the others as far as the tests can tell."]
-        return [changed, f"Drift: the new images differ from the others in {', '.join(self.drifted)}."]
+            lines.append(f"{'Not everything' if self.findings else 'Nothing'} was tested: {self.note}.")
+        if self.drifted:
+            lines.append(f"Drift: the new images differ from the {others} in {', '.join(self.drifted)}.")
+        elif self.unknown:
+            lines.append("The earlier images are gone, and nobody can tell whether those in their place are like them.")
+        elif not self.note:
+            lines.append(f"No drift: the new images do not differ from the {others} as far as the tests can tell.")
+        return lines
 
     def rows(self) -> list[list[str]]:
         """Return a row of text for each test."""
@@ -69,6 +81,7 @@ class Drift:
         return {
             "revision": self.revision,
             **{name: getattr(self, name) for name in ("new", "kept", "gone", "relabelled")},
+            "replaced": self.replaced,
             "note": self.note or None,
             "drifted": self.drifted,
             "findings": list(self.findings),
@@ -111,4 +124,8 @@ def data_drift(
         arguments = ["--before", str(before), "--out", str(out), *chosen]
         run_module("stages.embed.outside.drift", arguments, root, on_line)
         found = json.loads(out.read_text(encoding="utf-8"))
+        earlier = Path(scratch) / "earlier"  # copied only where it is needed, since shards are large
+        if found["replaced"] and found["findings"] and found["note"] and fetch_at(revision, str(SHARDS), earlier, root):
+            run_module("stages.embed.outside.drift", [*arguments, "--earlier", str(earlier)], root, on_line)
+            found = json.loads(out.read_text(encoding="utf-8"))
     return Drift(revision, **{**found, "findings": tuple(found["findings"])})

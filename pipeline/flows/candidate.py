@@ -103,7 +103,7 @@ class Candidate:
         self.page += "\n\n".join(
             ["## New images", *found.lines(), table(HEADS, found.rows()) if found.findings else ""]
         )
-        if not found.drifted or self.on_drift == "tell":
+        if not (found.drifted or found.unknown) or self.on_drift == "tell":
             return Completed(message="; ".join(found.lines()))
         advice = (
             "Nothing was trained. Look at the new images; if they are what you want, run `reprise repro` and "

@@ -85,14 +85,15 @@ def predict(
 @command(
     app,
     examples=["reprise drift", "reprise drift HEAD~1 --run simclr"],
-    refused="the new images differ from the others",
+    refused="the new images differ from the others, or took their place and cannot be compared with them",
     fields={
         "revision": "text: the revision with the earlier images",
         "new": "integer: images that came",
         "kept": "integer: images that stayed",
         "gone": "integer: images that are there no longer",
         "relabelled": "integer: images with another label",
-        "note": "text or null: why nothing was tested",
+        "replaced": "yes/no: whether so few earlier images are left that the new ones are compared with those gone",
+        "note": "text or null: why nothing, or not everything, was tested",
         "drifted": "list of text: names of the tests that count",
         "findings": "list: a test each",
         "findings[].name": "text: what is compared",
@@ -119,7 +120,8 @@ def drift(
     """Tell whether the images that have come since a revision differ from the others.
 
     Class shares, sizes, light and embeddings are compared by permutation tests, outside of the test split. The section
-    `drift` of params.yaml says what counts as a difference.
+    `drift` of params.yaml says what counts as a difference. Where almost no earlier image is left, the new ones are
+    compared with those that are gone.
     """
     from pipeline.compare.drift import HEADS, data_drift
     from pipeline.images.chosen_run import chosen_run
@@ -137,7 +139,7 @@ def drift(
             say(line)
         if found.findings:
             print_table(HEADS, found.rows())
-    if found.drifted:
+    if found.drifted or found.unknown:
         raise typer.Exit(ExitCode.REFUSED)
 
 

@@ -125,6 +125,52 @@ def test_too_few_new_images_are_not_judged_and_what_went_is_counted(before: pa.T
     assert (same["new"], same["note"].split(" are ")[0]) == (0, "only 0 new images")
 
 
+def kept_aside() -> Path:
+    """Set the shards aside, as a revision has them."""
+    aside = Path(layout.SHARDS).rename("earlier")
+    Path(layout.SHARDS).mkdir()
+    return aside
+
+
+def test_images_that_were_replaced_are_compared_with_those_that_are_gone(before: pa.Table) -> None:
+    """Each file is darkened in place: no key is the same, and class shares and sizes are."""
+    before = whole(before)
+    earlier = kept_aside()
+    now = whole(take_in(pictures(160, 0, 0.3), names(160, 1)))
+    found = compare(before, now, PARAMS, layout.run("simclr", 0), earlier)
+    assert (found["new"], found["kept"], found["gone"], found["replaced"]) == (160, 0, 160, True)
+    assert {"brightness", "embeddings, classified"} <= set(drifted(found))
+    assert not {"class shares", "area", "aspect"} & set(drifted(found))
+    assert found["note"] == ""
+
+
+def test_a_folder_that_was_swapped_for_one_like_it_is_no_drift(before: pa.Table) -> None:
+    before = whole(before)
+    earlier = kept_aside()
+    few = before.filter(np.array(before["split"].to_pylist()) == "val").slice(0, 10)  # of the old ones, too few
+    found = compare(before, whole(few, take_in(pictures(120, 2), names(120, 3), 1000)), PARAMS, None, earlier)
+    assert (found["kept"], found["replaced"], found["note"]) == (10, True, "")
+    assert len(found["findings"]) == 6
+    assert drifted(found) == []
+
+
+def test_without_the_earlier_shards_the_manifest_is_compared_and_the_rest_is_said(before: pa.Table) -> None:
+    found = compare(before, whole(take_in(pictures(120, 0, 0.3), ["c"] * 120, 1000)), PARAMS, layout.run("simclr", 0))
+    assert [f["name"] for f in found["findings"]] == ["class shares", "area", "aspect"]
+    assert drifted(found) == ["class shares"]
+    assert "light and embeddings were not compared" in found["note"]
+    few = compare(before, whole(take_in(pictures(8, 0), names(8, 1), 2000)), PARAMS)
+    assert few["replaced"] and few["findings"] == []
+    assert few["note"].startswith("only 6 new images")
+
+
+def test_a_small_project_that_grows_has_not_been_replaced(before: pa.Table) -> None:
+    small = before.slice(0, 20)
+    found = compare(small, whole(take_in(pictures(100, 2), names(100, 3), 1000)), PARAMS)
+    assert not found["replaced"]
+    assert found["note"].startswith("only 0 images that were there before")
+
+
 def test_the_command_reads_the_section_and_old_shards_are_refused(before: pa.Table) -> None:
     write_manifest("before.parquet", before.sort_by("key"))
     whole(before, take_in(pictures(100, 2), names(100, 3), 160))
