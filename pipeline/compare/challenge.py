@@ -60,6 +60,7 @@ class Challenge:
         margin: accepted loss.
         left_out: val images that the champion was trained on.
         identical: whether the challenger is the champion itself, so that nothing was compared.
+        unknown: why nobody can tell which is better; empty where they were compared.
         over_images: interval of the same difference over images (or groups of them), whatever the number of seeds.
         images: what that one is over: "812 images", "40 groups".
     """
@@ -73,6 +74,7 @@ class Challenge:
     margin: float = 0.0
     left_out: int = 0
     identical: bool = False
+    unknown: str = ""
     over_images: Interval = NO_INTERVAL
     images: str = ""
 
@@ -82,6 +84,8 @@ class Challenge:
 
         Where there is no interval over images, because there are too few groups of them, the difference itself decides.
         """
+        if self.unknown:
+            return False
         before, after = self.scores
         bounds = [after - before if self.over_images.high is None else self.over_images.high]
         bounds += [] if self.interval.high is None else [self.interval.high]
@@ -93,6 +97,10 @@ class Challenge:
             return [f"{self.run}: no version has been promoted before, so there is nothing to compare with."]
         if self.identical:
             return [f"{self.run}: the backbone in the folder is that of {self.champion}, which is promoted already."]
+        if self.unknown:
+            told = f"nobody can tell whether it is better than {self.champion}: {self.unknown}"
+            advice = "Label images of train and val, or decide yourself: `reprise promote --force`"
+            return [f"{self.run}: {told}.", f"{advice}."]
         before, after = self.scores
         found = {self.over: self.interval, self.images: self.over_images}
         ends = " and ".join(filter(None, (interval_in_words(each, over) for over, each in found.items())))
@@ -107,7 +115,7 @@ class Challenge:
 
     def json(self) -> dict[str, Any]:
         """Return everything as JSON holds it."""
-        compared = self.champion and not self.identical
+        compared = self.champion and not self.identical and not self.unknown
         return {
             "run": self.run,
             "champion": self.champion or None,
@@ -119,6 +127,7 @@ class Challenge:
             "margin": self.margin,
             "left_out": self.left_out,
             "identical": self.identical,
+            "unknown": self.unknown or None,
             "passed": self.passed,
         }
 
@@ -170,6 +179,8 @@ def challenge(
     if tag == champion_of(run, root) and _is_that_of(run, tag, root):
         return Challenge(run, tag, margin=margin, identical=True)
     answers = _answers(run, tag, tables(read_yaml(root / layout.PARAMS)).seeds, root, on_line)
+    if why := answers[0]["unknown"]:
+        return Challenge(run, tag, margin=margin, left_out=answers[0]["left_out"], unknown=why)
     right = [{name: np.array(each[name], dtype=bool) for name in ("champion", "challenger")} for each in answers]
     groups, left_out = answers[0]["groups"], answers[0]["left_out"]
     before, after = (float(np.mean([each[name].mean() for each in right])) for name in ("champion", "challenger"))

@@ -82,7 +82,7 @@ def export(
     app,
     examples=["reprise promote simclr", "reprise promote simclr --champion simclr@v1.0.0 --margin 0.01"],
     writes="a git tag (simclr@v1.0.0) on a commit of its own, with promoted/RUN.md; neither branch nor index moves",
-    refused="the run is worse than the champion, and is not promoted",
+    refused="the run is worse than the champion, or nobody can tell, and it is not promoted",
     busy=True,
     fields={
         "challenge": "object or null: the comparison; null with --force",
@@ -95,6 +95,7 @@ def export(
         "challenge.interval.*": "number or null: low and high",
         "challenge.p": "number or null: p-value of the paired test",
         "challenge.over": "text or null: what interval and test are over",
+        "challenge.unknown": "text or null: why nobody can tell which is better; nothing is promoted then",
         "challenge.over_images": "object: the difference over images or groups of them, whatever the number of seeds",
         "challenge.over_images.low": "number or null: lower end of its interval",
         "challenge.over_images.high": "number or null: upper end of its interval",

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pyarrow.parquet import read_schema
 
 from reprise.artifacts import layout
 from reprise.artifacts.embeddings import read_embeddings
 from reprise.artifacts.manifest import read_manifest
 from reprise.artifacts.weights.trained import embeddings_of
-from reprise.config.errors import ResultError
 from reprise.measures.nearest.neighbours import classify
 from reprise.runtime.entry import run_stage
 from reprise.storage.atomic import atomic_file
@@ -55,11 +55,14 @@ def ask_both(champion: Path, run: str, seed: int, trained_on: set[str]) -> dict[
 
     Returns:
         `champion` and `challenger`, whether the answer to each val image is right; `groups` of these images, or null;
-        and how many val images were `left_out`.
+        how many val images were `left_out`; and `unknown`, why nobody can tell which is better, or an empty text. There
+        are no answers then.
 
     Raises:
-        ResultError: the challenger is not embedded, or train or val have no labelled image.
+        ResultError: the challenger is not embedded.
     """
+    if "modality" in read_schema(layout.MANIFEST).names:  # images state none
+        return _unknown("backbones for volumes have no common comparison yet")
     keys, splits, features = read_embeddings(embeddings_of(run, seed), _TAP)
     rows = {row["key"]: row for row in read_manifest(columns=["key", "label", "group"]).to_pylist()}
     labels = [rows[key]["label"] if key in rows else None for key in keys]
@@ -70,12 +73,8 @@ def ask_both(champion: Path, run: str, seed: int, trained_on: set[str]) -> dict[
     fair = np.array([keys[place] not in trained_on for place in val], dtype=bool)
     asked = val[fair]
     if not len(train) or not len(asked):
-        raise ResultError(
-            "nobody can tell which backbone is better without labelled images of train and val",
-            where=layout.MANIFEST,
-            found=f"{len(train)} labelled images of train, {len(asked)} of val that the champion has not seen",
-            fix="Label images, set source.val_fraction above 0, or promote it yourself: `reprise promote --force`.",
-        )
+        unseen = f"{len(asked):,} of val that the champion has not seen"
+        return _unknown(f"there are {len(train):,} labelled images of train, and {unseen}", int((~fair).sum()))
     earlier = _embedded(champion, keys[np.concatenate([train, asked])])
     pairs = {
         "champion": (earlier[len(train) :], earlier[: len(train)]),
@@ -86,7 +85,12 @@ def ask_both(champion: Path, run: str, seed: int, trained_on: set[str]) -> dict[
         for name, (x, bank) in pairs.items()
     }
     groups = [rows[keys[place]]["group"] for place in asked]
-    return {**right, "groups": groups if any(groups) else None, "left_out": int((~fair).sum())}
+    return {**right, "groups": groups if any(groups) else None, "left_out": int((~fair).sum()), "unknown": ""}
+
+
+def _unknown(why: str, left_out: int = 0) -> dict[str, Any]:
+    """Answer that nobody can tell which backbone is better. That is a judgement and no error: it stays true."""
+    return {"champion": [], "challenger": [], "groups": None, "left_out": left_out, "unknown": why}
 
 
 def _embedded(folder: Path, keys: np.ndarray) -> np.ndarray:

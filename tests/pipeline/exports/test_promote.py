@@ -160,6 +160,29 @@ def test_a_backbone_that_is_promoted_already_gets_no_new_version(
         challenge.challenge("simclr", root=project.root)
 
 
+def test_where_nobody_can_tell_it_is_held_and_not_an_error(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(challenge, "refuse_old_figures", lambda runs, root: None)
+    monkeypatch.setattr(challenge, "tables", lambda raw: SimpleNamespace(seeds=[0]))
+    answers = {
+        "champion": [],
+        "challenger": [],
+        "groups": None,
+        "left_out": 3,
+        "unknown": "there are 0 labelled images",
+    }
+    monkeypatch.setattr(challenge, "_answers", lambda *arguments: [answers])
+    tag = promote("simclr", [], project.root).tag
+    project.write("dvc.lock", LOCK.replace("a1.dir", "b2.dir"))
+    found = challenge.challenge("simclr", root=project.root)
+    assert not found.passed
+    assert (found.json()["unknown"], found.json()["scores"]) == ("there are 0 labelled images", None)
+    state = Candidate("simclr").promote(project.root, print)
+    assert (state.name, state.is_failed()) == ("Held", True)
+    assert "nobody can tell whether it is better than simclr@v1.0.0: there are 0 labelled images." in str(state.message)
+    assert "reprise promote --force" in str(state.message)
+    assert champion_of("simclr", project.root) == tag
+
+
 def test_the_command_does_not_promote_while_a_run_works(project: Project) -> None:
     project.write("dvc.yaml", "stages: {}\n")
     with exclusive(project.root, wait=False, say=print):

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from reprise.artifacts import layout
 from reprise.artifacts.embeddings import FILE, write_embeddings
 from reprise.artifacts.manifest import read_manifest, write_manifest
 from reprise.artifacts.shards import Shards
-from reprise.config.errors import ResultError
 from stages.embed.outside.challenge import ask_both, main
 from tests.reprise.backbones.test_forms import run_of
 from tests.workspace import make_shards
@@ -58,14 +58,37 @@ def test_the_test_split_is_not_read(champion: Path) -> None:
 
 def test_without_labelled_val_images_nobody_can_tell(champion: Path) -> None:
     rows = read_manifest().to_pylist()
+    splits = [row["split"] for row in rows]
     for row in rows:
         row["label"] = None if row["split"] == "val" else row["label"]
     write_manifest(layout.MANIFEST, pa.Table.from_pylist(rows, read_manifest().schema))
-    with pytest.raises(ResultError, match="without labelled images of train and val"):
-        ask_both(champion, "simclr", 0, set())
+    found = ask_both(champion, "simclr", 0, set())
+    labelled = f"there are {splits.count('train')} labelled images of train"
+    assert found["unknown"] == f"{labelled}, and 0 of val that the champion has not seen"
+    assert (found["champion"], found["challenger"]) == ([], [])
+
+
+def test_where_the_champion_has_seen_all_of_val_nobody_can_tell(champion: Path) -> None:
+    val = {row["key"] for row in read_manifest().to_pylist() if row["split"] == "val"}
+    found = ask_both(champion, "simclr", 0, val)
+    assert "0 of val that the champion has not seen" in found["unknown"]
+    assert found["left_out"] == len(val)
+
+
+def test_of_volumes_nobody_can_tell(champion: Path) -> None:
+    table = read_manifest()
+    table = table.append_column("modality", pa.array(["volume"] * len(table), pa.string()))
+    pq.write_table(table, layout.MANIFEST)
+    assert ask_both(champion, "simclr", 0, set())["unknown"].startswith("backbones for volumes")
 
 
 def test_the_command_writes_json(champion: Path) -> None:
     arguments = ["--champion", str(champion), "--before", str(layout.MANIFEST), "--run", "simclr", "--seed", "0"]
     main([*arguments, "--out", "answers.json"])
-    assert set(json.loads(Path("answers.json").read_text())) == {"champion", "challenger", "groups", "left_out"}
+    assert set(json.loads(Path("answers.json").read_text())) == {
+        "champion",
+        "challenger",
+        "groups",
+        "left_out",
+        "unknown",
+    }
