@@ -15,6 +15,7 @@ from reprise.artifacts.weights.tensors import TensorFile
 from reprise.config.errors import BackboneError
 from reprise.networks.backbone import build_backbone
 from reprise.networks.state import arrays_of
+from reprise.networks.torchvision_schemas import ensure_torchvision_imports
 from reprise.networks.weights.fit import best_prefix, fit_weights, interpolate_positions
 from stages.models.weight_files import read_weight_file
 
@@ -90,6 +91,7 @@ def test_positions_of_another_grid_are_interpolated_and_it_is_said() -> None:
     assert list(fitted.interpolated) == ["pos_embed"]
     assert "interpolated from (1, 65, 96) to (1, 17, 96)" in " ".join(fitted.sentences())
     assert np.array_equal(fitted.arrays["pos_embed"][:, 0], weights["pos_embed"][:, 0])  # the class token's stays
+    ensure_torchvision_imports()  # which timm imports
     resampled = pytest.importorskip("timm.layers").resample_abs_pos_embed
     theirs = resampled(torch.from_numpy(weights["pos_embed"]), [4, 4], num_prefix_tokens=1)
     np.testing.assert_allclose(fitted.arrays["pos_embed"], theirs.numpy(), atol=1e-5)
