@@ -99,10 +99,11 @@ def print_error(error: RepriseError | CommandFailed) -> int:
         return code
     for line in error.lines:
         say_aside(hide(line))
-    explained = error.command == STAGES_FAILED or own_sentence(error.lines) is not None
-    if error.lines and not explained and signal_name(error.status) is None:
+    lines = error.lines or error.shown
+    explained = error.command == STAGES_FAILED or own_sentence(lines) is not None
+    if lines and not explained and signal_name(error.status) is None:
         sentence = f"{name_of(error)} failed with exit status {error.status}; the lines above are its own"
-        print(f"error: {sentence}", file=sys.stderr)
+        print(f"error: {hide(sentence)}", file=sys.stderr)
     _say_killed(error.status)
     answer_error(_of_process(error), code, hide)
     return code

@@ -59,7 +59,8 @@ class Challenge:
         over: what interval and test are over: "3 seeds", "812 images".
         margin: accepted loss.
         left_out: val images that the champion was trained on.
-        identical: whether the challenger is the champion itself, so that nothing was compared.
+        identical: whether the challenger is the last version, byte for byte, and gets no new one. Nothing is compared
+            then, except with an earlier version that was asked for.
         unknown: why nobody can tell which is better; empty where they were compared.
         over_images: interval of the same difference over images (or groups of them), whatever the number of seeds.
         images: what that one is over: "812 images", "40 groups".
@@ -82,20 +83,22 @@ class Challenge:
     def passed(self) -> bool:
         """Whether neither interval shows the challenger to be worse than the margin allows.
 
-        Where there is no interval over images, because there are too few groups of them, the difference itself decides.
+        Where there is none, with fewer than three seeds and too few groups of images, the difference itself decides.
         """
         if self.unknown:
             return False
         before, after = self.scores
-        bounds = [after - before if self.over_images.high is None else self.over_images.high]
-        bounds += [] if self.interval.high is None else [self.interval.high]
-        return not self.champion or min(bounds) >= -self.margin
+        return not self.champion or min(self._bounds, default=after - before) >= -self.margin
+
+    @property
+    def _bounds(self) -> list[float]:
+        return [each.high for each in (self.interval, self.over_images) if each.high is not None]
 
     def lines(self) -> list[str]:
         """Say in sentences what was compared, and what follows."""
         if not self.champion:
             return [f"{self.run}: no version has been promoted before, so there is nothing to compare with."]
-        if self.identical:
+        if self.identical and not self.images:
             return [f"{self.run}: the backbone in the folder is that of {self.champion}, which is promoted already."]
         if self.unknown:
             told = f"nobody can tell whether it is better than {self.champion}: {self.unknown}"
@@ -109,13 +112,14 @@ class Challenge:
         lines = [f"{self.run}: kNN on val {change} {ends or 'no interval'}{test}."]
         if self.left_out:
             lines.append(f"{self.left_out:,} val images were left out: {self.champion} was trained on them.")
-        shown = "with a whole interval" if self.over_images.high is not None else "by the difference itself"
+        shown = "with a whole interval" if self._bounds else "by the difference itself"
         rule = f"worse than {self.champion} by more than {self.margin:g} {shown}"
-        return [*lines, f"The challenger is {'not ' if self.passed else ''}{rule}."]
+        again = ["Its backbone is that of the last version, and gets no new one."] if self.identical else []
+        return [*lines, f"The challenger is {'not ' if self.passed else ''}{rule}.", *again]
 
     def json(self) -> dict[str, Any]:
         """Return everything as JSON holds it."""
-        compared = self.champion and not self.identical and not self.unknown
+        compared = self.champion and bool(self.images)
         return {
             "run": self.run,
             "champion": self.champion or None,
@@ -176,7 +180,9 @@ def challenge(
     tag = champion_of(run, root) if champion is None else champion
     if not tag:
         return Challenge(run, margin=margin)
-    if tag == champion_of(run, root) and _is_that_of(run, tag, root):
+    last = champion_of(run, root)
+    identical = bool(last) and _is_that_of(run, last, root)
+    if identical and tag == last:
         return Challenge(run, tag, margin=margin, identical=True)
     answers = _answers(run, tag, tables(read_yaml(root / layout.PARAMS)).seeds, root, on_line)
     if why := answers[0]["unknown"]:
@@ -184,7 +190,8 @@ def challenge(
     right = [{name: np.array(each[name], dtype=bool) for name in ("champion", "challenger")} for each in answers]
     groups, left_out = answers[0]["groups"], answers[0]["left_out"]
     before, after = (float(np.mean([each[name].mean() for each in right])) for name in ("champion", "challenger"))
-    return Challenge(run, tag, (before, after), **_judged(right, groups), margin=margin, left_out=left_out)
+    judged = _judged(right, groups)
+    return Challenge(run, tag, (before, after), **judged, margin=margin, left_out=left_out, identical=identical)
 
 
 def _is_that_of(run: str, tag: str, root: Path) -> bool:

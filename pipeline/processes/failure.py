@@ -28,11 +28,11 @@ _NETWORK_ERROR = re.compile(
 
 
 def own_sentence(lines: Sequence[str]) -> str | None:
-    """Return what a process of ours said last in an `error:` line, on one line; None if it said nothing.
+    """Return what a process said last in an `error:` line, as ours do, on one line; None if it said nothing there.
 
     A sentence that ends with a colon goes on with the list below it and the way out below the list.
     """
-    starts = [number for number, line in enumerate(lines) if line.startswith(_OWN)]
+    starts = [number for number, line in enumerate(lines) if line.startswith(_OWN) and line.strip() != _OWN.strip()]
     if not starts:
         return None
     first, *rest = lines[starts[-1] :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -136,16 +137,16 @@ def _rows_for(start: str) -> str:
     """Return a hint with the rows for a start that is written elsewhere; "" where nobody knows what was meant."""
     if run := re.fullmatch(rf"(?:embed|runs)/({NAME.pattern})", start):
         return f" Move this row to 'adapt', with `from: runs/{run[1]}`."
-    if not re.search(r"[/.:]", start):
+    if not re.search(r"[/.:]", start) or len(start) > 200:
         return ""
     published = start.startswith(TIMM)
     words = start.removeprefix(TIMM) if published else start.rstrip("/").rpartition("/")[2]
     name = re.sub(r"[^a-z0-9]+", "_", words.partition(".")[0].casefold()).strip("_")
     name = name if NAME.fullmatch(name) else "weights"
     network = ", architecture: NETWORK" if not published and re.search(_FILE, start) else ""
-    weights = printable(start, 200).replace("\n", " ").replace('"', "'")
+    weights = json.dumps(start)  # YAML reads it as it was, with quotes and backslashes
     return (
-        f" Write `- {{name: {name}, weights: \"{weights}\"{network}}}` into the table 'models', and "
+        f" Write `- {{name: {name}, weights: {weights}{network}}}` into the table 'models', and "
         f"`from: models/{name}` here."
     )
 

@@ -102,7 +102,7 @@ def export(
         "challenge.over_images.units": "text or null: what it is over, such as 552 images",
         "challenge.margin": "number: accepted loss",
         "challenge.left_out": "integer: val images that the champion was trained on",
-        "challenge.identical": "yes/no: whether the backbone in the folder is the champion's, so nothing was done",
+        "challenge.identical": "yes/no: whether the folder's backbone is the last version, which gets no new one",
         "promoted": "object or null: the new version; null where there is none",
         "promoted.tag": "text: its tag",
         "promoted.commit": "text: the commit that it leads to",

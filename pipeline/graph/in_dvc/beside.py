@@ -33,7 +33,7 @@ def replace_whole_file(modify: Callable[..., Any]) -> Callable[..., Any]:
     @contextmanager
     def modify_copy(path: str, fs: Any = None) -> Iterator[Any]:
         partial = f"{path}.partial-{os.getpid()}"
-        text = Path(path).read_text(encoding="utf-8") if os.path.exists(path) else ""
+        text = _text(path)
         try:
             if os.path.basename(path) == LOCK_FILE:
                 content = _content(text, path)
@@ -49,6 +49,13 @@ def replace_whole_file(modify: Callable[..., Any]) -> Callable[..., Any]:
             Path(partial).unlink(missing_ok=True)
 
     return modify_copy
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8") if os.path.exists(path) else ""
+    except UnicodeDecodeError as error:
+        raise YAMLFileCorruptedError(path) from error
 
 
 def _content(text: str, path: str) -> Any:

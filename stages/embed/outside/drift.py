@@ -101,7 +101,7 @@ def compare(
     present = set(keys)
     gone = np.array([key not in present for key in before["key"].to_pylist()], dtype=bool)
     new, kept, lost = _usable(now, is_new), _usable(now, ~is_new), _usable(before, gone)
-    replaced = kept < params.fewest <= lost
+    replaced = new > 0 and kept < params.fewest <= lost
     found: dict[str, Any] = {
         "new": int(is_new.sum()),
         "kept": int((~is_new).sum()),

@@ -77,6 +77,19 @@ def test_too_few_groups_leave_the_difference_itself() -> None:
     assert replace(found, margin=0.03).passed
 
 
+def test_seeds_decide_where_there_are_too_few_groups() -> None:
+    found = Challenge("simclr", "v", (0.9, 0.89), Interval(-0.03, 0.01), 0.3, "3 seeds", images="4 groups")
+    assert found.passed
+    assert "by more than 0 with a whole interval" in found.lines()[-1]
+
+
+def test_the_last_version_again_gets_no_new_one_where_it_is_held_against_an_earlier_one() -> None:
+    found = drawn([0.6], [0.9], 100)
+    again = replace(found, identical=True)
+    assert again.lines() == [*found.lines(), "Its backbone is that of the last version, and gets no new one."]
+    assert again.json() == found.json() | {"identical": True}
+
+
 def test_images_of_one_group_are_not_independent() -> None:
     """Ten videos of twenty frames, all frames of a video answered alike: the interval is that of ten, not of 200."""
     better = np.repeat(np.array([1, 1, 1, 0, 1, 1, 0, 1, 1, 0], dtype=bool), 20)

@@ -16,7 +16,8 @@ from pipeline.graph.lock_text import parsed, with_content
 
 OWN = (Path(__file__).parents[3] / "dvc.lock").read_text(encoding="utf-8")
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=120)
-PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT
+FLOATS = [0.0, 0.1, -2.5, 1e-05, 3e20, 0.30000000000000004, float("inf")]
+PLAIN = st.none() | st.booleans() | st.integers() | st.sampled_from(FLOATS) | TEXT
 VALUES = st.recursive(PLAIN, lambda each: st.lists(each, max_size=3) | st.dictionaries(TEXT, each, max_size=3))
 ENTRIES = st.dictionaries(st.sampled_from(["a", "b@run0-0", "c", "12", "y: &z", "- d"]), VALUES, max_size=4)
 
@@ -56,6 +57,13 @@ def test_the_bytes_are_those_of_dvc(
     assert changed_here(text, then) == changed_by_dvc(text, then, folder)
 
 
+def test_a_number_of_an_entry_that_did_not_change_keeps_its_digits(tmp_path: Path) -> None:
+    """DVC writes the last digit of some numbers anew, and wrong, whenever another entry changes."""
+    text = changed_by_dvc("", {"a": {"rate": 1.0813184267911373e-41}}, tmp_path)
+    assert changed_here(text, {"b": {"cmd": "x"}}).startswith(text)
+    assert not changed_by_dvc(text, {"b": {"cmd": "x"}}, tmp_path).startswith(text)
+
+
 def test_an_entry_of_the_real_graph_is_written_without_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,6 +84,7 @@ def test_an_entry_of_the_real_graph_is_written_without_the_others(
         "stages:\n  a:\n    cmd: x\nschema: '2.0'\n",
         "schema: '2.0'\nstages:\n  b:\n    deps: &id001\n    - path: p\n    outs: *id001\n",
         "schema: '2.0'\nstages:\n  b: &id001\n    cmd: x\n  c: *id001\n",
+        "schema: '2.0'\nstages:\n  a:\n    deps: &id001\n    - path: p\n  b:\n    deps: *id001\n",
         "schema: '2.0'\nstages: {}\n",
         "schema: '2.0'\ndatasets:\n- name: d\nstages:\n  b:\n    cmd: y",
         "schema: '2.0'\nstages:\n  b:\n    cmd: |-\n      one\n\n      two\n",

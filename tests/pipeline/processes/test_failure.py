@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.cli.errors import print_error
 from pipeline.processes.commands import CommandFailed
-from pipeline.processes.failure import LAST_LINES, STAGES_FAILED, failure_message, failure_of, is_transient
+from pipeline.processes.failure import (
+    LAST_LINES,
+    STAGES_FAILED,
+    failure_message,
+    failure_of,
+    is_transient,
+    own_sentence,
+)
 
 
 def test_the_stages_own_message_comes_before_dvcs() -> None:
@@ -72,3 +80,15 @@ def test_the_parts_of_a_failure() -> None:
 )
 def test_only_what_may_pass_by_itself_is_tried_again(line: str, passes: bool) -> None:
     assert is_transient([line, "ERROR: failed to reproduce 'ingest'"]) is passes
+
+
+def test_a_line_without_a_sentence_explains_nothing() -> None:
+    assert own_sentence(["error: ", "error:"]) is None
+    error = CommandFailed(("git", "push", "https://me:secret@host/x"), 128, lines=["fatal: no"])
+    assert failure_message(error) == "fatal: no"
+
+
+def test_the_sentence_of_a_program_that_explained_nothing_holds_no_secret(capsys: pytest.CaptureFixture[str]) -> None:
+    print_error(CommandFailed(("git", "push", "https://me:secret@host/x"), 128, lines=["fatal: no"]))
+    assert "failed with exit status 128" in (said := capsys.readouterr().err)
+    assert "secret" not in said

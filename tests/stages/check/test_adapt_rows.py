@@ -75,7 +75,7 @@ def test_wrong_rows_are_named(raw) -> None:
         ("timm:resnet50.a1_in1k", "{name: resnet50, weights: \"timm:resnet50.a1_in1k\"}` into the table 'models'"),
         ("../w/My-Net.pth", '{name: my_net, weights: "../w/My-Net.pth", architecture: NETWORK}`'),
         ("../other/run/", '{name: run, weights: "../other/run/"}`'),
-        ("timm:1x1\x1b[2J", '{name: weights, weights: "timm:1x1\\x1b[2J"}` into'),
+        ("timm:1x1\x1b[2J", '{name: weights, weights: "timm:1x1\\u001b[2J"}` into'),
         ("embed/simclr", "Move this row to 'adapt', with `from: runs/simclr`."),
         ("runs/simclr", "Move this row to 'adapt', with `from: runs/simclr`."),
     ],

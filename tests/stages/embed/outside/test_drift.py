@@ -164,6 +164,11 @@ def test_without_the_earlier_shards_the_manifest_is_compared_and_the_rest_is_sai
     assert few["note"].startswith("only 6 new images")
 
 
+def test_images_that_went_away_were_not_replaced(before: pa.Table) -> None:
+    found = compare(before, before.slice(0, 10), PARAMS)
+    assert (found["new"], found["replaced"]) == (0, False)
+
+
 def test_a_small_project_that_grows_has_not_been_replaced(before: pa.Table) -> None:
     small = before.slice(0, 20)
     found = compare(small, whole(take_in(pictures(100, 2), names(100, 3), 1000)), PARAMS)
