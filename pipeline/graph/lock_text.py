@@ -74,7 +74,7 @@ def _blocks(text: str, names: list[str]) -> dict[str, str] | None:
 def _exactly(value: Any) -> Any:
     """Return what differs wherever the text would: in types and in the order of keys as well."""
     if isinstance(value, Mapping):
-        return [(repr(key), _exactly(each)) for key, each in value.items()]
+        return {"mapping": [(repr(key), _exactly(each)) for key, each in value.items()]}
     return [_exactly(each) for each in value] if isinstance(value, list) else repr(value)
 
 

@@ -49,6 +49,7 @@ def changed_here(text: str, entries: dict[str, Any]) -> str:
 @settings(max_examples=60, deadline=None)
 @given(first=ENTRIES, then=ENTRIES)
 @example(first={"a": {"cmd": "x " * 80, "n": 1e-05}}, then={"c": {"deps": [{"size": 1}, {"size": 1.0}]}})
+@example(first={"a": [[]]}, then={"a": [{}]})
 def test_the_bytes_are_those_of_dvc(
     first: dict[str, Any], then: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
