@@ -39,7 +39,7 @@ from reprise.runtime.entry import prepare_process, threads
 from reprise.storage.provenance import machine, versions
 
 ROOT = Path(__file__).resolve().parents[2]
-TEMPERATURE = 0.5
+SIDE, TEMPERATURE = 32, 0.5
 ARCHITECTURES = {"small": "resnet20", "resnet18": "resnet18"}
 STEPS = {"small": 8, "resnet18": 2}  # a turn: some seconds
 PEER_PRECISION = {"small": "bf16", "resnet18": "fp32"}
@@ -278,7 +278,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10_000, help="at most so many")
     parser.add_argument("--nets", nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES))
     parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--side", type=int, default=32, help="of the views, in pixels")
+    parser.add_argument("--side", type=int, default=SIDE, help="of the views, in pixels")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--contend", help=argparse.SUPPRESS)
