@@ -177,10 +177,10 @@ def challenge(
         CommandFailed: nothing can be told; the process has explained why.
     """
     refuse_old_figures([run], root)
-    tag = champion_of(run, root) if champion is None else champion
+    last = champion_of(run, root)
+    tag = last if champion is None else champion
     if not tag:
         return Challenge(run, margin=margin)
-    last = champion_of(run, root)
     identical = bool(last) and _is_that_of(run, last, root)
     if identical and tag == last:
         return Challenge(run, tag, margin=margin, identical=True)
