@@ -1,7 +1,7 @@
 """Training throughput: the processor's limit, the real loop end to end, and lightly's loop, turn about in one run.
 
     python -m benchmarks.training.throughput [--data FOLDER] [--nets small resnet18] [--rounds 5] [--json FILE]
-    python -m benchmarks.training.throughput --data PHOTOGRAPHS --side 224 --batch 32 --nets resnet18
+    python -m benchmarks.training.throughput --data PHOTOGRAPHS --side 224 --batch 32 --nets resnet18 --steps 8
 
 `limit` repeats forward, backward and optimiser step on one fixed batch. `reprise` is the loop of stages.pretrain on
 shards, decoded cache and views. `lightly` is the loop of lightly's examples (LightlyDataset, SimCLRTransform,
@@ -280,6 +280,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--side", type=int, default=SIDE, help="of the views, in pixels")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, help=f"a turn; by default {STEPS}, some seconds at 32 pixels")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--contend", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -293,7 +294,7 @@ def main() -> None:
         "versions": versions() | ({"lightly": importlib.metadata.version("lightly")} if peer else {}),
         "batch": options.batch,
         "side": options.side,
-        "steps a turn": STEPS,
+        "steps a turn": options.steps or STEPS,
         "rounds": options.rounds,
     }
     data = options.data.resolve() if options.data else None
@@ -304,7 +305,7 @@ def main() -> None:
             cut_pictures(data, options.images, options.side)
         make_workspace(data, options.images)
         for net in options.nets:
-            report[net] = compare(net, options.batch, options.side, options.rounds, STEPS[net], peer)
+            report[net] = compare(net, options.batch, options.side, options.rounds, options.steps or STEPS[net], peer)
         os.chdir(ROOT)
     tell(report, options.json)
 

@@ -106,7 +106,9 @@ def refresh(
     fields=_RUN_FIELDS,
 )
 def sweep(
-    plan: Annotated[str, typer.Argument(help="Plan of the sweep, below this folder; see docs/how-to/sweeps.md.")],
+    plan: Annotated[
+        str, typer.Argument(help="Plan of the sweep, a YAML file below this folder; `reprise sweep --help` shows one.")
+    ],
     drop: Annotated[
         bool, typer.Option("--drop", help="Give up if another sweep works in this folder, instead of waiting for it.")
     ] = False,

@@ -51,7 +51,7 @@ app = typer.Typer(rich_markup_mode=None)
     },
 )
 def sweep(
-    file: Annotated[Path, typer.Argument(help="Plan of the sweep; see docs/how-to/sweeps.md.")],
+    file: Annotated[Path, typer.Argument(help="Plan of the sweep, a YAML file.")],
     parallel: Annotated[
         int | None, typer.Option(min=1, help="Number of points to run at once; the plan's value by default.")
     ] = None,
@@ -73,6 +73,11 @@ def sweep(
     """Try parameters over seeds, and compare them.
 
     Each point of the plan is a DVC experiment on the current commit. The folder itself does not change.
+
+    A plan is a file such as `{name: warmer, grid: {methods.gsimclr.temperature: [0.2, 0.5]}, seeds: [0, 1, 2]}`. Every
+    combination of the grid's values is a point; `points: [{}, {train.epochs: 120}]` in its place lists them one by one.
+    Besides `name` and one of these, everything may be left out: `seeds`, `parallel`, `metric`, `base`, `curve` and
+    `reference`.
     """
     from pipeline.sweeps import runner
 

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.compare.freshness import refuse_old_figures
-from pipeline.compare.runs import interval_in_words
+from pipeline.compare.runs import intervals_in_words, loss_exceeds
 from pipeline.graph.lock_file import outputs_of, read_lock
 from pipeline.graph.remotes.revision_outputs import fetch_at, outputs_at
 from pipeline.graph.stage_modules import run_module
@@ -88,11 +88,7 @@ class Challenge:
         if self.unknown:
             return False
         before, after = self.scores
-        return not self.champion or min(self._bounds, default=after - before) >= -self.margin
-
-    @property
-    def _bounds(self) -> list[float]:
-        return [each.high for each in (self.interval, self.over_images) if each.high is not None]
+        return not self.champion or not loss_exceeds(self.margin, after - before, (self.interval, self.over_images))
 
     def lines(self) -> list[str]:
         """Say in sentences what was compared, and what follows."""
@@ -106,13 +102,13 @@ class Challenge:
             return [f"{self.run}: {told}.", f"{advice}."]
         before, after = self.scores
         found = {self.over: self.interval, self.images: self.over_images}
-        ends = " and ".join(filter(None, (interval_in_words(each, over) for over, each in found.items())))
         test = "" if self.p is None else f", p = {self.p:.3f}" + (f" over {self.over}" if len(found) > 1 else "")
         change = f"{before:.4f} ({self.champion}) -> {after:.4f}, {after - before:+.4f}"
-        lines = [f"{self.run}: kNN on val {change} {ends or 'no interval'}{test}."]
+        lines = [f"{self.run}: kNN on val {change} {intervals_in_words(found)}{test}."]
         if self.left_out:
             lines.append(f"{self.left_out:,} val images were left out: {self.champion} was trained on them.")
-        shown = "with a whole interval" if self._bounds else "by the difference itself"
+        tested = any(each.high is not None for each in found.values())
+        shown = "with a whole interval" if tested else "by the difference itself"
         rule = f"worse than {self.champion} by more than {self.margin:g} {shown}"
         again = ["Its backbone is that of the last version, and gets no new one."] if self.identical else []
         return [*lines, f"The challenger is {'not ' if self.passed else ''}{rule}.", *again]

@@ -13,7 +13,13 @@ import numpy as np
 
 from pipeline.compare.freshness import refuse_old_figures
 from pipeline.compare.revisions import WORKSPACE, Figure, Measurements, read_measurements
-from pipeline.compare.runs import can_be_tested, difference_interval, interval_in_words, interval_of_difference
+from pipeline.compare.runs import (
+    can_be_tested,
+    difference_interval,
+    interval_of_difference,
+    intervals_in_words,
+    loss_exceeds,
+)
 from reprise.config.errors import ResultError
 from reprise.measures.statistics import NO_INTERVAL, SEEDS_FOR_METHODS, Interval
 
@@ -69,11 +75,7 @@ class Judgement:
         """Return a line for each run, and one with the outcome and the rule."""
         lines = []
         for r in self.rulings:
-            found = {r.over: r.interval, EXAMPLES: r.over_examples}
-            ends = (
-                " and ".join(filter(None, (interval_in_words(each, over) for over, each in found.items())))
-                or "no interval"
-            )
+            ends = intervals_in_words({r.over: r.interval, EXAMPLES: r.over_examples})
             word = "passes" if r.passed else "FAILS"
             change = f"{r.champion:.4f} -> {r.challenger:.4f}, {r.challenger - r.champion:+.4f}"
             lines.append(f"{r.run}: {self.metric} {change} {ends}: {word}")
@@ -119,8 +121,8 @@ def _rule(run: str, metric: str, before: Measurements, after: Measurements, marg
     by_seed = [each.seeds.get(metric, {}).get(run, {}) for each in (before, after)]
     interval, over = interval_of_difference(*by_seed)
     over_examples = _over_examples(*by_seed)
-    bounds = [each.high for each in (interval, over_examples) if each.high is not None]
-    return Ruling(run, old, new, interval, over, over_examples, passed=min(bounds, default=new - old) >= -margin)
+    passed = not loss_exceeds(margin, new - old, (interval, over_examples))
+    return Ruling(run, old, new, interval, over, over_examples, passed)
 
 
 def _over_examples(before: Mapping[int, Figure], after: Mapping[int, Figure]) -> Interval:

@@ -362,6 +362,25 @@ def with_interval(value: float | None, interval: Interval) -> str:
     return f"{in_digits(value)} [{in_digits(interval.low)}, {in_digits(interval.high)}]"
 
 
+def loss_exceeds(margin: float, difference: float, intervals: Iterable[Interval]) -> bool:
+    """Return whether a figure is shown to have lost more than is accepted.
+
+    It is, where one of the intervals lies below -margin as a whole. Where none has ends, the difference decides.
+
+    Args:
+        margin: accepted loss.
+        difference: challenger - champion.
+        intervals: of that difference.
+    """
+    return min((each.high for each in intervals if each.high is not None), default=difference) < -margin
+
+
+def intervals_in_words(over: Mapping[str, Interval]) -> str:
+    """Write the intervals of one difference by what each is over; "no interval" where none has ends."""
+    found = (interval_in_words(interval, units) for units, interval in over.items())
+    return " and ".join(filter(None, found)) or "no interval"
+
+
 def interval_in_words(interval: Interval, over: str) -> str:
     """Write the interval of a difference: "[-0.0624, +0.0224] over examples"; empty where there is none."""
     if interval.low is None or interval.high is None:

@@ -102,9 +102,7 @@ def _preparation(config: Mapping[str, Any], volumes: bool) -> str:
         f"{side} x {side} pixels are cut out."
     )
     if volumes:
-        scaled = (
-            f"Each side of a volume is scaled on its own to {side} voxels (docs/how-to/volumes.md); nothing is cut."
-        )
+        scaled = f"Each side of a volume is scaled on its own to {side} voxels; nothing is cut."
     return (
         f"{scaled} Values are divided by 255; then the mean {json.dumps(config['mean'])} is "
         f"subtracted from the channels, and they are divided by the standard deviation {json.dumps(config['std'])}."

@@ -130,7 +130,7 @@ def sweep(plan: str, busy: Busy = "wait") -> State:
     """Run the points of a plan as DVC experiments in clones of this folder, and compare them.
 
     Args:
-        plan: a file below this folder ("sweeps/weekly.yaml"); docs/how-to/sweeps.md shows examples.
+        plan: a file below this folder ("sweeps/weekly.yaml"); `reprise sweep --help` shows one.
         busy: what to do while another sweep works in this folder. Runs of the graph do not block a sweep.
     """
 

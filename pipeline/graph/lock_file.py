@@ -13,7 +13,7 @@ from typing import Any
 from ruamel.yaml.error import YAMLError
 
 from pipeline.graph.definition import Graph
-from pipeline.graph.lock_text import parsed, with_content
+from pipeline.graph.lock_text import LockText
 from reprise.config.errors import GraphError
 from reprise.storage.atomic import atomic_file
 
@@ -31,7 +31,7 @@ def read_lock(root: Path = Path()) -> dict[str, Any]:
     path = root / LOCK_FILE
     if not path.exists():
         return {}
-    return _checked(_text(path), path)["stages"]
+    return _checked(_text(path), path).content["stages"]
 
 
 def parse_lock(text: str, where: object) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def parse_lock(text: str, where: object) -> dict[str, Any]:
     Raises:
         GraphError: the text is no readable DVC lock file.
     """
-    return _checked(text, where)["stages"]
+    return _checked(text, where).content["stages"]
 
 
 def outputs_of(entries: dict[str, Any]) -> dict[str, str]:
@@ -115,11 +115,13 @@ def put_entries(entries: Mapping[str, Any], root: Path = Path(), drop: Iterable[
     """
     path = root / LOCK_FILE
     text = _text(path) if path.exists() else ""
-    document: dict[str, Any] = _checked(text, path) if text else {"schema": _SCHEMA, "stages": {}}
+    lock = _checked(text, path) if text else LockText(text)
+    if not text:
+        lock.content.update({"schema": _SCHEMA, "stages": {}})
     for name in drop:
-        document["stages"].pop(name, None)
-    document["stages"].update(entries)
-    _write(with_content(text, document), path)
+        lock.content["stages"].pop(name, None)
+    lock.content["stages"].update(entries)
+    _write(lock.changed(), path)
 
 
 def _write(text: str, path: Path) -> None:
@@ -134,10 +136,10 @@ def _keep(names: dict[str, str], path: Path) -> None:
         names: the new name of each entry by its old one.
         path: the file.
     """
-    text = _text(path)
-    document = _checked(text, path)
-    document["stages"] = {new: document["stages"][old] for old, new in names.items()}
-    _write(with_content(text, document), path)
+    lock = _checked(_text(path), path)
+    stages = lock.content["stages"]
+    lock.content["stages"] = {new: stages[old] for old, new in names.items()}
+    _write(lock.changed(), path)
 
 
 def _current_names(graph: Graph, entries: dict[str, Any]) -> dict[str, str]:
@@ -165,13 +167,13 @@ def _text(path: Path) -> str:
         raise _unreadable(path, error) from error
 
 
-def _checked(text: str, path: object) -> dict[str, Any]:
+def _checked(text: str, path: object) -> LockText:
     try:
-        document = parsed(text)
+        lock = LockText(text)
     except (YAMLError, ValueError) as error:
         raise _unreadable(path, str(error).splitlines()[0]) from error
-    stages = document.get("stages") if isinstance(document, dict) else None
-    if not isinstance(stages, dict) or "schema" not in document:
+    stages = lock.content.get("stages") if isinstance(lock.content, dict) else None
+    if not isinstance(stages, dict) or "schema" not in lock.content:
         raise _unreadable(path, "no 'schema' and 'stages'")
     for name, entry in stages.items():
         if not isinstance(entry, dict) or not isinstance(entry.get("cmd"), str):
@@ -180,7 +182,7 @@ def _checked(text: str, path: object) -> dict[str, Any]:
             files = entry.get(key, [])
             if not isinstance(files, list) or not all(isinstance(x, dict) and _has_hash(x) for x in files):
                 raise _unreadable(path, f"stage '{name}' with unfinished {key}")
-    return document
+    return lock
 
 
 def _has_hash(file: dict[str, Any]) -> bool:

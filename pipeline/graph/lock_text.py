@@ -31,33 +31,49 @@ def parsed(text: str) -> dict[str, Any]:
     return YAML(typ="safe").load(text) or {}
 
 
-def with_content(text: str, content: Mapping[str, Any]) -> str:
-    """Return the text of dvc.lock with new content.
+class LockText:
+    """The text of dvc.lock, and its content, which may be changed.
 
-    Args:
-        text: of the file as it is; empty if there is none.
-        content: all that the file shall hold, in this order: `schema` and `stages`, the entries by name.
-
-    Returns:
-        What DVC would write, which keeps comments. Entries that did not change keep their lines.
-
-    Raises:
-        ruamel.yaml.error.YAMLError: `text` is no YAML, or the content cannot be written as YAML.
+    Attributes:
+        content: what the file holds, as plain data: `schema` and `stages`, the entries by name.
     """
-    if list(content) != ["schema", "stages"] or not content["stages"]:
-        return _rewritten(text, content)
-    before = parsed(text).get("stages") or {}
-    blocks = _blocks(text, list(before)) if text else {}
-    if blocks is None:
-        return _rewritten(text, content)
-    parts = [_written({"schema": content["schema"]}), "stages:\n"]
-    for name, entry in content["stages"].items():
-        if name in blocks and _exactly(entry) == _exactly(before[name]):
-            parts.append(blocks[name])
-        else:
-            parts.append(_written({"stages": {name: entry}}).removeprefix("stages:\n"))
-    new = "".join(parts)
-    return _rewritten(text, content) if _ANCHOR.search(new) else new
+
+    def __init__(self, text: str) -> None:
+        """Read the file.
+
+        Args:
+            text: of the file as it is; empty if there is none.
+
+        Raises:
+            ruamel.yaml.error.YAMLError: it is no YAML.
+        """
+        self._text = text
+        self.content = parsed(text)
+        stages = self.content.get("stages") if isinstance(self.content, dict) else None
+        self._before = {name: _exactly(entry) for name, entry in stages.items()} if isinstance(stages, dict) else {}
+
+    def changed(self) -> str:
+        """Return the text with the present content.
+
+        Returns:
+            What DVC would write, which keeps comments. Entries that did not change keep their lines.
+
+        Raises:
+            ruamel.yaml.error.YAMLError: the content cannot be written as YAML.
+        """
+        if list(self.content) != ["schema", "stages"] or not self.content["stages"]:
+            return _rewritten(self._text, self.content)
+        blocks = _blocks(self._text, list(self._before)) if self._text else {}
+        if blocks is None:
+            return _rewritten(self._text, self.content)
+        parts = [_written({"schema": self.content["schema"]}), "stages:\n"]
+        for name, entry in self.content["stages"].items():
+            if name in blocks and _exactly(entry) == self._before[name]:
+                parts.append(blocks[name])
+            else:
+                parts.append(_written({"stages": {name: entry}}).removeprefix("stages:\n"))
+        new = "".join(parts)
+        return _rewritten(self._text, self.content) if _ANCHOR.search(new) else new
 
 
 def _blocks(text: str, names: list[str]) -> dict[str, str] | None:

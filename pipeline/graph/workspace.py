@@ -19,8 +19,8 @@ from pipeline.graph.previous_outputs import put_back
 from pipeline.processes.commands import is_running
 from pipeline.processes.dvc_settings import dvc_setting
 from reprise.config.errors import GraphError, WorkspaceBusyError
-from reprise.storage.atomic import atomic_file, explained_storage
-from reprise.storage.locks import NO_FLOCK, FileLock
+from reprise.storage.atomic import NO_FLOCK, atomic_file, explained_storage
+from reprise.storage.locks import FileLock
 from reprise.storage.running import FOLDER, announced
 
 STATE = Path(".reprise")

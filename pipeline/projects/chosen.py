@@ -51,7 +51,7 @@ def _no_archive(images: Path) -> ParameterError:
     table = images.name.casefold().endswith(_TABLES)
     fix = (
         f"For a table, make the project with `--preset {UNLABELLED}` and without --images, and write `name: table` and "
-        f"`root: {printable(images, 300)}` below `source` in params.yaml (docs/your-own-data.md#a-table)."
+        f"`root: {printable(images, 300)}` below `source` in params.yaml."
         if table
         else "Name the folder that holds the images, an archive (ZIP, tar), or a folder of archives."
     )
@@ -101,6 +101,6 @@ def table_hints(images: Path, tables: list[str]) -> list[str]:
     """Name the source that reads a table beside the images."""
     return [
         f"{printable(name, 200)} is a table: if it names the images and their classes, write `name: table` and "
-        f"`root: {printable(images / name, 300)}` below `source` in params.yaml (docs/your-own-data.md#a-table)"
+        f"`root: {printable(images / name, 300)}` below `source` in params.yaml"
         for name in tables[:1]
     ]

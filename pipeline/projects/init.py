@@ -7,7 +7,6 @@ are listed there, which the next `init` finishes.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -23,7 +22,7 @@ from pipeline.projects.contents import project_files
 from pipeline.projects.presets import EXAMPLE, UNLABELLED, Preset, load_preset
 from pipeline.projects.sizes import expected_train_images, fit_to_images
 from reprise.config.errors import GitError, ParameterError, StorageError, WorkspaceBusyError, listed
-from reprise.storage.atomic import atomic_file, explained_storage, write_json
+from reprise.storage.atomic import atomic_file, explained_storage, flock_refusal, write_json
 from reprise.storage.code.places import link_installed_code
 
 STAGING = ".partial-init"
@@ -143,16 +142,13 @@ def _alone(folder: Path) -> Iterator[None]:
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with suppress(OSError):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise WorkspaceBusyError(
-                    "another `reprise init` works in this folder",
-                    where=folder,
-                    found="a lock on the folder",
-                    fix="Wait until it ends.",
-                ) from error
+        if isinstance(flock_refusal(descriptor), BlockingIOError):
+            raise WorkspaceBusyError(
+                "another `reprise init` works in this folder",
+                where=folder,
+                found="a lock on the folder",
+                fix="Wait until it ends.",
+            )
         yield
     finally:
         os.close(descriptor)

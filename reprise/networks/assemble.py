@@ -199,7 +199,7 @@ def _check_options(config: BackboneConfig, where: str) -> None:
             f"the configuration has options that {config.architecture} does not take",
             where=f"{where}/{CONFIG}",
             found=in_one_line(problems),
-            fix="Take the folder from whoever trained the backbone; docs/reference/parameters.md lists the options.",
+            fix="Take the folder from whoever trained the backbone; `reprise params` lists the options.",
         )
 
 

@@ -51,7 +51,7 @@ class WithPeaks(nn.Module):
                 "units have places only in a backbone with local features",
                 where=f"embed.units, {where}",
                 found="a backbone without a map",
-                fix="Set embed.units to false, or train another backbone (docs/reference/probes.md, dense).",
+                fix="Set embed.units to false, or train another backbone, such as a ResNet or a vision transformer.",
             )
         self.network, self.layout = network, layout
 

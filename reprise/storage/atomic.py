@@ -112,7 +112,7 @@ def _open_partial(path: Path) -> tuple[Path, int]:
             if not _remove_left(partial):
                 number += 1
             continue
-        if _lock(descriptor) and _is_at(descriptor, partial):
+        if not isinstance(flock_refusal(descriptor), BlockingIOError) and _is_at(descriptor, partial):
             return partial, descriptor
         os.close(descriptor)  # another writer has just taken it for one that was left, before it was locked
 
@@ -126,7 +126,7 @@ def _remove_left(partial: Path) -> bool:
     except OSError:  # no file of ours
         return False
     try:
-        if not _lock(descriptor, without=False):
+        if flock_refusal(descriptor) is not None:  # without locks nobody knows whether its writer lives
             return False
         if _is_at(descriptor, partial):  # else its writer has just renamed it
             partial.unlink(missing_ok=True)
@@ -135,17 +135,26 @@ def _remove_left(partial: Path) -> bool:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, *, without: bool = True) -> bool:
-    """Lock a file unless somebody else has; `without` is the answer where the file system has no locks."""
+def flock_refusal(descriptor: int) -> OSError | None:
+    """Lock an open file, without waiting.
+
+    Args:
+        descriptor: of the file; the lock ends when it is closed.
+
+    Returns:
+        None if the file is locked now; a BlockingIOError if somebody else holds the lock; the system's answer where the
+        file system has no locks.
+
+    Raises:
+        OSError: anything else went wrong.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
     except OSError as error:
-        if error.errno not in NO_FLOCK:
+        if not isinstance(error, BlockingIOError) and error.errno not in NO_FLOCK:
             raise
-        return without
-    return True
+        return error
+    return None
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

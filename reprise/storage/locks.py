@@ -17,7 +17,6 @@ flock checks that the file of that name is still the one that it has locked, and
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import socket
@@ -29,7 +28,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from reprise.config.errors import StorageError, printable
-from reprise.storage.atomic import NO_FLOCK, explained_storage
+from reprise.storage.atomic import explained_storage, flock_refusal
 
 _POLL_SECONDS = 0.1
 _NOTE_BYTES = 300  # of the lock file: process and command of the holder, for messages
@@ -88,15 +87,9 @@ class FileLock:
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-            except OSError as error:
-                if error.errno not in NO_FLOCK:
-                    raise
+                return isinstance(flock_refusal(descriptor), BlockingIOError)
             finally:
                 os.close(descriptor)
-            return False
         finally:
             self.release()
 
@@ -145,14 +138,11 @@ class FileLock:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             self._descriptor = descriptor
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            refusal = flock_refusal(descriptor)
+            if isinstance(refusal, BlockingIOError):
                 return False
-            except OSError as error:
-                if error.errno not in NO_FLOCK:
-                    raise
-                self._do_without_flock(error)
+            if refusal is not None:
+                self._do_without_flock(refusal)
             if self._is_current(descriptor):
                 self._write_note(descriptor)
                 return True

@@ -20,7 +20,8 @@ class EmbedParams(StrictModel):
         Annotated[int, Field(ge=1, le=65536)] | None,
         meaning(
             "The backbone sees this many images at a time; embeddings depend on it in their last bits only. null takes "
-            "512 of up to 64 pixels (on a GPU, 224), and of larger ones as many as have the same number of pixels.",
+            "512 of up to 32 pixels and fewer of larger ones (128 of 64, 227 of 96, 41 of 224); on a GPU, 512 of up to "
+            "224 pixels.",
             "images",
         ),
     ] = None

@@ -133,7 +133,7 @@ def _outcomes(history: History) -> Markup:
             [
                 head(outcome.when[:16].replace("T", " ")),
                 cell(Markup('<span class="tag">{}</span> {}').format(outcome.kind, name(outcome.name, 80))),
-                cell(name(outcome.message, 2000)),
+                cell(name(outcome.message, 2000), column="why"),
             ]
         )
         for outcome in reversed(history.outcomes)
@@ -142,7 +142,7 @@ def _outcomes(history: History) -> Markup:
         "A version is a tag of git that a run got because it was not worse than the last one. A refused run of a flow "
         "has no figures of its own, or its figures were not good enough."
     )
-    listed = table(["when", "promoted or refused", "why"], rows, "Versions and refused runs")
+    listed = table(["when", "promoted or refused", "why"], rows, "Versions and refused runs", stacked=True)
     return join([Markup('<p class="note">{}</p>').format(text(note, 600)), listed])
 
 

@@ -57,7 +57,7 @@ class Guard:
             await receive()  # the request to connect
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
         elif refusal is not None:
-            text = f"{refusal} docs/trust.md says which names and pages it answers.\n".encode()
+            text = f"{refusal} PREFECT_SERVER_CORS_ALLOWED_ORIGINS names further addresses when it starts.\n".encode()
             headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(text)).encode())]
             await send({"type": "http.response.start", "status": 403, "headers": [*headers, *self._headers.items()]})
             await send({"type": "http.response.body", "body": text})

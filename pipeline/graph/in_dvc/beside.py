@@ -18,7 +18,7 @@ from dvc.utils.serialize import YAMLFileCorruptedError
 from ruamel.yaml.error import YAMLError
 
 from pipeline.graph.lock_file import LOCK_FILE
-from pipeline.graph.lock_text import parsed, with_content
+from pipeline.graph.lock_text import LockText
 
 _POLL_SECONDS = 0.03  # DVC itself looks twice a second
 
@@ -36,9 +36,9 @@ def replace_whole_file(modify: Callable[..., Any]) -> Callable[..., Any]:
         text = _text(path)
         try:
             if os.path.basename(path) == LOCK_FILE:
-                content = _content(text, path)
-                yield content
-                Path(partial).write_text(with_content(text, content), encoding="utf-8")
+                lock = _lock_text(text, path)
+                yield lock.content
+                Path(partial).write_text(lock.changed(), encoding="utf-8")
             else:
                 if text:
                     Path(partial).write_text(text, encoding="utf-8")
@@ -58,9 +58,9 @@ def _text(path: str) -> str:
         raise YAMLFileCorruptedError(path) from error
 
 
-def _content(text: str, path: str) -> Any:
+def _lock_text(text: str, path: str) -> LockText:
     try:
-        return parsed(text)
+        return LockText(text)
     except YAMLError as error:
         raise YAMLFileCorruptedError(path) from error
 

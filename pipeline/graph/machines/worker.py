@@ -120,7 +120,7 @@ def _check_certificates(address: str, scheme: str, role: Literal["client", "work
             "TLS needs certificates, which Dask's settings name",
             where=address,
             found=found,
-            fix=f"Set {settings} (docs/scaling.md#tls), as for the scheduler.",
+            fix=f"Set {settings} in ~/.config/dask/distributed.yaml, as for the scheduler.",
         )
     if scheme == "tcp" and security is not None and security.require_encryption:
         raise GraphError(

@@ -25,5 +25,5 @@ def refused_objects(lines: Sequence[str], where: object) -> ObjectError:
         where=where,
         found=listed(lines),
         fix="Delete these objects where they were altered, find out who can write there, and send the right ones again "
-        "with `reprise push` from a folder that has them; `reprise repro` computes what is missing. See docs/trust.md.",
+        "with `reprise push` from a folder that has them; `reprise repro` computes what is missing.",
     )

@@ -83,12 +83,12 @@ _CAUSES = (
         r"|AuthenticationFailed|AuthorizationFailure|Authentication failed|Permission denied|RequestTimeTooSkewed"
         r"|config (profile|file) .* could not be found|default credentials",
         "the remote refuses these credentials",
-        "Correct them: `dvc remote modify --local NAME ...`, or environment variables; see docs/how-to/remotes.md.",
+        "Correct them: `dvc remote modify --local NAME ...`, or environment variables.",
     ),
     _cause(
         r"Bad Request",  # S3's whole answer to a HEAD request with an expired token
         "the remote refuses the request",
-        "Check the credentials (a token may have expired), the region and the URL; see docs/how-to/remotes.md.",
+        "Check the credentials (a token may have expired), the region and the URL.",
     ),
     _cause(
         r"no remote|remote '.*' doesn't exist|not a valid URI|Invalid endpoint|Invalid bucket name|config file error"

@@ -30,6 +30,7 @@ from reprise.runtime.entry import cores
 WELL, NOTE, WRONG = "ok", "note", "problem"
 _LEAST_FREE = 5 << 30  # bytes
 _TORCH_SECONDS = 120.0
+_NO_REMOTE = "To share them: `dvc remote add --default NAME URL`, then `reprise push`."
 _ABSENT = "The first result makes it. If it should be there, look at its path, and whether its disk is mounted."
 _ASK_TORCH = """
 import json, torch
@@ -195,7 +196,7 @@ def _remote(root: Path) -> Finding:
     except (GraphError, RemoteError) as error:
         return Finding("remote", WRONG, _first_line(error), "Correct .dvc/config.")
     if name is None:
-        return Finding("remote", NOTE, "none is set, so results stay on this machine", "See docs/how-to/remotes.md.")
+        return Finding("remote", NOTE, "none is set, so results stay on this machine", _NO_REMOTE)
     try:
         trial = try_remote(name, root)
     except RepriseError as error:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ruamel.yaml.error import YAMLError
 
 from pipeline.graph import lock_text
-from pipeline.graph.lock_text import parsed, with_content
+from pipeline.graph.lock_text import LockText, parsed
 
 OWN = (Path(__file__).parents[3] / "dvc.lock").read_text(encoding="utf-8")
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=120)
@@ -38,11 +38,11 @@ def changed_by_dvc(text: str, entries: dict[str, Any], folder: Path) -> str:
 
 def changed_here(text: str, entries: dict[str, Any]) -> str:
     for name, entry in entries.items():
-        content = parsed(text)
-        content.setdefault("schema", "2.0")
-        content["stages"] = content.get("stages", {})
-        content["stages"].update({name: entry})
-        text = with_content(text, content)
+        lock = LockText(text)
+        lock.content.setdefault("schema", "2.0")
+        lock.content["stages"] = lock.content.get("stages", {})
+        lock.content["stages"].update({name: entry})
+        text = lock.changed()
     return text
 
 
@@ -101,4 +101,4 @@ def test_a_file_of_another_layout_loses_nothing(text: str, tmp_path: Path) -> No
 
 def test_what_is_no_lock_file_is_refused() -> None:
     with pytest.raises(YAMLError):
-        with_content("stages: [", {"schema": "2.0", "stages": {"a": {"cmd": "x"}}})
+        LockText("stages: [")

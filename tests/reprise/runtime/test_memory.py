@@ -57,5 +57,6 @@ def test_bytes_for_people() -> None:
 
 
 def test_a_batch_of_large_images_holds_as_many_pixels_as_one_of_small_ones() -> None:
-    assert [evaluation_batch(side, "cpu") for side in (8, 64, 96, 224, 4096)] == [512, 512, 227, 41, 1]
+    assert [evaluation_batch(side, "cpu") for side in (8, 32, 33, 64)] == [512, 512, 481, 128]
+    assert [evaluation_batch(side, "cpu") for side in (65, 96, 224, 4096)] == [496, 227, 41, 1]  # behind a larger stem
     assert [evaluation_batch(side, "cuda") for side in (64, 224, 448)] == [512, 512, 128]

@@ -75,7 +75,7 @@ def test_a_file_that_was_removed_before_it_was_locked_is_opened_anew(tmp_path, m
         times.append(descriptor)
         flock(descriptor, how)
 
-    monkeypatch.setattr(locks.fcntl, "flock", late)
+    monkeypatch.setattr(fcntl, "flock", late)
     lock = taken(tmp_path / "lock")
     assert len(times) == 2
     assert (tmp_path / "lock").read_text() == lock.holder()
@@ -86,7 +86,7 @@ def test_a_file_system_without_flock(tmp_path, monkeypatch, capsys, code):
     def refuse(descriptor, how):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(locks.fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     monkeypatch.setattr(locks, "_noted", [])
     first = taken(tmp_path / "lock")
     assert first.this_machine_only

@@ -46,15 +46,25 @@ def read(cache: Bounded, name: str, maker: Maker) -> bytes:
 
 
 def held(folder: Path) -> int:
-    """Bytes in the folder, of what is being made too; locks are empty or a line."""
-    total = 0
+    """Bytes in the folder, of what is being made too; locks are empty or a line.
+
+    A file may go while another comes, so only what two listings in a row have in common was there at once.
+    """
+    before, after = sizes(folder), sizes(folder)
+    return sum(after[file] for file in before.keys() & after)
+
+
+def sizes(folder: Path) -> dict[tuple[str, int], int]:
+    """The size of each file by its name and inode."""
+    found = {}
     for path in folder.iterdir():
         if not path.name.startswith(".lock"):
             try:
-                total += path.stat().st_size
+                status = path.stat()
             except FileNotFoundError:
                 continue
-    return total
+            found[path.name, status.st_ino] = status.st_size
+    return found
 
 
 def test_a_file_is_made_once_and_made_again_when_it_was_cut_short_or_removed(tmp_path: Path) -> None:
