@@ -1,4 +1,4 @@
-"""Nights of `refresh` with promotion on the real graph: first, nothing new, another parameter, drifted, broken."""
+"""Nights of `refresh` with promotion on the real graph: first, nothing new, another parameter, drifted, broken, worse."""
 
 from __future__ import annotations
 
@@ -32,16 +32,32 @@ def add_images(folder: Path, start: int, stop: int, factor: float = 1.0, classes
             Image.fromarray(pixels.astype(np.uint8)).save(folder / label / f"{place}.png")
 
 
-@pytest.fixture(scope="module")
-def nights(tmp_path_factory: pytest.TempPathFactory, repository: Path, _import_path: None) -> Project:
-    root = tmp_path_factory.mktemp("nights") / "project"
-    project = one_run(root, repository, epochs=2)
+def project_of(root: Path, repository: Path, epochs: int, images: int) -> Project:
+    project = one_run(root, repository, epochs=epochs)
     (root / "pipeline").symlink_to(repository / "pipeline", target_is_directory=True)
-    add_images(root.with_name("images"), 0, 700)
+    add_images(root.with_name("images"), 0, images)
     params = read(root / "params.yaml")
     params["source"] |= {"name": "folder", "root": str(root.with_name("images"))}
     write(root / "params.yaml", params)
     project.commit("own images")
+    return project
+
+
+@pytest.fixture
+def nights(tmp_path: Path, repository: Path, _import_path: None) -> Project:
+    return project_of(tmp_path / "project", repository, epochs=2, images=700)
+
+
+@pytest.fixture
+def judged(tmp_path: Path, repository: Path, _import_path: None) -> Project:
+    """A project whose run learns from true labels, with many val images."""
+    project = project_of(tmp_path / "project", repository, epochs=60, images=1500)
+    params = read(project.root / "params.yaml")
+    params["source"]["val_fraction"] = 0.25
+    params["runs"] = [{"name": "simclr", "method": "supervised", "labels": "truth"}]
+    params["methods"] = {"simclr": {}}
+    write(project.root / "params.yaml", params)
+    project.commit("true labels")
     return project
 
 
@@ -129,3 +145,32 @@ def what_the_history_says(nights: Project) -> None:
     assert all(words in page for words in ("simclr@v1.0.0", "simclr@v2.0.0", "Drift", "quarantine", "temperature"))
     shown = nights.reprise("history").stdout
     assert "promoted simclr@v2.0.0" in shown and "refused Drift" in shown
+
+
+def test_a_worse_challenger_is_held(judged: Project) -> None:
+    """An untrained network against one that has seen the true labels."""
+    root = judged.root
+    status, said = night(judged)
+    assert (status, tags(judged)) == (0, ["simclr@v1.0.0"]), said
+
+    params = read(root / "params.yaml")
+    params["runs"] = [{"name": "simclr", "method": "random", "labels": "none"}]
+    write(root / "params.yaml", params)
+    status, said = night(judged)
+    assert status == 3, said
+    assert "The challenger is worse than simclr@v1.0.0 by more than 0 with a whole interval" in said
+    status, again = night(judged)
+    assert (status, "the source has not changed" in again) == (0, True), again  # it was told once
+    assert tags(judged) == ["simclr@v1.0.0"]
+    outcomes = strict(judged.reprise("history", "--json").stdout)["outcomes"]
+    assert [(outcome["kind"], outcome["name"]) for outcome in outcomes] == [
+        ("promoted", "simclr@v1.0.0"),
+        ("refused", "Held"),
+    ]
+    assert "The challenger is worse than simclr@v1.0.0" in outcomes[1]["message"]
+
+    params["runs"] = [{"name": "simclr", "method": "supervised", "labels": "truth"}]
+    params["train"]["epochs"] = 61
+    write(root / "params.yaml", params)
+    status, said = night(judged)
+    assert (status, tags(judged)) == (0, ["simclr@v1.0.0", "simclr@v2.0.0"]), said
