@@ -1,4 +1,4 @@
-"""Nights of `refresh` with promotion on the real graph: first, nothing new, another parameter, drifted, broken, worse."""
+"""Nights of `refresh` with promotion on the real graph: first, nothing new, other parameters, drift, broken, worse."""
 
 from __future__ import annotations
 
