@@ -35,6 +35,7 @@ REMOTE = "dvc remote add --default store /path/to/store && git commit --quiet --
 PICTURES = "cp -r /path/to/photos photos && for name in cat dog holiday; do cp photos/0.png $name.jpg; done"
 EDIT = "sed -i 's/    loss = nt_xent(/    loss = 1.0 * nt_xent(/' stages/pretrain/methods/contrastive/simclr.py"
 ANEW = "sed -i 's/  simclr: {temperature: 0.2}/  simclr: {temperature: 0.201}/' params.yaml"  # another, no worse one
+COMMIT = "git commit --quiet --all --message 'Another backbone'"
 WEIGHTS = (
     "from reprise.networks.torchvision_schemas import ensure_torchvision_imports as ensure; ensure(); import timm; "
 )
@@ -50,7 +51,7 @@ BEFORE = {  # page -> lines that its reader has run before
     "docs/explanation/reruns.md": [EDIT],
     "docs/how-to/change-parameters.md": ["dvc exp remove warmer"],
     "docs/how-to/clusters-and-search.md": [PICTURES],
-    "docs/how-to/promote.md": [REMOTE, "reprise promote simclr", ANEW, "reprise repro"],
+    "docs/how-to/promote.md": [REMOTE, "reprise promote simclr", ANEW, "reprise repro", COMMIT],
     "docs/how-to/use-a-backbone.md": [PICTURES],
     "docs/how-to/watch-for-drift.md": NIGHTS,
     "docs/scaling.md": ["make wheel"],
