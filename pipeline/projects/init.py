@@ -142,13 +142,14 @@ def _alone(folder: Path) -> Iterator[None]:
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        if isinstance(flock_refusal(descriptor), BlockingIOError):
-            raise WorkspaceBusyError(
-                "another `reprise init` works in this folder",
-                where=folder,
-                found="a lock on the folder",
-                fix="Wait until it ends.",
-            )
+        with suppress(OSError):  # NFS locks no folder that is only read: EBADF
+            if isinstance(flock_refusal(descriptor), BlockingIOError):
+                raise WorkspaceBusyError(
+                    "another `reprise init` works in this folder",
+                    where=folder,
+                    found="a lock on the folder",
+                    fix="Wait until it ends.",
+                )
         yield
     finally:
         os.close(descriptor)
