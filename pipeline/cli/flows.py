@@ -79,7 +79,9 @@ def refresh(
     ] = "",
     on_drift: Annotated[
         Literal["stop", "tell"],
-        typer.Option(help="With --promote: train nothing on images that differ from the last version's, or say so."),
+        typer.Option(
+            help="With --promote, where the images differ from the last version's: train nothing, or say so and train."
+        ),
     ] = "stop",
     margin: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="With --promote: accepted loss, a share of the val images.")

@@ -25,7 +25,8 @@ ShareCheckpoints = Annotated[
     typer.Option(
         min=1.0,
         metavar="SECONDS",
-        help="With --workers: send checkpoints to the DVC remote so often, from which another worker goes on.",
+        help="With --workers: send checkpoints to the DVC remote after every so many seconds, so that another worker "
+        "can go on from them.",
     ),
 ]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for another run in this folder, instead of giving up.")]

@@ -70,6 +70,7 @@ def status(as_json: AsJson = False) -> None:
 @command(
     app,
     examples=["reprise doctor"],
+    writes="nothing that stays",
     refused="there is a problem",
     fields={
         "[].what": "text: the thing",

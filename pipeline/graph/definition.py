@@ -9,9 +9,13 @@ from functools import cached_property
 from pathlib import Path
 
 from reprise.config.dvc_file import GRAPH_FILE, Stage, overlaps, refused, stages_of
-from reprise.config.errors import GraphError
+from reprise.config.errors import GraphError, ParameterError
 from reprise.config.params import PARAMS_FILE, read_yaml
 from reprise.config.texts.suggest import closest
+
+
+class UnknownStage(GraphError, ParameterError):
+    """A command line names a stage that the graph does not have."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Graph:
             targets: "pretrain", "pretrain simclr", "pretrain/simclr/0" or "pretrain@run3-0".
 
         Raises:
-            GraphError: a target selects no stage.
+            UnknownStage: a target selects no stage.
         """
         names: list[str] = []
         for target in targets:
@@ -77,28 +81,32 @@ class Graph:
                 if s.name == target or (s.entry == entry and all(value in s.values for value in values))
             ]
             if not matches:
-                entries = ", ".join(dict.fromkeys(s.entry for s in self.stages))
                 similar = self._similar(entry, values)
                 hint = f"Did you mean '{similar}'? " if similar else ""
-                raise GraphError(
+                raise UnknownStage(
                     f"no stage is called '{target}'",
                     where=GRAPH_FILE,
-                    found=f"stages {entries}",
-                    fix=f"{hint}Name a stage and, if you like, its run and seed: `pretrain simclr 0`; "
+                    found=f"stages {', '.join(self._names_of(entry))}",
+                    fix=f"{hint}Name a stage and, if you like, its run and seed: `pretrain/simclr/0`; "
                     "`reprise runs` lists them.",
                 )
             names += [name for name in matches if name not in names]
         return names
 
+    def _names_of(self, entry: str) -> list[str]:
+        """Return the stages of an entry as targets, if it has several; otherwise the names of all entries."""
+        of_entry = ["/".join((s.entry, *s.values)) for s in self.stages if s.entry == entry]
+        return of_entry if len(of_entry) > 1 else list(dict.fromkeys(s.entry for s in self.stages))
+
     def _similar(self, entry: str, values: Sequence[str]) -> str:
-        """Return the target that a misspelt one may have meant ("pretrain simclr"), or an empty string."""
+        """Return the target that a misspelt one may have meant ("pretrain/simclr"), or an empty string."""
         near = closest(entry, [stage.entry for stage in self.stages])
         candidates = [stage for stage in self.stages if stage.entry in near]
         for value in values:
             chosen = closest(value, [v for stage in candidates for v in stage.values])
             candidates = [stage for stage in candidates if chosen and chosen[0] in stage.values]
             near += chosen
-        return " ".join(near) if candidates else ""
+        return "/".join(near) if candidates else ""
 
 
 def load_graph(root: Path = Path()) -> Graph:

@@ -10,7 +10,8 @@ from pipeline.compare.freshness import old_figures
 from reprise.config.errors import ParameterError
 from reprise.config.params import read_yaml
 from reprise.config.plug_ins.registry import location
-from reprise.config.tables import TRUTH, AnyRun, row, tables
+from reprise.config.tables import TRUTH, AnyRun, tables
+from reprise.config.texts.suggest import nearest
 
 REFERENCES = "references"  # the family of methods that others are compared with
 
@@ -36,7 +37,15 @@ def chosen_run(name: str | None, seed: int | None, params_file: Path = Path("par
         ParameterError: there is no such run or seed.
     """
     graph = tables(read_yaml(params_file))
-    found = default_run(graph.trained) if name is None else row(graph.trained, name, "--run")
+    by_name = {run.name: run for run in graph.trained}
+    if name is not None and name not in by_name:
+        raise ParameterError(
+            "there is no such run",
+            where="--run",
+            found=name,
+            fix=f"Name one of: {', '.join(by_name)}.{nearest(name, list(by_name))}",
+        )
+    found = default_run(graph.trained) if name is None else by_name[name]
     if seed is not None and seed not in graph.seeds:
         raise ParameterError(
             "no run has this seed",

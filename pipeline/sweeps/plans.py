@@ -143,8 +143,15 @@ def load_plan(path: str | Path) -> SweepPlan:
 
     Raises:
         SweepError: the plan is wrong; the error names every problem.
-        ParameterError: the file does not hold a YAML mapping.
+        ParameterError: there is no such file, or it does not hold a YAML mapping.
     """
+    if not Path(path).exists():
+        raise ParameterError(
+            "there is no such plan",
+            where=path,
+            found="no file of this name",
+            fix="Name the YAML file of a plan; `reprise sweep --help` shows what one holds.",
+        )
     raw = read_yaml(path)
     problems = problems_of(SweepPlan, raw, "")
     if problems:

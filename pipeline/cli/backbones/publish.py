@@ -18,7 +18,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 @command(
     app,
-    examples=["reprise export simclr", "reprise export simclr/1 --to onnx --out simclr-onnx"],
+    examples=["reprise export simclr", "reprise export simclr/0 --to onnx --out simclr-onnx"],
     writes="a new folder with the backbone and a model card: exports/RUN-SEED-FORM unless --out names another",
     fields={
         "folder": "text: the folder that was written",
@@ -152,7 +152,8 @@ def promote(
 @command(
     app,
     examples=["reprise track tensorboard", "reprise track mlflow --to http://tracking.example.org:5000"],
-    writes="runs to the tracker; for TensorBoard files below .reprise/tensorboard, for MLflow a database in .reprise",
+    writes="runs to the tracker; for TensorBoard files below .reprise/tensorboard, for MLflow a database in .reprise, "
+    "for Weights & Biases files below .reprise/wandb",
     fields={
         "place": "text: where the runs are",
         "written": "list of text: runs that were written now",

@@ -66,7 +66,7 @@ def history(
     ] = None,
     last: Annotated[int, typer.Option(min=2, max=1000, help="How many points to show.")] = 100,
     page: Annotated[
-        Path | None, typer.Option(help="Also write a self-contained HTML page with a chart a metric.")
+        Path | None, typer.Option(help="Also write a self-contained HTML page with a chart of each metric.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

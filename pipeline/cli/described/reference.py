@@ -126,7 +126,10 @@ def _parameter(parameter: Any, context: typer.Context) -> list[str]:
         name = (parameter.metavar or parameter.name).upper()
     else:
         name = ", ".join([*parameter.opts, *parameter.secondary_opts])
-    kind = _TYPES.get(values["kind"], values["kind"].replace("|", ", ")) if values else "flag"
+    if values:
+        kind = _TYPES.get(values["kind"], values["kind"].replace("|", ", "))
+    else:
+        kind = "flag" if getattr(parameter, "is_flag", False) else parameter.metavar
     several = ["more than one"] if parameter.nargs == -1 or getattr(parameter, "multiple", False) else []
     words = ", ".join([kind, *limits, *several])
     if parameter.secondary_opts and default:

@@ -43,7 +43,7 @@ def check(as_json: AsJson = False) -> None:
     """Check all parameters and report every problem.
 
     They are held against each other, against the images where ingest has taken them in, and against this machine. What
-    cannot run on this machine only is a warning, since the graph may run on another.
+    only this machine cannot run is a warning, since the graph may run on another.
     """
     enter_project()
     images = bool(data_option(Path()))

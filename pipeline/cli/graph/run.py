@@ -123,8 +123,11 @@ def scan(as_json: AsJson = False) -> None:
     enter_project()
     before = _content(SOURCE_LOCK)
     stage_modules.scan()
+    changed = _content(SOURCE_LOCK) != before
     if as_json:
-        answer({"file": SOURCE_LOCK, "changed": _content(SOURCE_LOCK) != before})
+        answer({"file": SOURCE_LOCK, "changed": changed})
+    elif not changed:  # a change is said by the scan itself
+        say(f"{SOURCE_LOCK}: the source did not change")
 
 
 @command(

@@ -60,8 +60,9 @@ def clusters(
 ) -> None:
     """Show the clusters of a trained embedding, or export them.
 
-    The probe `clustering` finds them without labels. An export copies your files; the files themselves are only read.
-    Nothing is overwritten. Certainty is 0 between two clusters and 1 on a centre.
+    The probe `clustering` of params.yaml finds them without labels; a project that does not list it has no clusters.
+    An export copies your files; the files themselves are only read. Nothing is overwritten. Certainty is 0 between two
+    clusters and 1 on a centre.
     """
     from pipeline.images.chosen_run import chosen_run, note_old_figures
     from pipeline.images.clusters import OVERVIEW, in_words, members_of, overview

@@ -14,12 +14,13 @@ from pipeline.cli.project import AsJson, enter_project
 from pipeline.graph import stage_modules
 
 app = typer.Typer(rich_markup_mode=None)
+VIEWS_PAGE = Path(".reprise/views.html")  # in the project
 
 
 @command(
     app,
     examples=["reprise views", "reprise views --run simclr --moments"],
-    writes="an HTML page, .reprise/views.html unless --out names another; with --moments nothing",
+    writes="an HTML page, .reprise/views.html of the project unless --out names another; with --moments nothing",
     fields={
         "page": "text or null: the page that was written; null with --moments",
         "moments": "list or null: with --moments a row for each change",
@@ -42,23 +43,22 @@ def views(
     moments: Annotated[
         bool, typer.Option("--moments", help="Print mean and deviation of each change, in closed form and measured.")
     ] = False,
-    out: Annotated[Path, typer.Option(help="HTML page to write, relative to the project.")] = Path(
-        ".reprise/views.html"
-    ),
+    out: Annotated[Path, typer.Option(help="HTML page to write.")] = VIEWS_PAGE,
     as_json: AsJson = False,
 ) -> None:
     """Show the random views that a run makes of your own pictures.
 
     A self-contained page shows each change alone, and whole views, on training images.
     """
+    written = out if out == VIEWS_PAGE else out.absolute()
     enter_project()
     chosen = [] if run is None else ["--run", run]
     flags = [flag for flag, wanted in (("--all", every), ("--moments", moments)) if wanted]
-    arguments = [*chosen, *flags, "--out", str(out)]
+    arguments = [*chosen, *flags, "--out", str(written)]
     if not as_json:
         stage_modules.show_views(arguments)
     elif moments:
         answer({"page": None, "moments": stage_modules.moments_of_views(arguments)})
     else:
         stage_modules.show_views(arguments)
-        answer({"page": out, "moments": None})
+        answer({"page": written, "moments": None})

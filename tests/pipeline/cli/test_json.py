@@ -119,6 +119,23 @@ def test_documents_of_a_project(built: Project) -> None:
     assert [row["title"] for row in ran["rewritten"]][:1] == ["pretrain simclr seed 0"]
 
 
+def test_a_scan_that_finds_no_change_says_so(built: Project) -> None:
+    assert built.reprise("scan").stdout == "source.lock.json: the source did not change\n"
+
+
+def test_the_page_of_views_lies_where_the_person_is(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown: list[list[str]] = []
+    monkeypatch.setattr("pipeline.graph.stage_modules.show_views", shown.append)
+    for out in ([], ["--out", "views.html"]):
+        monkeypatch.chdir(repository / "docs")
+        app(["views", *out, "--json"], standalone_mode=False)
+    pages = [arguments[arguments.index("--out") + 1] for arguments in shown]
+    assert pages == [".reprise/views.html", str(repository / "docs" / "views.html")]
+    assert pages[1] in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_documents_of_a_project_that_is_up_to_date(built: Project) -> None:
     root = built.root

@@ -27,6 +27,12 @@ def test_the_page_is_what_the_commands_say(repository: Path) -> None:
     assert written == page(app), f"{PAGE} is stale: run `make docs`"
 
 
+def test_the_page_tells_what_an_option_takes_from_a_flag() -> None:
+    assert "| `--workers` | ADDRESS |" in page(app)
+    assert "| `--share-checkpoints` | SECONDS, at least 1.0 |" in page(app)
+    assert "| `--force` | flag |" in page(app)
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_a_command_is_described(name: str) -> None:
     description = ALL[name].description

@@ -39,11 +39,11 @@ def test_people_name_stages_by_words(toy: Project) -> None:
 @pytest.mark.parametrize(
     ("target", "meant"),
     [
-        ("pretrain/simcrl", "pretrain simclr"),
-        ("pretrain/SimCLR/0", "pretrain simclr 0"),
-        ("pre-train sim-clr", "pretrain simclr"),
+        ("pretrain/simcrl", "pretrain/simclr"),
+        ("pretrain/SimCLR/0", "pretrain/simclr/0"),
+        ("pre-train sim-clr", "pretrain/simclr"),
         ("Summary", "summary"),
-        ("probe simlcr seed 0", "probe simclr 0"),
+        ("probe simlcr seed 0", "probe/simclr/0"),
     ],
 )
 def test_a_misspelt_target_gets_a_suggestion(toy: Project, target: str, meant: str) -> None:
@@ -57,6 +57,14 @@ def test_an_unrelated_target_gets_none(toy: Project) -> None:
     with pytest.raises(GraphError) as caught:
         load_graph(toy.root).find(["pretrain/zzz"])
     assert "Did you mean" not in str(caught.value)
+    assert caught.value.found == "stages pretrain/random/0, pretrain/simclr/0"
+
+
+def test_a_wrong_target_is_a_wrong_command_line(toy: Project) -> None:
+    for command in ("repro", "why"):
+        done = toy.reprise(command, "pretrain/simcrl", check=False)
+        assert done.returncode == 2
+        assert "Did you mean 'pretrain/simclr'?" in done.stderr
 
 
 def test_downstream_and_needed(toy: Project) -> None:

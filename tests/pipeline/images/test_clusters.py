@@ -144,7 +144,7 @@ def test_without_a_name_the_first_run_that_learned_without_labels_is_asked(proje
     assert chosen_run(None, None) == ChosenRun("simclr", 0)
     assert chosen_run(None, None, repository / "params.yaml") == ChosenRun("simclr", 0)
     assert chosen_run("random", 0) == ChosenRun("random", 0)
-    with pytest.raises(ParameterError, match="no row is called 'simclt'"):
+    with pytest.raises(ParameterError, match="no such run.*--run.*Did you mean 'simclr'"):
         chosen_run("simclt", None)
     with pytest.raises(ParameterError, match="no run has this seed"):
         chosen_run(None, 7)

@@ -28,6 +28,11 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
+def test_a_plan_that_is_not_there_is_called_a_plan(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match=r"no such plan.*nothing\.yaml.*reprise sweep --help"):
+        load_plan(tmp_path / "nothing.yaml")
+
+
 def test_a_grid_is_every_combination_and_the_last_key_varies_fastest(tmp_path: Path) -> None:
     plan = load_plan(write(tmp_path / "p.yaml", "name: g\ngrid: {a.b: [1, 2], c: [x, y]}\nseeds: [0, 1]\n"))
     points = points_of(plan)
