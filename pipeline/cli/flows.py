@@ -39,7 +39,8 @@ app.add_typer(run_app, name="run")
 @command(
     run_app,
     examples=["reprise flows run reproduce", "reprise flows run reproduce pretrain/simclr --jobs 2"],
-    writes="what `reprise repro` writes, and the run to Prefect and to .reprise/flows",
+    writes="what `reprise repro` writes, the run to Prefect and to .reprise/flows, and results to "
+    "the DVC remote if one is set",
     busy=True,
     fields=_RUN_FIELDS,
 )
@@ -64,7 +65,8 @@ def reproduce(
 @command(
     run_app,
     examples=["reprise flows run refresh", "reprise flows run refresh --promote simclr"],
-    writes="what `reprise repro` writes, a git tag if a run is promoted, and the run to Prefect and to .reprise/flows",
+    writes="what `reprise repro` writes, a git tag if a run is promoted, the run to Prefect and to .reprise/flows, and "
+    "results to the DVC remote if one is set",
     refused="drift or a worse backbone stopped it",
     busy=True,
     fields=_RUN_FIELDS,
