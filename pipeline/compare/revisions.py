@@ -102,7 +102,7 @@ def read_measurements(revision: str, root: Path = Path(), *, answers: bool = Fal
         raise ResultError(
             "this revision holds no metrics",
             where=f"{revision}:{METRICS}",
-            found=error.found,
+            found="git has no such file at this revision",
             fix="Name a revision that was committed after a run; `git add --all && git commit` makes one here.",
         ) from error
     with tempfile.TemporaryDirectory() as folder:

@@ -196,9 +196,10 @@ def moments_rows(changes: Sequence[Change], x: Tensor) -> Iterator[dict[str, Any
 
 def moments_table(rows: Sequence[dict[str, Any]], pictures: int) -> Iterator[str]:
     """Write the moments as lines of a table."""
-    form = "{:<14} {:>9} {:>10} {:>10} {:>9} {:>10}"
+    form = "{:<14} {:>9} {:>10} {:>10} {:>9}"
     yield f"{pictures} pictures, {DRAWS} draws of each; mean and deviation in steps of 255"
-    yield form.format("change", "", "mean by", "deviation", "draws", "")
+    yield f"draws: after so many, the mean of draws is known to within {ERROR:.0%} of the picture"
+    yield form.format("change", "", "mean by", "deviation", "draws")
     for each in rows:
         yield form.format(each["change"], "closed" if each["closed"] else "-", *_cells(each["closed"]))
         yield form.format("", "measured", *_cells(each["measured"]))
@@ -224,11 +225,11 @@ def _figures(moments: Moments, x: Tensor) -> dict[str, float]:
     }
 
 
-def _cells(figures: dict[str, float] | None) -> tuple[str, str, str, str]:
+def _cells(figures: dict[str, float] | None) -> tuple[str, str, str]:
     if figures is None:
-        return "-", "-", "-", ""
+        return "-", "-", "-"
     mean_by, deviation, draws = figures["mean_by"], figures["deviation"], figures["draws"]
-    return f"{mean_by:.2f}", f"{deviation:.2f}", f"{draws:,.0f}", f"for {ERROR:.0%}"
+    return f"{mean_by:.2f}", f"{deviation:.2f}", f"{draws:,.0f}"
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import ClassVar
 from reprise.artifacts.tars.explained import reading_error
 from reprise.config.errors import ShardError
 
-FIX = "Run `dvc repro shard` to write it again (`dvc checkout data/shards.dvc` restores a cached copy)."
+FIX = "Run `dvc repro shard` to write it again (`dvc checkout data/shards` restores a cached copy)."
 
 
 class LocalTars:

@@ -26,7 +26,7 @@ SCHEMA = pa.schema(
     ]
 )
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-FIX = "Run `dvc repro --force shard` to write it again (`dvc checkout data/shards.dvc` restores a cached copy)."
+FIX = "Run `dvc repro --force shard` to write it again (`dvc checkout data/shards` restores a cached copy)."
 
 
 @dataclass(frozen=True)

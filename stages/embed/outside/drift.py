@@ -114,8 +114,9 @@ def compare(
         "note": "",
     }
     if min(new, params.fewest if replaced else kept) < params.fewest:
-        few = f"{new} new images" if replaced or new <= kept else f"{kept} images that were there before"
-        return {**found, "note": f"only {few} are outside of the test split, and {params.fewest} are needed to judge"}
+        count, which = (new, "new images") if replaced or new <= kept else (kept, "images that were there before")
+        few = f"only {count} {which} are" if count else f"no {which} are"
+        return {**found, "note": f"{few} outside of the test split, and {params.fewest} are needed to judge"}
     images = "modality" not in now.column_names  # light and embeddings are those of images
     if replaced:
         if images and earlier is None:

@@ -123,7 +123,7 @@ def test_the_table_has_closed_and_measured_moments(workspace, capsys):
         encoding="utf-8",
     )
     main(["--run", "simclr", "--moments"])
-    first, second = [line.split()[-6:] for line in capsys.readouterr().out.splitlines()[2:]]
+    first, second = [line.split()[-4:] for line in capsys.readouterr().out.splitlines()[3:]]
     assert (first[0], second[0]) == ("closed", "measured")
     assert first[1:] == second[1:]  # it happens always: nothing is left to chance
 
