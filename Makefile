@@ -34,6 +34,7 @@ help: ## this list
 
 setup: $(STAMP) ## make the environment in .venv from requirements.lock (once; offline afterwards)
 
+# By a path, as editable_mode=compat has it, a script beside a clone called `reprise` finds the package, not the clone.
 # The stamp is younger than the lock and pyproject.toml exactly when the environment fits them.
 # Two packages come as sources only: without --use-pep517, pip before 23.1 (Debian's) warns that it installs them in an old way.
 $(STAMP): requirements.lock pyproject.toml
@@ -45,7 +46,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "setup: installing $$(grep -c == requirements.lock) pinned packages into .venv (minutes the first time)"
 	@python -m pip install --quiet --no-compile --use-pep517 -r requirements.lock
 	@echo "setup: installing Reprise itself, in place"
-	@python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@python -m pip install --quiet --no-deps --no-build-isolation --config-settings editable_mode=compat --editable .
 	@python -m pip check
 	@echo "setup: done. For the commands 'reprise' and 'dvc', type once in each terminal: source .venv/bin/activate"
 	@touch "$@"

@@ -14,6 +14,7 @@ import numpy as np
 from pipeline.compare.freshness import refuse_old_figures
 from pipeline.compare.revisions import WORKSPACE, Figure, Measurements, read_measurements
 from pipeline.compare.runs import (
+    UNPAIRED,
     can_be_tested,
     difference_interval,
     interval_of_difference,
@@ -22,8 +23,6 @@ from pipeline.compare.runs import (
 )
 from reprise.config.errors import ResultError
 from reprise.measures.statistics import NO_INTERVAL, SEEDS_FOR_METHODS, Interval
-
-EXAMPLES = "examples"
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Ruling:
         champion: mean over seeds at the champion's revision.
         challenger: mean over seeds in the folder.
         interval: interval of challenger - champion.
-        over: what the interval is computed over: "3 seeds", "examples" or "nothing".
+        over: what the interval is computed over: "3 seeds", "examples, unpaired" or "nothing".
         over_examples: interval over examples of the same difference, whatever the number of seeds, if the metric has
             intervals.
         passed: whether the run passes.
@@ -75,7 +74,7 @@ class Judgement:
         """Return a line for each run, and one with the outcome and the rule."""
         lines = []
         for r in self.rulings:
-            ends = intervals_in_words({r.over: r.interval, EXAMPLES: r.over_examples})
+            ends = intervals_in_words({r.over: r.interval, UNPAIRED: r.over_examples})
             word = "passes" if r.passed else "FAILS"
             change = f"{r.champion:.4f} -> {r.challenger:.4f}, {r.challenger - r.champion:+.4f}"
             lines.append(f"{r.run}: {self.metric} {change} {ends}: {word}")

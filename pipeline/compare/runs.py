@@ -32,6 +32,7 @@ from reprise.measures.statistics import (
 
 ACCURACY = "top1"  # the metric whose answers per example are kept
 NOTHING = "nothing"  # where a difference has no interval
+UNPAIRED = "examples, unpaired"  # from the interval of each side, since their answers to each example are not kept
 _UNPAIRED = "No claim: the answers are to other images, and one seed cannot compare methods."
 _TESTABLE = 1e100  # larger values overflow in a test
 _LARGE = 1e9  # from here on figures are written in powers of ten
@@ -51,7 +52,7 @@ class Change:
         pair: the statistical comparison, if one was made.
         verdict: a sentence, or an empty string.
         interval: interval of the difference, where there is one.
-        over: what that interval is computed over: "3 seeds", "examples", or "nothing".
+        over: what that interval is computed over: "3 seeds", "examples", "examples, unpaired", or "nothing".
     """
 
     run: str
@@ -275,7 +276,8 @@ def difference_interval(champion: Figure, challenger: Figure) -> Interval:
 def interval_of_difference(base: Mapping[int, Figure], other: Mapping[int, Figure]) -> tuple[Interval, str]:
     """Return the interval of other - base, and what it is computed over.
 
-    It is over seeds if both have three or more in common, over examples if each has the same single seed, else empty.
+    It is over seeds if both have three or more in common, over examples if each has the same single seed (unpaired, so
+    too wide rather than too narrow), else empty.
 
     Args:
         base: seed -> figure.
@@ -288,7 +290,7 @@ def interval_of_difference(base: Mapping[int, Figure], other: Mapping[int, Figur
     if len(common) >= SEEDS_FOR_METHODS:
         return paired_t(differences_by_seed).interval, f"{len(common)} seeds"
     if len(common) == 1 and len(base) == len(other) == 1:
-        return difference_interval(base[common[0]], other[common[0]]), "examples"
+        return difference_interval(base[common[0]], other[common[0]]), UNPAIRED
     return NO_INTERVAL, NOTHING
 
 

@@ -32,7 +32,7 @@ from stages.ingest.candidates.examine import examine_all
 from stages.ingest.params import SECTION, SourceParams
 
 SHARD, SPLIT = "single-000000.tar", "test"
-_REASONS = "docs/reference/data-rules.md explains the reason."
+_REASONS = "Mend the file, or take another."
 
 
 def main(argv: list[str]) -> None:

@@ -35,7 +35,13 @@ _ABSENT = "The first result makes it. If it should be there, look at its path, a
 _ASK_TORCH = """
 import json, torch
 gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
-print(json.dumps({"version": torch.__version__, "built for": torch.version.cuda or torch.version.hip, "gpus": gpus}))
+try:
+    import torchvision
+    vision = ""
+except (ImportError, OSError, RuntimeError) as error:
+    vision = str(error)
+built_for = torch.version.cuda or torch.version.hip
+print(json.dumps({"version": torch.__version__, "built for": built_for, "gpus": gpus, "torchvision": vision}))
 """
 
 
@@ -137,6 +143,12 @@ def _torch() -> Finding:
         reason = "no answer" if isinstance(error, subprocess.TimeoutExpired) else _last_line(done.stderr)
         return Finding("torch", WRONG, f"torch does not start: {reason}", "Install torch again.")
     said = f"torch {found['version']}"
+    if found.get("torchvision"):
+        why = found["torchvision"].splitlines()[0]
+        return Finding(
+            "torch", NOTE, f"{said}, but torchvision is built for another torch: {why}",
+            "Reprise runs; programs with timm alone do not. Install both from one index of pytorch.org.",
+        )  # fmt: skip
     if found["gpus"]:
         return Finding("torch", WELL, f"{said}, {len(found['gpus'])} GPU: {', '.join(found['gpus'])}")
     if shutil.which("nvidia-smi") and not found["built for"]:

@@ -14,7 +14,7 @@ _NAME, _DETAIL = 120, 240  # characters
 _REMEDIES = {
     "encrypted": "Pack the archive again without a password, or unpack it and read the folder with the source `folder`."
 }
-_RULES = "docs/reference/data-rules.md explains each reason."
+_RULES = "Mend or remove such files, or name another folder as source.root."
 
 
 def remedy(source: Source, refused: Sequence[Refused], left_out: Sequence[LeftOut]) -> str:

@@ -64,7 +64,7 @@ class Probed:
 def show(shifted: tuple[ShiftedAnswers, ...], runs: tuple[Run, ...]) -> dict[str, Any] | Absent:
     """Draw charts by severity and write a table for every probe on shifted images."""
     if not shifted:
-        return Absent("No run was measured on shifted images: params.yaml lists none (docs/how-to/shifted-images.md).")
+        return Absent("No run was measured on shifted images: `shifts` in params.yaml lists none.")
     by_name = {run.name: run for run in runs}
     probes = dict.fromkeys(answers.probe for answers in shifted)
     return {"probes": [probed([a for a in shifted if a.probe == probe], by_name) for probe in probes]}

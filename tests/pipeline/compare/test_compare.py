@@ -174,8 +174,14 @@ def test_the_gate_on_the_command_line(
     scored.dvc("repro", "--quiet")
     failed = scored.reprise("gate", "knn.top1_val", check=False)
     assert failed.returncode == 3
-    assert "simclr: knn.top1_val 0.8000 -> 0.7800, -0.0200 [-0.0624, +0.0224] over examples: passes" in failed.stdout
-    assert "random: knn.top1_val 0.5000 -> 0.3000, -0.2000 [-0.2424, -0.1576] over examples: FAILS" in failed.stdout
+    assert (
+        "simclr: knn.top1_val 0.8000 -> 0.7800, -0.0200 [-0.0624, +0.0224] over examples, unpaired: passes"
+        in failed.stdout
+    )
+    assert (
+        "random: knn.top1_val 0.5000 -> 0.3000, -0.2000 [-0.2424, -0.1576] over examples, unpaired: FAILS"
+        in failed.stdout
+    )
     assert reprise("gate", "knn.top1_val", "--run", "simclr")[-1].startswith("gate passed")
     assert reprise("gate", "knn.top1_val", "--run", "random", "--margin", "0.16")[-1].startswith("gate passed")
     table = reprise("compare", "HEAD", "--metric", "knn.top1")

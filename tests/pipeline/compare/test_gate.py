@@ -34,7 +34,7 @@ def test_a_loss_that_differs_between_seeds_fails() -> None:
     assert found.over_examples == (pytest.approx(-0.12 - wide), pytest.approx(-0.12 + wide))
     assert not found.passed
     line = Judgement(METRIC, "HEAD", 0.0, (found,)).lines()[0]
-    assert "over 3 seeds and [-0.1624, -0.0776] over examples: FAILS" in line
+    assert "over 3 seeds and [-0.1624, -0.0776] over examples, unpaired: FAILS" in line
     assert ruling([0.80, 0.81, 0.79], [0.75, 0.79, 0.50], 0.08).passed
 
 

@@ -57,7 +57,7 @@ def test_a_plain_image_keeps_its_bytes_and_a_large_one_is_scaled_down() -> None:
     ids=["empty", "text", "cut off", "too large"],
 )
 def test_a_file_that_ingest_would_refuse_is_refused_in_a_sentence(data: bytes, reason: str) -> None:
-    with pytest.raises(SourceError, match=rf"this image is refused.*{reason}.*[^.]\. docs"):
+    with pytest.raises(SourceError, match=rf"this image is refused.*{reason}.*[^.]\. Mend"):
         taken_in(data)
 
 

@@ -107,7 +107,7 @@ def spoil(row: int = 0, **changes: Any) -> list[dict[str, Any]]:
         (spoil(channels=0), 0, "images have from 1 to 64 bands"),
         (spoil(bytes=0), 0, "no image is an empty file"),
         (rows(train=19), 0, "there are enough images to train on"),
-        (rows(), 10, "few files had to be refused, copies apart"),
+        (rows(), 10, "few files had to be refused, apart from copies of images that stay"),
         (rows(labels=("cat",)), 0, "there are enough classes"),
         (rows(labels=("a", "b", "c", "d", "e", "f", "g", "h", "i")), 0, "every class has enough images in train"),
     ],

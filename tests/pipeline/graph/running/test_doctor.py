@@ -60,6 +60,13 @@ def test_torch_that_does_not_start_and_a_gpu_that_is_not_used(monkeypatch: pytes
     assert (found.state, "NVIDIA driver" in found.found) == (NOTE, True)
 
 
+def test_a_torchvision_for_another_torch_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = LIGHT.replace('"gpus"', '"torchvision": "operator torchvision::nms does not exist", "gpus"')
+    monkeypatch.setattr(doctor, "_ASK_TORCH", broken)
+    found = states(None)["torch"]
+    assert (found.state, "torchvision::nms" in found.found) == (NOTE, True)
+
+
 def test_a_folder_without_git_and_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, light: None) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(10**9, 10**9 - 10, 10))
