@@ -30,7 +30,7 @@ def test_a_failing_point_does_not_stop_the_rest(prefect: Prefect, toy: Project) 
 
     outside = toy.reprise("flows", "run", "sweep", "../words.yaml", check=False)
     assert outside.returncode == 1
-    assert "a plan lies in this folder (plan). Found: ../words.yaml" in outside.stderr
+    assert "a plan must lie in this folder (plan). Found: ../words.yaml" in outside.stderr
 
     toy.write("source", "broken")
     toy.commit()
