@@ -252,7 +252,8 @@ def test_stdout_is_given_back(
     print("after")
     sys.stdout.flush()
     out = capfd.readouterr().out
-    assert out.endswith("after\n") and strict(out.removesuffix("after\n")) == {"running": []}
+    assert out.endswith("after\n")
+    assert strict(out.removesuffix("after\n")).keys() == {"running"}  # of another test, a stage may run here meanwhile
 
 
 def test_a_closed_stdout_ends_the_command_with_its_code(repository: Path) -> None:
